@@ -1,0 +1,12 @@
+"""Apply a plan to one kind of data. Pure: nothing is drawn here, no input is changed, no method is known by name."""
+
+from __future__ import annotations
+
+from cutmix_dense.functional.filtering import RULES, FilterRule
+from cutmix_dense.functional.instances import mix_instances
+from cutmix_dense.functional.labels import mix_labels
+from cutmix_dense.functional.pixels import mix_pixels
+from cutmix_dense.functional.report import MixReport
+from cutmix_dense.functional.semantic import mix_semantic
+
+__all__ = ["RULES", "FilterRule", "MixReport", "mix_instances", "mix_labels", "mix_pixels", "mix_semantic"]

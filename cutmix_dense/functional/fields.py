@@ -1,0 +1,242 @@
+"""What each key of a detection target means: it follows an instance, stays with the base image, or is a map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+__all__ = ["IMAGE_KEYS", "INSTANCE_KEYS", "LABEL_KEYS", "SEMANTIC_KEYS", "FieldTable", "read_fields"]
+
+INSTANCE_KEYS = frozenset(
+    {
+        "area",
+        "boxes",
+        "category_id",
+        "class_labels",
+        "difficult",
+        "iscrowd",
+        "keypoints",
+        "keypoints_visible",
+        "labels",
+        "masks",
+        "occluded",
+        "origin",
+        "scores",
+        "track_id",
+        "truncated",
+        "visibility",
+    }
+)
+"""Keys that hold one row per instance."""
+
+IMAGE_KEYS = frozenset({"file_name", "height", "image_id", "orig_size", "path", "size", "width"})
+"""Keys of the image, which stay the base's."""
+
+SEMANTIC_KEYS = frozenset({"sem_seg", "semantic", "semantic_mask"})
+"""Keys that hold a map of class ids, one per pixel."""
+
+LABEL_KEYS = frozenset({"class", "classes", "label", "labels", "target", "targets", "y"})
+"""Keys that hold an image-level label, where a target is not a list of instances."""
+
+IGNORED = "ignored"
+"""Key of the nested dict of instances that a loss should neither reward nor punish."""
+
+
+@dataclass
+class FieldTable:
+    """The targets of a pool, key by key.
+
+    Attributes:
+        instances: per instance key, one value per pool image (rows of the target, then of its ignored instances); None
+            where an image without instances lacks the key.
+        counts: number of instances of each image, ignored ones not counted.
+        ignored_counts: number of ignored instances of each image.
+        image: per pool image, what stays with it.
+        semantic: per semantic key, one map per pool image.
+        has_ignored: whether some target holds ignored instances (perhaps none).
+    """
+
+    instances: dict[str, list[Any]] = field(default_factory=dict)
+    counts: list[int] = field(default_factory=list)
+    ignored_counts: list[int] = field(default_factory=list)
+    image: list[dict[str, Any]] = field(default_factory=list)
+    semantic: dict[str, list[Tensor]] = field(default_factory=dict)
+    has_ignored: bool = False
+
+    def example(self, key: str) -> Tensor | None:
+        """A tensor that shows class, dtype and trailing shape of a key: the first with rows, else the first."""
+        tensors = [value for value in self.instances[key] if isinstance(value, Tensor)]
+        return next((value for value in tensors if len(value)), tensors[0] if tensors else None)
+
+
+def read_fields(
+    targets: Sequence[Mapping[str, Any]],
+    instance_keys: Sequence[str] = (),
+    image_keys: Sequence[str] = (),
+    semantic_keys: Sequence[str] = (),
+) -> FieldTable:
+    """Sort the keys of ``targets`` by what they mean; see ``mix_instances`` for the arguments.
+
+    Raises:
+        TypeError: targets that aren't dicts; a value of a kind that its key can't have.
+        ValueError: an unknown tensor, array or container key; rows that don't match the number of instances; a key that
+            some image with instances lacks.
+    """
+    if not isinstance(targets, Sequence) or any(not isinstance(target, Mapping) for target in targets):
+        raise TypeError(f"targets must be a list of dicts, got {type(targets).__name__}")
+    of_instances = INSTANCE_KEYS.union(instance_keys) - set(image_keys) - set(semantic_keys)
+    of_maps = SEMANTIC_KEYS.union(semantic_keys) - set(image_keys) - set(instance_keys)
+    table = FieldTable()
+    rows: list[dict[str, Any]] = []
+    ignored: list[dict[str, Any]] = []
+    for index, target in enumerate(targets):
+        rows.append({key: value for key, value in target.items() if key in of_instances})
+        extra = target.get(IGNORED)
+        if extra is not None and not isinstance(extra, Mapping):
+            raise TypeError(
+                f"targets[{index}]['{IGNORED}'] must be a dict of instance keys, got {type(extra).__name__}"
+            )
+        table.has_ignored |= extra is not None
+        ignored.append(dict(extra or {}))
+        table.counts.append(_count(rows[index], f"targets[{index}]"))
+        table.ignored_counts.append(_count(ignored[index], f"targets[{index}]['{IGNORED}']"))
+        maps = {
+            key: value
+            for key, value in target.items()
+            if key in of_maps or (key not in of_instances and key not in image_keys and _is_map(value))
+        }
+        for key, value in maps.items():
+            if not isinstance(value, Tensor):
+                raise TypeError(f"targets[{index}][{key!r}] must be a tensor, got {type(value).__name__}")
+            table.semantic.setdefault(key, []).append(value)
+        kept = {k: v for k, v in target.items() if k not in of_instances and k not in maps and k != IGNORED}
+        for key, value in kept.items():
+            if key in LABEL_KEYS and key not in image_keys:
+                raise ValueError(
+                    f"targets[{index}] holds {key!r}, a label of the whole image: give labels as one (B,) or (B, K) "
+                    "tensor beside the list of dicts, so that they are mixed, or name the key in image_keys"
+                )
+            if key not in IMAGE_KEYS and key not in image_keys and not _is_scalar(value):
+                raise ValueError(
+                    f"targets[{index}] holds the unknown key {key!r} ({_shape(value)}): name it in instance_keys (it "
+                    "follows the instances), in image_keys (it stays the base image's) or in semantic_keys (a map)"
+                )
+        table.image.append(kept)
+    for key, maps_of_key in table.semantic.items():
+        if len(maps_of_key) != len(targets):
+            raise ValueError(
+                f"{key!r} must be in every target or in none; {len(maps_of_key)} of {len(targets)} have it"
+            )
+    _collect(table, rows, ignored)
+    return table
+
+
+def _collect(table: FieldTable, rows: list[dict[str, Any]], ignored: list[dict[str, Any]]) -> None:
+    keys = dict.fromkeys(key for row in rows for key in row)  # in order of first appearance
+    for index, extra in enumerate(ignored):
+        unknown = [key for key in extra if key not in keys]
+        if unknown and table.ignored_counts[index]:
+            raise ValueError(
+                f"targets[{index}]['{IGNORED}'] holds {unknown[0]!r}, which no target holds for its own instances"
+            )
+    for key in keys:
+        values: list[Any] = []
+        for index, (row, extra) in enumerate(zip(rows, ignored)):
+            where = f"targets[{index}]"
+            main = _rows(row, key, table.counts[index], where)
+            more = _rows(extra, key, table.ignored_counts[index], f"{where}['{IGNORED}']")
+            values.append(_join(main, more))
+        table.instances[key] = values
+        _check_alike(key, values)
+    _check_devices(table)
+
+
+def _rows(row: dict[str, Any], key: str, count: int, where: str) -> Any:
+    if key not in row:
+        if count:
+            raise ValueError(f"{where} has {count} instances but no {key!r}, which other targets have")
+        return None
+    value = row[key]
+    if not isinstance(value, (Tensor, list, tuple)):
+        raise TypeError(f"{where}[{key!r}] must be a tensor or a list, got {type(value).__name__}")
+    if isinstance(value, Tensor) and value.ndim == 0:
+        raise ValueError(f"{where}[{key!r}] must have one row per instance, got a single number")
+    if len(value) != count and not (count == 0 and isinstance(value, Tensor) and value.numel() == 0):
+        raise ValueError(f"{where}[{key!r}] must have one row per instance ({count}), got {_shape(value)}")
+    return value if count else None if not isinstance(value, Tensor) else value[:0]
+
+
+def _join(main: Any, more: Any) -> Any:
+    if more is None or len(more) == 0:
+        return main if main is not None else more
+    if main is None or len(main) == 0:
+        return more
+    if isinstance(main, Tensor):
+        joined = torch.cat([main.as_subclass(Tensor), more.as_subclass(Tensor)])
+        return tv_tensors.wrap(joined, like=main) if isinstance(main, tv_tensors.TVTensor) else joined
+    return [*main, *more]
+
+
+def _check_alike(key: str, values: list[Any]) -> None:
+    filled = [(index, value) for index, value in enumerate(values) if value is not None and len(value)]
+    for index, value in filled:
+        first_index, first = filled[0]
+        if isinstance(value, Tensor) != isinstance(first, Tensor):
+            raise TypeError(f"targets[{index}][{key!r}] is a {type(value).__name__}, targets[{first_index}]'s is not")
+        if not isinstance(value, Tensor):
+            continue
+        if value.device != first.device:
+            raise ValueError(
+                f"targets[{index}][{key!r}] lies on {value.device}, targets[{first_index}][{key!r}] on {first.device}"
+            )
+        if key != "masks" and value.shape[1:] != first.shape[1:]:
+            raise ValueError(
+                f"targets[{index}][{key!r}] has rows of shape {tuple(value.shape[1:])}, "
+                f"targets[{first_index}][{key!r}] of {tuple(first.shape[1:])}"
+            )
+
+
+def _check_devices(table: FieldTable) -> None:
+    found: dict[torch.device, str] = {}
+    for key, values in table.instances.items():
+        for index, value in enumerate(values):
+            if isinstance(value, Tensor):
+                found.setdefault(value.device, f"targets[{index}][{key!r}]")
+    if len(found) > 1:
+        (device, where), (other, elsewhere) = list(found.items())[:2]
+        raise ValueError(f"targets must lie on one device: {where} lies on {device}, {elsewhere} on {other}")
+
+
+def _count(row: Mapping[str, Any], where: str) -> int:
+    """Number of instances, told by the first key whose rows are beyond doubt."""
+    order = ("boxes", "masks", "labels", "class_labels", *row)
+    for key in order:
+        value = row.get(key)
+        if isinstance(value, Tensor) and value.ndim == 0:
+            raise ValueError(f"{where}[{key!r}] must have one row per instance, got a single number")
+        if isinstance(value, (Tensor, list, tuple)):
+            return 0 if isinstance(value, Tensor) and value.numel() == 0 and value.ndim == 1 else len(value)
+    return 0
+
+
+def _is_map(value: Any) -> bool:
+    """A two-dimensional tv_tensors.Mask says by its class that it is a semantic map."""
+    return isinstance(value, tv_tensors.Mask) and value.ndim == 2
+
+
+def _is_scalar(value: Any) -> bool:
+    return value is None or isinstance(value, (str, bytes, bool, int, float, complex))
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"tensor of shape {tuple(value.shape)}"
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"array of shape {tuple(shape)}"
+    return f"{type(value).__name__} of length {len(value)}" if hasattr(value, "__len__") else type(value).__name__

@@ -1,0 +1,145 @@
+"""Which instances are kept after a mix, and why the others are not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+__all__ = ["RULES", "FilterRule", "OnFiltered", "Reason", "rule_of"]
+
+OnFiltered = Literal["drop", "ignore", "crowd"]
+"""What becomes of what fails but still shows: dropped, moved to ``target["ignored"]``, or kept as a crowd."""
+
+
+def _pair(value: float | tuple[float, float], name: str) -> tuple[float, float]:
+    if isinstance(value, (int, float)):
+        return float(value), float(value)
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return float(value[0]), float(value[1])
+    raise ValueError(f"{name} must be a number or (base, pasted), got {value!r}")
+
+
+class Reason(IntEnum):
+    """Why an instance was not kept; ``KEPT`` if it was."""
+
+    KEPT = 0
+    NOT_CARRIED = 1
+    BROKEN_BOX = 2
+    EMPTY_MASK = 3
+    OUTSIDE = 4
+    COVERED = 5
+    LOW_VISIBILITY = 6
+    TOO_SMALL = 7
+    ELONGATED = 8
+    NOT_FINITE = 9
+
+    @property
+    def text(self) -> str:
+        """As reports show it; empty for a kept instance."""
+        return "" if self is Reason.KEPT else self.name.lower().replace("_", " ")
+
+
+@dataclass(frozen=True)
+class FilterRule:
+    """Thresholds that a changed instance must reach; an untouched one is never filtered.
+
+    Args:
+        min_visibility: least visible share of the whole instance, in [0, 1]; for base and pasted instances alike, or
+            (base, pasted). Reached when ``>=``.
+        min_size: least length of both sides of the box, pixels; alike or (base, pasted). Reached when ``>=``.
+        max_aspect: the longer side over the shorter must stay below this.
+        strict: thresholds must be exceeded (``>``) instead of reached.
+    """
+
+    min_visibility: float | tuple[float, float] = 0.1
+    min_size: float | tuple[float, float] = 1.0
+    max_aspect: float = math.inf
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        for value in _pair(self.min_visibility, "min_visibility"):
+            if not 0 <= value <= 1:
+                raise ValueError(f"min_visibility must lie in [0, 1], got {self.min_visibility!r}")
+        for value in _pair(self.min_size, "min_size"):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"min_size must be at least 0 pixels, got {self.min_size!r}")
+        if not self.max_aspect >= 1:
+            raise ValueError(f"max_aspect must be at least 1, got {self.max_aspect!r}")
+
+    def reasons(
+        self,
+        visibility: Float[Tensor, " n"],
+        boxes: Float[Tensor, "n 2*d"] | None,
+        layer: Int[Tensor, " n"],
+        shows: Bool[Tensor, " n"],
+    ) -> Int[Tensor, " n"]:
+        """The first ``Reason`` that speaks against each instance.
+
+        Args:
+            visibility: visible share of the whole.
+            boxes: what the instance's box is after the mix; None: sides are not looked at.
+            layer: the layer of each instance; 0 is the base, all others are pasted.
+            shows: whether anything of it is visible at all.
+        """
+        pasted = (layer > 0).long()
+
+        def reached(value: Tensor, threshold: float | tuple[float, float], name: str) -> Tensor:
+            limit = torch.tensor(_pair(threshold, name), dtype=value.dtype, device=value.device)[pasted]
+            return value > limit if self.strict else value >= limit
+
+        reason = torch.full_like(layer, Reason.KEPT)
+        if boxes is not None:
+            half = boxes.shape[1] // 2
+            sides = boxes[:, half:] - boxes[:, :half]
+            shortest, longest = sides.amin(dim=1), sides.amax(dim=1)
+            reason[longest >= self.max_aspect * shortest] = (
+                Reason.ELONGATED if self.max_aspect < math.inf else Reason.KEPT
+            )
+            reason[~reached(shortest, self.min_size, "min_size")] = Reason.TOO_SMALL
+        reason[~reached(visibility, self.min_visibility, "min_visibility")] = Reason.LOW_VISIBILITY
+        reason[~shows] = Reason.COVERED
+        return reason
+
+
+RULES: dict[str, FilterRule] = {
+    "ultralytics": FilterRule(min_visibility=0.1, min_size=2.0, max_aspect=100.0, strict=True),
+    "mmdet": FilterRule(min_visibility=0.0, min_size=0.0),
+    "torchvision": FilterRule(min_visibility=0.0, min_size=0.0),
+}
+"""Rules of peers: Ultralytics' ``box_candidates`` (sides > 2 px, more than 0.10 of the area kept, aspect < 100);
+MMDetection's Mosaic and MixUp (what lies outside is dropped, there is no visibility test); torchvision's
+SimpleCopyPaste reference (only instances without a visible pixel are dropped)."""
+
+
+def rule_of(
+    rule: FilterRule | str | None,
+    min_visibility: float | tuple[float, float],
+    min_size: float | tuple[float, float],
+) -> FilterRule:
+    """The rule that three arguments name together: ``rule`` if given, else the two thresholds.
+
+    Raises:
+        ValueError: an unknown preset.
+        TypeError: something else.
+    """
+    if rule is None:
+        return FilterRule(min_visibility, min_size)
+    if isinstance(rule, FilterRule):
+        return rule
+    if isinstance(rule, str):
+        if rule not in RULES:
+            raise ValueError(f"rule must be a FilterRule or one of {sorted(RULES)}, got {rule!r}")
+        return RULES[rule]
+    raise TypeError(f"rule must be a FilterRule, a preset's name or None, got {type(rule).__name__}")
+
+
+def check_on_filtered(value: str) -> None:
+    """Raise ValueError unless ``value`` is one of ``OnFiltered``."""
+    if value not in get_args(OnFiltered):
+        raise ValueError(f"on_filtered must be one of {get_args(OnFiltered)}, got {value!r}")

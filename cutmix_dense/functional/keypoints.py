@@ -1,0 +1,47 @@
+"""Keypoints under a plan: mapped with their layer, hidden where another one shows."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cutmix_dense.plan import MixPlan
+
+__all__ = ["mix_keypoints"]
+
+
+def mix_keypoints(
+    keypoints: Float[Tensor, "n k c"], plan: MixPlan, output: Int[Tensor, " n"], layer: Int[Tensor, " n"]
+) -> tuple[Float[Tensor, "n k c"], Bool[Tensor, "n k"]]:
+    """Keypoints on the canvas, and which of them show.
+
+    A keypoint shows when its layer owns the pixel that holds it. Of (x, y, v) rows, as COCO and torchvision have them,
+    a hidden one becomes (0, 0, 0), "not labelled"; one with v = 0 stays so. Of (x, y) rows the coordinates are mapped
+    wherever they fall, and visibility is told apart.
+
+    Args:
+        keypoints: (N, K, 2) or (N, K, 3), x and y in pixels of their source images.
+        plan: on the keypoints' device.
+        output: the output that each instance is considered in.
+        layer: its layer there.
+
+    Raises:
+        ValueError: rows that are neither.
+    """
+    if keypoints.ndim != 3 or keypoints.shape[2] not in (2, 3) or plan.ndim != 2:
+        raise ValueError(f"keypoints must have shape (N, K, 2) or (N, K, 3), got {tuple(keypoints.shape)}")
+    count = keypoints.shape[1]
+    scale = plan.scale[output, layer].flip(1)[:, None].to(torch.float64)
+    shift = plan.shift[output, layer].flip(1)[:, None].to(torch.float64)
+    points = keypoints[..., :2].to(torch.float64) * scale + shift
+    flat = points.reshape(-1, 2).flip(1)
+    finite = flat.isfinite().all(dim=1)
+    owner = plan.owner_at(torch.where(finite[:, None], flat, -1), output.repeat_interleave(count))
+    shows = ((owner == layer.repeat_interleave(count)) & finite).reshape(-1, count)
+    if keypoints.shape[2] == 2:
+        return points.to(keypoints.dtype), shows
+    flags = keypoints[..., 2:]
+    shows = shows & (flags[..., 0] > 0)
+    mixed = torch.cat([points.to(keypoints.dtype), flags], dim=2)
+    return torch.where(shows[..., None], mixed, 0).to(keypoints.dtype), shows

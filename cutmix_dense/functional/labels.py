@@ -1,0 +1,61 @@
+"""Mix image-level labels by the exact share of pixels that each source owns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cutmix_dense.plan import MixPlan
+
+__all__ = ["mix_labels"]
+
+
+def mix_labels(labels: Tensor, plan: MixPlan, num_classes: int | None = None) -> Float[Tensor, "b k"]:
+    """Class probabilities of the mixed images.
+
+    Each source counts by the pixels it owns, measured on the plan after clipping, never by a drawn λ. Fill belongs to
+    no class: the shares are those of the pixels that have an owner.
+
+    Args:
+        labels: (P,) integer classes, or (P, K) probabilities or indicators.
+        plan: who owns each output pixel.
+        num_classes: K; needed for (P,) labels.
+
+    Returns:
+        (B, K) in the labels' floating dtype, else torch's default.
+
+    Raises:
+        ValueError: another shape, a class outside ``0 … num_classes - 1``, a missing ``num_classes``, a short pool.
+    """
+    soft = as_probabilities(labels, num_classes)
+    plan = plan.to(soft.device)
+    if soft.device.type == "cpu" and len(plan) and int(plan.source.max()) >= len(soft):
+        raise ValueError(f"labels must hold {int(plan.source.max()) + 1} rows for this plan, got {len(soft)}")
+    owned = plan.owned_pixels().to(torch.float64)
+    weight = owned / owned.sum(dim=1, keepdim=True).clamp(min=1)
+    mixed = (weight[..., None] * soft[plan.source.clamp(min=0)].to(torch.float64)).sum(dim=1)
+    return mixed.to(soft.dtype)
+
+
+def as_probabilities(labels: Any, num_classes: int | None) -> Float[Tensor, "p k"]:
+    """Integer classes as one-hot rows; what is two-dimensional already stays, as floating point."""
+    labels = torch.as_tensor(labels)
+    if labels.ndim == 2:
+        if num_classes is not None and labels.shape[1] != num_classes:
+            raise ValueError(f"labels must have num_classes = {num_classes} columns, got {tuple(labels.shape)}")
+        return labels if labels.is_floating_point() else labels.to(torch.get_default_dtype())
+    if labels.ndim != 1:
+        raise ValueError(f"labels must have shape (P,) or (P, K), got {tuple(labels.shape)}")
+    if labels.is_floating_point():
+        raise ValueError(f"labels of shape (P,) must be integer classes, got {labels.dtype}")
+    if num_classes is None:
+        raise ValueError("num_classes must be given for integer labels, got None")
+    if labels.device.type == "cpu" and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+        raise ValueError(
+            f"labels must lie in 0 … {num_classes - 1} (num_classes = {num_classes}), "
+            f"got {int(labels.min())} … {int(labels.max())}"
+        )
+    return torch.nn.functional.one_hot(labels.long(), num_classes).to(torch.get_default_dtype())

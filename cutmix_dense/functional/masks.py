@@ -1,0 +1,111 @@
+"""Instance masks under a plan: cut by the very ownership that cut the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from cutmix_dense.kernels.slices import patches, spatial, suits
+from cutmix_dense.plan import MixPlan
+
+__all__ = ["MixedMasks", "boxes_of_masks", "mix_masks"]
+
+
+class MixedMasks(NamedTuple):
+    """The masks of one layer of one output, on the canvas.
+
+    Attributes:
+        masks: what of each mask is visible, in the input's dtype.
+        visible: pixels of each that are visible.
+        whole: pixels of each within its source's extent as mapped onto the canvas, before anything was cut.
+    """
+
+    masks: Shaped[Tensor, n * size]
+    visible: Int[Tensor, " n"]
+    whole: Float[Tensor, " n"]
+
+
+def mix_masks(
+    masks: Sequence[Tensor | None], plan: MixPlan, size: Sequence[Sequence[int]]
+) -> dict[tuple[int, int], MixedMasks]:
+    """Cut the masks of every layer that has some.
+
+    Args:
+        masks: per pool image (N, H, W), not 0 is inside; None or N = 0 where there are none.
+        plan: on the masks' device.
+        size: size of each output's masks, at least its canvas.
+
+    Returns:
+        Per (output, layer) of layers present whose image has masks: the cut masks, all N of them in order.
+    """
+    source = plan.source.tolist()
+    jobs = [
+        (output, layer, image)
+        for output, layers in enumerate(source)
+        for layer, image in enumerate(layers)
+        if image >= 0 and masks[image] is not None and len(masks[image])
+    ]
+    by_slices = suits(plan)
+    blocks: dict[tuple[int, int], list] = {}
+    if by_slices:
+        for patch in patches(plan):
+            blocks.setdefault((patch.output, patch.layer), []).append(patch)
+    owner = None if by_slices or not jobs else plan.owner_map()
+    mixed = {}
+    for output, layer, image in jobs:
+        stack = masks[image]
+        assert stack is not None
+        extent = plan.extent[output, layer].tolist()
+        valid = spatial(slice(a, b) for a, b in zip(extent[: plan.ndim], extent[plan.ndim :]))
+        if owner is None:
+            cut = stack.new_zeros((len(stack), *size[output]))
+            for patch in blocks.get((output, layer), []):
+                cut[spatial(patch.target_block)] = stack[spatial(patch.source_block)]
+            whole = _pixels(stack[valid]).double()
+        else:
+            pixels, counts = stack, []
+            for axis in range(plan.ndim):
+                index = plan.source_pixels(axis)[output, layer][: size[output][axis]]
+                pixels = pixels.index_select(axis + 1, index.clamp(max=stack.shape[axis + 1] - 1))
+                counts.append(_copies(plan, output, layer, axis))
+            shown = owner[output][tuple(slice(0, n) for n in size[output])] == layer
+            cut = torch.where(shown, pixels, torch.zeros((), dtype=stack.dtype, device=stack.device))
+            inside = (stack[valid] != 0).double()
+            for count in reversed(counts):
+                inside = inside @ count.double()
+            whole = inside
+        mixed[output, layer] = MixedMasks(cut, _pixels(cut), whole)
+    return mixed
+
+
+def boxes_of_masks(masks: Shaped[Tensor, n * size]) -> Float[Tensor, "n 2*d"]:
+    """(min col, min row, max col + 1, max row + 1) of each mask, float64; zeros for an empty one."""
+    inside = masks != 0
+    lows, highs = [], []
+    for axis in reversed(range(1, masks.ndim)):  # x first
+        others = [other for other in range(1, masks.ndim) if other != axis]
+        line = inside
+        for other in sorted(others, reverse=True):
+            line = line.any(dim=other)
+        position = torch.arange(masks.shape[axis], device=masks.device)
+        lows.append(torch.where(line, position, masks.shape[axis]).amin(dim=1))
+        highs.append(torch.where(line, position + 1, 0).amax(dim=1))
+    boxes = torch.stack([*lows, *highs], dim=1)
+    return torch.where((boxes[:, -1:] > 0), boxes, 0).double()
+
+
+def _pixels(masks: Tensor) -> Int[Tensor, " n"]:
+    return torch.count_nonzero(masks.flatten(1), dim=1)
+
+
+def _copies(plan: MixPlan, output: int, layer: int, axis: int) -> Int[Tensor, " length"]:
+    """How many canvas pixels, on a canvas without end, show each source pixel of the extent along ``axis``."""
+    scale, shift = plan.scale[output, layer, axis], plan.shift[output, layer, axis]
+    low, high = plan.extent[output, layer, axis], plan.extent[output, layer, plan.ndim + axis]
+    border = torch.arange(int(low), int(high) + 1, device=plan.device) * scale + shift
+    first = torch.ceil(border - 0.5).long()
+    return (first[1:] - first[:-1]).abs()

@@ -1,0 +1,178 @@
+"""Mix images and any other per-pixel tensor by a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from cutmix_dense.functional.wrapping import rewrap
+from cutmix_dense.kernels import Interpolation, mix_batch, mix_list
+from cutmix_dense.plan import MixPlan
+
+__all__ = ["mix_pixels"]
+
+Pool = TypeVar("Pool", bound="Tensor | list[Tensor]")
+
+
+def mix_pixels(
+    pool: Pool,
+    plan: MixPlan,
+    *,
+    fill: float | Sequence[float] | Tensor | None = None,
+    interpolation: Interpolation | None = None,
+    out: Tensor | None = None,
+    inplace: bool = False,
+) -> Pool:
+    """Mix images, or any tensor with a value per pixel, by a plan.
+
+    Args:
+        pool: (P, …, H, W), what lies between are channels (frames, …); or a list of (…, Hi, Wi), which gives a list.
+            Padded batches keep the base's padding beyond the canvas.
+        plan: who owns each output pixel.
+        fill: value of pixels that nobody owns, one number or one per channel. A plan with such pixels needs one.
+        interpolation: how scaled layers are read: ``"antialias"`` (default of floating point and uint8), ``"bilinear"``
+            or ``"nearest"`` (needed by other integers, which hold ids). No matter under an unscaled plan.
+        out: (B, …, *frame) tensor of the same dtype and device that takes the result and is returned.
+        inplace: write the result into ``pool`` itself: an unscaled plan with one output per image.
+
+    Returns:
+        (B, …, *frame), or a list of (…, *canvas); dtype, device, memory format and tv_tensor class of the pool.
+
+    Raises:
+        TypeError: ``pool`` is neither; ``interpolation`` is missing for integers.
+        ValueError: a pool too short or images smaller than the plan's extents, a missing ``fill``, a wrong ``out``.
+    """
+    images = pool if isinstance(pool, Tensor) else list(pool)
+    if not isinstance(images, Tensor) and not (images and all(isinstance(image, Tensor) for image in images)):
+        raise TypeError(f"pool must be a tensor or a list of tensors, got {_describe(pool)}")
+    _check_pool(images, plan)
+    like = images if isinstance(images, Tensor) else images[0]
+    interpolation = _interpolation(interpolation, like, plan)
+    if fill is None and plan.has_fill():
+        raise ValueError("fill must be given: the plan leaves pixels that no layer owns, got None")
+    value = None if fill is None else _fill_value(fill, like, plan.ndim)
+
+    if not isinstance(images, Tensor):
+        if out is not None or inplace:
+            raise ValueError("out and inplace need a tensor of images, got a list")
+        padded = _common_padding(images, plan)
+        if padded is not None:
+            mixed = list(mix_batch(padded, plan, fill=value, interpolation=interpolation))
+        else:
+            mixed = mix_list(images, plan.to("cpu"), fill=value, interpolation=interpolation)
+        return cast("Pool", [rewrap(image, like) for image in mixed])
+
+    plain = images.as_subclass(Tensor)
+    if inplace:
+        _check_inplace(plain, plan, out)
+    if out is not None:
+        _check_out(plain, plan, out)
+    result = mix_batch(
+        plain,
+        plan,
+        fill=value,
+        interpolation=interpolation,
+        out=None if out is None else out.as_subclass(Tensor),
+        inplace=inplace,
+    )
+    if inplace or out is not None:
+        return cast("Pool", images if inplace else out)
+    if plain.ndim == 4 and plain.is_contiguous(memory_format=torch.channels_last) and not plain.is_contiguous():
+        result = result.contiguous(memory_format=torch.channels_last)
+    return cast("Pool", rewrap(result, images))
+
+
+def _interpolation(given: Interpolation | None, like: Tensor, plan: MixPlan) -> Interpolation:
+    if given not in (None, "nearest", "bilinear", "antialias"):
+        raise ValueError(f"interpolation must be 'nearest', 'bilinear' or 'antialias', got {given!r}")
+    filterable = like.is_floating_point() or like.dtype == torch.uint8
+    if plan.unscaled or given == "nearest":
+        return "nearest"
+    if not filterable:
+        raise TypeError(f"interpolation must be 'nearest' for {like.dtype} under a scaled plan (ids don't average)")
+    return given or "antialias"
+
+
+def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int) -> Tensor:
+    value = torch.as_tensor(fill, dtype=like.dtype, device=like.device)
+    if value.ndim == 0:
+        return value
+    channels = like.shape[-ndim - 1] if like.ndim > ndim else 0
+    if value.ndim != 1 or len(value) not in (1, channels):
+        raise ValueError(f"fill must be one number or one per channel ({channels}), got shape {tuple(value.shape)}")
+    return value.reshape(-1, *(1,) * ndim)
+
+
+def _check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
+    ndim = plan.ndim
+    tensors = [images] if isinstance(images, Tensor) else images
+    shortest = ndim + isinstance(images, Tensor)
+    for index, image in enumerate(tensors):
+        if image.ndim < shortest:
+            raise ValueError(f"pool must have at least {shortest} dimensions, got {tuple(image.shape)}")
+        if image.dtype != tensors[0].dtype or image.device != tensors[0].device:
+            raise ValueError(
+                f"pool must be of one dtype and device: image {index} is {image.dtype} on {image.device}, "
+                f"image 0 is {tensors[0].dtype} on {tensors[0].device}"
+            )
+        if image.shape[: image.ndim - ndim] != tensors[0].shape[: tensors[0].ndim - ndim]:
+            raise ValueError(
+                f"pool must have equal channels: image {index} is {tuple(image.shape)}, "
+                f"image 0 {tuple(tensors[0].shape)}"
+            )
+    if plan.device.type != "cpu":
+        return
+    used = sorted(set(plan.source.flatten().tolist()) - {-1})
+    if used and used[-1] >= len(images):
+        raise ValueError(f"pool must hold {used[-1] + 1} images for this plan, got {len(images)}")
+    for index in used:
+        needed = plan.extent[plan.source == index][:, ndim:].amax(dim=0).tolist()
+        size = list(images[index].shape[-ndim:])
+        if any(a > b for a, b in zip(needed, size)):
+            raise ValueError(
+                f"pool image {index} is {size}, smaller than the {needed} pixels that the plan takes from it"
+            )
+
+
+def _check_inplace(images: Tensor, plan: MixPlan, out: Tensor | None) -> None:
+    if out is not None:
+        raise ValueError("out and inplace exclude each other, got both")
+    if not plan.unscaled:
+        raise ValueError("inplace needs an unscaled plan, got one that scales its layers")
+    if len(plan) != len(images) or tuple(images.shape[-plan.ndim :]) != tuple(plan.frame):
+        raise ValueError(
+            f"inplace needs one output per image and outputs of the images' size; got {len(plan)} outputs of "
+            f"{tuple(plan.frame)} for images {tuple(images.shape)}"
+        )
+    if images.requires_grad and images.is_leaf:
+        raise ValueError("inplace can't write to a leaf tensor that requires grad")
+
+
+def _check_out(images: Tensor, plan: MixPlan, out: Tensor) -> None:
+    shape = (len(plan), *images.shape[1 : images.ndim - plan.ndim], *plan.frame)
+    if tuple(out.shape) != shape or out.dtype != images.dtype or out.device != images.device:
+        raise ValueError(
+            f"out must be {images.dtype} of shape {shape} on {images.device}, "
+            f"got {out.dtype} of shape {tuple(out.shape)} on {out.device}"
+        )
+    if out.untyped_storage().data_ptr() == images.untyped_storage().data_ptr():
+        raise ValueError("out must not share memory with the images; use inplace=True to write into them")
+
+
+def _common_padding(images: list[Tensor], plan: MixPlan) -> Tensor | None:
+    """A list of equal sizes, larger than what the plan takes from them, is a padded batch; else None."""
+    size = tuple(images[0].shape[-plan.ndim :])
+    if size != tuple(plan.frame) or any(image.shape != images[0].shape for image in images):
+        return None
+    if bool((plan.canvas == torch.tensor(size, device=plan.device)).all()):
+        return None
+    return torch.stack([image.as_subclass(Tensor) for image in images])
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"{type(value).__name__} of {sorted({type(item).__name__ for item in value}) or 'nothing'}"
+    return type(value).__name__

@@ -1,0 +1,63 @@
+"""What happened to every input instance of a mix."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cutmix_dense.functional.filtering import Reason
+
+__all__ = ["OUTCOMES", "MixReport"]
+
+OUTCOMES = ("kept", "shrunk", "dropped", "ignored")
+"""Kept whole, kept with a part missing, dropped, or moved to the ignored instances (or marked as a crowd)."""
+
+
+@dataclass(frozen=True, eq=False)
+class MixReport:
+    """One row per (output, layer, instance), on the host.
+
+    Attributes:
+        output: index of the output.
+        layer: layer that the instance is part of; 0 is the base.
+        source: pool index of its image.
+        instance: its index there; ignored instances count on after the others.
+        visibility: share of the whole instance that is visible, NaN where the box is broken.
+        outcome: index into ``OUTCOMES``.
+        reason: a ``Reason``.
+    """
+
+    output: Int[Tensor, " n"]
+    layer: Int[Tensor, " n"]
+    source: Int[Tensor, " n"]
+    instance: Int[Tensor, " n"]
+    visibility: Float[Tensor, " n"]
+    outcome: Int[Tensor, " n"]
+    reason: Int[Tensor, " n"]
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.output)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows as dicts of plain values, outcome and reason in words."""
+        columns = (self.output, self.layer, self.source, self.instance, self.visibility, self.outcome, self.reason)
+        for output, layer, source, instance, visibility, outcome, reason in zip(*(c.tolist() for c in columns)):
+            yield {
+                "output": output,
+                "layer": layer,
+                "source": source,
+                "instance": instance,
+                "visibility": visibility,
+                "outcome": OUTCOMES[outcome],
+                "reason": Reason(reason).text,
+            }
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many instances had each (outcome, reason)."""
+        return dict(Counter((row["outcome"], row["reason"]) for row in self.rows()))

@@ -1,0 +1,23 @@
+"""Keep tv_tensors what they are: the class and metadata of the input go to the output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torchvision import tv_tensors
+
+__all__ = ["rewrap"]
+
+
+def rewrap(value: Tensor, like: Tensor, **metadata: Any) -> Tensor:
+    """``value`` in the class of ``like``; a plain tensor stays plain.
+
+    Args:
+        value: a tensor.
+        like: tensor or tv_tensor whose class and metadata are taken.
+        metadata: what changed, e.g. ``canvas_size``.
+    """
+    if isinstance(like, tv_tensors.TVTensor):
+        return tv_tensors.wrap(value.as_subclass(Tensor), like=like, **metadata)
+    return value.as_subclass(Tensor)

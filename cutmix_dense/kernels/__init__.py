@@ -1,0 +1,129 @@
+"""The fast ways to do one hot thing, and the one place that chooses among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cutmix_dense.kernels.gather import mix_gather
+from cutmix_dense.kernels.resample import Interpolation, resample
+from cutmix_dense.kernels.slices import mix_slices, spatial, suits
+from cutmix_dense.plan import MixPlan
+
+__all__ = ["Interpolation", "mix_batch", "mix_list"]
+
+
+def mix_batch(
+    pool: Tensor,
+    plan: MixPlan,
+    *,
+    fill: Tensor | None,
+    interpolation: Interpolation,
+    out: Tensor | None = None,
+    inplace: bool = False,
+) -> Tensor:
+    """Mix a pool of one size into a padded batch (B, …, *frame).
+
+    Padding beyond a canvas stays the base's where the base lies under the identity map, and is fill elsewhere.
+
+    Args:
+        pool: (P, …, *size).
+        plan: on the pool's device, or on the host.
+        fill: value of pixels without owner, broadcastable against (…, *frame); None if the plan has none.
+        interpolation: how scaled layers are read.
+        out: written to and returned, if given; shares no memory with ``pool``.
+        inplace: the result is written into ``pool``, whose layer 0 lies at its own place; see ``mix_slices``.
+    """
+    if pool.device.type == "cpu" and suits(plan):
+        if inplace:
+            mix_slices(pool, plan, pool, fill, inplace=True)
+            return pool
+        result = _prepared(pool, plan, fill, out)
+        mix_slices(pool, plan, result, fill, inplace=False)
+        return result
+    if plan.unscaled or interpolation == "nearest":
+        result = mix_gather(pool, plan.to(pool.device, non_blocking=True), fill)
+    else:
+        result = torch.stack(_mix_scaled(pool, plan, fill, interpolation, framed=True))
+    target = pool if inplace else out
+    return result if target is None else target.copy_(result)
+
+
+def mix_list(
+    pool: Sequence[Tensor], plan: MixPlan, *, fill: Tensor | None, interpolation: Interpolation
+) -> list[Tensor]:
+    """Mix images of different sizes into (…, *canvas) each; ``plan`` is on the host. Arguments as ``mix_batch``."""
+    if pool[0].device.type == "cpu" and suits(plan):
+        lead = pool[0].shape[: pool[0].ndim - plan.ndim]
+        outputs = [pool[0].new_empty((*lead, *size)) for size in plan.canvas.tolist()]
+        mix_slices(pool, plan, outputs, fill, inplace=False)
+        return outputs
+    return _mix_scaled(pool, plan, fill, interpolation, framed=False)
+
+
+def _prepared(pool: Tensor, plan: MixPlan, fill: Tensor | None, out: Tensor | None) -> Tensor:
+    """A tensor for the outputs whose pixels beyond the canvas are set."""
+    shape = (len(plan), *pool.shape[1 : pool.ndim - plan.ndim], *plan.frame)
+    if out is None:
+        out = torch.empty_like(pool) if tuple(pool.shape) == shape else pool.new_empty(shape)
+    padded = (plan.canvas != torch.tensor(plan.frame)).any(dim=1)
+    for output in padded.nonzero()[:, 0].tolist():
+        out[output].copy_(_background(pool, plan, output, fill, plan.frame))
+    return out
+
+
+def _background(
+    pool: Tensor | Sequence[Tensor], plan: MixPlan, output: int, fill: Tensor | None, size: Sequence[int]
+) -> Tensor:
+    """One output before any layer is put on it: fill, and the base's own padding where it keeps its place."""
+    base = pool[max(int(plan.source[output, 0]), 0)]
+    space = base.ndim - plan.ndim
+    blank = base.new_zeros((*base.shape[:space], *size))
+    if fill is not None:
+        blank = blank + fill
+    canvas = plan.canvas[output].tolist()
+    kept = int(plan.source[output, 0]) >= 0 and bool(
+        ((plan.scale[output, 0] == 1) & (plan.shift[output, 0] == 0)).all()
+    )
+    if canvas == list(size) or not kept or tuple(base.shape[space:]) != tuple(size):
+        return blank
+    padded = base.clone()
+    block = spatial(slice(0, n) for n in canvas)
+    padded[block] = blank[block]
+    return padded
+
+
+def _mix_scaled(
+    pool: Tensor | Sequence[Tensor], plan: MixPlan, fill: Tensor | None, interpolation: Interpolation, framed: bool
+) -> list[Tensor]:
+    """One output after the other: each layer read where it can show, then put where it does."""
+    host = plan.to("cpu")
+    owner = host.owner_map()
+    low, high = (bound.tolist() for bound in host.pixel_ranges())
+    outputs = []
+    for output, canvas in enumerate(host.canvas.tolist()):
+        result = _background(pool, host, output, fill, host.frame if framed else canvas)
+        for layer in range(host.layers):
+            image = int(host.source[output, layer])
+            window = (low[output][layer], high[output][layer])
+            if image < 0 or any(a >= b for a, b in zip(*window)):
+                continue
+            block = tuple(slice(a, b) for a, b in zip(*window))
+            shown = owner[output][block] == layer
+            if not bool(shown.any()):
+                continue
+            extent = host.extent[output, layer].tolist()
+            pixels = resample(
+                pool[image],
+                host.scale[output, layer].tolist(),
+                host.shift[output, layer].tolist(),
+                (extent[: host.ndim], extent[host.ndim :]),
+                window,
+                interpolation,
+            )
+            shown_pixels = torch.where(shown.to(pixels.device), pixels, result[spatial(block)])
+            result[spatial(block)] = shown_pixels
+        outputs.append(result)
+    return outputs

@@ -1,0 +1,377 @@
+"""MixPlan: who owns each output pixel, and where it comes from.
+
+A plan is data. It is drawn once (pairing and samplers), applied as often as wanted (``cutmix_dense.functional``) and
+holds nothing random. Every per-axis quantity is in **array order**: (y, x) for images and clips, (z, y, x) for volumes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+__all__ = ["MixPlan"]
+
+
+@dataclass(frozen=True, eq=False)
+class MixPlan:
+    """Plan of B mixed outputs, each a stack of up to S layers placed on a canvas and cut by an ownership grid.
+
+    A pixel belongs to layer ``s`` where ``owner == s`` **and** its pre-image lies in ``extent[s]``; else it is fill.
+    Pixel centres are half-integers: pixel ``j`` of an axis lies in an extent mapped to ``[lo, hi)`` iff
+    ``ceil(lo - 0.5) <= j < ceil(hi - 0.5)``, and its source pixel is ``floor((j + 0.5 - shift) / scale)``.
+
+    Args:
+        source: index of each layer's image in the pool; -1 where the layer is absent. Layer 0 is the base.
+        scale: map from the source's pixels to the canvas, ``canvas = scale * source + shift``; negative for a flip.
+        shift: see ``scale``; pixels.
+        extent: valid part of the source in whole pixels, lows then highs, half-open.
+        canvas: valid size of each output, pixels.
+        edges: per axis, the whole-pixel edges of the grid's cells: from 0 to the canvas, never decreasing.
+        owner: the layer that shows in each cell, -1 for fill.
+        frame: size of an output in a padded tensor; holds every canvas.
+        carry: which of the source's instances come along (default all); an instance beyond its length is carried.
+        unscaled: whether every present layer has scale 1 and a whole-pixel shift; found out when None.
+
+    Raises:
+        ValueError: a field of the wrong shape, or (for plans on the CPU) a value out of range, named.
+    """
+
+    source: Int[Tensor, "b s"]
+    scale: Float[Tensor, "b s d"]
+    shift: Float[Tensor, "b s d"]
+    extent: Int[Tensor, "b s 2*d"]
+    canvas: Int[Tensor, "b d"]
+    edges: tuple[Int[Tensor, "b g+1"], ...]
+    owner: Int[Tensor, b * g]
+    frame: tuple[int, ...]
+    carry: Bool[Tensor, "b s n"] | None = None
+    unscaled: bool | None = None
+
+    def __post_init__(self) -> None:
+        self._validate_shapes()
+        if self.source.device.type == "cpu":
+            self.validate()
+        if self.unscaled is None:
+            object.__setattr__(self, "unscaled", self._is_unscaled())
+
+    # ------------------------------------------------------------------ facts
+
+    def __len__(self) -> int:
+        """Number of outputs."""
+        return self.source.shape[0]
+
+    def __repr__(self) -> str:
+        grid = "×".join(str(n) for n in self.owner.shape[1:])
+        frame = "×".join(str(n) for n in self.frame)
+        return f"MixPlan(outputs={len(self)}, layers={self.layers}, grid={grid}, frame={frame}, device={self.device})"
+
+    @property
+    def layers(self) -> int:
+        """Number of layers S."""
+        return self.source.shape[1]
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes D."""
+        return self.canvas.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the plan lies."""
+        return self.source.device
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> MixPlan:
+        """The same plan on ``device``; itself if it is there already."""
+        device = torch.device(device)
+        if device == self.device:
+            return self
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=non_blocking)
+
+        moved = replace(
+            self,
+            source=move(self.source),
+            scale=move(self.scale),
+            shift=move(self.shift),
+            extent=move(self.extent),
+            canvas=move(self.canvas),
+            edges=tuple(move(edge) for edge in self.edges),
+            owner=move(self.owner),
+            carry=None if self.carry is None else move(self.carry),
+        )
+        moved.__dict__.update({name: self.__dict__[name] for name in ("_fills",) if name in self.__dict__})
+        return moved
+
+    # -------------------------------------------------------------- ownership
+
+    def pixel_ranges(self) -> tuple[Int[Tensor, "b s d"], Int[Tensor, "b s d"]]:
+        """First pixel and one past the last pixel of the canvas whose pre-image lies in each layer's extent."""
+        a = self.scale * self.extent[..., : self.ndim] + self.shift
+        b = self.scale * self.extent[..., self.ndim :] + self.shift
+        low = torch.ceil(torch.minimum(a, b) - 0.5).long()
+        high = torch.ceil(torch.maximum(a, b) - 0.5).long()
+        canvas = self.canvas[:, None]
+        low = torch.minimum(low.clamp(min=0), canvas)
+        high = torch.minimum(high.clamp(min=0), canvas)
+        absent = (self.source < 0)[..., None]
+        return low, torch.where(absent, low, torch.maximum(low, high))
+
+    def source_pixels(self, axis: int) -> Int[Tensor, "b s length"]:
+        """Source pixel of every frame pixel along ``axis``, per layer; clamped into the layer's extent."""
+        centre = torch.arange(self.frame[axis], device=self.device) + 0.5
+        position = (centre - self.shift[..., axis, None]) / self.scale[..., axis, None]
+        low = self.extent[..., axis, None]
+        high = self.extent[..., self.ndim + axis, None] - 1
+        return torch.maximum(torch.minimum(position.floor().long(), high), low).clamp(min=0)
+
+    def cell_lengths(self, low: Tensor, high: Tensor, index: Tensor, axis: int) -> Tensor:
+        """Overlap, in pixels, of intervals with the columns (rows, …) of the grid.
+
+        Args:
+            low: (n,) starts of the intervals on the canvas, pixels.
+            high: (n,) ends.
+            index: (n,) the output that each interval lies in.
+            axis: the axis, in array order.
+
+        Returns:
+            (n, G) lengths, 0 where there is no overlap, in the intervals' dtype.
+        """
+        edges = self.edges[axis][index]
+        return (torch.minimum(high[:, None], edges[:, 1:]) - torch.maximum(low[:, None], edges[:, :-1])).clamp(min=0)
+
+    def owned_pixels(self) -> Int[Tensor, "b s"]:
+        """Number of canvas pixels that belong to each layer."""
+        low, high = self.pixel_ranges()
+        outputs = torch.arange(len(self), device=self.device)
+        columns = []
+        for layer in range(self.layers):
+            area = (self.owner == layer).to(torch.float64)
+            for axis in reversed(range(self.ndim)):
+                length = self.cell_lengths(low[:, layer, axis], high[:, layer, axis], outputs, axis)
+                area = (area * length.reshape(len(self), *(1,) * axis, -1)).sum(-1)
+            columns.append(area)
+        return torch.stack(columns, dim=1).long()
+
+    def share(self) -> Float[Tensor, "b s"]:
+        """Exact share of the canvas that each layer owns, in [0, 1]; what is missing to 1 is fill."""
+        return self.owned_pixels().double() / self.canvas.prod(dim=1, keepdim=True)
+
+    def has_fill(self) -> bool:
+        """Whether some canvas pixel belongs to no layer; found once, with a transfer for plans made on a device."""
+        if "_fills" not in self.__dict__:
+            owned = self.owned_pixels().sum(dim=1)
+            self.__dict__["_fills"] = bool((owned < self.canvas.prod(dim=1)).any())
+        return self.__dict__["_fills"]
+
+    def owner_map(self) -> Int[Tensor, b * frame]:
+        """The layer of every pixel of the frame; -1 for fill and beyond the canvas."""
+        low, high = self.pixel_ranges()
+        outputs = torch.arange(len(self), device=self.device).reshape(-1, *(1,) * self.ndim)
+        cells, inside, pixels = [], [], []
+        for axis in range(self.ndim):
+            pixel = torch.arange(self.frame[axis], device=self.device)
+            shape = [len(self)] + [1] * self.ndim
+            shape[axis + 1] = self.frame[axis]
+            cells.append(self._cells_of(pixel.expand(len(self), -1), self.edges[axis]).reshape(shape))
+            layered = pixel[None, None]
+            inside.append((layered >= low[..., axis, None]) & (layered < high[..., axis, None]))
+            shape[0] = 1
+            pixels.append(pixel.reshape(shape))
+        at = (outputs, *cells)
+        owner = self.owner[at].long()
+        layer = owner.clamp(min=0)
+        valid = owner >= 0
+        for axis in range(self.ndim):
+            valid = valid & inside[axis][outputs, layer, pixels[axis]]
+        return torch.where(valid, owner, -1).to(self.owner.dtype)
+
+    def owner_at(self, points: Float[Tensor, "n d"], index: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+        """The layer that owns the pixel which holds each point (canvas coordinates, array order); -1 for none.
+
+        Args:
+            points: continuous coordinates in pixels.
+            index: the output that each point lies in.
+        """
+        pixel = points.floor()
+        beyond = ((pixel < 0) | (pixel >= self.canvas[index])).any(dim=1)
+        pixel = torch.where(beyond[:, None], 0, pixel).long()
+        cells = [self._cells_of(pixel[:, axis, None], self.edges[axis][index])[:, 0] for axis in range(self.ndim)]
+        at = (index, *cells)
+        owner = self.owner[at].long()
+        low, high = self.pixel_ranges()
+        layer = owner.clamp(min=0)
+        inside = ((pixel >= low[index, layer]) & (pixel < high[index, layer])).all(dim=1)
+        return torch.where(inside & (owner >= 0) & ~beyond, owner, -1)
+
+    @staticmethod
+    def _cells_of(pixels: Int[Tensor, "m n"], edges: Int[Tensor, "m g+1"]) -> Int[Tensor, "m n"]:
+        """Cell that holds each pixel; the last one beyond the canvas, where every range ends anyway."""
+        cell = torch.searchsorted(edges[:, 1:].contiguous(), pixels.contiguous(), right=True)
+        return cell.clamp(max=edges.shape[1] - 2)
+
+    # ------------------------------------------------------------- validation
+
+    def _validate_shapes(self) -> None:
+        if self.source.ndim != 2:
+            raise ValueError(f"source must have shape (B, S), got {tuple(self.source.shape)}")
+        if self.canvas.ndim != 2 or self.canvas.shape[1] not in (2, 3):
+            raise ValueError(f"canvas must have shape (B, 2) or (B, 3), got {tuple(self.canvas.shape)}")
+        batch, layers = self.source.shape
+        ndim = self.canvas.shape[1]
+        if len(self.edges) != ndim:
+            raise ValueError(f"edges must hold one tensor per axis: {ndim}, got {len(self.edges)}")
+        if len(self.frame) != ndim:
+            raise ValueError(f"frame must hold one size per axis: {ndim}, got {self.frame!r}")
+        expected = {
+            "scale": (self.scale, (batch, layers, ndim)),
+            "shift": (self.shift, (batch, layers, ndim)),
+            "extent": (self.extent, (batch, layers, 2 * ndim)),
+            "canvas": (self.canvas, (batch, ndim)),
+            "owner": (self.owner, (batch, *(edge.shape[-1] - 1 for edge in self.edges))),
+        }
+        for axis, edge in enumerate(self.edges):
+            expected[f"edges[{axis}]"] = (edge, (batch, edge.shape[-1]))
+        if self.carry is not None:
+            expected["carry"] = (self.carry, (batch, layers, self.carry.shape[-1]))
+        for name, (tensor, shape) in expected.items():
+            if tuple(tensor.shape) != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
+            if tensor.device != self.source.device:
+                raise ValueError(
+                    f"{name} lies on {tensor.device}, source on {self.source.device}: one device is needed"
+                )
+            floating = name in ("scale", "shift")
+            if tensor.is_floating_point() != floating:
+                raise ValueError(f"{name} must be {'floating point' if floating else 'integer'}, got {tensor.dtype}")
+
+    def validate(self) -> None:
+        """Check every value; called for plans made on the CPU, elsewhere it costs a transfer.
+
+        Raises:
+            ValueError: the field, the first output where it is wrong, and what is allowed.
+        """
+
+        def check(ok: Tensor, name: str, rule: str, value: Tensor) -> None:
+            if not bool(ok.all()):
+                output = int((~ok).nonzero()[0, 0])
+                raise ValueError(f"{name} of output {output} must {rule}, got {value[output].tolist()}")
+
+        present = self.source >= 0
+        present_d = present[..., None]
+        low, high = self.extent[..., : self.ndim], self.extent[..., self.ndim :]
+        check(self.source >= -1, "source", "be a pool index or -1", self.source)
+        check(~present_d | (self.scale.isfinite() & (self.scale != 0)), "scale", "be finite and not 0", self.scale)
+        check(~present_d | self.shift.isfinite(), "shift", "be finite", self.shift)
+        check(~present_d | ((low >= 0) & (low <= high)), "extent", "hold 0 <= low <= high", self.extent)
+        check(self.canvas >= 1, "canvas", "be at least 1 pixel", self.canvas)
+        frame = torch.tensor(self.frame, device=self.device)
+        check(self.canvas <= frame, "canvas", f"fit the frame {self.frame}", self.canvas)
+        for axis, edge in enumerate(self.edges):
+            check(edge[:, 1:] >= edge[:, :-1], f"edges[{axis}]", "never decrease", edge)
+            check(edge[:, :1] == 0, f"edges[{axis}]", "start at 0", edge)
+            check(edge[:, -1:] == self.canvas[:, axis, None], f"edges[{axis}]", "end at the canvas", edge)
+        owner = self.owner.flatten(1).long()
+        check((owner >= -1) & (owner < self.layers), "owner", f"be -1 or a layer below {self.layers}", owner)
+        shown = torch.gather(present, 1, owner.clamp(min=0)) | (owner < 0)
+        check(shown, "owner", "show only layers that are present (source >= 0)", owner)
+
+    def _is_unscaled(self) -> bool:
+        whole = (self.scale == 1) & (self.shift == self.shift.round())
+        return bool((whole | (self.source < 0)[..., None]).all())
+
+    # ----------------------------------------------------------------- makers
+
+    @classmethod
+    def from_rectangles(
+        cls,
+        source: Int[Tensor, "b s"],
+        rectangles: Int[Tensor, "b p 2*d"],
+        sizes: Int[Tensor, "pool d"],
+        *,
+        mode: Literal["union", "xor"] = "union",
+        layer: Int[Tensor, "b p"] | None = None,
+        frame: tuple[int, ...] | None = None,
+        carry: Bool[Tensor, "b s n"] | None = None,
+    ) -> MixPlan:
+        """Plan that shows the base (layer 0) outside of whole-pixel rectangles and other layers inside.
+
+        All layers lie under the identity map; the canvas is the base's valid size. Outputs whose layer is absent keep
+        what lies below it.
+
+        Args:
+            source: pool index per layer, -1 for none; the base must be present.
+            rectangles: lows then highs in array order, half-open; clipped to the canvas, empty ones show nothing.
+            sizes: valid size of every pool image, pixels.
+            mode: ``"union"``: a pixel shows the layer of the last rectangle that covers it. ``"xor"``: it shows the
+                layer where an odd number of rectangles covers it.
+            layer: the layer that each rectangle shows, default 1; ``"xor"`` needs one layer per output.
+            frame: size of a padded output, default the largest canvas.
+            carry: see the class.
+
+        Raises:
+            ValueError: an unknown mode, layers that ``"xor"`` can't tell apart, or a field that the class refuses.
+        """
+        if mode not in ("union", "xor"):
+            raise ValueError(f"mode must be 'union' or 'xor', got {mode!r}")
+        batch, layers = source.shape
+        patches = rectangles.shape[1]
+        ndim = sizes.shape[1]
+        device = rectangles.device
+        if rectangles.shape != (batch, patches, 2 * ndim):
+            raise ValueError(f"rectangles must have shape ({batch}, P, {2 * ndim}), got {tuple(rectangles.shape)}")
+        if layer is None:
+            layer = torch.ones((batch, patches), dtype=torch.long, device=device)
+        elif mode == "xor" and bool((layer != layer[:, :1]).any()):
+            raise ValueError("mode 'xor' needs one layer per output; the rectangles name several")
+
+        extent_high = sizes[source.clamp(min=0)]
+        canvas = extent_high[:, 0]
+        present = source >= 0
+        shown = torch.gather(present, 1, layer)
+
+        covered = shown.reshape(batch, patches, *(1,) * ndim)
+        edges = []
+        for axis in range(ndim):
+            limit = canvas[:, axis, None]
+            low = torch.minimum(rectangles[..., axis].clamp(min=0), limit)
+            high = torch.minimum(rectangles[..., ndim + axis].clamp(min=0), limit)
+            edge = torch.cat([torch.zeros_like(limit), limit, low, high], dim=1).sort(dim=1).values
+            shape = [batch, patches] + [1] * ndim
+            shape[axis + 2] = -1
+            cell_low, cell_high = edge[:, None, :-1], edge[:, None, 1:]
+            inside = (low[..., None] <= cell_low) & (cell_high <= high[..., None])
+            covered = covered & inside.reshape(shape)
+            edges.append(edge)
+
+        paint = layer.reshape(batch, patches, *(1,) * ndim)
+        if mode == "xor":
+            owner = torch.where(covered.sum(dim=1) % 2 == 1, paint[:, 0], 0) if patches else None
+        else:
+            order = torch.arange(1, patches + 1, device=device).reshape(1, patches, *(1,) * ndim)
+            last = (covered * order).amax(dim=1) if patches else None
+            owner = None
+            if last is not None:
+                below = torch.cat([torch.zeros_like(layer[:, :1]), layer], dim=1)
+                owner = torch.gather(below, 1, last.flatten(1)).reshape(last.shape)
+        if owner is None:
+            owner = torch.zeros((batch,) + (1,) * ndim, dtype=torch.long, device=device)
+
+        if frame is None:
+            frame = tuple(int(n) for n in canvas.amax(dim=0).tolist()) if batch else (1,) * ndim
+        return cls(
+            source=source,
+            scale=torch.ones((batch, layers, ndim), device=device),
+            shift=torch.zeros((batch, layers, ndim), device=device),
+            extent=torch.cat([torch.zeros_like(extent_high), extent_high], dim=-1),
+            canvas=canvas,
+            edges=tuple(edges),
+            owner=owner.to(torch.int8 if layers <= 127 else torch.int16),
+            frame=frame,
+            carry=carry,
+            unscaled=True,
+        )

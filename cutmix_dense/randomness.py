@@ -1,0 +1,45 @@
+"""Where random numbers come from: one host generator per call, different on every rank and in every worker."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+
+import torch
+
+__all__ = ["call_generator", "generator_from"]
+
+_calls = itertools.count()
+
+
+def generator_from(*parts: int | str) -> torch.Generator:
+    """A CPU generator seeded by a hash of ``parts``: equal parts give equal draws, on any machine."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def call_generator(generator: torch.Generator | None = None) -> torch.Generator:
+    """The generator of one call: the given one, else a fresh private one.
+
+    A private one is seeded from (``torch.initial_seed()``, rank, loader worker, number of the call in this process):
+    torch and MMEngine seed all ranks alike, so the rank has to count. The global random state is left alone.
+
+    Raises:
+        TypeError: something else than a generator.
+        ValueError: a generator of a device: plans are drawn on the host.
+    """
+    if generator is None:
+        worker = torch.utils.data.get_worker_info()
+        return generator_from(torch.initial_seed(), _rank(), -1 if worker is None else worker.id, next(_calls))
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
+    if generator.device.type != "cpu":
+        raise ValueError(f"generator must be on the CPU, where plans are drawn; got one on {generator.device}")
+    return generator
+
+
+def _rank() -> int:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank()
+    return int(os.environ.get("RANK", 0))

@@ -1,0 +1,351 @@
+"""Samplers that draw rectangles: the regions of CutMix and its kin.
+
+A sampler is split in two, so that a plan can be drawn on the host while its data lies elsewhere: ``draw`` takes every
+random number there is (their count depends on the batch size alone), ``place`` turns them into rectangles and is pure.
+Sizes are (height, width); rectangles are whole pixels, lows then highs in array order (y0, x0, y1, x1), half-open.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+__all__ = ["AreaBox", "BetaBox", "MultiBox", "ObjectBox", "ObjectBoxes", "RegionSampler"]
+
+
+class ObjectBoxes(NamedTuple):
+    """Boxes of a batch, padded to the largest count: what a sampler that looks at objects gets to see.
+
+    Attributes:
+        boxes: lows then highs in array order (y0, x0, y1, x1), pixels.
+        present: False where a row is padding.
+    """
+
+    boxes: Float[Tensor, "b n 2*d"]
+    present: Bool[Tensor, "b n"]
+
+
+class RegionSampler(ABC):
+    """Base of the region samplers."""
+
+    mode: Literal["union", "xor"] = "union"
+    """How several rectangles of a sample combine."""
+    needs_objects: ClassVar[bool] = False
+    """Whether ``place`` looks at the objects of base and partner."""
+
+    @abstractmethod
+    def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b k"]:
+        """All random numbers for ``batch`` regions, on the host, in double precision."""
+
+    @abstractmethod
+    def place(
+        self,
+        draws: Float[Tensor, "b k"],
+        sizes: Int[Tensor, "b d"],
+        base: ObjectBoxes | None = None,
+        partner: ObjectBoxes | None = None,
+    ) -> Int[Tensor, "b p 2*d"]:
+        """Rectangles from draws.
+
+        Args:
+            draws: what ``draw`` gave.
+            sizes: the area that base and partner share, pixels; no rectangle leaves it.
+            base: objects of the base images, for samplers that need them.
+            partner: objects of the partners.
+        """
+
+
+def uniform(batch: int, count: int, generator: torch.Generator | None) -> Float[Tensor, "b k"]:
+    """``count`` numbers per sample from U[0, 1)."""
+    return torch.rand((batch, count), generator=generator, dtype=torch.float64)
+
+
+def beta(batch: int, alpha: float, generator: torch.Generator | None) -> Float[Tensor, "b 1"]:
+    """One number per sample from Beta(α, α)."""
+    # torch.distributions.Beta takes no generator; this is the function it calls
+    concentration = torch.full((batch, 2), alpha, dtype=torch.float64)
+    return torch._sample_dirichlet(concentration, generator=generator)[:, :1]
+
+
+@dataclass(frozen=True)
+class BetaBox(RegionSampler):
+    """The paper's region: λ ~ Beta(α, α), sides √(1−λ) of the image's, uniform centre, clipped at the border.
+
+    Clipping makes it smaller than 1−λ: for α = 1 the mean area is about 0.32, not 0.5, and a corner is covered far less
+    often than the centre. As in ``torchvision.transforms.v2.CutMix``: equal λ and centre give the equal box.
+
+    Args:
+        alpha: parameter of the Beta distribution, > 0.
+
+    Source: Yun et al., CutMix (2019), and its official code.
+    """
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.alpha) and self.alpha > 0):
+            raise ValueError(f"alpha must be above 0, got {self.alpha!r}")
+
+    def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b k"]:
+        """λ and the centre, relative to the image."""
+        return torch.cat([beta(batch, self.alpha, generator), uniform(batch, 3, generator)], dim=1)
+
+    def place(
+        self,
+        draws: Float[Tensor, "b k"],
+        sizes: Int[Tensor, "b d"],
+        base: ObjectBoxes | None = None,
+        partner: ObjectBoxes | None = None,
+    ) -> Int[Tensor, "b 1 2*d"]:
+        """One rectangle per sample."""
+        ndim = sizes.shape[1]
+        half = 0.5 * (1 - draws[:, :1]) ** (1 / ndim)
+        half_sides = (half * sizes).long()
+        centre = (draws[:, 1 : 1 + ndim] * sizes).long()
+        low = (centre - half_sides).clamp(min=0)
+        high = torch.minimum(centre + half_sides, sizes)
+        return torch.cat([low, high], dim=1)[:, None]
+
+
+@dataclass(frozen=True)
+class AreaBox(RegionSampler):
+    """A rectangle of a drawn area and aspect that lies inside the image wholly.
+
+    Args:
+        area: share of the image's area, uniform in (low, high); 0 < low <= high <= 1.
+        aspect: height / width, relative to the image's, in (low, high); None: whatever fits the image.
+        aspect_law: ``"log-uniform"``, or ``"uniform"`` with tall and wide boxes that seldom find room drawn seldom,
+            as a rejection loop over uniform aspects and uniform corners would.
+
+    An aspect that doesn't fit (a side longer than the image) is drawn from the part of the range that fits.
+
+    Source: French et al. (2020), ``within_bounds``; UniMatch's ``obtain_cutmix_box``.
+    """
+
+    area: tuple[float, float] = (0.02, 0.4)
+    aspect: tuple[float, float] | None = (0.3, 1 / 0.3)
+    aspect_law: Literal["log-uniform", "uniform"] = "log-uniform"
+
+    _TRIES: ClassVar[int] = 64
+
+    def __post_init__(self) -> None:
+        low, high = self.area
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"area must be (low, high) with 0 < low <= high <= 1, got {self.area!r}")
+        if self.aspect is not None and not 0 < self.aspect[0] <= self.aspect[1] < math.inf:
+            raise ValueError(f"aspect must be (low, high) with 0 < low <= high, got {self.aspect!r}")
+        if self.aspect_law not in ("log-uniform", "uniform"):
+            raise ValueError(f"aspect_law must be 'log-uniform' or 'uniform', got {self.aspect_law!r}")
+        if self.aspect is None and self.aspect_law == "uniform":
+            raise ValueError("aspect_law 'uniform' needs an aspect range, got aspect=None")
+
+    @classmethod
+    def french(cls, area: float = 0.5) -> AreaBox:
+        """The box of French et al. (2020): area exactly 0.5, any aspect that fits, log-uniform."""
+        return cls(area=(area, area), aspect=None)
+
+    @classmethod
+    def unimatch(cls) -> AreaBox:
+        """UniMatch's box: area 0.02–0.4, aspect uniform in 0.3–1/0.3, so that boxes tend to be tall.
+
+        UniMatch crops squares; here the aspect is relative to the image's. Its probability of 0.5 is the transform's.
+        """
+        return cls(area=(0.02, 0.4), aspect=(0.3, 1 / 0.3), aspect_law="uniform")
+
+    def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b k"]:
+        """Area, corner (up to three axes) and aspect."""
+        tries = 2 * self._TRIES if self.aspect_law == "uniform" else 1
+        return uniform(batch, 4 + tries, generator)
+
+    def place(
+        self,
+        draws: Float[Tensor, "b k"],
+        sizes: Int[Tensor, "b d"],
+        base: ObjectBoxes | None = None,
+        partner: ObjectBoxes | None = None,
+    ) -> Int[Tensor, "b 1 2*d"]:
+        """One rectangle per sample."""
+        if sizes.shape[1] != 2:
+            raise ValueError(f"AreaBox draws an aspect of two sides; got sizes of {sizes.shape[1]} axes")
+        area = self.area[0] + draws[:, 0] * (self.area[1] - self.area[0])
+        if self.aspect_law == "uniform":
+            aspect = self._first_that_finds_room(draws[:, 4:], area)
+        else:
+            low, high = (area, 1 / area) if self.aspect is None else self._fitting(area, *self.aspect)
+            aspect = low * (high / low) ** draws[:, 4]
+        sides = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], dim=1)
+        sides = torch.minimum((sides * sizes).round().long().clamp(min=1), sizes)
+        low_corner = (draws[:, 1:3] * (sizes - sides + 1)).long()
+        return torch.cat([low_corner, low_corner + sides], dim=1)[:, None]
+
+    @staticmethod
+    def _fitting(area: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+        """The part of an aspect range in which no side is longer than the image."""
+        return torch.minimum(area.clamp(min=low), 1 / area), torch.maximum((1 / area).clamp(max=high), area)
+
+    def _first_that_finds_room(self, draws: Float[Tensor, "b 2*t"], area: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """The first of many uniform aspects that a uniform corner would leave room for."""
+        assert self.aspect is not None
+        low, high = self.aspect
+        aspect = low + draws[:, 0::2] * (high - low)
+        height, width = (area[:, None] * aspect).sqrt(), (area[:, None] / aspect).sqrt()
+        room = (1 - height).clamp(min=0) * (1 - width).clamp(min=0)
+        accepted = draws[:, 1::2] < room
+        first = torch.where(accepted.any(dim=1), accepted.long().argmax(dim=1), room.argmax(dim=1))
+        return torch.gather(aspect, 1, first[:, None])[:, 0].clamp(min=area, max=1 / area)
+
+
+@dataclass(frozen=True)
+class MultiBox(RegionSampler):
+    """Several rectangles per sample, as their union or as their exclusive or.
+
+    Args:
+        box: the sampler of each rectangle.
+        n: how many, >= 1.
+        mode: ``"union"``, or ``"xor"``: what an odd number of rectangles covers.
+
+    Source: French et al. (2020) XOR the boxes of a mask.
+    """
+
+    box: RegionSampler = field(default_factory=AreaBox)
+    n: int = 3
+    mode: Literal["union", "xor"] = "union"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.box, RegionSampler):
+            raise TypeError(f"box must be a region sampler, got {self.box!r}")
+        if self.n < 1:
+            raise ValueError(f"n must be at least 1, got {self.n!r}")
+        if self.mode not in ("union", "xor"):
+            raise ValueError(f"mode must be 'union' or 'xor', got {self.mode!r}")
+
+    @classmethod
+    def french(cls, n: int = 3, area: float = 0.5) -> MultiBox:
+        """The n boxes of French et al. (2020): each takes area / n, XORed; three boxes cover 0.287 on average."""
+        return cls(AreaBox(area=(area / n, area / n), aspect=(area, 1 / area)), n, "xor")
+
+    @property
+    def needs_objects(self) -> bool:  # type: ignore[override]
+        """As its boxes."""
+        return self.box.needs_objects
+
+    def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b k"]:
+        """The draws of every box."""
+        return torch.cat([self.box.draw(batch, generator) for _ in range(self.n)], dim=1)
+
+    def place(
+        self,
+        draws: Float[Tensor, "b k"],
+        sizes: Int[Tensor, "b d"],
+        base: ObjectBoxes | None = None,
+        partner: ObjectBoxes | None = None,
+    ) -> Int[Tensor, "b p 2*d"]:
+        """The rectangles of every box."""
+        return torch.cat([self.box.place(part, sizes, base, partner) for part in draws.chunk(self.n, dim=1)], dim=1)
+
+
+@dataclass(frozen=True)
+class ObjectBox(RegionSampler):
+    """A rectangle chosen to cut few objects while it carries whole ones of the partner.
+
+    Of ``candidates`` rectangles (half of them drawn like ``AreaBox``, half round an object of the partner with a random
+    margin) it takes the one that carries a whole object, if any does, and cuts the fewest objects of base and partner.
+    Among equals the first drawn wins. An object is cut when the rectangle covers it in part. Without objects it is a
+    plain ``AreaBox``.
+
+    Args:
+        area: share of the image's area that the drawn half takes, (low, high); no candidate is larger than high unless
+            none is smaller.
+        aspect: see ``AreaBox``.
+        margin: largest margin round a partner's object, a fraction of the object's side.
+        candidates: how many rectangles to choose from, >= 2.
+    """
+
+    area: tuple[float, float] = (0.02, 0.4)
+    aspect: tuple[float, float] | None = (0.3, 1 / 0.3)
+    margin: float = 0.25
+    candidates: int = 32
+
+    needs_objects: ClassVar[bool] = True
+    _ANCHOR_DRAWS: ClassVar[int] = 5
+
+    def __post_init__(self) -> None:
+        AreaBox(self.area, self.aspect)
+        if not (math.isfinite(self.margin) and self.margin >= 0):
+            raise ValueError(f"margin must be at least 0, got {self.margin!r}")
+        if self.candidates < 2:
+            raise ValueError(f"candidates must be at least 2, got {self.candidates!r}")
+
+    def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b k"]:
+        """The draws of every candidate."""
+        anchored = self.candidates // 2
+        free = MultiBox(AreaBox(self.area, self.aspect), self.candidates - anchored).draw(batch, generator)
+        return torch.cat([uniform(batch, anchored * self._ANCHOR_DRAWS, generator), free], dim=1)
+
+    def place(
+        self,
+        draws: Float[Tensor, "b k"],
+        sizes: Int[Tensor, "b d"],
+        base: ObjectBoxes | None = None,
+        partner: ObjectBoxes | None = None,
+    ) -> Int[Tensor, "b 1 2*d"]:
+        """One rectangle per sample."""
+        if base is None or partner is None:
+            raise ValueError("ObjectBox needs the objects of base and partner; got none")
+        anchored = self.candidates // 2
+        split = anchored * self._ANCHOR_DRAWS
+        free = MultiBox(AreaBox(self.area, self.aspect), self.candidates - anchored).place(draws[:, split:], sizes)
+        anchors = draws[:, :split].reshape(len(draws), anchored, self._ANCHOR_DRAWS)
+        round_objects = self._round_objects(anchors, sizes, partner, free[:, :1])
+        candidates = torch.cat([round_objects, free], dim=1)
+
+        _, base_cut = self._covered(candidates, base)
+        whole, partner_cut = self._covered(candidates, partner)
+        limit = self.area[1] * sizes.prod(dim=1, keepdim=True)
+        too_large = (candidates[..., 2:] - candidates[..., :2]).prod(dim=-1) > limit
+        most = base.present.shape[1] + partner.present.shape[1] + 1
+        cost = base_cut + partner_cut + most * (whole == 0) + 2 * most * too_large
+        first = torch.arange(self.candidates, device=cost.device) / self.candidates  # ties: the first drawn
+        best = (cost + first).argmin(dim=1)
+        return candidates[torch.arange(len(draws), device=best.device), best][:, None]
+
+    def _round_objects(
+        self,
+        draws: Float[Tensor, "b m 5"],
+        sizes: Int[Tensor, "b 2"],
+        partner: ObjectBoxes,
+        spare: Int[Tensor, "b 1 4"],
+    ) -> Int[Tensor, "b m 4"]:
+        """Rectangles round random objects of the partner; ``spare`` for a partner that has none."""
+        if partner.present.shape[1] == 0:
+            return spare.expand(-1, draws.shape[1], -1)
+        count = partner.present.sum(dim=1, keepdim=True)
+        order = partner.present.long().argsort(dim=1, descending=True, stable=True)
+        pick = torch.gather(order, 1, (draws[..., 0] * count).long().clamp(max=partner.present.shape[1] - 1))
+        box = torch.gather(partner.boxes.to(draws.dtype), 1, pick[..., None].expand(-1, -1, 4))
+        side = box[..., 2:] - box[..., :2]
+        limit = sizes[:, None]
+        low = (box[..., :2] - draws[..., 1:3] * self.margin * side).floor().clamp(min=0).long()
+        high = (box[..., 2:] + draws[..., 3:5] * self.margin * side).ceil().clamp(min=0).long()
+        rectangle = torch.cat([torch.minimum(low, limit), torch.minimum(high, limit)], dim=-1)
+        usable = ((rectangle[..., 2:] - rectangle[..., :2]) > 0).all(dim=-1) & (count > 0)
+        return torch.where(usable[..., None], rectangle, spare)
+
+    @staticmethod
+    def _covered(
+        rectangles: Int[Tensor, "b m 4"], objects: ObjectBoxes
+    ) -> tuple[Int[Tensor, "b m"], Int[Tensor, "b m"]]:
+        """How many objects each rectangle covers wholly, and how many in part."""
+        boxes = objects.boxes[:, None]
+        rectangle = rectangles[:, :, None].to(boxes.dtype)
+        low, high = torch.maximum(rectangle[..., :2], boxes[..., :2]), torch.minimum(rectangle[..., 2:], boxes[..., 2:])
+        touched = (high > low).all(dim=-1) & objects.present[:, None]
+        inside = (rectangle[..., :2] <= boxes[..., :2]) & (boxes[..., 2:] <= rectangle[..., 2:])
+        whole = touched & inside.all(dim=-1)
+        return whole.sum(dim=2), (touched & ~whole).sum(dim=2)

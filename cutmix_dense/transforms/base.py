@@ -1,0 +1,213 @@
+"""The order that every mixing transform keeps: check the inputs, draw a plan, apply it to everything."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from torchvision.transforms import v2
+
+from cutmix_dense.functional import FilterRule, mix_pixels
+from cutmix_dense.functional.filtering import OnFiltered, check_on_filtered, rule_of
+from cutmix_dense.functional.instances import BoxesFrom
+from cutmix_dense.pairing import PAIRINGS
+from cutmix_dense.plan import MixPlan
+from cutmix_dense.randomness import call_generator
+from cutmix_dense.transforms.pool import Images, Pool, collate
+from cutmix_dense.transforms.targets import TargetMixer
+
+__all__ = ["MixTransform"]
+
+
+class MixTransform(v2.Transform, ABC):
+    """Base of the mixing transforms: a batch in, the mixed batch out.
+
+    A subclass stores its own arguments under their names and says in ``draw_plan`` how its plan is drawn. It is used
+    where torchvision's ``v2.CutMix`` is: on a batch after collate, on any device; as ``collate_fn`` itself; inside
+    ``v2.Compose``.
+
+    Args:
+        p: probability that an image is mixed, per sample, in [0, 1].
+        pairing: who is mixed with whom: ``"roll"``, ``"shuffle"`` or ``"swap"`` (see ``cutmix_dense.pairing``).
+        num_classes: number of classes; needed for integer image-level labels, which become probabilities.
+        fill: value of image pixels that nobody owns, one number or one per channel.
+        ignore_index: id of a semantic map's pixels that nobody owns.
+        min_visibility: see ``functional.mix_instances``, as the following ones.
+        min_size: least side of a changed box, pixels.
+        on_filtered: ``"drop"``, ``"ignore"`` or ``"crowd"``.
+        boxes_from: ``"auto"``, ``"box"`` or ``"mask"``.
+        rule: a peer's rule in place of the two thresholds.
+        instance_keys: further target keys that follow their instance.
+        image_keys: further target keys that stay the base image's.
+        semantic_keys: further keys of maps of class ids in the dicts of a list.
+        label_keys: further keys of image-level labels in a dict of targets.
+
+    Raises:
+        ValueError: an argument out of its range, named.
+    """
+
+    def __init__(
+        self,
+        *,
+        p: float = 1.0,
+        pairing: str = "roll",
+        num_classes: int | None = None,
+        fill: float | Sequence[float] = 0,
+        ignore_index: int = 255,
+        min_visibility: float | tuple[float, float] = 0.1,
+        min_size: float | tuple[float, float] = 1.0,
+        on_filtered: OnFiltered = "drop",
+        boxes_from: BoxesFrom = "auto",
+        rule: FilterRule | str | None = None,
+        instance_keys: Sequence[str] = (),
+        image_keys: Sequence[str] = (),
+        semantic_keys: Sequence[str] = (),
+        label_keys: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(f"p must lie in [0, 1], got {p!r}")
+        if pairing not in PAIRINGS:
+            raise ValueError(f"pairing must be one of {sorted(PAIRINGS)}, got {pairing!r}")
+        if boxes_from not in ("auto", "box", "mask"):
+            raise ValueError(f"boxes_from must be 'auto', 'box' or 'mask', got {boxes_from!r}")
+        check_on_filtered(on_filtered)
+        self.p = p
+        self.pairing = pairing
+        self.num_classes = num_classes
+        self.fill = fill
+        self.ignore_index = ignore_index
+        self.min_visibility = min_visibility
+        self.min_size = min_size
+        self.on_filtered = on_filtered
+        self.boxes_from = boxes_from
+        self.rule = rule
+        self.instance_keys = _names(instance_keys, "instance_keys")
+        self.image_keys = _names(image_keys, "image_keys")
+        self.semantic_keys = _names(semantic_keys, "semantic_keys")
+        self.label_keys = _names(label_keys, "label_keys")
+        self._targets = TargetMixer(
+            rule=rule_of(rule, min_visibility, min_size),
+            on_filtered=on_filtered,
+            boxes_from=boxes_from,
+            num_classes=num_classes,
+            ignore_index=ignore_index,
+            instance_keys=self.instance_keys,
+            image_keys=self.image_keys,
+            semantic_keys=self.semantic_keys,
+            label_keys=self.label_keys,
+        )
+
+    @abstractmethod
+    def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
+        """The plan for a pool; every random number comes from ``generator``."""
+
+    def make_plan(
+        self, images: Images, targets: Any = None, *, sizes: Any = None, generator: torch.Generator | None = None
+    ) -> MixPlan:
+        """Draw a plan without applying it; arguments as for the call."""
+        return self.draw_plan(Pool.of(images, targets, sizes), call_generator(generator))
+
+    def apply_plan(
+        self,
+        plan: MixPlan,
+        images: Images,
+        targets: Any = None,
+        *,
+        sizes: Any = None,
+        out: Tensor | None = None,
+        inplace: bool = False,
+        return_report: bool = False,
+    ) -> Any:
+        """Mix by a plan that exists; nothing is drawn. Arguments and result as for the call, always with targets."""
+        pool = Pool.of(images, targets, sizes)
+        # targets first: they are checked in full before an image is written to
+        mixed_targets, reports = self._targets.mix(targets, plan, pool, inplace)
+        mixed = mix_pixels(images, plan, fill=self.fill, interpolation=None, out=out, inplace=inplace)
+        if not return_report:
+            return mixed, mixed_targets
+        if len(reports) != 1:
+            raise ValueError(f"return_report needs one list of detection targets, got {len(reports)}")
+        return mixed, mixed_targets, reports[0]
+
+    def forward(
+        self,
+        *inputs: Any,
+        sizes: Any = None,
+        generator: torch.Generator | None = None,
+        out: Tensor | None = None,
+        inplace: bool = False,
+        return_report: bool = False,
+    ) -> Any:
+        """Mix a batch.
+
+        Args:
+            inputs: images; or images and targets; or, as a ``collate_fn`` gets it, one list of (image, target) pairs.
+                Images: (B, C, H, W) or a list of (C, Hi, Wi). Targets: a list of dicts, a (B, H, W) map, (B,) or (B, K)
+                labels, or a dict of those.
+            sizes: (B, 2) valid heights and widths of a padded batch.
+            generator: a CPU generator that makes the call repeatable; default a private one.
+            out: tensor that takes the mixed images.
+            inplace: write mixed images and per-pixel maps into the inputs; targets of instances are always new.
+            return_report: also return a ``MixReport``, where there are detection targets.
+
+        Returns:
+            The images alone if they came alone, else (images, targets), and the report if asked for.
+
+        Raises:
+            TypeError: inputs of a kind that isn't known.
+            ValueError: inputs that don't fit each other or hold what isn't understood, named.
+        """
+        images, targets, alone = _unpack(inputs)
+        plan = self.make_plan(images, targets, sizes=sizes, generator=generator)
+        result = self.apply_plan(
+            plan, images, targets, sizes=sizes, out=out, inplace=inplace, return_report=return_report
+        )
+        return result[0] if alone else result
+
+    def draw_partners(
+        self, pool: Pool, generator: torch.Generator
+    ) -> tuple[Int[Tensor, " b"], Bool[Tensor, " b"], Int[Tensor, " b"]]:
+        """Partners, who is mixed, and whose draws each sample uses: exchanging pairs share theirs.
+
+        Returns:
+            partner (B,), -1 for none or for a sample that stays unmixed; mixed (B,); leader (B,).
+        """
+        partner = PAIRINGS[self.pairing](len(pool), generator)
+        own = torch.arange(len(pool))
+        leader = torch.where(partner >= 0, torch.minimum(partner, own), own) if self.pairing == "swap" else own
+        chosen = torch.rand(len(pool), generator=generator, dtype=torch.float64)[leader] < self.p
+        mixed = chosen & (partner >= 0)
+        return torch.where(mixed, partner, -1), mixed, leader
+
+    def extra_repr(self) -> str:
+        """The method's own settings, and the common ones that differ from their defaults."""
+        own = inspect.signature(type(self).__init__).parameters
+        common = inspect.signature(MixTransform.__init__).parameters
+        names = [name for name in own if hasattr(self, name) and getattr(self, name) is not None]
+        names += [name for name in common if name not in own and getattr(self, name, None) != common[name].default]
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names if name != "self")
+
+
+def _unpack(inputs: tuple[Any, ...]) -> tuple[Images, Any, bool]:
+    if len(inputs) == 2:
+        return inputs[0], inputs[1], False
+    if len(inputs) != 1:
+        raise TypeError(f"inputs must be (images), (images, targets) or a list of samples, got {len(inputs)} arguments")
+    (only,) = inputs
+    if isinstance(only, list) and only and all(isinstance(item, tuple) and len(item) == 2 for item in only):
+        return (*collate(only), False)
+    if isinstance(only, tuple) and len(only) == 2:
+        return only[0], only[1], False
+    return only, None, True
+
+
+def _names(keys: Sequence[str], name: str) -> tuple[str, ...]:
+    if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
+        raise TypeError(f"{name} must be a sequence of keys, got {keys!r}")
+    return tuple(keys)

@@ -1,0 +1,73 @@
+"""CutMix: a region of each image is replaced by the same region of its partner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from cutmix_dense.plan import MixPlan
+from cutmix_dense.regions import BetaBox, ObjectBoxes, RegionSampler
+from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.pool import Pool
+
+__all__ = ["CutMix"]
+
+
+class CutMix(MixTransform):
+    """CutMix for every kind of target: what lies in the region comes from the partner, images and annotations alike.
+
+    Args:
+        alpha: λ ~ Beta(α, α) of the default region, > 0.
+        p: probability that an image is mixed, per sample.
+        region: a sampler of ``cutmix_dense.regions`` in place of ``BetaBox(alpha)``.
+        same_region: draw one region for the whole batch, as the official code does, not one per sample.
+        common: arguments of ``MixTransform``.
+
+    Region and partner keep their place: a pixel of the region shows the partner's pixel of the same coordinates. With
+    images of different sizes the region lies in the area that both share. Image-level labels count by the pixels that
+    each image really owns.
+
+    Raises:
+        TypeError: ``region`` is no sampler.
+        ValueError: an argument out of range.
+
+    Source: Yun et al., CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features (2019).
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        p: float = 0.5,
+        region: RegionSampler | None = None,
+        same_region: bool = False,
+        **common: Any,
+    ) -> None:
+        super().__init__(p=p, **common)
+        if region is not None and not isinstance(region, RegionSampler):
+            raise TypeError(f"region must be a sampler of cutmix_dense.regions, got {region!r}")
+        self.alpha = alpha
+        self.region = region
+        self.same_region = same_region
+        self._sampler = BetaBox(alpha) if region is None else region
+
+    def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
+        """A rectangle (or several) per sample, in the area that base and partner share."""
+        partner, _, leader = self.draw_partners(pool, generator)
+        batch = len(pool)
+        if self.same_region:
+            draws = self._sampler.draw(1, generator).expand(batch, -1)
+        else:
+            draws = self._sampler.draw(batch, generator)[leader]
+        source = torch.stack([torch.arange(batch), partner], dim=1)
+        sizes = pool.sizes
+        shared = torch.minimum(sizes, sizes[torch.where(partner < 0, torch.arange(batch), partner)])
+        objects: tuple[ObjectBoxes, ...] = ()
+        if self._sampler.needs_objects:
+            own = pool.objects()
+            device = own.boxes.device
+            draws, source, shared, sizes, partner = (t.to(device) for t in (draws, source, shared, sizes, partner))
+            theirs = partner.clamp(min=0)
+            objects = (own, ObjectBoxes(own.boxes[theirs], own.present[theirs]))
+        rectangles = self._sampler.place(draws, shared, *objects)
+        return MixPlan.from_rectangles(source, rectangles, sizes, mode=self._sampler.mode, frame=pool.frame)

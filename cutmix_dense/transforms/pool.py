@@ -1,0 +1,172 @@
+"""The images of a call, checked: their number, their valid sizes, and what a sampler may want to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torchvision import tv_tensors
+
+from cutmix_dense.functional.boxes import to_xyxy
+from cutmix_dense.functional.masks import boxes_of_masks
+from cutmix_dense.regions import ObjectBoxes
+
+__all__ = ["Images", "Pool", "collate"]
+
+Images = Tensor | list[Tensor]
+"""A batch (B, C, H, W), or a list of (C, Hi, Wi)."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The images that a plan draws from, as far as a plan needs to know them.
+
+    Attributes:
+        sizes: valid size of each image (height, width), on the host.
+        frame: size of a padded output: that of the tensor, or for a list the largest image.
+        targets: the call's targets, for samplers that look at objects.
+    """
+
+    sizes: Int[Tensor, "pool d"]
+    frame: tuple[int, ...]
+    targets: Any = None
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.sizes)
+
+    @classmethod
+    def of(cls, images: Images, targets: Any = None, sizes: Any = None) -> Pool:
+        """Check the images of a call.
+
+        Args:
+            images: (B, C, H, W) or a list of (C, Hi, Wi).
+            targets: kept as they are.
+            sizes: (B, 2) valid heights and widths of a padded batch.
+
+        Raises:
+            TypeError: something else than tensors.
+            ValueError: a single image, an empty batch, images of no pixels, sizes that don't fit.
+        """
+        if isinstance(images, Tensor):
+            if images.ndim != 4:
+                single = " a batch is needed, not a single image;" if images.ndim == 3 else ""
+                raise ValueError(f"images must have shape (B, C, H, W);{single} got {tuple(images.shape)}")
+            frame = tuple(images.shape[2:])
+            own = torch.tensor([frame] * len(images), dtype=torch.long).reshape(-1, 2)
+        elif isinstance(images, (list, tuple)) and images and all(isinstance(image, Tensor) for image in images):
+            for index, image in enumerate(images):
+                if image.ndim != 3:
+                    raise ValueError(f"images[{index}] must have shape (C, H, W), got {tuple(image.shape)}")
+            own = torch.tensor([tuple(image.shape[1:]) for image in images], dtype=torch.long)
+            frame = tuple(own.amax(dim=0).tolist())
+        else:
+            kinds = sorted({type(i).__name__ for i in images}) if isinstance(images, (list, tuple)) else ""
+            raise TypeError(
+                "images must be a tensor (B, C, H, W) or a list of tensors (C, H, W), "
+                f"got {type(images).__name__} {kinds}"
+            )
+        if len(own) == 0:
+            raise ValueError("images must hold at least one image, got none")
+        if bool((own < 1).any()):
+            raise ValueError(f"images must have pixels, got the sizes {own.tolist()}")
+        if sizes is None:
+            return cls(own, frame, targets)
+        if not isinstance(images, Tensor):
+            raise ValueError("sizes are for padded batches; a list holds images of their own sizes")
+        given = torch.as_tensor(sizes).to("cpu", torch.long)
+        if given.shape != own.shape:
+            raise ValueError(f"sizes must have shape {tuple(own.shape)}, got {tuple(given.shape)}")
+        if bool(((given < 1) | (given > own)).any()):
+            raise ValueError(f"sizes must lie within 1 … {frame}, got {given.tolist()}")
+        return cls(given, frame, targets)
+
+    def objects(self) -> ObjectBoxes:
+        """Boxes of every image, padded; from masks where there are no boxes.
+
+        Raises:
+            ValueError: targets that hold no instances.
+        """
+        targets = detection_targets(self.targets)
+        if targets is None:
+            raise ValueError(
+                "targets must be detection targets with 'boxes' or 'masks' for a region that looks at objects"
+            )
+        rows = []
+        for index, target in enumerate(targets):
+            boxes = target.get("boxes")
+            if boxes is None and target.get("masks") is not None:
+                boxes = boxes_of_masks(target["masks"].as_subclass(Tensor))
+            rows.append(torch.zeros((0, 4)) if boxes is None else to_xyxy(boxes, f"targets[{index}]['boxes']"))
+        device = next((row.device for row in rows if len(row)), torch.device("cpu"))
+        most = max(len(row) for row in rows)
+        padded = torch.zeros(
+            (len(rows), most, 4), dtype=torch.float64 if device.type != "mps" else torch.float32, device=device
+        )
+        present = torch.zeros((len(rows), most), dtype=torch.bool, device=device)
+        for index, row in enumerate(rows):
+            padded[index, : len(row)] = row.to(padded)[:, [1, 0, 3, 2]]
+            present[index, : len(row)] = True
+        present &= (padded[..., 2:] > padded[..., :2]).all(dim=2)
+        return ObjectBoxes(padded, present)
+
+    def check_maps(self, targets: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
+        """Raise ValueError unless masks and maps have the size of their image: its valid size or the padded one."""
+        for index, (target, size) in enumerate(zip(targets, self.sizes.tolist())):
+            for key in keys:
+                value = target.get(key)
+                if not isinstance(value, Tensor) or value.numel() == 0:
+                    continue
+                if list(value.shape[-2:]) not in (size, list(self.frame)):
+                    raise ValueError(
+                        f"targets[{index}][{key!r}] must have its image's size {tuple(size)}, got {tuple(value.shape)}"
+                    )
+
+
+def detection_targets(targets: Any) -> Sequence[Mapping[str, Any]] | None:
+    """The list of dicts among the targets of a call; None if there is none."""
+    if isinstance(targets, Mapping):
+        found = [found for value in targets.values() if (found := detection_targets(value)) is not None]
+        return found[0] if found else None
+    if isinstance(targets, (list, tuple)) and targets and all(isinstance(target, Mapping) for target in targets):
+        return targets
+    return None
+
+
+def collate(samples: Sequence[tuple[Tensor, Any]]) -> tuple[Images, Any]:
+    """A list of (image, target) pairs as a batch: what is of one size is stacked, all else becomes a list.
+
+    Args:
+        samples: what a dataset gives for each index: the image (C, H, W); the target a dict, a map (H, W), or a class.
+
+    Raises:
+        TypeError: images that aren't tensors.
+    """
+    images = [image for image, _ in samples]
+    for index, image in enumerate(images):
+        if not isinstance(image, Tensor):
+            raise TypeError(
+                f"sample {index} must hold an image tensor, got {type(image).__name__}; "
+                "convert it first, with torchvision.transforms.v2.ToImage()"
+            )
+    return _stacked(images), _collate_targets([target for _, target in samples])
+
+
+def _collate_targets(targets: list[Any]) -> Any:
+    if all(isinstance(target, Tensor) for target in targets):
+        return _stacked(targets)
+    if all(isinstance(target, (int, float)) for target in targets):
+        return torch.tensor(targets)
+    return targets
+
+
+def _stacked(tensors: list[Tensor]) -> Images:
+    first = tensors[0]
+    if any(tensor.shape != first.shape for tensor in tensors):
+        return tensors
+    stacked = torch.stack([tensor.as_subclass(Tensor) for tensor in tensors])
+    return tv_tensors.wrap(stacked, like=first) if isinstance(first, tv_tensors.TVTensor) else stacked

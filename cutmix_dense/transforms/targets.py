@@ -1,0 +1,135 @@
+"""Mix the targets of a batch, whatever they are, by one plan; what isn't understood is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+from cutmix_dense.functional import FilterRule, MixReport, mix_instances, mix_labels, mix_pixels, mix_semantic
+from cutmix_dense.functional.fields import IMAGE_KEYS, LABEL_KEYS, SEMANTIC_KEYS
+from cutmix_dense.functional.filtering import OnFiltered
+from cutmix_dense.functional.instances import BoxesFrom
+from cutmix_dense.plan import MixPlan
+from cutmix_dense.transforms.pool import Pool
+
+__all__ = ["TargetMixer"]
+
+
+@dataclass(frozen=True)
+class TargetMixer:
+    """How targets are mixed once the plan is there; the arguments of ``MixTransform`` that concern them."""
+
+    rule: FilterRule = field(default_factory=FilterRule)
+    on_filtered: OnFiltered = "drop"
+    boxes_from: BoxesFrom = "auto"
+    num_classes: int | None = None
+    ignore_index: int = 255
+    instance_keys: tuple[str, ...] = ()
+    image_keys: tuple[str, ...] = ()
+    semantic_keys: tuple[str, ...] = ()
+    label_keys: tuple[str, ...] = ()
+
+    def mix(self, targets: Any, plan: MixPlan, pool: Pool, inplace: bool = False) -> tuple[Any, list[MixReport]]:
+        """The mixed targets in the form they came in, and a report per list of instances.
+
+        Args:
+            targets: None; a list of dicts; a (B, H, W) map or other per-pixel tensor, or a list of them; (B,) or (B, K)
+                labels; a dict of those.
+            plan: who owns each output pixel.
+            pool: the images they belong to.
+            inplace: write per-pixel tensors into themselves.
+
+        Raises:
+            TypeError: a kind of target that isn't known.
+            ValueError: a size or a count that doesn't fit; see ``cutmix_dense.functional``.
+        """
+        reports: list[MixReport] = []
+        mixed = self._mix("targets", targets, plan, pool, inplace, reports)
+        return mixed, reports
+
+    def _mix(self, name: str, value: Any, plan: MixPlan, pool: Pool, inplace: bool, reports: list[MixReport]) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, Mapping):
+            return {key: self._mix_entry(key, item, plan, pool, inplace, reports) for key, item in value.items()}
+        if not isinstance(value, (Tensor, list, tuple)):
+            raise TypeError(f"{name} must be a tensor, a list or a dict, got {type(value).__name__}")
+        if len(value) != len(pool):
+            raise ValueError(f"{name} must have one entry per image ({len(pool)}), got {len(value)}")
+        if isinstance(value, Tensor):
+            return self._mix_tensor(name, value, plan, pool, inplace)
+        if all(isinstance(item, Mapping) for item in value):
+            return self._mix_instances(value, plan, pool, reports)
+        if all(isinstance(item, Tensor) and item.ndim >= 2 for item in value):
+            return self._mix_list(name, list(value), plan, pool)
+        if all(isinstance(item, int) or (isinstance(item, Tensor) and item.ndim == 0) for item in value):
+            return mix_labels(torch.as_tensor(value), plan, self.num_classes)
+        kinds = sorted({type(item).__name__ for item in value})
+        raise TypeError(f"{name} must be a list of dicts, of maps or of classes, got a list of {kinds}")
+
+    def _mix_entry(
+        self, key: str, value: Any, plan: MixPlan, pool: Pool, inplace: bool, reports: list[MixReport]
+    ) -> Any:
+        if key in IMAGE_KEYS or key in self.image_keys:
+            base = plan.source[:, 0]
+            return value[base.to(value.device)] if isinstance(value, Tensor) else [value[i] for i in base.tolist()]
+        labels = LABEL_KEYS.union(self.label_keys)
+        if isinstance(value, Tensor) and value.ndim <= 2 and key not in labels:
+            raise ValueError(
+                f"targets[{key!r}] of shape {tuple(value.shape)} is of unknown meaning: name it in label_keys (class "
+                "labels, mixed) or in image_keys (it stays the base image's)"
+            )
+        return self._mix(f"targets[{key!r}]", value, plan, pool, inplace, reports)
+
+    def _mix_instances(
+        self, targets: Sequence[Mapping[str, Any]], plan: MixPlan, pool: Pool, reports: list[MixReport]
+    ) -> list[dict[str, Any]]:
+        maps = [key for target in targets for key, value in target.items() if isinstance(value, tv_tensors.Mask)]
+        pool.check_maps(targets, sorted({"masks", *SEMANTIC_KEYS, *self.semantic_keys, *maps}))
+        mixed, report = mix_instances(
+            targets,
+            plan,
+            rule=self.rule,
+            on_filtered=self.on_filtered,
+            boxes_from=self.boxes_from,
+            instance_keys=self.instance_keys,
+            image_keys=self.image_keys,
+            semantic_keys=self.semantic_keys,
+            ignore_index=self.ignore_index,
+            return_report=True,
+        )
+        reports.append(report)
+        return mixed
+
+    def _mix_tensor(self, name: str, value: Tensor, plan: MixPlan, pool: Pool, inplace: bool) -> Tensor:
+        if isinstance(value, tv_tensors.TVTensor) and not isinstance(value, (tv_tensors.Mask, tv_tensors.Image)):
+            raise TypeError(f"{name} must be a list of dicts for {type(value).__name__}, got the bare tensor")
+        if value.ndim <= 2:
+            return mix_labels(value, plan, self.num_classes)
+        if tuple(value.shape[-2:]) != tuple(pool.frame):
+            raise ValueError(f"{name} must have the images' size {tuple(pool.frame)}, got {tuple(value.shape)}")
+        if _is_map(value, value.ndim - 1):
+            return mix_semantic(value, plan, ignore_index=self.ignore_index, inplace=inplace)
+        return mix_pixels(value, plan, interpolation=_reading(value), inplace=inplace)
+
+    def _mix_list(self, name: str, values: list[Tensor], plan: MixPlan, pool: Pool) -> list[Tensor]:
+        for index, (value, size) in enumerate(zip(values, pool.sizes.tolist())):
+            if list(value.shape[-2:]) not in (size, list(pool.frame)):
+                raise ValueError(f"{name}[{index}] must have its image's size {tuple(size)}, got {tuple(value.shape)}")
+        if _is_map(values[0], values[0].ndim):
+            return mix_semantic(values, plan, ignore_index=self.ignore_index)
+        return mix_pixels(values, plan, interpolation=_reading(values[0]))
+
+
+def _is_map(value: Tensor, dims: int) -> bool:
+    """One integer id per pixel, perhaps with a channel axis of one."""
+    return not value.is_floating_point() and (dims == 2 or (dims == 3 and value.shape[-3] == 1))
+
+
+def _reading(value: Tensor) -> Any:
+    return "bilinear" if value.is_floating_point() else "nearest"
