@@ -72,8 +72,9 @@ def mix_instances(
         return_report: also return what happened to each input instance.
 
     Returns:
-        A list with one new dict per output; with ``return_report`` (list, ``MixReport``). Instances stand layer by layer, the base's first, and carry ``visibility`` (N,) and
-        ``origin`` (N, 2): pool image and index there. Keypoints of (x, y) rows get ``keypoints_visible`` (N, K).
+        A list with one new dict per output; with ``return_report`` (list, ``MixReport``). Instances stand layer by
+        layer, the base's first, and carry ``visibility`` (N,) and ``origin`` (N, 2): pool image and index there.
+        Keypoints of (x, y) rows get ``keypoints_visible`` (N, K).
 
     Raises:
         ValueError: an unknown key of tensor shape, rows or masks that don't match, NaN or infinite boxes, rotated

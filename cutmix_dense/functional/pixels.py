@@ -66,8 +66,10 @@ def mix_pixels(
         return cast("Pool", [rewrap(image, like) for image in mixed])
 
     plain = images.as_subclass(Tensor)
+    if inplace and out is not None:
+        raise ValueError("out and inplace exclude each other, got both")
     if inplace:
-        _check_inplace(plain, plan, out)
+        check_inplace(plain, plan)
     if out is not None:
         _check_out(plain, plan, out)
     result = mix_batch(
@@ -137,9 +139,8 @@ def _check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
             )
 
 
-def _check_inplace(images: Tensor, plan: MixPlan, out: Tensor | None) -> None:
-    if out is not None:
-        raise ValueError("out and inplace exclude each other, got both")
+def check_inplace(images: Tensor, plan: MixPlan) -> None:
+    """Raise ValueError unless ``plan`` can be applied to a batch within itself."""
     if not plan.unscaled:
         raise ValueError("inplace needs an unscaled plan, got one that scales its layers")
     if len(plan) != len(images) or tuple(images.shape[-plan.ndim :]) != tuple(plan.frame):

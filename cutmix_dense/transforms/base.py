@@ -126,14 +126,13 @@ class MixTransform(v2.Transform, ABC):
     ) -> Any:
         """Mix by a plan that exists; nothing is drawn. Arguments and result as for the call, always with targets."""
         pool = Pool.of(images, targets, sizes)
-        # targets first: they are checked in full before an image is written to
-        mixed_targets, reports = self._targets.mix(targets, plan, pool, inplace)
-        mixed = mix_pixels(images, plan, fill=self.fill, interpolation=None, out=out, inplace=inplace)
-        if not return_report:
-            return mixed, mixed_targets
-        if len(reports) != 1:
-            raise ValueError(f"return_report needs one list of detection targets, got {len(reports)}")
-        return mixed, mixed_targets, reports[0]
+        # all that can fail comes before the first write into an input
+        mixed = self._targets.mix(targets, plan, pool, inplace)
+        if return_report and len(mixed.reports) != 1:
+            raise ValueError(f"return_report needs one list of detection targets, got {len(mixed.reports)}")
+        mixed_images = mix_pixels(images, plan, fill=self.fill, out=out, inplace=inplace)
+        mixed.write()
+        return (mixed_images, mixed.targets, *mixed.reports) if return_report else (mixed_images, mixed.targets)
 
     def forward(
         self,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,10 +15,31 @@ from cutmix_dense.functional import FilterRule, MixReport, mix_instances, mix_la
 from cutmix_dense.functional.fields import IMAGE_KEYS, LABEL_KEYS, SEMANTIC_KEYS
 from cutmix_dense.functional.filtering import OnFiltered
 from cutmix_dense.functional.instances import BoxesFrom
+from cutmix_dense.functional.pixels import check_inplace
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.pool import Pool
 
-__all__ = ["TargetMixer"]
+__all__ = ["MixedTargets", "TargetMixer"]
+
+
+@dataclass
+class MixedTargets:
+    """Targets after a mix.
+
+    Attributes:
+        targets: in the form they came in.
+        reports: one per list of instances.
+        pending: writes into per-pixel inputs that are still to be done, once nothing can fail any more.
+    """
+
+    targets: Any = None
+    reports: list[MixReport] = field(default_factory=list)
+    pending: list[Callable[[], Any]] = field(default_factory=list)
+
+    def write(self) -> None:
+        """Do what is pending."""
+        for action in self.pending:
+            action()
 
 
 @dataclass(frozen=True)
@@ -34,37 +56,37 @@ class TargetMixer:
     semantic_keys: tuple[str, ...] = ()
     label_keys: tuple[str, ...] = ()
 
-    def mix(self, targets: Any, plan: MixPlan, pool: Pool, inplace: bool = False) -> tuple[Any, list[MixReport]]:
-        """The mixed targets in the form they came in, and a report per list of instances.
+    def mix(self, targets: Any, plan: MixPlan, pool: Pool, inplace: bool = False) -> MixedTargets:
+        """The mixed targets in the form they came in.
 
         Args:
             targets: None; a list of dicts; a (B, H, W) map or other per-pixel tensor, or a list of them; (B,) or (B, K)
                 labels; a dict of those.
             plan: who owns each output pixel.
             pool: the images they belong to.
-            inplace: write per-pixel tensors into themselves.
+            inplace: per-pixel tensors are to be written into themselves; they are checked, and left to ``write``.
 
         Raises:
             TypeError: a kind of target that isn't known.
             ValueError: a size or a count that doesn't fit; see ``cutmix_dense.functional``.
         """
-        reports: list[MixReport] = []
-        mixed = self._mix("targets", targets, plan, pool, inplace, reports)
-        return mixed, reports
+        mixed = MixedTargets()
+        mixed.targets = self._mix("targets", targets, plan, pool, inplace, mixed)
+        return mixed
 
-    def _mix(self, name: str, value: Any, plan: MixPlan, pool: Pool, inplace: bool, reports: list[MixReport]) -> Any:
+    def _mix(self, name: str, value: Any, plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets) -> Any:
         if value is None:
             return None
         if isinstance(value, Mapping):
-            return {key: self._mix_entry(key, item, plan, pool, inplace, reports) for key, item in value.items()}
+            return {key: self._mix_entry(key, item, plan, pool, inplace, mixed) for key, item in value.items()}
         if not isinstance(value, (Tensor, list, tuple)):
             raise TypeError(f"{name} must be a tensor, a list or a dict, got {type(value).__name__}")
         if len(value) != len(pool):
             raise ValueError(f"{name} must have one entry per image ({len(pool)}), got {len(value)}")
         if isinstance(value, Tensor):
-            return self._mix_tensor(name, value, plan, pool, inplace)
+            return self._mix_tensor(name, value, plan, pool, inplace, mixed)
         if all(isinstance(item, Mapping) for item in value):
-            return self._mix_instances(value, plan, pool, reports)
+            return self._mix_instances(value, plan, pool, mixed)
         if all(isinstance(item, Tensor) and item.ndim >= 2 for item in value):
             return self._mix_list(name, list(value), plan, pool)
         if all(isinstance(item, int) or (isinstance(item, Tensor) and item.ndim == 0) for item in value):
@@ -72,9 +94,7 @@ class TargetMixer:
         kinds = sorted({type(item).__name__ for item in value})
         raise TypeError(f"{name} must be a list of dicts, of maps or of classes, got a list of {kinds}")
 
-    def _mix_entry(
-        self, key: str, value: Any, plan: MixPlan, pool: Pool, inplace: bool, reports: list[MixReport]
-    ) -> Any:
+    def _mix_entry(self, key: str, value: Any, plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets) -> Any:
         if key in IMAGE_KEYS or key in self.image_keys:
             base = plan.source[:, 0]
             return value[base.to(value.device)] if isinstance(value, Tensor) else [value[i] for i in base.tolist()]
@@ -84,14 +104,14 @@ class TargetMixer:
                 f"targets[{key!r}] of shape {tuple(value.shape)} is of unknown meaning: name it in label_keys (class "
                 "labels, mixed) or in image_keys (it stays the base image's)"
             )
-        return self._mix(f"targets[{key!r}]", value, plan, pool, inplace, reports)
+        return self._mix(f"targets[{key!r}]", value, plan, pool, inplace, mixed)
 
     def _mix_instances(
-        self, targets: Sequence[Mapping[str, Any]], plan: MixPlan, pool: Pool, reports: list[MixReport]
+        self, targets: Sequence[Mapping[str, Any]], plan: MixPlan, pool: Pool, mixed: MixedTargets
     ) -> list[dict[str, Any]]:
         maps = [key for target in targets for key, value in target.items() if isinstance(value, tv_tensors.Mask)]
         pool.check_maps(targets, sorted({"masks", *SEMANTIC_KEYS, *self.semantic_keys, *maps}))
-        mixed, report = mix_instances(
+        dicts, report = mix_instances(
             targets,
             plan,
             rule=self.rule,
@@ -103,10 +123,12 @@ class TargetMixer:
             ignore_index=self.ignore_index,
             return_report=True,
         )
-        reports.append(report)
-        return mixed
+        mixed.reports.append(report)
+        return dicts
 
-    def _mix_tensor(self, name: str, value: Tensor, plan: MixPlan, pool: Pool, inplace: bool) -> Tensor:
+    def _mix_tensor(
+        self, name: str, value: Tensor, plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets
+    ) -> Tensor:
         if isinstance(value, tv_tensors.TVTensor) and not isinstance(value, (tv_tensors.Mask, tv_tensors.Image)):
             raise TypeError(f"{name} must be a list of dicts for {type(value).__name__}, got the bare tensor")
         if value.ndim <= 2:
@@ -114,8 +136,18 @@ class TargetMixer:
         if tuple(value.shape[-2:]) != tuple(pool.frame):
             raise ValueError(f"{name} must have the images' size {tuple(pool.frame)}, got {tuple(value.shape)}")
         if _is_map(value, value.ndim - 1):
-            return mix_semantic(value, plan, ignore_index=self.ignore_index, inplace=inplace)
-        return mix_pixels(value, plan, interpolation=_reading(value), inplace=inplace)
+            apply = partial(mix_semantic, value, plan, ignore_index=self.ignore_index)
+        elif plan.has_fill():
+            raise ValueError(
+                f"{name} has no value for pixels that nobody owns: mix it with functional.mix_pixels and a fill"
+            )
+        else:
+            apply = partial(mix_pixels, value, plan, interpolation=_reading(value))
+        if not inplace:
+            return apply()
+        check_inplace(value, plan)
+        mixed.pending.append(partial(apply, inplace=True))
+        return value
 
     def _mix_list(self, name: str, values: list[Tensor], plan: MixPlan, pool: Pool) -> list[Tensor]:
         for index, (value, size) in enumerate(zip(values, pool.sizes.tolist())):
