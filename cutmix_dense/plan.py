@@ -153,7 +153,7 @@ class MixPlan:
             area = (self.owner == layer).to(torch.float64)
             for axis in reversed(range(self.ndim)):
                 length = self.cell_lengths(low[:, layer, axis], high[:, layer, axis], outputs, axis)
-                area = (area * length.reshape(len(self), *(1,) * axis, -1)).sum(-1)
+                area = (area * length.reshape(len(self), *(1,) * axis, length.shape[1])).sum(-1)
             columns.append(area)
         return torch.stack(columns, dim=1).long()
 
@@ -324,10 +324,17 @@ class MixPlan:
         device = rectangles.device
         if rectangles.shape != (batch, patches, 2 * ndim):
             raise ValueError(f"rectangles must have shape ({batch}, P, {2 * ndim}), got {tuple(rectangles.shape)}")
+        if rectangles.is_floating_point():
+            raise ValueError(f"rectangles must be whole pixels, got {rectangles.dtype}")
         if layer is None:
             layer = torch.ones((batch, patches), dtype=torch.long, device=device)
         elif mode == "xor" and bool((layer != layer[:, :1]).any()):
             raise ValueError("mode 'xor' needs one layer per output; the rectangles name several")
+
+        if patches == 0:  # as if by one empty rectangle
+            patches = 1
+            rectangles = rectangles.new_zeros((batch, 1, 2 * ndim))
+            layer = layer.new_ones((batch, 1))
 
         extent_high = sizes[source.clamp(min=0)]
         canvas = extent_high[:, 0]
@@ -342,24 +349,20 @@ class MixPlan:
             high = torch.minimum(rectangles[..., ndim + axis].clamp(min=0), limit)
             edge = torch.cat([torch.zeros_like(limit), limit, low, high], dim=1).sort(dim=1).values
             shape = [batch, patches] + [1] * ndim
-            shape[axis + 2] = -1
+            shape[axis + 2] = edge.shape[1] - 1
             cell_low, cell_high = edge[:, None, :-1], edge[:, None, 1:]
             inside = (low[..., None] <= cell_low) & (cell_high <= high[..., None])
             covered = covered & inside.reshape(shape)
             edges.append(edge)
 
-        paint = layer.reshape(batch, patches, *(1,) * ndim)
         if mode == "xor":
-            owner = torch.where(covered.sum(dim=1) % 2 == 1, paint[:, 0], 0) if patches else None
+            paint = layer[:, 0].reshape(batch, *(1,) * ndim)
+            owner = torch.where(covered.sum(dim=1) % 2 == 1, paint, 0)
         else:
             order = torch.arange(1, patches + 1, device=device).reshape(1, patches, *(1,) * ndim)
-            last = (covered * order).amax(dim=1) if patches else None
-            owner = None
-            if last is not None:
-                below = torch.cat([torch.zeros_like(layer[:, :1]), layer], dim=1)
-                owner = torch.gather(below, 1, last.flatten(1)).reshape(last.shape)
-        if owner is None:
-            owner = torch.zeros((batch,) + (1,) * ndim, dtype=torch.long, device=device)
+            last = (covered * order).amax(dim=1)  # 0: no rectangle covers the cell
+            paint = torch.cat([torch.zeros_like(layer[:, :1]), layer], dim=1)
+            owner = torch.gather(paint, 1, last.flatten(1)).reshape(last.shape)
 
         if frame is None:
             frame = tuple(int(n) for n in canvas.amax(dim=0).tolist()) if batch else (1,) * ndim

@@ -71,7 +71,7 @@ def visible_boxes(
     overlaps = [plan.cell_lengths(cut_low[:, axis], cut_high[:, axis], output, axis) for axis in range(ndim)]
     area, touched = owned.to(boxes.dtype), torch.ones_like(owned)
     for axis, overlap in enumerate(overlaps):
-        along = overlap.reshape(len(boxes), *(1,) * axis, -1, *(1,) * (ndim - 1 - axis))
+        along = overlap.reshape(len(boxes), *(1,) * axis, overlap.shape[1], *(1,) * (ndim - 1 - axis))
         area = area * along
         touched = touched & (along > 0)
     shown = owned & touched

@@ -1,0 +1,145 @@
+"""MixPlan: shares, the owner map, points, moving between devices, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cutmix_dense import MixPlan
+
+
+def plan_of(rectangles, sizes=((8, 12), (8, 12)), source=((0, 1),), **kwargs):
+    return MixPlan.from_rectangles(
+        torch.tensor(source), torch.tensor([rectangles]).reshape(1, -1, 4).long(), torch.tensor(sizes), **kwargs
+    )
+
+
+def test_one_rectangle_is_a_grid_of_nine_cells():
+    plan = plan_of([[2, 3, 6, 9]])
+    assert plan.owner.shape == (1, 3, 3)
+    assert plan.owner[0].tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
+    assert plan.edges[0].tolist() == [[0, 2, 6, 8]]
+    assert plan.edges[1].tolist() == [[0, 3, 9, 12]]
+    assert plan.share()[0].tolist() == [1 - 24 / 96, 24 / 96]
+    expected = torch.zeros(8, 12)
+    expected[2:6, 3:9] = 1
+    assert torch.equal(plan.owner_map()[0].float(), expected)
+
+
+def test_overlap_counts_once_in_a_union_and_never_in_an_xor():
+    rectangles = [[0, 0, 4, 6], [2, 3, 6, 9]]
+    assert plan_of(rectangles).owned_pixels()[0, 1] == 24 + 24 - 6
+    assert plan_of(rectangles, mode="xor").owned_pixels()[0, 1] == 24 + 24 - 12
+
+
+def test_the_last_rectangle_lies_on_top():
+    plan = plan_of([[0, 0, 4, 6], [2, 3, 6, 9]], ((8, 12),) * 3, ((0, 1, 2),), layer=torch.tensor([[1, 2]]))
+    owner = plan.owner_map()[0]
+    assert owner[3, 4] == 2
+    assert owner[0, 0] == 1
+    assert owner[7, 11] == 0
+
+
+def test_no_rectangles_leave_the_base():
+    plan = plan_of([])
+    assert plan.share()[0].tolist() == [1, 0]
+
+
+def test_an_absent_layer_shows_nothing():
+    plan = plan_of([[2, 3, 6, 9]], source=((0, -1),))
+    assert plan.share()[0].tolist() == [1, 0]
+
+
+def test_a_rectangle_beyond_the_partner_is_fill():
+    plan = plan_of([[0, 0, 8, 12]], sizes=((8, 12), (5, 20)))
+    assert plan.owned_pixels()[0].tolist() == [0, 60]
+    assert plan.has_fill()
+    assert (plan.owner_map()[0, 5:] == -1).all()
+
+
+def test_the_map_ends_at_the_canvas():
+    plan = plan_of([[1, 1, 2, 2]], sizes=((6, 10), (8, 12)), frame=(8, 12))
+    owner = plan.owner_map()[0]
+    assert owner.shape == (8, 12)
+    assert (owner[6:] == -1).all()
+    assert (owner[:, 10:] == -1).all()
+    assert (owner[:6, :10] >= 0).all()
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_one_body_serves_two_and_three_axes(ndim, generator):
+    sizes = torch.tensor([[5, 7, 9][:ndim]] * 2)
+    low = torch.stack([torch.randint(0, n - 1, (4, 3), generator=generator) for n in sizes[0].tolist()], dim=2)
+    high = torch.stack([torch.randint(1, n + 1, (4, 3), generator=generator) for n in sizes[0].tolist()], dim=2)
+    plan = MixPlan.from_rectangles(torch.tensor([[0, 1]] * 4), torch.cat([low, high], dim=2), sizes)
+    expected = torch.zeros((4, *sizes[0].tolist()), dtype=torch.bool)
+    for output in range(4):
+        for patch in range(3):
+            expected[(output, *(slice(int(a), int(b)) for a, b in zip(low[output, patch], high[output, patch])))] = True
+    assert torch.equal(plan.owner_map() == 1, expected)
+    assert torch.equal(plan.owned_pixels()[:, 1], expected.flatten(1).sum(1))
+
+
+def test_owner_at_agrees_with_the_map(generator):
+    plan = plan_of([[2, 3, 6, 9], [0, 8, 3, 12]], sizes=((8, 12), (5, 10)))
+    points = torch.rand((200, 2), generator=generator) * torch.tensor([10.0, 14.0]) - 1
+    owner = plan.owner_at(points, torch.zeros(200, dtype=torch.long))
+    for (y, x), layer in zip(points.floor().long().tolist(), owner.tolist()):
+        inside = 0 <= y < 8 and 0 <= x < 12
+        assert layer == (int(plan.owner_map()[0, y, x]) if inside else -1)
+
+
+def test_to_the_same_device_is_the_plan_itself():
+    plan = plan_of([[2, 3, 6, 9]])
+    assert plan.to("cpu") is plan
+    moved = plan.to("meta")
+    assert moved.device.type == "meta"
+    assert moved.unscaled is True
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": torch.tensor([[0, -2]])}, "source of output 0 must be a pool index or -1"),
+        ({"source": torch.tensor([0, 1])}, r"source must have shape \(B, S\)"),
+        ({"source": torch.tensor([[0, -1]])}, "owner of output 0 must show only layers that are present"),
+        ({"scale": torch.zeros(1, 2, 2)}, "scale of output 0 must be finite and not 0"),
+        ({"scale": torch.ones(1, 2, 3)}, r"scale must have shape \(1, 2, 2\)"),
+        ({"scale": torch.ones(1, 2, 2, dtype=torch.long)}, "scale must be floating point"),
+        ({"shift": torch.full((1, 2, 2), torch.nan)}, "shift of output 0 must be finite"),
+        ({"extent": torch.tensor([[[0, 0, 8, 12], [5, 0, 2, 12]]])}, "extent of output 0 must hold 0 <= low <= high"),
+        ({"canvas": torch.tensor([[0, 12]])}, "canvas of output 0 must be at least 1"),
+        ({"canvas": torch.tensor([[8, 13]])}, "canvas of output 0 must fit the frame"),
+        ({"owner": torch.full((1, 3, 3), 2)}, "owner of output 0 must be -1 or a layer below 2"),
+        ({"owner": torch.zeros(1, 3, 2, dtype=torch.long)}, r"owner must have shape \(1, 3, 3\)"),
+        ({"edges": (torch.tensor([[0, 2, 6, 8]]),)}, "edges must hold one tensor per axis"),
+        ({"edges": (torch.tensor([[0, 6, 2, 8]]), torch.tensor([[0, 3, 9, 12]]))}, r"edges\[0\] .* never decrease"),
+        ({"edges": (torch.tensor([[1, 2, 6, 8]]), torch.tensor([[0, 3, 9, 12]]))}, r"edges\[0\] .* start at 0"),
+        ({"edges": (torch.tensor([[0, 2, 6, 8]]), torch.tensor([[0, 3, 9, 11]]))}, r"edges\[1\] .* end at the canvas"),
+        ({"frame": (8,)}, "frame must hold one size per axis"),
+        ({"carry": torch.ones(1, 3, 4, dtype=torch.bool)}, r"carry must have shape"),
+        ({"owner": torch.zeros(1, 3, 3, dtype=torch.long, device="meta")}, "owner lies on meta, source on cpu"),
+    ],
+)
+def test_what_a_plan_refuses(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(plan_of([[2, 3, 6, 9]]), **change)
+
+
+def test_what_from_rectangles_refuses():
+    with pytest.raises(ValueError, match="mode must be 'union' or 'xor'"):
+        plan_of([[0, 0, 1, 1]], mode="and")
+    with pytest.raises(ValueError, match="one layer per output"):
+        plan_of(
+            [[0, 0, 4, 6], [2, 3, 6, 9]],
+            ((8, 12),) * 3,
+            ((0, 1, 2),),
+            mode="xor",
+            layer=torch.tensor([[1, 2]]),
+        )
+    with pytest.raises(ValueError, match="rectangles must have shape"):
+        MixPlan.from_rectangles(torch.tensor([[0, 1]]), torch.zeros(1, 1, 3).long(), torch.tensor([[8, 12]] * 2))
+    with pytest.raises(ValueError, match="rectangles must be whole pixels"):
+        MixPlan.from_rectangles(torch.tensor([[0, 1]]), torch.zeros(1, 1, 4), torch.tensor([[8, 12]] * 2))
