@@ -46,7 +46,7 @@ class MixPlan:
     extent: Int[Tensor, "b s 2*d"]
     canvas: Int[Tensor, "b d"]
     edges: tuple[Int[Tensor, "b g+1"], ...]
-    owner: Int[Tensor, b * g]
+    owner: Int[Tensor, "b *g"]
     frame: tuple[int, ...]
     carry: Bool[Tensor, "b s n"] | None = None
     unscaled: bool | None = None
@@ -168,7 +168,7 @@ class MixPlan:
             self.__dict__["_fills"] = bool((owned < self.canvas.prod(dim=1)).any())
         return self.__dict__["_fills"]
 
-    def owner_map(self) -> Int[Tensor, b * frame]:
+    def owner_map(self) -> Int[Tensor, "b *frame"]:
         """The layer of every pixel of the frame; -1 for fill and beyond the canvas."""
         low, high = self.pixel_ranges()
         outputs = torch.arange(len(self), device=self.device).reshape(-1, *(1,) * self.ndim)
