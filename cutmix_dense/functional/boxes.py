@@ -67,7 +67,7 @@ def visible_boxes(
     range_low, range_high = (bound[output, layer].to(boxes.dtype) for bound in plan.pixel_ranges())
     cut_low, cut_high = torch.maximum(mapped_low, range_low), torch.minimum(mapped_high, range_high)
 
-    owned = plan.owner[output] == layer.reshape(-1, *(1,) * ndim)
+    owned = plan.shows(output, layer)
     overlaps = [plan.cell_lengths(cut_low[:, axis], cut_high[:, axis], output, axis) for axis in range(ndim)]
     area, touched = owned.to(boxes.dtype), torch.ones_like(owned)
     for axis, overlap in enumerate(overlaps):

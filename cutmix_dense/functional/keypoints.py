@@ -37,8 +37,8 @@ def mix_keypoints(
     points = keypoints[..., :2].to(torch.float64) * scale + shift
     flat = points.reshape(-1, 2).flip(1)
     finite = flat.isfinite().all(dim=1)
-    owner = plan.owner_at(torch.where(finite[:, None], flat, -1), output.repeat_interleave(count))
-    shows = ((owner == layer.repeat_interleave(count)) & finite).reshape(-1, count)
+    each = [index.repeat_interleave(count) for index in (output, layer)]
+    shows = (plan.shows_at(torch.where(finite[:, None], flat, -1), *each) & finite).reshape(len(keypoints), count)
     if keypoints.shape[2] == 2:
         return points.to(keypoints.dtype), shows
     flags = keypoints[..., 2:]

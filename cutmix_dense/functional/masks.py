@@ -24,7 +24,7 @@ class MixedMasks(NamedTuple):
         whole: pixels of each within its source's extent as mapped onto the canvas, before anything was cut.
     """
 
-    masks: Shaped[Tensor, n * size]
+    masks: Shaped[Tensor, "n *size"]
     visible: Int[Tensor, " n"]
     whole: Float[Tensor, " n"]
 
@@ -82,7 +82,7 @@ def mix_masks(
     return mixed
 
 
-def boxes_of_masks(masks: Shaped[Tensor, n * size]) -> Float[Tensor, "n 2*d"]:
+def boxes_of_masks(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n 2*d"]:
     """(min col, min row, max col + 1, max row + 1) of each mask, float64; zeros for an empty one."""
     inside = masks != 0
     lows, highs = [], []
