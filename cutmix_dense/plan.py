@@ -36,6 +36,7 @@ class MixPlan:
         carry: which of the source's instances come along (default all); an instance beyond its length is carried.
         weight: for a soft plan (MixUp), how much each layer counts, >= 0. All layers then share the pixels of their
             extents in proportion, ``owner`` is 0 everywhere, and the cells don't straddle the border of an extent.
+        free_form: the grid has one cell per pixel (see ``from_map``): what shows of an object can't be told from its box.
         unscaled: whether every present layer has scale 1 and a whole-pixel shift; found out when None.
 
     Raises:
@@ -52,6 +53,7 @@ class MixPlan:
     frame: tuple[int, ...]
     carry: Bool[Tensor, "b s n"] | None = None
     weight: Float[Tensor, "b s"] | None = None
+    free_form: bool = False
     unscaled: bool | None = None
 
     def __post_init__(self) -> None:
@@ -340,13 +342,11 @@ class MixPlan:
         *,
         mode: Literal["union", "xor"] = "union",
         layer: Int[Tensor, "b p"] | None = None,
-        frame: tuple[int, ...] | None = None,
-        carry: Bool[Tensor, "b s n"] | None = None,
+        **placed: Any,
     ) -> MixPlan:
         """Plan that shows the base (layer 0) outside of whole-pixel rectangles and other layers inside.
 
-        All layers lie under the identity map; the canvas is the base's valid size. Outputs whose layer is absent keep
-        what lies below it.
+        The canvas is the base's valid size. Outputs whose layer is absent keep what lies below it.
 
         Args:
             source: pool index per layer, -1 for none; the base must be present.
@@ -355,15 +355,14 @@ class MixPlan:
             mode: ``"union"``: a pixel shows the layer of the last rectangle that covers it. ``"xor"``: it shows the
                 layer where an odd number of rectangles covers it.
             layer: the layer that each rectangle shows, default 1; ``"xor"`` needs one layer per output.
-            frame: size of a padded output, default the largest canvas.
-            carry: see the class.
+            placed: ``frame``, ``carry``, ``scale``, ``shift`` as in ``from_grid``.
 
         Raises:
             ValueError: an unknown mode, layers that ``"xor"`` can't tell apart, or a field that the class refuses.
         """
         if mode not in ("union", "xor"):
             raise ValueError(f"mode must be 'union' or 'xor', got {mode!r}")
-        batch, layers = source.shape
+        batch = len(source)
         patches = rectangles.shape[1]
         ndim = sizes.shape[1]
         device = rectangles.device
@@ -407,7 +406,7 @@ class MixPlan:
             paint = torch.cat([torch.zeros_like(layer[:, :1]), layer], dim=1)
             owner = torch.gather(paint, 1, last.flatten(1)).reshape(last.shape)
 
-        return cls.from_grid(source, tuple(edges), owner, sizes, frame=frame, carry=carry)
+        return cls.from_grid(source, tuple(edges), owner, sizes, **placed)
 
     @classmethod
     def from_grid(
@@ -423,6 +422,7 @@ class MixPlan:
         scale: Float[Tensor, "b s d"] | None = None,
         shift: Float[Tensor, "b s d"] | None = None,
         canvas: Int[Tensor, "b d"] | None = None,
+        free_form: bool = False,
     ) -> MixPlan:
         """Plan from a grid; layers show their whole images, by default at their own place on the base's canvas.
 
@@ -437,6 +437,7 @@ class MixPlan:
             scale: see the class, default 1.
             shift: see the class, default 0.
             canvas: size of each output, default the base's.
+            free_form: see the class.
         """
         batch, layers = source.shape
         ndim = sizes.shape[1]
@@ -458,6 +459,7 @@ class MixPlan:
             frame=frame,
             carry=carry,
             weight=weight,
+            free_form=free_form,
             unscaled=True if unscaled else None,
         )
 
@@ -484,7 +486,7 @@ class MixPlan:
             torch.minimum(torch.arange(size + 1, device=owner.device)[None], canvas[:, axis, None])
             for axis, size in enumerate(frame)
         )
-        return cls.from_grid(source, edges, owner, sizes, frame=frame, **placed)
+        return cls.from_grid(source, edges, owner, sizes, frame=frame, free_form=True, **placed)
 
     @classmethod
     def blend(
