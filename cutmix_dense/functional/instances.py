@@ -339,7 +339,7 @@ def _assemble(
             if key == "keypoints":
                 if points.shape[2] == 2 and "keypoints_visible" not in table.instances:
                     columns["keypoints_visible"] = list(shows.split(counts))
-                rows = points
+                rows = torch.where(fate.untouched[here][:, None, None], rows, points)
             else:
                 if form.flip_pairs:
                     mirrored = plan.to(device).scale[entries.output[chosen], entries.layer[chosen], -1] < 0
@@ -396,32 +396,26 @@ def _masks_of(
 
 
 def mask_sizes(masks: Sequence[Tensor | None], plan: MixPlan) -> list[tuple[int, ...]]:
-    """Size of each output's masks: the padded frame where the masks came padded, else the canvas.
+    """Size of each output's masks: the frame if all masks came in it (a padded batch), else the canvas.
 
     Raises:
-        ValueError: masks smaller than the part of their image that the plan shows, or padded to different sizes.
+        ValueError: masks smaller than the part of their image that the plan shows, or of another number of axes.
     """
     source, extent, ndim = plan.source.to("cpu"), plan.extent.to("cpu"), plan.ndim
-    padded: set[tuple[int, ...]] = set()
+    found: set[tuple[int, ...]] = set()
     for index, stack in enumerate(masks):
         used = source == index
-        if stack is None or not bool(used.any()):
+        if stack is None or stack.numel() == 0 or not bool(used.any()):
             continue
         if stack.ndim != ndim + 1:
-            if stack.numel() == 0:
-                continue
             raise ValueError(f"targets[{index}]['masks'] must have {ndim + 1} dimensions, got {tuple(stack.shape)}")
         needed = tuple(extent[used][:, ndim:].amax(dim=0).tolist())
-        size = tuple(stack.shape[1:])
-        if any(a < b for a, b in zip(size, needed)):
+        if any(a < b for a, b in zip(stack.shape[1:], needed)):
             raise ValueError(
                 f"targets[{index}]['masks'] must cover the image's {needed} pixels, got {tuple(stack.shape)}"
             )
-        if size != needed and len(stack):
-            padded.add(size)
-    if len(padded) > 1:
-        raise ValueError(f"masks must fit their images or be padded alike, got the sizes {sorted(padded)}")
-    if padded:
+        found.add(tuple(stack.shape[1:]))
+    if found == {tuple(plan.frame)}:
         return [tuple(plan.frame)] * len(plan)
     return [tuple(size) for size in plan.canvas.tolist()]
 
