@@ -169,6 +169,7 @@ class ClassMask:
         """Where the chosen classes of each map lie.
 
         Args:
+            draws: what ``draw`` gave.
             maps: labels or pseudo-labels of the images that classes are taken from.
         """
         ids = maps.long().flatten(1)

@@ -64,7 +64,7 @@ def swap(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " 
 
 
 def halves(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
-    """The second half of the batch takes its partners from the first half, which stays unmixed (source to target, DACS).
+    """The second half of the batch takes its partners from the first, which stays unmixed (source to target, DACS).
 
     Args:
         batch: number of images, even: first those of the source domain, then as many of the target domain.

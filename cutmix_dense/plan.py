@@ -36,7 +36,7 @@ class MixPlan:
         carry: which of the source's instances come along (default all); an instance beyond its length is carried.
         weight: for a soft plan (MixUp), how much each layer counts, >= 0. All layers then share the pixels of their
             extents in proportion, ``owner`` is 0 everywhere, and the cells don't straddle the border of an extent.
-        free_form: the grid has one cell per pixel (see ``from_map``): what shows of an object can't be told from its box.
+        free_form: the grid has one cell per pixel (``from_map``): what shows of an object can't be told from its box.
         unscaled: whether every present layer has scale 1 and a whole-pixel shift; found out when None.
 
     Raises:
@@ -178,7 +178,7 @@ class MixPlan:
         return self.owned_pixels() / self.canvas.prod(dim=1, keepdim=True)
 
     def shows(self, output: Int[Tensor, " n"], layer: Int[Tensor, " n"]) -> Bool[Tensor, "n *g"]:
-        """In which cells a layer shows, as far as its extent reaches: the one it owns, all for a layer with weight."""
+        """In which cells a layer shows, as far as its extent reaches: those it owns; all for one with weight."""
         if self.weight is None:
             return self.owner[output] == layer.reshape(-1, *(1,) * self.ndim)
         visible = (self.weight[output, layer] > 0).reshape(-1, *(1,) * self.ndim)
@@ -192,7 +192,7 @@ class MixPlan:
         return self.__dict__["_fills"]
 
     def owner_map(self) -> Int[Tensor, "b *frame"]:
-        """The layer of every pixel of the frame; -1 for fill and beyond the canvas. Of a soft plan: the base's pixels."""
+        """The layer of every pixel of the frame; -1 for fill and beyond the canvas. Soft plans: the base's pixels."""
         outputs = torch.arange(len(self), device=self.device).reshape(-1, *(1,) * self.ndim)
         cells, pixels = [], []
         for axis in range(self.ndim):

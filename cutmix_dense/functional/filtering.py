@@ -142,8 +142,8 @@ RULES: dict[str, FilterRule] = {
     "torchvision": FilterRule(min_visibility=0.0, min_size=0.0),
 }
 """Rules of peers: Ultralytics' ``box_candidates`` (sides > 2 px, more than 0.10 of the area kept, aspect < 100);
-MMDetection's Mosaic and MixUp (what lies outside is dropped, there is no visibility test) and its CopyPaste; torchvision's
-SimpleCopyPaste reference (only instances without a visible pixel are dropped)."""
+MMDetection's Mosaic and MixUp (what lies outside is dropped, there is no visibility test) and its CopyPaste;
+torchvision's SimpleCopyPaste reference (only instances without a visible pixel are dropped)."""
 
 
 def rule_of(

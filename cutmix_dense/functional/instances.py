@@ -80,7 +80,7 @@ def mix_instances(
         boxes: ``"exact"``: boxes without masks under a free-form mask are refused, since the pixels owned inside a box
             include background; ``"estimate"``: take those pixels as the object's.
         flip_pairs: (left, right) keypoints that change names where their image is mirrored; needed there.
-        instance_weights: whether instances carry ``weight`` (N,), their layer's share; under a soft plan they always do.
+        instance_weights: whether instances carry ``weight`` (N,), their layer's share; as under a soft plan always.
         soft_semantic: form of semantic maps under a soft plan; see ``mix_maps``.
         num_classes: number of semantic classes, for ``soft_semantic="probabilities"``.
         return_report: also return what happened to each input instance.
@@ -149,8 +149,8 @@ def object_pixels(
 ) -> Float[Tensor, "b s"]:
     """Visible pixels of objects per layer: what a layer shows of its instances (masks where there are, else boxes).
 
-    As weights of ``mix_labels`` they make a patch without an object give no label (cf. OA-CutMix). Overlapping instances
-    count each for itself.
+    As weights of ``mix_labels`` they make a patch without an object give no label (cf. OA-CutMix). Overlapping
+    instances count each for itself.
 
     Args:
         targets: as for ``mix_instances``.

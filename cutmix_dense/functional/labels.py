@@ -29,8 +29,8 @@ def mix_labels(
         labels: (P,) integer classes, or (P, K) probabilities or indicators.
         plan: who owns each output pixel.
         num_classes: K; needed for (P,) labels.
-        weight: what each layer counts in place of its pixels, e.g. ``object_pixels``; an output without any weight falls
-            back to its pixels.
+        weight: what each layer counts in place of its pixels, e.g. ``object_pixels``; an output without any weight
+            falls back to its pixels.
 
     Returns:
         (B, K) in the labels' floating dtype, else torch's default.

@@ -112,7 +112,7 @@ def _copies(plan: MixPlan, output: int, layer: int, axis: int) -> Int[Tensor, " 
     """How many canvas pixels, on a canvas without end, show each source pixel of the extent along ``axis``."""
     scale, shift = plan.scale[output, layer, axis], plan.shift[output, layer, axis]
     low, high = plan.extent[output, layer, axis], plan.extent[output, layer, plan.ndim + axis]
-    border = torch.arange(int(low), int(high) + 1, device=plan.device) * scale + shift - 0.5
-    # a source pixel holds its low border and not its high one; mirrored, they change sides
-    first = torch.ceil(border) if float(scale) > 0 else torch.floor(border)
-    return (first[1:] - first[:-1]).abs().long()
+    ends = torch.stack([low * scale + shift, high * scale + shift])
+    pixel = torch.arange(int((ends.amin() - 0.5).ceil()), int((ends.amax() - 0.5).ceil()), device=plan.device)
+    index = ((pixel + 0.5 - shift) / scale).floor().long()
+    return torch.bincount(torch.minimum(index.clamp(min=0), high - 1).clamp(min=low) - low, minlength=int(high - low))

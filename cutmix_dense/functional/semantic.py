@@ -34,7 +34,8 @@ def mix_semantic(maps: Maps, plan: MixPlan, *, ignore_index: int = 255, inplace:
 
     Raises:
         TypeError: maps that aren't integers.
-        ValueError: a soft plan (``mix_semantic_pair`` is for those); an ``ignore_index`` that the dtype can't hold, when fill needs it; see ``mix_pixels``.
+        ValueError: a soft plan (``mix_semantic_pair`` is for those); an ``ignore_index`` that the dtype
+            can't hold, when fill needs it; see ``mix_pixels``.
     """
     if plan.weight is not None:
         raise ValueError(
