@@ -1,4 +1,4 @@
-"""Who is mixed with whom: each image of a batch gets a partner from the same batch, or none."""
+"""Who is mixed with whom: each image of a batch gets a partner, or several, or none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["PAIRINGS", "roll", "shuffle", "swap"]
+__all__ = ["PAIRINGS", "among", "halves", "partners", "roll", "shuffle", "swap"]
 
 
 def roll(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
@@ -63,9 +63,72 @@ def swap(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " 
     return partner
 
 
+def halves(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
+    """The second half of the batch takes its partners from the first, which stays unmixed (source to target, DACS).
+
+    Args:
+        batch: number of images, even: first those of the source domain, then as many of the target domain.
+        generator: not used; every pairing takes one.
+
+    Raises:
+        ValueError: an odd batch.
+    """
+    if batch % 2:
+        raise ValueError(f"pairing 'halves' needs an even batch, got {batch} images")
+    return torch.cat([_alone(batch // 2), torch.arange(batch // 2)])
+
+
+def among(batch: int, pool: int, generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
+    """Any other image of a pool, uniformly: the pool's first ``batch`` images are those that look for a partner.
+
+    Args:
+        batch: number of images.
+        pool: number of images to choose from, >= ``batch``.
+        generator: source of the draw.
+
+    Returns:
+        Index of each image's partner; -1 for none, when there is no other image.
+    """
+    pick = (torch.rand(batch, generator=generator, dtype=torch.float64) * (pool - 1)).long()
+    if pool < 2:
+        return _alone(batch)
+    return pick + (pick >= torch.arange(batch))
+
+
+def partners(
+    pairing: str, batch: int, pool: int, count: int, generator: torch.Generator | None = None
+) -> Int[Tensor, "batch count"]:
+    """Several partners of each image; where there are too few images they repeat, the image itself included.
+
+    Args:
+        pairing: a name of ``PAIRINGS``, or ``"bank"``: any other image of the pool.
+        batch: number of images that look for partners.
+        pool: number of images to choose from; more than ``batch`` only for ``"bank"``.
+        count: partners of each image, >= 1.
+        generator: source of the draws.
+
+    Raises:
+        ValueError: an unknown pairing, or one that is made for single partners.
+    """
+    if pairing == "bank":
+        return torch.stack([among(batch, pool, generator) for _ in range(count)], dim=1)
+    if pairing not in PAIRINGS:
+        raise ValueError(f"pairing must be one of {sorted([*PAIRINGS, 'bank'])}, got {pairing!r}")
+    if count > 1 and pairing in ("swap", "halves"):
+        raise ValueError(f"pairing {pairing!r} gives one partner, {count} are needed: use 'roll', 'shuffle' or 'bank'")
+    if pairing == "roll" and count > 1:
+        return (torch.arange(batch)[:, None] - torch.arange(1, count + 1)) % max(batch, 1)
+    return torch.stack([PAIRINGS[pairing](batch, generator) for _ in range(count)], dim=1)
+
+
 def _alone(batch: int) -> Int[Tensor, " batch"]:
     return torch.full((batch,), -1)
 
 
-PAIRINGS: dict[str, Callable[[int, torch.Generator | None], Tensor]] = {"roll": roll, "shuffle": shuffle, "swap": swap}
+PAIRINGS: dict[str, Callable[[int, torch.Generator | None], Tensor]] = {
+    "halves": halves,
+    "roll": roll,
+    "shuffle": shuffle,
+    "swap": swap,
+}
 """Pairings by the name that transforms take."""

@@ -7,7 +7,7 @@ holds nothing random. Every per-axis quantity is in **array order**: (y, x) for 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -34,6 +34,9 @@ class MixPlan:
         owner: the layer that shows in each cell, -1 for fill.
         frame: size of an output in a padded tensor; holds every canvas.
         carry: which of the source's instances come along (default all); an instance beyond its length is carried.
+        weight: for a soft plan (MixUp), how much each layer counts, >= 0. All layers then share the pixels of their
+            extents in proportion, ``owner`` is 0 everywhere, and the cells don't straddle the border of an extent.
+        free_form: the grid has one cell per pixel (``from_map``): what shows of an object can't be told from its box.
         unscaled: whether every present layer has scale 1 and a whole-pixel shift; found out when None.
 
     Raises:
@@ -49,6 +52,8 @@ class MixPlan:
     owner: Int[Tensor, "b *g"]
     frame: tuple[int, ...]
     carry: Bool[Tensor, "b s n"] | None = None
+    weight: Float[Tensor, "b s"] | None = None
+    free_form: bool = False
     unscaled: bool | None = None
 
     def __post_init__(self) -> None:
@@ -103,6 +108,7 @@ class MixPlan:
             edges=tuple(move(edge) for edge in self.edges),
             owner=move(self.owner),
             carry=None if self.carry is None else move(self.carry),
+            weight=None if self.weight is None else move(self.weight),
         )
         moved.__dict__.update({name: self.__dict__[name] for name in ("_fills",) if name in self.__dict__})
         return moved
@@ -144,69 +150,104 @@ class MixPlan:
         edges = self.edges[axis][index]
         return (torch.minimum(high[:, None], edges[:, 1:]) - torch.maximum(low[:, None], edges[:, :-1])).clamp(min=0)
 
-    def owned_pixels(self) -> Int[Tensor, "b s"]:
-        """Number of canvas pixels that belong to each layer."""
+    def _layer_cells(self, layer: int) -> Float[Tensor, "b *g"]:
+        """Pixels of every cell that lie in the extent of one layer, owner or not."""
         low, high = self.pixel_ranges()
         outputs = torch.arange(len(self), device=self.device)
-        columns = []
-        for layer in range(self.layers):
-            area = (self.owner == layer).to(torch.float64)
-            for axis in reversed(range(self.ndim)):
-                length = self.cell_lengths(low[:, layer, axis], high[:, layer, axis], outputs, axis)
-                area = (area * length.reshape(len(self), *(1,) * axis, length.shape[1])).sum(-1)
-            columns.append(area)
-        return torch.stack(columns, dim=1).long()
+        area = torch.ones((len(self),) + (1,) * self.ndim, dtype=torch.float64, device=self.device)
+        for axis in range(self.ndim):
+            length = self.cell_lengths(low[:, layer, axis], high[:, layer, axis], outputs, axis)
+            shape = [len(self)] + [1] * self.ndim
+            shape[axis + 1] = length.shape[1]
+            area = area * length.reshape(shape)
+        return area
+
+    def owned_pixels(self) -> Float[Tensor, "b s"]:
+        """Number of canvas pixels that belong to each layer: whole numbers, but for shared pixels of soft plans."""
+        if self.weight is None:
+            owned = [
+                (self._layer_cells(layer) * (self.owner == layer)).flatten(1).sum(1) for layer in range(self.layers)
+            ]
+            return torch.stack(owned, dim=1)
+        cells = torch.stack([self._layer_cells(layer) for layer in range(self.layers)], dim=1)
+        weight = self.weight.double().reshape(len(self), self.layers, *(1,) * self.ndim) * (cells > 0)
+        return (cells * weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-300)).flatten(2).sum(2)
 
     def share(self) -> Float[Tensor, "b s"]:
         """Exact share of the canvas that each layer owns, in [0, 1]; what is missing to 1 is fill."""
-        return self.owned_pixels().double() / self.canvas.prod(dim=1, keepdim=True)
+        return self.owned_pixels() / self.canvas.prod(dim=1, keepdim=True)
+
+    def shows(self, output: Int[Tensor, " n"], layer: Int[Tensor, " n"]) -> Bool[Tensor, "n *g"]:
+        """In which cells a layer shows, as far as its extent reaches: those it owns; all for one with weight."""
+        if self.weight is None:
+            return self.owner[output] == layer.reshape(-1, *(1,) * self.ndim)
+        visible = (self.weight[output, layer] > 0).reshape(-1, *(1,) * self.ndim)
+        return visible.expand(-1, *self.owner.shape[1:])
 
     def has_fill(self) -> bool:
         """Whether some canvas pixel belongs to no layer; found once, with a transfer for plans made on a device."""
         if "_fills" not in self.__dict__:
             owned = self.owned_pixels().sum(dim=1)
-            self.__dict__["_fills"] = bool((owned < self.canvas.prod(dim=1)).any())
+            self.__dict__["_fills"] = bool((owned.round() < self.canvas.prod(dim=1)).any())
         return self.__dict__["_fills"]
 
     def owner_map(self) -> Int[Tensor, "b *frame"]:
-        """The layer of every pixel of the frame; -1 for fill and beyond the canvas."""
-        low, high = self.pixel_ranges()
+        """The layer of every pixel of the frame; -1 for fill and beyond the canvas. Soft plans: the base's pixels."""
         outputs = torch.arange(len(self), device=self.device).reshape(-1, *(1,) * self.ndim)
-        cells, inside, pixels = [], [], []
+        cells, pixels = [], []
         for axis in range(self.ndim):
             pixel = torch.arange(self.frame[axis], device=self.device)
             shape = [len(self)] + [1] * self.ndim
             shape[axis + 1] = self.frame[axis]
             cells.append(self._cells_of(pixel.expand(len(self), -1), self.edges[axis]).reshape(shape))
-            layered = pixel[None, None]
-            inside.append((layered >= low[..., axis, None]) & (layered < high[..., axis, None]))
             shape[0] = 1
             pixels.append(pixel.reshape(shape))
         at = (outputs, *cells)
         owner = self.owner[at].long()
         layer = owner.clamp(min=0)
         valid = owner >= 0
-        for axis in range(self.ndim):
-            valid = valid & inside[axis][outputs, layer, pixels[axis]]
+        for axis, inside in enumerate(self._inside()):
+            valid = valid & inside[outputs, layer, pixels[axis]]
         return torch.where(valid, owner, -1).to(self.owner.dtype)
 
-    def owner_at(self, points: Float[Tensor, "n d"], index: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-        """The layer that owns the pixel which holds each point (canvas coordinates, array order); -1 for none.
+    def pixel_weights(self) -> Float[Tensor, "b s *frame"]:
+        """How much of every pixel of the frame is each layer's; their sum is 1, or 0 for fill and beyond the canvas."""
+        if self.weight is None:
+            layers = torch.arange(self.layers, device=self.device).reshape(1, -1, *(1,) * self.ndim)
+            return (self.owner_map()[:, None] == layers).float()
+        weight = self.weight.float().reshape(len(self), self.layers, *(1,) * self.ndim)
+        for axis, inside in enumerate(self._inside()):
+            shape = [len(self), self.layers] + [1] * self.ndim
+            shape[axis + 2] = self.frame[axis]
+            weight = weight * inside.reshape(shape)
+        return weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+
+    def _inside(self) -> list[Bool[Tensor, "b s length"]]:
+        """Per axis, which pixels of the frame lie in each layer's extent."""
+        low, high = self.pixel_ranges()
+        pixels = [torch.arange(size, device=self.device) for size in self.frame]
+        return [(pixel >= low[..., axis, None]) & (pixel < high[..., axis, None]) for axis, pixel in enumerate(pixels)]
+
+    def shows_at(
+        self, points: Float[Tensor, "n d"], output: Int[Tensor, " n"], layer: Int[Tensor, " n"]
+    ) -> Bool[Tensor, " n"]:
+        """Whether a layer shows at the pixel that holds each point (canvas coordinates, array order).
 
         Args:
             points: continuous coordinates in pixels.
-            index: the output that each point lies in.
+            output: the output that each point lies in.
+            layer: the layer that it is part of.
         """
         pixel = points.floor()
-        beyond = ((pixel < 0) | (pixel >= self.canvas[index])).any(dim=1)
-        pixel = torch.where(beyond[:, None], 0, pixel).long()
-        cells = [self._cells_of(pixel[:, axis, None], self.edges[axis][index])[:, 0] for axis in range(self.ndim)]
-        at = (index, *cells)
-        owner = self.owner[at].long()
+        within = ((pixel >= 0) & (pixel < self.canvas[output])).all(dim=1)
+        pixel = torch.where(within[:, None], pixel, 0).long()
         low, high = self.pixel_ranges()
-        layer = owner.clamp(min=0)
-        inside = ((pixel >= low[index, layer]) & (pixel < high[index, layer])).all(dim=1)
-        return torch.where(inside & (owner >= 0) & ~beyond, owner, -1)
+        inside = ((pixel >= low[output, layer]) & (pixel < high[output, layer])).all(dim=1)
+        if self.weight is not None:
+            return within & inside & (self.weight[output, layer] > 0)
+        cells = [self._cells_of(pixel[:, axis, None], self.edges[axis][output])[:, 0] for axis in range(self.ndim)]
+        at = (output, *cells)
+        return within & inside & (self.owner[at] == layer)
 
     @staticmethod
     def _cells_of(pixels: Int[Tensor, "m n"], edges: Int[Tensor, "m g+1"]) -> Int[Tensor, "m n"]:
@@ -236,6 +277,8 @@ class MixPlan:
         }
         for axis, edge in enumerate(self.edges):
             expected[f"edges[{axis}]"] = (edge, (batch, edge.shape[-1]))
+        if self.weight is not None:
+            expected["weight"] = (self.weight, (batch, layers))
         if self.carry is not None:
             expected["carry"] = (self.carry, (batch, layers, self.carry.shape[-1]))
         for name, (tensor, shape) in expected.items():
@@ -245,7 +288,7 @@ class MixPlan:
                 raise ValueError(
                     f"{name} lies on {tensor.device}, source on {self.source.device}: one device is needed"
                 )
-            floating = name in ("scale", "shift")
+            floating = name in ("scale", "shift", "weight")
             if tensor.is_floating_point() != floating:
                 raise ValueError(f"{name} must be {'floating point' if floating else 'integer'}, got {tensor.dtype}")
 
@@ -280,6 +323,10 @@ class MixPlan:
         shown = torch.gather(present, 1, owner.clamp(min=0)) | (owner < 0)
         check(shown, "owner", "show only layers that are present (source >= 0)", owner)
 
+        if self.weight is not None:
+            check((self.weight >= 0) & self.weight.isfinite(), "weight", "be at least 0", self.weight)
+            check(self.owner.flatten(1) == 0, "owner", "be 0 in a soft plan", owner)
+
     def _is_unscaled(self) -> bool:
         whole = (self.scale == 1) & (self.shift == self.shift.round())
         return bool((whole | (self.source < 0)[..., None]).all())
@@ -295,13 +342,11 @@ class MixPlan:
         *,
         mode: Literal["union", "xor"] = "union",
         layer: Int[Tensor, "b p"] | None = None,
-        frame: tuple[int, ...] | None = None,
-        carry: Bool[Tensor, "b s n"] | None = None,
+        **placed: Any,
     ) -> MixPlan:
         """Plan that shows the base (layer 0) outside of whole-pixel rectangles and other layers inside.
 
-        All layers lie under the identity map; the canvas is the base's valid size. Outputs whose layer is absent keep
-        what lies below it.
+        The canvas is the base's valid size. Outputs whose layer is absent keep what lies below it.
 
         Args:
             source: pool index per layer, -1 for none; the base must be present.
@@ -310,15 +355,14 @@ class MixPlan:
             mode: ``"union"``: a pixel shows the layer of the last rectangle that covers it. ``"xor"``: it shows the
                 layer where an odd number of rectangles covers it.
             layer: the layer that each rectangle shows, default 1; ``"xor"`` needs one layer per output.
-            frame: size of a padded output, default the largest canvas.
-            carry: see the class.
+            placed: ``frame``, ``carry``, ``scale``, ``shift`` as in ``from_grid``.
 
         Raises:
             ValueError: an unknown mode, layers that ``"xor"`` can't tell apart, or a field that the class refuses.
         """
         if mode not in ("union", "xor"):
             raise ValueError(f"mode must be 'union' or 'xor', got {mode!r}")
-        batch, layers = source.shape
+        batch = len(source)
         patches = rectangles.shape[1]
         ndim = sizes.shape[1]
         device = rectangles.device
@@ -336,10 +380,8 @@ class MixPlan:
             rectangles = rectangles.new_zeros((batch, 1, 2 * ndim))
             layer = layer.new_ones((batch, 1))
 
-        extent_high = sizes[source.clamp(min=0)]
-        canvas = extent_high[:, 0]
-        present = source >= 0
-        shown = torch.gather(present, 1, layer)
+        canvas = sizes[source[:, 0]]
+        shown = torch.gather(source >= 0, 1, layer)
 
         covered = shown.reshape(batch, patches, *(1,) * ndim)
         edges = []
@@ -364,17 +406,113 @@ class MixPlan:
             paint = torch.cat([torch.zeros_like(layer[:, :1]), layer], dim=1)
             owner = torch.gather(paint, 1, last.flatten(1)).reshape(last.shape)
 
+        return cls.from_grid(source, tuple(edges), owner, sizes, **placed)
+
+    @classmethod
+    def from_grid(
+        cls,
+        source: Int[Tensor, "b s"],
+        edges: tuple[Int[Tensor, "b g+1"], ...],
+        owner: Int[Tensor, "b *g"],
+        sizes: Int[Tensor, "pool d"],
+        *,
+        frame: tuple[int, ...] | None = None,
+        carry: Bool[Tensor, "b s n"] | None = None,
+        weight: Float[Tensor, "b s"] | None = None,
+        scale: Float[Tensor, "b s d"] | None = None,
+        shift: Float[Tensor, "b s d"] | None = None,
+        canvas: Int[Tensor, "b d"] | None = None,
+        free_form: bool = False,
+    ) -> MixPlan:
+        """Plan from a grid; layers show their whole images, by default at their own place on the base's canvas.
+
+        Args:
+            source: pool index per layer, -1 for none.
+            edges: see the class.
+            owner: see the class; a cell of an absent layer shows the base.
+            sizes: valid size of every pool image, pixels.
+            frame: size of a padded output, default the largest canvas.
+            carry: see the class.
+            weight: see the class.
+            scale: see the class, default 1.
+            shift: see the class, default 0.
+            canvas: size of each output, default the base's.
+            free_form: see the class.
+        """
+        batch, layers = source.shape
+        ndim = sizes.shape[1]
+        device = source.device
+        high = sizes[source.clamp(min=0)]
+        canvas = high[:, 0] if canvas is None else canvas
         if frame is None:
             frame = tuple(int(n) for n in canvas.amax(dim=0).tolist()) if batch else (1,) * ndim
+        present = torch.gather(source >= 0, 1, owner.clamp(min=0).flatten(1).long()).reshape(owner.shape)
+        unscaled = scale is None and shift is None
         return cls(
             source=source,
-            scale=torch.ones((batch, layers, ndim), device=device),
-            shift=torch.zeros((batch, layers, ndim), device=device),
-            extent=torch.cat([torch.zeros_like(extent_high), extent_high], dim=-1),
+            scale=torch.ones((batch, layers, ndim), device=device) if scale is None else scale,
+            shift=torch.zeros((batch, layers, ndim), device=device) if shift is None else shift,
+            extent=torch.cat([torch.zeros_like(high), high], dim=-1),
             canvas=canvas,
-            edges=tuple(edges),
-            owner=owner.to(torch.int8 if layers <= 127 else torch.int16),
+            edges=edges,
+            owner=torch.where(present | (owner < 0), owner, 0).to(torch.int8 if layers <= 127 else torch.int16),
             frame=frame,
             carry=carry,
-            unscaled=True,
+            weight=weight,
+            free_form=free_form,
+            unscaled=True if unscaled else None,
         )
+
+    @classmethod
+    def from_map(
+        cls,
+        source: Int[Tensor, "b s"],
+        owner: Int[Tensor, "b *frame"],
+        sizes: Int[Tensor, "pool d"],
+        **placed: Any,
+    ) -> MixPlan:
+        """Plan from a free-form mask: one cell per pixel.
+
+        Args:
+            source: pool index per layer, -1 for none.
+            owner: the layer of each pixel; what lies beyond an output's canvas is not looked at.
+            sizes: valid size of every pool image, pixels.
+            placed: ``carry``, ``scale``, ``shift``, ``canvas`` as in ``from_grid``.
+        """
+        frame = tuple(owner.shape[1:])
+        canvas = placed.get("canvas")
+        canvas = sizes[source[:, 0]] if canvas is None else canvas
+        edges = tuple(
+            torch.minimum(torch.arange(size + 1, device=owner.device)[None], canvas[:, axis, None])
+            for axis, size in enumerate(frame)
+        )
+        return cls.from_grid(source, edges, owner, sizes, frame=frame, free_form=True, **placed)
+
+    @classmethod
+    def blend(
+        cls,
+        source: Int[Tensor, "b s"],
+        weight: Float[Tensor, "b s"],
+        sizes: Int[Tensor, "pool d"],
+        *,
+        frame: tuple[int, ...] | None = None,
+    ) -> MixPlan:
+        """Soft plan: the layers share the pixels that they have in common, by weight; the canvas is the base's.
+
+        Args:
+            source: pool index per layer, -1 for none.
+            weight: how much each layer counts, >= 0; absent layers count nothing.
+            sizes: valid size of every pool image, pixels.
+            frame: size of a padded output, default the largest canvas.
+        """
+        canvas = sizes[source[:, 0]]
+        reach = torch.minimum(sizes[source.clamp(min=0)], canvas[:, None])
+        edges = tuple(
+            torch.cat([torch.zeros_like(canvas[:, :1]), reach[..., axis]], dim=1).sort(dim=1).values
+            for axis in range(sizes.shape[1])
+        )
+        owner = torch.zeros(
+            (len(source), *(edge.shape[1] - 1 for edge in edges)), dtype=torch.long, device=source.device
+        )
+        weight = torch.where(source >= 0, weight, 0)
+        return cls.from_grid(source, edges, owner, sizes, frame=frame, weight=weight)

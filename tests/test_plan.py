@@ -82,13 +82,15 @@ def test_one_body_serves_two_and_three_axes(ndim, generator):
     assert torch.equal(plan.owned_pixels()[:, 1], expected.flatten(1).sum(1))
 
 
-def test_owner_at_agrees_with_the_map(generator):
+def test_shows_at_agrees_with_the_map(generator):
     plan = plan_of([[2, 3, 6, 9], [0, 8, 3, 12]], sizes=((8, 12), (5, 10)))
     points = torch.rand((200, 2), generator=generator) * torch.tensor([10.0, 14.0]) - 1
-    owner = plan.owner_at(points, torch.zeros(200, dtype=torch.long))
-    for (y, x), layer in zip(points.floor().long().tolist(), owner.tolist()):
-        inside = 0 <= y < 8 and 0 <= x < 12
-        assert layer == (int(plan.owner_map()[0, y, x]) if inside else -1)
+    for layer in (0, 1):
+        output = torch.zeros(200, dtype=torch.long)
+        shows = plan.shows_at(points, output, output + layer)
+        for (y, x), seen in zip(points.floor().long().tolist(), shows.tolist()):
+            inside = 0 <= y < 8 and 0 <= x < 12
+            assert seen == (inside and int(plan.owner_map()[0, y, x]) == layer)
 
 
 def test_to_the_same_device_is_the_plan_itself():

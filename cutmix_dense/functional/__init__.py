@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from cutmix_dense.functional.filtering import RULES, FilterRule
-from cutmix_dense.functional.instances import mix_instances
+from cutmix_dense.functional.filtering import RULES, FilterRule, OcclusionRule
+from cutmix_dense.functional.instances import mix_instances, object_pixels
 from cutmix_dense.functional.labels import mix_labels
 from cutmix_dense.functional.pixels import mix_pixels
 from cutmix_dense.functional.report import MixReport
-from cutmix_dense.functional.semantic import mix_semantic
+from cutmix_dense.functional.semantic import SemanticPair, mix_semantic, mix_semantic_pair, mix_semantic_soft
 
-__all__ = ["RULES", "FilterRule", "MixReport", "mix_instances", "mix_labels", "mix_pixels", "mix_semantic"]
+__all__ = [
+    "RULES",
+    "FilterRule",
+    "MixReport",
+    "OcclusionRule",
+    "SemanticPair",
+    "mix_instances",
+    "mix_labels",
+    "mix_pixels",
+    "mix_semantic",
+    "mix_semantic_pair",
+    "mix_semantic_soft",
+    "object_pixels",
+]

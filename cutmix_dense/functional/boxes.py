@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from itertools import product
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,14 +21,16 @@ class VisibleBoxes(NamedTuple):
 
     Attributes:
         boxes: tight rectangle of the visible part, xyxy on the canvas; zeros where nothing shows.
+        mapped: the box within its source's extent as mapped onto the canvas, before anything was cut.
         visible: visible area, square pixels of the canvas.
-        whole: area of the box within its source's extent as mapped onto the canvas, before anything was cut.
+        whole: area of ``mapped``.
         untouched: every part of it shows, under the identity map.
         finite: False where a coordinate is NaN or infinite.
         broken: the box has no area (zero or inverted sides).
     """
 
     boxes: Float[Tensor, "n 2*d"]
+    mapped: Float[Tensor, "n 2*d"]
     visible: Float[Tensor, " n"]
     whole: Float[Tensor, " n"]
     untouched: Bool[Tensor, " n"]
@@ -67,38 +70,107 @@ def visible_boxes(
     range_low, range_high = (bound[output, layer].to(boxes.dtype) for bound in plan.pixel_ranges())
     cut_low, cut_high = torch.maximum(mapped_low, range_low), torch.minimum(mapped_high, range_high)
 
-    owned = plan.owner[output] == layer.reshape(-1, *(1,) * ndim)
-    overlaps = [plan.cell_lengths(cut_low[:, axis], cut_high[:, axis], output, axis) for axis in range(ndim)]
-    area, touched = owned.to(boxes.dtype), torch.ones_like(owned)
-    for axis, overlap in enumerate(overlaps):
-        along = overlap.reshape(len(boxes), *(1,) * axis, overlap.shape[1], *(1,) * (ndim - 1 - axis))
-        area = area * along
-        touched = touched & (along > 0)
-    shown = owned & touched
-    visible = area.flatten(1).sum(dim=1)
-    hidden = (touched & ~owned).flatten(1).any(dim=1)
+    seen = (_seen_by_sums if plan.free_form else _seen_by_cells)(plan, cut_low, cut_high, output, layer)
     whole_in_range = ((cut_low == mapped_low) & (cut_high == mapped_high)).all(dim=1)
     identity = ((scale == 1) & (shift == 0)).all(dim=1)
-
-    tight = []
-    for axis in range(ndim):
-        others = [1 + other for other in range(ndim) if other != axis]
-        line = shown.sum(dim=others) > 0
-        edges = plan.edges[axis][output].to(boxes.dtype)
-        first = torch.where(line, edges[:, :-1], torch.inf).amin(dim=1)
-        last = torch.where(line, edges[:, 1:], -torch.inf).amax(dim=1)
-        tight.append((torch.maximum(first, cut_low[:, axis]), torch.minimum(last, cut_high[:, axis])))
-    shows = visible > 0
-    lows = torch.stack([t[0] for t in tight], dim=1).flip(1)
-    highs = torch.stack([t[1] for t in tight], dim=1).flip(1)
+    shows = seen.area > 0
+    tight = torch.cat([torch.maximum(seen.low, cut_low).flip(1), torch.minimum(seen.high, cut_high).flip(1)], dim=1)
     return VisibleBoxes(
-        boxes=torch.where(shows[:, None], torch.cat([lows, highs], dim=1), 0),
-        visible=visible,
+        boxes=torch.where(shows[:, None], tight, 0),
+        mapped=torch.cat([mapped_low.flip(1), mapped_high.flip(1)], dim=1),
+        visible=seen.area,
         whole=whole,
-        untouched=identity & whole_in_range & ~hidden & shows & finite & ~broken,
+        untouched=identity & whole_in_range & ~seen.hidden & shows & finite & ~broken,
         finite=finite,
         broken=broken,
     )
+
+
+class _Seen(NamedTuple):
+    """What is owned within intervals: area, whether some part is not, and the outer edges of the lines that show."""
+
+    area: Float[Tensor, " n"]
+    hidden: Bool[Tensor, " n"]
+    low: Float[Tensor, "n d"]
+    high: Float[Tensor, "n d"]
+
+
+def _seen_by_cells(plan: MixPlan, low: Tensor, high: Tensor, output: Tensor, layer: Tensor) -> _Seen:
+    """The closed form, over the cells of the grid."""
+    owned = plan.shows(output, layer)
+    area, touched = owned.to(low.dtype), torch.ones_like(owned)
+    for axis in range(plan.ndim):
+        overlap = plan.cell_lengths(low[:, axis], high[:, axis], output, axis)
+        shape = [len(low)] + [1] * plan.ndim
+        shape[axis + 1] = overlap.shape[1]
+        area = area * overlap.reshape(shape)
+        touched = touched & (overlap > 0).reshape(shape)
+    shown = owned & touched
+    lines = []
+    for axis in range(plan.ndim):
+        others = [1 + other for other in range(plan.ndim) if other != axis]
+        lines.append((shown.sum(dim=others) > 0, plan.edges[axis][output].to(low.dtype)))
+    return _Seen(area.flatten(1).sum(dim=1), (touched & ~owned).flatten(1).any(dim=1), *_outer(lines))
+
+
+def _seen_by_sums(plan: MixPlan, low: Tensor, high: Tensor, output: Tensor, layer: Tensor) -> _Seen:
+    """The same from summed-area tables, for one cell per pixel: no tensor of boxes × pixels."""
+    ndim = plan.ndim
+    slot, which = torch.unique(output * plan.layers + layer, return_inverse=True)
+    sums = plan.shows(slot // plan.layers, slot % plan.layers).to(torch.int32)
+    for axis in range(1, ndim + 1):
+        sums = sums.cumsum(dim=axis, dtype=torch.int32)
+    sums = torch.nn.functional.pad(sums, (1, 0) * ndim)
+
+    high = torch.maximum(low, high)
+    area = torch.zeros_like(low[:, 0])
+    first, last = low.floor().long(), high.ceil().long()
+    count = torch.zeros_like(which)
+    for corner in product((0, 1), repeat=ndim):
+        sign = (-1) ** (ndim - sum(corner))
+        ends = [(high if end else low)[:, axis] for axis, end in enumerate(corner)]
+        area = area + sign * _interpolated(sums, which, ends)
+        at = (which, *((last if end else first)[:, axis] for axis, end in enumerate(corner)))
+        count = count + sign * sums[at]
+    lines = []
+    for axis in range(ndim):
+        others = [other for other in range(ndim) if other != axis]
+        profile = torch.zeros((len(low), sums.shape[axis + 1]), dtype=torch.long, device=low.device)
+        for corner in product((0, 1), repeat=ndim - 1):
+            at_line: list[Any] = [slice(None)] * ndim
+            for other, end in zip(others, corner):
+                at_line[other] = (last if end else first)[:, other]
+            moved = sums.movedim(axis + 1, -1)
+            index = (which, *(at_line[other] for other in others))
+            profile = profile + (-1) ** (ndim - 1 - sum(corner)) * moved[index]
+        per_line = profile.diff(dim=1)
+        position = torch.arange(per_line.shape[1], device=low.device)
+        within = (position >= first[:, axis, None]) & (position < last[:, axis, None])
+        lines.append(
+            ((per_line > 0) & within, torch.arange(sums.shape[axis + 1], device=low.device).to(low.dtype)[None])
+        )
+    pixels = (last - first).prod(dim=1)
+    return _Seen(area.clamp(min=0), count < pixels, *_outer(lines))
+
+
+def _interpolated(sums: Tensor, which: Tensor, point: list[Tensor]) -> Tensor:
+    """A summed-area table between its nodes; exact, since ownership is constant within a pixel."""
+    total = torch.zeros_like(point[0])
+    for corner in product((0, 1), repeat=len(point)):
+        index, weight = [which], torch.ones_like(total)
+        for axis, end in enumerate(corner):
+            node = point[axis].floor()
+            index.append((node.long() + end).clamp(max=sums.shape[axis + 1] - 1))
+            weight = weight * (point[axis] - node if end else 1 - (point[axis] - node))
+        total = total + weight * sums[tuple(index)]
+    return total
+
+
+def _outer(lines: list[tuple[Tensor, Tensor]]) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
+    """Per axis, the first low edge and the last high edge of the lines that show."""
+    low = [torch.where(line, edges[:, :-1], torch.inf).amin(dim=1) for line, edges in lines]
+    high = [torch.where(line, edges[:, 1:], -torch.inf).amax(dim=1) for line, edges in lines]
+    return torch.stack(low, dim=1), torch.stack(high, dim=1)
 
 
 def to_xyxy(boxes: Tensor, where: str = "boxes") -> Float[Tensor, "n 4"]:

@@ -30,6 +30,7 @@ INSTANCE_KEYS = frozenset(
         "track_id",
         "truncated",
         "visibility",
+        "weight",
     }
 )
 """Keys that hold one row per instance."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["RULES", "FilterRule", "OnFiltered", "Reason", "rule_of"]
+__all__ = ["RULES", "Facts", "FilterRule", "OcclusionRule", "OnFiltered", "Reason", "rule_of"]
 
 OnFiltered = Literal["drop", "ignore", "crowd"]
 """What becomes of what fails but still shows: dropped, moved to ``target["ignored"]``, or kept as a crowd."""
@@ -72,49 +72,78 @@ class FilterRule:
         if not self.max_aspect >= 1:
             raise ValueError(f"max_aspect must be at least 1, got {self.max_aspect!r}")
 
-    def reasons(
-        self,
-        visibility: Float[Tensor, " n"],
-        boxes: Float[Tensor, "n 2*d"] | None,
-        layer: Int[Tensor, " n"],
-        shows: Bool[Tensor, " n"],
-    ) -> Int[Tensor, " n"]:
-        """The first ``Reason`` that speaks against each instance.
-
-        Args:
-            visibility: visible share of the whole.
-            boxes: what the instance's box is after the mix; None: sides are not looked at.
-            layer: the layer of each instance; 0 is the base, all others are pasted.
-            shows: whether anything of it is visible at all.
-        """
-        pasted = (layer > 0).long()
+    def reasons(self, facts: Facts) -> Int[Tensor, " n"]:
+        """The first ``Reason`` that speaks against each instance."""
+        pasted = (facts.layer > 0).long()
 
         def reached(value: Tensor, threshold: float | tuple[float, float], name: str) -> Tensor:
             limit = torch.tensor(_pair(threshold, name), dtype=value.dtype, device=value.device)[pasted]
             return value > limit if self.strict else value >= limit
 
-        reason = torch.full_like(layer, Reason.KEPT)
-        if boxes is not None:
-            half = boxes.shape[1] // 2
-            sides = boxes[:, half:] - boxes[:, :half]
+        reason = torch.full_like(facts.layer, Reason.KEPT)
+        if facts.boxes is not None:
+            half = facts.boxes.shape[1] // 2
+            sides = facts.boxes[:, half:] - facts.boxes[:, :half]
             shortest, longest = sides.amin(dim=1), sides.amax(dim=1)
-            reason[longest >= self.max_aspect * shortest] = (
-                Reason.ELONGATED if self.max_aspect < math.inf else Reason.KEPT
-            )
+            if self.max_aspect < math.inf:
+                reason[longest >= self.max_aspect * shortest] = Reason.ELONGATED
             reason[~reached(shortest, self.min_size, "min_size")] = Reason.TOO_SMALL
-        reason[~reached(visibility, self.min_visibility, "min_visibility")] = Reason.LOW_VISIBILITY
-        reason[~shows] = Reason.COVERED
+        reason[~reached(facts.visibility, self.min_visibility, "min_visibility")] = Reason.LOW_VISIBILITY
+        reason[facts.visible <= 0] = Reason.COVERED
+        return reason
+
+
+class Facts(NamedTuple):
+    """What a rule may look at, one row per instance.
+
+    Attributes:
+        visibility: visible share of the whole.
+        visible: visible pixels (of the mask, or of the box's area).
+        boxes: the box after the mix; None where there are none.
+        whole_boxes: the box as mapped onto the canvas, before anything was cut; None where there are none.
+        layer: 0 is the base, all others are pasted.
+    """
+
+    visibility: Float[Tensor, " n"]
+    visible: Float[Tensor, " n"]
+    boxes: Float[Tensor, "n 2*d"] | None
+    whole_boxes: Float[Tensor, "n 2*d"] | None
+    layer: Int[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class OcclusionRule(FilterRule):
+    """MMDetection's ``CopyPaste``: a base instance stays if its box hardly moved or enough of its mask is left.
+
+    Args:
+        max_box_shift: a base instance stays if no coordinate of its box moved by more, pixels …
+        min_pixels: … or if more than this many of its pixels show. Pasted instances always stay.
+    """
+
+    min_visibility: float | tuple[float, float] = 0.0
+    min_size: float | tuple[float, float] = 0.0
+    max_box_shift: float = 10.0
+    min_pixels: float = 300.0
+
+    def reasons(self, facts: Facts) -> Int[Tensor, " n"]:
+        """The first ``Reason`` that speaks against each instance."""
+        reason = super().reasons(facts)
+        stays = (facts.visible > self.min_pixels) | (facts.layer > 0)
+        if facts.boxes is not None and facts.whole_boxes is not None:
+            stays |= ((facts.boxes - facts.whole_boxes).abs() <= self.max_box_shift).all(dim=1)
+        reason[~stays & (reason == Reason.KEPT)] = Reason.LOW_VISIBILITY
         return reason
 
 
 RULES: dict[str, FilterRule] = {
     "ultralytics": FilterRule(min_visibility=0.1, min_size=2.0, max_aspect=100.0, strict=True),
     "mmdet": FilterRule(min_visibility=0.0, min_size=0.0),
+    "mmdet_copy_paste": OcclusionRule(),
     "torchvision": FilterRule(min_visibility=0.0, min_size=0.0),
 }
 """Rules of peers: Ultralytics' ``box_candidates`` (sides > 2 px, more than 0.10 of the area kept, aspect < 100);
-MMDetection's Mosaic and MixUp (what lies outside is dropped, there is no visibility test); torchvision's
-SimpleCopyPaste reference (only instances without a visible pixel are dropped)."""
+MMDetection's Mosaic and MixUp (what lies outside is dropped, there is no visibility test) and its CopyPaste;
+torchvision's SimpleCopyPaste reference (only instances without a visible pixel are dropped)."""
 
 
 def rule_of(

@@ -13,17 +13,20 @@ from torchvision import tv_tensors
 
 from cutmix_dense.functional.boxes import VisibleBoxes, from_xyxy, to_xyxy, visible_boxes
 from cutmix_dense.functional.fields import IGNORED, FieldTable, read_fields
-from cutmix_dense.functional.filtering import FilterRule, OnFiltered, Reason, check_on_filtered, rule_of
-from cutmix_dense.functional.keypoints import mix_keypoints
+from cutmix_dense.functional.filtering import Facts, FilterRule, OnFiltered, Reason, check_on_filtered, rule_of
+from cutmix_dense.functional.keypoints import mix_keypoints, swap_pairs
 from cutmix_dense.functional.masks import MixedMasks, boxes_of_masks, mix_masks
 from cutmix_dense.functional.report import OUTCOMES, MixReport
-from cutmix_dense.functional.semantic import mix_semantic
+from cutmix_dense.functional.semantic import SoftSemantic, mix_maps
 from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["BoxesFrom", "mix_instances"]
+__all__ = ["Boxes", "BoxesFrom", "mix_instances", "object_pixels"]
 
 Target = dict[str, Any]
+Boxes = Literal["exact", "estimate"]
+"""Whether boxes without masks may be guessed under a free-form mask."""
+
 BoxesFrom = Literal["auto", "box", "mask"]
 """What a changed instance's box encloses: its visible mask where it has one (auto), its visible box, or its mask."""
 
@@ -43,6 +46,11 @@ def mix_instances(
     image_keys: Sequence[str] = (),
     semantic_keys: Sequence[str] = (),
     ignore_index: int = 255,
+    boxes: Boxes = "exact",
+    flip_pairs: Sequence[tuple[int, int]] | None = None,
+    instance_weights: bool = False,
+    soft_semantic: SoftSemantic = "pair",
+    num_classes: int | None = None,
     return_report: bool = False,
 ) -> Any:
     """Targets of the mixed images: what is visible of every instance, and all that belongs to it.
@@ -69,6 +77,12 @@ def mix_instances(
         image_keys: further keys that stay the base image's.
         semantic_keys: further keys that hold a map of class ids, mixed by ``mix_semantic``.
         ignore_index: id of a semantic map's pixels that nobody owns.
+        boxes: ``"exact"``: boxes without masks under a free-form mask are refused, since the pixels owned inside a box
+            include background; ``"estimate"``: take those pixels as the object's.
+        flip_pairs: (left, right) keypoints that change names where their image is mirrored; needed there.
+        instance_weights: whether instances carry ``weight`` (N,), their layer's share; as under a soft plan always.
+        soft_semantic: form of semantic maps under a soft plan; see ``mix_maps``.
+        num_classes: number of semantic classes, for ``soft_semantic="probabilities"``.
         return_report: also return what happened to each input instance.
 
     Returns:
@@ -93,26 +107,64 @@ def mix_instances(
     base = source[:, 0].tolist()
     mixed: list[Target] = [dict(table.image[index]) for index in base]
     for key, maps in table.semantic.items():
-        for target, value in zip(mixed, mix_semantic(maps, plan, ignore_index=ignore_index)):
+        mixed_maps = mix_maps(maps, plan, ignore_index=ignore_index, soft=soft_semantic, num_classes=num_classes)
+        for target, value in zip(mixed, mixed_maps):
             target[key] = value
+    if "keypoints" in table.instances and flip_pairs is None and bool((plan.scale[..., -1] < 0).any()):
+        raise ValueError("flip_pairs must be given for keypoints under a plan that mirrors, got None (may be empty)")
     entries = _Entries.of(table, source)
     if not table.instances:
         report = _report(entries, torch.zeros(0), torch.zeros(0), torch.zeros(0))
         return (mixed, report) if return_report else mixed
 
+    if boxes not in get_args(Boxes):
+        raise ValueError(f"boxes must be one of {get_args(Boxes)}, got {boxes!r}")
+    guess = plan.free_form and "boxes" in table.instances and ("masks" not in table.instances or boxes_from == "box")
+    if guess and boxes == "exact":
+        raise ValueError(
+            "boxes without masks can't be told exactly under a free-form mask: give 'masks', or accept boxes='estimate'"
+        )
     fate = _judge(table, plan, entries, filter_rule, boxes_from)
+    form = _Form(flip_pairs or (), instance_weights or plan.weight is not None)
     outcome = _outcomes(fate, entries, on_filtered)
     report = _report(entries, fate.on_host[:, 2], outcome, fate.on_host[:, 0])
     showing = (outcome != _DROPPED) & ((outcome != _IGNORED) | ((on_filtered == "crowd") & ~entries.ignored))
-    for target, rows in zip(mixed, _assemble(table, plan, entries, fate, showing.nonzero()[:, 0])):
+    for target, rows in zip(mixed, _assemble(table, plan, entries, fate, showing.nonzero()[:, 0], form)):
         target.update(rows)
     if on_filtered == "crowd":
         _mark_crowds(mixed, entries, outcome == _IGNORED, showing)
     if table.has_ignored or on_filtered == "ignore":
         aside = ((outcome == _IGNORED) & ~showing).nonzero()[:, 0]
-        for target, rows in zip(mixed, _assemble(table, plan, entries, fate, aside)):
+        for target, rows in zip(mixed, _assemble(table, plan, entries, fate, aside, form)):
             target[IGNORED] = rows
     return (mixed, report) if return_report else mixed
+
+
+def object_pixels(
+    targets: Sequence[Mapping[str, Any]],
+    plan: MixPlan,
+    *,
+    instance_keys: Sequence[str] = (),
+    image_keys: Sequence[str] = (),
+) -> Float[Tensor, "b s"]:
+    """Visible pixels of objects per layer: what a layer shows of its instances (masks where there are, else boxes).
+
+    As weights of ``mix_labels`` they make a patch without an object give no label (cf. OA-CutMix). Overlapping
+    instances count each for itself.
+
+    Args:
+        targets: as for ``mix_instances``.
+        plan: who owns each output pixel.
+        instance_keys: as for ``mix_instances``.
+        image_keys: as for ``mix_instances``.
+    """
+    table = read_fields(targets, instance_keys, image_keys)
+    total = torch.zeros(len(plan) * plan.layers, dtype=torch.float64)
+    if table.instances:
+        entries = _Entries.of(table, plan.source.to("cpu"))
+        fate = _judge(table, plan, entries, FilterRule(0.0, 0.0), "auto")
+        total.index_add_(0, entries.output * plan.layers + entries.layer, fate.visible.double().to("cpu"))
+    return total.reshape(len(plan), plan.layers)
 
 
 @dataclass(frozen=True)
@@ -156,6 +208,7 @@ class _Fate:
     untouched: Bool[Tensor, " e"]
     share: Float[Tensor, " e"]
     visibility: Float[Tensor, " e"]
+    visible: Float[Tensor, " e"]
     masks: dict[tuple[int, int], MixedMasks] | None
     on_host: Float[Tensor, "e 3"]  # reason, complete, visibility
 
@@ -199,7 +252,7 @@ def _judge(table: FieldTable, plan: MixPlan, entries: _Entries, rule: FilterRule
     if "visibility" in table.instances:
         visibility = visibility * _flat(table, "visibility").float()[flat]
 
-    reason = rule.reasons(visibility, boxes, layer, visible > 0)
+    reason = rule.reasons(Facts(visibility, visible, boxes, None if by_box is None else by_box.mapped, layer))
     reason[untouched] = Reason.KEPT
     if masks is not None:
         reason[whole == 0] = Reason.EMPTY_MASK
@@ -218,7 +271,7 @@ def _judge(table: FieldTable, plan: MixPlan, entries: _Entries, rule: FilterRule
     if len(broken):
         image, position_ = int(entries.image[broken[0]]), int(entries.position[broken[0]])
         raise ValueError(f"targets[{image}]['boxes'][{position_}] must be finite, got a NaN or infinite coordinate")
-    return _Fate(boxes, same_box, untouched, share, visibility, masks, on_host)
+    return _Fate(boxes, same_box, untouched, share, visibility, visible, masks, on_host)
 
 
 def _outcomes(fate: _Fate, entries: _Entries, on_filtered: OnFiltered) -> Int[Tensor, " e"]:
@@ -233,8 +286,16 @@ def _outcomes(fate: _Fate, entries: _Entries, on_filtered: OnFiltered) -> Int[Te
     return outcome
 
 
+@dataclass(frozen=True)
+class _Form:
+    """How rows are to be handed out."""
+
+    flip_pairs: Sequence[tuple[int, int]]
+    weights: bool
+
+
 def _assemble(
-    table: FieldTable, plan: MixPlan, entries: _Entries, fate: _Fate, chosen: Int[Tensor, " k"]
+    table: FieldTable, plan: MixPlan, entries: _Entries, fate: _Fate, chosen: Int[Tensor, " k"], form: _Form
 ) -> list[Target]:
     """The rows of the chosen entries, one dict per output, in the order of the keys that came in."""
     device = _device(table)
@@ -265,7 +326,7 @@ def _assemble(
             scaled = rows * (factor * fate.share[here])
             scaled = scaled if rows.is_floating_point() else scaled.round()
             rows = torch.where(fate.untouched[here], rows, scaled.to(rows.dtype))
-        elif key == "visibility":
+        elif key in ("visibility", "weight"):
             continue
         elif key in ("keypoints", "keypoints_visible") and "keypoints" in table.instances:
             points, shows = mix_keypoints(
@@ -273,18 +334,36 @@ def _assemble(
                 plan.to(device),
                 entries.output[chosen].to(device),
                 entries.layer[chosen].to(device),
+                form.flip_pairs,
             )
             if key == "keypoints":
                 if points.shape[2] == 2 and "keypoints_visible" not in table.instances:
                     columns["keypoints_visible"] = list(shows.split(counts))
-                rows = points
+                rows = torch.where(fate.untouched[here][:, None, None], rows, points)
             else:
+                if form.flip_pairs:
+                    mirrored = plan.to(device).scale[entries.output[chosen], entries.layer[chosen], -1] < 0
+                    rows = torch.where(mirrored[:, None], swap_pairs(rows, form.flip_pairs), rows)
                 rows = torch.where(shows, rows, torch.zeros((), dtype=rows.dtype, device=device))
         columns[key] = [_wrapped(part, example, size) for part, size in zip(rows.split(counts), canvas)]
     columns["visibility"] = list(fate.visibility[here].split(counts))
+    if form.weights or "weight" in table.instances:
+        columns["weight"] = list(_weights(table, plan, entries, chosen, flat).split(counts))
     origin = torch.stack([entries.image[chosen], _index_in_own_list(table, entries, chosen)], dim=1).to(device)
     columns["origin"] = list(origin.split(counts))
     return [{key: column[output] for key, column in columns.items()} for output in range(entries.outputs)]
+
+
+def _weights(
+    table: FieldTable, plan: MixPlan, entries: _Entries, chosen: Int[Tensor, " k"], flat: Int[Tensor, " k"]
+) -> Float[Tensor, " k"]:
+    """Weight of each instance's layer in [0, 1], multiplied with an incoming one; 1 under a hard plan."""
+    if plan.weight is None:
+        weight = torch.ones(len(chosen), device=flat.device)
+    else:
+        layers = plan.weight / plan.weight.sum(dim=1, keepdim=True)
+        weight = layers[entries.output[chosen], entries.layer[chosen]].float().to(flat.device)
+    return weight * _flat(table, "weight").float()[flat] if "weight" in table.instances else weight
 
 
 def _boxes_of(original: Tensor, mixed: Tensor, same: Tensor, canvas: tuple[int, int], *, like: Tensor) -> Tensor:
@@ -317,32 +396,26 @@ def _masks_of(
 
 
 def mask_sizes(masks: Sequence[Tensor | None], plan: MixPlan) -> list[tuple[int, ...]]:
-    """Size of each output's masks: the padded frame where the masks came padded, else the canvas.
+    """Size of each output's masks: the frame if all masks came in it (a padded batch), else the canvas.
 
     Raises:
-        ValueError: masks smaller than the part of their image that the plan shows, or padded to different sizes.
+        ValueError: masks smaller than the part of their image that the plan shows, or of another number of axes.
     """
     source, extent, ndim = plan.source.to("cpu"), plan.extent.to("cpu"), plan.ndim
-    padded: set[tuple[int, ...]] = set()
+    found: set[tuple[int, ...]] = set()
     for index, stack in enumerate(masks):
         used = source == index
-        if stack is None or not bool(used.any()):
+        if stack is None or stack.numel() == 0 or not bool(used.any()):
             continue
         if stack.ndim != ndim + 1:
-            if stack.numel() == 0:
-                continue
             raise ValueError(f"targets[{index}]['masks'] must have {ndim + 1} dimensions, got {tuple(stack.shape)}")
         needed = tuple(extent[used][:, ndim:].amax(dim=0).tolist())
-        size = tuple(stack.shape[1:])
-        if any(a < b for a, b in zip(size, needed)):
+        if any(a < b for a, b in zip(stack.shape[1:], needed)):
             raise ValueError(
                 f"targets[{index}]['masks'] must cover the image's {needed} pixels, got {tuple(stack.shape)}"
             )
-        if size != needed and len(stack):
-            padded.add(size)
-    if len(padded) > 1:
-        raise ValueError(f"masks must fit their images or be padded alike, got the sizes {sorted(padded)}")
-    if padded:
+        found.add(tuple(stack.shape[1:]))
+    if found == {tuple(plan.frame)}:
         return [tuple(plan.frame)] * len(plan)
     return [tuple(size) for size in plan.canvas.tolist()]
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["mix_keypoints"]
+__all__ = ["mix_keypoints", "swap_pairs"]
 
 
 def mix_keypoints(
-    keypoints: Float[Tensor, "n k c"], plan: MixPlan, output: Int[Tensor, " n"], layer: Int[Tensor, " n"]
+    keypoints: Float[Tensor, "n k c"],
+    plan: MixPlan,
+    output: Int[Tensor, " n"],
+    layer: Int[Tensor, " n"],
+    flip_pairs: Sequence[tuple[int, int]] | None = None,
 ) -> tuple[Float[Tensor, "n k c"], Bool[Tensor, "n k"]]:
     """Keypoints on the canvas, and which of them show.
 
@@ -25,23 +31,41 @@ def mix_keypoints(
         plan: on the keypoints' device.
         output: the output that each instance is considered in.
         layer: its layer there.
+        flip_pairs: keypoints that change names where their layer is mirrored left to right, as (left, right) indices.
 
     Raises:
         ValueError: rows that are neither.
     """
     if keypoints.ndim != 3 or keypoints.shape[2] not in (2, 3) or plan.ndim != 2:
         raise ValueError(f"keypoints must have shape (N, K, 2) or (N, K, 3), got {tuple(keypoints.shape)}")
+    if flip_pairs:
+        mirrored = plan.scale[output, layer, -1] < 0
+        keypoints = torch.where(mirrored[:, None, None], swap_pairs(keypoints, flip_pairs), keypoints)
     count = keypoints.shape[1]
     scale = plan.scale[output, layer].flip(1)[:, None].to(torch.float64)
     shift = plan.shift[output, layer].flip(1)[:, None].to(torch.float64)
     points = keypoints[..., :2].to(torch.float64) * scale + shift
     flat = points.reshape(-1, 2).flip(1)
     finite = flat.isfinite().all(dim=1)
-    owner = plan.owner_at(torch.where(finite[:, None], flat, -1), output.repeat_interleave(count))
-    shows = ((owner == layer.repeat_interleave(count)) & finite).reshape(-1, count)
+    each = [index.repeat_interleave(count) for index in (output, layer)]
+    shows = (plan.shows_at(torch.where(finite[:, None], flat, -1), *each) & finite).reshape(len(keypoints), count)
     if keypoints.shape[2] == 2:
         return points.to(keypoints.dtype), shows
     flags = keypoints[..., 2:]
     shows = shows & (flags[..., 0] > 0)
     mixed = torch.cat([points.to(keypoints.dtype), flags], dim=2)
     return torch.where(shows[..., None], mixed, 0).to(keypoints.dtype), shows
+
+
+def swap_pairs(rows: Tensor, flip_pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """(N, K, …) with the keypoints of each pair exchanged.
+
+    Raises:
+        ValueError: an index that isn't there.
+    """
+    order = list(range(rows.shape[1]))
+    for left, right in flip_pairs:
+        if not (0 <= left < len(order) and 0 <= right < len(order)):
+            raise ValueError(f"flip_pairs must name keypoints in 0 … {len(order) - 1}, got {(left, right)}")
+        order[left], order[right] = right, left
+    return rows[:, torch.tensor(order, device=rows.device)]

@@ -13,7 +13,13 @@ from cutmix_dense.plan import MixPlan
 __all__ = ["mix_labels"]
 
 
-def mix_labels(labels: Tensor, plan: MixPlan, num_classes: int | None = None) -> Float[Tensor, "b k"]:
+def mix_labels(
+    labels: Tensor,
+    plan: MixPlan,
+    num_classes: int | None = None,
+    *,
+    weight: Float[Tensor, "b s"] | None = None,
+) -> Float[Tensor, "b k"]:
     """Class probabilities of the mixed images.
 
     Each source counts by the pixels it owns, measured on the plan after clipping, never by a drawn λ. Fill belongs to
@@ -23,6 +29,8 @@ def mix_labels(labels: Tensor, plan: MixPlan, num_classes: int | None = None) ->
         labels: (P,) integer classes, or (P, K) probabilities or indicators.
         plan: who owns each output pixel.
         num_classes: K; needed for (P,) labels.
+        weight: what each layer counts in place of its pixels, e.g. ``object_pixels``; an output without any weight
+            falls back to its pixels.
 
     Returns:
         (B, K) in the labels' floating dtype, else torch's default.
@@ -34,9 +42,12 @@ def mix_labels(labels: Tensor, plan: MixPlan, num_classes: int | None = None) ->
     plan = plan.to(soft.device)
     if soft.device.type == "cpu" and len(plan) and int(plan.source.max()) >= len(soft):
         raise ValueError(f"labels must hold {int(plan.source.max()) + 1} rows for this plan, got {len(soft)}")
-    owned = plan.owned_pixels().to(torch.float64)
-    weight = owned / owned.sum(dim=1, keepdim=True).clamp(min=1)
-    mixed = (weight[..., None] * soft[plan.source.clamp(min=0)].to(torch.float64)).sum(dim=1)
+    counts = plan.owned_pixels().to(torch.float64)
+    if weight is not None:
+        weight = weight.to(counts)
+        counts = torch.where(weight.sum(dim=1, keepdim=True) > 0, weight, counts)
+    share = counts / counts.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+    mixed = (share[..., None] * soft[plan.source.clamp(min=0)].to(torch.float64)).sum(dim=1)
     return mixed.to(soft.dtype)
 
 

@@ -54,14 +54,15 @@ def mix_masks(
     if by_slices:
         for patch in patches(plan):
             blocks.setdefault((patch.output, patch.layer), []).append(patch)
-    owner = None if by_slices or not jobs else plan.owner_map()
+    owner = None if by_slices or not jobs or plan.weight is not None else plan.owner_map()
+    shared = None if plan.weight is None else plan.pixel_weights() > 0
     mixed = {}
     for output, layer, image in jobs:
         stack = masks[image]
         assert stack is not None
         extent = plan.extent[output, layer].tolist()
         valid = spatial(slice(a, b) for a, b in zip(extent[: plan.ndim], extent[plan.ndim :]))
-        if owner is None:
+        if by_slices:
             cut = stack.new_zeros((len(stack), *size[output]))
             for patch in blocks.get((output, layer), []):
                 cut[spatial(patch.target_block)] = stack[spatial(patch.source_block)]
@@ -72,7 +73,12 @@ def mix_masks(
                 index = plan.source_pixels(axis)[output, layer][: size[output][axis]]
                 pixels = pixels.index_select(axis + 1, index.clamp(max=stack.shape[axis + 1] - 1))
                 counts.append(_copies(plan, output, layer, axis))
-            shown = owner[output][tuple(slice(0, n) for n in size[output])] == layer
+            canvas = tuple(slice(0, n) for n in size[output])
+            if shared is not None:
+                shown = shared[output, layer][canvas]
+            else:
+                assert owner is not None
+                shown = owner[output][canvas] == layer
             cut = torch.where(shown, pixels, torch.zeros((), dtype=stack.dtype, device=stack.device))
             inside = (stack[valid] != 0).double()
             for count in reversed(counts):
@@ -106,6 +112,7 @@ def _copies(plan: MixPlan, output: int, layer: int, axis: int) -> Int[Tensor, " 
     """How many canvas pixels, on a canvas without end, show each source pixel of the extent along ``axis``."""
     scale, shift = plan.scale[output, layer, axis], plan.shift[output, layer, axis]
     low, high = plan.extent[output, layer, axis], plan.extent[output, layer, plan.ndim + axis]
-    border = torch.arange(int(low), int(high) + 1, device=plan.device) * scale + shift
-    first = torch.ceil(border - 0.5).long()
-    return (first[1:] - first[:-1]).abs()
+    ends = torch.stack([low * scale + shift, high * scale + shift])
+    pixel = torch.arange(int((ends.amin() - 0.5).ceil()), int((ends.amax() - 0.5).ceil()), device=plan.device)
+    index = ((pixel + 0.5 - shift) / scale).floor().long()
+    return torch.bincount(torch.minimum(index.clamp(min=0), high - 1).clamp(min=low) - low, minlength=int(high - low))

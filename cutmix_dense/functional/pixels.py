@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar, cast
 
@@ -23,6 +24,7 @@ def mix_pixels(
     *,
     fill: float | Sequence[float] | Tensor | None = None,
     interpolation: Interpolation | None = None,
+    feather: float = 0.0,
     out: Tensor | None = None,
     inplace: bool = False,
 ) -> Pool:
@@ -35,6 +37,7 @@ def mix_pixels(
         fill: value of pixels that nobody owns, one number or one per channel. A plan with such pixels needs one.
         interpolation: how scaled layers are read: ``"antialias"`` (default of floating point and uint8), ``"bilinear"``
             or ``"nearest"`` (needed by other integers, which hold ids). No matter under an unscaled plan.
+        feather: softness of the borders between layers: sigma of a Gaussian in pixels; for images, not for labels.
         out: (B, …, *frame) tensor of the same dtype and device that takes the result and is returned.
         inplace: write the result into ``pool`` itself: an unscaled plan with one output per image.
 
@@ -51,6 +54,10 @@ def mix_pixels(
     _check_pool(images, plan)
     like = images if isinstance(images, Tensor) else images[0]
     interpolation = _interpolation(interpolation, like, plan)
+    if not 0 <= feather < math.inf:
+        raise ValueError(f"feather must be at least 0 pixels, got {feather!r}")
+    if (feather > 0 or plan.weight is not None) and not (like.is_floating_point() or like.dtype == torch.uint8):
+        raise TypeError(f"pool must be floating point or uint8 to be blended, got {like.dtype} (ids don't average)")
     if fill is None and plan.has_fill():
         raise ValueError("fill must be given: the plan leaves pixels that no layer owns, got None")
     value = None if fill is None else _fill_value(fill, like, plan.ndim)
@@ -60,9 +67,9 @@ def mix_pixels(
             raise ValueError("out and inplace need a tensor of images, got a list")
         padded = _common_padding(images, plan)
         if padded is not None:
-            mixed = list(mix_batch(padded, plan, fill=value, interpolation=interpolation))
+            mixed = list(mix_batch(padded, plan, fill=value, interpolation=interpolation, feather=feather))
         else:
-            mixed = mix_list(images, plan.to("cpu"), fill=value, interpolation=interpolation)
+            mixed = mix_list(images, plan.to("cpu"), fill=value, interpolation=interpolation, feather=feather)
         return cast("Pool", [rewrap(image, like) for image in mixed])
 
     plain = images.as_subclass(Tensor)
@@ -77,6 +84,7 @@ def mix_pixels(
         plan,
         fill=value,
         interpolation=interpolation,
+        feather=feather,
         out=None if out is None else out.as_subclass(Tensor),
         inplace=inplace,
     )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cutmix_dense.functional.pixels import mix_pixels
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["mix_semantic"]
+__all__ = ["SemanticPair", "SoftSemantic", "mix_maps", "mix_semantic", "mix_semantic_pair", "mix_semantic_soft"]
+
+SoftSemantic = Literal["pair", "probabilities"]
+"""Form of semantic maps under a soft plan: ``SemanticPair``, or class probabilities."""
 
 Maps = TypeVar("Maps", bound="Tensor | list[Tensor]")
 
@@ -29,8 +34,13 @@ def mix_semantic(maps: Maps, plan: MixPlan, *, ignore_index: int = 255, inplace:
 
     Raises:
         TypeError: maps that aren't integers.
-        ValueError: an ``ignore_index`` that the dtype can't hold, when fill needs it; see ``mix_pixels``.
+        ValueError: a soft plan (``mix_semantic_pair`` is for those); an ``ignore_index`` that the dtype
+            can't hold, when fill needs it; see ``mix_pixels``.
     """
+    if plan.weight is not None:
+        raise ValueError(
+            "maps hold ids, which don't blend under a soft plan: use mix_semantic_pair or mix_semantic_soft"
+        )
     like = maps if isinstance(maps, Tensor) else next(iter(maps), None)
     if not isinstance(like, Tensor):
         raise TypeError(
@@ -46,3 +56,118 @@ def mix_semantic(maps: Maps, plan: MixPlan, *, ignore_index: int = 255, inplace:
         if not bounds.min <= ignore_index <= bounds.max:
             fill = None  # harmless as long as there is nothing to fill; mix_pixels refuses else
     return mix_pixels(maps, plan, fill=fill, interpolation="nearest", inplace=inplace)
+
+
+class SemanticPair(NamedTuple):
+    """Two maps that share every pixel, for ``weight · loss(a) + (1 − weight) · loss(b)``.
+
+    Attributes:
+        a: map of the base, on the canvas; ``ignore_index`` where it says nothing.
+        b: map of the partner.
+        weight: share of ``a`` in [0, 1]; where one of the two is ignored the other counts whole.
+    """
+
+    a: Tensor
+    b: Tensor
+    weight: Tensor
+
+
+def mix_semantic_pair(
+    maps: Int[Tensor, "p h w"] | list[Tensor], plan: MixPlan, *, ignore_index: int = 255
+) -> SemanticPair | list[SemanticPair]:
+    """Both maps of a blend of two images, and how much each counts; ids stay what they are.
+
+    Args:
+        maps: (P, H, W) of an integer dtype, or a list of (Hi, Wi), which gives a list.
+        plan: of two layers; a hard plan is a blend of weights 0 and 1.
+        ignore_index: pixels of this id count nothing; where both are ignored, so is the pixel (weight 0).
+
+    Raises:
+        ValueError: a plan of another number of layers; see ``mix_semantic``.
+    """
+    if plan.layers != 2:
+        raise ValueError(f"plan must have two layers for a pair of maps, got {plan.layers}")
+    layers = [_layer_map(maps, plan, layer, ignore_index) for layer in range(2)]
+    weights = plan.pixel_weights()
+    if isinstance(maps, Tensor):
+        return _pair(layers[0], layers[1], weights.to(maps.device), ignore_index)
+    return [
+        _pair(a, b, weight[:, : a.shape[-2], : a.shape[-1]].to(a.device)[None], ignore_index)
+        for a, b, weight in zip(*layers, weights)
+    ]
+
+
+def mix_semantic_soft(
+    maps: Int[Tensor, "p h w"] | list[Tensor], plan: MixPlan, *, num_classes: int, ignore_index: int = 255
+) -> Float[Tensor, "b k h w"] | list[Tensor]:
+    """Class probabilities of every pixel of a blend: layers count by weight, ignored ones not at all.
+
+    Args:
+        maps: (P, H, W) of an integer dtype, or a list of (Hi, Wi), which gives a list.
+        plan: soft or hard.
+        num_classes: K.
+        ignore_index: pixels of this id are left out and the other layers' weights made to sum to 1; where every layer
+            is ignored, all probabilities are 0.
+
+    Raises:
+        ValueError: an id outside ``0 … num_classes - 1`` that isn't ``ignore_index``; see ``mix_semantic``.
+    """
+    weights = plan.pixel_weights()
+    total: list[Tensor] = []
+    for layer in range(plan.layers):
+        layered = _layer_map(maps, plan, layer, ignore_index)
+        for output, ids in enumerate(layered):
+            known = ids != ignore_index
+            ids = torch.where(known, ids, 0).long()
+            if ids.device.type == "cpu" and not 0 <= int(ids.min()) <= int(ids.max()) < num_classes:
+                raise ValueError(
+                    f"maps must hold ids in 0 … {num_classes - 1}, got {int(ids.min())} … {int(ids.max())}"
+                )
+            weight = weights[output, layer, : ids.shape[-2], : ids.shape[-1]].to(ids.device) * known
+            part = torch.nn.functional.one_hot(ids, num_classes).movedim(-1, 0) * weight
+            if layer == 0:
+                total.append(part)
+            else:
+                total[output] = total[output] + part
+    normed = [part / part.sum(dim=0, keepdim=True).clamp(min=torch.finfo(part.dtype).tiny) for part in total]
+    return torch.stack(normed) if isinstance(maps, Tensor) else normed
+
+
+def mix_maps(
+    maps: Any, plan: MixPlan, *, ignore_index: int, soft: SoftSemantic = "pair", num_classes: int | None = None
+) -> Any:
+    """Maps under any plan: hard ones as maps, under a soft plan in the form that ``soft`` names.
+
+    Raises:
+        ValueError: an unknown ``soft``; a missing ``num_classes`` for probabilities.
+    """
+    if plan.weight is None:
+        return mix_semantic(maps, plan, ignore_index=ignore_index)
+    if soft == "pair":
+        return mix_semantic_pair(maps, plan, ignore_index=ignore_index)
+    if num_classes is None:
+        raise ValueError("num_classes must be given for semantic probabilities, got None")
+    return mix_semantic_soft(maps, plan, num_classes=num_classes, ignore_index=ignore_index)
+
+
+def _layer_map(maps: Any, plan: MixPlan, layer: int, ignore_index: int) -> Any:
+    """The map of one layer alone, wherever it reaches."""
+    alone = replace(
+        plan,
+        source=torch.where(
+            plan.source[:, layer : layer + 1] < 0, plan.source[:, :1], plan.source[:, layer : layer + 1]
+        ),
+        scale=plan.scale[:, layer : layer + 1],
+        shift=plan.shift[:, layer : layer + 1],
+        extent=torch.where(plan.source[:, layer : layer + 1, None] < 0, 0, plan.extent[:, layer : layer + 1]),
+        owner=torch.zeros_like(plan.owner),
+        carry=None,
+        weight=None,
+    )
+    return mix_semantic(maps, alone, ignore_index=ignore_index)
+
+
+def _pair(a: Tensor, b: Tensor, weights: Tensor, ignore_index: int) -> SemanticPair:
+    first = weights[:, 0].reshape(a.shape) * (a != ignore_index)
+    second = weights[:, 1].reshape(b.shape) * (b != ignore_index)
+    return SemanticPair(a, b, first / (first + second).clamp(min=torch.finfo(first.dtype).tiny))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from cutmix_dense.kernels.blur import gaussian_blur
 from cutmix_dense.kernels.gather import mix_gather
 from cutmix_dense.kernels.resample import Interpolation, resample
 from cutmix_dense.kernels.slices import mix_slices, spatial, suits
@@ -21,6 +22,7 @@ def mix_batch(
     *,
     fill: Tensor | None,
     interpolation: Interpolation,
+    feather: float = 0.0,
     out: Tensor | None = None,
     inplace: bool = False,
 ) -> Tensor:
@@ -33,17 +35,20 @@ def mix_batch(
         plan: on the pool's device, or on the host.
         fill: value of pixels without owner, broadcastable against (…, *frame); None if the plan has none.
         interpolation: how scaled layers are read.
+        feather: softness of the borders between layers: sigma of a Gaussian, pixels; 0 for hard ones.
         out: written to and returned, if given; shares no memory with ``pool``.
         inplace: the result is written into ``pool``, whose layer 0 lies at its own place; see ``mix_slices``.
     """
-    if pool.device.type == "cpu" and suits(plan):
+    if feather > 0 or plan.weight is not None:
+        result = torch.stack(_mix_soft(pool, plan, fill, interpolation, feather, framed=True))
+    elif pool.device.type == "cpu" and suits(plan):
         if inplace:
             mix_slices(pool, plan, pool, fill, inplace=True)
             return pool
         result = _prepared(pool, plan, fill, out)
         mix_slices(pool, plan, result, fill, inplace=False)
         return result
-    if plan.unscaled or interpolation == "nearest":
+    elif plan.unscaled or interpolation == "nearest":
         result = mix_gather(pool, plan.to(pool.device, non_blocking=True), fill)
     else:
         result = torch.stack(_mix_scaled(pool, plan, fill, interpolation, framed=True))
@@ -52,9 +57,11 @@ def mix_batch(
 
 
 def mix_list(
-    pool: Sequence[Tensor], plan: MixPlan, *, fill: Tensor | None, interpolation: Interpolation
+    pool: Sequence[Tensor], plan: MixPlan, *, fill: Tensor | None, interpolation: Interpolation, feather: float = 0.0
 ) -> list[Tensor]:
     """Mix images of different sizes into (…, *canvas) each; ``plan`` is on the host. Arguments as ``mix_batch``."""
+    if feather > 0 or plan.weight is not None:
+        return _mix_soft(pool, plan, fill, interpolation, feather, framed=False)
     if pool[0].device.type == "cpu" and suits(plan):
         lead = pool[0].shape[: pool[0].ndim - plan.ndim]
         outputs = [pool[0].new_empty((*lead, *size)) for size in plan.canvas.tolist()]
@@ -101,29 +108,91 @@ def _mix_scaled(
     """One output after the other: each layer read where it can show, then put where it does."""
     host = plan.to("cpu")
     owner = host.owner_map()
-    low, high = (bound.tolist() for bound in host.pixel_ranges())
     outputs = []
     for output, canvas in enumerate(host.canvas.tolist()):
         result = _background(pool, host, output, fill, host.frame if framed else canvas)
-        for layer in range(host.layers):
-            image = int(host.source[output, layer])
-            window = (low[output][layer], high[output][layer])
-            if image < 0 or any(a >= b for a, b in zip(*window)):
-                continue
-            block = tuple(slice(a, b) for a, b in zip(*window))
+        for layer, block in _windows(host, output):
             shown = owner[output][block] == layer
-            if not bool(shown.any()):
-                continue
-            extent = host.extent[output, layer].tolist()
-            pixels = resample(
-                pool[image],
-                host.scale[output, layer].tolist(),
-                host.shift[output, layer].tolist(),
-                (extent[: host.ndim], extent[host.ndim :]),
-                window,
-                interpolation,
-            )
-            shown_pixels = torch.where(shown.to(pixels.device), pixels, result[spatial(block)])
-            result[spatial(block)] = shown_pixels
+            if bool(shown.any()):
+                pixels = _read(pool, host, output, layer, block, interpolation)
+                result[spatial(block)] = torch.where(shown.to(pixels.device), pixels, result[spatial(block)])
         outputs.append(result)
     return outputs
+
+
+def _mix_soft(
+    pool: Tensor | Sequence[Tensor],
+    plan: MixPlan,
+    fill: Tensor | None,
+    interpolation: Interpolation,
+    feather: float,
+    framed: bool,
+) -> list[Tensor]:
+    """One output after the other: the sum of its layers by weight, computed in floating point.
+
+    With ``feather`` the weights are blurred within each layer's reach; what has no owner stays as hard as it was.
+    """
+    host = plan.to("cpu")
+    weights = host.pixel_weights()
+    outputs = []
+    for output, canvas in enumerate(host.canvas.tolist()):
+        ground = _background(pool, host, output, fill, host.frame if framed else canvas)
+        inner = tuple(slice(0, n) for n in canvas)
+        weight = weights[output][spatial(inner)]
+        windows = _windows(host, output)
+        if feather > 0:
+            weight = _feathered(weight, windows, feather)
+        weight = weight.to(ground.device)
+        exact = torch.float64 if ground.dtype == torch.float64 else torch.float32
+        total = ground[spatial(inner)].to(exact) * (weight.sum(dim=0) == 0)
+        for layer, block in windows:
+            # the shares of one pixel sum to 1, so layers of equal value leave it unchanged
+            total[spatial(block)] += weight[layer][block].to(exact) * _read(
+                pool, host, output, layer, block, interpolation
+            ).to(exact)
+        if not ground.dtype.is_floating_point:
+            total = total.round()
+        result = ground.clone()
+        result[spatial(inner)] = total.to(ground.dtype)
+        outputs.append(result)
+    return outputs
+
+
+def _feathered(weight: Tensor, windows: list[tuple[int, tuple[slice, ...]]], sigma: float) -> Tensor:
+    """Weights (S, *canvas) blurred, kept within each layer's reach, and normalised where anything was owned."""
+    owned = weight.sum(dim=0) > 0
+    blurred = torch.zeros_like(weight)
+    smooth = gaussian_blur(weight, sigma)
+    for layer, block in windows:
+        blurred[layer][block] = smooth[layer][block]
+    return blurred * owned / blurred.sum(dim=0).clamp(min=1e-12)
+
+
+def _windows(host: MixPlan, output: int) -> list[tuple[int, tuple[slice, ...]]]:
+    """The layers of one output that can show, with the block of the canvas that each can show in."""
+    low, high = (bound[output].tolist() for bound in host.pixel_ranges())
+    return [
+        (layer, tuple(slice(a, b) for a, b in zip(low[layer], high[layer])))
+        for layer in range(host.layers)
+        if int(host.source[output, layer]) >= 0 and all(a < b for a, b in zip(low[layer], high[layer]))
+    ]
+
+
+def _read(
+    pool: Tensor | Sequence[Tensor],
+    host: MixPlan,
+    output: int,
+    layer: int,
+    block: tuple[slice, ...],
+    interpolation: Interpolation,
+) -> Tensor:
+    """The pixels of one layer on a block of the canvas."""
+    extent = host.extent[output, layer].tolist()
+    return resample(
+        pool[int(host.source[output, layer])],
+        host.scale[output, layer].tolist(),
+        host.shift[output, layer].tolist(),
+        (extent[: host.ndim], extent[host.ndim :]),
+        ([part.start for part in block], [part.stop for part in block]),
+        interpolation,
+    )

@@ -37,9 +37,9 @@ class Patch(NamedTuple):
 
 
 def suits(plan: MixPlan) -> bool:
-    """Whether slices are the way to apply ``plan``: on the host, unscaled, of few cells."""
+    """Whether slices are the way to apply ``plan``: on the host, unscaled, hard, of few cells."""
     cells = plan.owner[0].numel() if len(plan) else 0
-    return plan.device.type == "cpu" and bool(plan.unscaled) and cells <= _MOST_CELLS
+    return plan.device.type == "cpu" and bool(plan.unscaled) and plan.weight is None and cells <= _MOST_CELLS
 
 
 def patches(plan: MixPlan) -> Iterator[Patch]:

@@ -5,19 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from cutmix_dense.functional import FilterRule, MixReport, mix_instances, mix_labels, mix_pixels, mix_semantic
+from cutmix_dense.functional import (
+    FilterRule,
+    MixReport,
+    mix_instances,
+    mix_labels,
+    mix_pixels,
+    mix_semantic,
+    object_pixels,
+)
 from cutmix_dense.functional.fields import IMAGE_KEYS, LABEL_KEYS, SEMANTIC_KEYS
 from cutmix_dense.functional.filtering import OnFiltered
-from cutmix_dense.functional.instances import BoxesFrom
+from cutmix_dense.functional.instances import Boxes, BoxesFrom
 from cutmix_dense.functional.pixels import check_inplace
+from cutmix_dense.functional.semantic import SoftSemantic, mix_maps
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.transforms.pool import Pool
+from cutmix_dense.transforms.pool import Pool, detection_targets
+
+LabelsBy = Literal["pixels", "objects"]
+"""What image-level labels count by: all pixels that a source owns, or those of its visible objects."""
 
 __all__ = ["MixedTargets", "TargetMixer"]
 
@@ -55,6 +67,11 @@ class TargetMixer:
     image_keys: tuple[str, ...] = ()
     semantic_keys: tuple[str, ...] = ()
     label_keys: tuple[str, ...] = ()
+    boxes: Boxes = "exact"
+    flip_pairs: tuple[tuple[int, int], ...] | None = None
+    instance_weights: bool = False
+    soft_semantic: SoftSemantic = "pair"
+    labels_by: LabelsBy = "pixels"
 
     def mix(self, targets: Any, plan: MixPlan, pool: Pool, inplace: bool = False) -> MixedTargets:
         """The mixed targets in the form they came in.
@@ -90,7 +107,7 @@ class TargetMixer:
         if all(isinstance(item, Tensor) and item.ndim >= 2 for item in value):
             return self._mix_list(name, list(value), plan, pool)
         if all(isinstance(item, int) or (isinstance(item, Tensor) and item.ndim == 0) for item in value):
-            return mix_labels(torch.as_tensor(value), plan, self.num_classes)
+            return self._mix_labels(torch.as_tensor(value), plan, pool)
         kinds = sorted({type(item).__name__ for item in value})
         raise TypeError(f"{name} must be a list of dicts, of maps or of classes, got a list of {kinds}")
 
@@ -121,6 +138,11 @@ class TargetMixer:
             image_keys=self.image_keys,
             semantic_keys=self.semantic_keys,
             ignore_index=self.ignore_index,
+            boxes=self.boxes,
+            flip_pairs=self.flip_pairs,
+            instance_weights=self.instance_weights,
+            soft_semantic=self.soft_semantic,
+            num_classes=self.num_classes,
             return_report=True,
         )
         mixed.reports.append(report)
@@ -132,10 +154,12 @@ class TargetMixer:
         if isinstance(value, tv_tensors.TVTensor) and not isinstance(value, (tv_tensors.Mask, tv_tensors.Image)):
             raise TypeError(f"{name} must be a list of dicts for {type(value).__name__}, got the bare tensor")
         if value.ndim <= 2:
-            return mix_labels(value, plan, self.num_classes)
+            return self._mix_labels(value, plan, pool)
         if tuple(value.shape[-2:]) != tuple(pool.frame):
             raise ValueError(f"{name} must have the images' size {tuple(pool.frame)}, got {tuple(value.shape)}")
         if _is_map(value, value.ndim - 1):
+            if plan.weight is not None:
+                return self._mix_maps(value, plan)
             apply = partial(mix_semantic, value, plan, ignore_index=self.ignore_index)
         elif plan.has_fill():
             raise ValueError(
@@ -149,12 +173,26 @@ class TargetMixer:
         mixed.pending.append(partial(apply, inplace=True))
         return value
 
-    def _mix_list(self, name: str, values: list[Tensor], plan: MixPlan, pool: Pool) -> list[Tensor]:
+    def _mix_maps(self, maps: Any, plan: MixPlan) -> Any:
+        return mix_maps(
+            maps, plan, ignore_index=self.ignore_index, soft=self.soft_semantic, num_classes=self.num_classes
+        )
+
+    def _mix_labels(self, labels: Tensor, plan: MixPlan, pool: Pool) -> Tensor:
+        weight = None
+        if self.labels_by == "objects":
+            dicts = detection_targets(pool.targets)
+            if dicts is None:
+                raise ValueError("labels_by 'objects' needs detection targets beside the labels, got none")
+            weight = object_pixels(dicts, plan, instance_keys=self.instance_keys, image_keys=self.image_keys)
+        return mix_labels(labels, plan, self.num_classes, weight=weight)
+
+    def _mix_list(self, name: str, values: list[Tensor], plan: MixPlan, pool: Pool) -> Any:
         for index, (value, size) in enumerate(zip(values, pool.sizes.tolist())):
             if list(value.shape[-2:]) not in (size, list(pool.frame)):
                 raise ValueError(f"{name}[{index}] must have its image's size {tuple(size)}, got {tuple(value.shape)}")
         if _is_map(values[0], values[0].ndim):
-            return mix_semantic(values, plan, ignore_index=self.ignore_index)
+            return self._mix_maps(values, plan)
         return mix_pixels(values, plan, interpolation=_reading(values[0]))
 
 
