@@ -1,0 +1,42 @@
+"""The fixed classes of PASCAL VOC and Cityscapes."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import UInt8
+from torchvision.datasets import Cityscapes
+
+__all__ = ["RAW_CLASSES", "TRAIN_CLASSES", "VOC_CLASSES", "countable_ids", "id_to_train_id", "train_id_to_id"]
+
+# The official order; with the background before them, the numbers are those of SegmentationClass.
+VOC_CLASSES: tuple[str, ...] = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+
+_TABLE = [entry for entry in Cityscapes.classes if entry.id >= 0]  # the licence plate, -1, is never drawn
+_TRAINED = sorted((entry for entry in _TABLE if 0 <= entry.train_id < 255), key=lambda entry: entry.train_id)
+
+TRAIN_CLASSES: tuple[str, ...] = tuple(entry.name for entry in _TRAINED)
+RAW_CLASSES: tuple[str, ...] = tuple(entry.name for entry in sorted(_TABLE, key=lambda entry: entry.id))
+
+
+def id_to_train_id() -> UInt8[np.ndarray, 256]:
+    """A table of 256: train id of every id of torchvision's class table, 255 for the others."""
+    table = np.full(256, 255, dtype=np.uint8)
+    for entry in _TRAINED:
+        table[entry.id] = entry.train_id
+    return table
+
+
+def train_id_to_id() -> UInt8[np.ndarray, 256]:
+    """A table of 256: id of every train id, 0 (unlabeled) for the others."""
+    table = np.zeros(256, dtype=np.uint8)
+    for entry in _TRAINED:
+        table[entry.train_id] = entry.id
+    return table
+
+
+def countable_ids(*, evaluated: bool) -> frozenset[int]:
+    """The ids of the classes that have instances: the 8 evaluated ones, or all 10 (caravan and trailer too)."""
+    return frozenset(entry.id for entry in _TABLE if entry.has_instances and not (evaluated and entry.ignore_in_eval))

@@ -1,0 +1,157 @@
+"""The demo set: drawn scenes with exact truth, the same in COCO, VOC and Cityscapes layout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cutmix_dense.data.class_tables import RAW_CLASSES
+from cutmix_dense.data.demo.backgrounds import STUFF
+from cutmix_dense.data.demo.scenes import Scene, draw_scene
+from cutmix_dense.data.demo.shapes import CLASSES
+from cutmix_dense.data.errors import DatasetError
+from cutmix_dense.data.extras import opencv
+from cutmix_dense.data.files import dump_json, write_atomic
+from cutmix_dense.data.masks import boxes_from_masks
+from cutmix_dense.data.writers import CityscapesWriter, CocoWriter, VocWriter, Writer
+
+__all__ = ["CATEGORY_IDS", "CITYSCAPES_NAMES", "CLASSES", "make_demo_set"]
+
+_VERSION = 1  # raise it when the same parameters draw other files
+_STAMP = "demo.json"
+_LAYOUTS = ("coco", "voc", "cityscapes")
+
+# As in the real COCO, the numbers have gaps.
+CATEGORY_IDS: tuple[int, ...] = (0, 1, 2, 3, 5, 7, 8, 11, 13)
+
+# What stands for what in the Cityscapes layout: the eight shapes are its eight classes with instances, and every
+# background keeps its own name. The pixel line round each thing is `unlabeled`.
+CITYSCAPES_NAMES: dict[str, str] = {
+    "disc": "person",
+    "star": "rider",
+    "ring": "car",
+    "cross": "truck",
+    "crescent": "bus",
+    "leaf": "train",
+    "flower": "motorcycle",
+    "twin": "bicycle",
+    **{name: name for name in STUFF},
+}
+
+
+def make_demo_set(
+    root: str | Path,
+    *,
+    images: int = 240,
+    val: int = 60,
+    size: tuple[int, int] = (240, 320),
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Draw the demo set into `root/coco`, `root/voc` and `root/cityscapes`, splits "train" and "val".
+
+    The same parameters give the same files, byte for byte. A set that is there already is left as it is; one that
+    was interrupted is drawn anew.
+
+    Args:
+        root: folder of the set.
+        images: scenes in "train".
+        val: scenes in "val", on top of `images`.
+        size: (H, W) of every scene, 32 pixels a side at least.
+        seed: draws everything.
+        overwrite: replace a demo set of other parameters instead of refusing to.
+        progress: called with (scenes done, scenes in all).
+
+    Returns:
+        `root`.
+
+    Raises:
+        DatasetError: `root` holds a demo set of other parameters, or other datasets.
+    """
+    if images < 0 or val < 0 or min(size) < 32:
+        raise ValueError(f"images and val must not be negative, size at least 32: got {images}, {val}, {size}")
+    folder = Path(root)
+    stamp = {"version": _VERSION, "images": images, "val": val, "size": list(size), "seed": seed}
+    total = images + val
+    if _is_finished(folder, stamp, overwrite):
+        if progress is not None:
+            progress(total, total)
+        return folder
+    for layout in _LAYOUTS:
+        shutil.rmtree(folder / layout, ignore_errors=True)
+    write_atomic(folder / _STAMP, dump_json({**stamp, "finished": False}))
+    opencv()
+    splits = [("train", range(images)), ("val", range(images, total))]
+    done = 0
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for split, numbers in splits:
+            writers = _writers(folder, split)
+
+            def stage(number: int, writers: list[Writer] = writers) -> str:
+                return _stage(writers, draw_scene(np.random.default_rng([seed, number]), size), number)
+
+            keys = []
+            for key in pool.map(stage, numbers):
+                keys.append(key)
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+            for writer in writers:
+                writer.finish(keys)
+    write_atomic(folder / _STAMP, dump_json({**stamp, "finished": True}))
+    return folder
+
+
+def _is_finished(folder: Path, stamp: dict[str, Any], overwrite: bool) -> bool:
+    """Whether this very set is there; DatasetError if something else is in its place."""
+    try:
+        found = json.loads((folder / _STAMP).read_bytes())
+    except (OSError, ValueError):
+        taken = [layout for layout in _LAYOUTS if (folder / layout).exists()]
+        if taken:
+            raise DatasetError(f"{folder}: holds {', '.join(taken)}, but no {_STAMP}: not a demo set") from None
+        return False
+    if found == {**stamp, "finished": True}:
+        return True
+    if found.get("finished") and not overwrite:
+        raise DatasetError(f"{folder}: holds the demo set of {found}; choose another folder or overwrite=True")
+    return False
+
+
+def _writers(folder: Path, split: str) -> list[Writer]:
+    names = ("background", *CLASSES)
+    return [
+        CocoWriter(folder / "coco", classes=names, split=split, category_ids=CATEGORY_IDS),
+        VocWriter(folder / "voc", classes=names, split=split),
+        CityscapesWriter(folder / "cityscapes", split=split, label_ids="raw"),
+    ]
+
+
+def _stage(writers: list[Writer], scene: Scene, number: int) -> str:
+    """Stage a scene with the writers of COCO, VOC and Cityscapes; returns its key."""
+    key = f"demo_{number:06d}"
+    target = {
+        "boxes": boxes_from_masks(scene.masks),
+        "labels": scene.labels,
+        "masks": scene.masks,
+        "iscrowd": scene.iscrowd,
+        "difficult": scene.difficult,
+    }
+    things = (scene.masks * scene.labels.astype(np.uint8).reshape(-1, 1, 1)).sum(axis=0, dtype=np.uint8)
+    thick = opencv().dilate((things > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    line = thick & (things == 0)
+    to_id = np.array([RAW_CLASSES.index(CITYSCAPES_NAMES[name]) for name in (*CLASSES, *STUFF)])
+    raw = np.where(things > 0, to_id[things.astype(np.int64) - 1], np.where(line, 0, to_id[len(CLASSES) + scene.stuff]))
+    coco, voc, cityscapes = writers
+    coco.add(key, scene.image, target)
+    voc.add(key, scene.image, {**target, "semantic": np.where(line, 255, things)})
+    cityscapes.add(key, scene.image, {**target, "labels": to_id[scene.labels - 1], "semantic": raw})
+    return key

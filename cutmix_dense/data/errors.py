@@ -1,0 +1,45 @@
+"""What goes wrong with data on disk: with a whole dataset, or with one of its samples."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["DatasetError", "SampleError"]
+
+
+class DatasetError(ValueError):
+    """A dataset cannot be opened or written: the message names the file and what is missing or wrong in it."""
+
+
+class SampleError(ValueError):
+    """One sample cannot be read; the others can. Skip it and report it by name.
+
+    Args:
+        path: the file to blame.
+        reason: what is wrong with it, in words.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reason: str = "") -> None:
+        # `reason` is optional because a DataLoader worker hands an exception on as `type(error)(message)`.
+        super().__init__(f"{path}: {reason}" if reason else str(path))
+        self.path = Path(path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[SampleError], tuple[Path, str]]:
+        return type(self), (self.path, self.reason)
+
+
+@contextmanager
+def blaming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what a decoder raises into a `SampleError` that names `path`."""
+    try:
+        yield
+    except SampleError:
+        raise
+    except FileNotFoundError as error:
+        raise SampleError(path, "file not found") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # PIL raises SyntaxError for a broken PNG
+        raise SampleError(path, str(error) or type(error).__name__) from error

@@ -1,0 +1,36 @@
+"""Files and their names: writing that is never half done, paths that never leave their folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+__all__ = ["dump_json", "inside", "write_atomic"]
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write `content` to a temporary neighbour of `path` and rename it: readers see the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def dump_json(content: Any) -> bytes:
+    """JSON as compact UTF-8 with a final newline; NaN and infinity are refused with ValueError."""
+    return (json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def inside(folder: Path, name: str) -> Path:
+    """`folder / name`, or ValueError where `name` leads out of the folder (absolute, `..`)."""
+    base = os.path.abspath(folder)
+    path = os.path.normpath(os.path.join(base, name.replace("\\", "/")))
+    if not name or ":" in os.path.splitdrive(name)[0] or not path.startswith(base + os.sep):
+        raise ValueError(f"file name {name!r} leads out of the folder {folder}")
+    return Path(folder, os.path.relpath(path, base))

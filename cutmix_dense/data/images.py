@@ -1,0 +1,70 @@
+"""Pictures to arrays and back: RGB images and index maps (palette, grey, 16 bit)."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+from PIL import Image
+
+from cutmix_dense.data.errors import SampleError, blaming
+
+__all__ = ["encode_indices", "encode_rgb", "read_indices", "read_rgb", "voc_palette"]
+
+
+def read_rgb(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    """The image file as RGB; SampleError if it does not decode to its last byte."""
+    with blaming(path), Image.open(path) as image:
+        return np.array(image.convert("RGB"))
+
+
+def read_indices(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """The (H, W) map of ids in a PNG. Palette images give their indices, not their colours.
+
+    Args:
+        path: a palette, grey, or 16-bit PNG.
+        size: the (H, W) of its image, which the map must have too.
+
+    Raises:
+        SampleError: not there, broken, in colour, or of another size.
+    """
+    with blaming(path), Image.open(path) as image:
+        if image.mode not in ("P", "L", "1") and not image.mode.startswith("I"):
+            raise SampleError(path, f"a map of ids must be a palette or grey PNG, this one is {image.mode}")
+        ids = np.array(image)
+    if ids.shape != size:
+        raise SampleError(path, f"the map is {ids.shape[1]}×{ids.shape[0]}, its image is {size[1]}×{size[0]}")
+    return ids
+
+
+def encode_rgb(image: UInt8[np.ndarray, "h w 3"], suffix: str, quality: int = 95) -> bytes:
+    """The bytes of a `.jpg` (4:4:4, so that thin coloured things keep their colour) or `.png` file."""
+    stream = io.BytesIO()
+    if suffix == ".png":
+        Image.fromarray(image).save(stream, "PNG", compress_level=1)  # 5 % larger than 4, twice as fast
+    else:
+        Image.fromarray(image).save(stream, "JPEG", quality=quality, subsampling=0)
+    return stream.getvalue()
+
+
+def encode_indices(ids: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"], palette: bytes | None = None) -> bytes:
+    """The bytes of a PNG that holds a map of ids, with a palette for looking at it or in plain grey (8 or 16 bit)."""
+    image = Image.fromarray(np.ascontiguousarray(ids))
+    if palette is not None:
+        image.putpalette(palette)
+    stream = io.BytesIO()
+    image.save(stream, "PNG", compress_level=4)
+    return stream.getvalue()
+
+
+def voc_palette() -> bytes:
+    """PASCAL VOC's 256 colours (the `VOClabelcolormap` of its development kit), as 768 bytes."""
+    ids = np.arange(256)
+    colours = np.zeros((256, 3), dtype=np.int64)
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] |= ((ids >> channel) & 1) << (7 - bit)
+        ids = ids >> 3
+    return colours.astype(np.uint8).tobytes()

@@ -1,0 +1,18 @@
+"""Readers over torchvision's own dataset classes, with whole targets for every sample."""
+
+from cutmix_dense.data.readers.base import DenseDataset
+from cutmix_dense.data.readers.cityscapes import CityscapesDataset
+from cutmix_dense.data.readers.coco import CocoDataset
+from cutmix_dense.data.readers.layouts import LAYOUTS, find_layouts, list_splits, open_dataset
+from cutmix_dense.data.readers.voc import VocDataset
+
+__all__ = [
+    "LAYOUTS",
+    "CityscapesDataset",
+    "CocoDataset",
+    "DenseDataset",
+    "VocDataset",
+    "find_layouts",
+    "list_splits",
+    "open_dataset",
+]

@@ -1,0 +1,222 @@
+"""COCO instances: `torchvision.datasets.CocoDetection` with labels, masks and crowds made whole."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torchvision import tv_tensors
+from torchvision.datasets import CocoDetection, VisionDataset
+
+from cutmix_dense.data.errors import DatasetError, SampleError, blaming
+from cutmix_dense.data.extras import coco_masks
+from cutmix_dense.data.files import inside
+from cutmix_dense.data.images import read_rgb
+from cutmix_dense.data.masks import decode_segmentation
+from cutmix_dense.data.readers.base import DenseDataset, image_tensor, instance_target
+
+__all__ = ["CocoDataset"]
+
+_ALIASES = {"val": ("valid", "validation"), "valid": ("val",), "validation": ("val", "valid")}
+
+
+class CocoDataset(DenseDataset):
+    """COCO instances from the official layout, Roboflow's export, or explicit paths.
+
+    Every target has `image_id`, `boxes`, `labels`, `iscrowd`, `area`, and `masks` if any annotation of the file has a
+    segmentation; an annotation without one then has an empty mask. `classes[0]` is "background", the others follow
+    the ids of the categories, and `category_ids[label]` is the file's id (-1 for the background).
+
+    Args:
+        root: the dataset folder.
+        split: "train", "val", "train2017" …
+        images: image folder, if it is not one of `<split>/`, `images/<split>/`, `JPEGImages/`, `images/`.
+        annotations: JSON file, if it is not `annotations/instances_<split>.json`, `annotations/<split>.json` or
+            `<split>/_annotations.coco.json`.
+
+    Raises:
+        DatasetError: no annotation file or image folder, or a JSON that is not COCO.
+        SampleError: on access, an image that cannot be read or an annotation that makes no sense.
+    """
+
+    layout = "coco"
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        *,
+        images: str | Path | None = None,
+        annotations: str | Path | None = None,
+    ) -> None:
+        self.root, self.split = Path(root), split
+        self.annotations = Path(annotations) if annotations is not None else _find_annotations(self.root, split)
+        content = _read_json(self.annotations)
+        names = [str(image["file_name"]) for image in content["images"]]
+        folder = Path(images) if images is not None else _find_images(self.root, split, self.annotations, names[:1])
+        if not folder.is_dir():
+            raise DatasetError(f"{folder}: no such image folder")
+        self.source = _CocoFiles(folder, content)
+        categories = sorted(content["categories"], key=lambda category: category["id"])
+        self.classes = ("background", *(str(category["name"]) for category in categories))
+        self.category_ids: tuple[int, ...] = (-1, *(category["id"] for category in categories))
+        self.has_masks = any(annotation.get("segmentation") for annotation in content["annotations"])
+        self.has_semantic = False
+        self._labels = {category: label for label, category in enumerate(self.category_ids) if label}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def image_path(self, index: int) -> Path:
+        """The image file of sample `index`."""
+        name = str(self.source.coco.imgs[self.source.ids[index]]["file_name"])
+        try:
+            return inside(Path(self.source.root), name)
+        except ValueError as error:
+            raise SampleError(self.annotations, str(error)) from error
+
+    def _load(self, index: int) -> tuple[tv_tensors.Image, dict[str, Any]]:
+        image_id = self.source.ids[index]
+        entry, path = self.source.coco.imgs[image_id], self.image_path(index)
+        image = read_rgb(path)
+        size = (image.shape[0], image.shape[1])
+        stated = (entry.get("height") or size[0], entry.get("width") or size[1])
+        if stated != size:
+            raise SampleError(path, f"is {size[1]}×{size[0]}, but {self.annotations.name} says {stated[1]}×{stated[0]}")
+        found = self.source._load_target(image_id)
+        boxes = np.zeros((len(found), 4))
+        labels, crowd = np.zeros(len(found), dtype=np.int64), np.zeros(len(found), dtype=np.int64)
+        area = np.full(len(found), np.nan, dtype=np.float32)
+        masks = np.zeros((len(found), *size), dtype=bool) if self.has_masks else None
+        for i, annotation in enumerate(found):
+            try:
+                x, y, w, h = _numbers(annotation.get("bbox"))
+                boxes[i] = x, y, x + w, y + h
+                if annotation["category_id"] not in self._labels:
+                    raise ValueError(f"category_id {annotation['category_id']} is not among the categories")
+                labels[i] = self._labels[annotation["category_id"]]
+                crowd[i] = int(annotation.get("iscrowd") or 0)
+                if annotation.get("area") is not None:
+                    area[i] = _finite(annotation["area"])
+                if masks is not None:
+                    masks[i] = decode_segmentation(annotation.get("segmentation"), size)
+            except (ValueError, TypeError, KeyError) as error:
+                reason = f"annotation {annotation.get('id')} in {self.annotations}: {error}"
+                raise SampleError(path, reason) from error
+        target = instance_target(image_id, size, boxes, labels, iscrowd=crowd, area=area, masks=masks)
+        return image_tensor(image), target
+
+
+class _CocoFiles(CocoDetection):
+    """torchvision's class over a JSON that is parsed and checked already, and without its prints."""
+
+    def __init__(self, folder: Path, content: dict[str, Any]) -> None:
+        VisionDataset.__init__(self, str(folder))
+        coco_masks()  # the ImportError that names the extra
+        from pycocotools.coco import COCO
+
+        self.coco = COCO()
+        self.coco.dataset = content
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.coco.createIndex()
+        self.ids = sorted(self.coco.imgs)
+
+
+def _numbers(bbox: Any) -> list[float]:
+    if not isinstance(bbox, (list, tuple)) or len(bbox) != 4:
+        raise ValueError(f"bbox must be [x, y, width, height], got {bbox!r}")
+    return [_finite(value) for value in bbox]
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not a finite number")
+    return number
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The parsed file; DatasetError says what keeps it from being COCO instances."""
+    try:
+        with blaming(path), open(path, encoding="utf-8") as stream:
+            content = json.load(stream)
+    except (SampleError, RecursionError) as error:
+        reason = error.reason if isinstance(error, SampleError) else "nested too deeply"
+        raise DatasetError(f"{path}: not a readable JSON file ({reason})") from error
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path}: not COCO, the top level is a {type(content).__name__} and not an object")
+    needed = {"images": ("id", "file_name"), "annotations": ("image_id",), "categories": ("id", "name")}
+    missing = [key for key in needed if not isinstance(content.get(key), list)]
+    if missing:
+        raise DatasetError(f"{path}: not COCO instances, no list named {', '.join(map(repr, missing))}")
+    for key, fields in needed.items():
+        for i, entry in enumerate(content[key]):
+            lacking = [field for field in fields if not isinstance(entry, dict) or field not in entry]
+            if lacking:
+                raise DatasetError(f"{path}: not COCO, {key}[{i}] has no {', '.join(map(repr, lacking))}")
+    for key in ("images", "categories"):
+        ids = [entry["id"] for entry in content[key]]
+        if any(not isinstance(value, (int, str)) for value in ids) or len({type(value) for value in ids}) > 1:
+            raise DatasetError(f"{path}: the ids of {key!r} must all be integers (or all strings)")
+        if len(set(ids)) < len(ids):
+            twice = next(value for value in ids if ids.count(value) > 1)
+            raise DatasetError(f"{path}: two of the {key!r} have the id {twice!r}")
+    known = {image["id"] for image in content["images"]}
+    stray = sum(annotation["image_id"] not in known for annotation in content["annotations"])
+    if stray:
+        warnings.warn(f"{path}: {stray} annotations belong to images that the file does not list", stacklevel=2)
+    return content
+
+
+def _names_of(split: str) -> tuple[str, ...]:
+    return (split, *_ALIASES.get(split, ()))
+
+
+def _find_annotations(root: Path, split: str) -> Path:
+    tried: list[Path] = []
+    for name in _names_of(split):
+        tried += [
+            root / "annotations" / f"instances_{name}.json",
+            root / "annotations" / f"{name}.json",
+            root / name / "_annotations.coco.json",
+        ]
+    for path in tried:
+        if path.is_file():
+            return path
+    dated = sorted((root / "annotations").glob(f"instances_{split}20[0-9][0-9].json"))
+    if len(dated) == 1:
+        return dated[0]
+    if dated:
+        names = ", ".join(path.stem.removeprefix("instances_") for path in dated)
+        raise DatasetError(f"{root}: split {split!r} could be any of {names}; name one of them")
+    names = ", ".join(str(path.relative_to(root)) for path in tried)
+    raise DatasetError(
+        f"{root}: no COCO annotations of split {split!r}; tried {names}"
+        f" (splits found: {', '.join(coco_splits(root)) or 'none'})"
+    )
+
+
+def _find_images(root: Path, split: str, annotations: Path, first: list[str]) -> Path:
+    stem = annotations.stem.removeprefix("instances_")
+    names = [annotations.parent.name] if annotations.name == "_annotations.coco.json" else [stem, *_names_of(split)]
+    folders = [root / name for name in names] + [root / "images" / name for name in names]
+    there = [folder for folder in [*folders, root / "JPEGImages", root / "images"] if folder.is_dir()]
+    for folder in there:
+        with contextlib.suppress(ValueError):
+            if all(inside(folder, name).is_file() for name in first):
+                return folder
+    if not there:
+        raise DatasetError(f"{root}: no image folder; tried {names[0]}/, images/{names[0]}/, JPEGImages/, images/")
+    return there[0]
+
+
+def coco_splits(root: Path) -> list[str]:
+    """The names of the splits whose annotations are found under `root`."""
+    official = [path.stem.removeprefix("instances_") for path in (root / "annotations").glob("instances_*.json")]
+    return sorted({*official, *(path.parent.name for path in root.glob("*/_annotations.coco.json"))})

@@ -1,0 +1,101 @@
+"""Opening a dataset: which layout a folder has, and the one function for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cutmix_dense.data.errors import DatasetError
+from cutmix_dense.data.readers.base import DenseDataset
+from cutmix_dense.data.readers.cityscapes import CityscapesDataset, cityscapes_splits
+from cutmix_dense.data.readers.coco import CocoDataset, coco_splits
+from cutmix_dense.data.readers.voc import VocDataset, voc_folder, voc_splits
+
+__all__ = ["LAYOUTS", "find_layouts", "list_splits", "open_dataset"]
+
+LAYOUTS = ("coco", "voc", "cityscapes")
+
+
+def open_dataset(
+    root: str | Path,
+    layout: str | None = None,
+    split: str = "train",
+    *,
+    images: str | Path | None = None,
+    annotations: str | Path | None = None,
+    label_ids: str = "train",
+    classes: Sequence[str] | None = None,
+    task: str = "detection",
+) -> DenseDataset:
+    """Open one split of a COCO, VOC or Cityscapes dataset; see `DenseDataset` for what a sample is.
+
+    Args:
+        root: the dataset folder (`datasets/README.md` shows the layouts).
+        layout: "coco", "voc" or "cityscapes"; found out from the folder if not given.
+        split: its name.
+        images: image folder, where it is not the layout's.
+        annotations: annotation file (COCO) or folder, where it is not the layout's.
+        label_ids: Cityscapes only: "train" (default, 19 classes) or "raw" (34 ids).
+        classes: VOC only: the class names, see `VocDataset`.
+        task: VOC only: "detection" (default), "segmentation" or "instances", see `VocDataset`.
+
+    Raises:
+        DatasetError: not this layout, or something of it is missing; the message names the file.
+        ValueError: an argument that means nothing for this layout.
+    """
+    folder = Path(root)
+    if layout is None:
+        layout = "coco" if annotations is not None and Path(annotations).suffix == ".json" else _only_layout(folder)
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout must be one of {LAYOUTS}, got {layout!r}")
+    only: dict[str, tuple[str, Any, Any]] = {  # argument: its layout, what was given, the default
+        "label_ids": ("cityscapes", label_ids, "train"),
+        "classes": ("voc", classes, None),
+        "task": ("voc", task, "detection"),
+    }
+    given = {name: value for name, (_, value, default) in only.items() if value != default}
+    for name in given:
+        if only[name][0] != layout:
+            raise ValueError(f"{name}= is for the {only[name][0]} layout, this dataset is {layout}")
+    reader: Any = {"coco": CocoDataset, "voc": VocDataset, "cityscapes": CityscapesDataset}[layout]
+    return reader(folder, split, images=images, annotations=annotations, **given)
+
+
+def find_layouts(root: str | Path) -> list[str]:
+    """The layouts that a folder has; usually one, none if it is no dataset."""
+    folder = Path(root)
+    found = []
+    if coco_splits(folder):
+        found.append("coco")
+    try:
+        if (voc_folder(folder) / "ImageSets").is_dir():
+            found.append("voc")
+    except DatasetError as error:
+        if "holds" in str(error):  # several years are VOC too
+            found.append("voc")
+    if (folder / "leftImg8bit").is_dir():
+        found.append("cityscapes")
+    return found
+
+
+def list_splits(root: str | Path, layout: str) -> list[str]:
+    """The names of the splits of a dataset."""
+    return {"coco": coco_splits, "voc": voc_splits, "cityscapes": cityscapes_splits}[layout](Path(root))
+
+
+def _only_layout(root: Path) -> str:
+    if not root.is_dir():
+        raise DatasetError(f"{root}: no such folder")
+    found = find_layouts(root)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DatasetError(f"{root}: has the layouts {' and '.join(found)}; say which with layout=")
+    below = [
+        f"{path.name}/ ({find_layouts(path)[0]})"
+        for path in sorted(root.iterdir())
+        if path.is_dir() and find_layouts(path)
+    ]
+    hint = f"; below it there are {', '.join(below)}" if below else ""
+    raise DatasetError(f"{root}: neither COCO, VOC nor Cityscapes (see datasets/README.md){hint}")
