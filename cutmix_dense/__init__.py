@@ -5,21 +5,51 @@ One plan says who owns each output pixel; images, boxes, masks, keypoints, seman
 
 from __future__ import annotations
 
-from cutmix_dense import functional, pairing, regions
+from cutmix_dense import functional, masks, pairing, regions
 from cutmix_dense.functional import FilterRule, MixReport
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.transforms import CutMix, MixTransform
+from cutmix_dense.transforms import (
+    RICAP,
+    ClassMix,
+    CopyPaste,
+    CowMix,
+    CutMix,
+    FMix,
+    GridMix,
+    MixTransform,
+    MixUp,
+    Mosaic,
+    RandomMix,
+    ResizeMix,
+    SaliencyMix,
+    SampleBank,
+    StripeMix,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "RICAP",
+    "ClassMix",
+    "CopyPaste",
+    "CowMix",
     "CutMix",
+    "FMix",
     "FilterRule",
+    "GridMix",
     "MixPlan",
     "MixReport",
     "MixTransform",
+    "MixUp",
+    "Mosaic",
+    "RandomMix",
+    "ResizeMix",
+    "SaliencyMix",
+    "SampleBank",
+    "StripeMix",
     "__version__",
     "functional",
+    "masks",
     "pairing",
     "regions",
 ]

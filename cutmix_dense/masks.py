@@ -89,7 +89,8 @@ class CowMask(MaskSampler):
         exponent = -2 * (math.pi * sigma.float().reshape(-1, *(1,) * len(axes)) * frequency) ** 2
         spectrum = torch.fft.rfftn(draws.noise, dim=axes) * exponent.exp()
         smooth = torch.fft.irfftn(spectrum, s=draws.noise.shape[1:], dim=axes)
-        smooth = smooth[(slice(None), *(slice(0, size) for size in frame))]
+        crop = (slice(None), *(slice(0, size) for size in frame))
+        smooth = smooth[crop]
         valid = _within(sizes, frame)
         count = valid.flatten(1).sum(1)
         mean = (smooth * valid).flatten(1).sum(1) / count

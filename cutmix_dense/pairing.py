@@ -110,12 +110,14 @@ def partners(
     Raises:
         ValueError: an unknown pairing, or one that is made for single partners.
     """
-    if pairing == "bank":
+    if pairing == "bank" and not (count > 1 and pool == 1):
         return torch.stack([among(batch, pool, generator) for _ in range(count)], dim=1)
-    if pairing not in PAIRINGS:
+    if pairing != "bank" and pairing not in PAIRINGS:
         raise ValueError(f"pairing must be one of {sorted([*PAIRINGS, 'bank'])}, got {pairing!r}")
     if count > 1 and pairing in ("swap", "halves"):
         raise ValueError(f"pairing {pairing!r} gives one partner, {count} are needed: use 'roll', 'shuffle' or 'bank'")
+    if count > 1 and pool == 1:
+        return torch.zeros((batch, count), dtype=torch.long)
     if pairing == "roll" and count > 1:
         return (torch.arange(batch)[:, None] - torch.arange(1, count + 1)) % max(batch, 1)
     return torch.stack([PAIRINGS[pairing](batch, generator) for _ in range(count)], dim=1)

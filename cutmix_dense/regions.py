@@ -16,7 +16,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["AreaBox", "BetaBox", "MultiBox", "ObjectBox", "ObjectBoxes", "RegionSampler"]
+__all__ = [
+    "AreaBox",
+    "BetaBox",
+    "MultiBox",
+    "ObjectBox",
+    "ObjectBoxes",
+    "RegionSampler",
+    "beta",
+    "box_around",
+    "uniform",
+]
 
 
 class ObjectBoxes(NamedTuple):
@@ -73,6 +83,15 @@ def beta(batch: int, alpha: float, generator: torch.Generator | None) -> Float[T
     return torch._sample_dirichlet(concentration, generator=generator)[:, :1]
 
 
+def box_around(
+    centre: Int[Tensor, "b d"], side: Float[Tensor, "b 1"], sizes: Int[Tensor, "b d"]
+) -> Int[Tensor, "b 1 2*d"]:
+    """A rectangle of sides ``side · sizes`` round each centre, clipped at the border, as in CutMix's official code."""
+    half = (0.5 * side * sizes).long()
+    low, high = (centre - half).clamp(min=0), torch.minimum(centre + half, sizes)
+    return torch.cat([low, high], dim=1)[:, None]
+
+
 @dataclass(frozen=True)
 class BetaBox(RegionSampler):
     """The paper's region: λ ~ Beta(α, α), sides √(1−λ) of the image's, uniform centre, clipped at the border.
@@ -105,12 +124,8 @@ class BetaBox(RegionSampler):
     ) -> Int[Tensor, "b 1 2*d"]:
         """One rectangle per sample."""
         ndim = sizes.shape[1]
-        half = 0.5 * (1 - draws[:, :1]) ** (1 / ndim)
-        half_sides = (half * sizes).long()
         centre = (draws[:, 1 : 1 + ndim] * sizes).long()
-        low = (centre - half_sides).clamp(min=0)
-        high = torch.minimum(centre + half_sides, sizes)
-        return torch.cat([low, high], dim=1)[:, None]
+        return box_around(centre, (1 - draws[:, :1]) ** (1 / ndim), sizes)
 
 
 @dataclass(frozen=True)

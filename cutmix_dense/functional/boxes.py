@@ -122,7 +122,8 @@ def _seen_by_sums(plan: MixPlan, low: Tensor, high: Tensor, output: Tensor, laye
         sums = sums.cumsum(dim=axis, dtype=torch.int32)
     sums = torch.nn.functional.pad(sums, (1, 0) * ndim)
 
-    high = torch.maximum(low, high)
+    nothing = (high <= low).any(dim=1, keepdim=True)
+    low, high = torch.where(nothing, 0, low), torch.where(nothing, 0, high)
     area = torch.zeros_like(low[:, 0])
     first, last = low.floor().long(), high.ceil().long()
     count = torch.zeros_like(which)

@@ -109,7 +109,7 @@ def read_fields(
         maps = {
             key: value
             for key, value in target.items()
-            if key in of_maps or (key not in of_instances and key not in image_keys and _is_map(value))
+            if key in of_maps or (key not in of_instances and key not in image_keys and is_map(value))
         }
         for key, value in maps.items():
             if not isinstance(value, Tensor):
@@ -225,7 +225,7 @@ def _count(row: Mapping[str, Any], where: str) -> int:
     return 0
 
 
-def _is_map(value: Any) -> bool:
+def is_map(value: Any) -> bool:
     """A two-dimensional tv_tensors.Mask says by its class that it is a semantic map."""
     return isinstance(value, tv_tensors.Mask) and value.ndim == 2
 

@@ -2,7 +2,34 @@
 
 from __future__ import annotations
 
+from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.classmix import ClassMix
+from cutmix_dense.transforms.copypaste import CopyPaste
 from cutmix_dense.transforms.cutmix import CutMix
+from cutmix_dense.transforms.gridmix import GridMix, StripeMix
+from cutmix_dense.transforms.maskmix import CowMix, FMix
+from cutmix_dense.transforms.mixup import MixUp
+from cutmix_dense.transforms.mosaic import Mosaic
+from cutmix_dense.transforms.randommix import RandomMix
+from cutmix_dense.transforms.resizemix import ResizeMix
+from cutmix_dense.transforms.ricap import RICAP
+from cutmix_dense.transforms.saliencymix import SaliencyMix
 
-__all__ = ["CutMix", "MixTransform"]
+__all__ = [
+    "RICAP",
+    "ClassMix",
+    "CopyPaste",
+    "CowMix",
+    "CutMix",
+    "FMix",
+    "GridMix",
+    "MixTransform",
+    "MixUp",
+    "Mosaic",
+    "RandomMix",
+    "ResizeMix",
+    "SaliencyMix",
+    "SampleBank",
+    "StripeMix",
+]

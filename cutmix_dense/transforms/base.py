@@ -5,21 +5,24 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 from torchvision.transforms import v2
 
 from cutmix_dense.functional import FilterRule, mix_pixels
 from cutmix_dense.functional.filtering import OnFiltered, check_on_filtered, rule_of
-from cutmix_dense.functional.instances import BoxesFrom
-from cutmix_dense.pairing import PAIRINGS
+from cutmix_dense.functional.instances import Boxes, BoxesFrom
+from cutmix_dense.functional.semantic import SoftSemantic
+from cutmix_dense.pairing import PAIRINGS, partners
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
+from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.pool import Images, Pool, collate
-from cutmix_dense.transforms.targets import TargetMixer
+from cutmix_dense.transforms.targets import LabelsBy, TargetMixer
 
 __all__ = ["MixTransform"]
 
@@ -33,7 +36,8 @@ class MixTransform(v2.Transform, ABC):
 
     Args:
         p: probability that an image is mixed, per sample, in [0, 1].
-        pairing: who is mixed with whom: ``"roll"``, ``"shuffle"`` or ``"swap"`` (see ``cutmix_dense.pairing``).
+        pairing: who is mixed with whom: a name of ``cutmix_dense.pairing``, or a ``SampleBank``: any image of the
+            batch or of the bank, which keeps the latest ones.
         num_classes: number of classes; needed for integer image-level labels, which become probabilities.
         fill: value of image pixels that nobody owns, one number or one per channel.
         ignore_index: id of a semantic map's pixels that nobody owns.
@@ -46,6 +50,11 @@ class MixTransform(v2.Transform, ABC):
         image_keys: further target keys that stay the base image's.
         semantic_keys: further keys of maps of class ids in the dicts of a list.
         label_keys: further keys of image-level labels in a dict of targets.
+        boxes: ``"exact"``, or ``"estimate"`` to allow boxes without masks under free-form masks.
+        flip_pairs: (left, right) keypoints that change names where an image is mirrored.
+        instance_weights: whether instances carry ``weight`` (N,) under hard plans too.
+        soft_semantic: form of semantic maps under a soft plan: ``"pair"`` or ``"probabilities"``.
+        labels_by: image-level labels count by all ``"pixels"`` of a source, or by those of its visible ``"objects"``.
 
     Raises:
         ValueError: an argument out of its range, named.
@@ -55,7 +64,7 @@ class MixTransform(v2.Transform, ABC):
         self,
         *,
         p: float = 1.0,
-        pairing: str = "roll",
+        pairing: str | SampleBank = "roll",
         num_classes: int | None = None,
         fill: float | Sequence[float] = 0,
         ignore_index: int = 255,
@@ -68,12 +77,25 @@ class MixTransform(v2.Transform, ABC):
         image_keys: Sequence[str] = (),
         semantic_keys: Sequence[str] = (),
         label_keys: Sequence[str] = (),
+        boxes: Boxes = "exact",
+        flip_pairs: Sequence[tuple[int, int]] | None = None,
+        instance_weights: bool = False,
+        soft_semantic: SoftSemantic = "pair",
+        labels_by: LabelsBy = "pixels",
     ) -> None:
         super().__init__()
         if not 0 <= p <= 1:
             raise ValueError(f"p must lie in [0, 1], got {p!r}")
-        if pairing not in PAIRINGS:
-            raise ValueError(f"pairing must be one of {sorted(PAIRINGS)}, got {pairing!r}")
+        if pairing == "bank":
+            pairing = SampleBank()
+        if not isinstance(pairing, SampleBank) and pairing not in PAIRINGS:
+            raise ValueError(f"pairing must be one of {sorted([*PAIRINGS, 'bank'])} or a SampleBank, got {pairing!r}")
+        if soft_semantic not in get_args(SoftSemantic):
+            raise ValueError(f"soft_semantic must be one of {get_args(SoftSemantic)}, got {soft_semantic!r}")
+        if labels_by not in get_args(LabelsBy):
+            raise ValueError(f"labels_by must be one of {get_args(LabelsBy)}, got {labels_by!r}")
+        if boxes not in get_args(Boxes):
+            raise ValueError(f"boxes must be one of {get_args(Boxes)}, got {boxes!r}")
         if boxes_from not in ("auto", "box", "mask"):
             raise ValueError(f"boxes_from must be 'auto', 'box' or 'mask', got {boxes_from!r}")
         check_on_filtered(on_filtered)
@@ -91,6 +113,12 @@ class MixTransform(v2.Transform, ABC):
         self.image_keys = _names(image_keys, "image_keys")
         self.semantic_keys = _names(semantic_keys, "semantic_keys")
         self.label_keys = _names(label_keys, "label_keys")
+        self.boxes = boxes
+        self.flip_pairs = None if flip_pairs is None else tuple((int(a), int(b)) for a, b in flip_pairs)
+        self.instance_weights = instance_weights
+        self.soft_semantic = soft_semantic
+        self.labels_by = labels_by
+        self.closed = False
         self._targets = TargetMixer(
             rule=rule_of(rule, min_visibility, min_size),
             on_filtered=on_filtered,
@@ -101,7 +129,15 @@ class MixTransform(v2.Transform, ABC):
             image_keys=self.image_keys,
             semantic_keys=self.semantic_keys,
             label_keys=self.label_keys,
+            boxes=boxes,
+            flip_pairs=self.flip_pairs,
+            instance_weights=instance_weights,
+            soft_semantic=soft_semantic,
+            labels_by=labels_by,
         )
+
+    feather: float = 0.0
+    """Softness of borders in mixed images, pixels; methods that soften set it."""
 
     @abstractmethod
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
@@ -111,6 +147,8 @@ class MixTransform(v2.Transform, ABC):
         self, images: Images, targets: Any = None, *, sizes: Any = None, generator: torch.Generator | None = None
     ) -> MixPlan:
         """Draw a plan without applying it; arguments as for the call."""
+        if isinstance(self.pairing, SampleBank):
+            raise ValueError("pairing with a bank draws plans over batch and bank: call the transform itself")
         return self.draw_plan(Pool.of(images, targets, sizes), call_generator(generator))
 
     def apply_plan(
@@ -130,7 +168,7 @@ class MixTransform(v2.Transform, ABC):
         mixed = self._targets.mix(targets, plan, pool, inplace)
         if return_report and len(mixed.reports) != 1:
             raise ValueError(f"return_report needs one list of detection targets, got {len(mixed.reports)}")
-        mixed_images = mix_pixels(images, plan, fill=self.fill, out=out, inplace=inplace)
+        mixed_images = mix_pixels(images, plan, fill=self.fill, feather=self.feather, out=out, inplace=inplace)
         mixed.write()
         return (mixed_images, mixed.targets, *mixed.reports) if return_report else (mixed_images, mixed.targets)
 
@@ -163,26 +201,69 @@ class MixTransform(v2.Transform, ABC):
             ValueError: inputs that don't fit each other or hold what isn't understood, named.
         """
         images, targets, alone = _unpack(inputs)
+        if isinstance(self.pairing, SampleBank):
+            if inplace:
+                raise ValueError("inplace can't be used with a bank, whose images are no part of the batch")
+            both = self.pairing.join(images, targets, sizes)
+            pool = Pool.of(both.images, both.targets, both.sizes, outputs=len(images))
+            plan = self.draw_plan(pool, call_generator(generator))
+            result = self.apply_plan(
+                plan, both.images, both.targets, sizes=both.sizes, out=out, return_report=return_report
+            )
+            self.pairing.push(images, targets, sizes)
+            return result[0] if alone else result
         plan = self.make_plan(images, targets, sizes=sizes, generator=generator)
         result = self.apply_plan(
             plan, images, targets, sizes=sizes, out=out, inplace=inplace, return_report=return_report
         )
         return result[0] if alone else result
 
+    def close(self, closed: bool = True) -> None:
+        """Stop mixing (or start again): batches keep their form, as if ``p`` were 0."""
+        self.closed = closed
+
+    def give_instance_weights(self) -> None:
+        """Let instances carry ``weight`` under hard plans too."""
+        self.instance_weights = True
+        self._targets = replace(self._targets, instance_weights=True)
+
     def draw_partners(
-        self, pool: Pool, generator: torch.Generator
-    ) -> tuple[Int[Tensor, " b"], Bool[Tensor, " b"], Int[Tensor, " b"]]:
-        """Partners, who is mixed, and whose draws each sample uses: exchanging pairs share theirs.
+        self, pool: Pool, generator: torch.Generator, count: int = 1
+    ) -> tuple[Int[Tensor, "b count"], Int[Tensor, " b"]]:
+        """Partners of every output, and whose draws it uses: exchanging pairs share theirs.
+
+        Args:
+            pool: the images.
+            generator: source of the draws.
+            count: partners of each image.
 
         Returns:
-            partner (B,), -1 for none or for a sample that stays unmixed; mixed (B,); leader (B,).
+            partner (B, count), -1 for none and for images that stay unmixed; leader (B,).
         """
-        partner = PAIRINGS[self.pairing](len(pool), generator)
-        own = torch.arange(len(pool))
-        leader = torch.where(partner >= 0, torch.minimum(partner, own), own) if self.pairing == "swap" else own
-        chosen = torch.rand(len(pool), generator=generator, dtype=torch.float64)[leader] < self.p
-        mixed = chosen & (partner >= 0)
-        return torch.where(mixed, partner, -1), mixed, leader
+        name = "bank" if isinstance(self.pairing, SampleBank) else self.pairing
+        partner = partners(name, pool.outputs, len(pool), count, generator)
+        leader = own = torch.arange(pool.outputs)
+        if name == "swap":
+            leader = torch.where(partner[:, 0] >= 0, torch.minimum(partner[:, 0], own), own)
+        draws = torch.rand(pool.outputs, generator=generator, dtype=torch.float64)[leader]
+        chosen = draws < (0.0 if self.closed else self.p)
+        return torch.where(chosen[:, None], partner, -1), leader
+
+    def draw_pairs(self, pool: Pool, generator: torch.Generator) -> tuple[Int[Tensor, "b 2"], Int[Tensor, " b"]]:
+        """Base and partner of every output as a plan's ``source``, and whose draws it uses; see ``draw_partners``."""
+        partner, leader = self.draw_partners(pool, generator)
+        return torch.cat([torch.arange(pool.outputs)[:, None], partner], dim=1), leader
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the bank's samples, and whether mixing is closed."""
+        bank = self.pairing.state_dict() if isinstance(self.pairing, SampleBank) else None
+        return {"closed": self.closed, "bank": bank}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what ``get_extra_state`` gave."""
+        self.closed = state["closed"]
+        if isinstance(self.pairing, SampleBank) and state["bank"] is not None:
+            self.pairing.load_state_dict(state["bank"])
 
     def extra_repr(self) -> str:
         """The method's own settings, and the common ones that differ from their defaults."""

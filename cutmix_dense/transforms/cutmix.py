@@ -53,21 +53,16 @@ class CutMix(MixTransform):
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """A rectangle (or several) per sample, in the area that base and partner share."""
-        partner, _, leader = self.draw_partners(pool, generator)
-        batch = len(pool)
+        source, leader = self.draw_pairs(pool, generator)
         if self.same_region:
-            draws = self._sampler.draw(1, generator).expand(batch, -1)
+            draws = self._sampler.draw(1, generator).expand(pool.outputs, -1)
         else:
-            draws = self._sampler.draw(batch, generator)[leader]
-        source = torch.stack([torch.arange(batch), partner], dim=1)
-        sizes = pool.sizes
-        shared = torch.minimum(sizes, sizes[torch.where(partner < 0, torch.arange(batch), partner)])
+            draws = self._sampler.draw(pool.outputs, generator)[leader]
+        sizes, shared = pool.sizes, pool.shared(source)
         objects: tuple[ObjectBoxes, ...] = ()
         if self._sampler.needs_objects:
-            own = pool.objects()
-            device = own.boxes.device
-            draws, source, shared, sizes, partner = (t.to(device) for t in (draws, source, shared, sizes, partner))
-            theirs = partner.clamp(min=0)
-            objects = (own, ObjectBoxes(own.boxes[theirs], own.present[theirs]))
+            every = pool.objects()
+            draws, source, shared, sizes = (t.to(every.boxes.device) for t in (draws, source, shared, sizes))
+            objects = tuple(ObjectBoxes(every.boxes[index], every.present[index]) for index in source.clamp(min=0).T)
         rectangles = self._sampler.place(draws, shared, *objects)
         return MixPlan.from_rectangles(source, rectangles, sizes, mode=self._sampler.mode, frame=pool.frame)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from cutmix_dense.functional.boxes import to_xyxy
+from cutmix_dense.functional.fields import SEMANTIC_KEYS, is_map
 from cutmix_dense.functional.masks import boxes_of_masks
 from cutmix_dense.regions import ObjectBoxes
 
@@ -28,25 +29,30 @@ class Pool:
     Attributes:
         sizes: valid size of each image (height, width), on the host.
         frame: size of a padded output: that of the tensor, or for a list the largest image.
-        targets: the call's targets, for samplers that look at objects.
+        targets: the call's targets, for samplers that look at objects or maps.
+        images: the call's images, for samplers that look at pixels.
+        outputs: how many of the images, from the first on, are to be mixed; the others are only partners.
     """
 
     sizes: Int[Tensor, "pool d"]
     frame: tuple[int, ...]
     targets: Any = None
+    images: Images | None = None
+    outputs: int = 0
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Number of images, partners included."""
         return len(self.sizes)
 
     @classmethod
-    def of(cls, images: Images, targets: Any = None, sizes: Any = None) -> Pool:
+    def of(cls, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
         """Check the images of a call.
 
         Args:
             images: (B, C, H, W) or a list of (C, Hi, Wi).
             targets: kept as they are.
             sizes: (B, 2) valid heights and widths of a padded batch.
+            outputs: how many are to be mixed, default all.
 
         Raises:
             TypeError: something else than tensors.
@@ -74,8 +80,9 @@ class Pool:
             raise ValueError("images must hold at least one image, got none")
         if bool((own < 1).any()):
             raise ValueError(f"images must have pixels, got the sizes {own.tolist()}")
+        outputs = len(own) if outputs is None else outputs
         if sizes is None:
-            return cls(own, frame, targets)
+            return cls(own, frame, targets, images, outputs)
         if not isinstance(images, Tensor):
             raise ValueError("sizes are for padded batches; a list holds images of their own sizes")
         given = torch.as_tensor(sizes).to("cpu", torch.long)
@@ -83,7 +90,12 @@ class Pool:
             raise ValueError(f"sizes must have shape {tuple(own.shape)}, got {tuple(given.shape)}")
         if bool(((given < 1) | (given > own)).any()):
             raise ValueError(f"sizes must lie within 1 … {frame}, got {given.tolist()}")
-        return cls(given, frame, targets)
+        return cls(given, frame, targets, images, outputs)
+
+    def shared(self, source: Int[Tensor, "b s"]) -> Int[Tensor, "b d"]:
+        """Size of the area that all present layers of each output have in common."""
+        sizes = self.sizes[source.clamp(min=0)]
+        return torch.where((source < 0)[..., None], sizes[:, :1], sizes).amin(dim=1)
 
     def objects(self) -> ObjectBoxes:
         """Boxes of every image, padded; from masks where there are no boxes.
@@ -114,6 +126,24 @@ class Pool:
         present &= (padded[..., 2:] > padded[..., :2]).all(dim=2)
         return ObjectBoxes(padded, present)
 
+    def maps(self, keys: Sequence[str]) -> Int[Tensor, "pool h w"]:
+        """The semantic map of every image, padded to the frame with -1.
+
+        Args:
+            keys: of maps in the dicts of a list.
+
+        Raises:
+            ValueError: targets that hold no map for every image.
+        """
+        found = _semantic_maps(self.targets, keys)
+        if found is None or len(found) != len(self):
+            raise ValueError("targets must hold a semantic map of every image for a mask that looks at classes")
+        device = found[0].device
+        padded = torch.full((len(found), *self.frame), -1, dtype=torch.long, device=device)
+        for index, (value, (height, width)) in enumerate(zip(found, self.sizes.tolist())):
+            padded[index, :height, :width] = value.as_subclass(Tensor).reshape(value.shape[-2:])[:height, :width]
+        return padded
+
     def check_maps(self, targets: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
         """Raise ValueError unless masks and maps have the size of their image: its valid size or the padded one."""
         for index, (target, size) in enumerate(zip(targets, self.sizes.tolist())):
@@ -134,6 +164,25 @@ def detection_targets(targets: Any) -> Sequence[Mapping[str, Any]] | None:
         return found[0] if found else None
     if isinstance(targets, (list, tuple)) and targets and all(isinstance(target, Mapping) for target in targets):
         return targets
+    return None
+
+
+def _semantic_maps(targets: Any, keys: Sequence[str]) -> Sequence[Tensor] | None:
+    """One map per image: a tensor or list of maps among the targets, or a key of the dicts of a list."""
+    if isinstance(targets, Mapping):
+        found = [found for value in targets.values() if (found := _semantic_maps(value, keys)) is not None]
+        return found[0] if found else None
+    if isinstance(targets, Tensor):
+        return targets if targets.ndim >= 3 and not targets.is_floating_point() else None  # type: ignore[return-value]
+    if not isinstance(targets, (list, tuple)) or not targets:
+        return None
+    if all(isinstance(target, Tensor) and target.ndim >= 2 for target in targets):
+        return targets
+    if all(isinstance(target, Mapping) for target in targets):
+        wanted = {*SEMANTIC_KEYS, *keys}
+        for key in targets[0]:
+            if all(isinstance(t.get(key), Tensor) and (key in wanted or is_map(t.get(key))) for t in targets):
+                return [target[key] for target in targets]
     return None
 
 

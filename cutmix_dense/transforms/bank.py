@@ -1,0 +1,178 @@
+"""A bank of recent samples, so that a batch of one or two images still finds partners."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+from cutmix_dense.functional.fields import SEMANTIC_KEYS
+from cutmix_dense.functional.wrapping import rewrap
+
+__all__ = ["Joined", "SampleBank"]
+
+
+class Joined(NamedTuple):
+    """A batch followed by the samples of a bank.
+
+    Attributes:
+        images: a tensor if the batch was one (bank images cropped or padded to its frame), else a list.
+        targets: in the batch's form.
+        sizes: valid size of every image; None for a list.
+    """
+
+    images: Any
+    targets: Any
+    sizes: Any
+
+
+class SampleBank:
+    """The latest samples of earlier batches, on the batches' device, bounded in bytes.
+
+    Args:
+        max_bytes: size of all stored tensors together; the oldest sample goes first. A sample larger than this isn't
+            stored.
+        max_samples: number of samples.
+
+    Raises:
+        ValueError: a bound below 1.
+    """
+
+    def __init__(self, max_bytes: int = 256 * 2**20, max_samples: int = 64) -> None:
+        if max_bytes < 1:
+            raise ValueError(f"max_bytes must be at least 1, got {max_bytes!r}")
+        if max_samples < 1:
+            raise ValueError(f"max_samples must be at least 1, got {max_samples!r}")
+        self.max_bytes = max_bytes
+        self.max_samples = max_samples
+        self._samples: deque[tuple[Tensor, Any]] = deque()
+
+    def __repr__(self) -> str:
+        return f"SampleBank(max_bytes={self.max_bytes}, max_samples={self.max_samples})"
+
+    def __len__(self) -> int:
+        """Number of stored samples."""
+        return len(self._samples)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all stored tensors."""
+        return sum(_bytes(sample) for sample in self._samples)
+
+    def join(self, images: Any, targets: Any, sizes: Any = None) -> Joined:
+        """The batch and behind it the stored samples that match it in channels, dtype and device.
+
+        Args:
+            images: as a transform takes them.
+            targets: as a transform takes them.
+            sizes: as a transform takes them.
+        """
+        like = images[0]
+        stored = [
+            (image, target)
+            for image, target in self._samples
+            if (image.shape[0], image.dtype, image.device) == (like.shape[0], like.dtype, like.device)
+        ]
+        if not isinstance(images, Tensor):
+            joined = [*images, *(image for image, _ in stored)]
+            return Joined(joined, _append(targets, [target for _, target in stored], None), None)
+        frame = tuple(images.shape[-2:])
+        valid = torch.tensor([frame] * len(images)) if sizes is None else torch.as_tensor(sizes).to("cpu", torch.long)
+        fitted = [_fit(image, frame, 0) for image, _ in stored]
+        shown = [[min(a, b) for a, b in zip(image.shape[-2:], frame)] for image, _ in stored]
+        pool = torch.stack([*images.as_subclass(Tensor), *fitted])
+        more = torch.tensor(shown, dtype=torch.long).reshape(-1, 2)
+        return Joined(
+            rewrap(pool, images), _append(targets, [target for _, target in stored], frame), torch.cat([valid, more])
+        )
+
+    def push(self, images: Any, targets: Any, sizes: Any = None) -> None:
+        """Store the unmixed samples of a batch; arguments as for ``join``."""
+        for index in range(len(images)):
+            image = images[index]
+            size = tuple(image.shape[-2:]) if sizes is None else tuple(int(n) for n in sizes[index])
+            sample = (_crop(image, size).detach().clone(), _take(targets, index, size, tuple(image.shape[-2:])))
+            if _bytes(sample) <= self.max_bytes:
+                self._samples.append(sample)
+        while len(self) > self.max_samples or self.nbytes > self.max_bytes:
+            self._samples.popleft()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs to go on with the same partners."""
+        return {"samples": list(self._samples)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore ``state_dict``."""
+        self._samples = deque((image, target) for image, target in state["samples"])
+
+
+def _take(targets: Any, index: int, size: tuple[int, ...], frame: tuple[int, ...]) -> Any:
+    """The target of one sample, maps cropped to its valid size."""
+    if targets is None:
+        return None
+    if isinstance(targets, Mapping):
+        return {key: _take(value, index, size, frame) for key, value in targets.items()}
+    own = targets[index]
+    if isinstance(own, Mapping):
+        return {key: _crop_map(value, size, frame, key) for key, value in own.items()}
+    return _crop_map(own, size, frame, "") if isinstance(own, Tensor) else own
+
+
+def _append(targets: Any, stored: list[Any], frame: tuple[int, ...] | None) -> Any:
+    """Targets of the batch with those of the stored samples behind."""
+    if targets is None or not stored:
+        return targets
+    if isinstance(targets, Mapping):
+        return {key: _append(value, [sample[key] for sample in stored], frame) for key, value in targets.items()}
+    if not isinstance(targets, Tensor):
+        fitted = [
+            {k: _fit_map(v, frame, k) for k, v in sample.items()} if isinstance(sample, Mapping) else sample
+            for sample in stored
+        ]
+        return [*targets, *fitted]
+    rows = [
+        _fit(sample, frame, 0) if frame is not None and sample.ndim >= 2 else sample
+        for sample in (torch.as_tensor(sample, device=targets.device) for sample in stored)
+    ]
+    return rewrap(torch.cat([targets.as_subclass(Tensor), torch.stack(rows).to(targets.dtype)]), targets)
+
+
+def _is_per_pixel(value: Any, key: str) -> bool:
+    known = key == "masks" or key in SEMANTIC_KEYS or isinstance(value, tv_tensors.Mask)
+    return isinstance(value, Tensor) and value.ndim >= 2 and known
+
+
+def _crop_map(value: Any, size: tuple[int, ...], frame: tuple[int, ...], key: str) -> Any:
+    per_pixel = _is_per_pixel(value, key or "masks")
+    return _crop(value, size).clone() if per_pixel and tuple(value.shape[-2:]) == frame else value
+
+
+def _fit_map(value: Any, frame: tuple[int, ...] | None, key: str) -> Any:
+    """Masks and maps that are larger than the frame are cropped to it."""
+    return value if frame is None or not _is_per_pixel(value, key) else _crop(value, frame)
+
+
+def _crop(value: Tensor, size: tuple[int, ...]) -> Tensor:
+    return rewrap(value.as_subclass(Tensor)[..., : size[0], : size[1]], value)
+
+
+def _fit(value: Tensor, frame: tuple[int, ...], fill: int) -> Tensor:
+    """Cropped or padded to the frame."""
+    plain = value.as_subclass(Tensor)[..., : frame[0], : frame[1]]
+    fitted = plain.new_full((*plain.shape[:-2], *frame), fill)
+    fitted[..., : plain.shape[-2], : plain.shape[-1]] = plain
+    return fitted
+
+
+def _bytes(sample: Any) -> int:
+    if isinstance(sample, Tensor):
+        return sample.numel() * sample.element_size()
+    if isinstance(sample, Mapping):
+        return sum(_bytes(value) for value in sample.values())
+    if isinstance(sample, (list, tuple)):
+        return sum(_bytes(value) for value in sample)
+    return 0

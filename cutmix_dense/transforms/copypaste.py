@@ -1,0 +1,197 @@
+"""CopyPaste: instances of the partner on top of the image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cutmix_dense.functional import mix_semantic
+from cutmix_dense.plan import MixPlan
+from cutmix_dense.regions import uniform
+from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.pool import Pool, detection_targets
+
+__all__ = ["CopyPaste"]
+
+
+class CopyPaste(MixTransform):
+    """Instances of the partner pasted by their masks, or by their boxes where there are no masks.
+
+    Args:
+        instances: which ones: ``"random"`` (a random number of them, at least one), ``"all"``, a number, or a fraction
+            in (0, 1) of them, rounded up.
+        crowd: whether instances with ``iscrowd`` are pasted.
+        scale: the partner is scaled by a factor ~ U(low, high) first.
+        flip: probability that the partner is mirrored left to right; keypoints need ``flip_pairs`` then.
+        feather: softness of the pasted edges, sigma in pixels; on the image only.
+        p: probability that an image is mixed, per sample.
+        common: arguments of ``MixTransform``.
+
+    A partner of another size than the image (or scaled) is placed at random: within the image if it fits, else so that
+    it covers it. What of the base is covered shrinks and is filtered; an instance that isn't pasted doesn't come along,
+    though its pixels may show on a pasted one.
+
+    Raises:
+        ValueError: an argument out of range; targets without instances.
+
+    Source: Ghiasi et al., Simple Copy-Paste (2021), which jitters both images by 0.1–2.0 beforehand.
+    """
+
+    def __init__(
+        self,
+        instances: Literal["random", "all"] | int | float = "random",
+        crowd: bool = False,
+        scale: tuple[float, float] = (1.0, 1.0),
+        flip: float = 0.0,
+        feather: float = 0.0,
+        p: float = 0.5,
+        **common: Any,
+    ) -> None:
+        super().__init__(p=p, **common)
+        is_share = isinstance(instances, float) and 0 < instances < 1
+        is_count = isinstance(instances, int) and not isinstance(instances, bool) and instances >= 1
+        if not (instances in ("random", "all") or is_share or is_count):
+            raise ValueError(f"instances must be 'random', 'all', a count or a fraction in (0, 1), got {instances!r}")
+        if not 0 < scale[0] <= scale[1] < math.inf:
+            raise ValueError(f"scale must be (low, high) with 0 < low <= high, got {scale!r}")
+        if not 0 <= flip <= 1:
+            raise ValueError(f"flip must lie in [0, 1], got {flip!r}")
+        if not 0 <= feather < math.inf:
+            raise ValueError(f"feather must be at least 0 pixels, got {feather!r}")
+        self.instances = instances
+        self.crowd = crowd
+        self.scale = (float(scale[0]), float(scale[1]))
+        self.flip = float(flip)
+        self.feather = float(feather)
+
+    @classmethod
+    def torchvision(cls, **common: Any) -> CopyPaste:
+        """After torchvision's reference ``SimpleCopyPaste``: whatever still shows a pixel is kept."""
+        return cls(**{"rule": "torchvision", "p": 1.0, "crowd": True, **common})
+
+    @classmethod
+    def mmdet(cls, **common: Any) -> CopyPaste:
+        """After MMDetection's ``CopyPaste``: base instances stay if their box moved by at most 10 pixels or more than
+        300 pixels of their mask show.
+        """  # noqa: D205
+        return cls(**{"rule": "mmdet_copy_paste", "p": 1.0, "crowd": True, **common})
+
+    def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
+        """The instances, and where their image lies."""
+        targets = detection_targets(pool.targets)
+        if targets is None:
+            raise ValueError("targets must be detection targets to paste instances from, got none")
+        source, leader = self.draw_pairs(pool, generator)
+        counts = [_count(target) for target in targets]
+        draws = uniform(pool.outputs, max(counts) + 5, generator)[leader]
+        partner = source[:, 1].clamp(min=0)
+        carry = torch.stack([torch.ones_like(draws[:, 5:], dtype=torch.bool), self._chosen(draws, targets, partner)], 1)
+        scale, shift = self._placed(draws, pool, source)
+        chosen = carry[:, 1] & (source[:, 1:] >= 0)
+        if any(target.get("masks") is not None for target in targets):
+            owner = _by_masks(chosen, targets, pool, source, scale, shift)
+            placed = {"carry": carry, "scale": scale, "shift": shift}
+            at = owner.device
+            return MixPlan.from_map(
+                source.to(at), owner, pool.sizes.to(at), **{name: value.to(at) for name, value in placed.items()}
+            )
+        objects = pool.objects()
+        at = objects.boxes.device
+        boxes = objects.boxes[partner.to(at)]
+        ends = [boxes[..., part] * scale[:, 1:].to(at) + shift[:, 1:].to(at) for part in (slice(0, 2), slice(2, 4))]
+        low, high = torch.minimum(*ends).floor(), torch.maximum(*ends).ceil()
+        shown = (chosen.to(at) & objects.present[partner.to(at)])[..., None]
+        return MixPlan.from_rectangles(
+            source.to(at),
+            torch.where(shown, torch.cat([low, high], dim=2), 0).long(),
+            pool.sizes.to(at),
+            frame=pool.frame,
+            carry=carry.to(at),
+            scale=scale.to(at),
+            shift=shift.to(at),
+        )
+
+    def _chosen(
+        self, draws: Float[Tensor, "b k"], targets: Sequence[Mapping[str, Any]], partner: Int[Tensor, " b"]
+    ) -> Bool[Tensor, "b n"]:
+        """Which of the partner's instances are pasted."""
+        may = torch.zeros((len(targets), draws.shape[1] - 5), dtype=torch.bool)
+        for index, target in enumerate(targets):
+            present = _count(target)
+            crowds = target.get("iscrowd")
+            may[index, :present] = True if self.crowd or crowds is None or not present else (crowds == 0).to("cpu")
+        may = may[partner]
+        count = may.sum(dim=1)
+        wanted: Tensor
+        if self.instances == "all":
+            wanted = count
+        elif self.instances == "random":
+            wanted = 1 + (draws[:, 0] * count).long()
+        elif isinstance(self.instances, float):
+            wanted = (count * self.instances).ceil().long()
+        else:
+            wanted = torch.full_like(count, int(self.instances))
+        rank = torch.where(may, draws[:, 5:], torch.inf).argsort(dim=1).argsort(dim=1)
+        return may & (rank < wanted[:, None])
+
+    def _placed(
+        self, draws: Float[Tensor, "b k"], pool: Pool, source: Int[Tensor, "b 2"]
+    ) -> tuple[Float[Tensor, "b 2 2"], Float[Tensor, "b 2 2"]]:
+        """Scale and shift of both layers."""
+        sizes = pool.sizes[source.clamp(min=0)].double()
+        factor = self.scale[0] + draws[:, 1:2] * (self.scale[1] - self.scale[0])
+        mirrored = draws[:, 2] < self.flip
+        low = (draws[:, 3:5] * (sizes[:, 0] - factor * sizes[:, 1])).round()
+        scale, shift = torch.ones_like(sizes), torch.zeros_like(sizes)
+        scale[:, 1] = factor.expand(-1, 2)
+        shift[:, 1] = low
+        shift[:, 1, 1] += torch.where(mirrored, factor[:, 0] * sizes[:, 1, 1], 0.0)
+        scale[:, 1, 1] *= torch.where(mirrored, -1.0, 1.0)
+        return scale.float(), shift.float()
+
+
+def _by_masks(
+    chosen: Bool[Tensor, "b n"],
+    targets: Sequence[Mapping[str, Any]],
+    pool: Pool,
+    source: Int[Tensor, "b 2"],
+    scale: Float[Tensor, "b 2 2"],
+    shift: Float[Tensor, "b 2 2"],
+) -> Int[Tensor, "b h w"]:
+    """The owner of every pixel: 1 where a pasted mask lies, mapped as the masks themselves will be."""
+    device = next(target["masks"].device for target in targets if target.get("masks") is not None)
+    union = torch.zeros((len(source), *pool.frame), dtype=torch.uint8, device=device)
+    partner = source[:, 1].clamp(min=0)
+    for output, image in enumerate(partner.tolist()):
+        masks = targets[image].get("masks")
+        index = chosen[output].nonzero()[:, 0]
+        if masks is None or not len(index):
+            continue
+        covered = (masks.as_subclass(Tensor)[index.to(device)] != 0).any(dim=0)
+        height, width = (min(a, b) for a, b in zip(covered.shape, pool.frame))
+        union[output, :height, :width] = covered[:height, :width].to(torch.uint8)
+    canvas = pool.sizes[source[:, 0]]
+    alone = MixPlan.from_grid(
+        torch.arange(len(source))[:, None],
+        tuple(torch.stack([torch.zeros_like(size), size], dim=1) for size in canvas.T),
+        torch.zeros((len(source), 1, 1), dtype=torch.long),
+        pool.sizes[partner],
+        frame=pool.frame,
+        scale=scale[:, 1:],
+        shift=shift[:, 1:],
+        canvas=canvas,
+    )
+    return mix_semantic(union, alone, ignore_index=0).long()
+
+
+def _count(target: Mapping[str, Any]) -> int:
+    for key in ("boxes", "masks", "labels"):
+        value = target.get(key)
+        if isinstance(value, Tensor):
+            return len(value) if value.numel() or value.ndim > 1 else 0
+    return 0

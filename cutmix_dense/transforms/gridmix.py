@@ -1,0 +1,175 @@
+"""GridMix and StripeMix: two images interleaved by a regular grid or by stripes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cutmix_dense.plan import MixPlan
+from cutmix_dense.regions import AreaBox, beta, uniform
+from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.pool import Pool
+
+__all__ = ["GridMix", "StripeMix"]
+
+
+class GridMix(MixTransform):
+    """Windows on the partner in a regular grid, within a rectangle of the image.
+
+    Args:
+        alpha: λ ~ Beta(α, α); a window takes √(1−λ) of each side of its grid unit.
+        n_holes: units per side of the rectangle, a whole number ~ U(low, high), drawn for rows and columns alike.
+        cut_area: share of the image that the rectangle takes, (low, high).
+        pattern: ``"holes"``, or ``"checkerboard"``: units alternate wholly, and λ isn't used.
+        p: probability that an image is mixed, per sample.
+        common: arguments of ``MixTransform``.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Baek et al., GridMix (2021); OpenMixup's implementation for the parameters.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        n_holes: tuple[int, int] = (2, 6),
+        cut_area: tuple[float, float] = (0.5, 1.0),
+        pattern: Literal["holes", "checkerboard"] = "holes",
+        p: float = 0.5,
+        **common: Any,
+    ) -> None:
+        super().__init__(p=p, **common)
+        if not (math.isfinite(alpha) and alpha > 0):
+            raise ValueError(f"alpha must be above 0, got {alpha!r}")
+        _check_count(n_holes, "n_holes")
+        if pattern not in ("holes", "checkerboard"):
+            raise ValueError(f"pattern must be 'holes' or 'checkerboard', got {pattern!r}")
+        self.alpha = float(alpha)
+        self.n_holes = (int(n_holes[0]), int(n_holes[1]))
+        self.cut_area = (float(cut_area[0]), float(cut_area[1]))
+        self.pattern = pattern
+        self._cut = AreaBox(self.cut_area, (0.5, 2.0))
+
+    def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
+        """The rectangle, the number of units, the windows' size and place."""
+        source, leader = self.draw_pairs(pool, generator)
+        cut = self._cut.place(self._cut.draw(pool.outputs, generator)[leader], pool.shared(source))[:, 0]
+        lam = beta(pool.outputs, self.alpha, generator)[leader]
+        draws = uniform(pool.outputs, 3, generator)[leader]
+        count = _counts(draws[:, 0], self.n_holes)
+        low, high = cut[:, :2], cut[:, 2:]
+        if self.pattern == "checkerboard":
+            lines = [_units(low[:, a], high[:, a], count, self.n_holes[1]) for a in range(2)]
+            return _interleave(source, lines, pool, "xor")
+        part = (1 - lam[:, 0]).sqrt()
+        lines = [
+            _units(low[:, a], high[:, a], count, self.n_holes[1], part, draws[:, 1 + a] * (1 - part)) for a in range(2)
+        ]
+        return _interleave(source, lines, pool, "and")
+
+
+class StripeMix(MixTransform):
+    """Stripes of two images in turn, upright or lying.
+
+    Args:
+        n_stripes: number of stripes, a whole number ~ U(low, high).
+        direction: ``"random"``, ``"horizontal"`` or ``"vertical"`` stripes.
+        p: probability that an image is mixed, per sample.
+        common: arguments of ``MixTransform``.
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    def __init__(
+        self,
+        n_stripes: tuple[int, int] = (2, 8),
+        direction: Literal["random", "horizontal", "vertical"] = "random",
+        p: float = 0.5,
+        **common: Any,
+    ) -> None:
+        super().__init__(p=p, **common)
+        _check_count(n_stripes, "n_stripes")
+        if direction not in ("random", "horizontal", "vertical"):
+            raise ValueError(f"direction must be 'random', 'horizontal' or 'vertical', got {direction!r}")
+        self.n_stripes = (int(n_stripes[0]), int(n_stripes[1]))
+        self.direction = direction
+
+    def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
+        """The number of stripes, their direction, and who begins."""
+        source, leader = self.draw_pairs(pool, generator)
+        draws = uniform(pool.outputs, 3, generator)[leader]
+        count = _counts(draws[:, 0], self.n_stripes)
+        lying = draws[:, 1] < {"random": 0.5, "horizontal": 1.0, "vertical": 0.0}[self.direction]
+        shared = pool.shared(source)
+        lines = []
+        for axis, striped in enumerate((lying, ~lying)):
+            edges, inside = _units(torch.zeros_like(count), shared[:, axis], count, self.n_stripes[1])
+            first = (draws[:, 2] < 0.5)[:, None] & (edges[:, :-1] < shared[:, axis, None])
+            # along the other axis all units show the same
+            lines.append((edges, torch.where(striped[:, None], inside ^ first, edges[:, :-1] < shared[:, axis, None])))
+        return _interleave(source, lines, pool, "and")
+
+
+Lines = tuple[Int[Tensor, "b g+1"], Bool[Tensor, "b g"]]
+"""Edges of cells along one axis, and which cells count as inside."""
+
+
+def _check_count(count: tuple[int, int], name: str) -> None:
+    if not 1 <= count[0] <= count[1]:
+        raise ValueError(f"{name} must be (low, high) with 1 <= low <= high, got {count!r}")
+
+
+def _counts(draws: Float[Tensor, " b"], limits: tuple[int, int]) -> Int[Tensor, " b"]:
+    return limits[0] + (draws * (limits[1] - limits[0] + 1)).long()
+
+
+def _units(
+    low: Int[Tensor, " b"],
+    high: Int[Tensor, " b"],
+    count: Int[Tensor, " b"],
+    most: int,
+    part: Float[Tensor, " b"] | None = None,
+    offset: Float[Tensor, " b"] | None = None,
+) -> Lines:
+    """Units of one axis between two ends: every other one inside, or a part of each.
+
+    Args:
+        low: start of the first unit, pixels.
+        high: end of the last.
+        count: number of units of each sample.
+        most: largest number of units, which sets the number of cells.
+        part: how much of each unit is inside, in [0, 1].
+        offset: where in the unit that begins, in [0, 1 − part].
+    """
+    unit = ((high - low) / count)[:, None]
+    index = torch.minimum(torch.arange(most + 1), count[:, None])
+    if part is None or offset is None:
+        edges = (low[:, None] + index * unit).round().long()
+        inside = (torch.arange(most) % 2 == 0).expand(len(low), -1)
+        return edges, inside & (edges[:, :-1] < high[:, None])
+    begin = low[:, None] + (index[:, :-1] + offset[:, None]) * unit
+    both = torch.stack([begin, begin + part[:, None] * unit], dim=2).flatten(1).round().long()
+    edges = torch.cat([low[:, None], torch.minimum(both, high[:, None]), high[:, None]], dim=1)
+    return edges, (torch.arange(edges.shape[1] - 1) % 2 == 1).expand(len(low), -1)
+
+
+def _interleave(source: Tensor, lines: list[Lines], pool: Pool, combine: Literal["and", "xor"]) -> MixPlan:
+    """The partner shows where rows and columns are inside, both of them or just one."""
+    canvas = pool.sizes[source[:, 0]]
+    edges, inside, reach = [], [], []
+    for axis, (edge, cells) in enumerate(lines):
+        ends = torch.zeros_like(canvas[:, axis, None]), canvas[:, axis, None]
+        edges.append(torch.cat([ends[0], edge, ends[1]], dim=1))
+        outer = torch.zeros_like(cells[:, :1])
+        inside.append(torch.cat([outer, cells, outer], dim=1))
+        within = (edge[:, :-1] >= edge[:, :1]) & (edge[:, 1:] <= edge[:, -1:])
+        reach.append(torch.cat([outer, within, outer], dim=1))
+    rows, columns = inside[0][:, :, None], inside[1][:, None]
+    shown = rows & columns if combine == "and" else (rows ^ columns) & reach[0][:, :, None] & reach[1][:, None]
+    return MixPlan.from_grid(source, tuple(edges), shown.long(), pool.sizes, frame=pool.frame)

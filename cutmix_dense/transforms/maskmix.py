@@ -1,0 +1,80 @@
+"""CowMix and FMix: two images, cut along a free-form mask of noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from cutmix_dense.masks import CowMask, FourierMask, MaskSampler, NoiseDraws
+from cutmix_dense.plan import MixPlan
+from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.pool import Pool
+
+__all__ = ["CowMix", "FMix", "MaskMix"]
+
+
+class MaskMix(MixTransform):
+    """Base of the methods that cut along a noise mask.
+
+    Args:
+        sampler: a sampler of ``cutmix_dense.masks``.
+        p: probability that an image is mixed, per sample.
+        common: arguments of ``MixTransform``.
+
+    What shows of an object can't be told from its box: boxes need masks here, or ``boxes="estimate"``.
+    """
+
+    def __init__(self, sampler: MaskSampler, p: float = 0.5, **common: Any) -> None:
+        super().__init__(p=p, **common)
+        self._sampler = sampler
+
+    def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
+        """A mask per sample, in the area that base and partner share."""
+        source, leader = self.draw_pairs(pool, generator)
+        draws = self._sampler.draw(pool.outputs, pool.frame, generator)
+        draws = NoiseDraws(draws.noise[leader], draws.numbers[leader])
+        mask = self._sampler.place(draws, pool.shared(source), pool.frame)
+        return MixPlan.from_map(source, mask.long(), pool.sizes)
+
+
+class CowMix(MaskMix):
+    """Patches like a cow's: blurred noise, cut at a threshold.
+
+    Args:
+        proportion: expected share of the partner, in (0, 1), or (low, high).
+        sigma: strength of the blur, pixels, log-uniform in (low, high).
+        p: probability that an image is mixed, per sample.
+        common: arguments of ``MixTransform``.
+
+    Source: French, Oliver, Salimans, Milking CowMask (2020); see ``masks.CowMask``.
+    """
+
+    def __init__(
+        self,
+        proportion: float | tuple[float, float] = 0.5,
+        sigma: tuple[float, float] = (8.0, 32.0),
+        p: float = 0.5,
+        **common: Any,
+    ) -> None:
+        super().__init__(CowMask(proportion, (float(sigma[0]), float(sigma[1]))), p, **common)
+        self.proportion = proportion
+        self.sigma = sigma
+
+
+class FMix(MaskMix):
+    """A few smooth blobs: low-frequency Fourier noise, cut to an exact area.
+
+    Args:
+        alpha: λ ~ Beta(α, α), the base's share.
+        decay: how fast the spectrum falls with frequency.
+        p: probability that an image is mixed, per sample.
+        common: arguments of ``MixTransform``.
+
+    Source: Harris et al., FMix (2020); see ``masks.FourierMask``.
+    """
+
+    def __init__(self, alpha: float = 1.0, decay: float = 3.0, p: float = 0.5, **common: Any) -> None:
+        super().__init__(FourierMask(alpha, decay), p, **common)
+        self.alpha = alpha
+        self.decay = decay

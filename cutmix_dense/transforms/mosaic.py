@@ -1,0 +1,121 @@
+"""Mosaic: a grid of images, each with its own scale and crop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cutmix_dense.plan import MixPlan
+from cutmix_dense.regions import uniform
+from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.pool import Pool
+
+__all__ = ["Mosaic"]
+
+
+class Mosaic(MixTransform):
+    """Rows × columns of images of the batch round a jittered centre, boxes, masks and maps included.
+
+    Args:
+        grid: (rows, columns); (2, 2) is YOLO's mosaic of four.
+        jitter: how far an inner grid line strays from its place, as a fraction of a cell, in [0, 1). 0.5 puts the
+            centre of a 2 × 2 mosaic within the middle half of the canvas, as YOLO does.
+        scale: scale of each image ~ U(low, high), relative to the one that fits it, aspect kept, into the canvas.
+        size: (height, width) of the mosaic; default the base's own size.
+        p: probability that an image becomes a mosaic, per sample. An image that doesn't is fitted into ``size``.
+        fill: value of pixels that no image covers.
+        common: arguments of ``MixTransform``.
+
+    Images of the outer rows and columns touch the inner lines and are cut at the canvas, as in YOLO; of a middle row
+    the place is drawn. The base may come into any cell. Where the batch has too few images they repeat, with other crops.
+    Deviation: YOLO makes a canvas twice as large and crops it later; here the canvas is what comes out.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Bochkovskiy et al., YOLOv4 (2020); Ultralytics' and MMDetection's mosaics for the defaults.
+    """
+
+    def __init__(
+        self,
+        grid: tuple[int, int] = (2, 2),
+        jitter: float = 0.5,
+        scale: tuple[float, float] = (0.5, 1.5),
+        size: tuple[int, int] | None = None,
+        p: float = 1.0,
+        fill: Any = 114,
+        **common: Any,
+    ) -> None:
+        super().__init__(p=p, fill=fill, **common)
+        if len(grid) != 2 or min(grid) < 1 or max(grid) < 2:
+            raise ValueError(f"grid must be (rows, columns) with at least two cells, got {grid!r}")
+        if not 0 <= jitter < 1:
+            raise ValueError(f"jitter must lie in [0, 1), got {jitter!r}")
+        if not 0 < scale[0] <= scale[1] < float("inf"):
+            raise ValueError(f"scale must be (low, high) with 0 < low <= high, got {scale!r}")
+        if size is not None and (len(size) != 2 or min(size) < 1):
+            raise ValueError(f"size must be (height, width) of at least 1 pixel, got {size!r}")
+        self.grid = (int(grid[0]), int(grid[1]))
+        self.jitter = float(jitter)
+        self.scale = (float(scale[0]), float(scale[1]))
+        self.size = None if size is None else (int(size[0]), int(size[1]))
+
+    def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
+        """Grid lines, which image in which cell, and how each is scaled and placed."""
+        batch, (rows, columns) = pool.outputs, self.grid
+        cells = rows * columns
+        partner, _ = self.draw_partners(pool, generator, cells - 1)
+        mixed = partner[:, :1] >= 0
+        draws = uniform(batch, rows + columns - 2 + 4 * cells, generator)
+        lines, order, scales, places = draws.split([rows + columns - 2, cells, cells, 2 * cells], dim=1)
+
+        source = torch.cat([torch.arange(batch)[:, None], partner], dim=1)
+        sizes = pool.sizes[source.clamp(min=0)].double()
+        canvas = pool.sizes[:batch] if self.size is None else torch.tensor([self.size] * batch)
+        edges = tuple(
+            self._lines(part, canvas[:, axis], mixed)
+            for axis, part in enumerate(lines.split([rows - 1, columns - 1], dim=1))
+        )
+        layer_of_cell = torch.where(mixed, order.argsort(dim=1), torch.arange(cells))
+        cell_of_layer = layer_of_cell.argsort(dim=1)
+
+        fit = (canvas[:, None] / sizes).amin(dim=2)
+        drawn = self.scale[0] + scales * (self.scale[1] - self.scale[0])
+        scale = (fit * torch.where(mixed, drawn, 1.0))[..., None].expand(-1, -1, 2).clone()
+        if self.size is None:  # an image that is left alone keeps every pixel
+            scale = torch.where(mixed[..., None], scale, 1.0)
+        place = places.reshape(batch, cells, 2)
+        shift = torch.empty(batch, cells, 2, dtype=torch.float64)
+        for axis, (edge, index) in enumerate(zip(edges, (cell_of_layer // columns, cell_of_layer % columns))):
+            low, high = edge.gather(1, index), edge.gather(1, index + 1)
+            anchor = self._anchor(index, self.grid[axis], place[..., axis])
+            shift[..., axis] = low + anchor * (high - low - scale[..., axis] * sizes[..., axis])
+        shift = torch.where(mixed[..., None], shift.round(), 0.0)
+        frame = pool.frame if self.size is None else self.size
+        return MixPlan.from_grid(
+            source,
+            edges,
+            layer_of_cell.reshape(batch, rows, columns),
+            pool.sizes,
+            frame=frame,
+            scale=scale.float(),
+            shift=shift.float(),
+            canvas=canvas,
+        )
+
+    def _lines(self, draws: Float[Tensor, "b n"], length: Int[Tensor, " b"], mixed: Tensor) -> Int[Tensor, "b n+2"]:
+        """Edges of the cells along one axis; an image that is left alone has one cell that is not empty."""
+        count = draws.shape[1] + 1
+        at = (torch.arange(1, count) + (2 * draws - 1) * self.jitter) / count
+        inner = torch.where(mixed, (at * length[:, None]).round().long(), length[:, None])
+        return torch.cat([torch.zeros_like(length)[:, None], inner, length[:, None]], dim=1)
+
+    @staticmethod
+    def _anchor(index: Tensor, count: int, drawn: Tensor) -> Tensor:
+        """Where in its cell an image is held: 0 at the low edge, 1 at the high one."""
+        if count == 1:
+            return drawn
+        return torch.where(index == 0, 1.0, torch.where(index == count - 1, 0.0, drawn))

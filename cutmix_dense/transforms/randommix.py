@@ -1,0 +1,83 @@
+"""RandomMix: one of several mixing transforms for each batch, until it is time to stop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torchvision.transforms import v2
+
+from cutmix_dense.randomness import call_generator
+from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.mixup import MixUp
+
+__all__ = ["RandomMix"]
+
+
+class RandomMix(v2.Transform):
+    """Draws one of several transforms for each batch, by weight, and closes mixing for the end of a training.
+
+    Args:
+        transforms: mixing transforms, each with its own settings.
+        weights: how often each is drawn, >= 0, default alike.
+        total: length of the training, in whatever steps ``set_progress`` counts (epochs, iterations).
+        close_last: number of last steps without mixing; needs ``total``.
+
+    If one of them is a ``MixUp``, the instances of all carry ``weight``, so that batches keep one form.
+
+    Raises:
+        TypeError: something else than mixing transforms.
+        ValueError: an argument out of range.
+
+    Source: the closing of Mosaic and MixUp for the last epochs is YOLOX's.
+    """
+
+    def __init__(
+        self,
+        transforms: Sequence[MixTransform],
+        weights: Sequence[float] | None = None,
+        total: int | None = None,
+        close_last: int = 0,
+    ) -> None:
+        super().__init__()
+        if not transforms or not all(isinstance(transform, MixTransform) for transform in transforms):
+            raise TypeError(f"transforms must be mixing transforms, at least one, got {transforms!r}")
+        weights = [1.0] * len(transforms) if weights is None else [float(weight) for weight in weights]
+        if len(weights) != len(transforms) or not all(0 <= w < math.inf for w in weights) or sum(weights) <= 0:
+            raise ValueError(f"weights must be {len(transforms)} numbers >= 0, not all 0, got {weights!r}")
+        if close_last < 0 or (close_last > 0 and (total is None or total < close_last)):
+            raise ValueError(f"close_last must be at least 0 and at most total = {total!r}, got {close_last!r}")
+        self.transforms = torch.nn.ModuleList(transforms)
+        self.weights = weights
+        self.total = total
+        self.close_last = close_last
+        if any(isinstance(transform, MixUp) or transform.instance_weights for transform in transforms):
+            for transform in transforms:
+                transform.give_instance_weights()
+
+    @property
+    def members(self) -> list[MixTransform]:
+        """The transforms."""
+        return [cast("MixTransform", transform) for transform in self.transforms]
+
+    def set_progress(self, step: int) -> None:
+        """Say which step begins (counted from 0): the last ``close_last`` of ``total`` don't mix."""
+        closed = self.close_last > 0 and self.total is not None and step >= self.total - self.close_last
+        self.close(closed)
+
+    def close(self, closed: bool = True) -> None:
+        """Stop mixing (or start again) at once."""
+        for transform in self.members:
+            transform.close(closed)
+
+    def forward(self, *inputs: Any, generator: torch.Generator | None = None, **options: Any) -> Any:
+        """Mix a batch by one of the transforms; arguments and result as theirs."""
+        generator = call_generator(generator)
+        index = int(torch.multinomial(torch.tensor(self.weights, dtype=torch.float64), 1, generator=generator))
+        return self.members[index](*inputs, generator=generator, **options)
+
+    def extra_repr(self) -> str:
+        """The weights and the schedule; the transforms are shown below."""
+        return f"weights={self.weights}, total={self.total}, close_last={self.close_last}"

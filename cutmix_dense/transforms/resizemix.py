@@ -1,0 +1,52 @@
+"""ResizeMix: the whole partner, made small, on top of the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from cutmix_dense.plan import MixPlan
+from cutmix_dense.regions import uniform
+from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.pool import Pool
+
+__all__ = ["ResizeMix"]
+
+
+class ResizeMix(MixTransform):
+    """The whole partner resized into a region, so that no object of it is cut.
+
+    Args:
+        scope: τ ~ U(low, high), the region's sides as a fraction of the image's, in (0, 1].
+        p: probability that an image is mixed, per sample.
+        common: arguments of ``MixTransform``.
+
+    Deviation for dense targets: the region has whole-pixel sides, and τ and place are drawn per sample; boxes, masks
+    and maps are resized with the image.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Qin et al., ResizeMix (2020): τ ~ U(0.1, 0.8).
+    """
+
+    def __init__(self, scope: tuple[float, float] = (0.1, 0.8), p: float = 0.5, **common: Any) -> None:
+        super().__init__(p=p, **common)
+        if not 0 < scope[0] <= scope[1] <= 1:
+            raise ValueError(f"scope must be (low, high) with 0 < low <= high <= 1, got {scope!r}")
+        self.scope = (float(scope[0]), float(scope[1]))
+
+    def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
+        """A region per sample, anywhere in the image, and the map that fits the partner into it."""
+        source, leader = self.draw_pairs(pool, generator)
+        draws = uniform(pool.outputs, 3, generator)[leader]
+        sizes = pool.sizes[source.clamp(min=0)]
+        tau = self.scope[0] + draws[:, :1] * (self.scope[1] - self.scope[0])
+        sides = torch.minimum((tau * sizes[:, 0]).round().long().clamp(min=1), sizes[:, 0])
+        low = (draws[:, 1:] * (sizes[:, 0] - sides + 1)).long()
+        scale, shift = torch.ones(pool.outputs, 2, 2), torch.zeros(pool.outputs, 2, 2)
+        scale[:, 1] = sides / sizes[:, 1]
+        shift[:, 1] = low.float()
+        rectangles = torch.cat([low, low + sides], dim=1)[:, None]
+        return MixPlan.from_rectangles(source, rectangles, pool.sizes, frame=pool.frame, scale=scale, shift=shift)

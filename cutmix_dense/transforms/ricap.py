@@ -1,0 +1,63 @@
+"""RICAP: four random crops round one point."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from cutmix_dense.plan import MixPlan
+from cutmix_dense.regions import beta, uniform
+from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.pool import Pool
+
+__all__ = ["RICAP"]
+
+
+class RICAP(MixTransform):
+    """Four images meet at a drawn point; each fills its corner with a random crop of the corner's size, unscaled.
+
+    Args:
+        beta: the point's coordinates ~ Beta(β, β) of the image's sides; > 0.
+        p: probability that an image is mixed, per sample.
+        common: arguments of ``MixTransform``.
+
+    The base fills the top left corner (the paper permutes all four). A crop larger than its image leaves fill.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Takahashi et al., RICAP (2018): β = 0.3.
+    """
+
+    def __init__(self, beta: float = 0.3, p: float = 0.5, **common: Any) -> None:
+        super().__init__(p=p, **common)
+        if not (math.isfinite(beta) and beta > 0):
+            raise ValueError(f"beta must be above 0, got {beta!r}")
+        self.beta = float(beta)
+
+    def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
+        """The point, and where each crop is taken."""
+        batch = pool.outputs
+        partner, _ = self.draw_partners(pool, generator, 3)
+        point = torch.cat([beta(batch, self.beta, generator) for _ in range(2)], dim=1)
+        crops = uniform(batch, 8, generator).reshape(batch, 4, 2)
+        source = torch.cat([torch.arange(batch)[:, None], partner], dim=1)
+        sizes = pool.sizes[source.clamp(min=0)]
+        canvas = sizes[:, 0]
+        mixed = partner[:, :1] >= 0
+        inner = torch.where(mixed, (point * canvas).round().long(), canvas)
+        edges = tuple(
+            torch.stack([torch.zeros_like(inner[:, axis]), inner[:, axis], canvas[:, axis]], dim=1) for axis in range(2)
+        )
+        corner = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])  # row and column of each layer's cell
+        low = torch.stack([edges[axis][:, corner[:, axis]] for axis in range(2)], dim=2)
+        high = torch.stack([edges[axis][:, corner[:, axis] + 1] for axis in range(2)], dim=2)
+        room = (sizes - (high - low)).clamp(min=0)
+        taken = torch.where(mixed[..., None], (crops * (room + 1)).long(), 0)
+        owner = torch.arange(4).reshape(1, 2, 2).expand(batch, -1, -1)
+        shift = (low - taken).float()
+        return MixPlan.from_grid(
+            source, edges, owner, pool.sizes, frame=pool.frame, scale=torch.ones_like(shift), shift=shift
+        )

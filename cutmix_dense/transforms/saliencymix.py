@@ -1,0 +1,57 @@
+"""SaliencyMix: a region round the partner's saliency peak."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from cutmix_dense.plan import MixPlan
+from cutmix_dense.regions import beta, box_around
+from cutmix_dense.saliency import saliency_peak
+from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.pool import Pool
+
+__all__ = ["SaliencyMix"]
+
+
+class SaliencyMix(MixTransform):
+    """CutMix whose region lies round the most salient pixel of each image's own partner.
+
+    Args:
+        alpha: λ ~ Beta(α, α); sides √(1−λ) of the image's, clipped at the border.
+        p: probability that an image is mixed, per sample.
+        common: arguments of ``MixTransform``.
+
+    Deviation: the official code takes the peak of one image for the whole batch; here each partner has its own.
+    Saliency is the spectral residual (see ``saliency``), which OpenCV's contrib modules have too.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Uddin et al., SaliencyMix (2021).
+    """
+
+    def __init__(self, alpha: float = 1.0, p: float = 0.5, **common: Any) -> None:
+        super().__init__(p=p, **common)
+        if not (math.isfinite(alpha) and alpha > 0):
+            raise ValueError(f"alpha must be above 0, got {alpha!r}")
+        self.alpha = float(alpha)
+
+    def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
+        """A rectangle per sample round its partner's peak."""
+        source, leader = self.draw_pairs(pool, generator)
+        side = (1 - beta(pool.outputs, self.alpha, generator)[leader]).sqrt()
+        assert pool.images is not None
+        peaks = torch.stack(
+            [
+                saliency_peak(image[..., :height, :width])
+                for image, (height, width) in zip(pool.images, pool.sizes.tolist())
+            ]
+        )
+        shared = pool.shared(source).to(peaks.device)
+        source = source.to(peaks.device)
+        centre = torch.minimum(peaks[source[:, 1].clamp(min=0)], shared - 1)
+        rectangles = box_around(centre, side.to(peaks.device), shared)
+        return MixPlan.from_rectangles(source, rectangles, pool.sizes.to(peaks.device), frame=pool.frame)
