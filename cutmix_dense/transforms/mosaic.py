@@ -30,7 +30,8 @@ class Mosaic(MixTransform):
         common: arguments of ``MixTransform``.
 
     Images of the outer rows and columns touch the inner lines and are cut at the canvas, as in YOLO; of a middle row
-    the place is drawn. The base may come into any cell. Where the batch has too few images they repeat, with other crops.
+    the place is drawn. The base may come into any cell. Where the batch has too few images they repeat, with other
+    crops.
     Deviation: YOLO makes a canvas twice as large and crops it later; here the canvas is what comes out.
 
     Raises:
