@@ -16,7 +16,7 @@ from oracle import run_chunk
 from torch import Tensor
 
 from cutmix_dense import functional, pairing, regions
-from cutmix_dense.functional import instances, pixels
+from cutmix_dense.functional import fate, instances, pixels
 from cutmix_dense.functional.boxes import VisibleBoxes
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms import targets as transform_targets
@@ -38,13 +38,13 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 def height_and_width_swapped_in_boxes(patch: pytest.MonkeyPatch) -> None:
-    right = instances.visible_boxes
+    right = fate.visible_boxes
 
     def wrong(boxes: Tensor, plan: MixPlan, output: Tensor, layer: Tensor) -> VisibleBoxes:
         seen = right(boxes[:, [1, 0, 3, 2]], plan, output, layer)
         return seen._replace(boxes=seen.boxes[:, [1, 0, 3, 2]])
 
-    patch.setattr(instances, "visible_boxes", wrong)
+    patch.setattr(fate, "visible_boxes", wrong)
 
 
 def height_and_width_swapped_in_keypoints(patch: pytest.MonkeyPatch) -> None:
@@ -65,8 +65,8 @@ def shifted(plan: MixPlan, by: int) -> MixPlan:
 
 def edge_off_by_one_in_boxes(by: int) -> Patch:
     def mutate(patch: pytest.MonkeyPatch) -> None:
-        right = instances.visible_boxes
-        patch.setattr(instances, "visible_boxes", lambda boxes, plan, *at: right(boxes, shifted(plan, by), *at))
+        right = fate.visible_boxes
+        patch.setattr(fate, "visible_boxes", lambda boxes, plan, *at: right(boxes, shifted(plan, by), *at))
 
     return mutate
 
@@ -81,8 +81,8 @@ def edge_off_by_one_in_images(by: int) -> Patch:
 
 
 def last_pixel_forgotten_in_boxes_of_masks(patch: pytest.MonkeyPatch) -> None:
-    right = instances.boxes_of_masks
-    patch.setattr(instances, "boxes_of_masks", lambda masks: right(masks) - torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    right = fate.boxes_of_masks
+    patch.setattr(fate, "boxes_of_masks", lambda masks: right(masks) - torch.tensor([0.0, 0.0, 1.0, 1.0]))
 
 
 def inverse_roll(patch: pytest.MonkeyPatch) -> None:
@@ -106,21 +106,21 @@ def inverse_roll_of_targets_only(patch: pytest.MonkeyPatch) -> None:
 
 
 def partner_box_unclipped(patch: pytest.MonkeyPatch) -> None:
-    right = instances.visible_boxes
+    right = fate.visible_boxes
 
     def wrong(boxes: Tensor, plan: MixPlan, output: Tensor, layer: Tensor) -> VisibleBoxes:
         seen = right(boxes, plan, output, layer)
         whole = (layer > 0) & (seen.visible > 0)
         return seen._replace(boxes=torch.where(whole[:, None], boxes.to(seen.boxes), seen.boxes))
 
-    patch.setattr(instances, "visible_boxes", wrong)
+    patch.setattr(fate, "visible_boxes", wrong)
 
 
 def overlap_counted_twice(patch: pytest.MonkeyPatch) -> None:
     """Visible area as the sum over patches, as if they never overlapped one another."""
     drawn: dict[int, Tensor] = {}
     kept: list[MixPlan] = []  # keeps the ids unique
-    make, right = MixPlan.from_rectangles.__func__, instances.visible_boxes  # type: ignore[attr-defined]
+    make, right = MixPlan.from_rectangles.__func__, fate.visible_boxes  # type: ignore[attr-defined]
 
     def remember(cls: type[MixPlan], source: Tensor, rectangles: Tensor, *args: Any, **kwargs: Any) -> MixPlan:
         plan = make(cls, source, rectangles, *args, **kwargs)
@@ -141,7 +141,7 @@ def overlap_counted_twice(patch: pytest.MonkeyPatch) -> None:
         return seen._replace(visible=torch.where(seen.untouched, seen.visible, visible))
 
     patch.setattr(MixPlan, "from_rectangles", classmethod(remember))
-    patch.setattr(instances, "visible_boxes", wrong)
+    patch.setattr(fate, "visible_boxes", wrong)
 
 
 def lambda_drawn_not_measured(patch: pytest.MonkeyPatch) -> None:
@@ -167,7 +167,7 @@ def lambda_drawn_not_measured(patch: pytest.MonkeyPatch) -> None:
 
 def mask_cut_from_the_base(patch: pytest.MonkeyPatch) -> None:
     """Pasted masks keep what the base shows, not what their own image shows."""
-    right = instances.mix_masks
+    right = fate.mix_masks
 
     def wrong(masks: Any, plan: MixPlan, size: Any) -> Any:
         exchanged = torch.where(plan.owner == 0, 1, torch.where(plan.owner == 1, 0, plan.owner)).to(plan.owner)
@@ -176,29 +176,29 @@ def mask_cut_from_the_base(patch: pytest.MonkeyPatch) -> None:
         cut = right(masks, plan, size)
         return {key: value if key[1] == 0 else right(masks, other, size)[key] for key, value in cut.items()}
 
-    patch.setattr(instances, "mix_masks", wrong)
+    patch.setattr(fate, "mix_masks", wrong)
 
 
 def masks_not_mixed(patch: pytest.MonkeyPatch) -> None:
     """The image is mixed, the base's masks stay as they were."""
-    right = instances.mix_masks
+    right = fate.mix_masks
 
     def wrong(masks: Any, plan: MixPlan, size: Any) -> Any:
         uncut = replace(plan, owner=torch.zeros_like(plan.owner))
         cut = right(masks, plan, size)
         return {key: right(masks, uncut, size)[key] if key[1] == 0 else value for key, value in cut.items()}
 
-    patch.setattr(instances, "mix_masks", wrong)
+    patch.setattr(fate, "mix_masks", wrong)
 
 
 def stale_area(patch: pytest.MonkeyPatch) -> None:
     """`area` stays what it was when the instance was whole."""
-    right = instances._assemble
+    right = instances.assemble
 
     def wrong(table: Any, plan: MixPlan, entries: Any, fate: Any, *rest: Any) -> Any:
         return right(table, plan, entries, replace(fate, share=torch.ones_like(fate.share)), *rest)
 
-    patch.setattr(instances, "_assemble", wrong)
+    patch.setattr(instances, "assemble", wrong)
 
 
 # name: the error, the regions of the slice, and what the oracle says about it

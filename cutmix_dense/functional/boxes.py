@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as tvf
 
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["VisibleBoxes", "from_xyxy", "to_xyxy", "visible_boxes"]
+__all__ = ["VisibleBoxes", "exact_dtype", "from_xyxy", "to_xyxy", "visible_boxes"]
 
 
 class VisibleBoxes(NamedTuple):
@@ -53,7 +53,7 @@ def visible_boxes(
         layer: the layer of that output that each box is part of.
     """
     ndim = plan.ndim
-    boxes = boxes.to(_exact(boxes.device))
+    boxes = boxes.to(exact_dtype(boxes.device))
     finite = boxes.isfinite().all(dim=1)
     boxes = torch.where(finite[:, None], boxes, 0)
     low, high = boxes[:, :ndim].flip(1), boxes[:, ndim:].flip(1)  # array order, as everything in a plan
@@ -215,6 +215,6 @@ def _as_dtype(values: Tensor, dtype: torch.dtype) -> Tensor:
     return values.to(dtype) if dtype.is_floating_point else values.round().to(dtype)
 
 
-def _exact(device: torch.device) -> torch.dtype:
+def exact_dtype(device: torch.device) -> torch.dtype:
     """Double precision where the device has it: equal results on every device, areas without cancellation."""
     return torch.float32 if device.type == "mps" else torch.float64

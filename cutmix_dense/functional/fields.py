@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torchvision import tv_tensors
+
+from cutmix_dense.functional.boxes import exact_dtype, from_xyxy, to_xyxy
 
 __all__ = ["IMAGE_KEYS", "INSTANCE_KEYS", "LABEL_KEYS", "SEMANTIC_KEYS", "FieldTable", "read_fields"]
 
@@ -73,6 +76,44 @@ class FieldTable:
         """A tensor that shows class, dtype and trailing shape of a key: the first with rows, else the first."""
         tensors = [value for value in self.instances[key] if isinstance(value, Tensor)]
         return next((value for value in tensors if len(value)), tensors[0] if tensors else None)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the instances lie; the CPU if there are none."""
+        for key in ("boxes", "masks", *self.instances):
+            example = self.example(key) if key in self.instances else None
+            if example is not None:
+                return example.device
+        return torch.device("cpu")
+
+    def flat(self, key: str) -> Tensor:
+        """The rows of the whole pool as one plain tensor, in the form of the key's example."""
+        example = self.example(key)
+        assert example is not None
+        parts = [value for value in self.instances[key] if value is not None and len(value)]
+        if not parts:
+            empty = example.as_subclass(Tensor)[:0]
+            return empty.reshape(0, 4) if key == "boxes" else empty
+        if isinstance(example, tv_tensors.BoundingBoxes) and any(part.format != example.format for part in parts):
+            parts = [from_xyxy(to_xyxy(part), example, example.canvas_size) for part in parts]
+        return torch.cat([part.as_subclass(Tensor) for part in parts])
+
+    def flat_boxes(self) -> Float[Tensor, "n 4"]:
+        """The boxes of the whole pool, xyxy in double precision where the device has it.
+
+        Raises:
+            TypeError: boxes that aren't tensors.
+            ValueError: rows of another length, rotated formats.
+        """
+        parts = []
+        for index, value in enumerate(self.instances["boxes"]):
+            if value is None:
+                continue
+            where = f"targets[{index}]['boxes']"
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{where} must be a tensor, got {type(value).__name__}")
+            parts.append(to_xyxy(value, where).to(exact_dtype(value.device)))
+        return torch.cat(parts) if parts else torch.zeros((0, 4), dtype=torch.float64, device=self.device)
 
 
 def read_fields(

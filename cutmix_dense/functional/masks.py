@@ -12,7 +12,7 @@ from torch import Tensor
 from cutmix_dense.kernels.slices import patches, spatial, suits
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["MixedMasks", "boxes_of_masks", "mix_masks"]
+__all__ = ["MixedMasks", "boxes_of_masks", "mask_sizes", "mix_masks"]
 
 
 class MixedMasks(NamedTuple):
@@ -86,6 +86,31 @@ def mix_masks(
             whole = inside
         mixed[output, layer] = MixedMasks(cut, _pixels(cut), whole)
     return mixed
+
+
+def mask_sizes(masks: Sequence[Tensor | None], plan: MixPlan) -> list[tuple[int, ...]]:
+    """Size of each output's masks: the frame if all masks came in it (a padded batch), else the canvas.
+
+    Raises:
+        ValueError: masks smaller than the part of their image that the plan shows, or of another number of axes.
+    """
+    source, extent, ndim = plan.source.to("cpu"), plan.extent.to("cpu"), plan.ndim
+    found: set[tuple[int, ...]] = set()
+    for index, stack in enumerate(masks):
+        used = source == index
+        if stack is None or stack.numel() == 0 or not bool(used.any()):
+            continue
+        if stack.ndim != ndim + 1:
+            raise ValueError(f"targets[{index}]['masks'] must have {ndim + 1} dimensions, got {tuple(stack.shape)}")
+        needed = tuple(extent[used][:, ndim:].amax(dim=0).tolist())
+        if any(a < b for a, b in zip(stack.shape[1:], needed)):
+            raise ValueError(
+                f"targets[{index}]['masks'] must cover the image's {needed} pixels, got {tuple(stack.shape)}"
+            )
+        found.add(tuple(stack.shape[1:]))
+    if found == {tuple(plan.frame)}:
+        return [tuple(plan.frame)] * len(plan)
+    return [tuple(size) for size in plan.canvas.tolist()]
 
 
 def boxes_of_masks(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n 2*d"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 from jaxtyping import Float, Int
@@ -12,10 +13,16 @@ from torch import Tensor
 
 from cutmix_dense.functional.filtering import Reason
 
-__all__ = ["OUTCOMES", "MixReport"]
+__all__ = ["MixReport", "Outcome"]
 
-OUTCOMES = ("kept", "shrunk", "dropped", "ignored")
-"""Kept whole, kept with a part missing, dropped, or moved to the ignored instances (or marked as a crowd)."""
+
+class Outcome(IntEnum):
+    """Kept whole, kept with a part missing, dropped, or moved to the ignored instances (or marked as a crowd)."""
+
+    KEPT = 0
+    SHRUNK = 1
+    DROPPED = 2
+    IGNORED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +35,7 @@ class MixReport:
         source: pool index of its image.
         instance: its index there; ignored instances count on after the others.
         visibility: share of the whole instance that is visible, NaN where the box is broken.
-        outcome: index into ``OUTCOMES``.
+        outcome: an ``Outcome``.
         reason: a ``Reason``.
     """
 
@@ -54,7 +61,7 @@ class MixReport:
                 "source": source,
                 "instance": instance,
                 "visibility": visibility,
-                "outcome": OUTCOMES[outcome],
+                "outcome": Outcome(outcome).name.lower(),
                 "reason": Reason(reason).text,
             }
 

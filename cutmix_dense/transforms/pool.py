@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torchvision import tv_tensors
 
-from cutmix_dense.functional.boxes import to_xyxy
+from cutmix_dense.functional.boxes import exact_dtype, to_xyxy
 from cutmix_dense.functional.fields import SEMANTIC_KEYS, is_map
 from cutmix_dense.functional.masks import boxes_of_masks
 from cutmix_dense.regions import ObjectBoxes
@@ -117,7 +117,7 @@ class Pool:
         device = next((row.device for row in rows if len(row)), torch.device("cpu"))
         most = max(len(row) for row in rows)
         padded = torch.zeros(
-            (len(rows), most, 4), dtype=torch.float64 if device.type != "mps" else torch.float32, device=device
+            (len(rows), most, 4), dtype=exact_dtype(device), device=device
         )
         present = torch.zeros((len(rows), most), dtype=torch.bool, device=device)
         for index, row in enumerate(rows):
