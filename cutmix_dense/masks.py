@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.broadcast import along, everywhere, within
 from cutmix_dense.regions import beta, uniform
 
 __all__ = ["ClassMask", "CowMask", "FourierMask", "MaskSampler", "NoiseDraws"]
@@ -86,17 +87,17 @@ class CowMask(MaskSampler):
         proportion = low + draws.numbers[:, 1] * (high - low)
         axes = tuple(range(1, draws.noise.ndim))
         frequency = _frequency(draws.noise.shape[1:], draws.noise.device)
-        exponent = -2 * (math.pi * sigma.float().reshape(-1, *(1,) * len(axes)) * frequency) ** 2
+        exponent = -2 * (math.pi * everywhere(sigma.float(), len(axes)) * frequency) ** 2
         spectrum = torch.fft.rfftn(draws.noise, dim=axes) * exponent.exp()
         smooth = torch.fft.irfftn(spectrum, s=draws.noise.shape[1:], dim=axes)
         crop = (slice(None), *(slice(0, size) for size in frame))
         smooth = smooth[crop]
-        valid = _within(sizes, frame)
+        valid = within(sizes, frame)
         count = valid.flatten(1).sum(1)
         mean = (smooth * valid).flatten(1).sum(1) / count
-        spread = (((smooth - mean.reshape(-1, *(1,) * len(axes))) * valid) ** 2).flatten(1).sum(1) / count
+        spread = (((smooth - everywhere(mean, len(axes))) * valid) ** 2).flatten(1).sum(1) / count
         threshold = mean + math.sqrt(2) * torch.erfinv(2 * proportion.float() - 1) * spread.sqrt()
-        return (smooth <= threshold.reshape(-1, *(1,) * len(axes))) & valid
+        return (smooth <= everywhere(threshold, len(axes))) & valid
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class FourierMask(MaskSampler):
         frequency = _frequency(frame, draws.noise.device).clamp(min=1 / max(frame))
         spectrum = torch.view_as_complex(draws.noise.contiguous()) / frequency**self.decay
         field = torch.fft.irfftn(spectrum, s=frame, dim=tuple(range(1, len(frame) + 1)))
-        valid = _within(sizes, frame)
+        valid = within(sizes, frame)
         count = valid.flatten(1).sum(1)
         base = draws.numbers[:, 0] * count
         number = count - torch.where(draws.numbers[:, 1] > 0.5, base.ceil(), base.floor()).long()
@@ -193,20 +194,9 @@ def _frequency(shape: Any, device: torch.device) -> Float[Tensor, "*half"]:
     """Distance from zero frequency in cycles per pixel, for a real transform."""
     squares = []
     for axis, size in enumerate(shape):
-        along = torch.fft.rfftfreq(size) if axis == len(shape) - 1 else torch.fft.fftfreq(size)
-        squares.append((along**2).reshape(*(1,) * axis, -1, *(1,) * (len(shape) - 1 - axis)))
+        line = torch.fft.rfftfreq(size) if axis == len(shape) - 1 else torch.fft.fftfreq(size)
+        squares.append(along(line**2, axis, len(shape)))
     total = squares[0]
     for square in squares[1:]:
         total = total + square
     return total.sqrt().to(device)
-
-
-def _within(sizes: Int[Tensor, "b d"], frame: tuple[int, ...]) -> Bool[Tensor, "b *frame"]:
-    """Which pixels of the frame lie in each sample's area."""
-    inside = torch.ones((len(sizes), *frame), dtype=torch.bool, device=sizes.device)
-    for axis, size in enumerate(frame):
-        pixel = torch.arange(size, device=sizes.device)
-        shape = [len(sizes)] + [1] * len(frame)
-        shape[axis + 1] = size
-        inside &= (pixel[None] < sizes[:, axis, None]).reshape(shape)
-    return inside

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.broadcast import along, everywhere
+
 __all__ = ["MixPlan"]
 
 
@@ -157,9 +159,7 @@ class MixPlan:
         area = torch.ones((len(self),) + (1,) * self.ndim, dtype=torch.float64, device=self.device)
         for axis in range(self.ndim):
             length = self.cell_lengths(low[:, layer, axis], high[:, layer, axis], outputs, axis)
-            shape = [len(self)] + [1] * self.ndim
-            shape[axis + 1] = length.shape[1]
-            area = area * length.reshape(shape)
+            area = area * along(length, axis, self.ndim)
         return area
 
     def owned_pixels(self) -> Float[Tensor, "b s"]:
@@ -170,7 +170,7 @@ class MixPlan:
             ]
             return torch.stack(owned, dim=1)
         cells = torch.stack([self._layer_cells(layer) for layer in range(self.layers)], dim=1)
-        weight = self.weight.double().reshape(len(self), self.layers, *(1,) * self.ndim) * (cells > 0)
+        weight = everywhere(self.weight.double(), self.ndim) * (cells > 0)
         return (cells * weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-300)).flatten(2).sum(2)
 
     def share(self) -> Float[Tensor, "b s"]:
@@ -180,8 +180,8 @@ class MixPlan:
     def shows(self, output: Int[Tensor, " n"], layer: Int[Tensor, " n"]) -> Bool[Tensor, "n *g"]:
         """In which cells a layer shows, as far as its extent reaches: those it owns; all for one with weight."""
         if self.weight is None:
-            return self.owner[output] == layer.reshape(-1, *(1,) * self.ndim)
-        visible = (self.weight[output, layer] > 0).reshape(-1, *(1,) * self.ndim)
+            return self.owner[output] == everywhere(layer, self.ndim)
+        visible = everywhere(self.weight[output, layer] > 0, self.ndim)
         return visible.expand(-1, *self.owner.shape[1:])
 
     def has_fill(self) -> bool:
@@ -193,15 +193,12 @@ class MixPlan:
 
     def owner_map(self) -> Int[Tensor, "b *frame"]:
         """The layer of every pixel of the frame; -1 for fill and beyond the canvas. Soft plans: the base's pixels."""
-        outputs = torch.arange(len(self), device=self.device).reshape(-1, *(1,) * self.ndim)
+        outputs = everywhere(torch.arange(len(self), device=self.device), self.ndim)
         cells, pixels = [], []
         for axis in range(self.ndim):
-            pixel = torch.arange(self.frame[axis], device=self.device)
-            shape = [len(self)] + [1] * self.ndim
-            shape[axis + 1] = self.frame[axis]
-            cells.append(self._cells_of(pixel.expand(len(self), -1), self.edges[axis]).reshape(shape))
-            shape[0] = 1
-            pixels.append(pixel.reshape(shape))
+            pixel = torch.arange(self.frame[axis], device=self.device).expand(len(self), -1)
+            cells.append(along(self._cells_of(pixel, self.edges[axis]), axis, self.ndim))
+            pixels.append(along(pixel, axis, self.ndim))
         at = (outputs, *cells)
         owner = self.owner[at].long()
         layer = owner.clamp(min=0)
@@ -213,13 +210,11 @@ class MixPlan:
     def pixel_weights(self) -> Float[Tensor, "b s *frame"]:
         """How much of every pixel of the frame is each layer's; their sum is 1, or 0 for fill and beyond the canvas."""
         if self.weight is None:
-            layers = torch.arange(self.layers, device=self.device).reshape(1, -1, *(1,) * self.ndim)
+            layers = everywhere(torch.arange(self.layers, device=self.device), self.ndim)
             return (self.owner_map()[:, None] == layers).float()
-        weight = self.weight.float().reshape(len(self), self.layers, *(1,) * self.ndim)
+        weight = everywhere(self.weight.float(), self.ndim)
         for axis, inside in enumerate(self._inside()):
-            shape = [len(self), self.layers] + [1] * self.ndim
-            shape[axis + 2] = self.frame[axis]
-            weight = weight * inside.reshape(shape)
+            weight = weight * along(inside, axis, self.ndim)
         return weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
 
     def _inside(self) -> list[Bool[Tensor, "b s length"]]:
@@ -383,25 +378,23 @@ class MixPlan:
         canvas = sizes[source[:, 0]]
         shown = torch.gather(source >= 0, 1, layer)
 
-        covered = shown.reshape(batch, patches, *(1,) * ndim)
+        covered = everywhere(shown, ndim)
         edges = []
         for axis in range(ndim):
             limit = canvas[:, axis, None]
             low = torch.minimum(rectangles[..., axis].clamp(min=0), limit)
             high = torch.minimum(rectangles[..., ndim + axis].clamp(min=0), limit)
             edge = torch.cat([torch.zeros_like(limit), limit, low, high], dim=1).sort(dim=1).values
-            shape = [batch, patches] + [1] * ndim
-            shape[axis + 2] = edge.shape[1] - 1
             cell_low, cell_high = edge[:, None, :-1], edge[:, None, 1:]
             inside = (low[..., None] <= cell_low) & (cell_high <= high[..., None])
-            covered = covered & inside.reshape(shape)
+            covered = covered & along(inside, axis, ndim)
             edges.append(edge)
 
         if mode == "xor":
-            paint = layer[:, 0].reshape(batch, *(1,) * ndim)
+            paint = everywhere(layer[:, 0], ndim)
             owner = torch.where(covered.sum(dim=1) % 2 == 1, paint, 0)
         else:
-            order = torch.arange(1, patches + 1, device=device).reshape(1, patches, *(1,) * ndim)
+            order = everywhere(torch.arange(1, patches + 1, device=device), ndim)
             last = (covered * order).amax(dim=1)  # 0: no rectangle covers the cell
             paint = torch.cat([torch.zeros_like(layer[:, :1]), layer], dim=1)
             owner = torch.gather(paint, 1, last.flatten(1)).reshape(last.shape)

@@ -13,14 +13,15 @@ import cutmix_dense as cd
 PACKAGE = Path(cd.__file__).parent
 
 MAY_IMPORT = {
-    "plan.py": set(),
+    "broadcast.py": set(),
+    "plan.py": {"broadcast"},
     "randomness.py": set(),
     "pairing.py": set(),
     "regions.py": set(),
-    "masks.py": {"regions"},
+    "masks.py": {"broadcast", "regions"},
     "saliency.py": {"kernels"},
-    "kernels": {"plan", "kernels"},
-    "functional": {"plan", "kernels", "functional"},
+    "kernels": {"broadcast", "plan", "kernels"},
+    "functional": {"broadcast", "plan", "kernels", "functional"},
     "transforms": {"plan", "pairing", "regions", "masks", "saliency", "randomness", "functional", "transforms"},
 }
 """What each part may import of the package; what isn't listed here may import what it likes."""

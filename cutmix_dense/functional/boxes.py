@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as tvf
 
+from cutmix_dense.broadcast import along
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["VisibleBoxes", "exact_dtype", "from_xyxy", "to_xyxy", "visible_boxes"]
@@ -101,10 +102,9 @@ def _seen_by_cells(plan: MixPlan, low: Tensor, high: Tensor, output: Tensor, lay
     area, touched = owned.to(low.dtype), torch.ones_like(owned)
     for axis in range(plan.ndim):
         overlap = plan.cell_lengths(low[:, axis], high[:, axis], output, axis)
-        shape = [len(low)] + [1] * plan.ndim
-        shape[axis + 1] = overlap.shape[1]
-        area = area * overlap.reshape(shape)
-        touched = touched & (overlap > 0).reshape(shape)
+        overlap = along(overlap, axis, plan.ndim)
+        area = area * overlap
+        touched = touched & (overlap > 0)
     shown = owned & touched
     lines = []
     for axis in range(plan.ndim):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cutmix_dense.broadcast import along, everywhere, within
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["mix_gather"]
@@ -27,13 +28,10 @@ def mix_gather(pool: Tensor, plan: MixPlan, fill: Tensor | None) -> Tensor:
     out = _keep_padding(pool, plan, out)
     space_last = torch.movedim(pool, tuple(range(1, 1 + len(lead))), tuple(range(-len(lead), 0))) if lead else pool
     for layer in range(plan.layers):
-        index = [plan.source[:, layer].clamp(min=0).reshape(-1, *(1,) * ndim)]
+        index = [everywhere(plan.source[:, layer].clamp(min=0), ndim)]
         for axis in range(ndim):
-            shape = [len(plan)] + [1] * ndim
-            shape[axis + 1] = plan.frame[axis]
-            index.append(
-                plan.source_pixels(axis)[:, layer].clamp(max=pool.shape[pool.ndim - ndim + axis] - 1).reshape(shape)
-            )
+            pixel = plan.source_pixels(axis)[:, layer].clamp(max=pool.shape[pool.ndim - ndim + axis] - 1)
+            index.append(along(pixel, axis, ndim))
         pixels = space_last[tuple(index)]
         if lead:
             pixels = torch.movedim(pixels, tuple(range(-len(lead), 0)), tuple(range(1, 1 + len(lead))))
@@ -48,12 +46,6 @@ def _keep_padding(pool: Tensor, plan: MixPlan, out: Tensor) -> Tensor:
         return out
     lead = (1,) * (pool.ndim - plan.ndim - 1)
     identity = ((plan.scale[:, 0] == 1) & (plan.shift[:, 0] == 0)).all(dim=1) & (plan.source[:, 0] >= 0)
-    beyond = torch.zeros((len(plan), *plan.frame), dtype=torch.bool, device=pool.device)
-    for axis in range(plan.ndim):
-        shape = [len(plan)] + [1] * plan.ndim
-        shape[axis + 1] = plan.frame[axis]
-        pixel = torch.arange(plan.frame[axis], device=pool.device)
-        beyond = beyond | (pixel[None] >= plan.canvas[:, axis, None]).reshape(shape)
-    kept = beyond & identity.reshape(-1, *(1,) * plan.ndim)
+    kept = ~within(plan.canvas, plan.frame) & everywhere(identity, plan.ndim)
     base = pool[plan.source[:, 0].clamp(min=0)]
     return torch.where(kept.reshape(len(plan), *lead, *plan.frame), base, out)

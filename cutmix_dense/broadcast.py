@@ -1,0 +1,31 @@
+"""Shapes that meet a grid: values of one axis, or of none, lined up with all spatial axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Int, Shaped
+from torch import Tensor
+
+__all__ = ["along", "everywhere", "within"]
+
+
+def along(values: Shaped[Tensor, "*lead n"], axis: int, ndim: int) -> Shaped[Tensor, "*lead *ones"]:
+    """Values of one spatial axis as a tensor that broadcasts over all ``ndim``: (…, n) to (…, 1, n, 1)."""
+    lead = values.shape[:-1]
+    return values.reshape(*lead, *(1,) * axis, values.shape[-1], *(1,) * (ndim - 1 - axis))
+
+
+def everywhere(values: Shaped[Tensor, "*lead"], ndim: int) -> Shaped[Tensor, "*lead *ones"]:
+    """One value per grid as a tensor that broadcasts over its ``ndim`` axes: (…) to (…, 1, 1)."""
+    return values.reshape(*values.shape, *(1,) * ndim)
+
+
+def within(sizes: Int[Tensor, "b d"], frame: Sequence[int]) -> Bool[Tensor, "b *frame"]:
+    """Which pixels of a frame lie in an area of a given size at its origin, per sample."""
+    inside = torch.ones((len(sizes), *frame), dtype=torch.bool, device=sizes.device)
+    for axis, length in enumerate(frame):
+        pixel = torch.arange(length, device=sizes.device)
+        inside &= along(pixel < sizes[:, axis, None], axis, len(frame))
+    return inside
