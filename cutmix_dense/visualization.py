@@ -11,6 +11,7 @@ masks and maps nearest, boxes by the same factors.
 from __future__ import annotations
 
 import colorsys
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,10 +26,12 @@ from torchvision.transforms.v2 import functional as tvf
 from torchvision.utils import draw_bounding_boxes, draw_keypoints, draw_segmentation_masks
 
 if TYPE_CHECKING:
+    from cutmix_dense.data.mixed_copy import MixedSample
     from cutmix_dense.plan import MixPlan
 
 __all__ = [
     "Drawing",
+    "caption_of",
     "class_colors",
     "contact_sheet",
     "draw_legend",
@@ -37,7 +40,9 @@ __all__ = [
     "mix_row",
     "partner_sources",
     "present_classes",
+    "sample_rows",
     "shown_pixels",
+    "source_letters",
     "to_pil",
 ]
 
@@ -66,6 +71,19 @@ _PALETTE: tuple[Color, ...] = (
     (96, 160, 80),
     (216, 180, 255),
 )
+_BRIGHT: dict[str, Color] = {
+    "person": (240, 60, 90),
+    "rider": (255, 110, 40),
+    "car": (80, 130, 255),
+    "truck": (40, 200, 255),
+    "bus": (255, 205, 60),
+    "train": (40, 205, 160),
+    "motorcycle": (176, 110, 255),
+    "bicycle": (255, 130, 200),
+    "caravan": (150, 170, 255),
+    "trailer": (130, 220, 240),
+    "license plate": (210, 220, 255),
+}
 _IGNORED: Color = (176, 180, 188)
 _INK: Color = (24, 28, 36)
 _GREY_INK: Color = (96, 104, 116)
@@ -78,7 +96,8 @@ _PAPER: Color = (250, 250, 252)
 def class_colors(classes: Sequence[str] | int) -> list[Color]:
     """One colour per class; the same class at the same place always has the same colour.
 
-    A list of Cityscapes' class names gets that data set's own colours, which its users read at a glance.
+    Cityscapes' class names get the colours its users know, brightened for what has instances: lines of the official
+    dark blues could hardly be seen, nor told apart.
 
     Args:
         classes: the class names, or how many classes there are.
@@ -108,7 +127,7 @@ def _color(index: int) -> Color:
 def _cityscapes_colors() -> dict[str, Color]:
     from torchvision.datasets import Cityscapes
 
-    return {entry.name: tuple(entry.color) for entry in Cityscapes.classes}
+    return {**{entry.name: tuple(entry.color) for entry in Cityscapes.classes}, **_BRIGHT}
 
 
 def _luminance(color: Color) -> float:
@@ -202,6 +221,50 @@ def _font(size: int, path: str | None = None) -> ImageFont.FreeTypeFont | ImageF
     if path is not None:
         return ImageFont.truetype(path, size)
     return ImageFont.load_default(size)
+
+
+_FALLBACKS = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "LiberationSans-Regular.ttf",
+    "Arial Unicode.ttf",
+    "arial.ttf",
+    "msyh.ttc",
+)
+_SPELLED = {0x2010: "-", 0x2011: "-", 0x2013: "-", 0x2014: "-", 0x202F: " ", 0x00A0: " ", 0x00D7: "x"}
+
+
+@lru_cache(maxsize=8)
+def _has_glyphs(path: str | None, text: str) -> bool:
+    font = _font(16, path)
+    missing = bytes(font.getmask("\uffff"))
+    return all(sign.isspace() or bytes(font.getmask(sign)) != missing for sign in text)
+
+
+def _font_for(texts: Iterable[str], path: str | None) -> str | None:
+    """A font with every letter of some texts: the one given, else Pillow's own, else one that the system has.
+
+    Pillow's own knows little beyond ASCII, but looks the same everywhere.
+    """
+    signs = "".join(sorted({sign for text in texts for sign in text.translate(_SPELLED)}))
+    if path is not None or _has_glyphs(None, signs):
+        return path
+    for name in _FALLBACKS:
+        try:
+            if _has_glyphs(name, signs):
+                return name
+        except OSError:  # not on this machine
+            continue
+    return None
+
+
+def _spell(text: str, path: str | None) -> str:
+    """The text as a font can write it: letters that Pillow's own lacks lose their accents."""
+    text = text.translate(_SPELLED)
+    if path is not None or _has_glyphs(None, "".join(sorted(set(text)))):
+        return text
+    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() or "?"
 
 
 def _text_size(text: str, font: Any) -> tuple[int, int]:
@@ -377,8 +440,9 @@ def draw_sample(
         dark = _resize_nearest(_flat(dim, "dim", (height, width)).bool(), size)
         pixels = torch.where(dark, (pixels.float() * 0.38 + 20).to(torch.uint8), pixels)
     if semantic and fields.get("semantic") is not None:
-        labels = _resize_nearest(_flat(fields["semantic"], "semantic", (height, width)), size)
-        pixels = _draw_semantic(pixels, labels, classes, palette, max(alpha, 0.5), ignore_index)
+        for given, share in _maps_of(fields["semantic"]):
+            labels = _resize_nearest(_flat(given, "semantic", (height, width)), size)
+            pixels = _draw_semantic(pixels, labels, classes, palette, max(alpha, 0.5) * share, ignore_index)
 
     groups = [_instances(fields, (height, width), size, classes, palette, tags)]
     if isinstance(fields.get("ignored"), Mapping):
@@ -516,6 +580,17 @@ def _visible_points(points: Tensor, shown: Any, index: int, scale_x: float, scal
     return plain[keep][:, :2] * torch.tensor([scale_x, scale_y], dtype=torch.float64)
 
 
+def _maps_of(semantic: Any) -> list[tuple[Tensor, float]]:
+    """The maps to draw over each other and how much each counts: a soft mix gives a pair of maps, or probabilities."""
+    if isinstance(semantic, tuple):
+        first, second, weight = semantic
+        share = float(weight.float().mean())
+        return [(first, share), (second, 1 - share)]
+    if semantic.is_floating_point():
+        return [(semantic.argmax(dim=0), 1.0)]
+    return [(semantic, 1.0)]
+
+
 def _draw_semantic(
     pixels: UInt8[Tensor, "3 h w"],
     labels: Int[Tensor, "h w"],
@@ -605,9 +680,10 @@ def _draw_names(
     height, width = pixels.shape[-2:]
     # In a crowd, smaller text lets more names find a place.
     points = font_size or max(10, min(20, round(max(height, width) / 34) - (2 if len(named) > 14 else 0)))
+    path = _font_for([text for _, text, _ in named], path)
     font = _font(points, path)
     pad = max(2, points // 5)
-    texts = [_shorten(text, font, width - 2 * pad) for _, text, _ in named]
+    texts = [_shorten(_spell(text, path), font, width - 2 * pad) for _, text, _ in named]
     sizes = [(w + 2 * pad, h + 2) for w, h in (_text_size(text, font) for text in texts)]
     places = _place_labels([box for box, _, _ in named], sizes, (height, width))
     picture = tvf.to_pil_image(pixels)
@@ -671,6 +747,22 @@ def _owners(plan: MixPlan, index: int) -> Int[Tensor, "h w"]:
     return plan.owner_map()[index, :height, :width].cpu().long()
 
 
+def _shows(plan: MixPlan, index: int, layer: int) -> Bool[Tensor, "h w"]:
+    """The pixels of one output's canvas in which a layer shows: those it owns, or under a soft plan all it reaches."""
+    if plan.weight is None:
+        return _owners(plan, index) == layer
+    height, width = (int(side) for side in plan.canvas[index].tolist())
+    return plan.pixel_weights()[index, layer, :height, :width].cpu() > 0
+
+
+def source_letters(plan: MixPlan, index: int) -> dict[int, str]:
+    """What an output's tags call its images: "a" the base, "b" the first partner, and so on, by pool index."""
+    letters: dict[int, str] = {}
+    for source in [int(plan.source[index, 0]), *partner_sources(plan, index)]:
+        letters.setdefault(source, chr(ord("a") + len(letters) % 26))
+    return letters
+
+
 def shown_pixels(
     plan: MixPlan, index: int, source: int, size: tuple[int, int], *, layers: Iterable[int] | None = None
 ) -> Bool[Tensor, "h w"]:
@@ -684,10 +776,9 @@ def shown_pixels(
         layers: look at these layers only; by default at all that show this source.
 
     Returns:
-        True where the centre of the source's pixel lies on a canvas pixel that the layer owns.
+        True where the centre of the source's pixel lies on a canvas pixel in which the layer shows.
     """
-    owner = _owners(plan, index)
-    height, width = owner.shape
+    height, width = (int(side) for side in plan.canvas[index].tolist())
     seen = torch.zeros(size, dtype=torch.bool)
     chosen = range(plan.source.shape[1]) if layers is None else layers
     for layer in chosen:
@@ -698,7 +789,7 @@ def shown_pixels(
         rows = torch.floor(scale[0] * (torch.arange(size[0]) + 0.5) + shift[0]).long()
         columns = torch.floor(scale[1] * (torch.arange(size[1]) + 0.5) + shift[1]).long()
         on_rows, on_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
-        hit = owner[rows.clamp(0, height - 1)][:, columns.clamp(0, width - 1)] == layer
+        hit = _shows(plan, index, layer)[rows.clamp(0, height - 1)][:, columns.clamp(0, width - 1)]
         seen |= hit & on_rows[:, None] & on_columns[None, :]
     return seen
 
@@ -736,6 +827,7 @@ def contact_sheet(
     Returns:
         A Pillow RGB image.
     """
+    font = _font_for([title, subtitle, *headers, *(cell.caption for row in rows for cell in row)], font)
     columns = max([len(headers), *(len(row) for row in rows)], default=1)
     gap, margin = 12, 18
     pictures = [[None if cell.picture is None else _as_rgb(cell.picture) for cell in row] for row in rows]
@@ -747,13 +839,13 @@ def contact_sheet(
     heights = [max([40, *(cell.shape[-2] for cell in row if cell is not None)]) for row in pictures]
     body, small = _font(16, font), _font(13, font)
     line = _text_size("Ag", small)[1] + 3
-    captions = [[_wrap(cell.caption, small, widths[c]) for c, cell in enumerate(row)] for row in rows]
+    captions = [[_wrap(_spell(cell.caption, font), small, widths[c]) for c, cell in enumerate(row)] for row in rows]
     caption_heights = [line * max([len(lines) for lines in row], default=0) + (4 if row else 0) for row in captions]
     width = 2 * margin + sum(widths) + gap * (columns - 1)
     heading = _font(21, font)
-    title_lines = _wrap(title, heading, width - 2 * margin)
+    title_lines = _wrap(_spell(title, font), heading, width - 2 * margin)
     title_line = _text_size("Ag", heading)[1] + 4
-    subtitle_lines = _wrap(subtitle, small, width - 2 * margin)
+    subtitle_lines = _wrap(_spell(subtitle, font), small, width - 2 * margin)
     key = draw_legend(legend, width - 2 * margin, font=font) if legend else None
     top = margin + title_line * len(title_lines) + line * len(subtitle_lines) + (10 if title or subtitle else 0)
     head = _text_size("Ag", body)[1] + 8 if any(headers) else 0
@@ -770,7 +862,7 @@ def contact_sheet(
         y += line
     y = top
     for column, header in enumerate(headers):
-        draw.text((margin + sum(widths[:column]) + gap * column, y), header, fill=_INK, font=body)
+        draw.text((margin + sum(widths[:column]) + gap * column, y), _spell(header, font), fill=_INK, font=body)
     y += head
     for number, line_of_cells in enumerate(pictures):
         x = margin
@@ -817,6 +909,8 @@ def draw_legend(entries: Sequence[tuple[str, Color]], width: int, *, font: str |
     Returns:
         A Pillow RGB image of that width.
     """
+    font = _font_for([name for name, _ in entries], font)
+    entries = [(_spell(name, font), color) for name, color in entries]
     letters = _font(13, font)
     chip, gap = 13, 16
     line = _text_size("Ag", letters)[1] + 6
@@ -861,8 +955,9 @@ def present_classes(
     for target in targets:
         if instances and isinstance(target.get("labels"), Tensor):
             found.update(int(value) for value in target["labels"].flatten().tolist())
-        if semantic and isinstance(target.get("semantic"), Tensor):
-            found.update(int(value) for value in target["semantic"].unique().tolist())
+        if semantic and target.get("semantic") is not None:
+            for labels, _ in _maps_of(target["semantic"]):
+                found.update(int(value) for value in labels.unique().tolist())
     found.discard(ignore_index)
     if classes and classes[0] == "background":
         found.discard(0)
@@ -879,7 +974,7 @@ def mix_row(
     classes: Sequence[str] | None = None,
     *,
     cell: tuple[int, int] = (380, 480),
-    names: Sequence[str] | None = None,
+    titles: Sequence[str] | None = None,
     tagged: bool = False,
     caption: str = "",
     semantic: bool = False,
@@ -898,7 +993,7 @@ def mix_row(
         index: which output.
         classes: class names.
         cell: (height, width) that each drawing may take.
-        names: what to call each image of the pool in the captions.
+        titles: what to call each image of the pool in the captions.
         tagged: number the instances, ``a0, a1 …`` of the base and ``b0 …`` of the first partner, so that a table can
             refer to them. The mixed picture uses the same tags (by the targets' ``origin``).
         caption: text under the mixed picture.
@@ -913,10 +1008,10 @@ def mix_row(
         options.update(semantic=True, boxes=False, masks=False, names=False, keypoints=False)
     base = int(plan.source[index, 0])
     partners = partner_sources(plan, index)
-    letters = {source: chr(ord("a") + place % 26) for place, source in enumerate([base, *partners])}
+    letters = source_letters(plan, index)
 
     def title(source: int) -> str:
-        return names[source] if names is not None else f"image {source}"
+        return titles[source] if titles is not None else f"image {source}"
 
     def tags(source: int, target: Mapping[str, Any]) -> list[str] | None:
         if not tagged or target.get("labels") is None:
@@ -954,13 +1049,93 @@ def mix_row(
     return [first, second, Drawing(picture, caption)]
 
 
+def sample_rows(
+    sample: MixedSample,
+    titles: Sequence[str],
+    classes: Sequence[str],
+    *,
+    cell: tuple[int, int] = (380, 480),
+    hide: Iterable[str] = (),
+    tagged: bool = False,
+    font: str | None = None,
+) -> list[list[Drawing]]:
+    """Rows of a contact sheet for one sample: its instances, and below them its semantic maps where it has any.
+
+    Args:
+        sample: what ``mix_sample`` made.
+        titles: what to call its images, base first.
+        classes: class names.
+        cell: (height, width) that each drawing may take.
+        hide: any of "boxes", "names", "masks", "keypoints", "semantic".
+        tagged: see :func:`mix_row`.
+        font: path of a TrueType font.
+    """
+    hidden = set(hide)
+    drawing: dict[str, Any] = {kind: kind not in hidden for kind in ("boxes", "names", "masks", "keypoints")}
+    share = f"{1 - float(sample.plan.share()[0, 0]):.0%} {'replaced' if sample.plan.weight is None else 'partner'}"
+    told = caption_of(sample.rows)
+    maps = sample.target.get("semantic") is not None and "semantic" not in hidden
+
+    def row(caption: str, **options: Any) -> list[Drawing]:
+        return mix_row(
+            sample.images,
+            sample.targets,
+            sample.image,
+            sample.target,
+            sample.plan,
+            0,
+            classes,
+            cell=cell,
+            titles=titles,
+            caption=caption,
+            font=font,
+            **options,
+        )
+
+    rows = []
+    if sample.target.get("labels") is not None or not maps:
+        rows.append(row(f"{share} · {told}" if told else share, tagged=tagged, **drawing))
+    if maps:
+        rows.append(row(share if not rows else "semantic map", semantic=True))
+    return rows
+
+
+def caption_of(rows: Iterable[Mapping[str, Any]]) -> str:
+    """What became of the instances of one output, in a few words, base and partners apart.
+
+    Args:
+        rows: of ``MixReport.rows()``, those of the output.
+
+    Returns:
+        For example ``"base: 3 kept, 1 shrunk, 1 dropped (covered) · partner: 2 shrunk, 5 left out"``. What of a partner
+        does not show at all is left out, not dropped.
+    """
+    parts = []
+    table = list(rows)
+    for title, side in (
+        ("base", [row for row in table if row["layer"] == 0]),
+        ("partner", [row for row in table if row["layer"] > 0]),
+    ):
+        counts: dict[str, int] = {}
+        for row in sorted(side, key=lambda row: (_OUTCOMES.get(row["outcome"], 9), row["reason"])):
+            words = row["outcome"] + (f" ({row['reason']})" if row["reason"] else "")
+            if row["layer"] > 0 and row["reason"] in ("covered", "outside", "not carried"):
+                words = "left out"
+            counts[words] = counts.get(words, 0) + 1
+        if counts:
+            parts.append(f"{title}: " + ", ".join(f"{count} {words}" for words, count in counts.items()))
+    return " · ".join(parts)
+
+
+_OUTCOMES = {"kept": 0, "shrunk": 1, "ignored": 2, "dropped": 3}
+
+
 def partner_sources(plan: MixPlan, index: int) -> list[int]:
     """Pool indices of the images that show in an output besides its base, in the order of their layers."""
-    shown = set(_owners(plan, index).unique().tolist())
     result: list[int] = []
     for layer in range(1, plan.source.shape[1]):
         source = int(plan.source[index, layer])
-        if layer in shown and source >= 0 and source not in result:
+        if source >= 0 and source not in result and bool(_shows(plan, index, layer).any()):
             result.append(source)
     return result
 
