@@ -139,11 +139,12 @@ RULES: dict[str, FilterRule] = {
     "ultralytics": FilterRule(min_visibility=0.1, min_size=2.0, max_aspect=100.0, strict=True),
     "mmdet": FilterRule(min_visibility=0.0, min_size=0.0),
     "mmdet_copy_paste": OcclusionRule(),
-    "torchvision": FilterRule(min_visibility=0.0, min_size=0.0),
+    "torchvision": FilterRule(min_visibility=0.0, min_size=(2.0, 0.0)),
 }
 """Rules of peers: Ultralytics' ``box_candidates`` (sides > 2 px, more than 0.10 of the area kept, aspect < 100);
 MMDetection's Mosaic and MixUp (what lies outside is dropped, there is no visibility test) and its CopyPaste;
-torchvision's SimpleCopyPaste reference (only instances without a visible pixel are dropped)."""
+torchvision's SimpleCopyPaste reference (base instances without a visible pixel are dropped, and those one pixel
+wide or high, whose boxes have no width there)."""
 
 
 def rule_of(

@@ -71,13 +71,18 @@ class CopyPaste(MixTransform):
 
     @classmethod
     def torchvision(cls, **common: Any) -> CopyPaste:
-        """After torchvision's reference ``SimpleCopyPaste``: whatever still shows a pixel is kept."""
+        """After torchvision's reference ``SimpleCopyPaste``: whatever still shows more than a line of pixels is kept.
+
+        The rules of what is kept are theirs; which instances are pasted is drawn as ``instances`` says.
+        """
         return cls(**{"rule": "torchvision", "p": 1.0, "crowd": True, **common})
 
     @classmethod
     def mmdet(cls, **common: Any) -> CopyPaste:
         """After MMDetection's ``CopyPaste``: base instances stay if their box moved by at most 10 pixels or more than
         300 pixels of their mask show.
+
+        The rules of what is kept are theirs; which instances are pasted is drawn as ``instances`` says.
         """  # noqa: D205
         return cls(**{"rule": "mmdet_copy_paste", "p": 1.0, "crowd": True, **common})
 

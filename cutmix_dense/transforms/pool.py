@@ -116,9 +116,7 @@ class Pool:
             rows.append(torch.zeros((0, 4)) if boxes is None else to_xyxy(boxes, f"targets[{index}]['boxes']"))
         device = next((row.device for row in rows if len(row)), torch.device("cpu"))
         most = max(len(row) for row in rows)
-        padded = torch.zeros(
-            (len(rows), most, 4), dtype=exact_dtype(device), device=device
-        )
+        padded = torch.zeros((len(rows), most, 4), dtype=exact_dtype(device), device=device)
         present = torch.zeros((len(rows), most), dtype=torch.bool, device=device)
         for index, row in enumerate(rows):
             padded[index, : len(row)] = row.to(padded)[:, [1, 0, 3, 2]]

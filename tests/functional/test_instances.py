@@ -180,7 +180,7 @@ class TestFiltering:
         sliver = plan_of([0, 0, 20, 9])  # one column of the first is left
         assert mix_instances(targets, sliver, rule="ultralytics")[0]["labels"].tolist() == [2]
         assert mix_instances(targets, sliver, rule="mmdet")[0]["labels"].tolist() == [1, 2]
-        assert mix_instances(targets, sliver, rule="torchvision")[0]["labels"].tolist() == [1, 2]
+        assert mix_instances(targets, sliver, rule="torchvision")[0]["labels"].tolist() == [2]
 
     def test_carry_decides_who_comes_along(self):
         carry = torch.tensor([[[True, True], [False, True]]])
