@@ -1,0 +1,45 @@
+"""A small demo set and the real sets beside the repository, for the command lines."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pycocotools")
+pytest.importorskip("cv2")
+pytest.importorskip("rich")
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real():
+    """A function that gives the folder of a real dataset, or skips."""
+
+    def folder(name: str) -> Path:
+        if not (SHARED / name).is_dir():
+            pytest.skip(f"the real dataset {name} is not beside the repository")
+        return SHARED / name
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory) -> Path:
+    """A demo set of 10 + 4 scenes."""
+    from cutmix_dense.data.demo import make_demo_set
+
+    return make_demo_set(tmp_path_factory.mktemp("demo"), images=10, val=4, size=(72, 96), seed=11)
+
+
+@pytest.fixture
+def hashes():
+    """A function that gives {path: hash} of every file under a folder."""
+
+    def of(root: Path) -> dict[str, str]:
+        files = sorted(path for path in root.rglob("*") if path.is_file())
+        return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    return of

@@ -1,0 +1,88 @@
+"""Contact sheets of every layout."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tools import browse
+from tools.common import available
+
+
+@pytest.mark.parametrize("layout", ["coco", "voc", "cityscapes"])
+def test_sheets_of_the_demo_set(demo, tmp_path, layout):
+    arguments = [str(demo / layout), "--split", "val", "--count", "3", "--per-sheet", "2", "--width", "240"]
+    assert browse.main([*arguments, "--out", str(tmp_path), "--transform", "CutMix", "region=AreaBox.french()"]) == 0
+    sheets = sorted(tmp_path.glob("*.png"))
+    assert len(sheets) == 2
+    with Image.open(sheets[0]) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    assert pixels.shape[1] > 3 * 200
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 1000  # pictures, not an empty page
+
+
+METHODS = [*sorted(set(available()[0]) - {"RandomMix"}), "RandomMix(transforms=[CutMix(p=1), MixUp(p=1)])"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_can_be_looked_at(demo, tmp_path, name):
+    arguments = [str(demo / "voc"), "--index", "0", "5", "--width", "160", "--out", str(tmp_path)]
+    assert browse.main([*arguments, "--transform", name]) == 0
+
+
+def test_the_same_seed_gives_the_same_sheet(demo, tmp_path, hashes):
+    for folder, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        out = str(tmp_path / folder)
+        browse.main([str(demo / "coco"), "--index", "0", "3", "--seed", seed, "--out", out, "--width", "160"])
+    assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
+    assert hashes(tmp_path / "a") != hashes(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{demo}/nowhere"], "no such folder"),
+        (["{demo}/coco", "--split", "tset"], "train, val"),
+        (["{demo}/coco", "--transform", "CutMicks"], "CutMix"),
+        (["{demo}/coco", "--index", "99"], "0 to 9"),
+        (["{demo}"], "neither COCO, VOC nor Cityscapes"),
+    ],
+)
+def test_mistakes_end_with_one_line(demo, tmp_path, words, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        browse.main([*(word.format(demo=demo) for word in words), "--out", str(tmp_path)])
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    assert message in told
+    assert told.count("\n") == 1
+
+
+def test_hiding_and_tags(demo, tmp_path, hashes):
+    drawn = {}
+    for name, extra in {"all": [], "bare": ["--hide", "boxes", "names", "masks"], "tags": ["--tags"]}.items():
+        out = tmp_path / name
+        browse.main([str(demo / "coco"), "--index", "1", "--out", str(out), "--width", "200", *extra])
+        drawn[name] = next(iter(hashes(out).values()))
+    assert len(set(drawn.values())) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("bccd", []),
+        ("facade", ["--layout", "coco", "--split", "gval"]),
+        ("facade", ["--layout", "voc", "--split", "gval"]),
+        ("animals_oi", ["--split", "valid"]),
+        ("coco_by33", []),
+    ],
+)
+def test_real_sets(real, tmp_path, name, extra, capsys):
+    arguments = [str(real(name)), *extra, "--count", "2", "--out", str(tmp_path), "--width", "320"]
+    assert browse.main(arguments) == 0
+    captured = capsys.readouterr()
+    assert re.search(r"2 samples", captured.out)
+    assert not captured.err

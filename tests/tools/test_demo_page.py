@@ -1,0 +1,98 @@
+"""The one-command demo: everything is there, every link leads somewhere, and the page says what happened."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from cutmix_dense.data.mixed_copy import open_complete
+from tools import demo, demo_page
+
+
+class Reader(HTMLParser):
+    """Collects links, pictures and text, and checks that what is opened is closed."""
+
+    optional = frozenset({"p", "li", "tr", "td", "th", "thead", "tbody", "meta", "img", "br"})
+
+    def __init__(self):
+        super().__init__()
+        self.links, self.pictures, self.text, self.stack = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        if tag == "a":
+            self.links.append(found["href"])
+        if tag == "img":
+            self.pictures.append(found["src"])
+        if tag not in self.optional:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.optional:
+            assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_demo_makes_a_page_whose_links_lead_somewhere(tmp_path, capsys, monkeypatch):
+    arguments = ["--out", str(tmp_path / "demo"), "--images", "8", "--workers", "0"]
+    assert demo.main(arguments) == 0
+    page = tmp_path / "demo" / "index.html"
+    assert str(page) in capsys.readouterr().out
+    reader = Reader()
+    reader.feed(page.read_text(encoding="utf-8"))
+    assert reader.stack == []
+    assert len(reader.pictures) >= 8
+    for link in {*reader.links, *reader.pictures}:
+        assert not re.match(r"[a-z]+:|/", link), f"{link} is not relative"
+        assert (page.parent / link).exists(), link
+    for picture in reader.pictures:
+        with Image.open(page.parent / picture) as image:
+            assert min(image.size) > 300
+    text = "".join(reader.text)
+    for word in ("kept", "shrunk", "dropped", "COCO", "PASCAL VOC", "Cityscapes", "every pixel still shows"):
+        assert word in text
+    for layout in demo.LAYOUTS:
+        assert len(open_complete(page.parent / "mixed" / layout, layout)) == 8
+
+    # Once more, all is there already. The pictures take the time: this time they are left out.
+    monkeypatch.setattr(demo.Page, "write", lambda self, advance: None)
+    assert demo.main(arguments) == 0
+    with pytest.raises(SystemExit) as end:
+        demo.main([*arguments, "--seed", "1"])
+    assert end.value.code == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert demo.main([*arguments, "--seed", "1", "--overwrite"]) == 0
+
+
+def test_every_fate_has_its_words():
+    for side in ("base", "partner"):
+        for outcome in ("kept", "shrunk", "dropped", "ignored"):
+            for reason in ("", *demo_page.REASONS):
+                assert demo_page.explain(demo_page.Fate("a0", "disc", (1, 2, 3), side, outcome, reason, 0.5))
+
+
+def test_names_cannot_break_the_page():
+    fate = demo_page.Fate("a0", "<script>alert(1)</script>", (1, 2, 3), "base", "kept", "", float("nan"))
+    page = demo_page.render(
+        title="<b>",
+        facts=[("1", "<i>")],
+        tallies=[demo_page.Tally("<u>", "", {"kept": 1})],
+        samples=[demo_page.Sample("<s>", [demo_page.Picture("a'b.png", "<q>")], [fate])],
+        sections=[],
+        folders=[("x", "<em>")],
+        commands=[("<tt>", "a && b")],
+        transform="CutMix()",
+    )
+    for tag in ("<script>", "<i>", "<u>", "<s>", "<q>", "<em>", "<tt>", "a'b"):
+        assert tag not in page
+
+
+def test_reasons_of_the_core_are_known():
+    from cutmix_dense.functional.filtering import Reason
+
+    assert {reason.text for reason in Reason} - {""} <= set(demo_page.REASONS)

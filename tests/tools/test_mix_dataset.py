@@ -1,0 +1,511 @@
+"""Mixed copies: the same at any number of workers and after any interruption, whole, and honest about what is left."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import cutmix_dense as cd
+from cutmix_dense.data import DatasetError, SampleError, open_dataset
+from cutmix_dense.data.mixed_copy import (
+    MixError,
+    complete_task,
+    images_needed,
+    mix_dataset,
+    mix_sample,
+    open_complete,
+)
+from cutmix_dense.randomness import generator_from
+from tools import mix_dataset as tool
+from tools.common import build_transform
+
+LAYOUTS = ("coco", "voc", "cityscapes")
+forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def read_all(root: Path, layout: str, split: str = "train"):
+    """Every listed sample, read whole; [] if nothing is listed."""
+    try:
+        dataset = open_complete(root, layout, split)
+    except DatasetError:
+        return []
+    return [dataset[index] for index in range(len(dataset))]
+
+
+def copy_of(demo: Path, layout: str, place: Path, **settings):
+    dataset = open_complete(demo / layout, layout)
+    settings = {"seed": 4, "copies": 2, **settings}
+    return mix_dataset(dataset, place, cd.CutMix(p=1.0), **settings)
+
+
+# -------------------------------------------------------------------------------------------------------- what is made
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_copy_holds_what_the_mix_made(demo, tmp_path, layout):
+    source = open_complete(demo / layout, layout)
+    report = mix_dataset(source, tmp_path / "out", cd.CutMix(p=1.0), seed=4)
+    assert (report.written, report.unmixed, report.skipped, report.broken) == (len(source), 0, [], [])
+    written = open_complete(tmp_path / "out", layout)
+    assert len(written) == len(source)
+    assert written.classes == source.classes
+    for index in range(len(written)):
+        made = mix_sample(source, cd.CutMix(p=1.0), index, seed=4)
+        image, target = written[index]
+        difference = (image.int() - made.image.int()).abs().float().mean()
+        assert difference < (0.01 if layout == "cityscapes" else 6)  # PNG, or JPEG of the mixed picture
+        assert len(made.rows) >= len(made.target["labels"])
+        if layout == "coco":
+            assert torch.equal(target["masks"], made.target["masks"])
+            assert torch.equal(target["labels"], made.target["labels"])
+            assert torch.allclose(target["boxes"].float(), made.target["boxes"].float(), atol=1e-3)
+            assert torch.equal(target["iscrowd"], made.target["iscrowd"])
+        if layout == "voc":
+            assert torch.equal(target["labels"], made.target["labels"])
+            assert torch.equal(target["semantic"], made.target["semantic"])
+        if layout == "cityscapes":
+            assert torch.equal(target["semantic"], made.target["semantic"])
+            # Groups of a class have one id, and so do pixels whose instance was dropped: both are read as a crowd.
+            expected = made.target["labels"][made.target["iscrowd"] == 0]
+            assert sorted(target["labels"][target["iscrowd"] == 0].tolist()) == sorted(expected.tolist())
+
+
+def test_pycocotools_reads_the_copy(demo, tmp_path):
+    from pycocotools.coco import COCO
+
+    copy_of(demo, "coco", tmp_path / "out", with_originals=True)
+    coco = COCO(str(tmp_path / "out" / "annotations" / "instances_train.json"))
+    dataset = open_complete(tmp_path / "out", "coco")
+    assert len(coco.imgs) == 30
+    for index, image_id in enumerate(sorted(coco.imgs)):
+        _, target = dataset[index]
+        found = coco.loadAnns(coco.getAnnIds(imgIds=[image_id]))
+        assert len(found) == len(target["labels"])
+        for annotation, mask in zip(found, target["masks"], strict=True):
+            assert np.array_equal(coco.annToMask(annotation).astype(bool), mask.numpy())
+
+
+def test_originals_are_copied_when_asked_for(demo, tmp_path):
+    report = copy_of(demo, "voc", tmp_path / "out", with_originals=True, copies=1)
+    assert report.written == 20
+    source, written = open_complete(demo / "voc", "voc"), open_complete(tmp_path / "out", "voc")
+    for index in range(10):
+        (_, before), (_, after) = source[index], written[index]
+        assert torch.equal(before["boxes"], after["boxes"])
+        assert torch.equal(before["semantic"], after["semantic"])
+
+
+def test_unmixed_samples_are_counted(demo, tmp_path):
+    dataset = open_complete(demo / "coco", "coco")
+    report = mix_dataset(dataset, tmp_path / "out", cd.CutMix(p=0.0))
+    assert report.unmixed == report.written == len(dataset)
+
+
+def test_copies_and_seeds_differ_and_splits_share_a_folder(demo, tmp_path, hashes):
+    copy_of(demo, "coco", tmp_path / "a")
+    copy_of(demo, "coco", tmp_path / "b", seed=5)
+    first, second = hashes(tmp_path / "a" / "train"), hashes(tmp_path / "b" / "train")
+    assert first.keys() == second.keys()
+    assert sum(first[name] != second[name] for name in first) > 10
+    assert len(set(first.values())) == 20  # copy 0 and copy 1 differ, too
+    val = open_complete(demo / "coco", "coco", "val")
+    mix_dataset(val, tmp_path / "a", cd.CutMix(p=1.0))
+    assert (len(read_all(tmp_path / "a", "coco")), len(read_all(tmp_path / "a", "coco", "val"))) == (20, 4)
+
+
+def test_ignored_instances_become_crowds(demo, tmp_path):
+    transform = cd.CutMix(p=1.0, on_filtered="ignore", min_visibility=0.9)
+    source = open_complete(demo / "coco", "coco")
+    report = mix_dataset(source, tmp_path / "out", transform, seed=4)
+    ignored = sum(count for (_, outcome, _), count in report.outcomes.items() if outcome == "ignored")
+    crowds = sum(int(target["iscrowd"].sum()) for _, target in read_all(tmp_path / "out", "coco"))
+    before = sum(
+        int(mix_sample(source, transform, index, seed=4).target["iscrowd"].sum()) for index in range(len(source))
+    )
+    assert ignored > 0
+    assert crowds == before + ignored
+
+
+def test_pixels_of_nobody_are_unlabeled_in_cityscapes(demo, tmp_path):
+    dataset = open_complete(demo / "cityscapes", "cityscapes")
+    dataset._to_label = np.where(np.arange(256) == 23, 255, np.arange(256)).astype(np.uint8)  # sky as unlabelled
+    mix_dataset(dataset, tmp_path / "out", cd.CutMix(p=1.0), limit=4)
+    for _, target in read_all(tmp_path / "out", "cityscapes"):
+        assert int(target["semantic"].max()) <= 33
+
+
+def test_report_lies_beside_the_data(demo, tmp_path):
+    report = copy_of(demo, "voc", tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "mixed_copy.train.json").read_text())
+    assert report.path == tmp_path / "out" / "mixed_copy.train.json"
+    assert content["finished"] is True
+    assert content["parameters"]["seed"] == 4
+    assert len(content["samples"]) == 20
+    assert all(len(sample["partners"]) == 1 for sample in content["samples"])
+    assert all(sample["base"] not in sample["partners"] for sample in content["samples"])
+    assert sum(row["count"] for row in content["outcomes"]) > 100
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_complete_task(demo, tmp_path):
+    assert complete_task(demo / "voc", "train") == "instances"
+    copy = tmp_path / "voc"
+    shutil.copytree(demo / "voc", copy)
+    next((copy / "SegmentationObject").glob("*.png")).unlink()
+    assert {complete_task(copy, "train"), complete_task(copy, "val")} == {"instances", "detection"}
+
+
+HARD = ["CutMix", "ResizeMix", "Mosaic", "RICAP", "GridMix", "StripeMix", "CopyPaste", "CowMix", "FMix", "SaliencyMix"]
+
+
+@pytest.mark.parametrize("name", [*HARD, "ClassMix"])
+def test_every_method_can_be_written(demo, tmp_path, hashes, name):
+    if not hasattr(cd, name):
+        pytest.skip(f"no {name} yet")
+    layout = "voc" if name == "ClassMix" else "coco"
+    dataset = open_complete(demo / layout, layout)
+    for place, workers in (("a", 0), ("b", 1)):
+        report = mix_dataset(dataset, tmp_path / place / "copy", build_transform([name]), limit=4, workers=workers)
+        assert report.written == 4
+        assert not report.skipped
+    assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
+    assert len(read_all(tmp_path / "a" / "copy", layout)) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        (["CutMix"], 2),
+        (["CutMix", "p=0.1"], 2),
+        (["Mosaic"], 4),
+        (["Mosaic", "grid=2,3"], 6),
+        (["RICAP"], 4),
+        (["RandomMix(transforms=[CutMix(), Mosaic(grid=(3, 3))])"], 9),
+    ],
+)
+def test_a_method_gets_the_images_it_needs(demo, words, count):
+    dataset = open_complete(demo / "coco", "coco")
+    assert images_needed(build_transform(words), dataset[0]) == count
+    assert images_needed(build_transform(words), None) == 2
+    made = mix_sample(dataset, build_transform(words), 0)
+    assert len(set(made.indices)) == count
+
+
+def test_one_of_several_methods_is_the_one_the_transform_would_draw(demo):
+    dataset = open_complete(demo / "coco", "coco")
+    transform = build_transform(["RandomMix(transforms=[CutMix(p=1.0), MixUp(p=1.0)], weights=(1, 2))"])
+    soft = 0
+    for seed in range(8):
+        made = mix_sample(dataset, transform, 1, seed=seed)
+        image, _ = transform(made.images, made.targets, generator=generator_from("mix", seed, 0, 1))
+        assert torch.equal(image[0], made.image)
+        soft += made.plan.weight is not None
+    assert 0 < soft < 8
+
+
+def test_two_ids_per_pixel_cannot_be_written(demo, tmp_path):
+    transform = build_transform(["MixUp"])
+    with pytest.raises(MixError, match=r"demo_000000.*two ids per pixel"):
+        mix_dataset(open_complete(demo / "voc", "voc"), tmp_path / "voc", transform)
+    report = mix_dataset(open_complete(demo / "coco", "coco"), tmp_path / "coco", transform)  # boxes and masks can
+    assert report.written == 10
+
+
+# -------------------------------------------------------------------------------------------- workers and interruptions
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_same_bytes_at_any_number_of_workers(demo, tmp_path, hashes, layout):
+    made = {}
+    for workers in (0, 1, 2):
+        # One name for the folder, which VOC's files state.
+        copy_of(demo, layout, tmp_path / str(workers) / "copy", workers=workers, copies=1)
+        made[workers] = hashes(tmp_path / str(workers))
+    assert made[0] == made[1] == made[2]
+    assert len(made[0]) >= 11
+
+
+def in_child(function) -> multiprocessing.Process:
+    """Run something in a forked process."""
+    process = multiprocessing.get_context("fork").Process(target=function)
+    process.start()
+    return process
+
+
+@forking
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_killed_at_every_rename(demo, tmp_path, hashes, layout):
+    """All that a run changes on disk goes through os.replace: stop right before and right after many of them."""
+    settings = {"copies": 1, "limit": 3, "with_originals": True}
+    whole = tmp_path / "whole" / "copy"
+    calls = []
+    replace = os.replace
+    try:
+        os.replace = lambda *paths: (calls.append(1), replace(*paths))[1]
+        copy_of(demo, layout, whole, **settings)
+    finally:
+        os.replace = replace
+    expected, total = hashes(whole), len(calls)
+    assert total > 12
+    for number, stop in enumerate(sorted({1, 2, *np.linspace(3, total, 13).astype(int).tolist()})):
+        place = tmp_path / f"stopped{number}" / "copy"
+
+        def run(stop=stop, place=place):
+            counter = iter(range(1, 10**6))
+
+            def counted(*paths):
+                here = next(counter)
+                if here == stop and stop % 2:
+                    os._exit(9)
+                replace(*paths)
+                if here == stop:
+                    os._exit(9)
+
+            os.replace = counted
+            copy_of(demo, layout, place, **settings)
+
+        child = in_child(run)
+        child.join(60)
+        assert child.exitcode == 9
+        read_all(place, layout)  # whatever is listed can be read
+        report = copy_of(demo, layout, place, **settings)
+        assert report.written == 6
+        assert hashes(place) == expected, f"stopped at rename {stop} of {total}"
+
+
+@forking
+def test_killed_at_random_moments(demo, tmp_path, hashes):
+    settings = {"copies": 2, "workers": 2}
+    copy_of(demo, "coco", tmp_path / "whole", **settings)
+    place = tmp_path / "killed"
+    moments = random.Random(7)
+    for _ in range(4):
+        child = in_child(lambda: copy_of(demo, "coco", place, **settings))
+        time.sleep(moments.uniform(0.05, 0.4))
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()  # with a limit it would wait for the workers as well
+        listed = read_all(place, "coco")
+        assert len(listed) in (0, 20)
+    copy_of(demo, "coco", place, **settings)
+    time.sleep(0.3)  # a worker of a killed run that were still writing would show now
+    assert hashes(place) == hashes(tmp_path / "whole")
+
+
+@forking
+def test_ctrl_c_says_how_to_go_on(demo, tmp_path, hashes, capfd):
+    arguments = [str(demo / "voc"), str(tmp_path / "out"), "--copies", "30", "--workers", "1"]
+
+    def run():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os._exit(tool.main(arguments))
+
+    child = in_child(run)
+    records = tmp_path / "out" / ".mixed_copy.train"
+    for _ in range(300):
+        if records.is_dir() and len(list(records.glob("*.json"))) > 5:
+            break
+        time.sleep(0.05)
+    os.kill(child.pid, signal.SIGINT)
+    child.join(30)
+    assert child.exitcode == 130
+    told = capfd.readouterr().err
+    assert "the same command goes on" in told
+    assert "Traceback" not in told
+    assert read_all(tmp_path / "out", "voc") == []
+
+
+def test_finished_copy_is_left_alone(demo, tmp_path, hashes):
+    copy_of(demo, "coco", tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    report = copy_of(demo, "coco", tmp_path / "out")
+    assert report.resumed == report.written == 20
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+
+
+def test_other_parameters_are_refused(demo, tmp_path):
+    copy_of(demo, "coco", tmp_path / "out", copies=1)
+    for change, told in (
+        ({"seed": 5}, "seed: 4 there, 5 now"),
+        ({"copies": 3}, "copies"),
+        ({"limit": 4}, "images: 10"),
+    ):
+        with pytest.raises(DatasetError, match=told):
+            copy_of(demo, "coco", tmp_path / "out", **{"copies": 1, **change})
+    dataset = open_complete(demo / "coco", "coco")
+    with pytest.raises(DatasetError, match="transform"):
+        mix_dataset(dataset, tmp_path / "out", cd.CutMix(p=0.5), seed=4, copies=1)
+
+
+def test_foreign_folders_are_refused(demo, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("two years of work")
+    with pytest.raises(DatasetError, match="not empty"):
+        copy_of(demo, "coco", tmp_path / "full")
+    for place in (demo / "coco", demo / "coco" / "mixed", demo):
+        with pytest.raises(DatasetError, match="must not lie"):
+            copy_of(demo, "coco", place)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatasetError, match="is a file"):
+        copy_of(demo, "coco", tmp_path / "file")
+
+
+# -------------------------------------------------------------------------------------------------------- broken data
+
+
+@pytest.fixture
+def damaged(demo, tmp_path):
+    """A function that copies a layout and returns the copy and its image paths."""
+
+    def copy(layout):
+        shutil.copytree(demo / layout, tmp_path / "damaged")
+        dataset = open_complete(tmp_path / "damaged", layout)
+        return tmp_path / "damaged", [dataset.image_path(index) for index in range(len(dataset))]
+
+    return copy
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_truncated_picture_is_named_skipped_and_replaced(damaged, tmp_path, workers):
+    root, images = damaged("coco")
+    images[3].write_bytes(images[3].read_bytes()[:700])
+    dataset = open_complete(root, "coco")
+    report = mix_dataset(dataset, tmp_path / "out", cd.CutMix(p=1.0), copies=4, workers=workers)
+    assert report.written == 36
+    assert [row["sample"] for row in report.skipped] == [f"{images[3].stem}-mix{copy}" for copy in range(4)]
+    (broken,) = report.broken
+    assert broken["file"] == f"train/{images[3].name}"
+    assert broken["reason"]
+    assert broken["as_base"] == 4
+    assert broken["as_partner"] >= 1
+    listed = read_all(tmp_path / "out", "coco")
+    assert len(listed) == 36
+    content = json.loads(report.path.read_text())
+    assert not any(f"train/{images[3].name}" in sample["partners"] for sample in content["samples"])
+
+
+def test_broken_annotations_are_named(damaged, tmp_path, capsys):
+    root, images = damaged("voc")
+    (root / "Annotations" / f"{images[0].stem}.xml").write_text("<annotation><object>")
+    (root / "SegmentationObject" / f"{images[1].stem}.png").write_bytes(b"no picture")
+    images[2].unlink()
+    arguments = [str(root), str(tmp_path / "out"), "--workers", "0"]
+    assert tool.main(arguments) == 0
+    told = capsys.readouterr().out
+    for name in (f"Annotations/{images[0].stem}.xml", f"{images[1].stem}.png", f"JPEGImages/{images[2].stem}.jpg"):
+        assert name in told
+    assert "3 files could not be used, 3 samples were skipped" in told
+    assert len(read_all(tmp_path / "out", "voc")) == 7
+    assert tool.main([*arguments, "--strict"]) == 3
+
+
+@forking
+def test_report_is_the_same_after_an_interruption(damaged, tmp_path, hashes):
+    root, images = damaged("coco")
+    images[3].write_bytes(b"")
+    whole = mix_dataset(open_complete(root, "coco"), tmp_path / "whole", cd.CutMix(p=1.0), copies=2)
+
+    def run():
+        def stop(done, total, record):
+            if done == 12:
+                os._exit(9)
+
+        mix_dataset(open_complete(root, "coco"), tmp_path / "out", cd.CutMix(p=1.0), copies=2, on_progress=stop)
+
+    child = in_child(run)
+    child.join(60)
+    assert child.exitcode == 9
+    report = mix_dataset(open_complete(root, "coco"), tmp_path / "out", cd.CutMix(p=1.0), copies=2)
+    assert report.resumed > 5
+    assert (report.skipped, report.broken, report.outcomes) == (whole.skipped, whole.broken, whole.outcomes)
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+
+
+def test_nothing_readable_is_an_error(damaged, tmp_path, capsys):
+    root, images = damaged("coco")
+    for image in images:
+        image.write_bytes(b"")
+    with pytest.raises(SystemExit) as end:
+        tool.main([str(root), str(tmp_path / "out"), "--workers", "0"])
+    assert end.value.code == 2
+    assert "none of the 10 samples" in capsys.readouterr().err
+    assert read_all(tmp_path / "out", "coco") == []
+
+
+def test_one_readable_image_has_no_partner(damaged, tmp_path):
+    root, images = damaged("coco")
+    for image in images[1:]:
+        image.write_bytes(b"")
+    with pytest.raises(DatasetError, match="no other image can be read"):
+        mix_dataset(open_complete(root, "coco"), tmp_path / "out", cd.CutMix(p=1.0))
+    with pytest.raises(SampleError, match="no other image"):
+        mix_sample(open_complete(root, "coco"), cd.CutMix(), 0)
+
+
+def test_a_dataset_of_one_image_is_left_unmixed(demo, tmp_path):
+    report = copy_of(demo, "coco", tmp_path / "out", limit=1, copies=1)
+    assert (report.written, report.unmixed) == (1, 1)
+
+
+class _Faulty(cd.CutMix):
+    def draw_plan(self, pool, generator):
+        raise KeyError("a fault of the transform")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_faulty_transform_is_no_broken_file(demo, tmp_path, workers):
+    dataset = open_complete(demo / "coco", "coco")
+    with pytest.raises(MixError, match=r"train/demo_000000\.jpg.*a fault of the transform"):
+        mix_dataset(dataset, tmp_path / "out", _Faulty(), workers=workers)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"copies": 0}, "copies"),
+        ({"workers": -1}, "workers"),
+        ({"limit": 0}, "limit"),
+        ({"quality": 0}, "quality"),
+        ({"pool": 0}, "pool"),
+    ],
+)
+def test_arguments_are_checked(demo, tmp_path, settings, told):
+    with pytest.raises(ValueError, match=told):
+        copy_of(demo, "coco", tmp_path / "out", **settings)
+    assert not (tmp_path / "out").exists()
+
+
+# ---------------------------------------------------------------------------------------------------------- real sets
+
+
+@pytest.mark.parametrize(
+    ("name", "extra", "layout"),
+    [
+        ("bccd", ["--split", "val"], "voc"),
+        ("facade", ["--layout", "coco", "--split", "gval"], "coco"),
+        ("facade", ["--layout", "voc", "--split", "gval"], "voc"),
+        ("animals_oi", ["--split", "valid"], "coco"),
+        ("coco_by33", ["--split", "train2017"], "coco"),
+    ],
+)
+def test_real_sets(real, tmp_path, name, extra, layout):
+    arguments = [str(real(name)), str(tmp_path / "out"), *extra, "--limit", "8", "--workers", "0", "--strict"]
+    assert tool.main(arguments) == 0
+    split = extra[extra.index("--split") + 1]
+    dataset = open_dataset(tmp_path / "out", layout, split)
+    assert len(dataset) == 8
+    for index in range(8):
+        image, target = dataset[index]
+        boxes = target["boxes"]
+        assert (boxes[:, 2:] > boxes[:, :2]).all()
+        assert (boxes[:, 0::2] <= image.shape[2]).all()
+        assert (boxes[:, 1::2] <= image.shape[1]).all()

@@ -1,0 +1,1 @@
+"""Command lines. Each is thin: what it does lives in `cutmix_dense`."""

@@ -1,0 +1,137 @@
+"""Look at a dataset through a mixing transform: PNG contact sheets of base | partner | mixed.
+
+    python tools/browse.py runs/demo/data/coco
+    python tools/browse.py /data/VOC2012 --split val --transform CutMix region=ObjectBox --count 12
+    python tools/browse.py /data/cityscapes --transform "CutMix(region=MultiBox.french(3))" --index 0 7 12
+
+The pixels that a mix does not use are dark, the region's outline is dashed; a percentage behind a name is the part of
+the instance that is still visible. Where the dataset has semantic maps, they get a row of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import torch
+from PIL.Image import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cutmix_dense.data import DatasetError, DenseDataset, SampleError
+from cutmix_dense.data.mixed_copy import MixedSample, first_readable, images_needed, mix_sample
+from cutmix_dense.randomness import generator_from
+from cutmix_dense.visualization import contact_sheet, present_classes, sample_rows
+from tools.common import (
+    UserError,
+    add_dataset_arguments,
+    add_transform_argument,
+    add_verbosity,
+    build_transform,
+    open_from,
+    positive,
+    reporting_errors,
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    result = argparse.ArgumentParser(
+        "browse", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_dataset_arguments(result)
+    result.add_argument(
+        "--label-ids", choices=("train", "raw"), default="train", help="Cityscapes only (default: train)"
+    )
+    add_transform_argument(result)
+    result.add_argument("--count", type=positive(), default=8, help="how many samples (default: 8)")
+    result.add_argument("--index", type=positive(0), nargs="+", help="these samples, in place of a random choice")
+    result.add_argument("--seed", type=positive(0), default=0, help="of the choice, the partners and the mixes")
+    result.add_argument("--copy", type=positive(0), default=0, help="show what this copy of mix_dataset holds")
+    result.add_argument("--pool", type=positive(), help="images per mix (default: what the transform needs)")
+    result.add_argument(
+        "--out", type=Path, default=Path("runs/browse"), help="folder of the sheets (default: runs/browse)"
+    )
+    result.add_argument("--per-sheet", type=positive(), default=4, help="samples on a sheet (default: 4)")
+    result.add_argument("--width", type=positive(120), default=480, help="of each picture, pixels (default: 480)")
+    result.add_argument("--hide", nargs="+", default=[], choices=("boxes", "names", "masks", "keypoints", "semantic"))
+    result.add_argument(
+        "--tags", action="store_true", help="number the instances: a0, a1 … of the base, b0 … of the partner"
+    )
+    result.add_argument("--font", help="TrueType file, for class names the built-in font lacks")
+    add_verbosity(result)
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    with reporting_errors("browse", arguments.traceback):
+        transform = build_transform(arguments.transform)
+        dataset = open_from(arguments)
+        chosen = _choose(dataset, arguments)
+        pool = arguments.pool or images_needed(transform, first_readable(dataset, len(dataset)))
+        sheets: list[Path] = []
+        problems: list[SampleError] = []
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        batch: list[MixedSample] = []
+        for position, index in enumerate(chosen):
+            try:
+                made = mix_sample(dataset, transform, index, copy=arguments.copy, seed=arguments.seed, pool=pool)
+                batch.append(made)
+                problems += made.replaced
+            except SampleError as error:
+                problems.append(error)
+            if batch and (len(batch) == arguments.per_sheet or position == len(chosen) - 1):
+                parts = dict.fromkeys((dataset.root.resolve().name, dataset.layout, dataset.split))
+                name = f"{'-'.join(parts)}-{len(sheets):02d}.png"
+                sheet = draw_sheet(dataset, transform, batch, arguments)
+                sheet.save(arguments.out / name)
+                sheets.append(arguments.out / name)
+                print(f"{arguments.out / name}: {len(batch)} samples, {sheet.width}×{sheet.height}")
+                batch = []
+        for problem in problems:
+            print(f"browse: skipped {problem}", file=sys.stderr)
+        if not sheets:
+            raise DatasetError(f"{dataset.root}: none of the {len(chosen)} samples can be read")
+    return 0
+
+
+def _choose(dataset: DenseDataset, arguments: argparse.Namespace) -> list[int]:
+    if not len(dataset):
+        raise UserError(f"{dataset.root}: the split {dataset.split!r} lists no image")
+    if arguments.index is not None:
+        beyond = [index for index in arguments.index if index >= len(dataset)]
+        if beyond:
+            raise UserError(f"--index {beyond[0]}: the split has {len(dataset)} samples, 0 to {len(dataset) - 1}")
+        return arguments.index
+    order = torch.randperm(len(dataset), generator=generator_from("browse", arguments.seed))
+    return order[: arguments.count].tolist()
+
+
+def draw_sheet(
+    dataset: DenseDataset, transform: object, samples: list[MixedSample], arguments: argparse.Namespace
+) -> Image:
+    """One contact sheet of some samples."""
+    cell = (round(arguments.width * 0.8), arguments.width)
+    rows, shown = [], []
+    for made in samples:
+        titles = [dataset.image_path(index).name for index in made.indices]
+        shown += [*made.targets, made.target]
+        rows += sample_rows(
+            made, titles, dataset.classes, cell=cell, hide=arguments.hide, tagged=arguments.tags, font=arguments.font
+        )
+    title = dict.fromkeys((dataset.root.resolve().name, dataset.layout, dataset.split))
+    return contact_sheet(
+        rows,
+        title=" · ".join(title),
+        subtitle=re.sub(r"\d+\.\d{5,}", lambda number: f"{float(number[0]):.3g}", repr(transform)),
+        legend=present_classes(shown, dataset.classes, semantic="semantic" not in arguments.hide),
+        font=arguments.font,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

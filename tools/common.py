@@ -1,0 +1,359 @@
+"""What the command lines share: naming a transform, opening a dataset, and errors without a traceback.
+
+A transform is named as in Python or as a list of settings; both mean the same::
+
+    --transform "CutMix(p=0.5, region=AreaBox(area=(0.2, 0.5)))"
+    --transform CutMix p=0.5 region=AreaBox region.area=0.2,0.5
+
+Any public transform of `cutmix_dense` and any public sampler of `cutmix_dense.regions` or `cutmix_dense.masks` can be
+named, their presets, too (``region=AreaBox.french()``). Values are numbers, words, True / False / None, tuples
+(``0.2,0.5``), or further objects. Nothing is evaluated but that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+import cutmix_dense
+from cutmix_dense.data import DatasetError, DenseDataset, find_layouts, list_splits
+from cutmix_dense.data.mixed_copy import MixError, open_complete
+
+__all__ = [
+    "SpecError",
+    "UserError",
+    "add_dataset_arguments",
+    "add_transform_argument",
+    "add_verbosity",
+    "available",
+    "build_transform",
+    "cores",
+    "open_from",
+    "parse_transform",
+    "positive",
+    "reporting_errors",
+]
+
+
+class UserError(Exception):
+    """A mistake in what was typed or in a folder that was named: shown in one line, without a traceback."""
+
+
+class SpecError(UserError):
+    """A transform that cannot be made from what was typed; says what is allowed."""
+
+
+# ---------------------------------------------------------------------------------------------------------- transforms
+
+
+def available() -> tuple[dict[str, type], dict[str, type]]:
+    """The public transforms, and the public samplers and rules that their arguments may name."""
+    transforms: dict[str, type] = {}
+    parts: dict[str, type] = {}
+    for name in getattr(cutmix_dense, "__all__", dir(cutmix_dense)):
+        found = getattr(cutmix_dense, name)
+        if inspect.isclass(found) and issubclass(found, torch.nn.Module) and not inspect.isabstract(found):
+            transforms[name] = found
+    for module in ("cutmix_dense.regions", "cutmix_dense.masks"):
+        try:
+            members = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name != module:
+                raise
+            continue
+        for name in getattr(members, "__all__", dir(members)):
+            found = getattr(members, name, None)
+            if inspect.isclass(found) and not inspect.isabstract(found) and hasattr(found, "draw"):
+                parts[name] = found
+    for name in ("FilterRule",):
+        if hasattr(cutmix_dense, name):
+            parts[name] = getattr(cutmix_dense, name)
+    return transforms, parts
+
+
+def parse_transform(words: str | Sequence[str], defaults: dict[str, Any] | None = None) -> Any:
+    """Make a transform from words as they are typed.
+
+    Args:
+        words: ``["CutMix", "alpha=1.0", "region=AreaBox", "region.area=0.2,0.5"]`` or ``"CutMix(alpha=1.0)"``.
+        defaults: arguments used where they are not typed and the transform knows them.
+
+    Raises:
+        SpecError: an unknown name, argument or value; the message says what is allowed.
+    """
+    tokens = [words] if isinstance(words, str) else list(words)
+    transforms, parts = available()
+    if not tokens or not tokens[0].strip():
+        raise SpecError(f"--transform needs a name: {', '.join(sorted(transforms))}")
+    if "(" in tokens[0] and "=" not in tokens[0].partition("(")[0]:
+        node = _expression(" ".join(tokens), "--transform")
+        if not isinstance(node, ast.Call):
+            raise SpecError(f"--transform must be one transform with its arguments, got {' '.join(tokens)!r}")
+        return _call(node, transforms, {**transforms, **parts}, defaults or {})
+    factory = _lookup(tokens[0], transforms, "--transform")
+    return _construct(tokens[0], factory, *_settings(tokens[1:], tokens[0], {**transforms, **parts}), defaults or {})
+
+
+def _settings(tokens: Sequence[str], owner: str, names: dict[str, type]) -> tuple[list[Any], dict[str, Any]]:
+    """Keyword arguments from ``key=value`` words; ``a.b=value`` sets argument b of the object that a names."""
+    own: dict[str, str] = {}
+    nested: dict[str, list[str]] = {}
+    for token in tokens:
+        key, sign, value = token.partition("=")
+        if not sign or not key.strip():
+            raise SpecError(f"{owner}: expected key=value, got {token!r}")
+        head, dot, rest = key.strip().partition(".")
+        if dot:
+            nested.setdefault(head, []).append(f"{rest}={value}")
+        elif head in own:
+            raise SpecError(f"{owner}: {head} is given twice")
+        else:
+            own[head] = value
+    result: dict[str, Any] = {}
+    for key, value in own.items():
+        if key in nested:
+            name = value.strip()
+            factory = _lookup(name, names, f"{owner}: {key}")
+            result[key] = _construct(name, factory, *_settings(nested.pop(key), name, names), {})
+        else:
+            result[key] = _value(_expression(value, f"{owner}: {key}"), names, f"{owner}: {key}")
+    if nested:
+        head, inner = next(iter(nested.items()))
+        raise SpecError(f"{owner}: {head}.{inner[0]} needs {head}=<name> as well")
+    return [], result
+
+
+def _expression(text: str, what: str) -> ast.expr:
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        if text.replace("-", "").replace("_", "").replace("/", "").replace(".", "").isalnum():
+            return ast.Constant(text.strip())  # a word that is no Python name
+        raise SpecError(f"{what}: cannot read {text!r}") from None
+
+
+def _value(node: ast.expr, names: dict[str, type], what: str) -> Any:
+    """The value of a literal, a word, or a call of a known class. Nothing else is evaluated."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Name):
+        if node.id in names:
+            return _construct(node.id, names[node.id], [], {}, {})
+        if node.id.lower() in ("true", "false", "none"):
+            return {"true": True, "false": False, "none": None}[node.id.lower()]
+        if node.id in ("inf", "nan"):
+            return float(node.id)
+        if node.id[:1].isupper():
+            _lookup(node.id, names, what)
+        return node.id
+    if isinstance(node, (ast.Tuple, ast.List)):
+        items = [_value(item, names, what) for item in node.elts]
+        return items if isinstance(node, ast.List) else tuple(items)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+        number = _value(node.operand, names, what)
+        if isinstance(number, (int, float)):
+            return -number if isinstance(node.op, ast.USub) else number
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):  # aspects are written 1/3
+        above, below = _value(node.left, names, what), _value(node.right, names, what)
+        if isinstance(above, (int, float)) and isinstance(below, (int, float)) and below:
+            return above / below
+    if isinstance(node, ast.Call):
+        return _call(node, names, names, {})
+    raise SpecError(f"{what}: {ast.unparse(node)!r} is no number, word, tuple or known object")
+
+
+def _call(node: ast.Call, allowed: dict[str, type], names: dict[str, type], defaults: dict[str, Any]) -> Any:
+    preset = None
+    function = node.func
+    if isinstance(function, ast.Attribute):
+        preset, function = function.attr, function.value
+    if not isinstance(function, ast.Name):
+        raise SpecError(f"{ast.unparse(node.func)!r} is no known name")
+    factory: Any = _lookup(function.id, allowed, "--transform")
+    title = function.id
+    if preset is not None:
+        presets = [name for name, _ in inspect.getmembers(factory, inspect.ismethod) if not name.startswith("_")]
+        if preset not in presets:
+            raise SpecError(f"{title} has no preset {preset!r}{_hint(preset, presets)}")
+        factory, title = getattr(factory, preset), f"{title}.{preset}"
+    if any(keyword.arg is None for keyword in node.keywords) or any(isinstance(a, ast.Starred) for a in node.args):
+        raise SpecError(f"{title}: * and ** are not understood")
+    positional = [_value(argument, names, title) for argument in node.args]
+    keywords = {str(k.arg): _value(k.value, names, f"{title}: {k.arg}") for k in node.keywords}
+    return _construct(title, factory, positional, keywords, defaults)
+
+
+def _lookup(name: str, allowed: dict[str, type], what: str) -> type:
+    if name in allowed:
+        return allowed[name]
+    same = [other for other in allowed if other.lower() == name.lower()]
+    hint = f"; did you mean {same[0]}?" if same else _hint(name, sorted(allowed))
+    raise SpecError(f"{what}: unknown name {name!r}{hint}")
+
+
+def _hint(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    listed = f"known: {', '.join(known)}" if known else "there is none"
+    return f"; did you mean {close[0]!r}? ({listed})" if close else f"; {listed}"
+
+
+def _arguments(factory: Callable[..., Any]) -> list[str]:
+    """Names of all arguments, those that ``**common`` hands to a base class among them."""
+    classes = inspect.getmro(factory) if inspect.isclass(factory) else ()
+    signatures = [inspect.signature(factory)]
+    if any(p.kind is p.VAR_KEYWORD for p in signatures[0].parameters.values()):
+        signatures += [inspect.signature(vars(base)["__init__"]) for base in classes[1:] if "__init__" in vars(base)]
+    names: dict[str, None] = {}
+    for number, signature in enumerate(signatures):
+        for parameter in signature.parameters.values():
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and parameter.name != "self":
+                names[parameter.name] = None
+        if number and not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+            break
+    return list(names)
+
+
+def _construct(
+    title: str, factory: Callable[..., Any], positional: list[Any], keywords: dict[str, Any], defaults: dict[str, Any]
+) -> Any:
+    known = _arguments(factory)
+    for key in keywords:
+        if key not in known:
+            inside = [name for name, value in keywords.items() if key in _fields(value)]
+            nested = f"; did you mean {inside[0]}.{key}=?" if inside else _hint(key, known)
+            raise SpecError(f"{title} has no argument {key!r}{nested}")
+    taken = set(known[: len(positional)])
+    filled = {key: value for key, value in defaults.items() if key in known and key not in taken}
+    try:
+        return factory(*positional, **{**filled, **keywords})
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{title}: {error}") from None
+
+
+def _fields(value: Any) -> list[str]:
+    return _arguments(type(value)) if type(value).__module__.startswith("cutmix_dense") else []
+
+
+# ------------------------------------------------------------------------------------------------------ argument groups
+
+
+def add_transform_argument(parser: argparse.ArgumentParser) -> None:
+    """``--transform NAME key=value ...``."""
+    transforms, parts = available()
+    parser.add_argument(
+        "--transform",
+        nargs="+",
+        default=["CutMix"],
+        metavar=("NAME", "KEY=VALUE"),
+        help="a transform and its arguments: CutMix p=0.5 region=AreaBox region.area=0.2,0.5, or, as in Python, "
+        '"CutMix(p=0.5, region=AreaBox.french())". p is 1 here unless it is given. '
+        f"Transforms: {', '.join(sorted(transforms))}; samplers: {', '.join(sorted(parts))}",
+    )
+
+
+def build_transform(words: Sequence[str]) -> Any:
+    """The transform of ``--transform``; mixes every sample unless ``p`` is typed."""
+    return parse_transform(words, {"p": 1.0})
+
+
+def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
+    """``ROOT``, ``--layout``, ``--split`` and where things lie."""
+    parser.add_argument("root", metavar="ROOT", help="folder of the dataset (layouts: datasets/README.md)")
+    parser.add_argument(
+        "--layout", choices=("coco", "voc", "cityscapes"), help="found out where the folder has one only"
+    )
+    parser.add_argument("--split", help="name of the split (default: train, or the only one)")
+    parser.add_argument("--images", help="image folder, where it is not the layout's")
+    parser.add_argument("--annotations", help="annotation file (COCO) or folder, where it is not the layout's")
+    parser.add_argument(
+        "--task",
+        choices=("detection", "segmentation", "instances"),
+        help="VOC only (default: instances where every image has an object map, else detection)",
+    )
+
+
+def open_from(arguments: argparse.Namespace) -> DenseDataset:
+    """Open the dataset that the arguments of :func:`add_dataset_arguments` name.
+
+    Raises:
+        UserError: a layout or split that is not there; names those that are.
+        DatasetError: what the reader says.
+    """
+    layout, split = arguments.layout, arguments.split
+    if layout is None and arguments.annotations is None:
+        found = find_layouts(arguments.root)
+        if len(found) > 1:
+            raise UserError(f"{arguments.root} has the layouts {' and '.join(found)}: say which with --layout")
+        layout = found[0] if found else None
+    if split is None:
+        splits = list_splits(arguments.root, layout) if layout and arguments.annotations is None else []
+        split = splits[0] if len(splits) == 1 else "train"
+    elif layout and arguments.annotations is None and arguments.images is None:
+        splits = list_splits(arguments.root, layout)
+        if splits and split not in splits and not (layout == "coco" and split in ("val", "valid", "validation")):
+            raise UserError(f"--split {split}: {arguments.root} has {', '.join(splits)}")
+    return open_complete(
+        arguments.root,
+        layout,
+        split,
+        images=arguments.images,
+        annotations=arguments.annotations,
+        task=arguments.task,
+        label_ids=getattr(arguments, "label_ids", None),
+    )
+
+
+def positive(least: int = 1) -> Callable[[str], int]:
+    """A type for argparse: a whole number of at least `least`."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
+        return value
+
+    return number
+
+
+def cores() -> int:
+    """How many processes can work at once here."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# --------------------------------------------------------------------------------------------------------------- errors
+
+
+def add_verbosity(parser: argparse.ArgumentParser) -> None:
+    """``--traceback``."""
+    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
+
+
+@contextmanager
+def reporting_errors(program: str, traceback: bool = False) -> Iterator[None]:
+    """Turn what a user can mend into one line on stderr.
+
+    Exit codes: 1 for a failure of the work itself, 2 for a mistake in what was asked for, 130 for Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except (UserError, DatasetError, MixError, ImportError, FileNotFoundError, PermissionError) as error:
+        if traceback:
+            raise
+        print(f"{program}: error: {error}", file=sys.stderr)
+        raise SystemExit(1 if isinstance(error, MixError) else 2) from None

@@ -1,0 +1,152 @@
+"""Write a mixed copy of a COCO, VOC or Cityscapes dataset to disk, in its own layout.
+
+    python tools/mix_dataset.py runs/demo/data/voc runs/voc-mixed --copies 2
+    python tools/mix_dataset.py /data/coco /data/coco-cutmix --split train2017 --with-originals --transform CutMix p=0.5
+
+The copy depends on the arguments alone, not on --workers. A run that was interrupted goes on with the same command.
+What cannot be read is skipped, counted, and named in mixed_copy.<split>.json beside the data.
+
+Exit codes: 0 done, 1 failed, 2 a mistake in the arguments, 3 done with --strict but something was skipped, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cutmix_dense.data.mixed_copy import CopyReport, mix_dataset
+from tools.common import (
+    UserError,
+    add_dataset_arguments,
+    add_transform_argument,
+    add_verbosity,
+    build_transform,
+    cores,
+    open_from,
+    positive,
+    reporting_errors,
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    result = argparse.ArgumentParser(
+        "mix_dataset", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_dataset_arguments(result)
+    result.add_argument(
+        "output", metavar="OUTPUT", type=Path, help="folder of the copy: new, or of the same command before"
+    )
+    add_transform_argument(result)
+    result.add_argument("--copies", type=positive(0), default=1, help="mixed samples per image (default: 1)")
+    result.add_argument("--seed", type=positive(0), default=0, help="of partners and mixes (default: 0)")
+    result.add_argument("--workers", type=positive(0), help="processes (default: one per core); the copy is the same")
+    result.add_argument("--with-originals", action="store_true", help="copy the unmixed samples, too")
+    result.add_argument("--limit", type=positive(), help="take only the first so many images")
+    result.add_argument("--pool", type=positive(), help="images per mix (default: what the transform needs)")
+    result.add_argument("--quality", type=positive(), default=95, help="of JPEG files, 1 to 100 (default: 95)")
+    result.add_argument("--strict", action="store_true", help="exit with 3 if anything was skipped")
+    add_verbosity(result)
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    with reporting_errors("mix_dataset", arguments.traceback):
+        transform = build_transform(arguments.transform)
+        dataset = open_from(arguments)
+        workers = cores() if arguments.workers is None else arguments.workers
+        counter = _Counter()
+        try:
+            with counter:
+                report = mix_dataset(
+                    dataset,
+                    arguments.output,
+                    transform,
+                    copies=arguments.copies,
+                    seed=arguments.seed,
+                    workers=workers,
+                    with_originals=arguments.with_originals,
+                    limit=arguments.limit,
+                    pool=arguments.pool,
+                    quality=arguments.quality,
+                    on_progress=counter,
+                )
+        except KeyboardInterrupt:
+            print(
+                f"mix_dataset: interrupted with {counter.done} of {counter.total} samples made and none listed yet; "
+                "the same command goes on from here",
+                file=sys.stderr,
+            )
+            return 130
+        except ValueError as error:
+            if type(error) is ValueError:  # an argument out of range
+                raise UserError(str(error)) from None
+            raise
+        tell(report)
+    return 3 if arguments.strict and (report.skipped or report.broken) else 0
+
+
+class _Counter:
+    """A progress bar that can be entered and called with (done, total, record)."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("mixing"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[bad]}"),
+        )
+        self.bar = Progress(*columns)
+        self.task = self.bar.add_task("mixing", bad="", total=None)
+        self.done = self.total = self.bad = 0
+
+    def __enter__(self) -> _Counter:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, done: int, total: int, record: dict[str, Any] | None) -> None:
+        self.done, self.total = done, total
+        self.bad += record is not None and "skipped" in record
+        self.bar.update(self.task, completed=done, total=total, bad=f"{self.bad} skipped" if self.bad else "")
+
+
+def tell(report: CopyReport) -> None:
+    """Say what was made and what was not."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    resumed = f", {report.resumed} of them by an earlier run" if report.resumed else ""
+    unmixed = f", {report.unmixed} unmixed" if report.unmixed else ""
+    console.print(f"{report.root}: {report.written} samples{resumed}{unmixed}", markup=False)
+    if report.outcomes:
+        table = Table("of the", "outcome", "why", title="what became of the instances", title_justify="left")
+        table.add_column("instances", justify="right")
+        for (side, outcome, reason), count in report.outcomes.items():
+            table.add_row(side, outcome, reason, f"{count:,}")
+        console.print(table)
+    for row in report.broken:
+        cost = [f"{row['as_base']} skipped"] if row["as_base"] else []
+        cost += [f"replaced as a partner {row['as_partner']}×"] if row["as_partner"] else []
+        console.print(f"cannot be used: {row['file']}: {row['reason']} ({', '.join(cost)})", markup=False)
+    if report.broken:
+        console.print(
+            f"{len(report.broken)} files could not be used, {len(report.skipped)} samples were skipped", markup=False
+        )
+    console.print(f"report: {report.path}", markup=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
