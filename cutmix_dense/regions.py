@@ -278,7 +278,8 @@ class ObjectBox(RegionSampler):
         area: share of the image's area that the drawn half takes, (low, high); no candidate is larger than high unless
             none is smaller.
         aspect: see ``AreaBox``.
-        margin: largest margin round a partner's object, a fraction of the object's side.
+        margin: largest margin round a partner's object, a fraction of the object's side; a small one gets as much room
+            as the least area asks for.
         candidates: how many rectangles to choose from, >= 2.
     """
 
@@ -346,8 +347,11 @@ class ObjectBox(RegionSampler):
         box = torch.gather(partner.boxes.to(draws.dtype), 1, pick[..., None].expand(-1, -1, 4))
         side = box[..., 2:] - box[..., :2]
         limit = sizes[:, None]
-        low = (box[..., :2] - draws[..., 1:3] * self.margin * side).floor().clamp(min=0).long()
-        high = (box[..., 2:] + draws[..., 3:5] * self.margin * side).ceil().clamp(min=0).long()
+        low = box[..., :2] - draws[..., 1:3] * self.margin * side
+        high = box[..., 2:] + draws[..., 3:5] * self.margin * side
+        least = self.area[0] * limit.prod(dim=2) / (high - low).prod(dim=2).clamp(min=1)
+        grown = (least.clamp(min=1).sqrt() - 1)[..., None] * (high - low) / 2
+        low, high = (low - grown).floor().clamp(min=0).long(), (high + grown).ceil().clamp(min=0).long()
         rectangle = torch.cat([torch.minimum(low, limit), torch.minimum(high, limit)], dim=-1)
         usable = ((rectangle[..., 2:] - rectangle[..., :2]) > 0).all(dim=-1) & (count > 0)
         return torch.where(usable[..., None], rectangle, spare)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from cutmix_dense.kernels.slices import patches, spatial, suits
@@ -56,6 +56,7 @@ def mix_masks(
             blocks.setdefault((patch.output, patch.layer), []).append(patch)
     owner = None if by_slices or not jobs or plan.weight is not None else plan.owner_map()
     shared = None if plan.weight is None else plan.pixel_weights() > 0
+    wholes: dict[tuple[int, ...], Tensor] = {}
     mixed = {}
     for output, layer, image in jobs:
         stack = masks[image]
@@ -66,7 +67,10 @@ def mix_masks(
             cut = stack.new_zeros((len(stack), *size[output]))
             for patch in blocks.get((output, layer), []):
                 cut[spatial(patch.target_block)] = stack[spatial(patch.source_block)]
-            whole = _pixels(stack[valid]).double()
+            counted = (image, *extent)  # an image serves several outputs
+            if counted not in wholes:
+                wholes[counted] = _pixels(stack[valid]).double()
+            whole = wholes[counted]
         else:
             pixels, counts = stack, []
             for axis in range(plan.ndim):
@@ -80,7 +84,7 @@ def mix_masks(
                 assert owner is not None
                 shown = owner[output][canvas] == layer
             cut = torch.where(shown, pixels, torch.zeros((), dtype=stack.dtype, device=stack.device))
-            inside = (stack[valid] != 0).double()
+            inside = _ones(stack[valid]).double()
             for count in reversed(counts):
                 inside = inside @ count.double()
             whole = inside
@@ -115,13 +119,11 @@ def mask_sizes(masks: Sequence[Tensor | None], plan: MixPlan) -> list[tuple[int,
 
 def boxes_of_masks(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n 2*d"]:
     """(min col, min row, max col + 1, max row + 1) of each mask, float64; zeros for an empty one."""
-    inside = masks != 0
+    inside = _ones(masks)
     lows, highs = [], []
     for axis in reversed(range(1, masks.ndim)):  # x first
         others = [other for other in range(1, masks.ndim) if other != axis]
-        line = inside
-        for other in sorted(others, reverse=True):
-            line = line.any(dim=other)
+        line = inside.amax(dim=others).bool()
         position = torch.arange(masks.shape[axis], device=masks.device)
         lows.append(torch.where(line, position, masks.shape[axis]).amin(dim=1))
         highs.append(torch.where(line, position + 1, 0).amax(dim=1))
@@ -129,8 +131,14 @@ def boxes_of_masks(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n 2*d"]:
     return torch.where((boxes[:, -1:] > 0), boxes, 0).double()
 
 
+def _ones(masks: Tensor) -> UInt8[Tensor, "n *size"]:
+    """1 inside and 0 outside; bytes reduce several times faster than booleans do."""
+    inside = masks if masks.dtype == torch.bool else masks != 0
+    return inside.view(torch.uint8)
+
+
 def _pixels(masks: Tensor) -> Int[Tensor, " n"]:
-    return torch.count_nonzero(masks.flatten(1), dim=1)
+    return _ones(masks).flatten(1).sum(dim=1, dtype=torch.int32)
 
 
 def _copies(plan: MixPlan, output: int, layer: int, axis: int) -> Int[Tensor, " length"]:
