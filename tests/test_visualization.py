@@ -11,6 +11,7 @@ from torchvision import tv_tensors
 
 from cutmix_dense import visualization as vis
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.visualization import colors, pictures, samples, text
 
 GREY = 90
 CLASSES = ["background", "disc", "star", "ring"]
@@ -95,7 +96,7 @@ def test_visibility_is_written_where_something_is_hidden():
 
 @pytest.mark.parametrize(("share", "text"), [(0.63, "63%"), (0.001, "1%"), (0.998, "99%"), (1.0, "100%"), (0.0, "0%")])
 def test_percentages_do_not_round_to_all_or_nothing(share, text):
-    assert vis._percent(share) == text
+    assert samples._percent(share) == text
 
 
 boxes_and_labels = st.lists(
@@ -110,7 +111,7 @@ def test_labels_stay_inside_and_off_each_other(entries):
     canvas = (300, 480)
     boxes = [(x, y, min(x + w, 480), min(y + h, 300)) for x, y, w, h, _ in entries]
     sizes = [(length, 16) for *_, length in entries]
-    places = vis._place_labels(boxes, sizes, canvas)
+    places = text.place_labels(boxes, sizes, canvas)
     shown = [place for place in places if place is not None]
     assert shown  # the first always finds room
     for place, (width, height) in zip(places, sizes, strict=True):
@@ -122,13 +123,13 @@ def test_labels_stay_inside_and_off_each_other(entries):
             assert (place[2] - place[0], place[3] - place[1]) == (width, height)
     for number, place in enumerate(shown):
         for other in shown[:number]:
-            smaller = max(vis._area(place), vis._area(other))
-            assert vis._overlap(place, other) <= 0.2 * smaller
+            smaller = max(text.rect_area(place), text.rect_area(other))
+            assert text._overlap(place, other) <= 0.2 * smaller
 
 
 def test_every_label_of_a_roomy_picture_is_written():
     boxes = [(x, y, x + 60, y + 50) for y in (20, 120, 220) for x in (5, 120, 240, 400)]
-    assert all(vis._place_labels(boxes, [(50, 16)] * 12, (300, 480)))
+    assert all(text.place_labels(boxes, [(50, 16)] * 12, (300, 480)))
 
 
 def test_mask_lies_on_its_pixels():
@@ -178,7 +179,7 @@ def test_ignored_instances_are_grey():
         "ignored": {"boxes": box, "labels": torch.tensor([1]), "visibility": torch.tensor([0.05])},
     }
     drawing = vis.draw_sample(grey(), target, CLASSES)
-    assert tuple(drawing[:, 150, 60].tolist()) == vis._IGNORED
+    assert tuple(drawing[:, 150, 60].tolist()) == colors.IGNORED
 
 
 def test_hidden_keypoints_are_not_drawn():
@@ -282,7 +283,7 @@ def test_region_outline_of_any_shape():
     )
     touched = changed(vis.draw_region(grey(10, 16), plan, 0, width=2))
     inside = owner[0] == 1
-    far = ~vis._grow(inside, 1) | ~vis._grow(~inside, 1)
+    far = ~pictures.grow_mask(inside, 1) | ~pictures.grow_mask(~inside, 1)
     assert not touched[far].any()
     assert touched.any()
 
@@ -325,7 +326,7 @@ def test_contact_sheet_holds_its_pictures():
     for color in ((255, 0, 0), (0, 255, 0)):
         assert (pixels == color).all(axis=2).sum() > 80
     edges = np.concatenate([pixels[:, :8].reshape(-1, 3), pixels[:, -8:].reshape(-1, 3), pixels[-8:].reshape(-1, 3)])
-    assert (edges == vis._PAPER).all()  # no text runs out of the sheet
+    assert (edges == colors.PAPER).all()  # no text runs out of the sheet
 
 
 def test_row_of_a_cut_mix():

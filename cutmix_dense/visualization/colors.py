@@ -1,0 +1,128 @@
+"""Colours of classes, and of the text on them."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = [
+    "GREY_INK",
+    "IGNORED",
+    "INK",
+    "PAPER",
+    "Color",
+    "class_colors",
+    "color_at",
+    "line_color_for",
+    "text_color_on",
+]
+
+Color = tuple[int, int, int]
+
+# Far apart from each other on photographs, light enough for lines on dark ground. Index 0 is most often "background".
+_PALETTE: tuple[Color, ...] = (
+    (140, 148, 160),
+    (255, 92, 92),
+    (56, 176, 255),
+    (82, 214, 112),
+    (255, 190, 40),
+    (186, 120, 255),
+    (38, 222, 206),
+    (255, 128, 208),
+    (255, 140, 56),
+    (170, 220, 40),
+    (112, 136, 255),
+    (230, 214, 110),
+    (0, 168, 132),
+    (222, 96, 160),
+    (150, 200, 255),
+    (196, 140, 92),
+    (120, 255, 180),
+    (255, 168, 150),
+    (96, 160, 80),
+    (216, 180, 255),
+)
+
+_BRIGHT: dict[str, Color] = {
+    "person": (240, 60, 90),
+    "rider": (255, 110, 40),
+    "car": (80, 130, 255),
+    "truck": (40, 200, 255),
+    "bus": (255, 205, 60),
+    "train": (40, 205, 160),
+    "motorcycle": (176, 110, 255),
+    "bicycle": (255, 130, 200),
+    "caravan": (150, 170, 255),
+    "trailer": (130, 220, 240),
+    "license plate": (210, 220, 255),
+}
+
+IGNORED: Color = (176, 180, 188)
+
+INK: Color = (24, 28, 36)
+
+GREY_INK: Color = (96, 104, 116)
+
+PAPER: Color = (250, 250, 252)
+
+
+def class_colors(classes: Sequence[str] | int) -> list[Color]:
+    """One colour per class; the same class at the same place always has the same colour.
+
+    Cityscapes' class names get the colours its users know, brightened for what has instances: lines of the official
+    dark blues could hardly be seen, nor told apart.
+
+    Args:
+        classes: the class names, or how many classes there are.
+
+    Returns:
+        A list of (red, green, blue), each 0–255.
+    """
+    count = classes if isinstance(classes, int) else len(classes)
+    if not isinstance(classes, int):
+        official = _cityscapes_colors()
+        if count >= 8 and all(name in official for name in classes):
+            return [official[name] for name in classes]
+    return [color_at(index) for index in range(count)]
+
+
+def color_at(index: int) -> Color:
+    """Colour of a class index of any size: the palette first, then hues a golden angle apart."""
+    if index < len(_PALETTE):
+        return _PALETTE[index]
+    step = index - len(_PALETTE)
+    hue = (0.11 + step * 0.61803398875) % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, (0.55, 0.75, 0.4)[step % 3], (1.0, 0.85)[step % 2])
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+@lru_cache(maxsize=1)
+def _cityscapes_colors() -> dict[str, Color]:
+    from torchvision.datasets import Cityscapes
+
+    return {**{entry.name: tuple(entry.color) for entry in Cityscapes.classes}, **_BRIGHT}
+
+
+def _luminance(color: Color) -> float:
+    """Perceived brightness, 0–1 (Rec. 601 weights)."""
+    return (0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]) / 255
+
+
+def line_color_for(color: Color) -> Color:
+    """The colour, lightened until a line of it can be seen on dark ground."""
+    mixed = color
+    for _ in range(8):
+        if _luminance(mixed) >= 0.42:
+            break
+        mixed = (mixed[0] + (255 - mixed[0]) // 5, mixed[1] + (255 - mixed[1]) // 5, mixed[2] + (255 - mixed[2]) // 5)
+    return mixed
+
+
+def text_color_on(background: Color) -> Color:
+    """Black or white, whichever reads better on the background."""
+    return (16, 18, 24) if _luminance(background) > 0.5 else (255, 255, 255)

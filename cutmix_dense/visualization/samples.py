@@ -1,0 +1,370 @@
+"""Draw a picture with its annotations: boxes, names, masks, keypoints, semantic maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import ImageDraw
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as tvf
+from torchvision.utils import draw_bounding_boxes, draw_keypoints, draw_segmentation_masks
+
+from cutmix_dense.visualization.colors import IGNORED, Color, class_colors, color_at, line_color_for, text_color_on
+from cutmix_dense.visualization.pictures import (
+    as_rgb,
+    grow_mask,
+    line_width_for,
+    picture_size,
+    resize_image,
+    resize_nearest,
+    size_to_draw,
+)
+from cutmix_dense.visualization.regions import draw_outline
+from cutmix_dense.visualization.text import (
+    Rect,
+    font_for_texts,
+    load_font,
+    measure_text,
+    place_labels,
+    rect_area,
+    shorten,
+    spell_out,
+)
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["draw_sample", "maps_of"]
+
+
+def draw_sample(
+    image: Tensor,
+    target: Mapping[str, Any] | Tensor | None,
+    classes: Sequence[str] | None = None,
+    *,
+    fit: tuple[int, int] | None = None,
+    min_size: int = 480,
+    boxes: bool = True,
+    names: bool = True,
+    masks: bool = True,
+    keypoints: bool = True,
+    semantic: bool = False,
+    tags: Sequence[str] | None = None,
+    dim: Bool[Tensor, "h w"] | None = None,
+    regions: Int[Tensor, "h w"] | None = None,
+    colors: Sequence[Color] | None = None,
+    alpha: float = 0.42,
+    ignore_index: int = 255,
+    font_size: int | None = None,
+    font: str | None = None,
+) -> UInt8[Tensor, "3 H W"]:
+    """Draw one image with its annotations.
+
+    A visibility is written behind the class name as a percentage when something of the instance is hidden. What a mix
+    put under ``target["ignored"]`` is drawn in grey.
+
+    Args:
+        image: (3, H, W) or (1, H, W), uint8 or float in [0, 1].
+        target: a dict as detectors take it (any of ``boxes`` (N, 4), ``labels`` (N,), ``masks`` (N, H, W),
+            ``keypoints`` (N, K, 2 or 3), ``visibility`` (N,), ``iscrowd`` (N,), ``semantic`` (H, W), ``ignored``), a
+            semantic map (H, W), or None.
+        classes: class names; label i is called ``classes[i]``. Without them the number is shown.
+        fit: (height, width) that the drawing fills as far as the image's shape allows. Without it the image keeps its
+            size, enlarged by a whole factor until its longer side reaches `min_size`.
+        min_size: see `fit`.
+        boxes: draw the boxes' lines.
+        names: write class names and visibilities.
+        masks: lay the instance masks over the image, with a contour.
+        keypoints: draw the keypoints that are visible.
+        semantic: lay the semantic map over the image, each class in its colour; ``background`` stays clear, pixels of
+            `ignore_index` are hatched.
+        tags: (N,) short texts set before the class names, to refer to instances elsewhere.
+        dim: pixels of the image to be drawn darker (those that a mix does not use).
+        regions: a number per pixel; the outline between different numbers is drawn as :func:`draw_region` does, under
+            boxes and names.
+        colors: colour of each class; :func:`class_colors` by default.
+        alpha: opacity of masks and maps, 0–1.
+        ignore_index: the value of the semantic map that means "not labelled".
+        font_size: height of the text in pixels of the drawing; by default it follows the drawing's size.
+        font: path of a TrueType font for class names that the built-in one lacks.
+
+    Returns:
+        The drawing, uint8 RGB. Its size differs from the image's as `fit` and `min_size` say.
+
+    Raises:
+        TypeError: image is not a tensor, or target is neither dict, map nor None.
+        ValueError: shapes that do not belong together; boxes of a rotated format.
+    """
+    height, width = image.shape[-2:]
+    pixels = as_rgb(image)
+    size = size_to_draw(height, width, fit, min_size)
+    pixels = resize_image(pixels, size)
+    if isinstance(target, Tensor):
+        target = {"semantic": target}
+        semantic = True
+    if target is not None and not isinstance(target, Mapping):
+        raise TypeError(f"target must be a dict, a semantic map (H, W) or None, got {type(target).__name__}")
+    fields: Mapping[str, Any] = target or {}
+    palette = list(colors) if colors is not None else class_colors(classes if classes is not None else 0)
+    palette += [color_at(index) for index in range(len(palette), 256)]
+
+    if dim is not None:
+        dark = resize_nearest(_flat(dim, "dim", (height, width)).bool(), size)
+        pixels = torch.where(dark, (pixels.float() * 0.38 + 20).to(torch.uint8), pixels)
+    if semantic and fields.get("semantic") is not None:
+        for given, share in maps_of(fields["semantic"]):
+            labels = resize_nearest(_flat(given, "semantic", (height, width)), size)
+            pixels = _draw_semantic(pixels, labels, classes, palette, max(alpha, 0.5) * share, ignore_index)
+
+    groups = [_instances(fields, (height, width), size, classes, palette, tags)]
+    if isinstance(fields.get("ignored"), Mapping):
+        groups.append(_instances(fields["ignored"], (height, width), size, classes, None, None))
+    if masks:
+        for group in groups:
+            pixels = _draw_masks(pixels, group, alpha)
+    if regions is not None:
+        pixels = draw_outline(pixels, resize_nearest(_flat(regions, "regions", (height, width)), size), None)
+    if boxes:
+        pixels = _draw_boxes(pixels, [instance for group in reversed(groups) for instance in group], size)
+    if keypoints:
+        for group in groups:
+            pixels = _draw_keypoints(pixels, group, size)
+    if names:
+        pixels = _draw_names(pixels, [instance for group in groups for instance in group], font_size, font)
+    return pixels
+
+
+@dataclass(frozen=True)
+class _Instance:
+    """What is drawn of one instance, in pixels of the drawing."""
+
+    color: Color
+    text: str
+    box: Rect | None
+    mask: Tensor | None
+    points: Tensor | None
+    crowd: bool = False
+
+
+def _flat(values: Tensor, name: str, size: tuple[int, int]) -> Tensor:
+    """A per-pixel map without its channel axis, checked against the image's size."""
+    flat = values.detach().cpu().as_subclass(Tensor)
+    if flat.ndim == 3 and flat.shape[0] == 1:
+        flat = flat[0]
+    if tuple(flat.shape) != size:
+        raise ValueError(f"{name} must have the image's size {size}, got {tuple(values.shape)}")
+    return flat
+
+
+def _instances(
+    fields: Mapping[str, Any],
+    source: tuple[int, int],
+    size: tuple[int, int],
+    classes: Sequence[str] | None,
+    palette: Sequence[Color] | None,
+    tags: Sequence[str] | None,
+) -> list[_Instance]:
+    """The instances of a target, scaled to the drawing; without a palette they are drawn as ignored ones."""
+    scale_y, scale_x = size[0] / source[0], size[1] / source[1]
+    labels = fields.get("labels")
+    numbers = [] if labels is None else [int(value) for value in labels.detach().cpu().flatten().tolist()]
+    corners = _corners(fields.get("boxes"), size, scale_x, scale_y)
+    masks = fields.get("masks")
+    if masks is not None:
+        masks = masks.detach().cpu().as_subclass(Tensor).bool()
+        if masks.ndim != 3 or picture_size(masks) != source:
+            raise ValueError(f"masks must have the shape (N, {source[0]}, {source[1]}), got {tuple(masks.shape)}")
+        masks = resize_nearest(masks, size)
+    points = fields.get("keypoints")
+    shares = fields.get("visibility")
+    crowd = fields.get("iscrowd")
+    counts = {len(part) for part in (numbers or None, corners, masks, points) if part is not None}
+    if len(counts) > 1:
+        raise ValueError(f"boxes, labels, masks and keypoints must have the same length, got {sorted(counts)}")
+    result = []
+    for index in range(max(counts, default=0)):
+        label = numbers[index] if numbers else None
+        name = "" if label is None else (classes[label] if classes and 0 <= label < len(classes) else str(label))
+        if palette is None:
+            color, name = IGNORED, f"ignored {name}".strip()
+        else:
+            color = line_color_for(palette[label % len(palette)] if label is not None else palette[1])
+        if crowd is not None and bool(crowd[index]):
+            name = f"{name} (crowd)".strip()
+        if tags is not None and index < len(tags):
+            name = f"{tags[index]} {name}".strip()
+        if shares is not None and float(shares[index]) < 0.9995:
+            name = f"{name} {_percent(float(shares[index]))}".strip()
+        visible = None
+        if points is not None:
+            visible = _visible_points(points[index], fields.get("keypoints_visible"), index, scale_x, scale_y)
+        mask = masks[index] if masks is not None and len(masks) else None
+        box = corners[index] if corners is not None else _mask_rect(mask)
+        result.append(_Instance(color, name, box, mask, visible, crowd is not None and bool(crowd[index])))
+    return result
+
+
+def _percent(share: float) -> str:
+    """A share as a whole percentage that never rounds to 0 % or 100 % what is neither."""
+    return f"{min(99, max(1, round(share * 100))) if 0 < share < 1 else round(share * 100)}%"
+
+
+def _corners(boxes: Tensor | None, size: tuple[int, int], scale_x: float, scale_y: float) -> list[Rect] | None:
+    """Boxes of any axis-parallel format as whole pixels (x0, y0, x1, y1), half-open, clipped to the drawing."""
+    if boxes is None:
+        return None
+    if isinstance(boxes, tv_tensors.BoundingBoxes):
+        if boxes.format not in (
+            tv_tensors.BoundingBoxFormat.XYXY,
+            tv_tensors.BoundingBoxFormat.XYWH,
+            tv_tensors.BoundingBoxFormat.CXCYWH,
+        ):
+            raise ValueError(f"boxes of the rotated format {boxes.format} cannot be drawn; convert them to XYXY first")
+        boxes = tvf.convert_bounding_box_format(boxes, new_format=tv_tensors.BoundingBoxFormat.XYXY)
+    plain: Float[Tensor, "n 4"] = boxes.detach().cpu().as_subclass(Tensor).double().reshape(-1, 4)
+    result: list[Rect] = []
+    for x0, y0, x1, y1 in plain.tolist():
+        left = min(max(round(x0 * scale_x), 0), size[1] - 1)
+        top = min(max(round(y0 * scale_y), 0), size[0] - 1)
+        right = min(max(round(x1 * scale_x), left + 1), size[1])
+        bottom = min(max(round(y1 * scale_y), top + 1), size[0])
+        result.append((left, top, right, bottom))
+    return result
+
+
+def _mask_rect(mask: Tensor | None) -> Rect | None:
+    """The rectangle round a mask, half-open."""
+    if mask is None or not bool(mask.any()):
+        return None
+    rows = mask.any(dim=1).nonzero().flatten()
+    columns = mask.any(dim=0).nonzero().flatten()
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _visible_points(points: Tensor, shown: Any, index: int, scale_x: float, scale_y: float) -> Float[Tensor, "k 2"]:
+    """The keypoints of one instance that may be drawn, in pixels of the drawing."""
+    plain = points.detach().cpu().as_subclass(Tensor).double()
+    keep = torch.ones(len(plain), dtype=torch.bool)
+    if plain.shape[-1] == 3:
+        keep = plain[:, 2] > 0
+    if shown is not None:
+        keep = keep & shown[index].detach().cpu().bool()
+    return plain[keep][:, :2] * torch.tensor([scale_x, scale_y], dtype=torch.float64)
+
+
+def maps_of(semantic: Any) -> list[tuple[Tensor, float]]:
+    """The maps to draw over each other and how much each counts: a soft mix gives a pair of maps, or probabilities."""
+    if isinstance(semantic, tuple):
+        first, second, weight = semantic
+        share = float(weight.float().mean())
+        return [(first, share), (second, 1 - share)]
+    if semantic.is_floating_point():
+        return [(semantic.argmax(dim=0), 1.0)]
+    return [(semantic, 1.0)]
+
+
+def _draw_semantic(
+    pixels: UInt8[Tensor, "3 h w"],
+    labels: Int[Tensor, "h w"],
+    classes: Sequence[str] | None,
+    palette: Sequence[Color],
+    alpha: float,
+    ignore_index: int,
+) -> UInt8[Tensor, "3 h w"]:
+    values = [int(value) for value in labels.unique().tolist()]
+    clear = {ignore_index}
+    if classes and classes[0] == "background":
+        clear.add(0)
+    shown = [value for value in values if value not in clear]
+    if shown:
+        stack = torch.stack([labels == value for value in shown])
+        pixels = draw_segmentation_masks(pixels, stack, alpha, [palette[value % len(palette)] for value in shown])
+    border = torch.zeros_like(labels, dtype=torch.bool)
+    border[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    border[1:, :] |= labels[1:, :] != labels[:-1, :]
+    pixels = draw_segmentation_masks(pixels, border, 0.55, (20, 22, 28))
+    ignored = labels == ignore_index
+    if ignored.any():
+        height, width = labels.shape
+        stripes = ((torch.arange(height)[:, None] + torch.arange(width)[None, :]) // 4) % 3 == 0
+        pixels = draw_segmentation_masks(pixels, ignored, 0.35, (40, 42, 48))
+        pixels = draw_segmentation_masks(pixels, ignored & stripes, 0.45, (225, 228, 235))
+    return pixels
+
+
+def _draw_masks(pixels: UInt8[Tensor, "3 h w"], group: Sequence[_Instance], alpha: float) -> UInt8[Tensor, "3 h w"]:
+    """Translucent masks with a contour; the smaller lies on top, because torchvision paints overlaps black."""
+    drawn = [(int(item.mask.sum()), item) for item in group if item.mask is not None]
+    drawn = [(area, item) for area, item in sorted(drawn, key=lambda pair: pair[0]) if area > 0]
+    if not drawn:
+        return pixels
+    free = torch.ones(pixels.shape[-2:], dtype=torch.bool)
+    fills, contours, colors = [], [], []
+    line = line_width_for(picture_size(pixels)) // 2
+    for _, item in drawn:
+        assert item.mask is not None
+        fills.append(item.mask & free)
+        # Contour just inside the mask; the picture's border is no contour.
+        contours.append(item.mask & grow_mask(~item.mask, max(1, line)) & free)
+        free = free & ~item.mask
+        colors.append(item.color)
+    pixels = draw_segmentation_masks(pixels, torch.stack(fills), alpha, colors)
+    return draw_segmentation_masks(pixels, torch.stack(contours), 0.9, colors)
+
+
+def _draw_boxes(
+    pixels: UInt8[Tensor, "3 h w"], group: Sequence[_Instance], size: tuple[int, int]
+) -> UInt8[Tensor, "3 h w"]:
+    """Coloured lines on a thin dark one, so that they show on any ground; small boxes over large ones."""
+    shown = [(item.box, item.color) for item in group if item.box is not None]
+    if not shown:
+        return pixels
+    shown.sort(key=lambda pair: -rect_area(pair[0]))
+    width = line_width_for(size)
+    # Pillow counts the last row and column in; our boxes are half-open.
+    inner = torch.tensor([[x0, y0, x1 - 1, y1 - 1] for (x0, y0, x1, y1), _ in shown])
+    outer = inner + torch.tensor([-1, -1, 1, 1])
+    pixels = draw_bounding_boxes(pixels, outer, colors=[(12, 14, 18)] * len(shown), width=1)
+    return draw_bounding_boxes(pixels, inner, colors=[color for _, color in shown], width=width)
+
+
+def _draw_keypoints(
+    pixels: UInt8[Tensor, "3 h w"], group: Sequence[_Instance], size: tuple[int, int]
+) -> UInt8[Tensor, "3 h w"]:
+    radius = line_width_for(size) + 1
+    for item in group:
+        if item.points is not None and len(item.points):
+            pixels = draw_keypoints(pixels, item.points[None], colors=(12, 14, 18), radius=radius + 1)
+            pixels = draw_keypoints(pixels, item.points[None], colors=item.color, radius=radius)
+    return pixels
+
+
+def _draw_names(
+    pixels: UInt8[Tensor, "3 h w"], group: Sequence[_Instance], font_size: int | None, path: str | None
+) -> UInt8[Tensor, "3 h w"]:
+    named = [(item.box, item.text, item.color) for item in group if item.box is not None and item.text]
+    if not named:
+        return pixels
+    height, width = pixels.shape[-2:]
+    # In a crowd, smaller text lets more names find a place.
+    points = font_size or max(10, min(20, round(max(height, width) / 34) - (2 if len(named) > 14 else 0)))
+    path = font_for_texts([text for _, text, _ in named], path)
+    font = load_font(points, path)
+    pad = max(2, points // 5)
+    texts = [shorten(spell_out(text, path), font, width - 2 * pad) for _, text, _ in named]
+    sizes = [(w + 2 * pad, h + 2) for w, h in (measure_text(text, font) for text in texts)]
+    places = place_labels([box for box, _, _ in named], sizes, (height, width))
+    picture = tvf.to_pil_image(pixels)
+    draw = ImageDraw.Draw(picture, "RGBA")
+    for place, text, (_, _, color) in zip(places, texts, named, strict=True):
+        if place is None:
+            continue
+        x0, y0, x1, y1 = place
+        draw.rectangle((x0, y0, x1 - 1, y1 - 1), fill=(*color, 225))
+        draw.text((x0 + pad, y0 + 1), text, fill=text_color_on(color), font=font)
+    return tvf.pil_to_tensor(picture)
