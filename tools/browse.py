@@ -21,15 +21,17 @@ from PIL.Image import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cutmix_dense.data import DatasetError, DenseDataset, SampleError
-from cutmix_dense.data.mixed_copy import MixedSample, first_readable, images_needed, mix_sample
+from cutmix_dense.data.mixed_sample import MixedSample, first_readable, images_needed, mix_sample
 from cutmix_dense.randomness import generator_from
 from cutmix_dense.visualization import contact_sheet, present_classes, sample_rows
+from cutmix_dense.visualization.family import family_rows
 from tools.common import (
     UserError,
     add_dataset_arguments,
     add_transform_argument,
     add_verbosity,
     build_transform,
+    family,
     open_from,
     positive,
     reporting_errors,
@@ -54,6 +56,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--out", type=Path, default=Path("runs/browse"), help="folder of the sheets (default: runs/browse)"
     )
+    result.add_argument(
+        "--family", action="store_true", help="one sheet per sample: every method on the same two pictures"
+    )
     result.add_argument("--per-sheet", type=positive(), default=4, help="samples on a sheet (default: 4)")
     result.add_argument("--width", type=positive(120), default=480, help="of each picture, pixels (default: 480)")
     result.add_argument("--hide", nargs="+", default=[], choices=("boxes", "names", "masks", "keypoints", "semantic"))
@@ -72,6 +77,8 @@ def main(argv: list[str] | None = None) -> int:
         transform = build_transform(arguments.transform)
         dataset = open_from(arguments)
         chosen = _choose(dataset, arguments)
+        if arguments.family:
+            return _browse_families(dataset, chosen, arguments)
         pool = arguments.pool or images_needed(transform, first_readable(dataset, len(dataset)))
         sheets: list[Path] = []
         problems: list[SampleError] = []
@@ -96,6 +103,22 @@ def main(argv: list[str] | None = None) -> int:
             print(f"browse: skipped {problem}", file=sys.stderr)
         if not sheets:
             raise DatasetError(f"{dataset.root}: none of the {len(chosen)} samples can be read")
+    return 0
+
+
+def _browse_families(dataset: DenseDataset, chosen: list[int], arguments: argparse.Namespace) -> int:
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for index in chosen:
+        cell = (round(arguments.width * 0.75), arguments.width)
+        rows, targets = family_rows(
+            dataset, index, family(), seed=arguments.seed, cell=cell, hide=arguments.hide, font=arguments.font
+        )
+        parts = dict.fromkeys((dataset.root.resolve().name, dataset.layout, dataset.split))
+        legend = present_classes(targets, dataset.classes, semantic="semantic" not in arguments.hide)
+        sheet = contact_sheet(rows, headers=(), title=" · ".join(parts), legend=legend, font=arguments.font)
+        path = arguments.out / f"{'-'.join(parts)}-family-{index:05d}.png"
+        sheet.save(path)
+        print(f"{path}: {sheet.width}×{sheet.height}")
     return 0
 
 

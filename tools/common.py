@@ -27,7 +27,8 @@ import torch
 
 import cutmix_dense
 from cutmix_dense.data import DatasetError, DenseDataset, find_layouts, list_splits
-from cutmix_dense.data.mixed_copy import MixError, open_complete
+from cutmix_dense.data.mixed_copy import MixError
+from cutmix_dense.data.mixed_sample import open_complete
 
 __all__ = [
     "SpecError",
@@ -79,6 +80,12 @@ def available() -> tuple[dict[str, type], dict[str, type]]:
         if hasattr(cutmix_dense, name):
             parts[name] = getattr(cutmix_dense, name)
     return transforms, parts
+
+
+def family() -> dict[str, Any]:
+    """Every public method with its default settings, by name; CutMix first."""
+    names = [name for name, kind in available()[0].items() if kind is not cutmix_dense.RandomMix]
+    return {name: build_transform([name]) for name in sorted(names, key=lambda name: (name != "CutMix", name))}
 
 
 def parse_transform(words: str | Sequence[str], defaults: dict[str, Any] | None = None) -> Any:

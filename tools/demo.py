@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cutmix_dense as cd
 from cutmix_dense.data import DatasetError, DenseDataset
 from cutmix_dense.data.demo import make_demo_set
-from cutmix_dense.data.mixed_copy import CopyReport, MixedSample, mix_dataset, mix_sample, open_complete
+from cutmix_dense.data.mixed_copy import CopyReport, mix_dataset
+from cutmix_dense.data.mixed_sample import MixedSample, mix_sample, open_complete
 from cutmix_dense.visualization import (
     Drawing,
     caption_of,
@@ -34,8 +35,9 @@ from cutmix_dense.visualization import (
     source_letters,
     to_pil,
 )
+from cutmix_dense.visualization.family import family_rows
 from tools import demo_page
-from tools.common import UserError, add_verbosity, build_transform, cores, positive, reporting_errors
+from tools.common import UserError, add_verbosity, cores, family, positive, reporting_errors
 
 LAYOUTS = ("coco", "voc", "cityscapes")
 
@@ -269,22 +271,16 @@ class Page:
         )
 
     def _methods(self, index: int) -> demo_page.Section:
-        """The same base under other published methods: the mixed picture only."""
-        dataset = self.sets["coco"]
-        cells, targets = [], []
-        for name in ("ResizeMix", "Mosaic", "CopyPaste", "GridMix", "CowMix", "MixUp"):
-            made = mix_sample(dataset, build_transform([name]), index, seed=self.seed)
-            row = sample_rows(made, [""] * len(made.indices), dataset.classes, cell=(300, 400))[0]
-            cells.append(Drawing(row[2].picture, f"{name}\n{row[2].caption}"))
-            targets.append(made.target)
-        rows = [cells[start : start + 3] for start in range(0, len(cells), 3)]
-        legend = present_classes(targets, dataset.classes)
+        """The same base and partner under every published method."""
+        dataset = self.sets["cityscapes"]
+        rows, targets = family_rows(dataset, index, family(), seed=self.seed, hide=["semantic"])
+        legend = present_classes(targets, dataset.classes, semantic=False)
         path = self._sheet("methods.png", rows, legend, headers=())
         return demo_page.Section(
-            "Other methods",
+            "The whole family",
             "Every published mix is a plan of which picture each pixel comes from, so all of them carry the same kinds "
             "of annotations by the same rules.",
-            [demo_page.Picture(path, "the same base, seed and rules")],
+            [demo_page.Picture(path, "the same two pictures, seed and rules")],
         )
 
     def _maps(self, indices: Iterable[int]) -> demo_page.Section:

@@ -19,7 +19,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,255 +30,25 @@ from torchvision import tv_tensors
 
 from cutmix_dense.data.errors import DatasetError, SampleError
 from cutmix_dense.data.files import write_atomic
-from cutmix_dense.data.readers import DenseDataset, find_layouts, open_dataset
+from cutmix_dense.data.mixed_sample import (
+    first_readable,
+    images_needed,
+    mix_sample,
+    name_of,
+    relative_path,
+)
+from cutmix_dense.data.readers import DenseDataset, open_dataset
 from cutmix_dense.data.writers import CityscapesWriter, CocoWriter, VocWriter, Writer
-from cutmix_dense.plan import MixPlan
-from cutmix_dense.randomness import generator_from
 
 __all__ = [
     "CopyReport",
     "MixError",
-    "MixedSample",
-    "complete_task",
-    "first_readable",
-    "images_needed",
-    "load_partners",
     "mix_dataset",
-    "mix_sample",
-    "open_complete",
 ]
 
 
 class MixError(RuntimeError):
     """The transform failed in a way that is not the fault of a file: the message names the images."""
-
-
-# ------------------------------------------------------------------------------------------------------------ reading
-
-
-def complete_task(root: str | Path, split: str) -> str:
-    """The VOC task that reads all a split has: "instances" if every image of it has an object map, else "detection"."""
-    from cutmix_dense.data.readers.voc import voc_folder
-
-    folder = voc_folder(Path(root))
-    lists = [folder / "ImageSets" / kind / f"{split}.txt" for kind in ("Main", "Segmentation")]
-    if not all(path.is_file() for path in lists):
-        return "segmentation" if lists[1].is_file() else "detection"
-    names, segmented = ({line.split()[0] for line in path.read_text().splitlines() if line.strip()} for path in lists)
-    if names != segmented or not (folder / "Annotations").is_dir():
-        return "detection"
-    maps = {path.stem for path in (folder / "SegmentationObject").glob("*.png")}
-    return "instances" if maps.issuperset(names) else "detection"
-
-
-def open_complete(
-    root: str | Path,
-    layout: str | None = None,
-    split: str = "train",
-    *,
-    images: str | Path | None = None,
-    annotations: str | Path | None = None,
-    task: str | None = None,
-    label_ids: str | None = "raw",
-    classes: Sequence[str] | None = None,
-) -> DenseDataset:
-    """Open a split with everything it holds: VOC with its instance masks, Cityscapes with all 34 ids.
-
-    Args:
-        root: the dataset's folder.
-        layout: "coco", "voc" or "cityscapes"; found out if the folder has one only.
-        split: its name.
-        images: see `open_dataset`.
-        annotations: see `open_dataset`.
-        task: VOC only; by default what :func:`complete_task` says.
-        label_ids: Cityscapes only: "raw" keeps the void classes, "train" has the 19 classes of the benchmark.
-        classes: VOC only; see `open_dataset`.
-
-    Raises:
-        DatasetError: as `open_dataset`.
-    """
-    if layout is None and annotations is None:
-        found = find_layouts(root)
-        layout = found[0] if len(found) == 1 else None
-    special: dict[str, Any] = {}
-    if layout == "voc":
-        special = {"task": task or complete_task(root, split), "classes": classes}
-    elif layout == "cityscapes":
-        special = {"label_ids": label_ids or "raw"}
-    elif task is not None:
-        special = {"task": task}
-    return open_dataset(root, layout, split, images=images, annotations=annotations, **special)
-
-
-def load_partners(
-    dataset: Dataset[Any], index: int, count: int, generator: torch.Generator, length: int | None = None
-) -> tuple[list[int], list[tuple[Any, Any]], list[SampleError]]:
-    """Choose and read `count` other samples; one that cannot be read is replaced by the next that the generator draws.
-
-    Args:
-        dataset: map-style, raising SampleError for what cannot be read.
-        index: the base, which is no partner of itself.
-        count: how many partners; fewer are given where the dataset has no more.
-        generator: makes the choice.
-        length: choose among the first `length` samples only.
-
-    Returns:
-        Indices and samples of the partners, and what went wrong on the way.
-    """
-    total = len(dataset) if length is None else length  # type: ignore[arg-type]
-    chosen: list[int] = []
-    samples: list[tuple[Any, Any]] = []
-    errors: list[SampleError] = []
-    tried = {index}
-    while len(chosen) < count and len(tried) < total:
-        candidate = int(torch.randint(total, (1,), generator=generator))
-        if candidate in tried:
-            continue
-        tried.add(candidate)
-        try:
-            samples.append(dataset[candidate])
-            chosen.append(candidate)
-        except SampleError as error:
-            errors.append(error)
-    return chosen, samples, errors
-
-
-@dataclass(frozen=True)
-class MixedSample:
-    """One sample of a mixed copy, with all that it was made from.
-
-    Attributes:
-        indices: of base and partners in the dataset, the base first.
-        images: the pool of the mix, in that order.
-        targets: their targets.
-        plan: the plan, of one output.
-        image: the mixed image.
-        target: its target.
-        rows: what became of every instance that could be in it, as `MixReport.rows` says.
-        replaced: partners that could not be read.
-    """
-
-    indices: list[int]
-    images: list[Any]
-    targets: list[dict[str, Any]]
-    plan: MixPlan
-    image: Any
-    target: dict[str, Any]
-    rows: list[dict[str, Any]]
-    replaced: list[SampleError]
-
-    @property
-    def mixed(self) -> bool:
-        """Whether it shows anything besides its base."""
-        return bool(self.plan.share()[0, 0] < 1)
-
-
-def mix_sample(
-    dataset: DenseDataset,
-    transform: Any,
-    index: int,
-    *,
-    copy: int = 0,
-    seed: int = 0,
-    pool: int | None = None,
-    length: int | None = None,
-) -> MixedSample:
-    """Make the sample that a mixed copy holds for an image; (seed, copy, index) decide everything.
-
-    Args:
-        dataset: map-style, raising SampleError for what cannot be read.
-        transform: a transform of this package.
-        index: the base.
-        copy: number of the copy.
-        seed: of partners and plan.
-        pool: images per call of the transform; default: see :func:`images_needed`.
-        length: partners are among the first `length` samples only.
-
-    Raises:
-        SampleError: the base cannot be read, no partner can, or the images cannot be mixed.
-    """
-    image, target = dataset[index]
-    count = images_needed(transform, (image, target)) if pool is None else pool
-    total = len(dataset) if length is None else length
-    chosen, samples, replaced = load_partners(
-        dataset, index, count - 1, generator_from("partners", seed, copy, index), total
-    )
-    if count > 1 and total > 1 and not chosen:
-        raise SampleError(dataset.image_path(index), "no other image can be read, so it has no partner")
-    images, targets = [image, *(sample[0] for sample in samples)], [target, *(sample[1] for sample in samples)]
-    try:
-        generator = generator_from("mix", seed, copy, index)
-        chosen_transform = _one_of(transform, generator)
-        plan = _first_output(chosen_transform.make_plan(images, targets, generator=generator))
-        mixed, results, report = chosen_transform.apply_plan(plan, images, targets, return_report=True)
-    except ValueError as error:
-        # Data that a reader lets pass and a mix cannot: the sample is left out and its images are named.
-        names = ", ".join(_name(dataset, partner) for partner in chosen) or "nothing"
-        raise SampleError(dataset.image_path(index), f"cannot be mixed with {names}: {error}") from error
-    return MixedSample([index, *chosen], images, targets, plan, mixed[0], results[0], list(report.rows()), replaced)
-
-
-def images_needed(transform: Any, sample: tuple[Any, Any] | None) -> int:
-    """How many different images a transform puts into one output, found out by letting it plan for many.
-
-    Args:
-        transform: a transform of this package.
-        sample: an image and its target, for transforms that look at them; None gives 2.
-
-    Returns:
-        At least 2: CutMix 2, a 2 × 2 Mosaic 4.
-    """
-    if sample is None:
-        return 2
-    image, target = sample
-    most = 2
-    for member in getattr(transform, "members", [transform]):
-        for draw in range(2):
-            try:
-                plan = member.make_plan(
-                    [image] * _PROBE, [target] * _PROBE, generator=generator_from("images needed", draw)
-                )
-            except Exception:  # comes up again where the sample is made, and is reported there
-                continue
-            most = max(most, *(len({source for source in row if source >= 0}) for row in plan.source.tolist()))
-    return most
-
-
-_PROBE = 16
-
-
-def first_readable(dataset: DenseDataset, length: int) -> tuple[Any, Any] | None:
-    """The first sample that can be read, if there is one."""
-    for index in range(length):
-        try:
-            return dataset[index]
-        except SampleError:
-            continue
-    return None
-
-
-def _one_of(transform: Any, generator: torch.Generator) -> Any:
-    """The transform itself, or the one that a `RandomMix` would draw."""
-    members = getattr(transform, "members", None)
-    if members is None:
-        return transform
-    weights = torch.tensor(transform.weights, dtype=torch.float64)
-    return members[int(torch.multinomial(weights, 1, generator=generator))]
-
-
-def _first_output(plan: MixPlan) -> MixPlan:
-    """The plan of output 0 alone: the others are never looked at."""
-
-    def first(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value[:1]
-        return tuple(edge[:1] for edge in value) if isinstance(value, tuple) and _tensors(value) else value
-
-    return replace(plan, **{entry.name: first(getattr(plan, entry.name)) for entry in fields(plan) if entry.init})
-
-
-def _tensors(values: tuple[Any, ...]) -> bool:
-    return all(isinstance(value, Tensor) for value in values)
 
 
 # ------------------------------------------------------------------------------------------------------------- report
@@ -357,7 +127,7 @@ class _Jobs(Dataset[dict[str, Any]]):
     def __getitem__(self, number: int) -> dict[str, Any]:
         _die_with_parent()
         job = self.jobs[number]
-        record: dict[str, Any] = {"sample": job.key, "copy": job.copy, "base": _name(self.dataset, job.index)}
+        record: dict[str, Any] = {"sample": job.key, "copy": job.copy, "base": name_of(self.dataset, job.index)}
         try:
             self._make(job, record)
         except SampleError as error:
@@ -383,7 +153,7 @@ class _Jobs(Dataset[dict[str, Any]]):
             )
             image, target = made.image, made.target
             counts = Counter((_side(row), row["outcome"], row["reason"]) for row in made.rows)
-            record["partners"] = [_name(self.dataset, partner) for partner in made.indices[1:]]
+            record["partners"] = [name_of(self.dataset, partner) for partner in made.indices[1:]]
             record["replaced"] = [_blame(self.dataset, error) for error in made.replaced]
             record["mixed"] = made.mixed
             record["outcomes"] = [[*kind, count] for kind, count in sorted(counts.items())]
@@ -435,23 +205,10 @@ def _start_worker(_: int) -> None:
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def _name(dataset: DenseDataset, index: int) -> str:
-    """The image's path under the dataset's folder."""
-    try:
-        return _relative(dataset, dataset.image_path(index))
-    except SampleError:
-        return f"sample {index}"
-
-
-def _relative(dataset: DenseDataset, path: Path) -> str:
-    base, full = os.path.abspath(dataset.root), os.path.abspath(path)
-    return Path(os.path.relpath(full, base)).as_posix() if full.startswith(base + os.sep) else path.name
-
-
 def _blame(dataset: DenseDataset, error: SampleError) -> dict[str, str]:
     # The same report wherever the dataset lies.
     reason = error.reason.replace(f"{os.path.abspath(dataset.root)}{os.sep}", "").replace(f"{dataset.root}{os.sep}", "")
-    return {"file": _relative(dataset, error.path), "reason": reason}
+    return {"file": relative_path(dataset, error.path), "reason": reason}
 
 
 def _json(content: Any) -> bytes:
@@ -626,7 +383,7 @@ def _parameters(
     """All that the bytes of the copy depend on."""
     listing = hashlib.sha256()
     for index in range(length):
-        listing.update(f"{_name(dataset, index)} {_bytes_of(dataset, index)}\n".encode())
+        listing.update(f"{name_of(dataset, index)} {_bytes_of(dataset, index)}\n".encode())
     annotations = getattr(dataset, "annotations", None)
     if isinstance(annotations, Path) and annotations.is_file():
         listing.update(annotations.read_bytes())

@@ -72,11 +72,15 @@ class RandomMix(v2.Transform):
         for transform in self.members:
             transform.close(closed)
 
+    def choose(self, generator: torch.Generator) -> MixTransform:
+        """One of the transforms, by weight."""
+        index = int(torch.multinomial(torch.tensor(self.weights, dtype=torch.float64), 1, generator=generator))
+        return self.members[index]
+
     def forward(self, *inputs: Any, generator: torch.Generator | None = None, **options: Any) -> Any:
         """Mix a batch by one of the transforms; arguments and result as theirs."""
         generator = call_generator(generator)
-        index = int(torch.multinomial(torch.tensor(self.weights, dtype=torch.float64), 1, generator=generator))
-        return self.members[index](*inputs, generator=generator, **options)
+        return self.choose(generator)(*inputs, generator=generator, **options)
 
     def extra_repr(self) -> str:
         """The weights and the schedule; the transforms are shown below."""

@@ -19,7 +19,7 @@ from cutmix_dense.visualization.samples import draw_sample, maps_of
 from cutmix_dense.visualization.text import font_for_texts, load_font, measure_text, shorten, spell_out, wrap_text
 
 if TYPE_CHECKING:
-    from cutmix_dense.data.mixed_copy import MixedSample
+    from cutmix_dense.data.mixed_sample import MixedSample
     from cutmix_dense.plan import MixPlan
 
 __all__ = ["Drawing", "caption_of", "contact_sheet", "draw_legend", "mix_row", "present_classes", "sample_rows"]

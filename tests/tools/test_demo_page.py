@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from cutmix_dense.data.mixed_copy import open_complete
+from cutmix_dense.data.mixed_sample import open_complete
 from tools import demo, demo_page
 
 

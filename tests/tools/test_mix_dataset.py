@@ -17,14 +17,8 @@ import torch
 
 import cutmix_dense as cd
 from cutmix_dense.data import DatasetError, SampleError, open_dataset
-from cutmix_dense.data.mixed_copy import (
-    MixError,
-    complete_task,
-    images_needed,
-    mix_dataset,
-    mix_sample,
-    open_complete,
-)
+from cutmix_dense.data.mixed_copy import MixError, mix_dataset
+from cutmix_dense.data.mixed_sample import complete_task, images_needed, mix_sample, open_complete
 from cutmix_dense.randomness import generator_from
 from tools import mix_dataset as tool
 from tools.common import build_transform
