@@ -13,13 +13,17 @@ __all__ = ["dump_json", "inside", "write_atomic"]
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `content` to a temporary neighbour of `path` and rename it: readers see the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        temporary.write_bytes(content)
+        try:
+            temporary.write_bytes(content)
+        except FileNotFoundError:  # seldom: asking for the folder every time costs more than the writing
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(content)
         os.replace(temporary, path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
 
 
 def dump_json(content: Any) -> bytes:

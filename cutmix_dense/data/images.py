@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from cutmix_dense.data.errors import SampleError, blaming
+from cutmix_dense.data.extras import opencv
 
 __all__ = ["encode_indices", "encode_rgb", "read_indices", "read_rgb", "voc_palette"]
 
@@ -41,11 +43,11 @@ def read_indices(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 def encode_rgb(image: UInt8[np.ndarray, "h w 3"], suffix: str, quality: int = 95) -> bytes:
     """The bytes of a `.jpg` (4:4:4, so that thin coloured things keep their colour) or `.png` file."""
-    stream = io.BytesIO()
     if suffix == ".png":
-        Image.fromarray(image).save(stream, "PNG", compress_level=1)  # 5 % larger than 4, twice as fast
-    else:
-        Image.fromarray(image).save(stream, "JPEG", quality=quality, subsampling=0)
+        cv2 = opencv()  # its way of making PNGs takes half the time of Pillow's, for files 7 % larger
+        return bytes(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1])
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "JPEG", quality=quality, subsampling=0)
     return stream.getvalue()
 
 
@@ -59,6 +61,7 @@ def encode_indices(ids: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"], pa
     return stream.getvalue()
 
 
+@lru_cache(maxsize=1)
 def voc_palette() -> bytes:
     """PASCAL VOC's 256 colours (the `VOClabelcolormap` of its development kit), as 768 bytes."""
     ids = np.arange(256)

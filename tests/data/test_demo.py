@@ -57,9 +57,9 @@ def test_train_ids_know_every_shape(demo):
 def test_same_seed_same_files_and_finished_sets_stay(tmp_path, demo):
     parameters = {"images": 4, "val": 1, "size": (48, 64), "seed": 5}
     steps = []
-    make_demo_set(tmp_path / "a", **parameters, progress=lambda done, total: steps.append((done, total)))
+    make_demo_set(tmp_path / "a", **parameters, workers=3, progress=lambda done, total: steps.append((done, total)))
     assert steps == [(i, 5) for i in range(1, 6)]
-    make_demo_set(tmp_path / "b", **parameters)
+    make_demo_set(tmp_path / "b", **parameters, workers=1)
     one, two = ({p.relative_to(r): p for p in r.rglob("*") if p.is_file()} for r in (tmp_path / "a", tmp_path / "b"))
     assert sorted(one) == sorted(two)
     assert all(one[name].read_bytes() == two[name].read_bytes() for name in one)
@@ -90,6 +90,8 @@ def test_interrupted_sets_are_drawn_anew_and_others_left_alone(tmp_path):
         make_demo_set(tmp_path, **small)
     with pytest.raises(ValueError, match="size at least 32"):
         make_demo_set(tmp_path / "c", size=(8, 8))
+    with pytest.raises(ValueError, match="workers must be at least 1"):
+        make_demo_set(tmp_path / "c", workers=0)
 
 
 def test_scenes_are_varied():
@@ -111,6 +113,19 @@ def test_scenes_are_varied():
     means = np.array([scene.image.mean() for scene in scenes])
     assert means.min() > 50
     assert means.max() < 235
+
+
+@pytest.mark.parametrize("size", [(32, 400), (300, 40), (96, 128)])
+def test_scenes_agree_with_themselves(size):
+    for i in range(30):
+        scene = draw_scene(np.random.default_rng([7, i]), size)
+        assert scene.image.shape == (*size, 3)
+        assert scene.masks.any(axis=(1, 2)).all()
+        assert scene.masks.sum(axis=0).max(initial=0) <= 1
+        assert np.array_equal((scene.masks * scene.labels.reshape(-1, 1, 1)).sum(axis=0), scene.things)
+        again = draw_scene(np.random.default_rng([7, i]), size)
+        assert np.array_equal(scene.image, again.image)
+        assert np.array_equal(scene.masks, again.masks)
 
 
 @pytest.mark.parametrize("kind", CLASSES)

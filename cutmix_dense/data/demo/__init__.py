@@ -24,7 +24,7 @@ from cutmix_dense.data.writers import CityscapesWriter, CocoWriter, VocWriter, W
 
 __all__ = ["CATEGORY_IDS", "CITYSCAPES_NAMES", "CLASSES", "make_demo_set"]
 
-_VERSION = 1  # raise it when the same parameters draw other files
+_VERSION = 2  # raise it when the same parameters draw other files
 _STAMP = "demo.json"
 _LAYOUTS = ("coco", "voc", "cityscapes")
 
@@ -54,6 +54,7 @@ def make_demo_set(
     size: tuple[int, int] = (240, 320),
     seed: int = 0,
     overwrite: bool = False,
+    workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Draw the demo set into `root/coco`, `root/voc` and `root/cityscapes`, splits "train" and "val".
@@ -68,6 +69,8 @@ def make_demo_set(
         size: (H, W) of every scene, 32 pixels a side at least.
         seed: draws everything.
         overwrite: replace a demo set of other parameters instead of refusing to.
+        workers: threads that draw and write; the files are the same for any number. Default: one per core, 4 at most.
+            (Not processes: each would first import torch, for seconds, and numpy, OpenCV and zlib let threads overlap.)
         progress: called with (scenes done, scenes in all).
 
     Returns:
@@ -78,6 +81,8 @@ def make_demo_set(
     """
     if images < 0 or val < 0 or min(size) < 32:
         raise ValueError(f"images and val must not be negative, size at least 32: got {images}, {val}, {size}")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
     folder = Path(root)
     stamp = {"version": _VERSION, "images": images, "val": val, "size": list(size), "seed": seed}
     total = images + val
@@ -91,7 +96,7 @@ def make_demo_set(
     opencv()
     splits = [("train", range(images)), ("val", range(images, total))]
     done = 0
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 4)) as pool:
         for split, numbers in splits:
             writers = _writers(folder, split)
 
@@ -142,16 +147,15 @@ def _stage(writers: list[Writer], scene: Scene, number: int) -> str:
         "boxes": boxes_from_masks(scene.masks),
         "labels": scene.labels,
         "masks": scene.masks,
+        "area": np.array([np.count_nonzero(mask) for mask in scene.masks]),
         "iscrowd": scene.iscrowd,
         "difficult": scene.difficult,
     }
-    things = (scene.masks * scene.labels.astype(np.uint8).reshape(-1, 1, 1)).sum(axis=0, dtype=np.uint8)
-    thick = opencv().dilate((things > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    line = thick & (things == 0)
-    to_id = np.array([RAW_CLASSES.index(CITYSCAPES_NAMES[name]) for name in (*CLASSES, *STUFF)])
-    raw = np.where(things > 0, to_id[things.astype(np.int64) - 1], np.where(line, 0, to_id[len(CLASSES) + scene.stuff]))
+    line = (opencv().dilate(scene.things, np.ones((3, 3), np.uint8)) > 0) & (scene.things == 0)
+    to_id = np.array([0, *(RAW_CLASSES.index(CITYSCAPES_NAMES[name]) for name in (*CLASSES, *STUFF))], dtype=np.uint8)
+    raw = to_id[np.where(line | (scene.things > 0), scene.things, scene.stuff + np.uint8(len(CLASSES) + 1))]
     coco, voc, cityscapes = writers
     coco.add(key, scene.image, target)
-    voc.add(key, scene.image, {**target, "semantic": np.where(line, 255, things)})
-    cityscapes.add(key, scene.image, {**target, "labels": to_id[scene.labels - 1], "semantic": raw})
+    voc.add(key, scene.image, {**target, "semantic": np.where(line, np.uint8(255), scene.things)})
+    cityscapes.add(key, scene.image, {**target, "labels": to_id[scene.labels], "semantic": raw})
     return key

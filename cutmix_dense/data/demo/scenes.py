@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from cutmix_dense.data.demo.backgrounds import paint_background
 from cutmix_dense.data.demo.shapes import CLASSES, distance
-from cutmix_dense.data.demo.textures import PALETTES, blend, colour, noise, pattern
+from cutmix_dense.data.demo.textures import PALETTES, blend, colour, edge, noise, pattern
 from cutmix_dense.data.extras import opencv
 
 __all__ = ["Scene", "draw_scene"]
@@ -28,6 +28,7 @@ class Scene:
 
     Attributes:
         image: the picture.
+        things: the label of what each pixel shows, 0 for none.
         masks: visible pixels of each thing, never empty, no two overlap.
         labels: index into `CLASSES`, plus one.
         iscrowd: 1 for a swarm of small things that is annotated as a whole.
@@ -36,11 +37,12 @@ class Scene:
     """
 
     image: UInt8[np.ndarray, "h w 3"]
+    things: UInt8[np.ndarray, "h w"]
     masks: Bool[np.ndarray, "n h w"]
     labels: Int[np.ndarray, " n"]
     iscrowd: Int[np.ndarray, " n"]
     difficult: Bool[np.ndarray, " n"]
-    stuff: Int[np.ndarray, "h w"]
+    stuff: UInt8[np.ndarray, "h w"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class _Thing:
     form: float
     group: int
 
+    @property
+    def reach(self) -> float:
+        """Half the side of a square that holds it and its smooth edge."""
+        return 1.06 * self.radius + 3
+
 
 def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     """Draw one scene of (H, W) pixels; all of it follows from the generator."""
@@ -63,21 +70,24 @@ def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     things, crowds = _arrange(rng, size)
     towards = rng.uniform(0.6, 2.5) * np.pi / 2  # where the light comes from, always from above
     light = (math.cos(towards), -abs(math.sin(towards)) - 0.2)
-    owner = np.full(size, -1, dtype=np.int64)
-    whole = np.zeros(max((thing.group for thing in things), default=-1) + 1)
+    groups = max((thing.group for thing in things), default=-1) + 1
+    owner = np.full(size, groups, dtype=np.uint8)  # which group each pixel shows, `groups` for none
+    labels, whole = np.zeros(groups + 1, dtype=np.uint8), np.zeros(groups)
+    grain = 1 + 0.03 * noise(rng, size, (3, 3), 1)
+    paints = [colour(code) for code in lively]
     for thing in things:
-        inside = _paint_thing(rng, canvas, thing, [colour(code) for code in lively], light)
-        owner[inside] = thing.group
-        whole[thing.group] += inside.sum()
-    masks = owner[None] == np.arange(len(whole)).reshape(-1, 1, 1)
-    seen = masks.sum(axis=(1, 2))
-    kept = np.flatnonzero(seen > 0)
-    kinds = {thing.group: thing.kind for thing in things}
+        window, inside = _paint_thing(rng, canvas, thing, paints, light, grain)
+        owner[window][inside] = thing.group
+        labels[thing.group] = thing.kind + 1
+        whole[thing.group] += np.count_nonzero(inside)
+    seen = np.bincount(owner.ravel(), minlength=groups + 1)[:groups]
+    kept = np.flatnonzero(seen)
     hidden = (seen < _DIFFICULT_SHARE * whole) | (seen < _DIFFICULT_PIXELS)
     return Scene(
         image=_develop(rng, canvas, light),
-        masks=masks[kept],
-        labels=np.array([kinds[group] + 1 for group in kept.tolist()], dtype=np.int64),
+        things=labels[owner],
+        masks=owner == kept.astype(np.uint8).reshape(-1, 1, 1),
+        labels=labels[kept].astype(np.int64),
         iscrowd=np.array([group in crowds for group in kept.tolist()], dtype=np.int64),
         difficult=hidden[kept],
         stuff=stuff,
@@ -112,50 +122,69 @@ def _arrange(rng: np.random.Generator, size: tuple[int, int]) -> tuple[list[_Thi
             px, py = x + rng.normal(0, 0.11) * unit, y + rng.normal(0, 0.08) * unit
             radius = unit * rng.uniform(0.016, 0.034)
             things.append(_Thing(kind, px, py, radius, rng.uniform(0, 2 * np.pi), rng.random(), group))
-    return things, crowds
+    seen = [t for t in things if -t.reach < t.x < width + t.reach and -t.reach < t.y < height + t.reach]
+    return seen, crowds
 
 
 def _paint_thing(
-    rng: np.random.Generator, canvas: np.ndarray, thing: _Thing, lively: list[np.ndarray], light: tuple[float, float]
-) -> Bool[np.ndarray, "h w"]:
-    """Paint one thing and its shadow on the canvas, in place; the pixels whose centres it covers."""
+    rng: np.random.Generator,
+    canvas: np.ndarray,
+    thing: _Thing,
+    lively: list[np.ndarray],
+    light: tuple[float, float],
+    grain: np.ndarray,
+) -> tuple[tuple[slice, slice], Bool[np.ndarray, "h w"]]:
+    """Paint one thing and its shadow on the canvas, in place.
+
+    Returns:
+        The window of the canvas that it lies in, and the pixels of the window whose centres it covers.
+    """
     cv2 = opencv()
     height, width = canvas.shape[1:]
     radius = thing.radius
-    reach = int(1.06 * radius) + 3
-    left, top = math.floor(thing.x) - reach, math.floor(thing.y) - reach
-    ys, xs = np.mgrid[top : top + 2 * reach + 1, left : left + 2 * reach + 1].astype(np.float32) + np.float32(0.5)
-    dx, dy = (xs - thing.x) / radius, (ys - thing.y) / radius
+    far, soft = rng.uniform(0.10, 0.16) * radius + 1.5, 2 * round(1.5 + 0.12 * radius) + 1
+
+    # The square round the thing, without what is so far outside that not even its shadow can be seen.
+    margin = math.ceil(far) + soft
+    left, right = _span(thing.x, thing.reach, width, margin)
+    top, bottom = _span(thing.y, thing.reach, height, margin)
+    dx = (np.arange(left, right, dtype=np.float32) + np.float32(0.5 - thing.x)) / np.float32(radius)
+    dy = (np.arange(top, bottom, dtype=np.float32)[:, None] + np.float32(0.5 - thing.y)) / np.float32(radius)
     cos, sin = math.cos(thing.turn), math.sin(thing.turn)
     u, v = dx * cos + dy * sin, dy * cos - dx * sin
     depth = distance(CLASSES[thing.kind], u, v, thing.form) * np.float32(radius)
     cover = np.clip(0.5 - depth, 0, 1)
 
+    # The shadow moves away from the light and is soft; a narrow one stays where the thing touches the ground.
+    more = soft - 1
+    cast = cv2.copyMakeBorder(cover, more, more, more, more, cv2.BORDER_CONSTANT, value=0)
+    for _ in range(2):  # two boxes are nearly a Gaussian, at a cost that does not grow with their width
+        cast = cv2.blur(cast, (soft, soft))
+    down, across = round(-light[1] * far), round(-light[0] * far)
+    window, here = _common((height, width), top + down - more, left + across - more, cast.shape)
+    canvas[:, window[0], window[1]] *= 1 - 0.42 * cast[here]
+    window, here = _common((height, width), top, left, cover.shape)
+    depth, cover, u, v = depth[here], cover[here], u[here], v[here]
+    canvas[:, window[0], window[1]] *= 1 - 0.22 * edge(-depth, 5)
+
     first, second = rng.permutation(len(lively))[:2]
-    skin = blend(lively[first], lively[second], 0.85 * pattern(rng, u, v, 1 / radius))
-    skin = skin * (1 + 0.03 * noise(rng, (u.shape[0], u.shape[1]), (3, 3), 1))
+    skin = blend(lively[first], lively[second], 0.85 * pattern(rng, u, v, 1 / radius)) * grain[window]
     skin = _shade(rng, skin, depth, radius, light)
-
-    # The shadow needs a wider square: it moves away from the light and is soft.
-    blur, far = 1.2 + 0.10 * radius, rng.uniform(0.10, 0.16) * radius + 1.5
-    more = int(far + 3 * blur) + 2
-    wide = cv2.copyMakeBorder(cover, more, more, more, more, cv2.BORDER_CONSTANT, value=0)
-    move = np.array([[1, 0, -light[0] * far], [0, 1, -light[1] * far]])
-    cast = cv2.GaussianBlur(cv2.warpAffine(wide, move, wide.shape[::-1], flags=cv2.INTER_LINEAR), (0, 0), blur)
-    shade, here = _common((height, width), top - more, left - more, len(wide))
-    canvas[:, shade[0], shade[1]] *= 1 - 0.42 * cast[here] - 0.22 * cv2.GaussianBlur(wide, (0, 0), 1.2)[here]
-
-    (rows, columns), here = _common((height, width), top, left, len(u))
-    canvas[:, rows, columns] = blend(canvas[:, rows, columns], skin[:, here[0], here[1]], cover[here])
-    inside = np.zeros((height, width), dtype=bool)
-    inside[rows, columns] = depth[here] < 0
-    return inside
+    canvas[:, window[0], window[1]] = blend(canvas[:, window[0], window[1]], skin, cover)
+    return window, depth < 0
 
 
-def _common(size: tuple[int, int], top: int, left: int, side: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """What a square at (top, left) shares with the canvas, as slices of the canvas and of the square."""
+def _span(middle: float, reach: float, limit: int, margin: int) -> tuple[int, int]:
+    """First and last-plus-one pixel within `reach` of `middle`, no farther than `margin` outside of 0 … `limit`."""
+    return max(math.floor(middle - reach), -margin), min(math.floor(middle + reach) + 1, limit + margin)
+
+
+def _common(
+    size: tuple[int, int], top: int, left: int, shape: tuple[int, ...]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """What a patch at (top, left) shares with the canvas, as slices of the canvas and of the patch."""
     there, here = [], []
-    for low, limit in ((top, size[0]), (left, size[1])):
+    for low, side, limit in zip((top, left), shape, size, strict=True):
         start, stop = min(max(low, 0), limit), min(max(low + side, 0), limit)
         there.append(slice(start, stop))
         here.append(slice(start - low, stop - low))
@@ -166,21 +195,23 @@ def _shade(
     rng: np.random.Generator, skin: np.ndarray, depth: np.ndarray, radius: float, light: tuple[float, float]
 ) -> Float[np.ndarray, "3 h w"]:
     """Round off the edge over some width and light the relief: pillow, candy or card."""
+    cv2 = opencv()
     finish = rng.choice(["pillow", "candy", "card"], p=[0.45, 0.35, 0.2])
     width = {"pillow": 0.85, "candy": 0.45, "card": 0.0}[finish] * radius + 1.5
-    rise = np.clip(-depth / width, 0, 1)
-    relief = width * np.sqrt(1 - (1 - rise) ** 2) * (0.75 if finish == "pillow" else 0.6)
-    gy, gx = np.gradient(opencv().GaussianBlur(relief, (0, 0), 0.6 + 0.02 * radius))
-    steep = 1 / np.sqrt(1 + gx**2 + gy**2)
+    rise = np.clip(depth * (-1 / width), 0, 1)
+    relief = cv2.GaussianBlur(np.sqrt(rise * (2 - rise)), (0, 0), 0.6 + 0.02 * radius)
+    steepness = 0.5 * width * (0.75 if finish == "pillow" else 0.6)
+    gx, gy = (cv2.Sobel(relief, cv2.CV_32F, *axis, ksize=1, scale=steepness) for axis in ((1, 0), (0, 1)))
+    normal = 1 / np.sqrt(1 + gx * gx + gy * gy)
     sun = _unit(light[0], light[1], 1.1)
-    lit = (-gx * sun[0] - gy * sun[1] + sun[2]) * steep
-    shaded = skin * (0.50 + 0.62 * np.clip(lit, 0, 1))
+    lit = (sun[2] - gx * sun[0] - gy * sun[1]) * normal
+    skin *= 0.50 + 0.62 * np.clip(lit, 0, 1)
     half = _unit(sun[0], sun[1], sun[2] + 1)
     strength, power = {"pillow": (0.12, 12), "candy": (0.5, 45), "card": (0.0, 0)}[str(finish)]
     if strength:
-        gloss = np.clip((-gx * half[0] - gy * half[1] + half[2]) * steep, 0, 1)
-        shaded += strength * gloss**power
-    return shaded
+        gloss = np.clip((half[2] - gx * half[0] - gy * half[1]) * normal, 0, 1)
+        skin += strength * cv2.pow(gloss, power)
+    return skin
 
 
 def _unit(x: float, y: float, z: float) -> tuple[float, float, float]:
@@ -191,9 +222,9 @@ def _unit(x: float, y: float, z: float) -> tuple[float, float, float]:
 def _develop(rng: np.random.Generator, canvas: np.ndarray, light: tuple[float, float]) -> UInt8[np.ndarray, "h w 3"]:
     """Light over the whole scene, a vignette, a little grain."""
     height, width = canvas.shape[1:]
-    ys, xs = np.mgrid[:height, :width].astype(np.float32)
-    x, y = xs / width - 0.5, ys / height - 0.5
-    glow = 1.03 + 0.16 * (x * light[0] + y * light[1]) - 0.28 * (x**2 + y**2)
-    grain = 0.007 * rng.standard_normal((height, width), dtype=np.float32)
-    pixels = np.clip(canvas * glow + grain, 0, 1) * 255 + 0.5
-    return np.ascontiguousarray(pixels.astype(np.uint8).transpose(1, 2, 0))
+    y, x = (np.arange(side, dtype=np.float32) / side - np.float32(0.5) for side in (height, width))
+    glow = (0.16 * light[1] * y - 0.28 * y**2)[:, None] + (0.16 * light[0] * x - 0.28 * x**2) + 1.03
+    canvas *= 255 * glow
+    canvas += 1.8 * rng.standard_normal((height, width), dtype=np.float32) + 0.5
+    np.clip(canvas, 0, 255, out=canvas)
+    return opencv().merge(list(canvas.astype(np.uint8)))

@@ -47,8 +47,8 @@ class Sample:
         """Which instance each pixel shows, -1 for none; where masks overlap, the smaller one lies on top."""
         shown = np.full(self.size, -1, dtype=np.int64)
         if self.masks is not None:
-            for i in np.argsort(-self.masks.sum(axis=(1, 2)), kind="stable"):
-                shown[self.masks[i]] = i
+            for i in np.argsort([-np.count_nonzero(mask) for mask in self.masks], kind="stable"):
+                np.copyto(shown, i, where=self.masks[i])
         return shown
 
 
@@ -195,7 +195,7 @@ def _field(target: dict[str, Any], name: str, dtype: Any, default: np.ndarray | 
         return None
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
-    return np.asarray(value).astype(dtype)
+    return np.asarray(value).astype(dtype, copy=False)
 
 
 def _boxes(target: dict[str, Any]) -> np.ndarray | None:
