@@ -6,6 +6,7 @@ holds nothing random. Every per-axis quantity is in **array order**: (y, x) for 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -183,6 +184,12 @@ class MixPlan:
             return self.owner[output] == everywhere(layer, self.ndim)
         visible = everywhere(self.weight[output, layer] > 0, self.ndim)
         return visible.expand(-1, *self.owner.shape[1:])
+
+    def keeps_padding(self, size: Sequence[int]) -> Bool[Tensor, " b"]:
+        """Of a padded pool of images of ``size``, which outputs keep their base's padding: those of the base's size."""
+        if tuple(size) != tuple(self.frame):
+            return torch.zeros(len(self), dtype=torch.bool, device=self.device)
+        return (self.source[:, 0] >= 0) & (self.canvas == self.extent[:, 0, self.ndim :]).all(dim=1)
 
     def has_fill(self) -> bool:
         """Whether some canvas pixel belongs to no layer; found once, with a transfer for plans made on a device."""

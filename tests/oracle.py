@@ -205,11 +205,15 @@ def expect_instances(
     *,
     shown: np.ndarray | None = None,
     dyadic: Sequence[bool] | bool = False,
+    carried: Sequence[set[int] | None] | None = None,
+    flip_pairs: Sequence[tuple[int, int]] = (),
 ) -> list[Record]:
     """Every instance of every layer (None: an absent one), in order, with what must become of it.
 
     `shown` (H, W) names the layer per pixel where two layers have the same source. `dyadic` says that the boxes of an
     image are small binary fractions, so that float arithmetic on them is exact and equality with a threshold is judged.
+    `carried` names, per layer, the instances that come along (None: all). `flip_pairs` are the keypoints that change
+    names in a mirrored layer.
     """
     height, width = prov.shape
     if shown is None:
@@ -237,7 +241,11 @@ def expect_instances(
         keypoints, area, incoming = (_numbers(target, key) for key in ("keypoints", "area", "visibility"))
         extent = layer.extent or (0, 0, *sizes[layer.source])
         exact = dyadic if isinstance(dyadic, bool) else dyadic[layer.source]
+        names = None if carried is None else carried[number]
         for k in range(n):
+            if names is not None and k not in names:
+                records.append(Record(number, layer.source, k, "dropped", failed=("not carried",)))
+                continue
             record = _expect_one(
                 Record(number, layer.source, k, "dropped"),
                 layer,
@@ -251,7 +259,10 @@ def expect_instances(
                 exact or masks is not None,
             )
             if keypoints is not None:
-                _expect_keypoints(record, layer, keypoints[k], shown_rows)
+                points = list(keypoints[k])
+                for left, right in flip_pairs if layer.scale[1] < 0 else ():
+                    points[left], points[right] = points[right], points[left]
+                _expect_keypoints(record, layer, points, shown_rows)
             if area is not None:
                 record.area = area[k] * abs(layer.scale[0] * layer.scale[1]) * record.share
             records.append(record)
@@ -314,6 +325,8 @@ def _expect_one(
                 left, right = min(left, j), max(right, j + 1)
                 top, bottom = min(top, i), max(bottom, i + 1)
         all_pixels = _mapped_pixels(mask, layer, extent)
+        for slip in (-1e-5, 1e-5):  # centres that fall between two source pixels are a matter of rounding
+            record.near |= all_pixels != _mapped_pixels(mask, layer, extent, slip)
         covers_all = seen == all_pixels
         visible, whole = float(seen), float(all_pixels)
         if settings.boxes_from == "box":
@@ -352,13 +365,13 @@ def _expect_one(
     return record
 
 
-def _mapped_pixels(mask: np.ndarray, layer: Layer, extent: tuple[int, int, int, int]) -> int:
-    """How many pixels the mask has once mapped, on a canvas without borders."""
+def _mapped_pixels(mask: np.ndarray, layer: Layer, extent: tuple[int, int, int, int], slip: float = 0.0) -> int:
+    """How many pixels the mask has once mapped (and shifted by `slip`), on a canvas without borders."""
     y_low, x_low, y_high, x_high = extent
     if abs(layer.scale[0]) == 1 and abs(layer.scale[1]) == 1:
         return int(mask[y_low:y_high, x_low:x_high].sum())
-    rows = Counter(source_pixels(layer.scale[0], layer.shift[0], y_low, y_high).values())
-    cols = Counter(source_pixels(layer.scale[1], layer.shift[1], x_low, x_high).values())
+    rows = Counter(source_pixels(layer.scale[0], layer.shift[0] + slip, y_low, y_high).values())
+    cols = Counter(source_pixels(layer.scale[1], layer.shift[1] + slip, x_low, x_high).values())
     return sum(ny * nx for y, ny in rows.items() for x, nx in cols.items() if mask[y, x])
 
 
@@ -377,6 +390,8 @@ def _expect_keypoints(record: Record, layer: Layer, points: list[list[float]], s
         x = layer.scale[1] * point[0] + layer.shift[1]
         y = layer.scale[0] * point[1] + layer.shift[0]
         i, j = math.floor(y), math.floor(x)
+        rounded = any(abs(s) != 1 and abs(v - round(v)) < 1e-4 for s, v in zip(layer.scale, (y, x), strict=True))
+        record.near |= rounded  # whose pixel it is, is a matter of rounding
         on_canvas = 0 <= i < height and 0 <= j < width
         visible = on_canvas and shown[i][j] == record.layer
         record.keypoints_on.append("own" if visible else "other" if on_canvas else "none")
@@ -399,12 +414,184 @@ def expect_semantic(prov: Provenance, maps: Sequence[np.ndarray], ignore_index: 
 
 
 def expect_labels(prov: Provenance, labels: Sequence[int], classes: int) -> np.ndarray:
-    """The share of the canvas' pixels that each class owns."""
+    """The share of each class in the pixels that somebody owns; fill has no class."""
     out = np.zeros(classes)
     for source in prov.source.reshape(-1).tolist():
         if source >= 0:
             out[labels[source]] += 1
-    return out / prov.source.size
+    return out / out.sum()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the stated maps of a plan
+
+
+def stated_layers(plan: Any, output: int) -> list[Layer | None]:
+    """The layers of one output by the plan's own numbers; None for an absent one."""
+    layers: list[Layer | None] = []
+    for s, source in enumerate(plan.source[output].tolist()):
+        if source < 0:
+            layers.append(None)
+            continue
+        (sy, sx), (ty, tx) = plan.scale[output, s].tolist(), plan.shift[output, s].tolist()
+        y0, x0, y1, x1 = plan.extent[output, s].tolist()
+        layers.append(Layer(source, (sy, sx), (ty, tx), (y0, x0, y1, x1)))
+    return layers
+
+
+def carried_instances(plan: Any, output: int) -> list[set[int] | None]:
+    """The instances that come along with each layer; None where all do."""
+    if plan.carry is None:
+        return [None] * plan.source.shape[1]
+    beyond = set(range(plan.carry.shape[2], plan.carry.shape[2] + 50))  # an instance beyond its length is carried
+    return [{k for k, yes in enumerate(row) if yes} | beyond for row in plan.carry[output].tolist()]
+
+
+def stated_coordinates(layer: Layer, canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Continuous source coordinates (y: (H, 1), x: (1, W)) of the centre of every canvas pixel."""
+    y = (np.arange(canvas[0]) + 0.5 - layer.shift[0]) / layer.scale[0]
+    x = (np.arange(canvas[1]) + 0.5 - layer.shift[1]) / layer.scale[1]
+    return y[:, None], x[None]
+
+
+def attribute(prov: Provenance, layers: Sequence[Layer | None], cells: np.ndarray) -> np.ndarray:
+    """(H, W): the layer that shows in each pixel, −1 for fill; asserts that the pixels prove it.
+
+    `cells` (H, W) names the layer that was drawn for each pixel. It shows wherever its image reaches; its pixel there
+    must be the one that holds the mapped centre: within half a pixel of the stated map, up to rounding.
+    """
+    shown = np.full(prov.shape, -1, dtype=np.int64)
+    for number, layer in enumerate(layers):
+        drawn = cells == number
+        if layer is None:
+            assert not drawn.any(), f"layer {number} is absent and owns pixels"
+            continue
+        assert layer.extent is not None
+        y0, x0, y1, x1 = layer.extent
+        y, x = stated_coordinates(layer, prov.shape)
+        slack_y, slack_x = 1e-4 / abs(layer.scale[0]), 1e-4 / abs(layer.scale[1])
+        out = (y < y0 - slack_y) | (y > y1 + slack_y) | (x < x0 - slack_x) | (x > x1 + slack_x)
+        deep = (y > y0 + slack_y) & (y < y1 - slack_y) & (x > x0 + slack_x) & (x < x1 - slack_x)
+        here = drawn & (prov.source >= 0)
+        assert not (drawn & out & here).any(), f"layer {number} shows beyond its image"
+        assert here[drawn & deep].all(), f"layer {number} is fill where its image reaches"
+        assert (prov.source[here] == layer.source).all(), f"layer {number} shows another image"
+        for got, stated, name in ((prov.y, y, "y"), (prov.x, x, "x")):
+            far = np.abs(got + 0.5 - stated)[here]
+            slack = slack_y if name == "y" else slack_x
+            assert (far <= 0.5 + slack).all(), f"layer {number}: {name} is {far.max():.3f} pixels off its map"
+        shown[here] = number
+    assert (shown[prov.source >= 0] >= 0).all(), "pixels of an image where fill was drawn"
+    return shown
+
+
+def drawn_cells(plan: Any, output: int) -> np.ndarray:
+    """(H, W) of the canvas: the owner drawn for each pixel, read off the plan's grid."""
+    lines = []
+    for axis, side in enumerate(plan.canvas[output].tolist()):
+        edges = plan.edges[axis][output].tolist()
+        lines.append([max(g for g, edge in enumerate(edges[:-1]) if edge <= i) for i in range(side)])
+    return plan.owner[output].numpy().astype(np.int64)[np.ix_(*lines)]
+
+
+def check_smooth(image: torch.Tensor, layers: Sequence[Layer | None], shown: np.ndarray) -> int:
+    """A coded image resampled smoothly: every coordinate within half a source pixel of the stated map.
+
+    Judged where the filter sees nothing but the layer's image; returns how many pixels that are. The image's number
+    is exact everywhere, and so are the coordinates of layers that aren't scaled.
+    """
+    height, width = shown.shape
+    code = image.detach().to(torch.float64).numpy()[:, :height, :width]
+    assert (code[:, shown < 0] == 0).all(), "fill is not fill"
+    judged = 0
+    for number, layer in enumerate(layers):
+        here = shown == number
+        if layer is None or not here.any():
+            continue
+        assert layer.extent is not None
+        number_error = np.abs(code[0] - layer.source - 1)[here].max()
+        assert number_error < 1e-3, f"layer {number} is mixed with another image ({number_error})"
+        y, x = stated_coordinates(layer, shown.shape)
+        exact = all(abs(s) == 1 and t == round(t) for s, t in zip(layer.scale, layer.shift, strict=True))
+        for axis, (got, stated) in enumerate(((code[2], y), (code[1], x))):
+            reach = 0.0 if exact else max(1.0, 1 / abs(layer.scale[axis])) + 0.5
+            inner = (stated >= layer.extent[axis] + reach) & (stated <= layer.extent[axis + 2] - reach)
+            off = np.abs(got + 0.5 - stated)[here & inner]
+            judged += off.size
+            assert (off <= (1e-4 if exact else 0.5)).all(), f"layer {number}: {off.max():.3f} source pixels off its map"
+    return judged
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# soft plans: every layer shows wherever its image reaches, in proportion to its weight
+
+
+def soft_weights(
+    canvas: tuple[int, int], layers: Sequence[Layer | None], weights: Sequence[float], sizes: Sequence[tuple[int, int]]
+) -> np.ndarray:
+    """(S, H, W) how much each layer counts in each pixel; they sum to 1."""
+    out = np.zeros((len(layers), *canvas))
+    for s, layer in enumerate(layers):
+        if layer is not None:
+            assert layer.identity
+            height, width = sizes[layer.source]
+            out[s, :height, :width] = weights[s]
+    return out / out.sum(0)
+
+
+def soft_provenance(canvas: tuple[int, int], layer: Layer, size: tuple[int, int]) -> Provenance:
+    """Where the pixels of one unmoved layer come from, as if it were alone."""
+    y, x = np.mgrid[0 : canvas[0], 0 : canvas[1]]
+    reaches = (y < size[0]) & (x < size[1])
+    return Provenance(np.where(reaches, layer.source, -1), y * reaches, x * reaches)
+
+
+def expect_soft_instances(
+    canvas: tuple[int, int],
+    layers: Sequence[Layer | None],
+    targets: Sequence[dict[str, Any]],
+    sizes: Sequence[tuple[int, int]],
+    settings: Settings,
+) -> list[Record]:
+    """The instances of all layers: nothing covers them, only the canvas cuts them."""
+    records = []
+    for s, layer in enumerate(layers):
+        if layer is not None:
+            prov = soft_provenance(canvas, layer, sizes[layer.source])
+            alone: list[Layer | None] = [None] * s + [layer]
+            shown = np.where(prov.source >= 0, s, -1)
+            records += expect_instances(prov, alone, targets, sizes, settings, shown=shown)
+    return records
+
+
+def expect_soft_semantic(
+    canvas: tuple[int, int],
+    layers: Sequence[Layer | None],
+    weights: Sequence[float],
+    maps: Sequence[np.ndarray],
+    sizes: Sequence[tuple[int, int]],
+    ignore_index: int,
+    classes: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Map a, map b, weight of a, and probabilities (K, H, W), pixel by pixel; what is ignored counts nothing."""
+    seen = []
+    for layer in (*layers, *[None] * (2 - len(layers))):
+        one = np.full(canvas, ignore_index, dtype=np.int64)
+        if layer is not None:
+            prov = soft_provenance(canvas, layer, sizes[layer.source])
+            one = expect_semantic(prov, maps, ignore_index)
+        seen.append(one)
+    first = np.zeros(canvas)
+    probabilities = np.zeros((classes, *canvas))
+    for i in range(canvas[0]):
+        for j in range(canvas[1]):
+            told = [(int(m[i, j]), w) for m, w in zip(seen, weights, strict=False) if m[i, j] != ignore_index]
+            total = sum(w for _, w in told)
+            for c, w in told:
+                probabilities[c, i, j] += w / total
+            if seen[0][i, j] != ignore_index:
+                first[i, j] = weights[0] / total
+    return seen[0], seen[1], first, probabilities
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -431,20 +618,26 @@ def compare_instances(
     base: int,
     canvas: tuple[int, int],
     keys: set[str] | None = None,
+    weights: Sequence[float] | None = None,
 ) -> int:
-    """Hold one output's target against the expectation; returns how many instances were too near to judge."""
+    """Hold one output's target against the expectation; returns how many instances were too near to judge.
+
+    `weights`, one per layer, are what the instances must carry as `weight`.
+    """
     if keys is not None:
         wanted = keys | {"visibility", "origin"}
         if settings.on_filtered == "ignore":
             wanted = wanted | {"ignored"}
         if "keypoints" in keys and any(_count(t) and t["keypoints"].shape[-1] == 2 for t in targets):
             wanted = wanted | {"keypoints_visible"}
+        if weights is not None:
+            wanted = wanted | {"weight"}
         assert set(out) == wanted, f"keys {sorted(out)}, expected {sorted(wanted)}"
     near = {r.origin for r in records if r.near}
-    _compare_rows(out, [r for r in records if r.outcome in ("kept", "crowd")], near, targets, settings, canvas)
+    _compare_rows(out, [r for r in records if r.outcome in ("kept", "crowd")], near, targets, settings, canvas, weights)
     ignored = [r for r in records if r.outcome == "ignored"]
     if settings.on_filtered == "ignore":
-        _compare_rows(out["ignored"], ignored, near, targets, settings, canvas)
+        _compare_rows(out["ignored"], ignored, near, targets, settings, canvas, weights)
     for key in ("image_id", *settings.image_keys):
         if key in targets[base]:
             was, now = targets[base][key], out[key]
@@ -459,6 +652,7 @@ def _compare_rows(
     targets: Sequence[dict[str, Any]],
     settings: Settings,
     canvas: tuple[int, int],
+    weights: Sequence[float] | None = None,
 ) -> None:
     origins = [tuple(o) for o in _plain(out["origin"]).tolist()]
     judged = [r for r in records if r.origin not in near]
@@ -488,6 +682,8 @@ def _compare_rows(
         else:
             close(boxes[n], r.box, f"{name}: box", atol=1e-4)
         close(visibility[n], r.visibility, f"{name}: visibility", rtol=1e-4, atol=1e-6)
+        if weights is not None:
+            close(_plain(out["weight"])[n], weights[r.layer], f"{name}: weight", atol=1e-6)
         if masks is not None:
             assert r.mask is not None
             height, width = canvas
@@ -526,18 +722,20 @@ def _compare_keypoints(was: np.ndarray, now: np.ndarray, r: Record, name: str) -
 
 def compare_report(rows: Sequence[dict[str, Any]], output: int, records: Sequence[Record], base: int) -> None:
     """The report tells of every instance of the base and of every visible one exactly once, and tells the truth."""
-    told: dict[tuple[int, int], dict[str, Any]] = {}
+    told: dict[tuple[int, int, int], dict[str, Any]] = {}
     for row in rows:
         if row["output"] == output:
-            key = (int(row["source"]), int(row["instance"]))
+            key = (int(row["layer"]), int(row["source"]), int(row["instance"]))
             assert key not in told, f"instance {key} reported twice"
             told[key] = row
     for r in records:
         if r.near:
             continue
-        row_ = told.get(r.origin)
+        row_ = told.get((r.layer, *r.origin))
         if row_ is None:
-            assert (r.source != base) & (r.visible_area == 0), f"instance {r.origin} is missing from the report"
+            assert (r.layer > 0 or r.source != base) & (r.visible_area == 0), (
+                f"instance {r.origin} is missing from the report"
+            )
             continue
         if r.outcome == "kept":
             wanted = {"kept"} if r.untouched else {"kept", "shrunk"}
@@ -553,6 +751,8 @@ def compare_report(rows: Sequence[dict[str, Any]], output: int, records: Sequenc
             assert row_["reason"] in wanted, row_
         elif r.failed == ("visibility",):
             assert row_["reason"] in ("low visibility", "covered"), row_
+        elif r.failed == ("not carried",):
+            assert row_["reason"] == "not carried", row_
         elif r.failed == ("size",):
             assert row_["reason"] == "too small", row_
         else:

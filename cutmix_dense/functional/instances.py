@@ -12,7 +12,7 @@ from torch import Tensor
 from cutmix_dense.functional.assembly import Form, assemble
 from cutmix_dense.functional.fate import BoxesFrom, Entries, judge, outcomes_of
 from cutmix_dense.functional.fields import IGNORED, read_fields
-from cutmix_dense.functional.filtering import FilterRule, OnFiltered, check_on_filtered, rule_of
+from cutmix_dense.functional.filtering import FilterRule, OnFiltered, Reason, check_on_filtered, rule_of
 from cutmix_dense.functional.report import MixReport, Outcome
 from cutmix_dense.functional.semantic import SoftSemantic, mix_maps
 from cutmix_dense.plan import MixPlan
@@ -71,7 +71,8 @@ def mix_instances(
         boxes: ``"exact"``: boxes without masks under a free-form mask are refused, since the pixels owned inside a box
             include background; ``"estimate"``: take those pixels as the object's.
         flip_pairs: (left, right) keypoints that change names where their image is mirrored; needed there.
-        instance_weights: whether instances carry ``weight`` (N,), their layer's share; as under a soft plan always.
+        instance_weights: whether instances carry ``weight`` (N,) under a hard plan too, where it is 1; under a soft
+            plan it is their layer's share. An incoming one is multiplied.
         soft_semantic: form of semantic maps under a soft plan; see ``mix_maps``.
         num_classes: number of semantic classes, for ``soft_semantic="probabilities"``.
         return_report: also return what happened to each input instance.
@@ -156,7 +157,8 @@ def object_pixels(
     if table.instances:
         entries = Entries.of(table, plan.source.to("cpu"))
         fate = judge(table, plan, entries, FilterRule(0.0, 0.0), "auto")
-        total.index_add_(0, entries.output * plan.layers + entries.layer, fate.visible.double().to("cpu"))
+        counted = fate.visible.double().to("cpu") * (fate.on_host[:, 0] == Reason.KEPT)
+        total.index_add_(0, entries.output * plan.layers + entries.layer, counted)
     return total.reshape(len(plan), plan.layers)
 
 

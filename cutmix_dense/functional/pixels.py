@@ -32,7 +32,7 @@ def mix_pixels(
 
     Args:
         pool: (P, …, H, W), what lies between are channels (frames, …); or a list of (…, Hi, Wi), which gives a list.
-            Padded batches keep the base's padding beyond the canvas.
+            Padded batches keep the base's padding beyond a canvas of its size.
         plan: who owns each output pixel.
         fill: value of pixels that nobody owns, one number or one per channel. A plan with such pixels needs one.
         interpolation: how scaled layers are read: ``"antialias"`` (default of floating point and uint8), ``"bilinear"``

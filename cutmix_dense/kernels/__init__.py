@@ -28,7 +28,7 @@ def mix_batch(
 ) -> Tensor:
     """Mix a pool of one size into a padded batch (B, …, *frame).
 
-    Padding beyond a canvas stays the base's where the base lies under the identity map, and is fill elsewhere.
+    Padding beyond a canvas of the base's size stays the base's; beyond any other canvas is fill.
 
     Args:
         pool: (P, …, *size).
@@ -84,17 +84,15 @@ def _prepared(pool: Tensor, plan: MixPlan, fill: Tensor | None, out: Tensor | No
 def _background(
     pool: Tensor | Sequence[Tensor], plan: MixPlan, output: int, fill: Tensor | None, size: Sequence[int]
 ) -> Tensor:
-    """One output before any layer is put on it: fill, and the base's own padding where it keeps its place."""
+    """One output before any layer is put on it: fill, and beyond the canvas the base's own padding."""
     base = pool[max(int(plan.source[output, 0]), 0)]
     space = base.ndim - plan.ndim
     blank = base.new_zeros((*base.shape[:space], *size))
     if fill is not None:
         blank = blank + fill
     canvas = plan.canvas[output].tolist()
-    kept = int(plan.source[output, 0]) >= 0 and bool(
-        ((plan.scale[output, 0] == 1) & (plan.shift[output, 0] == 0)).all()
-    )
-    if canvas == list(size) or not kept or tuple(base.shape[space:]) != tuple(size):
+    padded_alike = tuple(base.shape[space:]) == tuple(size) and bool(plan.keeps_padding(size)[output])
+    if canvas == list(size) or not padded_alike:
         return blank
     padded = base.clone()
     block = spatial(slice(0, n) for n in canvas)

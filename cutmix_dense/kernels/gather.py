@@ -40,12 +40,11 @@ def mix_gather(pool: Tensor, plan: MixPlan, fill: Tensor | None) -> Tensor:
 
 
 def _keep_padding(pool: Tensor, plan: MixPlan, out: Tensor) -> Tensor:
-    """Padding beyond the canvas stays the base's, where the base lies under the identity map."""
-    space = tuple(pool.shape[pool.ndim - plan.ndim :])
-    if space != tuple(plan.frame):
+    """Padding beyond the canvas stays the base's."""
+    space = pool.shape[pool.ndim - plan.ndim :]
+    if tuple(space) != tuple(plan.frame):
         return out
     lead = (1,) * (pool.ndim - plan.ndim - 1)
-    identity = ((plan.scale[:, 0] == 1) & (plan.shift[:, 0] == 0)).all(dim=1) & (plan.source[:, 0] >= 0)
-    kept = ~within(plan.canvas, plan.frame) & everywhere(identity, plan.ndim)
+    kept = ~within(plan.canvas, plan.frame) & everywhere(plan.keeps_padding(space), plan.ndim)
     base = pool[plan.source[:, 0].clamp(min=0)]
     return torch.where(kept.reshape(len(plan), *lead, *plan.frame), base, out)

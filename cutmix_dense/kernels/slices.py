@@ -89,7 +89,8 @@ def mix_slices(
         inplace: ``outputs`` already holds layer 0: only what moves is copied, and read before anything is written.
     """
     whole = isinstance(pool, Tensor) and isinstance(outputs, Tensor) and pool.shape == outputs.shape
-    if whole and not inplace and bool((plan.source[:, 0] == torch.arange(len(plan))).all()):
+    own_base = plan.source[:, 0] == torch.arange(len(plan))
+    if whole and not inplace and bool((own_base & plan.keeps_padding(plan.frame)).all()):
         # one long copy of the bases, padding included, and the few patches on top, beats many short copies
         outputs.copy_(pool)  # type: ignore[union-attr, arg-type]
         for patch in patches(plan):

@@ -64,7 +64,7 @@ class SampleBank:
         return sum(_bytes(sample) for sample in self._samples)
 
     def join(self, images: Any, targets: Any, sizes: Any = None) -> Joined:
-        """The batch and behind it the stored samples that match it in channels, dtype and device.
+        """The batch and behind it the stored samples that match it in channels, dtype, device and form of target.
 
         Args:
             images: as a transform takes them.
@@ -76,6 +76,7 @@ class SampleBank:
             (image, target)
             for image, target in self._samples
             if (image.shape[0], image.dtype, image.device) == (like.shape[0], like.dtype, like.device)
+            and _same_form(target, targets)
         ]
         if not isinstance(images, Tensor):
             joined = [*images, *(image for image, _ in stored)]
@@ -98,16 +99,29 @@ class SampleBank:
             sample = (_crop(image, size).detach().clone(), _take(targets, index, size, tuple(image.shape[-2:])))
             if _bytes(sample) <= self.max_bytes:
                 self._samples.append(sample)
-        while len(self) > self.max_samples or self.nbytes > self.max_bytes:
-            self._samples.popleft()
+        self._trim()
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs to go on with the same partners."""
         return {"samples": list(self._samples)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore ``state_dict``."""
+        """Restore ``state_dict``; within this bank's bounds, the latest samples first."""
         self._samples = deque((image, target) for image, target in state["samples"])
+        self._trim()
+
+    def _trim(self) -> None:
+        while len(self) > self.max_samples or self.nbytes > self.max_bytes:
+            self._samples.popleft()
+
+
+def _same_form(stored: Any, targets: Any) -> bool:
+    """Whether a stored target can stand behind a batch's."""
+    if targets is None:
+        return True
+    if isinstance(targets, Mapping):
+        return isinstance(stored, Mapping) and all(key in stored for key in targets)
+    return stored is not None and isinstance(stored, Mapping) == isinstance(targets[0], Mapping)
 
 
 def _take(targets: Any, index: int, size: tuple[int, ...], frame: tuple[int, ...]) -> Any:
@@ -117,9 +131,7 @@ def _take(targets: Any, index: int, size: tuple[int, ...], frame: tuple[int, ...
     if isinstance(targets, Mapping):
         return {key: _take(value, index, size, frame) for key, value in targets.items()}
     own = targets[index]
-    if isinstance(own, Mapping):
-        return {key: _crop_map(value, size, frame, key) for key, value in own.items()}
-    return _crop_map(own, size, frame, "") if isinstance(own, Tensor) else own
+    return _crop_map(own, size, frame, "")
 
 
 def _append(targets: Any, stored: list[Any], frame: tuple[int, ...] | None) -> Any:
@@ -147,13 +159,18 @@ def _is_per_pixel(value: Any, key: str) -> bool:
 
 
 def _crop_map(value: Any, size: tuple[int, ...], frame: tuple[int, ...], key: str) -> Any:
-    per_pixel = _is_per_pixel(value, key or "masks")
-    return _crop(value, size).clone() if per_pixel and tuple(value.shape[-2:]) == frame else value
+    """A copy of one entry of a target; what has a value per pixel of the frame is cropped."""
+    if isinstance(value, Mapping):
+        return {name: _crop_map(entry, size, frame, name) for name, entry in value.items()}
+    if not isinstance(value, Tensor):
+        return list(value) if isinstance(value, list) else value
+    per_pixel = _is_per_pixel(value, key or "masks") and tuple(value.shape[-2:]) == frame
+    return rewrap((_crop(value, size) if per_pixel else value).as_subclass(Tensor).detach().clone(), value)
 
 
 def _fit_map(value: Any, frame: tuple[int, ...] | None, key: str) -> Any:
-    """Masks and maps that are larger than the frame are cropped to it."""
-    return value if frame is None or not _is_per_pixel(value, key) else _crop(value, frame)
+    """Masks and maps get the frame's size, as those of a padded batch have it."""
+    return value if frame is None or not _is_per_pixel(value, key) else rewrap(_fit(value, frame, 0), value)
 
 
 def _crop(value: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -43,6 +43,8 @@ class ClassMix(MixTransform):
         **common: Any,
     ) -> None:
         super().__init__(p=p, **common)
+        if max_classes < 1:
+            raise ValueError(f"max_classes must be at least 1, got {max_classes!r}")
         self.rounding = rounding
         self.max_classes = max_classes
         self._sampler = ClassMask(rounding, self.ignore_index, max_classes)

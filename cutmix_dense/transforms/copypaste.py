@@ -107,18 +107,19 @@ class CopyPaste(MixTransform):
             )
         objects = pool.objects()
         at = objects.boxes.device
-        boxes = objects.boxes[partner.to(at)]
-        ends = [boxes[..., part] * scale[:, 1:].to(at) + shift[:, 1:].to(at) for part in (slice(0, 2), slice(2, 4))]
-        low, high = torch.minimum(*ends).floor(), torch.maximum(*ends).ceil()
-        shown = (chosen.to(at) & objects.present[partner.to(at)])[..., None]
+        boxes, present = objects.boxes[partner.to(at)], objects.present[partner.to(at)]
+        source, sizes, scale, shift = (value.to(at) for value in (source, pool.sizes, scale, shift))
+        ends = [boxes[..., part] * scale[:, 1:] + shift[:, 1:] for part in (slice(0, 2), slice(2, 4))]
+        unpasted = MixPlan.from_rectangles(
+            source, torch.zeros_like(boxes[:, :0]).long(), sizes, frame=pool.frame, scale=scale, shift=shift
+        )
+        least, most = (bound[:, 1:] for bound in unpasted.pixel_ranges())  # a box may jut out of its image
+        low = torch.maximum(torch.minimum(*ends).floor().long(), least)
+        high = torch.minimum(torch.maximum(*ends).ceil().long(), most)
+        shown = (chosen.to(at) & present)[..., None]
+        rectangles = torch.where(shown, torch.cat([low, torch.maximum(low, high)], dim=2), 0)
         return MixPlan.from_rectangles(
-            source.to(at),
-            torch.where(shown, torch.cat([low, high], dim=2), 0).long(),
-            pool.sizes.to(at),
-            frame=pool.frame,
-            carry=carry.to(at),
-            scale=scale.to(at),
-            shift=shift.to(at),
+            source, rectangles, sizes, frame=pool.frame, carry=carry.to(at), scale=scale, shift=shift
         )
 
     def _chosen(

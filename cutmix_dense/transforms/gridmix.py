@@ -47,6 +47,8 @@ class GridMix(MixTransform):
         if not (math.isfinite(alpha) and alpha > 0):
             raise ValueError(f"alpha must be above 0, got {alpha!r}")
         _check_count(n_holes, "n_holes")
+        if not 0 < cut_area[0] <= cut_area[1] <= 1:
+            raise ValueError(f"cut_area must be (low, high) with 0 < low <= high <= 1, got {cut_area!r}")
         if pattern not in ("holes", "checkerboard"):
             raise ValueError(f"pattern must be 'holes' or 'checkerboard', got {pattern!r}")
         self.alpha = float(alpha)
