@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.broadcast import along, everywhere, within
+from cutmix_dense.checks import interval, positive
 from cutmix_dense.regions import beta, uniform
 
 __all__ = ["ClassMask", "CowMask", "FourierMask", "MaskSampler", "NoiseDraws"]
@@ -67,8 +68,7 @@ class CowMask(MaskSampler):
         low, high = self._proportions()
         if not 0 < low <= high < 1:
             raise ValueError(f"proportion must lie in (0, 1), got {self.proportion!r}")
-        if not 0 < self.sigma[0] <= self.sigma[1] < math.inf:
-            raise ValueError(f"sigma must be (low, high) with 0 < low <= high, got {self.sigma!r}")
+        interval(self.sigma, "sigma")
 
     def _proportions(self) -> tuple[float, float]:
         given = self.proportion
@@ -115,8 +115,7 @@ class FourierMask(MaskSampler):
     decay: float = 3.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.alpha) and self.alpha > 0):
-            raise ValueError(f"alpha must be above 0, got {self.alpha!r}")
+        positive(self.alpha, "alpha")
         if not math.isfinite(self.decay):
             raise ValueError(f"decay must be finite, got {self.decay!r}")
 

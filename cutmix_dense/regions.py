@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.checks import interval, positive
+
 __all__ = [
     "AreaBox",
     "BetaBox",
@@ -108,8 +110,7 @@ class BetaBox(RegionSampler):
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.alpha) and self.alpha > 0):
-            raise ValueError(f"alpha must be above 0, got {self.alpha!r}")
+        positive(self.alpha, "alpha")
 
     def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b k"]:
         """λ and the centre, relative to the image."""
@@ -150,11 +151,9 @@ class AreaBox(RegionSampler):
     _TRIES: ClassVar[int] = 64
 
     def __post_init__(self) -> None:
-        low, high = self.area
-        if not 0 < low <= high <= 1:
-            raise ValueError(f"area must be (low, high) with 0 < low <= high <= 1, got {self.area!r}")
-        if self.aspect is not None and not 0 < self.aspect[0] <= self.aspect[1] < math.inf:
-            raise ValueError(f"aspect must be (low, high) with 0 < low <= high, got {self.aspect!r}")
+        interval(self.area, "area", most=1)
+        if self.aspect is not None:
+            interval(self.aspect, "aspect")
         if self.aspect_law not in ("log-uniform", "uniform"):
             raise ValueError(f"aspect_law must be 'log-uniform' or 'uniform', got {self.aspect_law!r}")
         if self.aspect is None and self.aspect_law == "uniform":

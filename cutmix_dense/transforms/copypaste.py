@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.checks import interval
 from cutmix_dense.functional import mix_semantic
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import uniform
@@ -57,15 +58,13 @@ class CopyPaste(MixTransform):
         is_count = isinstance(instances, int) and not isinstance(instances, bool) and instances >= 1
         if not (instances in ("random", "all") or is_share or is_count):
             raise ValueError(f"instances must be 'random', 'all', a count or a fraction in (0, 1), got {instances!r}")
-        if not 0 < scale[0] <= scale[1] < math.inf:
-            raise ValueError(f"scale must be (low, high) with 0 < low <= high, got {scale!r}")
         if not 0 <= flip <= 1:
             raise ValueError(f"flip must lie in [0, 1], got {flip!r}")
         if not 0 <= feather < math.inf:
             raise ValueError(f"feather must be at least 0 pixels, got {feather!r}")
         self.instances = instances
         self.crowd = crowd
-        self.scale = (float(scale[0]), float(scale[1]))
+        self.scale = interval(scale, "scale")
         self.flip = float(flip)
         self.feather = float(feather)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.checks import interval, positive
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import AreaBox, beta, uniform
 from cutmix_dense.transforms.base import MixTransform
@@ -44,16 +44,12 @@ class GridMix(MixTransform):
         **common: Any,
     ) -> None:
         super().__init__(p=p, **common)
-        if not (math.isfinite(alpha) and alpha > 0):
-            raise ValueError(f"alpha must be above 0, got {alpha!r}")
         _check_count(n_holes, "n_holes")
-        if not 0 < cut_area[0] <= cut_area[1] <= 1:
-            raise ValueError(f"cut_area must be (low, high) with 0 < low <= high <= 1, got {cut_area!r}")
         if pattern not in ("holes", "checkerboard"):
             raise ValueError(f"pattern must be 'holes' or 'checkerboard', got {pattern!r}")
-        self.alpha = float(alpha)
+        self.alpha = positive(alpha, "alpha")
         self.n_holes = (int(n_holes[0]), int(n_holes[1]))
-        self.cut_area = (float(cut_area[0]), float(cut_area[1]))
+        self.cut_area = interval(cut_area, "cut_area", most=1)
         self.pattern = pattern
         self._cut = AreaBox(self.cut_area, (0.5, 2.0))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 
+from cutmix_dense.checks import positive
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import beta
 from cutmix_dense.transforms.base import MixTransform
@@ -44,11 +44,9 @@ class MixUp(MixTransform):
         **common: Any,
     ) -> None:
         super().__init__(p=p, **common)
-        if not (math.isfinite(alpha) and alpha > 0):
-            raise ValueError(f"alpha must be above 0, got {alpha!r}")
         if lam is not None and not 0 <= lam <= 1:
             raise ValueError(f"lam must lie in [0, 1], got {lam!r}")
-        self.alpha = float(alpha)
+        self.alpha = positive(alpha, "alpha")
         self.lam = lam
         self.same_weight = same_weight
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cutmix_dense.checks import interval
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
@@ -55,13 +56,11 @@ class Mosaic(MixTransform):
             raise ValueError(f"grid must be (rows, columns) with at least two cells, got {grid!r}")
         if not 0 <= jitter < 1:
             raise ValueError(f"jitter must lie in [0, 1), got {jitter!r}")
-        if not 0 < scale[0] <= scale[1] < float("inf"):
-            raise ValueError(f"scale must be (low, high) with 0 < low <= high, got {scale!r}")
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise ValueError(f"size must be (height, width) of at least 1 pixel, got {size!r}")
         self.grid = (int(grid[0]), int(grid[1]))
         self.jitter = float(jitter)
-        self.scale = (float(scale[0]), float(scale[1]))
+        self.scale = interval(scale, "scale")
         self.size = None if size is None else (int(size[0]), int(size[1]))
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:

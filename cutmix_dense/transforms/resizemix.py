@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from cutmix_dense.checks import interval
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
@@ -33,9 +34,7 @@ class ResizeMix(MixTransform):
 
     def __init__(self, scope: tuple[float, float] = (0.1, 0.8), p: float = 0.5, **common: Any) -> None:
         super().__init__(p=p, **common)
-        if not 0 < scope[0] <= scope[1] <= 1:
-            raise ValueError(f"scope must be (low, high) with 0 < low <= high <= 1, got {scope!r}")
-        self.scope = (float(scope[0]), float(scope[1]))
+        self.scope = interval(scope, "scope", most=1)
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """A region per sample, anywhere in the image, and the map that fits the partner into it."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 
+from cutmix_dense.checks import positive
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import beta, uniform
 from cutmix_dense.transforms.base import MixTransform
@@ -33,9 +33,7 @@ class RICAP(MixTransform):
 
     def __init__(self, beta: float = 0.3, p: float = 0.5, **common: Any) -> None:
         super().__init__(p=p, **common)
-        if not (math.isfinite(beta) and beta > 0):
-            raise ValueError(f"beta must be above 0, got {beta!r}")
-        self.beta = float(beta)
+        self.beta = positive(beta, "beta")
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """The point, and where each crop is taken."""

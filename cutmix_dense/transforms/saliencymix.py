@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 
+from cutmix_dense.checks import positive
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import beta, box_around
 from cutmix_dense.saliency import saliency_peak
@@ -35,9 +35,7 @@ class SaliencyMix(MixTransform):
 
     def __init__(self, alpha: float = 1.0, p: float = 0.5, **common: Any) -> None:
         super().__init__(p=p, **common)
-        if not (math.isfinite(alpha) and alpha > 0):
-            raise ValueError(f"alpha must be above 0, got {alpha!r}")
-        self.alpha = float(alpha)
+        self.alpha = positive(alpha, "alpha")
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """A rectangle per sample round its partner's peak."""

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cutmix_dense.data.mixed_sample import open_complete
+from cutmix_dense.visualization.family import family_rows
 from tools import browse
-from tools.common import available
+from tools.common import available, family
 
 
 @pytest.mark.parametrize("layout", ["coco", "voc", "cityscapes"])
@@ -31,6 +33,19 @@ METHODS = [*sorted(set(available()[0]) - {"RandomMix"}), "RandomMix(transforms=[
 def test_every_method_can_be_looked_at(demo, tmp_path, name):
     arguments = [str(demo / "voc"), "--index", "0", "5", "--width", "160", "--out", str(tmp_path)]
     assert browse.main([*arguments, "--transform", name]) == 0
+
+
+@pytest.mark.parametrize(("layout", "missing"), [("coco", 1), ("cityscapes", 0)])
+def test_the_family_on_the_same_two_pictures(demo, tmp_path, layout, missing, capsys):
+    arguments = [str(demo / layout), "--index", "1", "--width", "120", "--out", str(tmp_path)]
+    assert browse.main([*arguments, "--family"]) == 0
+    (sheet,) = tmp_path.glob("*-family-00001.png")
+    dataset = open_complete(demo / layout, layout, "train")
+    rows, _ = family_rows(dataset, 1, family(), across=1, cell=(90, 120))
+    captions = [row[0].caption for row in rows]
+    assert len(captions) == 2 + len(available()[0]) - 1
+    assert sum("not on these pictures" in caption for caption in captions) == missing  # ClassMix needs a map
+    assert sheet.stat().st_size > 10_000
 
 
 def test_the_same_seed_gives_the_same_sheet(demo, tmp_path, hashes):

@@ -1,0 +1,23 @@
+"""Arguments that many methods share, checked in one way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+__all__ = ["interval", "positive"]
+
+
+def positive(value: float, name: str) -> float:
+    """``value`` as a float; ValueError unless it is finite and above 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be above 0, got {value!r}")
+    return float(value)
+
+
+def interval(value: Sequence[float], name: str, most: float = math.inf) -> tuple[float, float]:
+    """``value`` as (low, high); ValueError unless 0 < low <= high <= most and both are finite."""
+    if len(value) != 2 or not (0 < value[0] <= value[1] <= most and math.isfinite(value[1])):
+        limit = "" if math.isinf(most) else f" <= {most:g}"
+        raise ValueError(f"{name} must be (low, high) with 0 < low <= high{limit}, got {value!r}")
+    return float(value[0]), float(value[1])
