@@ -147,24 +147,24 @@ class ClassMask:
     Args:
         rounding: half of an odd number of classes, ``"floor"`` (ClassMix) or ``"ceil"`` (DACS).
         ignore_index: never counted and never pasted as a class.
-        num_classes: ids must be below it; they needn't be contiguous.
+        max_classes: ids must be below it; they needn't be contiguous.
 
     Source: Olsson et al., ClassMix (2021); Tranheden et al., DACS (2021).
     """
 
     rounding: Literal["floor", "ceil"] = "floor"
     ignore_index: int = 255
-    num_classes: int = 256
+    max_classes: int = 256
 
     def __post_init__(self) -> None:
         if self.rounding not in ("floor", "ceil"):
             raise ValueError(f"rounding must be 'floor' or 'ceil', got {self.rounding!r}")
-        if self.num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, got {self.num_classes!r}")
+        if self.max_classes < 1:
+            raise ValueError(f"max_classes must be at least 1, got {self.max_classes!r}")
 
     def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b k"]:
         """A score for every class of every image."""
-        return uniform(batch, self.num_classes, generator)
+        return uniform(batch, self.max_classes, generator)
 
     def place(self, draws: Float[Tensor, "b k"], maps: Int[Tensor, "b h w"]) -> Bool[Tensor, "b h w"]:
         """Where the chosen classes of each map lie.
@@ -175,10 +175,10 @@ class ClassMask:
         """
         ids = maps.long().flatten(1)
         known = (ids != self.ignore_index) & (ids >= 0)
-        spare = self.num_classes  # one column more takes what isn't a class
-        column = torch.where(known, ids, spare)
-        if column.device.type == "cpu" and column.numel() and int(column.max()) > spare:
-            raise ValueError(f"maps must hold ids below num_classes = {self.num_classes}, got {int(column.max())}")
+        spare = self.max_classes  # one column more takes what isn't a class
+        if ids.device.type == "cpu" and bool((known & (ids >= spare)).any()):
+            raise ValueError(f"maps must hold ids below max_classes = {spare}, got {int(ids[known].max())}")
+        column = torch.where(known, ids, spare).clamp(max=spare)
         present = torch.zeros((len(ids), spare + 1), dtype=torch.bool, device=ids.device)
         present = present.scatter(1, column, torch.ones_like(known))[:, :spare]
         count = present.sum(dim=1, keepdim=True)

@@ -100,6 +100,8 @@ def partners(
 ) -> Int[Tensor, "batch count"]:
     """Several partners of each image; where there are too few images they repeat, the image itself included.
 
+    An image that is alone has no partner, -1.
+
     Args:
         pairing: a name of ``PAIRINGS``, or ``"bank"``: any other image of the pool.
         batch: number of images that look for partners.
@@ -110,14 +112,14 @@ def partners(
     Raises:
         ValueError: an unknown pairing, or one that is made for single partners.
     """
-    if pairing == "bank" and not (count > 1 and pool == 1):
-        return torch.stack([among(batch, pool, generator) for _ in range(count)], dim=1)
     if pairing != "bank" and pairing not in PAIRINGS:
         raise ValueError(f"pairing must be one of {sorted([*PAIRINGS, 'bank'])}, got {pairing!r}")
     if count > 1 and pairing in ("swap", "halves"):
         raise ValueError(f"pairing {pairing!r} gives one partner, {count} are needed: use 'roll', 'shuffle' or 'bank'")
-    if count > 1 and pool == 1:
-        return torch.zeros((batch, count), dtype=torch.long)
+    if pool == 1:
+        return torch.full((batch, count), -1)
+    if pairing == "bank":
+        return torch.stack([among(batch, pool, generator) for _ in range(count)], dim=1)
     if pairing == "roll" and count > 1:
         return (torch.arange(batch)[:, None] - torch.arange(1, count + 1)) % max(batch, 1)
     return torch.stack([PAIRINGS[pairing](batch, generator) for _ in range(count)], dim=1)

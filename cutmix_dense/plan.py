@@ -377,6 +377,12 @@ class MixPlan:
         elif mode == "xor" and bool((layer != layer[:, :1]).any()):
             raise ValueError("mode 'xor' needs one layer per output; the rectangles name several")
 
+        elif (
+            layer.device.type == "cpu"
+            and layer.numel()
+            and not 0 <= int(layer.min()) <= int(layer.max()) < source.shape[1]
+        ):
+            raise ValueError(f"layer must name one of the {source.shape[1]} layers, got {layer.tolist()}")
         if patches == 0:  # as if by one empty rectangle
             patches = 1
             rectangles = rectangles.new_zeros((batch, 1, 2 * ndim))
@@ -514,5 +520,5 @@ class MixPlan:
         owner = torch.zeros(
             (len(source), *(edge.shape[1] - 1 for edge in edges)), dtype=torch.long, device=source.device
         )
-        weight = torch.where(source >= 0, weight, 0)
+        weight = torch.where(source >= 0, weight.clamp(min=1e-12), 0)  # alone, even the lightest layer shows whole
         return cls.from_grid(source, edges, owner, sizes, frame=frame, weight=weight)

@@ -14,7 +14,7 @@ from cutmix_dense.functional.boxes import from_xyxy
 from cutmix_dense.functional.fate import Entries, Fate
 from cutmix_dense.functional.fields import FieldTable
 from cutmix_dense.functional.keypoints import mix_keypoints, swap_pairs
-from cutmix_dense.functional.masks import MixedMasks, mask_sizes
+from cutmix_dense.functional.masks import MixedMasks
 from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.plan import MixPlan
 
@@ -48,7 +48,7 @@ def assemble(
             continue
         if key == "masks":
             assert fate.masks is not None
-            columns[key] = _masks_of(example, fate.masks, entries, chosen, mask_sizes(table.instances[key], plan))
+            columns[key] = _masks_of(example, fate.masks, entries, chosen, fate.mask_sizes)
             continue
         rows = table.flat(key)[flat]
         if key == "boxes":
@@ -73,12 +73,13 @@ def assemble(
             )
             if key == "keypoints":
                 if points.shape[2] == 2 and "keypoints_visible" not in table.instances:
-                    columns["keypoints_visible"] = list(shows.split(counts))
+                    columns["keypoints_visible"] = list((shows | fate.untouched[here][:, None]).split(counts))
                 rows = torch.where(fate.untouched[here][:, None, None], rows, points)
             else:
                 if form.flip_pairs:
                     mirrored = plan.to(device).scale[entries.output[chosen], entries.layer[chosen], -1] < 0
                     rows = torch.where(mirrored[:, None], swap_pairs(rows, form.flip_pairs), rows)
+                shows = shows | fate.untouched[here][:, None]
                 rows = torch.where(shows, rows, torch.zeros((), dtype=rows.dtype, device=device))
         columns[key] = [_wrapped(part, example, size) for part, size in zip(rows.split(counts), canvas)]
     columns["visibility"] = list(fate.visibility[here].split(counts))

@@ -57,7 +57,7 @@ class Entries:
 
 @dataclass(frozen=True)
 class Fate:
-    """What the plan does to every entry, on the targets' device (``on_host``: the one transfer there is)."""
+    """What the plan does to every entry, on the targets' device (``on_host``: what its verdict needs on the host)."""
 
     boxes: Float[Tensor, "e 4"] | None
     same_box: Bool[Tensor, " e"]
@@ -66,10 +66,18 @@ class Fate:
     visibility: Float[Tensor, " e"]
     visible: Float[Tensor, " e"]
     masks: dict[tuple[int, int], MixedMasks] | None
+    mask_sizes: list[tuple[int, ...]]
     on_host: Float[Tensor, "e 3"]  # reason, complete, visibility
 
 
-def judge(table: FieldTable, plan: MixPlan, entries: Entries, rule: FilterRule, boxes_from: BoxesFrom) -> Fate:
+def judge(
+    table: FieldTable,
+    plan: MixPlan,
+    entries: Entries,
+    rule: FilterRule,
+    boxes_from: BoxesFrom,
+    padded: bool | None = None,
+) -> Fate:
     """Measure every entry and find the first reason that speaks against it.
 
     Raises:
@@ -80,11 +88,13 @@ def judge(table: FieldTable, plan: MixPlan, entries: Entries, rule: FilterRule, 
     output, layer, flat = entries.output.to(device), entries.layer.to(device), entries.flat.to(device)
     by_box: VisibleBoxes | None = None
     masks: dict[tuple[int, int], MixedMasks] | None = None
+    sizes: list[tuple[int, ...]] = []
     if "boxes" in table.instances:
         by_box = visible_boxes(table.flat_boxes()[flat], plan, output, layer)
     if "masks" in table.instances:
         stacks = [None if value is None else value.as_subclass(Tensor) for value in table.instances["masks"]]
-        masks = mix_masks(stacks, plan, mask_sizes(stacks, plan))
+        sizes = mask_sizes(stacks, plan, padded)
+        masks = mix_masks(stacks, plan, sizes)
     elif boxes_from == "mask":
         raise ValueError("boxes_from 'mask' needs targets with 'masks', got none")
     if by_box is None and masks is None and len(entries.output):
@@ -132,7 +142,7 @@ def judge(table: FieldTable, plan: MixPlan, entries: Entries, rule: FilterRule, 
     if len(broken):
         image, position_ = int(entries.image[broken[0]]), int(entries.position[broken[0]])
         raise ValueError(f"targets[{image}]['boxes'][{position_}] must be finite, got a NaN or infinite coordinate")
-    return Fate(boxes, same_box, untouched, share, visibility, visible, masks, on_host)
+    return Fate(boxes, same_box, untouched, share, visibility, visible, masks, sizes, on_host)
 
 
 def outcomes_of(fate: Fate, entries: Entries, on_filtered: OnFiltered) -> Int[Tensor, " e"]:

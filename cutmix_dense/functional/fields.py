@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 
 from cutmix_dense.functional.boxes import exact_dtype, from_xyxy, to_xyxy
 
-__all__ = ["IMAGE_KEYS", "INSTANCE_KEYS", "LABEL_KEYS", "SEMANTIC_KEYS", "FieldTable", "read_fields"]
+__all__ = ["IMAGE_KEYS", "INSTANCE_KEYS", "LABEL_KEYS", "SEMANTIC_KEYS", "FieldTable", "count_instances", "read_fields"]
 
 INSTANCE_KEYS = frozenset(
     {
@@ -46,6 +46,22 @@ SEMANTIC_KEYS = frozenset({"sem_seg", "semantic", "semantic_mask"})
 
 LABEL_KEYS = frozenset({"class", "classes", "label", "labels", "target", "targets", "y"})
 """Keys that hold an image-level label, where a target is not a list of instances."""
+
+_RANKS = {
+    "area": 1,
+    "boxes": None,
+    "iscrowd": 1,
+    "keypoints": None,
+    "keypoints_visible": 2,
+    "masks": None,
+    "visibility": 1,
+    "weight": 1,
+}
+"""Keys that must hold tensors, and of how many dimensions where nothing else checks it."""
+
+_GEOMETRIC = tuple(
+    getattr(tv_tensors, name) for name in ("BoundingBoxes", "Mask", "KeyPoints") if hasattr(tv_tensors, name)
+)
 
 IGNORED = "ignored"
 """Key of the nested dict of instances that a loss should neither reward nor punish."""
@@ -94,8 +110,10 @@ class FieldTable:
         if not parts:
             empty = example.as_subclass(Tensor)[:0]
             return empty.reshape(0, 4) if key == "boxes" else empty
-        if isinstance(example, tv_tensors.BoundingBoxes) and any(part.format != example.format for part in parts):
-            parts = [from_xyxy(to_xyxy(part), example, example.canvas_size) for part in parts]
+        if key == "boxes":
+            form = getattr(example, "format", None)
+            canvas = getattr(example, "canvas_size", (0, 0))
+            parts = [p if getattr(p, "format", None) == form else from_xyxy(to_xyxy(p), example, canvas) for p in parts]
         return torch.cat([part.as_subclass(Tensor) for part in parts])
 
     def flat_boxes(self) -> Float[Tensor, "n 4"]:
@@ -145,8 +163,8 @@ def read_fields(
             )
         table.has_ignored |= extra is not None
         ignored.append(dict(extra or {}))
-        table.counts.append(_count(rows[index], f"targets[{index}]"))
-        table.ignored_counts.append(_count(ignored[index], f"targets[{index}]['{IGNORED}']"))
+        table.counts.append(count_instances(rows[index], f"targets[{index}]"))
+        table.ignored_counts.append(count_instances(ignored[index], f"targets[{index}]['{IGNORED}']"))
         maps = {
             key: value
             for key, value in target.items()
@@ -179,13 +197,7 @@ def read_fields(
 
 
 def _collect(table: FieldTable, rows: list[dict[str, Any]], ignored: list[dict[str, Any]]) -> None:
-    keys = dict.fromkeys(key for row in rows for key in row)  # in order of first appearance
-    for index, extra in enumerate(ignored):
-        unknown = [key for key in extra if key not in keys]
-        if unknown and table.ignored_counts[index]:
-            raise ValueError(
-                f"targets[{index}]['{IGNORED}'] holds {unknown[0]!r}, which no target holds for its own instances"
-            )
+    keys = dict.fromkeys(key for row in (*rows, *ignored) for key in row)  # in order of first appearance
     for key in keys:
         values: list[Any] = []
         for index, (row, extra) in enumerate(zip(rows, ignored)):
@@ -204,12 +216,22 @@ def _rows(row: dict[str, Any], key: str, count: int, where: str) -> Any:
             raise ValueError(f"{where} has {count} instances but no {key!r}, which other targets have")
         return None
     value = row[key]
+    if key in _RANKS and not isinstance(value, Tensor):
+        raise TypeError(f"{where}[{key!r}] must be a tensor, got {type(value).__name__}")
     if not isinstance(value, (Tensor, list, tuple)):
         raise TypeError(f"{where}[{key!r}] must be a tensor or a list, got {type(value).__name__}")
+    if isinstance(value, _GEOMETRIC) and key not in ("boxes", "masks", "keypoints"):
+        raise ValueError(
+            f"{where}[{key!r}] is a {type(value).__name__}, which would have to be mapped: only 'boxes', 'masks' and "
+            "'keypoints' are"
+        )
     if isinstance(value, Tensor) and value.ndim == 0:
         raise ValueError(f"{where}[{key!r}] must have one row per instance, got a single number")
     if len(value) != count and not (count == 0 and isinstance(value, Tensor) and value.numel() == 0):
         raise ValueError(f"{where}[{key!r}] must have one row per instance ({count}), got {_shape(value)}")
+    rank = _RANKS.get(key)
+    if count and rank is not None and isinstance(value, Tensor) and value.ndim != rank:
+        raise ValueError(f"{where}[{key!r}] must have {rank} dimensions, got {tuple(value.shape)}")
     return value if count else None if not isinstance(value, Tensor) else value[:0]
 
 
@@ -254,7 +276,7 @@ def _check_devices(table: FieldTable) -> None:
         raise ValueError(f"targets must lie on one device: {where} lies on {device}, {elsewhere} on {other}")
 
 
-def _count(row: Mapping[str, Any], where: str) -> int:
+def count_instances(row: Mapping[str, Any], where: str) -> int:
     """Number of instances, told by the first key whose rows are beyond doubt."""
     order = ("boxes", "masks", "labels", "class_labels", *row)
     for key in order:

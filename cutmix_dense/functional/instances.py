@@ -42,6 +42,7 @@ def mix_instances(
     instance_weights: bool = False,
     soft_semantic: SoftSemantic = "pair",
     num_classes: int | None = None,
+    padded: bool | None = None,
     return_report: bool = False,
 ) -> Any:
     """Targets of the mixed images: what is visible of every instance, and all that belongs to it.
@@ -75,6 +76,8 @@ def mix_instances(
             plan it is their layer's share. An incoming one is multiplied.
         soft_semantic: form of semantic maps under a soft plan; see ``mix_maps``.
         num_classes: number of semantic classes, for ``soft_semantic="probabilities"``.
+        padded: whether the images are one padded tensor, so that masks of its size stay so; None: told by masks that
+            are larger than their image.
         return_report: also return what happened to each input instance.
 
     Returns:
@@ -104,7 +107,11 @@ def mix_instances(
         mixed_maps = mix_maps(maps, plan, ignore_index=ignore_index, soft=soft_semantic, num_classes=num_classes)
         for target, value in zip(mixed, mixed_maps):
             target[key] = value
-    if "keypoints" in table.instances and flip_pairs is None and bool((plan.scale[..., -1] < 0).any()):
+    if (
+        "keypoints" in table.instances
+        and flip_pairs is None
+        and bool(((plan.scale[..., -1] < 0) & (plan.source >= 0)).any())
+    ):
         raise ValueError("flip_pairs must be given for keypoints under a plan that mirrors, got None (may be empty)")
     entries = Entries.of(table, source)
     if not table.instances:
@@ -116,7 +123,7 @@ def mix_instances(
         raise ValueError(
             "boxes without masks can't be told exactly under a free-form mask: give 'masks', or accept boxes='estimate'"
         )
-    fate = judge(table, plan, entries, filter_rule, boxes_from)
+    fate = judge(table, plan, entries, filter_rule, boxes_from, padded)
     form = Form(flip_pairs or (), instance_weights or plan.weight is not None)
     outcome = outcomes_of(fate, entries, on_filtered)
     report = _report(entries, fate.on_host[:, 2], outcome, fate.on_host[:, 0])
@@ -125,12 +132,12 @@ def mix_instances(
     )
     for target, rows in zip(mixed, assemble(table, plan, entries, fate, showing.nonzero()[:, 0], form)):
         target.update(rows)
-    if on_filtered == "crowd":
-        _mark_crowds(mixed, entries, outcome == Outcome.IGNORED, showing)
     if table.has_ignored or on_filtered == "ignore":
         aside = ((outcome == Outcome.IGNORED) & ~showing).nonzero()[:, 0]
         for target, rows in zip(mixed, assemble(table, plan, entries, fate, aside, form)):
             target[IGNORED] = rows
+    if on_filtered == "crowd":
+        _mark_crowds(mixed, entries, outcome == Outcome.IGNORED, showing)
     return (mixed, report) if return_report else mixed
 
 
@@ -170,6 +177,8 @@ def _mark_crowds(mixed: list[Target], entries: Entries, crowd: Bool[Tensor, " e"
             target["iscrowd"] = mark.long()
         else:
             target["iscrowd"] = torch.where(mark, torch.ones((), dtype=given.dtype, device=given.device), given)
+        if IGNORED in target:  # the same keys there
+            target[IGNORED].setdefault("iscrowd", torch.zeros_like(target[IGNORED]["visibility"]).long())
 
 
 def _report(entries: Entries, visibility: Tensor, outcome: Tensor, reason: Tensor) -> MixReport:

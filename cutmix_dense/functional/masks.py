@@ -76,7 +76,8 @@ def mix_masks(
             for axis in range(plan.ndim):
                 index = plan.source_pixels(axis)[output, layer][: size[output][axis]]
                 pixels = pixels.index_select(axis + 1, index.clamp(max=stack.shape[axis + 1] - 1))
-                counts.append(_copies(plan, output, layer, axis))
+                if not plan.unscaled:
+                    counts.append(_copies(plan, output, layer, axis))
             canvas = tuple(slice(0, n) for n in size[output])
             if shared is not None:
                 shown = shared[output, layer][canvas]
@@ -84,36 +85,46 @@ def mix_masks(
                 assert owner is not None
                 shown = owner[output][canvas] == layer
             cut = torch.where(shown, pixels, torch.zeros((), dtype=stack.dtype, device=stack.device))
-            inside = _ones(stack[valid]).double()
-            for count in reversed(counts):
-                inside = inside @ count.double()
-            whole = inside
+            if plan.unscaled:
+                whole = _pixels(stack[valid]).double()
+            else:
+                inside = _ones(stack[valid]).float()
+                for count in reversed(counts):
+                    inside = inside @ count.float()
+                whole = inside.double()
         mixed[output, layer] = MixedMasks(cut, _pixels(cut), whole)
     return mixed
 
 
-def mask_sizes(masks: Sequence[Tensor | None], plan: MixPlan) -> list[tuple[int, ...]]:
-    """Size of each output's masks: the frame if all masks came in it (a padded batch), else the canvas.
+def mask_sizes(masks: Sequence[Tensor | None], plan: MixPlan, padded: bool | None = None) -> list[tuple[int, ...]]:
+    """Size of each output's masks: the frame if the masks came in it (a padded batch), else the canvas.
+
+    Args:
+        masks: per pool image (N, H, W); None or N = 0 where there are none.
+        plan: where they go.
+        padded: whether the images are a padded batch; None: only if a mask is larger than its image tells so.
 
     Raises:
         ValueError: masks smaller than the part of their image that the plan shows, or of another number of axes.
     """
-    source, extent, ndim = plan.source.to("cpu"), plan.extent.to("cpu"), plan.ndim
-    found: set[tuple[int, ...]] = set()
+    source, extent, ndim, frame = plan.source.to("cpu"), plan.extent.to("cpu"), plan.ndim, tuple(plan.frame)
+    framed, larger = True, False
     for index, stack in enumerate(masks):
         used = source == index
         if stack is None or stack.numel() == 0 or not bool(used.any()):
             continue
+        size = tuple(stack.shape[1:])
         if stack.ndim != ndim + 1:
             raise ValueError(f"targets[{index}]['masks'] must have {ndim + 1} dimensions, got {tuple(stack.shape)}")
         needed = tuple(extent[used][:, ndim:].amax(dim=0).tolist())
-        if any(a < b for a, b in zip(stack.shape[1:], needed)):
+        if any(a < b for a, b in zip(size, needed)):
             raise ValueError(
                 f"targets[{index}]['masks'] must cover the image's {needed} pixels, got {tuple(stack.shape)}"
             )
-        found.add(tuple(stack.shape[1:]))
-    if found == {tuple(plan.frame)}:
-        return [tuple(plan.frame)] * len(plan)
+        framed &= size == frame
+        larger |= size != needed
+    if framed and (larger if padded is None else padded):
+        return [frame] * len(plan)
     return [tuple(size) for size in plan.canvas.tolist()]
 
 

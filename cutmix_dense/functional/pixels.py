@@ -107,7 +107,12 @@ def _interpolation(given: Interpolation | None, like: Tensor, plan: MixPlan) -> 
 
 
 def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int) -> Tensor:
-    value = torch.as_tensor(fill, dtype=like.dtype, device=like.device)
+    numbers = torch.as_tensor(fill)
+    if not like.is_floating_point() and like.dtype != torch.bool:
+        bounds = torch.iinfo(like.dtype)
+        if bool(((numbers < bounds.min) | (numbers > bounds.max)).any()):
+            raise ValueError(f"fill must lie within {bounds.min} … {bounds.max} for {like.dtype}, got {fill!r}")
+    value = numbers.to(like.device, like.dtype)
     if value.ndim == 0:
         return value
     channels = like.shape[-ndim - 1] if like.ndim > ndim else 0

@@ -54,7 +54,11 @@ def mix_semantic(maps: Maps, plan: MixPlan, *, ignore_index: int = 255, inplace:
     else:
         bounds = torch.iinfo(like.dtype)
         if not bounds.min <= ignore_index <= bounds.max:
-            fill = None  # harmless as long as there is nothing to fill; mix_pixels refuses else
+            fill = None  # harmless as long as there is nothing to fill
+    if fill is None and plan.has_fill():
+        raise ValueError(
+            f"ignore_index {ignore_index} doesn't fit {like.dtype}, and the plan leaves pixels that no layer owns"
+        )
     return mix_pixels(maps, plan, fill=fill, interpolation="nearest", inplace=inplace)
 
 
@@ -90,9 +94,9 @@ def mix_semantic_pair(
     layers = [_layer_map(maps, plan, layer, ignore_index) for layer in range(2)]
     weights = plan.pixel_weights()
     if isinstance(maps, Tensor):
-        return _pair(layers[0], layers[1], weights.to(maps.device), ignore_index)
+        return _as_pair(layers[0], layers[1], weights.to(maps.device), ignore_index)
     return [
-        _pair(a, b, weight[:, : a.shape[-2], : a.shape[-1]].to(a.device)[None], ignore_index)
+        _as_pair(a, b, weight[:, : a.shape[-2], : a.shape[-1]].to(a.device)[None], ignore_index)
         for a, b, weight in zip(*layers, weights)
     ]
 
@@ -167,7 +171,7 @@ def _layer_map(maps: Any, plan: MixPlan, layer: int, ignore_index: int) -> Any:
     return mix_semantic(maps, alone, ignore_index=ignore_index)
 
 
-def _pair(a: Tensor, b: Tensor, weights: Tensor, ignore_index: int) -> SemanticPair:
+def _as_pair(a: Tensor, b: Tensor, weights: Tensor, ignore_index: int) -> SemanticPair:
     first = weights[:, 0].reshape(a.shape) * (a != ignore_index)
     second = weights[:, 1].reshape(b.shape) * (b != ignore_index)
     return SemanticPair(a, b, first / (first + second).clamp(min=torch.finfo(first.dtype).tiny))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import torch
@@ -63,15 +63,17 @@ class SampleBank:
         """Bytes of all stored tensors."""
         return sum(_bytes(sample) for sample in self._samples)
 
-    def join(self, images: Any, targets: Any, sizes: Any = None) -> Joined:
+    def join(self, images: Any, targets: Any, sizes: Any = None, semantic_keys: Sequence[str] = ()) -> Joined:
         """The batch and behind it the stored samples that match it in channels, dtype, device and form of target.
 
         Args:
             images: as a transform takes them.
             targets: as a transform takes them.
             sizes: as a transform takes them.
+            semantic_keys: keys of maps that a transform was told of.
         """
         like = images[0]
+        per_pixel = _PER_PIXEL.union(semantic_keys)
         stored = [
             (image, target)
             for image, target in self._samples
@@ -80,7 +82,7 @@ class SampleBank:
         ]
         if not isinstance(images, Tensor):
             joined = [*images, *(image for image, _ in stored)]
-            return Joined(joined, _append(targets, [target for _, target in stored], None), None)
+            return Joined(joined, _append(targets, [target for _, target in stored], None, per_pixel), None)
         frame = tuple(images.shape[-2:])
         valid = torch.tensor([frame] * len(images)) if sizes is None else torch.as_tensor(sizes).to("cpu", torch.long)
         fitted = [_fit(image, frame, 0) for image, _ in stored]
@@ -88,15 +90,21 @@ class SampleBank:
         pool = torch.stack([*images.as_subclass(Tensor), *fitted])
         more = torch.tensor(shown, dtype=torch.long).reshape(-1, 2)
         return Joined(
-            rewrap(pool, images), _append(targets, [target for _, target in stored], frame), torch.cat([valid, more])
+            rewrap(pool, images),
+            _append(targets, [target for _, target in stored], frame, per_pixel),
+            torch.cat([valid, more]),
         )
 
-    def push(self, images: Any, targets: Any, sizes: Any = None) -> None:
+    def push(self, images: Any, targets: Any, sizes: Any = None, semantic_keys: Sequence[str] = ()) -> None:
         """Store the unmixed samples of a batch; arguments as for ``join``."""
+        per_pixel = _PER_PIXEL.union(semantic_keys)
         for index in range(len(images)):
             image = images[index]
             size = tuple(image.shape[-2:]) if sizes is None else tuple(int(n) for n in sizes[index])
-            sample = (_crop(image, size).detach().clone(), _take(targets, index, size, tuple(image.shape[-2:])))
+            sample = (
+                _crop(image, size).detach().clone(),
+                _take(targets, index, size, tuple(image.shape[-2:]), per_pixel),
+            )
             if _bytes(sample) <= self.max_bytes:
                 self._samples.append(sample)
         self._trim()
@@ -124,28 +132,37 @@ def _same_form(stored: Any, targets: Any) -> bool:
     return stored is not None and isinstance(stored, Mapping) == isinstance(targets[0], Mapping)
 
 
-def _take(targets: Any, index: int, size: tuple[int, ...], frame: tuple[int, ...]) -> Any:
+_PER_PIXEL = frozenset({"masks", *SEMANTIC_KEYS})
+"""Keys of a sample's target that hold a value per pixel."""
+
+
+def _take(targets: Any, index: int, size: tuple[int, ...], frame: tuple[int, ...], keys: Set[str]) -> Any:
     """The target of one sample, maps cropped to its valid size."""
     if targets is None:
         return None
     if isinstance(targets, Mapping):
-        return {key: _take(value, index, size, frame) for key, value in targets.items()}
-    own = targets[index]
-    return _crop_map(own, size, frame, "")
+        return {key: _take(value, index, size, frame, keys) for key, value in targets.items()}
+    return _copied(targets[index], size, frame, True, keys)
 
 
-def _append(targets: Any, stored: list[Any], frame: tuple[int, ...] | None) -> Any:
+def _copied(value: Any, size: tuple[int, ...], frame: tuple[int, ...], per_pixel: bool, keys: Set[str]) -> Any:
+    """A copy of a target or of one entry of it; what has a value per pixel of the frame is cropped."""
+    if isinstance(value, Mapping):
+        return {key: _copied(entry, size, frame, key in keys, keys) for key, entry in value.items()}
+    if not isinstance(value, Tensor):
+        return list(value) if isinstance(value, list) else value
+    framed = _is_per_pixel(value, per_pixel) and tuple(value.shape[-2:]) == frame
+    return rewrap((_crop(value, size) if framed else value).as_subclass(Tensor).detach().clone(), value)
+
+
+def _append(targets: Any, stored: list[Any], frame: tuple[int, ...] | None, keys: Set[str]) -> Any:
     """Targets of the batch with those of the stored samples behind."""
     if targets is None or not stored:
         return targets
     if isinstance(targets, Mapping):
-        return {key: _append(value, [sample[key] for sample in stored], frame) for key, value in targets.items()}
+        return {key: _append(value, [sample[key] for sample in stored], frame, keys) for key, value in targets.items()}
     if not isinstance(targets, Tensor):
-        fitted = [
-            {k: _fit_map(v, frame, k) for k, v in sample.items()} if isinstance(sample, Mapping) else sample
-            for sample in stored
-        ]
-        return [*targets, *fitted]
+        return [*targets, *(_fitted(sample, frame, True, keys) for sample in stored)]
     rows = [
         _fit(sample, frame, 0) if frame is not None and sample.ndim >= 2 else sample
         for sample in (torch.as_tensor(sample, device=targets.device) for sample in stored)
@@ -153,24 +170,15 @@ def _append(targets: Any, stored: list[Any], frame: tuple[int, ...] | None) -> A
     return rewrap(torch.cat([targets.as_subclass(Tensor), torch.stack(rows).to(targets.dtype)]), targets)
 
 
-def _is_per_pixel(value: Any, key: str) -> bool:
-    known = key == "masks" or key in SEMANTIC_KEYS or isinstance(value, tv_tensors.Mask)
-    return isinstance(value, Tensor) and value.ndim >= 2 and known
-
-
-def _crop_map(value: Any, size: tuple[int, ...], frame: tuple[int, ...], key: str) -> Any:
-    """A copy of one entry of a target; what has a value per pixel of the frame is cropped."""
-    if isinstance(value, Mapping):
-        return {name: _crop_map(entry, size, frame, name) for name, entry in value.items()}
-    if not isinstance(value, Tensor):
-        return list(value) if isinstance(value, list) else value
-    per_pixel = _is_per_pixel(value, key or "masks") and tuple(value.shape[-2:]) == frame
-    return rewrap((_crop(value, size) if per_pixel else value).as_subclass(Tensor).detach().clone(), value)
-
-
-def _fit_map(value: Any, frame: tuple[int, ...] | None, key: str) -> Any:
+def _fitted(value: Any, frame: tuple[int, ...] | None, per_pixel: bool, keys: Set[str]) -> Any:
     """Masks and maps get the frame's size, as those of a padded batch have it."""
-    return value if frame is None or not _is_per_pixel(value, key) else rewrap(_fit(value, frame, 0), value)
+    if isinstance(value, Mapping):
+        return {key: _fitted(entry, frame, key in keys, keys) for key, entry in value.items()}
+    return rewrap(_fit(value, frame, 0), value) if frame is not None and _is_per_pixel(value, per_pixel) else value
+
+
+def _is_per_pixel(value: Any, known: bool) -> bool:
+    return isinstance(value, Tensor) and value.ndim >= 2 and (known or isinstance(value, tv_tensors.Mask))
 
 
 def _crop(value: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, get_args
 
 import torch
@@ -96,8 +95,10 @@ class MixTransform(v2.Transform, ABC):
             raise ValueError(f"labels_by must be one of {get_args(LabelsBy)}, got {labels_by!r}")
         if boxes not in get_args(Boxes):
             raise ValueError(f"boxes must be one of {get_args(Boxes)}, got {boxes!r}")
-        if boxes_from not in ("auto", "box", "mask"):
-            raise ValueError(f"boxes_from must be 'auto', 'box' or 'mask', got {boxes_from!r}")
+        if boxes_from not in get_args(BoxesFrom):
+            raise ValueError(f"boxes_from must be one of {get_args(BoxesFrom)}, got {boxes_from!r}")
+        if num_classes is not None and num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes!r}")
         check_on_filtered(on_filtered)
         self.p = p
         self.pairing = pairing
@@ -119,21 +120,25 @@ class MixTransform(v2.Transform, ABC):
         self.soft_semantic = soft_semantic
         self.labels_by = labels_by
         self.closed = False
-        self._targets = TargetMixer(
-            rule=rule_of(rule, min_visibility, min_size),
-            on_filtered=on_filtered,
-            boxes_from=boxes_from,
-            num_classes=num_classes,
-            ignore_index=ignore_index,
+        self._target_mixer()  # refuses a wrong rule at once
+
+    def _target_mixer(self) -> TargetMixer:
+        """How targets are mixed, by the settings as they are now."""
+        return TargetMixer(
+            rule=rule_of(self.rule, self.min_visibility, self.min_size),
+            on_filtered=self.on_filtered,
+            boxes_from=self.boxes_from,
+            num_classes=self.num_classes,
+            ignore_index=self.ignore_index,
             instance_keys=self.instance_keys,
             image_keys=self.image_keys,
             semantic_keys=self.semantic_keys,
             label_keys=self.label_keys,
-            boxes=boxes,
+            boxes=self.boxes,
             flip_pairs=self.flip_pairs,
-            instance_weights=instance_weights,
-            soft_semantic=soft_semantic,
-            labels_by=labels_by,
+            instance_weights=self.instance_weights,
+            soft_semantic=self.soft_semantic,
+            labels_by=self.labels_by,
         )
 
     feather: float = 0.0
@@ -165,7 +170,7 @@ class MixTransform(v2.Transform, ABC):
         """Mix by a plan that exists; nothing is drawn. Arguments and result as for the call, always with targets."""
         pool = Pool.of(images, targets, sizes)
         # all that can fail comes before the first write into an input
-        mixed = self._targets.mix(targets, plan, pool, inplace)
+        mixed = self._target_mixer().mix(targets, plan, pool, inplace)
         if return_report and len(mixed.reports) != 1:
             raise ValueError(f"return_report needs one list of detection targets, got {len(mixed.reports)}")
         mixed_images = mix_pixels(images, plan, fill=self.fill, feather=self.feather, out=out, inplace=inplace)
@@ -204,13 +209,13 @@ class MixTransform(v2.Transform, ABC):
         if isinstance(self.pairing, SampleBank):
             if inplace:
                 raise ValueError("inplace can't be used with a bank, whose images are no part of the batch")
-            both = self.pairing.join(images, targets, sizes)
+            both = self.pairing.join(images, targets, sizes, self.semantic_keys)
             pool = Pool.of(both.images, both.targets, both.sizes, outputs=len(images))
             plan = self.draw_plan(pool, call_generator(generator))
             result = self.apply_plan(
                 plan, both.images, both.targets, sizes=both.sizes, out=out, return_report=return_report
             )
-            self.pairing.push(images, targets, sizes)
+            self.pairing.push(images, targets, sizes, self.semantic_keys)
             return result[0] if alone else result
         plan = self.make_plan(images, targets, sizes=sizes, generator=generator)
         result = self.apply_plan(
@@ -221,11 +226,6 @@ class MixTransform(v2.Transform, ABC):
     def close(self, closed: bool = True) -> None:
         """Stop mixing (or start again): batches keep their form, as if ``p`` were 0."""
         self.closed = closed
-
-    def give_instance_weights(self) -> None:
-        """Let instances carry ``weight`` under hard plans too."""
-        self.instance_weights = True
-        self._targets = replace(self._targets, instance_weights=True)
 
     def draw_partners(
         self, pool: Pool, generator: torch.Generator, count: int = 1

@@ -47,7 +47,7 @@ class ClassMix(MixTransform):
             raise ValueError(f"max_classes must be at least 1, got {max_classes!r}")
         self.rounding = rounding
         self.max_classes = max_classes
-        self._sampler = ClassMask(rounding, self.ignore_index, max_classes)
+        ClassMask(rounding, self.ignore_index, max_classes)  # refuses wrong settings at once
 
     @classmethod
     def dacs(cls, **common: Any) -> ClassMix:
@@ -61,8 +61,9 @@ class ClassMix(MixTransform):
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """The partner's chosen classes, where they lie within the base."""
+        sampler = ClassMask(self.rounding, self.ignore_index, self.max_classes)
         source, leader = self.draw_pairs(pool, generator)
-        draws = self._sampler.draw(pool.outputs, generator)[leader]
+        draws = sampler.draw(pool.outputs, generator)[leader]
         maps = pool.maps(self.semantic_keys)
-        mask = self._sampler.place(draws, maps[source[:, 1].clamp(min=0).to(maps.device)])
+        mask = sampler.place(draws, maps[source[:, 1].clamp(min=0).to(maps.device)])
         return MixPlan.from_map(source.to(mask.device), mask.long(), pool.sizes.to(mask.device))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cutmix_dense.checks import interval
 from cutmix_dense.functional import mix_semantic
+from cutmix_dense.functional.fields import count_instances
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
@@ -90,8 +91,10 @@ class CopyPaste(MixTransform):
         targets = detection_targets(pool.targets)
         if targets is None:
             raise ValueError("targets must be detection targets to paste instances from, got none")
+        if self.flip > 0 and self.flip_pairs is None and any(target.get("keypoints") is not None for target in targets):
+            raise ValueError("flip_pairs must be given for keypoints when flip is above 0, got None (may be empty)")
         source, leader = self.draw_pairs(pool, generator)
-        counts = [_count(target) for target in targets]
+        counts = [count_instances(target, "targets") for target in targets]
         draws = uniform(pool.outputs, max(counts) + 5, generator)[leader]
         partner = source[:, 1].clamp(min=0)
         carry = torch.stack([torch.ones_like(draws[:, 5:], dtype=torch.bool), self._chosen(draws, targets, partner)], 1)
@@ -127,7 +130,7 @@ class CopyPaste(MixTransform):
         """Which of the partner's instances are pasted."""
         may = torch.zeros((len(targets), draws.shape[1] - 5), dtype=torch.bool)
         for index, target in enumerate(targets):
-            present = _count(target)
+            present = count_instances(target, "targets")
             crowds = target.get("iscrowd")
             may[index, :present] = True if self.crowd or crowds is None or not present else (crowds == 0).to("cpu")
         may = may[partner]
@@ -192,11 +195,3 @@ def _by_masks(
         canvas=canvas,
     )
     return mix_semantic(union, alone, ignore_index=0).long()
-
-
-def _count(target: Mapping[str, Any]) -> int:
-    for key in ("boxes", "masks", "labels"):
-        value = target.get(key)
-        if isinstance(value, Tensor):
-            return len(value) if value.numel() or value.ndim > 1 else 0
-    return 0

@@ -49,20 +49,21 @@ class CutMix(MixTransform):
         self.alpha = alpha
         self.region = region
         self.same_region = same_region
-        self._sampler = BetaBox(alpha) if region is None else region
+        BetaBox(alpha)  # refuses a wrong alpha at once
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """A rectangle (or several) per sample, in the area that base and partner share."""
+        sampler = BetaBox(self.alpha) if self.region is None else self.region
         source, leader = self.draw_pairs(pool, generator)
         if self.same_region:
-            draws = self._sampler.draw(1, generator).expand(pool.outputs, -1)
+            draws = sampler.draw(1, generator).expand(pool.outputs, -1)
         else:
-            draws = self._sampler.draw(pool.outputs, generator)[leader]
+            draws = sampler.draw(pool.outputs, generator)[leader]
         sizes, shared = pool.sizes, pool.shared(source)
         objects: tuple[ObjectBoxes, ...] = ()
-        if self._sampler.needs_objects:
+        if sampler.needs_objects:
             every = pool.objects()
             draws, source, shared, sizes = (t.to(every.boxes.device) for t in (draws, source, shared, sizes))
             objects = tuple(ObjectBoxes(every.boxes[index], every.present[index]) for index in source.clamp(min=0).T)
-        rectangles = self._sampler.place(draws, shared, *objects)
-        return MixPlan.from_rectangles(source, rectangles, sizes, mode=self._sampler.mode, frame=pool.frame)
+        rectangles = sampler.place(draws, shared, *objects)
+        return MixPlan.from_rectangles(source, rectangles, sizes, mode=sampler.mode, frame=pool.frame)

@@ -51,12 +51,12 @@ class GridMix(MixTransform):
         self.n_holes = (int(n_holes[0]), int(n_holes[1]))
         self.cut_area = interval(cut_area, "cut_area", most=1)
         self.pattern = pattern
-        self._cut = AreaBox(self.cut_area, (0.5, 2.0))
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """The rectangle, the number of units, the windows' size and place."""
         source, leader = self.draw_pairs(pool, generator)
-        cut = self._cut.place(self._cut.draw(pool.outputs, generator)[leader], pool.shared(source))[:, 0]
+        area = AreaBox(self.cut_area, (0.5, 2.0))
+        cut = area.place(area.draw(pool.outputs, generator)[leader], pool.shared(source))[:, 0]
         lam = beta(pool.outputs, self.alpha, generator)[leader]
         draws = uniform(pool.outputs, 3, generator)[leader]
         count = _counts(draws[:, 0], self.n_holes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -17,24 +18,20 @@ __all__ = ["CowMix", "FMix", "MaskMix"]
 class MaskMix(MixTransform):
     """Base of the methods that cut along a noise mask.
 
-    Args:
-        sampler: a sampler of ``cutmix_dense.masks``.
-        p: probability that an image is mixed, per sample.
-        common: arguments of ``MixTransform``.
-
     What shows of an object can't be told from its box: boxes need masks here, or ``boxes="estimate"``.
     """
 
-    def __init__(self, sampler: MaskSampler, p: float = 0.5, **common: Any) -> None:
-        super().__init__(p=p, **common)
-        self._sampler = sampler
+    @abstractmethod
+    def sampler(self) -> MaskSampler:
+        """The sampler of ``cutmix_dense.masks``, by the settings as they are now."""
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """A mask per sample, in the area that base and partner share."""
+        sampler = self.sampler()
         source, leader = self.draw_pairs(pool, generator)
-        draws = self._sampler.draw(pool.outputs, pool.frame, generator)
+        draws = sampler.draw(pool.outputs, pool.frame, generator)
         draws = NoiseDraws(draws.noise[leader], draws.numbers[leader])
-        mask = self._sampler.place(draws, pool.shared(source), pool.frame)
+        mask = sampler.place(draws, pool.shared(source), pool.frame)
         return MixPlan.from_map(source, mask.long(), pool.sizes)
 
 
@@ -57,9 +54,14 @@ class CowMix(MaskMix):
         p: float = 0.5,
         **common: Any,
     ) -> None:
-        super().__init__(CowMask(proportion, (float(sigma[0]), float(sigma[1]))), p, **common)
+        super().__init__(p=p, **common)
         self.proportion = proportion
         self.sigma = sigma
+        self.sampler()  # refuses wrong settings at once
+
+    def sampler(self) -> CowMask:
+        """See ``masks.CowMask``."""
+        return CowMask(self.proportion, (float(self.sigma[0]), float(self.sigma[1])))
 
 
 class FMix(MaskMix):
@@ -75,6 +77,11 @@ class FMix(MaskMix):
     """
 
     def __init__(self, alpha: float = 1.0, decay: float = 3.0, p: float = 0.5, **common: Any) -> None:
-        super().__init__(FourierMask(alpha, decay), p, **common)
+        super().__init__(p=p, **common)
         self.alpha = alpha
         self.decay = decay
+        self.sampler()  # refuses wrong settings at once
+
+    def sampler(self) -> FourierMask:
+        """See ``masks.FourierMask``."""
+        return FourierMask(self.alpha, self.decay)

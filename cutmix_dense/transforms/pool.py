@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from cutmix_dense.functional.boxes import exact_dtype, to_xyxy
-from cutmix_dense.functional.fields import SEMANTIC_KEYS, is_map
+from cutmix_dense.functional.fields import IGNORED, SEMANTIC_KEYS, is_map
 from cutmix_dense.functional.masks import boxes_of_masks
 from cutmix_dense.regions import ObjectBoxes
 
@@ -145,8 +145,9 @@ class Pool:
     def check_maps(self, targets: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
         """Raise ValueError unless masks and maps have the size of their image: its valid size or the padded one."""
         for index, (target, size) in enumerate(zip(targets, self.sizes.tolist())):
-            for key in keys:
-                value = target.get(key)
+            ignored = target.get(IGNORED)
+            nested = {"masks": ignored.get("masks")} if isinstance(ignored, Mapping) else {}
+            for key, value in [*((key, target.get(key)) for key in keys), *nested.items()]:
                 if not isinstance(value, Tensor) or value.numel() == 0:
                     continue
                 if list(value.shape[-2:]) not in (size, list(self.frame)):
@@ -166,19 +167,26 @@ def detection_targets(targets: Any) -> Sequence[Mapping[str, Any]] | None:
 
 
 def _semantic_maps(targets: Any, keys: Sequence[str]) -> Sequence[Tensor] | None:
-    """One map per image: a tensor or list of maps among the targets, or a key of the dicts of a list."""
+    """One map per image: a tensor or list of maps among the targets, or a key of the dicts of a list.
+
+    Raises:
+        ValueError: several maps, none of which has a name that says what it is.
+    """
+    wanted = {*SEMANTIC_KEYS, *keys}
     if isinstance(targets, Mapping):
-        found = [found for value in targets.values() if (found := _semantic_maps(value, keys)) is not None]
-        return found[0] if found else None
+        found = {k: maps for k, value in targets.items() if (maps := _semantic_maps(value, keys)) is not None}
+        named = [maps for key, maps in found.items() if key in wanted]
+        if len(found) > 1 and not named:
+            raise ValueError(f"targets hold several maps, {sorted(found)}: name the one of classes in semantic_keys")
+        return named[0] if named else next(iter(found.values()), None)
     if isinstance(targets, Tensor):
-        return targets if targets.ndim >= 3 and not targets.is_floating_point() else None  # type: ignore[return-value]
+        return list(targets) if targets.ndim >= 3 and not targets.is_floating_point() else None
     if not isinstance(targets, (list, tuple)) or not targets:
         return None
-    if all(isinstance(target, Tensor) and target.ndim >= 2 for target in targets):
+    if all(isinstance(target, Tensor) and target.ndim >= 2 and not target.is_floating_point() for target in targets):
         return targets
     if all(isinstance(target, Mapping) for target in targets):
-        wanted = {*SEMANTIC_KEYS, *keys}
-        for key in targets[0]:
+        for key in sorted(targets[0], key=lambda key: key not in wanted):
             if all(isinstance(t.get(key), Tensor) and (key in wanted or is_map(t.get(key))) for t in targets):
                 return [target[key] for target in targets]
     return None

@@ -25,7 +25,8 @@ class RandomMix(v2.Transform):
         total: length of the training, in whatever steps ``set_progress`` counts (epochs, iterations).
         close_last: number of last steps without mixing; needs ``total``.
 
-    If one of them is a ``MixUp``, the instances of all carry ``weight``, so that batches keep one form.
+    If one of them is a ``MixUp``, ``instance_weights`` is set for all: instances carry ``weight`` in every batch.
+    Semantic maps come as the drawn transform gives them: as pairs or probabilities after a ``MixUp``, else as maps.
 
     Raises:
         TypeError: something else than mixing transforms.
@@ -55,7 +56,7 @@ class RandomMix(v2.Transform):
         self.close_last = close_last
         if any(isinstance(transform, MixUp) or transform.instance_weights for transform in transforms):
             for transform in transforms:
-                transform.give_instance_weights()
+                transform.instance_weights = True
 
     @property
     def members(self) -> list[MixTransform]:

@@ -20,7 +20,7 @@ from cutmix_dense.functional import (
     mix_semantic,
     object_pixels,
 )
-from cutmix_dense.functional.fields import IMAGE_KEYS, LABEL_KEYS, SEMANTIC_KEYS
+from cutmix_dense.functional.fields import IMAGE_KEYS, INSTANCE_KEYS, LABEL_KEYS, SEMANTIC_KEYS
 from cutmix_dense.functional.filtering import OnFiltered
 from cutmix_dense.functional.instances import Boxes, BoxesFrom
 from cutmix_dense.functional.pixels import check_inplace
@@ -113,14 +113,26 @@ class TargetMixer:
 
     def _mix_entry(self, key: str, value: Any, plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets) -> Any:
         if key in IMAGE_KEYS or key in self.image_keys:
+            if not isinstance(value, (Tensor, list, tuple)) or (isinstance(value, Tensor) and value.ndim == 0):
+                raise TypeError(f"targets[{key!r}] must have one entry per image, got {type(value).__name__}")
+            if len(value) != len(pool):
+                raise ValueError(f"targets[{key!r}] must have one entry per image ({len(pool)}), got {len(value)}")
             base = plan.source[:, 0]
             return value[base.to(value.device)] if isinstance(value, Tensor) else [value[i] for i in base.tolist()]
         labels = LABEL_KEYS.union(self.label_keys)
-        if isinstance(value, Tensor) and value.ndim <= 2 and key not in labels:
+        if key in INSTANCE_KEYS and key not in labels:
+            raise ValueError(f"targets[{key!r}] holds instances: give a list of dicts, one per image")
+        flat = isinstance(value, Tensor) and value.ndim <= 2
+        numbers = isinstance(value, (list, tuple)) and not all(
+            isinstance(item, Mapping) or (isinstance(item, Tensor) and item.ndim >= 2) for item in value
+        )
+        if (flat or numbers) and key not in labels:
             raise ValueError(
-                f"targets[{key!r}] of shape {tuple(value.shape)} is of unknown meaning: name it in label_keys (class "
+                f"targets[{key!r}] is of unknown meaning: name it in label_keys (class "
                 "labels, mixed) or in image_keys (it stays the base image's)"
             )
+        if key in SEMANTIC_KEYS.union(self.semantic_keys) and _floats(value):
+            raise TypeError(f"targets[{key!r}] must hold integer class ids, got floating point")
         return self._mix(f"targets[{key!r}]", value, plan, pool, inplace, mixed)
 
     def _mix_instances(
@@ -138,6 +150,7 @@ class TargetMixer:
             image_keys=self.image_keys,
             semantic_keys=self.semantic_keys,
             ignore_index=self.ignore_index,
+            padded=isinstance(pool.images, Tensor),
             boxes=self.boxes,
             flip_pairs=self.flip_pairs,
             instance_weights=self.instance_weights,
@@ -161,6 +174,8 @@ class TargetMixer:
             if plan.weight is not None:
                 return self._mix_maps(value, plan)
             apply = partial(mix_semantic, value, plan, ignore_index=self.ignore_index)
+        elif plan.weight is not None and not value.is_floating_point():
+            raise TypeError(f"{name} must be floating point to be blended, got {value.dtype} (ids don't average)")
         elif plan.has_fill():
             raise ValueError(
                 f"{name} has no value for pixels that nobody owns: mix it with functional.mix_pixels and a fill"
@@ -193,12 +208,21 @@ class TargetMixer:
                 raise ValueError(f"{name}[{index}] must have its image's size {tuple(size)}, got {tuple(value.shape)}")
         if _is_map(values[0], values[0].ndim):
             return self._mix_maps(values, plan)
+        if plan.weight is not None and not values[0].is_floating_point():
+            raise TypeError(f"{name} must be floating point to be blended, got {values[0].dtype} (ids don't average)")
         return mix_pixels(values, plan, interpolation=_reading(values[0]))
 
 
 def _is_map(value: Tensor, dims: int) -> bool:
     """One integer id per pixel, perhaps with a channel axis of one."""
     return not value.is_floating_point() and (dims == 2 or (dims == 3 and value.shape[-3] == 1))
+
+
+def _floats(value: Any) -> bool:
+    first = (
+        value if isinstance(value, Tensor) else next(iter(value), None) if isinstance(value, (list, tuple)) else None
+    )
+    return isinstance(first, Tensor) and first.is_floating_point()
 
 
 def _reading(value: Tensor) -> Any:

@@ -225,7 +225,7 @@ def test_what_is_refused(call, error, message):
 def test_fill_must_be_given_where_it_is_needed():
     with pytest.raises(ValueError, match="fill must be given"):
         mix_pixels(torch.rand(2, 2, 9, 14), shifted_plan())
-    with pytest.raises(ValueError, match="fill must be given"):
+    with pytest.raises(ValueError, match="ignore_index 300 doesn't fit"):
         mix_semantic(torch.zeros(2, 9, 14, dtype=torch.uint8), shifted_plan(), ignore_index=300)
 
 

@@ -352,7 +352,7 @@ def call(images=None, targets=None, **kwargs):
         ({"targets": torch.zeros(4, 24, 35, dtype=torch.uint8)}, ValueError, "must have the images' size"),
         ({"targets": torch.arange(4)}, ValueError, "num_classes must be given"),
         ({"targets": {"weather": torch.arange(4)}}, ValueError, r"targets\['weather'\] .* unknown meaning"),
-        ({"targets": {"boxes": [torch.zeros(1, 4)] * 4}}, ValueError, "must have its image's size"),
+        ({"targets": {"boxes": [torch.zeros(1, 4)] * 4}}, ValueError, "holds instances: give a list of dicts"),
         ({"targets": "x"}, TypeError, "targets must be a tensor, a list or a dict"),
         ({"targets": ["x"] * 4}, TypeError, "a list of dicts, of maps or of classes"),
         (
