@@ -1,0 +1,191 @@
+"""Forms of input that once came through unmixed, mixed wrongly, or in another form than they came."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torchvision import tv_tensors
+
+import cutmix_dense as cd
+from cutmix_dense.functional import mix_instances
+from cutmix_dense.regions import AreaBox
+
+SIZE = (20, 30)
+WHOLE = AreaBox((1, 1), (1, 1))
+
+
+def target_of(box=(2.0, 3.0, 12.0, 13.0), **fields):
+    return {"boxes": torch.tensor([box]), "labels": torch.tensor([1]), **fields}
+
+
+def pair(first, second, **kwargs):
+    plan = cd.MixPlan.from_rectangles(
+        torch.tensor([[0, 1]]), torch.tensor([[[0, 7, 20, 30]]]), torch.tensor([SIZE, SIZE])
+    )
+    return mix_instances([first, second], plan, **kwargs)[0]
+
+
+def test_masks_of_a_list_have_their_own_images_size():
+    images = [torch.rand(3, 50, 60), torch.rand(3, 80, 90)]
+    targets = [{}, target_of(masks=torch.ones(1, 80, 90, dtype=torch.bool))]
+    mixed, out = cd.CutMix(p=1.0, region=WHOLE)(images, targets)
+    for image, target in zip(mixed, out):
+        assert target["masks"].shape[1:] == image.shape[1:]
+
+
+def test_masks_of_a_padded_batch_have_the_frame_even_if_only_the_full_image_has_some():
+    targets = [{}, target_of(masks=torch.ones(1, 20, 30, dtype=torch.bool))]
+    _, out = cd.CutMix(p=1.0, region=WHOLE)(torch.rand(2, 3, 20, 30), targets, sizes=[[15, 22], [20, 30]])
+    assert [tuple(target["masks"].shape[1:]) for target in out] == [SIZE, SIZE]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("keypoints", [[[3.0, 3.0, 2.0]]]),
+        ("area", [36.0]),
+        ("visibility", [1.0]),
+        ("iscrowd", [0]),
+        ("masks", [torch.ones(SIZE)]),
+    ],
+)
+def test_fields_with_a_geometry_must_be_tensors(key, value):
+    with pytest.raises(TypeError, match=rf"targets\[0\]\['{key}'\] must be a tensor, got list"):
+        pair(target_of(**{key: value}), {})
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        tv_tensors.BoundingBoxes(torch.ones(1, 4), format="XYXY", canvas_size=SIZE),
+        tv_tensors.Mask(torch.ones(1, *SIZE)),
+    ],
+)
+def test_wrapped_tensors_are_not_carried_unmapped(wrapped):
+    with pytest.raises(ValueError, match=r"\['amodal'\] is a .*, which would have to be mapped"):
+        pair(target_of(amodal=wrapped), {}, instance_keys=["amodal"])
+
+
+@pytest.mark.parametrize("key", ["area", "visibility", "weight", "iscrowd"])
+def test_fields_of_one_number_have_one_dimension(key):
+    with pytest.raises(ValueError, match=rf"\['{key}'\] must have 1 dimensions"):
+        pair(target_of(**{key: torch.ones(1, 1)}), {})
+
+
+@pytest.mark.parametrize("plain_first", [True, False])
+def test_plain_and_wrapped_boxes_together(plain_first):
+    plain = target_of((1.0, 1.0, 5.0, 6.0))
+    wrapped = {
+        "boxes": tv_tensors.BoundingBoxes([[10.0, 10, 5, 8]], format="XYWH", canvas_size=SIZE),
+        "labels": torch.tensor([2]),
+    }
+    targets = [plain, wrapped] if plain_first else [wrapped, plain]
+    _, out = cd.CutMix(p=0.0)(torch.rand(2, 3, *SIZE), targets)
+    xyxy = [cd.functional.boxes.to_xyxy(target["boxes"]).tolist() for target in out]
+    expected = [[[1, 1, 5, 6]], [[10, 10, 15, 18]]]
+    assert xyxy == (expected if plain_first else expected[::-1])
+
+
+def test_ids_are_never_blended_by_name_or_by_type():
+    images = torch.rand(2, 3, *SIZE)
+    with pytest.raises(TypeError, match=r"targets\['semantic'\] must hold integer class ids"):
+        cd.MixUp(p=1.0)(images, {"semantic": torch.zeros(2, *SIZE)})
+    with pytest.raises(TypeError, match="must be floating point to be blended"):
+        cd.MixUp(p=1.0)(images, {"ids": torch.zeros(2, 2, *SIZE, dtype=torch.uint8)})
+
+
+def test_classmix_looks_at_the_map_of_classes():
+    images = torch.rand(2, 3, *SIZE)
+    classes = torch.randint(0, 5, (2, *SIZE), dtype=torch.uint8)
+    valid = torch.ones(2, *SIZE, dtype=torch.uint8)
+
+    def owner(targets):
+        return cd.ClassMix().make_plan(images, targets, generator=torch.Generator().manual_seed(0)).owner_map()
+
+    assert torch.equal(owner({"valid": valid, "semantic": classes}), owner({"semantic": classes}))
+    with pytest.raises(ValueError, match="several maps"):
+        owner({"a": valid, "b": classes})
+    with pytest.raises(ValueError, match="ids below max_classes = 4, got 4"):
+        cd.ClassMix(max_classes=4).make_plan(images, torch.full((2, *SIZE), 4))
+
+
+@pytest.mark.parametrize("alpha", [0.01, 1.0])
+def test_where_the_partner_does_not_reach_the_base_counts_whole(alpha):
+    images = [torch.full((1, 8, 8), 200.0), torch.full((1, 4, 4), 100.0)]
+    for mix in (cd.MixUp(lam=0.0, p=1.0), *(cd.MixUp(alpha=alpha, p=1.0) for _ in range(50))):
+        mixed, _ = mix.apply_plan(mix.make_plan(images), images)
+        assert (mixed[0][:, 4:] == 200).all()
+        assert (mixed[0][:, :, 4:] == 200).all()
+
+
+@pytest.mark.parametrize("value", [[0, 1], [torch.tensor(0), torch.tensor(1)], torch.arange(2)])
+def test_numbers_under_an_unknown_key_are_refused(value):
+    with pytest.raises(ValueError, match=r"targets\['index'\] is of unknown meaning"):
+        cd.CutMix(p=1.0, num_classes=10)(torch.rand(2, 3, *SIZE), {"index": value})
+
+
+@pytest.mark.parametrize("key", ["masks", "boxes", "keypoints"])
+def test_instances_in_a_dict_of_batches_are_refused(key):
+    with pytest.raises(ValueError, match="give a list of dicts"):
+        cd.CutMix(p=1.0)(torch.rand(2, 3, *SIZE), {key: [torch.ones(2, *SIZE)] * 2})
+
+
+def test_crowds_can_be_mixed_again():
+    targets = [target_of(ignored=target_of((15.0, 2.0, 25.0, 12.0))) for _ in range(2)]
+    mix = cd.CutMix(p=1.0, on_filtered="crowd", min_visibility=0.9)
+    images = torch.rand(2, 3, *SIZE)
+    for seed in range(5):
+        _, once = mix(images, targets, generator=torch.Generator().manual_seed(seed))
+        _, twice = mix(images, once, generator=torch.Generator().manual_seed(seed + 100))
+        assert all("iscrowd" in target["ignored"] for target in twice)
+
+
+def test_ignored_instances_alone():
+    (mixed,) = mix_instances(
+        [{"ignored": target_of()}],
+        cd.MixPlan.from_rectangles(torch.tensor([[0, -1]]), torch.zeros(1, 0, 4).long(), torch.tensor([SIZE])),
+    )
+    assert mixed["boxes"].shape == (0, 4)
+    assert mixed["ignored"]["boxes"].tolist() == [[2, 3, 12, 13]]
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.3])
+def test_keypoints_need_pairs_only_where_something_may_flip(flip):
+    targets = [target_of(keypoints=torch.ones(1, 2, 3)) for _ in range(2)]
+    mix = cd.CopyPaste(p=0.5, flip=flip)
+    for seed in range(10):
+        if flip:
+            with pytest.raises(ValueError, match="flip_pairs must be given"):
+                mix(torch.rand(2, 3, *SIZE), targets, generator=torch.Generator().manual_seed(seed))
+        else:
+            mix(torch.rand(2, 3, *SIZE), targets, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_bank_knows_the_maps_it_was_told_of():
+    mix = cd.CutMix(p=1.0, pairing=cd.SampleBank(), semantic_keys=("seg",))
+    for size in ((20, 30), (24, 28), (16, 40)):
+        targets = [{"seg": torch.zeros(size, dtype=torch.uint8)}, {"seg": torch.ones(size, dtype=torch.uint8)}]
+        images = torch.stack([torch.zeros(1, *size), torch.ones(1, *size)])
+        mixed, out = mix(images, targets)
+        for image, target in zip(mixed, out):
+            assert torch.equal(image[0], target["seg"].float())
+
+
+def test_settings_can_change():
+    mix = cd.CutMix(p=1.0)
+    mix.num_classes = 3
+    assert mix(torch.rand(2, 3, *SIZE), torch.tensor([0, 2]))[1].shape == (2, 3)
+    mix.region = WHOLE
+    assert mix.make_plan(torch.rand(2, 3, *SIZE)).share()[:, 1].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("fill", [300, -1])
+def test_fill_must_fit_the_dtype(fill):
+    with pytest.raises(ValueError, match=f"fill must lie within 0 … 255 for torch.uint8, got {fill}"):
+        cd.Mosaic(fill=fill)(torch.zeros(2, 3, *SIZE, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("value", [5, torch.tensor(3), [1]])
+def test_image_keys_hold_one_entry_per_image(value):
+    with pytest.raises((TypeError, ValueError), match=r"targets\['image_id'\] must have one entry per image"):
+        cd.CutMix(p=1.0)(torch.rand(2, 3, *SIZE), {"image_id": value})
