@@ -110,12 +110,12 @@ class SampleBank:
         self._trim()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs to go on with the same partners."""
-        return {"samples": list(self._samples)}
+        """What a checkpoint needs to go on with the same partners: plain tensors, which ``torch.load`` takes safely."""
+        return {"samples": [(_plain(image), _plain(target)) for image, target in self._samples]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore ``state_dict``; within this bank's bounds, the latest samples first."""
-        self._samples = deque((image, target) for image, target in state["samples"])
+        self._samples = deque((_restored(image), _restored(target)) for image, target in state["samples"])
         self._trim()
 
     def _trim(self) -> None:
@@ -191,6 +191,34 @@ def _fit(value: Tensor, frame: tuple[int, ...], fill: int) -> Tensor:
     fitted = plain.new_full((*plain.shape[:-2], *frame), fill)
     fitted[..., : plain.shape[-2], : plain.shape[-1]] = plain
     return fitted
+
+
+_KIND = "tv_tensor"
+"""Key of the class name, where a tv_tensor is written down as a dict."""
+
+
+def _plain(value: Any) -> Any:
+    """A sample without classes that a checkpoint would have to trust."""
+    if isinstance(value, tv_tensors.TVTensor):
+        written = {_KIND: type(value).__name__, "data": value.as_subclass(Tensor)}
+        if hasattr(value, "format"):
+            written["format"] = value.format.name
+        if hasattr(value, "canvas_size"):
+            written["canvas_size"] = tuple(value.canvas_size)
+        return written
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+def _restored(value: Any) -> Any:
+    """What ``_plain`` wrote down."""
+    if isinstance(value, Mapping) and _KIND in value:
+        more = {key: entry for key, entry in value.items() if key not in (_KIND, "data")}
+        return getattr(tv_tensors, value[_KIND])(value["data"], **more)
+    if isinstance(value, Mapping):
+        return {key: _restored(entry) for key, entry in value.items()}
+    return [_restored(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _bytes(sample: Any) -> int:

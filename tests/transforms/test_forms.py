@@ -189,3 +189,28 @@ def test_fill_must_fit_the_dtype(fill):
 def test_image_keys_hold_one_entry_per_image(value):
     with pytest.raises((TypeError, ValueError), match=r"targets\['image_id'\] must have one entry per image"):
         cd.CutMix(p=1.0)(torch.rand(2, 3, *SIZE), {"image_id": value})
+
+
+def test_a_bank_goes_through_a_checkpoint_that_loads_weights_only(tmp_path):
+    def target():
+        return {
+            "boxes": tv_tensors.BoundingBoxes([[1.0, 2, 10, 12]], format="XYWH", canvas_size=SIZE),
+            "labels": torch.tensor([1]),
+            "masks": tv_tensors.Mask(torch.ones(1, *SIZE, dtype=torch.bool)),
+            "names": ["a"],
+        }
+
+    def make():
+        return cd.CutMix(p=1.0, pairing="bank", instance_keys=["names"])
+
+    mix, again = make(), make()
+    for _ in range(3):
+        mix(tv_tensors.Image(torch.rand(1, 3, *SIZE)), [target()])
+    torch.save(mix.state_dict(), tmp_path / "checkpoint.pt")
+    again.load_state_dict(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
+    image = tv_tensors.Image(torch.rand(1, 3, *SIZE))
+    results = [m(image, [target()], generator=torch.Generator().manual_seed(3)) for m in (mix, again)]
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1][0]["boxes"], results[1][1][0]["boxes"])
+    assert results[1][1][0]["boxes"].format.name == "XYWH"
+    assert not torch.equal(results[0][0], image)
