@@ -1,7 +1,7 @@
 """See the library at work in a minute: draws a demo set, mixes it in three layouts, and ends with a page to look at.
 
     python tools/demo.py
-    python tools/demo.py --out /tmp/demo --images 60 --seed 7
+    python tools/demo.py --out runs/small --images 60 --seed 7
 
 The same command again continues or reuses what is there.
 """

@@ -34,6 +34,7 @@ def assemble(
 ) -> list[dict[str, Any]]:
     """The rows of the chosen entries, one dict per output, in the order of the keys that came in."""
     device = table.device
+    plan = plan.to(device)
     here = chosen.to(device)
     flat = entries.flat[chosen].to(device)
     counts = torch.bincount(entries.output[chosen], minlength=entries.outputs).tolist()
@@ -57,7 +58,7 @@ def assemble(
             columns[key] = [_boxes_of(*part, like=example) for part in parts]
             continue
         if key == "area":
-            factor = plan.to(device).scale.abs().prod(dim=2)[entries.output[chosen], entries.layer[chosen]]
+            factor = plan.scale.abs().prod(dim=2)[entries.output[chosen], entries.layer[chosen]]
             scaled = rows * (factor * fate.share[here])
             scaled = scaled if rows.is_floating_point() else scaled.round()
             rows = torch.where(fate.untouched[here], rows, scaled.to(rows.dtype))
@@ -66,7 +67,7 @@ def assemble(
         elif key in ("keypoints", "keypoints_visible") and "keypoints" in table.instances:
             points, shows = mix_keypoints(
                 table.flat("keypoints")[flat],
-                plan.to(device),
+                plan,
                 entries.output[chosen].to(device),
                 entries.layer[chosen].to(device),
                 form.flip_pairs,
@@ -77,7 +78,7 @@ def assemble(
                 rows = torch.where(fate.untouched[here][:, None, None], rows, points)
             else:
                 if form.flip_pairs:
-                    mirrored = plan.to(device).scale[entries.output[chosen], entries.layer[chosen], -1] < 0
+                    mirrored = plan.scale[entries.output[chosen], entries.layer[chosen], -1] < 0
                     rows = torch.where(mirrored[:, None], swap_pairs(rows, form.flip_pairs), rows)
                 shows = shows | fate.untouched[here][:, None]
                 rows = torch.where(shows, rows, torch.zeros((), dtype=rows.dtype, device=device))

@@ -42,11 +42,8 @@ def mix_batch(
     if feather > 0 or plan.weight is not None:
         result = torch.stack(_mix_soft(pool, plan, fill, interpolation, feather, framed=True))
     elif pool.device.type == "cpu" and suits(plan):
-        if inplace:
-            mix_slices(pool, plan, pool, fill, inplace=True)
-            return pool
-        result = _prepared(pool, plan, fill, out)
-        mix_slices(pool, plan, result, fill, inplace=False)
+        result, held = (pool, True) if inplace else _prepared(pool, plan, fill, out)
+        mix_slices(pool, plan, result, fill, held=held)
         return result
     elif plan.unscaled or interpolation == "nearest":
         result = mix_gather(pool, plan.to(pool.device, non_blocking=True), fill)
@@ -65,20 +62,24 @@ def mix_list(
     if pool[0].device.type == "cpu" and suits(plan):
         lead = pool[0].shape[: pool[0].ndim - plan.ndim]
         outputs = [pool[0].new_empty((*lead, *size)) for size in plan.canvas.tolist()]
-        mix_slices(pool, plan, outputs, fill, inplace=False)
+        mix_slices(pool, plan, outputs, fill, held=False)
         return outputs
     return _mix_scaled(pool, plan, fill, interpolation, framed=False)
 
 
-def _prepared(pool: Tensor, plan: MixPlan, fill: Tensor | None, out: Tensor | None) -> Tensor:
-    """A tensor for the outputs whose pixels beyond the canvas are set."""
+def _prepared(pool: Tensor, plan: MixPlan, fill: Tensor | None, out: Tensor | None) -> tuple[Tensor, bool]:
+    """A tensor for the outputs whose pixels beyond the canvas are set, and whether it holds the bases already."""
     shape = (len(plan), *pool.shape[1 : pool.ndim - plan.ndim], *plan.frame)
     if out is None:
         out = torch.empty_like(pool) if tuple(pool.shape) == shape else pool.new_empty(shape)
+    own_base = plan.source[:, 0] == torch.arange(len(plan))
+    if tuple(pool.shape) == shape and bool((own_base & plan.keeps_padding(plan.frame)).all()):
+        # one long copy of the bases, padding included, and the few patches on top, beats many short copies
+        return out.copy_(pool), True
     padded = (plan.canvas != torch.tensor(plan.frame)).any(dim=1)
     for output in padded.nonzero()[:, 0].tolist():
         out[output].copy_(_background(pool, plan, output, fill, plan.frame))
-    return out
+    return out, False
 
 
 def _background(

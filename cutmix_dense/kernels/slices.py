@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from cutmix_dense.plan import MixPlan
@@ -77,35 +76,23 @@ def mix_slices(
     plan: MixPlan,
     outputs: Tensor | Sequence[Tensor],
     fill: Tensor | None,
-    inplace: bool,
+    *,
+    held: bool,
 ) -> None:
     """Write every patch into ``outputs``.
 
     Args:
         pool: tensor (P, …, *frame) or list of (…, *size).
         plan: one that ``suits``.
-        outputs: as many as the plan has; in place, ``pool`` itself.
+        outputs: as many as the plan has; may be ``pool`` itself, which is then read before anything is written.
         fill: value of pixels without owner, broadcastable against a block; None where the plan has none.
-        inplace: ``outputs`` already holds layer 0: only what moves is copied, and read before anything is written.
+        held: ``outputs`` already holds each base where it lies: only what moves is copied.
     """
-    whole = isinstance(pool, Tensor) and isinstance(outputs, Tensor) and pool.shape == outputs.shape
-    own_base = plan.source[:, 0] == torch.arange(len(plan))
-    if whole and not inplace and bool((own_base & plan.keeps_padding(plan.frame)).all()):
-        # one long copy of the bases, padding included, and the few patches on top, beats many short copies
-        outputs.copy_(pool)  # type: ignore[union-attr, arg-type]
-        for patch in patches(plan):
-            if not patch.in_place:
-                pixels = None if patch.layer < 0 else pool[patch.source][spatial(patch.source_block)]
-                _write(outputs[patch.output][spatial(patch.target_block)], pixels, fill)
-        return
-    if inplace:
-        moved = [patch for patch in patches(plan) if not patch.in_place]
-        taken = [None if p.layer < 0 else pool[p.source][spatial(p.source_block)].clone() for p in moved]
-        for patch, pixels in zip(moved, taken):
-            _write(outputs[patch.output][spatial(patch.target_block)], pixels, fill)
-        return
-    for patch in patches(plan):
-        pixels = None if patch.layer < 0 else pool[patch.source][spatial(patch.source_block)]
+    wanted = [patch for patch in patches(plan) if not (held and patch.in_place)]
+    taken = [None if p.layer < 0 else pool[p.source][spatial(p.source_block)] for p in wanted]
+    if outputs is pool:
+        taken = [None if pixels is None else pixels.clone() for pixels in taken]
+    for patch, pixels in zip(wanted, taken):
         _write(outputs[patch.output][spatial(patch.target_block)], pixels, fill)
 
 

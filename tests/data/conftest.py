@@ -12,20 +12,6 @@ from PIL import Image
 
 from cutmix_dense.data.demo import make_demo_set
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-
-
-@pytest.fixture(scope="session")
-def real():
-    """A function that gives the folder of a real dataset, or skips."""
-
-    def folder(name: str) -> Path:
-        if not (SHARED / name).is_dir():
-            pytest.skip(f"the real dataset {name} is not beside the repository")
-        return SHARED / name
-
-    return folder
-
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> Path:
