@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["PAIRINGS", "among", "halves", "partners", "roll", "shuffle", "swap"]
+__all__ = ["PAIRINGS", "among", "behind", "halves", "partners", "roll", "shuffle", "swap"]
 
 
 def roll(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
@@ -95,6 +95,17 @@ def among(batch: int, pool: int, generator: torch.Generator | None = None) -> In
     return pick + (pick >= torch.arange(batch))
 
 
+def behind(batch: int, pool: int, count: int) -> Int[Tensor, "batch count"]:
+    """The images behind the outputs, in order, ``count`` for each; they repeat where they are too few.
+
+    Args:
+        batch: number of images that get partners, the pool's first.
+        pool: number of images, > ``batch``.
+        count: partners of each image.
+    """
+    return batch + torch.arange(batch * count).reshape(batch, count) % (pool - batch)
+
+
 def partners(
     pairing: str, batch: int, pool: int, count: int, generator: torch.Generator | None = None
 ) -> Int[Tensor, "batch count"]:
@@ -103,21 +114,23 @@ def partners(
     An image that is alone has no partner, -1.
 
     Args:
-        pairing: a name of ``PAIRINGS``, or ``"bank"``: any other image of the pool.
+        pairing: a name of ``PAIRINGS``; ``"bank"``: any other image of the pool; or ``"behind"``: see there.
         batch: number of images that look for partners.
-        pool: number of images to choose from; more than ``batch`` only for ``"bank"``.
+        pool: number of images to choose from; more than ``batch`` only for ``"bank"`` and ``"behind"``.
         count: partners of each image, >= 1.
         generator: source of the draws.
 
     Raises:
         ValueError: an unknown pairing, or one that is made for single partners.
     """
-    if pairing != "bank" and pairing not in PAIRINGS:
+    if pairing not in ("bank", "behind") and pairing not in PAIRINGS:
         raise ValueError(f"pairing must be one of {sorted([*PAIRINGS, 'bank'])}, got {pairing!r}")
     if count > 1 and pairing in ("swap", "halves"):
         raise ValueError(f"pairing {pairing!r} gives one partner, {count} are needed: use 'roll', 'shuffle' or 'bank'")
     if pool == 1:
         return torch.full((batch, count), -1)
+    if pairing == "behind":
+        return behind(batch, pool, count)
     if pairing == "bank":
         return torch.stack([among(batch, pool, generator) for _ in range(count)], dim=1)
     if pairing == "roll" and count > 1:

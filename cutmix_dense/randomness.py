@@ -8,15 +8,28 @@ import os
 
 import torch
 
-__all__ = ["call_generator", "generator_from"]
+__all__ = ["call_generator", "generator_from", "rank_seed", "seed_from"]
 
 _calls = itertools.count()
 
 
+def seed_from(*parts: int | str) -> int:
+    """An integer of 63 bits, a hash of ``parts``: equal parts give the equal seed, on any machine."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
 def generator_from(*parts: int | str) -> torch.Generator:
     """A CPU generator seeded by a hash of ``parts``: equal parts give equal draws, on any machine."""
-    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+    return torch.Generator().manual_seed(seed_from(*parts))
+
+
+def rank_seed() -> int:
+    """A seed of 63 bits drawn from torch's global generator, which frameworks seed; another one on every rank.
+
+    One number is taken from the global state; Lightning and MMEngine seed all ranks alike, so the rank has to count.
+    """
+    return seed_from(int(torch.randint(2**63 - 1, ())), _rank())
 
 
 def call_generator(generator: torch.Generator | None = None) -> torch.Generator:

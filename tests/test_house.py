@@ -14,6 +14,7 @@ PACKAGE = Path(cd.__file__).parent
 
 MAY_IMPORT = {
     "broadcast.py": set(),
+    "arrays.py": set(),
     "checks.py": set(),
     "plan.py": {"broadcast"},
     "randomness.py": set(),
@@ -23,6 +24,7 @@ MAY_IMPORT = {
     "saliency.py": {"kernels"},
     "kernels": {"broadcast", "plan", "kernels"},
     "functional": {"broadcast", "plan", "kernels", "functional"},
+    "build.py": {"functional", "masks", "regions", "transforms"},
     "transforms": {
         "checks",
         "plan",

@@ -21,7 +21,7 @@ from PIL.Image import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cutmix_dense.data import DatasetError, DenseDataset, SampleError
-from cutmix_dense.data.mixed_sample import MixedSample, first_readable, images_needed, mix_sample
+from cutmix_dense.data.mixed_sample import MixedSample, mix_sample
 from cutmix_dense.randomness import generator_from
 from cutmix_dense.visualization import contact_sheet, present_classes, sample_rows
 from cutmix_dense.visualization.family import family_rows
@@ -79,14 +79,15 @@ def main(argv: list[str] | None = None) -> int:
         chosen = _choose(dataset, arguments)
         if arguments.family:
             return _browse_families(dataset, chosen, arguments)
-        pool = arguments.pool or images_needed(transform, first_readable(dataset, len(dataset)))
         sheets: list[Path] = []
         problems: list[SampleError] = []
         arguments.out.mkdir(parents=True, exist_ok=True)
         batch: list[MixedSample] = []
         for position, index in enumerate(chosen):
             try:
-                made = mix_sample(dataset, transform, index, copy=arguments.copy, seed=arguments.seed, pool=pool)
+                made = mix_sample(
+                    dataset, transform, index, copy=arguments.copy, seed=arguments.seed, pool=arguments.pool
+                )
                 batch.append(made)
                 problems += made.replaced
             except SampleError as error:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
-import importlib
 import inspect
 import os
 import sys
@@ -23,9 +22,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
 import cutmix_dense
+from cutmix_dense.build import known_parts, known_transforms
 from cutmix_dense.data import DatasetError, DenseDataset, find_layouts, list_splits
 from cutmix_dense.data.mixed_copy import MixError
 from cutmix_dense.data.mixed_sample import open_complete
@@ -36,7 +34,6 @@ __all__ = [
     "add_dataset_arguments",
     "add_transform_argument",
     "add_verbosity",
-    "available",
     "build_transform",
     "cores",
     "open_from",
@@ -57,34 +54,9 @@ class SpecError(UserError):
 # ---------------------------------------------------------------------------------------------------------- transforms
 
 
-def available() -> tuple[dict[str, type], dict[str, type]]:
-    """The public transforms, and the public samplers and rules that their arguments may name."""
-    transforms: dict[str, type] = {}
-    parts: dict[str, type] = {}
-    for name in getattr(cutmix_dense, "__all__", dir(cutmix_dense)):
-        found = getattr(cutmix_dense, name)
-        if inspect.isclass(found) and issubclass(found, torch.nn.Module) and not inspect.isabstract(found):
-            transforms[name] = found
-    for module in ("cutmix_dense.regions", "cutmix_dense.masks"):
-        try:
-            members = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name != module:
-                raise
-            continue
-        for name in getattr(members, "__all__", dir(members)):
-            found = getattr(members, name, None)
-            if inspect.isclass(found) and not inspect.isabstract(found) and hasattr(found, "draw"):
-                parts[name] = found
-    for name in ("FilterRule",):
-        if hasattr(cutmix_dense, name):
-            parts[name] = getattr(cutmix_dense, name)
-    return transforms, parts
-
-
 def family() -> dict[str, Any]:
     """Every public method with its default settings, by name; CutMix first."""
-    names = [name for name, kind in available()[0].items() if kind is not cutmix_dense.RandomMix]
+    names = [name for name, kind in known_transforms().items() if kind is not cutmix_dense.RandomMix]
     return {name: build_transform([name]) for name in sorted(names, key=lambda name: (name != "CutMix", name))}
 
 
@@ -99,7 +71,7 @@ def parse_transform(words: str | Sequence[str], defaults: dict[str, Any] | None 
         SpecError: an unknown name, argument or value; the message says what is allowed.
     """
     tokens = [words] if isinstance(words, str) else list(words)
-    transforms, parts = available()
+    transforms, parts = known_transforms(), known_parts()
     if not tokens or not tokens[0].strip():
         raise SpecError(f"--transform needs a name: {', '.join(sorted(transforms))}")
     if "(" in tokens[0] and "=" not in tokens[0].partition("(")[0]:
@@ -256,7 +228,7 @@ def _fields(value: Any) -> list[str]:
 
 def add_transform_argument(parser: argparse.ArgumentParser) -> None:
     """``--transform NAME key=value ...``."""
-    transforms, parts = available()
+    transforms, parts = known_transforms(), known_parts()
     parser.add_argument(
         "--transform",
         nargs="+",

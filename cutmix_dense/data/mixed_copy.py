@@ -31,8 +31,6 @@ from torchvision import tv_tensors
 from cutmix_dense.data.errors import DatasetError, SampleError
 from cutmix_dense.data.files import write_atomic
 from cutmix_dense.data.mixed_sample import (
-    first_readable,
-    images_needed,
     mix_sample,
     name_of,
     relative_path,
@@ -235,7 +233,7 @@ def mix_dataset(
 ) -> CopyReport:
     """Write a mixed copy of `dataset` to `output`; a run that was interrupted goes on where it stopped.
 
-    Each sample of the copy is output 0 of one call of the transform on its base and `pool` - 1 partners. A file that
+    Each sample of the copy is one mix of its base with `pool` - 1 partners. A file that
     cannot be read costs the samples it is the base of; as a partner it is replaced by the next choice. Both are
     reported. Instances that the transform moves to ``target["ignored"]`` are written as crowds (`difficult` in VOC).
 
@@ -248,7 +246,7 @@ def mix_dataset(
         workers: processes; 0 works in this one. The copy does not depend on it.
         with_originals: copy the unmixed samples, too.
         limit: take only the first so many images of the dataset, as bases and as partners.
-        pool: images per call of the transform; default: see :func:`images_needed`.
+        pool: images per mix, the base among them; default: as many as the transform takes.
         quality: JPEG quality, 1–100.
         split: name of the split in the copy; default: the dataset's.
         on_progress: called with (done, total, record) at the start and after every sample.
@@ -276,7 +274,7 @@ def mix_dataset(
         raise DatasetError(f"{dataset.root}: the split {dataset.split!r} lists no image")
     root, split = Path(output), split or dataset.split
     _check_output(root, dataset)
-    pool = images_needed(transform, first_readable(dataset, length)) if pool is None else pool
+    pool = transform.partners + 1 if pool is None else pool
     names = _keys(dataset, length)
     jobs = [_Job(name, -1, index) for index, name in enumerate(names)] if with_originals else []
     jobs += [_Job(f"{name}-mix{copy}", copy, index) for copy in range(copies) for index, name in enumerate(names)]

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from cutmix_dense.data.errors import SampleError
 from cutmix_dense.data.readers import DenseDataset, find_layouts, open_dataset
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import generator_from
-from cutmix_dense.transforms import RandomMix
+from cutmix_dense.transforms.single import mix_single
 
 __all__ = [
     "MixedSample",
     "complete_task",
-    "first_readable",
-    "images_needed",
     "load_partners",
     "mix_sample",
     "name_of",
@@ -166,14 +163,14 @@ def mix_sample(
         index: the base.
         copy: number of the copy.
         seed: of partners and plan.
-        pool: images per call of the transform; default: see :func:`images_needed`.
+        pool: images per mix, the base among them; default: as many as the transform takes.
         length: partners are among the first `length` samples only.
 
     Raises:
         SampleError: the base cannot be read, no partner can, or the images cannot be mixed.
     """
     image, target = dataset[index]
-    count = images_needed(transform, (image, target)) if pool is None else pool
+    count = transform.partners + 1 if pool is None else pool
     total = len(dataset) if length is None else length
     chosen, samples, replaced = load_partners(
         dataset, index, count - 1, generator_from("partners", seed, copy, index), total
@@ -182,69 +179,14 @@ def mix_sample(
         raise SampleError(dataset.image_path(index), "no other image can be read, so it has no partner")
     images, targets = [image, *(sample[0] for sample in samples)], [target, *(sample[1] for sample in samples)]
     try:
-        generator = generator_from("mix", seed, copy, index)
-        chosen_transform = transform.choose(generator) if isinstance(transform, RandomMix) else transform
-        plan = _first_output(chosen_transform.make_plan(images, targets, generator=generator))
-        mixed, results, report = chosen_transform.apply_plan(plan, images, targets, return_report=True)
+        single = mix_single(transform, images, targets, generator_from("mix", seed, copy, index))
     except ValueError as error:
         # Data that a reader lets pass and a mix cannot: the sample is left out and its images are named.
         names = ", ".join(name_of(dataset, partner) for partner in chosen) or "nothing"
         raise SampleError(dataset.image_path(index), f"cannot be mixed with {names}: {error}") from error
-    return MixedSample([index, *chosen], images, targets, plan, mixed[0], results[0], list(report.rows()), replaced)
-
-
-def images_needed(transform: Any, sample: tuple[Any, Any] | None) -> int:
-    """How many different images a transform puts into one output, found out by letting it plan for many.
-
-    Args:
-        transform: a transform of this package.
-        sample: an image and its target, for transforms that look at them; None gives 2.
-
-    Returns:
-        At least 2: CutMix 2, a 2 × 2 Mosaic 4.
-    """
-    if sample is None:
-        return 2
-    image, target = sample
-    most = 2
-    for member in getattr(transform, "members", [transform]):
-        for draw in range(2):
-            try:
-                plan = member.make_plan(
-                    [image] * _PROBE, [target] * _PROBE, generator=generator_from("images needed", draw)
-                )
-            except Exception:  # comes up again where the sample is made, and is reported there
-                continue
-            most = max(most, *(len({source for source in row if source >= 0}) for row in plan.source.tolist()))
-    return most
-
-
-_PROBE = 16
-
-
-def first_readable(dataset: DenseDataset, length: int) -> tuple[Any, Any] | None:
-    """The first sample that can be read, if there is one."""
-    for index in range(length):
-        try:
-            return dataset[index]
-        except SampleError:
-            continue
-    return None
-
-
-def _first_output(plan: MixPlan) -> MixPlan:
-    """The plan of output 0 alone: the others are never looked at."""
-
-    def first(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value[:1]
-        return tuple(edge[:1] for edge in value) if isinstance(value, tuple) and _tensors(value) else value
-
-    return replace(plan, **{entry.name: first(getattr(plan, entry.name)) for entry in fields(plan) if entry.init})
-
-
-def _tensors(values: tuple[Any, ...]) -> bool:
-    return all(isinstance(value, Tensor) for value in values)
+    assert single.report is not None
+    rows = list(single.report.rows())
+    return MixedSample([index, *chosen], images, targets, single.plan, single.image, single.targets[0], rows, replaced)
 
 
 def name_of(dataset: DenseDataset, index: int) -> str:

@@ -144,17 +144,32 @@ class MixTransform(v2.Transform, ABC):
     feather: float = 0.0
     """Softness of borders in mixed images, pixels; methods that soften set it."""
 
+    @property
+    def partners(self) -> int:
+        """How many other images an output is mixed with."""
+        return 1
+
+    def choose(self, generator: torch.Generator) -> MixTransform:
+        """The transform that mixes the next batch: itself (``RandomMix`` draws one)."""
+        return self
+
     @abstractmethod
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """The plan for a pool; every random number comes from ``generator``."""
 
     def make_plan(
-        self, images: Images, targets: Any = None, *, sizes: Any = None, generator: torch.Generator | None = None
+        self,
+        images: Images,
+        targets: Any = None,
+        *,
+        sizes: Any = None,
+        generator: torch.Generator | None = None,
+        outputs: int | None = None,
     ) -> MixPlan:
         """Draw a plan without applying it; arguments as for the call."""
         if isinstance(self.pairing, SampleBank):
             raise ValueError("pairing with a bank draws plans over batch and bank: call the transform itself")
-        return self.draw_plan(Pool.of(images, targets, sizes), call_generator(generator))
+        return self.draw_plan(Pool.of(images, targets, sizes, outputs), call_generator(generator))
 
     def apply_plan(
         self,
@@ -184,6 +199,7 @@ class MixTransform(v2.Transform, ABC):
         generator: torch.Generator | None = None,
         out: Tensor | None = None,
         inplace: bool = False,
+        outputs: int | None = None,
         return_report: bool = False,
     ) -> Any:
         """Mix a batch.
@@ -196,6 +212,7 @@ class MixTransform(v2.Transform, ABC):
             generator: a CPU generator that makes the call repeatable; default a private one.
             out: tensor that takes the mixed images.
             inplace: write mixed images and per-pixel maps into the inputs; targets of instances are always new.
+            outputs: mix the first so many images only; those behind them are their partners, in order.
             return_report: also return a ``MixReport``, where there are detection targets.
 
         Returns:
@@ -207,6 +224,8 @@ class MixTransform(v2.Transform, ABC):
         """
         images, targets, alone = _unpack(inputs)
         if isinstance(self.pairing, SampleBank):
+            if outputs is not None:
+                raise ValueError("outputs can't be used with a bank, which holds the partners")
             if inplace:
                 raise ValueError("inplace can't be used with a bank, whose images are no part of the batch")
             both = self.pairing.join(images, targets, sizes, self.semantic_keys)
@@ -217,7 +236,7 @@ class MixTransform(v2.Transform, ABC):
             )
             self.pairing.push(images, targets, sizes, self.semantic_keys)
             return result[0] if alone else result
-        plan = self.make_plan(images, targets, sizes=sizes, generator=generator)
+        plan = self.make_plan(images, targets, sizes=sizes, generator=generator, outputs=outputs)
         result = self.apply_plan(
             plan, images, targets, sizes=sizes, out=out, inplace=inplace, return_report=return_report
         )
@@ -232,6 +251,8 @@ class MixTransform(v2.Transform, ABC):
     ) -> tuple[Int[Tensor, "b count"], Int[Tensor, " b"]]:
         """Partners of every output, and whose draws it uses: exchanging pairs share theirs.
 
+        Where the pool has images behind its outputs these are the partners, in order; else the pairing says.
+
         Args:
             pool: the images.
             generator: source of the draws.
@@ -241,6 +262,8 @@ class MixTransform(v2.Transform, ABC):
             partner (B, count), -1 for none and for images that stay unmixed; leader (B,).
         """
         name = "bank" if isinstance(self.pairing, SampleBank) else self.pairing
+        if name != "bank" and pool.outputs < len(pool):
+            name = "behind"
         partner = partners(name, pool.outputs, len(pool), count, generator)
         leader = own = torch.arange(pool.outputs)
         if name == "swap":

@@ -63,11 +63,16 @@ class Mosaic(MixTransform):
         self.scale = interval(scale, "scale")
         self.size = None if size is None else (int(size[0]), int(size[1]))
 
+    @property
+    def partners(self) -> int:
+        """One image per cell, the base among them."""
+        return self.grid[0] * self.grid[1] - 1
+
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """Grid lines, which image in which cell, and how each is scaled and placed."""
         batch, (rows, columns) = pool.outputs, self.grid
         cells = rows * columns
-        partner, _ = self.draw_partners(pool, generator, cells - 1)
+        partner, _ = self.draw_partners(pool, generator, self.partners)
         mixed = partner[:, :1] >= 0
         draws = uniform(batch, rows + columns - 2 + 4 * cells, generator)
         lines, order, scales, places = draws.split([rows + columns - 2, cells, cells, 2 * cells], dim=1)

@@ -63,6 +63,11 @@ class RandomMix(v2.Transform):
         """The transforms."""
         return [cast("MixTransform", transform) for transform in self.transforms]
 
+    @property
+    def partners(self) -> int:
+        """How many other images an output may be mixed with."""
+        return max(member.partners for member in self.members)
+
     def set_progress(self, step: int) -> None:
         """Say which step begins (counted from 0): the last ``close_last`` of ``total`` don't mix."""
         closed = self.close_last > 0 and self.total is not None and step >= self.total - self.close_last

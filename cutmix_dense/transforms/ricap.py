@@ -35,10 +35,15 @@ class RICAP(MixTransform):
         super().__init__(p=p, **common)
         self.beta = positive(beta, "beta")
 
+    @property
+    def partners(self) -> int:
+        """One image per corner, the base among them."""
+        return 3
+
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """The point, and where each crop is taken."""
         batch = pool.outputs
-        partner, _ = self.draw_partners(pool, generator, 3)
+        partner, _ = self.draw_partners(pool, generator, self.partners)
         point = torch.cat([beta(batch, self.beta, generator) for _ in range(2)], dim=1)
         crops = uniform(batch, 8, generator).reshape(batch, 4, 2)
         source = torch.cat([torch.arange(batch)[:, None], partner], dim=1)

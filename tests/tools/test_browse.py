@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cutmix_dense.build import known_transforms
 from cutmix_dense.data.mixed_sample import open_complete
 from cutmix_dense.visualization.family import family_rows
 from tools import browse
-from tools.common import available, family
+from tools.common import family
 
 
 @pytest.mark.parametrize("layout", ["coco", "voc", "cityscapes"])
@@ -26,7 +27,7 @@ def test_sheets_of_the_demo_set(demo, tmp_path, layout):
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 1000  # pictures, not an empty page
 
 
-METHODS = [*sorted(set(available()[0]) - {"RandomMix"}), "RandomMix(transforms=[CutMix(p=1), MixUp(p=1)])"]
+METHODS = [*sorted(set(known_transforms()) - {"RandomMix"}), "RandomMix(transforms=[CutMix(p=1), MixUp(p=1)])"]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -43,7 +44,7 @@ def test_the_family_on_the_same_two_pictures(demo, tmp_path, layout, missing, ca
     dataset = open_complete(demo / layout, layout, "train")
     rows, _ = family_rows(dataset, 1, family(), across=1, cell=(90, 120))
     captions = [row[0].caption for row in rows]
-    assert len(captions) == 2 + len(available()[0]) - 1
+    assert len(captions) == 2 + len(known_transforms()) - 1
     assert sum("not on these pictures" in caption for caption in captions) == missing  # ClassMix needs a map
     assert sheet.stat().st_size > 10_000
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import cutmix_dense as cd
-from tools.common import SpecError, available, build_transform, parse_transform
+from cutmix_dense.build import known_parts, known_transforms
+from tools.common import SpecError, build_transform, parse_transform
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,7 +83,7 @@ def test_mistakes_are_named(words, message):
 
 
 def test_abstract_classes_are_not_offered():
-    transforms, parts = available()
+    transforms, parts = known_transforms(), known_parts()
     assert "CutMix" in transforms
     assert "MixTransform" not in transforms
     assert {"AreaBox", "BetaBox", "MultiBox", "ObjectBox"} <= set(parts)

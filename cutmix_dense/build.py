@@ -1,0 +1,79 @@
+"""Make transforms and samplers from plain dicts, as configs of the frameworks hold them."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torchvision.transforms import v2
+
+from cutmix_dense import functional, masks, regions, transforms
+
+__all__ = ["from_config", "known_parts", "known_transforms"]
+
+
+def known_transforms() -> dict[str, type]:
+    """The public transforms by name."""
+    return {
+        name: kind
+        for name in transforms.__all__
+        if inspect.isclass(kind := getattr(transforms, name))
+        and issubclass(kind, v2.Transform)
+        and not inspect.isabstract(kind)
+    }
+
+
+def known_parts() -> dict[str, type]:
+    """The public samplers of regions and masks, rules and banks, which arguments of transforms may be."""
+    parts = {
+        name: kind
+        for module in (regions, masks)
+        for name in module.__all__
+        if inspect.isclass(kind := getattr(module, name)) and not inspect.isabstract(kind) and hasattr(kind, "draw")
+    }
+    rules = {name: getattr(functional, name) for name in ("FilterRule", "OcclusionRule") if hasattr(functional, name)}
+    return {**parts, **rules, "SampleBank": transforms.SampleBank}
+
+
+def from_config(config: Any) -> Any:
+    """What a plain value describes: a dict with ``type`` becomes that object, lists and dicts are gone through.
+
+    Args:
+        config: ``{"type": "CutMix", "region": {"type": "AreaBox", "area": (0.1, 0.4)}}``; the type is a public
+            transform, sampler, rule or bank, or a preset of one (``"AreaBox.french"``).
+
+    Returns:
+        The object; values of other kinds as they are.
+
+    Raises:
+        ValueError: an unknown type.
+        TypeError, ValueError: what the object raises for its arguments, with its name in front.
+    """
+    if isinstance(config, (list, tuple)):
+        return type(config)(from_config(item) for item in config)
+    if not isinstance(config, Mapping):
+        return config
+    settings = {key: from_config(value) for key, value in config.items() if key != "type"}
+    if "type" not in config:
+        return settings
+    maker = _maker(config["type"])
+    try:
+        return maker(**settings)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{config['type']}: {error}") from error
+
+
+def _maker(name: Any) -> Any:
+    known = {**known_transforms(), **known_parts()}
+    kind, _, preset = name.removeprefix("cutmix_dense.").partition(".") if isinstance(name, str) else ("", "", "")
+    maker = known.get(kind)
+    if maker is not None and preset:
+        is_preset = isinstance(inspect.getattr_static(maker, preset, None), classmethod)
+        maker = getattr(maker, preset) if is_preset else None
+    if maker is None:
+        near = difflib.get_close_matches(kind, known, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(f"type must be one of {sorted(known)}, got {name!r}{hint}")
+    return maker

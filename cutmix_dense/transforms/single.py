@@ -1,0 +1,62 @@
+"""Mix one sample with given partners: what a loader's pipeline does, one image at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cutmix_dense.functional import MixReport
+from cutmix_dense.plan import MixPlan
+from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.pool import detection_targets
+from cutmix_dense.transforms.randommix import RandomMix
+
+__all__ = ["SingleMix", "mix_single"]
+
+
+@dataclass(frozen=True)
+class SingleMix:
+    """A mixed sample.
+
+    Attributes:
+        image: the mixed image (C, H, W).
+        targets: of the one output, in the form they came in.
+        plan: of one output.
+        report: what became of the instances; None without detection targets.
+    """
+
+    image: Tensor
+    targets: Any
+    plan: MixPlan
+    report: MixReport | None
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the plan has any layer besides the base."""
+        return bool((self.plan.source[:, 1:] >= 0).any())
+
+
+def mix_single(
+    transform: MixTransform | RandomMix, images: Sequence[Tensor], targets: Any, generator: torch.Generator
+) -> SingleMix:
+    """Mix the first image with the others, which are its partners in order.
+
+    Args:
+        transform: the method; its pairing is not used, it must not be a bank.
+        images: the base (C, H, W), then its partners; without any the base stays unmixed.
+        targets: of all of them, as for the transform's call; one list of dicts at most.
+        generator: makes the plan; the same one gives ``choose(generator).make_plan(..., outputs=1)`` the same plan.
+
+    Raises:
+        TypeError, ValueError: as the transform's call.
+    """
+    member = transform.choose(generator)
+    pool = list(images)
+    plan = member.make_plan(pool, targets, generator=generator, outputs=1)
+    with_report = detection_targets(targets) is not None
+    result = member.apply_plan(plan, pool, targets, return_report=with_report)
+    return SingleMix(result[0][0], result[1], plan, result[2] if with_report else None)
