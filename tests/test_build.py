@@ -37,7 +37,7 @@ def test_lists_in_place_of_tuples_mean_the_same():
 
     for config in (
         {"type": "Mosaic", "grid": (2, 3), "scale": (0.4, 0.9), "size": (30, 40)},
-        {"type": "ResizeMix", "scale": (0.2, 0.4), "p": 1.0, "min_visibility": (0.2, 0.3)},
+        {"type": "ResizeMix", "scope": (0.2, 0.4), "p": 1.0, "min_visibility": (0.2, 0.3)},
         {"type": "CutMix", "p": 1.0, "region": {"type": "AreaBox", "area": (0.2, 0.4), "aspect": (0.5, 2.0)}},
         {"type": "GridMix", "p": 1.0, "n_holes": (2, 4), "cut_area": (0.5, 1.0)},
     ):

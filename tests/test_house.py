@@ -15,6 +15,7 @@ PACKAGE = Path(cd.__file__).parent
 MAY_IMPORT = {
     "broadcast.py": set(),
     "arrays.py": set(),
+    "extras.py": set(),
     "checks.py": set(),
     "plan.py": {"broadcast"},
     "randomness.py": set(),
@@ -24,6 +25,10 @@ MAY_IMPORT = {
     "saliency.py": {"kernels"},
     "kernels": {"broadcast", "plan", "kernels"},
     "functional": {"broadcast", "plan", "kernels", "functional"},
+    "albumentations": {"albumentations", "arrays", "build", "extras", "functional", "plan", "transforms"},
+    "extras.py": set(),
+    "lightning.py": {"extras", "randomness", "transforms"},
+    "mmengine": {"arrays", "build", "extras", "functional", "plan", "randomness", "transforms", "mmengine"},
     "build.py": {"functional", "masks", "regions", "transforms"},
     "transforms": {
         "checks",

@@ -1,0 +1,259 @@
+"""A Lightning callback that mixes every training batch, once it is on its device."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from cutmix_dense.extras import require
+from cutmix_dense.randomness import generator_from
+from cutmix_dense.transforms import MixTransform, RandomMix
+
+__all__ = ["Key", "MixCallback"]
+
+Key = int | str
+"""Place of an entry in a batch: an index of a sequence, or a key of a dict."""
+
+
+def _lightning() -> Any:
+    """The Lightning that the program uses: the one already imported, else the one installed."""
+    names = ["lightning.pytorch", "pytorch_lightning"]  # two packages with the same content; their classes don't mix
+    for name in sorted(names, key=lambda name: name not in sys.modules):
+        try:
+            return import_module(name)
+        except ImportError:
+            continue
+    return require("lightning.pytorch", "lightning")
+
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+else:
+    Callback = _lightning().Callback
+
+
+class MixCallback(Callback):
+    """Mixes training batches after their transfer to the device; validation, test and prediction stay as they are.
+
+    The mix comes after ``on_after_batch_transfer`` of the module or the data module, so every later hook, callbacks'
+    ``on_train_batch_start`` included, sees the mixed batch. Each rank draws its own plans.
+
+    ``last_seed`` is the seed (63 bits) of the latest batch: ``mix(images, targets, generator=
+    torch.Generator().manual_seed(seed))`` repeats its plan. Log it as text, metrics are too coarse for it.
+
+    Args:
+        mix: the transform.
+        close_epochs: number of last epochs, of ``Trainer(max_epochs=…)``, without mixing, >= 0.
+        close_steps: number of last optimizer steps, of ``Trainer(max_steps=…)`` or of all epochs, without mixing, >= 0;
+            not together with ``close_epochs``.
+        images_key: where the images are in a batch: an index of a tuple or list, or a key of a dict.
+        targets_key: where the targets are; several places make a dict of targets, mixed by one plan.
+        keep_keys: further places that hold tensors and stay the base image's; others with tensors are refused.
+        unpack: takes the images and the targets, or (images, targets, sizes), out of a batch of any other form.
+        pack: makes the new batch of (batch, mixed images, mixed targets); together with ``unpack``.
+        generator: on the CPU, where one number per batch is drawn from; checkpoints keep its state, so that a resumed
+            training goes on with the same plans. Default torch's global one, which ``seed_everything`` seeds and
+            Lightning's checkpoints leave out. Ranks may be seeded alike.
+
+    Raises:
+        ImportError: Lightning isn't installed.
+        TypeError: ``mix`` isn't a mixing transform; ``generator`` isn't a generator.
+        ValueError: an argument out of its range or at odds with another; a ``RandomMix`` with a schedule of its own.
+    """
+
+    def __init__(
+        self,
+        mix: MixTransform | RandomMix,
+        *,
+        close_epochs: int = 0,
+        close_steps: int = 0,
+        images_key: Key = 0,
+        targets_key: Key | Sequence[Key] = 1,
+        keep_keys: Sequence[Key] = (),
+        unpack: Callable[[Any], tuple[Any, ...]] | None = None,
+        pack: Callable[[Any, Any, Any], Any] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(mix, (MixTransform, RandomMix)):
+            raise TypeError(f"mix must be a mixing transform, got {type(mix).__name__}")
+        if isinstance(mix, RandomMix) and mix.close_last:
+            raise ValueError("mix has a schedule of its own, close_last: set close_epochs or close_steps here instead")
+        if close_epochs < 0 or close_steps < 0 or (close_epochs and close_steps):
+            raise ValueError(
+                f"close_epochs and close_steps must be at least 0, and one of them 0, got {close_epochs!r} and "
+                f"{close_steps!r}"
+            )
+        if (unpack is None) != (pack is None):
+            raise ValueError("unpack and pack belong together: give both or none")
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
+        if generator is not None and generator.device.type != "cpu":
+            raise ValueError(f"generator must be on the CPU, got one on {generator.device}")
+        self.mix = mix
+        self.close_epochs = close_epochs
+        self.close_steps = close_steps
+        self.images_key = images_key
+        self.targets_key = targets_key if isinstance(targets_key, (int, str)) else tuple(targets_key)
+        self.keep_keys = _names(keep_keys)
+        self.unpack = unpack
+        self.pack = pack
+        self.generator = generator
+        self.last_seed: int | None = None
+        self._strategy: Any = None
+        self._arrived = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take our place behind the transfer of batches."""
+        if stage != "fit":
+            return
+        # No hook of a callback can replace a batch. Wrapping the strategy's one method leaves module and data module
+        # alone, whichever of the two has the hooks; as it isn't pickled or copied, neither is the wrapper.
+        self._restore()
+        self._strategy = trainer.strategy
+        transfer = trainer.strategy.batch_to_device
+
+        def transfer_and_mix(*args: Any, **kwargs: Any) -> Any:
+            batch = transfer(*args, **kwargs)
+            return self._mix_batch(trainer, batch) if trainer.training else batch
+
+        self._strategy.batch_to_device = transfer_and_mix
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the transfer as it was."""
+        self._restore()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the transfer as it was: Lightning doesn't call ``teardown`` then."""
+        self._restore()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse what would fail, or pass unmixed, later.
+
+        Raises:
+            ValueError: a schedule without an end to count from; several training dataloaders.
+        """
+        self._is_closed(trainer)
+        loaders: Any = trainer.train_dataloader
+        if self.unpack is None and isinstance(loaders, (Mapping, list, tuple)):
+            raise ValueError(
+                f"one training dataloader is needed, got a {type(loaders).__name__} of {len(loaders)}: give unpack and "
+                "pack to say which part of the batch is mixed"
+            )
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Make sure that the batch has come through our hands.
+
+        Raises:
+            RuntimeError: it hasn't, as with a ``training_step`` that takes ``dataloader_iter``.
+        """
+        if not self._arrived:
+            raise RuntimeError(
+                "the batch was not moved by the strategy's batch_to_device, so it isn't mixed; a training_step that "
+                "takes dataloader_iter must call the mix itself"
+            )
+        self._arrived = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the mix (its bank, whether it is closed) and the own generator."""
+        generator = None if self.generator is None else self.generator.get_state()
+        return {"mix": dict(self.mix.state_dict()), "generator": generator}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` gave; a bank's samples move to the device that is trained on."""
+        state = state_dict["mix"]
+        if self._strategy is not None:  # checkpoints are loaded to the CPU, where samples find no batch to join
+            state = _to_device(state, self._strategy.root_device)
+        self.mix.load_state_dict(state)
+        if self.generator is not None and state_dict["generator"] is not None:
+            self.generator.set_state(state_dict["generator"].cpu())
+
+    def _restore(self) -> None:
+        if self._strategy is not None:
+            vars(self._strategy).pop("batch_to_device", None)  # the class's own shows again
+            self._strategy = None
+
+    def _mix_batch(self, trainer: Trainer, batch: Any) -> Any:
+        drawn = torch.randint(2**63 - 1, (), generator=self.generator, device="cpu")
+        generator = generator_from("lightning", int(drawn), trainer.global_rank)  # ranks are seeded alike
+        self.last_seed = generator.initial_seed()
+        if self.close_epochs or self.close_steps:
+            self.mix.close(self._is_closed(trainer))
+        images, targets, *sizes = self._take(batch) if self.unpack is None else self.unpack(batch)
+        images, targets = self.mix(images, targets, sizes=sizes[0] if sizes else None, generator=generator)
+        self._arrived = True
+        return self._put(batch, images, targets) if self.pack is None else self.pack(batch, images, targets)
+
+    def _is_closed(self, trainer: Trainer) -> bool:
+        if self.close_epochs:
+            if trainer.max_epochs is None or trainer.max_epochs < 0:
+                raise ValueError(
+                    f"close_epochs needs Trainer(max_epochs=…), got {trainer.max_epochs}; or count in close_steps"
+                )
+            return trainer.current_epoch >= trainer.max_epochs - self.close_epochs
+        if self.close_steps:
+            total = trainer.estimated_stepping_batches
+            if not 0 <= total < float("inf"):
+                raise ValueError(f"close_steps needs Trainer(max_steps=…) or epochs of known length, got {total} steps")
+            return trainer.global_step >= total - self.close_steps
+        return False
+
+    def _take(self, batch: Any) -> tuple[Any, Any]:
+        """Images and targets of a batch, by their keys; nothing else in it may need mixing."""
+        if isinstance(batch, MutableMapping):
+            entries: dict[Any, Any] = dict(batch)
+        elif isinstance(batch, (list, tuple)):
+            entries = dict(enumerate(batch))
+        else:
+            raise TypeError(f"the batch must be a tuple, list or dict, or give unpack, got {type(batch).__name__}")
+        wanted = _names(self.targets_key)
+        missing = [key for key in (self.images_key, *wanted) if key not in entries]
+        if missing:
+            raise ValueError(f"the batch has no {missing}, only {list(entries)}: name images_key and targets_key")
+        others = entries.keys() - {self.images_key, *wanted, *self.keep_keys}
+        unmixed = [key for key in entries if key in others and _holds_tensors(entries[key])]
+        if unmixed:
+            raise ValueError(
+                f"the batch holds tensors in {unmixed} that would stay unmixed: name them in targets_key, or in "
+                "keep_keys if they stay the base image's"
+            )
+        single = isinstance(self.targets_key, (int, str))
+        return entries[self.images_key], entries[wanted[0]] if single else {key: entries[key] for key in wanted}
+
+    def _put(self, batch: Any, images: Any, targets: Any) -> Any:
+        """A copy of the batch, of the same class, with other images and targets."""
+        single = isinstance(self.targets_key, (int, str))
+        entries = {self.images_key: images, **({self.targets_key: targets} if single else targets)}
+        if isinstance(batch, MutableMapping):
+            mixed = copy.copy(batch)
+            mixed.update(entries)
+            return mixed
+        values = [entries.get(index, value) for index, value in enumerate(batch)]
+        return type(batch)(*values) if hasattr(batch, "_fields") else type(batch)(values)
+
+
+def _names(keys: Key | Sequence[Key]) -> tuple[Key, ...]:
+    return (keys,) if isinstance(keys, (int, str)) else tuple(keys)
+
+
+def _holds_tensors(value: Any) -> bool:
+    """Whether there is something in it that might have to be mixed."""
+    if isinstance(value, Mapping):
+        return any(_holds_tensors(entry) for entry in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_holds_tensors(entry) for entry in value)
+    return isinstance(value, Tensor) or hasattr(value, "__array__")
+
+
+def _to_device(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _to_device(entry, device) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_to_device(entry, device) for entry in value)
+    return value.to(device) if isinstance(value, Tensor) else value

@@ -1,0 +1,191 @@
+"""Every method for a batch on its device, in MMDetection's and MMSegmentation's data samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from mmengine.structures import PixelData
+from torch import Tensor, nn
+
+from cutmix_dense.functional import MixReport
+from cutmix_dense.mmengine.scope import MODELS, build, register_family
+from cutmix_dense.mmengine.structures import as_boxes, as_masks, as_tensor, boxes_like, masks_like
+from cutmix_dense.plan import MixPlan
+from cutmix_dense.randomness import rank_seed
+
+__all__ = ["BatchMix"]
+
+
+class BatchMix(nn.Module):
+    """A method of ``cutmix_dense`` as one of a data preprocessor's ``batch_augments``.
+
+    The whole batch is mixed where it lies: images, ``gt_instances`` (boxes, labels, masks and whatever else has a row
+    per instance), ``ignored_instances``, ``gt_sem_seg`` and further maps of ids. Regions lie in the valid area of
+    padded images (``img_shape``). Shape metainfo follows; ``mix_seeds`` gets the 63-bit seed of each mix, drawn from
+    torch's state, which MMEngine seeds, and made another one on every rank. Instances gain ``visibility`` and
+    ``origin`` (image of the batch and index there). Masks are numpy arrays on the host, as mmdet has them; instances
+    that have some are mixed there.
+
+    Args:
+        instance_keys: further fields of the instances that follow them unchanged.
+        settings: arguments of the method; samplers, rules and nested transforms as dicts with a ``type``. ``fill`` is
+            a value of the images as they come; 0 unless given, the mean colour of a normalised batch.
+
+    Raises:
+        ValueError: an argument out of range; annotations that can't be mixed, named.
+    """
+
+    def __init__(self, instance_keys: Sequence[str] = (), **settings: Any) -> None:
+        super().__init__()
+        self.mix = build(type(self).__name__, _with_fill(settings), instance_keys)
+
+    def close(self, closed: bool = True) -> None:
+        """Stop mixing, or start again."""
+        self.mix.close(closed)
+
+    def forward(self, inputs: Tensor | list[Tensor], data_samples: Any) -> tuple[Any, Any]:
+        """Mix a batch.
+
+        Args:
+            inputs: (B, C, H, W), or a list of (C, Hi, Wi) before they are padded.
+            data_samples: one ``DetDataSample`` or ``SegDataSample`` per image, or None; they are changed.
+
+        Returns:
+            The mixed inputs and the same data samples.
+        """
+        seed = rank_seed()
+        generator = torch.Generator().manual_seed(seed)
+        samples = list(data_samples or ())
+        sizes = [sample.img_shape[:2] for sample in samples] if samples and isinstance(inputs, Tensor) else None
+        targets = _targets(samples, inputs)
+        member = self.mix.choose(generator)
+        plan = member.make_plan(inputs, targets, sizes=sizes, generator=generator)
+        maps = sorted(set(targets) - {"instances"})
+        if plan.weight is not None and maps:
+            raise ValueError(f"{maps} hold one class per pixel and can't be blended: use a method without MixUp")
+        mixed, targets, *reports = member.apply_plan(
+            plan, inputs, targets, sizes=sizes, return_report="instances" in targets
+        )
+        before = [_instances_of(sample) for sample in samples]
+        for index, sample in enumerate(samples):
+            if reports:
+                _write_instances(sample, index, before, targets["instances"][index], reports[0], plan)
+            for key in maps:
+                setattr(sample, key, type(getattr(sample, key))(**{_field(sample, key): targets[key][index]}))
+            _write_shapes(sample, plan.canvas[index].tolist(), mixed)
+            sample.set_metainfo({"mix_seeds": [*sample.metainfo.get("mix_seeds", ()), seed]})
+        return mixed, data_samples
+
+
+_NAMES = {"bboxes": "boxes"}
+_READ = {"bboxes": as_boxes, "masks": as_masks}
+_KNOWN = ("gt_instances", "ignored_instances")
+
+
+def _with_fill(settings: dict[str, Any]) -> dict[str, Any]:
+    if "transforms" not in settings:
+        return {"fill": 0, **settings}
+    members = [{"fill": 0, **member} if isinstance(member, dict) else member for member in settings["transforms"]]
+    return {**settings, "transforms": members}
+
+
+def _targets(samples: Sequence[Any], inputs: Tensor | list[Tensor]) -> dict[str, Any]:
+    """The samples' annotations as the core takes them, maps under their own names."""
+    targets: dict[str, Any] = {}
+    names = dict.fromkeys(name for sample in samples for name in sample.keys())  # noqa: SIM118 – no mapping
+    for name in names:
+        if name in _KNOWN:
+            continue
+        if not all(name in sample for sample in samples):
+            raise ValueError(f"{name} must be in every data sample or in none")
+        maps = [getattr(getattr(sample, name), _field(sample, name)) for sample in samples]
+        same = all(value.shape == maps[0].shape for value in maps)
+        stacked = same and isinstance(inputs, Tensor) and maps[0].shape[-2:] == inputs.shape[-2:]
+        targets[name] = torch.stack(maps) if stacked else maps
+    if "gt_instances" in names:
+        rows = [_instances_of(sample) for sample in samples]
+        on_host = any("masks" in row for row, _ in rows)
+        targets["instances"] = [_as_target(row, aside, on_host) for row, aside in rows]
+    return targets
+
+
+def _field(sample: Any, name: str) -> str:
+    """Under which name a data element of a sample holds its map of ids.
+
+    Raises:
+        ValueError: an element that isn't a map of ids.
+    """
+    element = getattr(sample, name)
+    fields = [(key, value) for key, value in element.items()] if isinstance(element, PixelData) else []
+    if len(fields) != 1 or fields[0][1].is_floating_point() or name == "gt_panoptic_seg":
+        raise ValueError(f"data samples hold {name!r}, which can't be mixed: load it after the mix")
+    return fields[0][0]
+
+
+def _instances_of(sample: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields of a sample's instances, and of those to be ignored."""
+    if "gt_instances" not in sample:
+        return {}, {}
+    return dict(sample.gt_instances.items()), dict(sample.get("ignored_instances", sample.gt_instances[:0]).items())
+
+
+def _as_target(row: dict[str, Any], aside: dict[str, Any], on_host: bool) -> dict[str, Any]:
+    def tensors(fields: dict[str, Any]) -> dict[str, Any]:
+        read = {_NAMES.get(key, key): _READ.get(key, as_tensor)(value) for key, value in fields.items()}
+        return {key: value.to("cpu") for key, value in read.items()} if on_host else read
+
+    some = any(len(value) for value in aside.values())
+    return {**tensors(row), "ignored": tensors(aside)} if some else tensors(row)
+
+
+def _write_instances(
+    sample: Any, index: int, before: Sequence[Any], target: dict[str, Any], report: MixReport, plan: MixPlan
+) -> None:
+    """Put the mixed instances into a data sample, each field in the form that it had."""
+    aside = target.pop("ignored", {})
+    examples = {key: value for row, ignored in reversed(before) for key, value in {**ignored, **row}.items()}
+    kept: dict[str, Any] = {}
+    ignored: dict[str, Any] = {}
+    count = len(target.get("origin", ()))
+    for key, example in examples.items():
+        name = _NAMES.get(key, key)
+        if name not in target:
+            continue
+        value = torch.cat([target.pop(name), *([aside.pop(name)] if name in aside else [])])
+        if key == "bboxes":
+            sources = [partial(_all_boxes, *fields) for fields in before]
+            value = boxes_like(example, sources, value, report, plan, index)
+        elif key == "masks":
+            value = masks_like(example, value)
+        if hasattr(example, "device"):
+            value = value.to(example.device)
+        kept[key], ignored[key] = value[:count], value[count:]
+    device = kept["labels"].device if "labels" in kept else None
+    for fields, rest in ((kept, target), (ignored, aside)):
+        fields |= {key: value.to(device) for key, value in rest.items() if isinstance(value, Tensor)}
+    made = type(sample.gt_instances)
+    sample.gt_instances = made(**kept)
+    if "ignored_instances" in sample or len(report):
+        sample.ignored_instances = made(**ignored)
+
+
+def _all_boxes(row: dict[str, Any], aside: dict[str, Any]) -> Any:
+    """A sample's boxes, ignored ones behind the others."""
+    boxes = row["bboxes"]
+    return boxes if not len(aside.get("bboxes", ())) else type(boxes).cat([boxes, aside["bboxes"]])
+
+
+def _write_shapes(sample: Any, size: list[int], mixed: Tensor | list[Tensor]) -> None:
+    """Shape metainfo of a mixed sample, as far as it has some."""
+    shapes: dict[str, Any] = {"img_shape": tuple(size)}
+    if isinstance(mixed, Tensor) and tuple(size) != tuple(sample.img_shape[:2]):
+        frame = tuple(mixed.shape[-2:])
+        shapes |= {"batch_input_shape": frame, "pad_shape": frame}
+        shapes["padding_size"] = (0, frame[1] - size[1], 0, frame[0] - size[0])
+    sample.set_metainfo({key: value for key, value in shapes.items() if key == "img_shape" or key in sample.metainfo})
+
+
+globals().update(register_family(BatchMix, MODELS))

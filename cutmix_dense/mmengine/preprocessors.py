@@ -1,0 +1,92 @@
+"""Data preprocessors that run ``batch_augments`` as they are meant to run, before normalisation too."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from cutmix_dense.extras import require
+from cutmix_dense.mmengine.scope import MODELS
+
+__all__ = ["DetDataPreprocessor", "SegDataPreProcessor"]
+
+
+@MODELS.register_module()
+def DetDataPreprocessor(*args: Any, augments_before_normalize: Sequence[dict] = (), **settings: Any) -> nn.Module:
+    """MMDetection's ``DetDataPreprocessor``, which can also mix before it normalises.
+
+    Args:
+        args: mmdet's.
+        augments_before_normalize: batch augments for the images as they were loaded, one byte per value: mixing moves
+            a quarter of the bytes. They come as a list, not yet padded, colours not yet converted.
+        settings: mmdet's, ``batch_augments`` for the normalised batch among them.
+
+    Raises:
+        ImportError: no mmdet.
+    """
+    require("mmdet", "mmdet")
+    from mmdet.models import DetDataPreprocessor as Original
+
+    return _mixing(Original)(augments_before_normalize, *args, **settings)
+
+
+@MODELS.register_module()
+def SegDataPreProcessor(
+    *args: Any,
+    augments_before_normalize: Sequence[dict] = (),
+    batch_augments: Sequence[dict] | None = None,
+    **settings: Any,
+) -> nn.Module:
+    """MMSegmentation's ``SegDataPreProcessor``, whose ``batch_augments`` work, and which can mix before it normalises.
+
+    Args:
+        args: mmseg's.
+        augments_before_normalize: see ``DetDataPreprocessor``.
+        batch_augments: for the normalised, padded batch; mmseg 1.2 keeps the dicts and calls the list of them.
+        settings: mmseg's.
+
+    Raises:
+        ImportError: no mmseg.
+    """
+    require("mmseg", "mmseg", distribution="mmsegmentation")
+    from mmseg.models import SegDataPreProcessor as Original
+
+    made = _mixing(Original)(augments_before_normalize, *args, **settings)
+    if batch_augments:
+        made.batch_augments = _Chain(batch_augments)
+    return made
+
+
+class _Chain(nn.ModuleList):
+    """Batch augments, one after the other."""
+
+    def __init__(self, augments: Sequence[dict]) -> None:
+        super().__init__(MODELS.build(augment) for augment in augments)
+
+    def forward(self, inputs: Any, data_samples: Any) -> tuple[Any, Any]:
+        for augment in self:
+            inputs, data_samples = augment(inputs, data_samples)
+        return inputs, data_samples
+
+
+@functools.cache
+def _mixing(original: type[nn.Module]) -> type[Any]:
+    """A framework's preprocessor with batch augments in front of its own work."""
+
+    class Mixing(original):  # type: ignore[misc, valid-type]
+        def __init__(self, augments: Sequence[dict], *args: Any, **settings: Any) -> None:
+            super().__init__(*args, **settings)
+            self.augments_before_normalize = _Chain(augments)
+
+        def forward(self, data: Any, training: bool = False) -> Any:
+            if training and len(self.augments_before_normalize):
+                data = self.cast_data(data)
+                inputs, samples = self.augments_before_normalize(data["inputs"], data.get("data_samples"))
+                data = {**data, "inputs": inputs, "data_samples": samples}
+            return super().forward(data, training)
+
+    Mixing.__name__ = Mixing.__qualname__ = original.__name__
+    return Mixing

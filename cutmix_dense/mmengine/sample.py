@@ -1,0 +1,242 @@
+"""Every method for one sample of a pipeline, in the keys of MMDetection and MMSegmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cutmix_dense.arrays import to_array, to_tensor
+from cutmix_dense.mmengine.scope import TRANSFORMS, build, register_family
+from cutmix_dense.mmengine.structures import as_boxes, as_masks, as_tensor, boxes_like, masks_like
+from cutmix_dense.transforms.single import SingleMix, mix_single
+
+try:  # mmcv's pipelines may ask a transform to repeat its draw
+    from mmcv.transforms.utils import cache_randomness
+except ImportError:  # MMEngine alone
+
+    def cache_randomness(method: Any) -> Any:
+        """Without mmcv nothing asks for a repeated draw."""
+        return method
+
+
+__all__ = ["SampleMix"]
+
+_FLAGS = "gt_ignore_flags"
+_MAPS = ("gt_seg_map", "gt_edge_map")
+
+
+class SampleMix:
+    """A method of ``cutmix_dense`` as a transform of one sample: it is mixed with its ``mix_results``.
+
+    Inside ``MultiImageMixDataset`` (mmdet's and mmseg's) the partners are drawn from the wrapped dataset. With
+    ``max_cached_images`` it stands in an ordinary pipeline and takes its partners from the samples that came by last,
+    so that a mix needs no second loading and decoding, as ``CachedMosaic`` does.
+
+    Args:
+        max_cached_images: size of the cache, 0 for none; else more than the method's partners (1; Mosaic 3).
+        random_pop: whether a full cache drops a sample at random, or else the oldest one.
+        instance_keys: further keys with one row per instance.
+        settings: arguments of the method; samplers and rules as dicts with a ``type``.
+
+    Keys: ``img``, ``img_shape``, ``gt_bboxes`` (any box type, or an array), ``gt_bboxes_labels``, ``gt_ignore_flags``,
+    ``gt_masks`` (polygons become bitmaps), ``gt_seg_map``, ``gt_edge_map``, ``mix_results``. ``mix_seeds`` gets the
+    63-bit seed of each mix of the sample, drawn from numpy's state, which MMEngine seeds; what else the sample holds
+    stays the base's. Instances with ``gt_ignore_flags`` stand behind the others, with those that fail the filter under
+    ``on_filtered="ignore"``.
+
+    Raises:
+        ValueError: an argument out of range; annotations that can't be mixed, named.
+        KeyError: no ``mix_results``, where there is no cache.
+    """
+
+    def __init__(
+        self,
+        max_cached_images: int = 0,
+        random_pop: bool = True,
+        instance_keys: Sequence[str] = (),
+        **settings: Any,
+    ) -> None:
+        self.mix = build(type(self).__name__, settings, instance_keys)
+        if max_cached_images and max_cached_images <= self.mix.partners:
+            raise ValueError(f"max_cached_images must be 0 or above {self.mix.partners}, got {max_cached_images!r}")
+        self.max_cached_images = max_cached_images
+        self.random_pop = random_pop
+        self._rows = {"gt_bboxes": "boxes", "gt_bboxes_labels": "labels", "gt_masks": "masks"}
+        self._rows |= {key: key for key in instance_keys}
+        self.cache: list[dict[str, Any]] = []
+        self._closed = _Switch()
+
+    def close(self, closed: bool = True) -> None:
+        """Stop mixing (or start again), in loader workers too."""
+        self._closed.set(closed)
+
+    def get_indexes(self, dataset: Any) -> list[int]:
+        """Partners for mmdet's ``MultiImageMixDataset``: none if there is a cache."""
+        count = 0 if self.max_cached_images else self.mix.partners
+        return [int(np.random.randint(len(dataset))) for _ in range(count)]  # noqa: NPY002 – the framework's state
+
+    get_indices = get_indexes
+    """Partners for mmseg's ``MultiImageMixDataset``."""
+
+    @cache_randomness
+    def draw_seed(self) -> int:
+        """An integer of 63 bits from numpy's global state, which MMEngine seeds in every worker."""
+        return int(np.random.randint(2**63 - 1, dtype=np.int64))  # noqa: NPY002
+
+    @cache_randomness
+    def draw_cached(self) -> list[int]:
+        """Which samples of the cache become partners; the sample itself is its last."""
+        if len(self.cache) == 1:
+            return []
+        return np.random.randint(len(self.cache) - 1, size=self.mix.partners).tolist()  # noqa: NPY002
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Mix a sample; a new dict."""
+        return self.transform(results)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Mix a sample; a new dict, the given one is left alone."""
+        partners = self._from_cache(results) if self.max_cached_images else self._given(results)
+        seed = self.draw_seed()
+        samples = [results, *partners]
+        for sample in samples:
+            _refuse_unknown(sample, {*self._rows, *_MAPS, _FLAGS})
+        self.mix.close(bool(self._closed))
+        images = [to_tensor(np.atleast_3d(sample["img"])) for sample in samples]
+        made = mix_single(self.mix, images, self._targets(samples), torch.Generator().manual_seed(seed))
+        mixed = {key: value for key, value in results.items() if key != "mix_results"}
+        mixed["mix_seeds"] = [*results.get("mix_seeds", ()), seed]
+        mixed["img"] = to_array(made.image).reshape(*made.image.shape[1:], *results["img"].shape[2:])
+        mixed["img_shape"] = tuple(mixed["img"].shape[:2])
+        for key, (value, *_) in made.targets.items():
+            if key == "instances":
+                mixed.update(self._results(samples, value, made))
+            elif isinstance(value, Tensor):
+                mixed[key] = to_array(value)
+            else:
+                raise ValueError(f"{key} holds one class per pixel and can't be blended: use a method without MixUp")
+        return mixed
+
+    def _given(self, results: dict[str, Any]) -> list[dict[str, Any]]:
+        if "mix_results" not in results:
+            raise KeyError(
+                "results hold no 'mix_results': put the transform into the pipeline of a MultiImageMixDataset, or set "
+                "max_cached_images"
+            )
+        return results["mix_results"]
+
+    def _from_cache(self, results: dict[str, Any]) -> list[dict[str, Any]]:
+        self.cache.append(results)
+        if len(self.cache) > self.max_cached_images:
+            self.cache.pop(int(np.random.randint(len(self.cache) - 1)) if self.random_pop else 0)  # noqa: NPY002
+        return [self.cache[index] for index in self.draw_cached()]
+
+    def _targets(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """The samples' annotations as the core takes them."""
+        targets: dict[str, Any] = {}
+        for key in _MAPS:
+            if any(key in sample for sample in samples):
+                targets[key] = [to_tensor(_map(sample, key)) for sample in samples]
+        if any(key in sample for sample in samples for key in self._rows):
+            targets["instances"] = [self._instances(sample) for sample in samples]
+        return targets
+
+    def _instances(self, sample: dict[str, Any]) -> dict[str, Any]:
+        row = {}
+        for key, name in self._rows.items():
+            if key in sample:
+                row[name] = _READ.get(key, as_tensor)(sample[key])
+        aside = torch.from_numpy(_flags(sample))
+        if not aside.any():
+            return row
+        own = {name: value[~aside] for name, value in row.items()}
+        return {**own, "ignored": {name: value[aside] for name, value in row.items()}}
+
+    def _results(self, samples: list[dict[str, Any]], target: dict[str, Any], made: SingleMix) -> dict[str, Any]:
+        """The mixed instances under the framework's keys, ignored ones behind the others."""
+        assert made.report is not None
+        aside = target.get("ignored", {})
+        mixed: dict[str, Any] = {}
+        for key, name in self._rows.items():
+            if name not in target:
+                continue
+            value = torch.cat([target[name], aside[name]]) if name in aside else target[name]
+            example = next(sample[key] for sample in samples if key in sample)
+            if key == "gt_bboxes":
+                sources = [partial(_in_order, sample) for sample in samples]
+                mixed[key] = boxes_like(example, sources, value, made.report, made.plan, 0)
+            elif key == "gt_masks":
+                mixed[key] = masks_like(example, value)
+            else:
+                mixed[key] = value if isinstance(example, Tensor) else value.numpy()
+        counts = [len(target["origin"]), len(aside.get("origin", ()))] if "origin" in target else [0, 0]
+        if counts[1] or any(_FLAGS in sample for sample in samples):
+            mixed[_FLAGS] = np.repeat([False, True], counts)
+        return mixed
+
+    def __repr__(self) -> str:
+        """The method with its settings."""
+        return f"{self.mix!r}"[:-1] + f", max_cached_images={self.max_cached_images})"
+
+
+class _Switch:
+    """A flag in shared memory: loader workers see it change while they live; copies have their own."""
+
+    def __init__(self, on: bool = False) -> None:
+        self._cell = torch.tensor([on]).share_memory_()
+
+    def set(self, on: bool) -> None:
+        self._cell.fill_(on)
+
+    def __bool__(self) -> bool:
+        return bool(self._cell)
+
+    def __deepcopy__(self, memo: Any) -> _Switch:
+        return _Switch(bool(self))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._cell.share_memory_()  # torch's pickler for workers has shared it already, a plain one has not
+
+
+_READ = {"gt_bboxes": as_boxes, "gt_masks": as_masks}
+
+
+def _flags(sample: Mapping[str, Any]) -> np.ndarray:
+    """Which instances are to be ignored."""
+    return np.asarray(sample.get(_FLAGS, ()), dtype=bool)
+
+
+def _in_order(sample: Mapping[str, Any]) -> Any:
+    """A sample's boxes, ignored ones behind the others."""
+    boxes, aside = sample["gt_bboxes"], _flags(sample)
+    return boxes[np.argsort(aside, kind="stable")] if len(aside) else boxes
+
+
+def _map(sample: Mapping[str, Any], key: str) -> np.ndarray:
+    if key not in sample:
+        raise ValueError(f"{key} must be in the sample and in all its partners, or in none of them")
+    return sample[key]
+
+
+def _refuse_unknown(sample: Mapping[str, Any], known: Set[str]) -> None:
+    """Raise for what belongs to pixels or instances and would stay unmixed."""
+    size = sample["img"].shape[:2]
+    for key, value in sample.items():
+        per_pixel = isinstance(value, np.ndarray) and value.ndim >= 2 and value.shape[:2] == size
+        if key not in known and key != "img" and (per_pixel or key.startswith("gt_") or key in _REFUSED):
+            raise ValueError(
+                f"results hold {key!r}, which can't be mixed: load it after the mix, or name it in instance_keys if "
+                "it has one row per instance"
+            )
+
+
+_REFUSED = ("proposals", "proposals_scores")
+
+
+globals().update(register_family(SampleMix, TRANSFORMS))  # under their names, so that loader workers can unpickle them

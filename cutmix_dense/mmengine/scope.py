@@ -1,0 +1,59 @@
+"""The registries of the scope ``cutmix_dense``, below MMEngine's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from mmengine import registry as mmengine_registry
+from mmengine.registry import Registry
+
+from cutmix_dense.build import from_config, known_transforms
+from cutmix_dense.transforms import MixTransform, RandomMix, SampleBank
+
+__all__ = ["HOOKS", "MODELS", "TRANSFORMS", "build", "register_family"]
+
+_SCOPE = "cutmix_dense"
+_PLACE = ["cutmix_dense.mmengine"]
+
+TRANSFORMS = Registry("transform", parent=mmengine_registry.TRANSFORMS, scope=_SCOPE, locations=_PLACE)
+MODELS = Registry("model", parent=mmengine_registry.MODELS, scope=_SCOPE, locations=_PLACE)
+HOOKS = Registry("hook", parent=mmengine_registry.HOOKS, scope=_SCOPE, locations=_PLACE)
+
+
+_CLASS_MAPS = ("gt_seg_map", "gt_sem_seg")
+
+
+def build(method: str, settings: dict[str, Any], instance_keys: Sequence[str]) -> MixTransform | RandomMix:
+    """The core transform of a method, from what a config says.
+
+    Args:
+        method: a public transform's name.
+        settings: its arguments; samplers, rules and nested transforms as dicts with a ``type``.
+        instance_keys: further keys with one row per instance, for all nested transforms.
+
+    Raises:
+        ValueError: an argument out of range, or one that has no meaning in MMEngine's structures.
+    """
+    mix = from_config({"type": method, **settings})
+    for member in mix.members if isinstance(mix, RandomMix) else [mix]:
+        member.instance_keys = (*member.instance_keys, *instance_keys)
+        member.semantic_keys = (*member.semantic_keys, *_CLASS_MAPS)
+        if isinstance(member.pairing, SampleBank):
+            raise ValueError(f"{method}: pairing can't be a bank here, got {member.pairing!r}")
+        if member.on_filtered == "crowd":
+            raise ValueError(f"{method}: on_filtered must be 'drop' or 'ignore' (gt_ignore_flags), got 'crowd'")
+    return mix
+
+
+Base = TypeVar("Base")
+
+
+def register_family(base: type[Base], registry: Registry) -> dict[str, type[Base]]:
+    """A subclass of ``base`` for every public method, named as the method and registered under that name."""
+    family: dict[str, Any] = {}
+    for name, method in known_transforms().items():
+        namespace = {"__doc__": f"``cutmix_dense.{name}``: {method.__doc__}", "__module__": base.__module__}
+        family[name] = type(name, (base,), namespace)
+        registry.register_module(module=family[name])
+    return family

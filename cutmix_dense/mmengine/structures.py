@@ -1,0 +1,100 @@
+"""Between MMDetection's structures and plain tensors; told by what they can do, so that mmdet needn't be imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from cutmix_dense.functional import MixReport
+from cutmix_dense.functional.report import Outcome
+from cutmix_dense.plan import MixPlan
+
+__all__ = ["as_boxes", "as_masks", "as_tensor", "boxes_like", "masks_like"]
+
+
+def as_tensor(value: Any) -> Tensor:
+    """An array's memory as a tensor; a tensor as it is."""
+    if isinstance(value, Tensor):
+        return value
+    array = np.asarray(value)
+    return torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else array.copy())
+
+
+def as_boxes(boxes: Any) -> Float[Tensor, "n 4"]:
+    """Boxes (xyxy) of an array, a tensor or a ``BaseBoxes``: of another box type the upright boxes round them."""
+    return boxes.convert_to("hbox").tensor if _is_structure(boxes) else as_tensor(boxes)
+
+
+def boxes_like(
+    example: Any,
+    sources: Sequence[Callable[[], Any]],
+    mixed: Float[Tensor, "n 4"],
+    report: MixReport,
+    plan: MixPlan,
+    output: int,
+) -> Any:
+    """Mixed boxes of one output, ignored ones behind the others, in the form of the base's.
+
+    A box type other than upright ones (rotated, quadrilateral) keeps its own parameters, scaled and shifted with its
+    image: it is judged by the upright box round it, and not cut.
+
+    Args:
+        example: the base's boxes.
+        sources: per pool image a function that gives its boxes, ignored ones behind the others; for other box types.
+        mixed: xyxy boxes.
+        report: what became of the instances.
+        plan: where layers lie.
+        output: which output of the plan.
+
+    Raises:
+        ValueError: another box type under a plan that mirrors.
+    """
+    if not _is_structure(example):
+        return mixed if isinstance(example, Tensor) else mixed.numpy()
+    kind = type(example)
+    if isinstance(example.convert_to("hbox"), kind):
+        return kind(mixed, clone=False)
+    moved = [example[:0]]
+    for layer, image, index in _provenance(report, output):
+        (scale_y, scale_x), (shift_y, shift_x) = plan.scale[output, layer].tolist(), plan.shift[output, layer].tolist()
+        if min(scale_x, scale_y) <= 0:
+            raise ValueError(f"boxes of type {kind.__name__} can't be mirrored: use a method without flips")
+        one = sources[image]()[index : index + 1].clone()
+        one.rescale_((scale_x, scale_y))
+        one.translate_((shift_x, shift_y))
+        moved.append(one)
+    return kind.cat(moved)
+
+
+def _provenance(report: MixReport, output: int) -> list[tuple[int, int, int]]:
+    """Layer, pool image and index there of what came out, ignored instances behind the others."""
+    here = report.output == output
+    kept = here & ((report.outcome == Outcome.KEPT) | (report.outcome == Outcome.SHRUNK))
+    rows = torch.stack([report.layer, report.source, report.instance], dim=1)
+    return [tuple(row) for part in (kept, here & (report.outcome == Outcome.IGNORED)) for row in rows[part].tolist()]
+
+
+def as_masks(masks: Any) -> Shaped[Tensor, "n h w"]:
+    """Masks of a ``BitmapMasks``, a ``PolygonMasks``, an array or a tensor."""
+    masks = masks.to_bitmap() if hasattr(masks, "to_bitmap") else masks
+    return as_tensor(masks.masks if hasattr(masks, "masks") else masks)
+
+
+def masks_like(example: Any, mixed: Shaped[Tensor, "n h w"]) -> Any:
+    """Mixed masks in the form of the base's; polygons become bitmaps, which show a cut as it is."""
+    if isinstance(example, Tensor):
+        return mixed
+    array = mixed.cpu().numpy()
+    if isinstance(example, np.ndarray):
+        return array
+    bitmap = example[:0].to_bitmap() if hasattr(example, "to_bitmap") else example
+    return type(bitmap)(array, *array.shape[-2:])
+
+
+def _is_structure(boxes: Any) -> bool:
+    return hasattr(boxes, "convert_to")

@@ -1,0 +1,146 @@
+"""CloseMixHook with MMEngine's own loops and loader workers; needs MMEngine alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+pytest.importorskip("mmengine", reason="needs MMEngine")
+
+import numpy as np
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+
+from cutmix_dense.mmengine import HOOKS, MODELS, TRANSFORMS
+
+
+class Images:
+    """Sample i is an image of value i; partners come from a cache."""
+
+    def __init__(self, mix):
+        self.pipeline = [mix]
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        (mix,) = self.pipeline
+        sample = mix({"img": np.full((12, 20, 1), index, dtype=np.uint8), "img_shape": (12, 20)})
+        return {"inputs": torch.from_numpy(sample["img"]).permute(2, 0, 1), "index": index}
+
+
+class Counting(BaseModel):
+    """Notes for every iteration whether its images were mixed."""
+
+    def __init__(self, augment=None):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.augment = augment
+        self.seen = []
+
+    def forward(self, inputs, index, mode):
+        images = torch.stack(list(inputs)).float()
+        if self.augment is not None:
+            images, _ = self.augment(images, None)
+        self.seen.append(bool((images.amax(dim=(1, 2, 3)) != images.amin(dim=(1, 2, 3))).any()))
+        return {"loss": self.weight * 0}
+
+
+def train(tmp_path, hook, *, dataset, augment=None, loop, workers=0, name):
+    persistent = {"persistent_workers": True} if workers else {}
+    model = Counting(augment)
+    runner = Runner(
+        model=model,
+        work_dir=str(tmp_path),
+        train_dataloader={
+            "dataset": dataset,
+            "batch_size": 4,
+            "num_workers": workers,
+            "sampler": {"type": "InfiniteSampler" if "max_iters" in loop else "DefaultSampler", "shuffle": True},
+            "collate_fn": {"type": "pseudo_collate"},
+            **persistent,
+        },
+        optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.0}},
+        train_cfg=loop,
+        custom_hooks=[hook],
+        default_hooks={"checkpoint": None, "logger": None},
+        experiment_name=name,
+        log_level="ERROR",
+    )
+    runner.train()
+    return model.seen
+
+
+def cached_mix():
+    return TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": 1.0, "max_cached_images": 6})
+
+
+def test_persistent_workers_stop_mixing_for_the_last_epochs(tmp_path):
+    seen = train(
+        tmp_path,
+        {"type": "cutmix_dense.CloseMixHook", "num_last_epochs": 2},
+        dataset=Images(cached_mix()),
+        loop={"by_epoch": True, "max_epochs": 5},
+        workers=2,
+        name="persistent",
+    )
+    assert len(seen) == 10
+    assert all(seen[2:6])
+    assert not any(seen[6:])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_last_iterations_do_not_mix(tmp_path, workers):
+    """Batches that workers had made ahead may still be mixed."""
+    seen = train(
+        tmp_path,
+        {"type": "cutmix_dense.CloseMixHook", "num_last_iters": 12},
+        dataset=Images(cached_mix()),
+        loop={"by_epoch": False, "max_iters": 20},
+        workers=workers,
+        name=f"iterations{workers}",
+    )
+    ahead = 1 + 2 * workers
+    assert all(seen[2:8])
+    assert not any(seen[8 + ahead :])
+
+
+def test_batch_augments_are_closed_too(tmp_path):
+    augment = MODELS.build(
+        {
+            "type": "cutmix_dense.RandomMix",
+            "transforms": [{"type": "cutmix_dense.CutMix", "p": 1.0}, {"type": "CowMix", "p": 1.0}],
+        }
+    )
+    plain = Images(lambda sample: sample)
+    seen = train(
+        tmp_path,
+        {"type": "cutmix_dense.CloseMixHook", "num_last_iters": 3},
+        dataset=plain,
+        augment=augment,
+        loop={"by_epoch": True, "max_epochs": 4},
+        name="batch",
+    )
+    assert seen == [True] * 5 + [False] * 3
+
+
+def test_nothing_to_close_and_wrong_settings_are_named(tmp_path):
+    with pytest.raises(ValueError, match="found no"):
+        train(
+            tmp_path,
+            {"type": "cutmix_dense.CloseMixHook", "num_last_epochs": 1},
+            dataset=Images(lambda sample: sample),
+            loop={"by_epoch": True, "max_epochs": 2},
+            name="nothing",
+        )
+    with pytest.raises(ValueError, match="num_last_iters"):
+        train(
+            tmp_path,
+            {"type": "cutmix_dense.CloseMixHook", "num_last_epochs": 1},
+            dataset=Images(cached_mix()),
+            loop={"by_epoch": False, "max_iters": 2},
+            name="loop",
+        )
+    for wrong in ({}, {"num_last_epochs": 1, "num_last_iters": 1}, {"num_last_epochs": -1}):
+        with pytest.raises(ValueError, match="above 0"):
+            HOOKS.build({"type": "cutmix_dense.CloseMixHook", **wrong})

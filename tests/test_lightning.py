@@ -1,0 +1,493 @@
+"""The Lightning callback, in real trainings of a few steps on the CPU."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from oracle import same
+
+import cutmix_dense as cd
+
+L = pytest.importorskip("lightning.pytorch", exc_type=ImportError)
+
+from cutmix_dense.lightning import MixCallback  # noqa: E402
+
+HEIGHT, WIDTH, BATCH = 16, 24, 4
+Pair = namedtuple("Pair", "images targets")
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*(does not have many workers|GPU available|log_every_n_steps):")
+
+
+def samples(count=8, seed=0):
+    """Images, maps and boxes in which every sample differs."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(count, 3, HEIGHT, WIDTH, generator=generator)
+    maps = torch.randint(0, 3, (count, HEIGHT, WIDTH), generator=generator)
+    boxes = torch.rand(count, 2, 2, generator=generator) * torch.tensor([WIDTH - 10, HEIGHT - 10])
+    targets = [{"boxes": torch.cat([low, low + 9], dim=1), "labels": torch.tensor([i, i + 100])} for i, low in
+               enumerate(boxes)]  # fmt: skip
+    return [
+        {"image": image, "mask": mask, "target": target, "id": torch.tensor(i), "name": f"{i}.png"}
+        for i, (image, mask, target) in enumerate(zip(images, maps, targets))
+    ]
+
+
+def pairs(rows):
+    """(images, targets) of a detector."""
+    return torch.stack([row["image"] for row in rows]), [row["target"] for row in rows]
+
+
+def maps(rows):
+    """(images, maps) of a segmenter, in a list."""
+    return [torch.stack([row["image"] for row in rows]), torch.stack([row["mask"] for row in rows])]
+
+
+def dicts(rows):
+    return {
+        "image": torch.stack([row["image"] for row in rows]),
+        "mask": torch.stack([row["mask"] for row in rows]),
+        "name": [row["name"] for row in rows],
+    }
+
+
+def loader(collate=pairs, count=8):
+    return torch.utils.data.DataLoader(samples(count), batch_size=BATCH, collate_fn=collate)
+
+
+class Watcher(L.LightningModule):
+    """A segmenter of one convolution that keeps every batch it sees."""
+
+    def __init__(self, images_key=0):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, 3, 1)
+        self.images_key = images_key
+        self.seen, self.validated, self.steps = [], [], []
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append(batch)
+        self.steps.append((self.trainer.current_epoch, self.trainer.global_step))
+        return self.layer(batch[self.images_key]).square().mean()
+
+    def validation_step(self, batch, batch_idx):
+        self.validated.append(batch)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+class Seeds(L.Callback):
+    """Keeps the seed of every batch, as any later callback may."""
+
+    def __init__(self):
+        self.seeds, self.closed = [], []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        (callback,) = [callback for callback in trainer.callbacks if isinstance(callback, MixCallback)]
+        self.seeds.append(callback.last_seed)
+        mix = callback.mix.members[0] if isinstance(callback.mix, cd.RandomMix) else callback.mix
+        self.closed.append(mix.closed)
+
+
+def fit(callback, module=None, collate=pairs, loaders=None, ckpt_path=None, more=(), datamodule=None, **options):
+    """The module and the seeds of a training."""
+    options = {"max_epochs": 1, "accelerator": "cpu", "devices": 1, **options}
+    seeds, module = Seeds(), Watcher() if module is None else module
+    trainer = L.Trainer(
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[callback, seeds, *more],
+        **options,
+    )
+    if datamodule is None:
+        loaders = (loader(collate), loader(collate)) if loaders is None else loaders
+        trainer.fit(module, *loaders, ckpt_path=ckpt_path)
+    else:
+        trainer.fit(module, datamodule=datamodule)
+    return module, seeds
+
+
+def cuts(seed, batch, mix=None):
+    """The core's answer for a batch and a recorded seed."""
+    mix = cd.CutMix(p=1.0) if mix is None else mix
+    return mix(*batch, generator=torch.Generator().manual_seed(seed))
+
+
+def batches(collate=pairs, count=8):
+    return list(loader(collate, count))
+
+
+@pytest.mark.parametrize("collate", [pairs, maps])
+def test_the_module_sees_what_the_core_makes_of_the_recorded_seed(collate):
+    module, seeds = fit(MixCallback(cd.CutMix(p=1.0)), collate=collate, max_epochs=2)
+    assert len(set(seeds.seeds)) == len(module.seen) == 4
+    for seen, seed, plain in zip(module.seen, seeds.seeds, batches(collate) * 2):
+        assert 0 <= seed < 2**63
+        assert type(seen) is type(plain)
+        assert same(list(seen), list(cuts(seed, plain)))
+        assert not torch.equal(seen[0], plain[0])
+    assert len(module.validated) == 2 * 2 + 2  # two epochs, and the sanity check
+    for seen, plain in zip(module.validated, batches(collate) * 3):
+        assert same(list(seen), list(plain))
+
+
+def test_seed_everything_repeats_a_training_and_the_sanity_check_changes_nothing():
+    trainings = []
+    for checks in (0, 2):
+        L.seed_everything(5, verbose=False)
+        trainings.append(fit(MixCallback(cd.CutMix()), num_sanity_val_steps=checks)[1].seeds)
+    assert trainings[0] == trainings[1]
+
+
+def test_a_generator_of_ones_own_leaves_the_global_state_alone():
+    callbacks = [MixCallback(cd.CutMix(), generator=torch.Generator().manual_seed(1)) for _ in range(2)]
+    first = fit(callbacks[0])[1].seeds
+    torch.manual_seed(99)
+    assert fit(callbacks[1])[1].seeds == first
+    batch, state = batches()[0], torch.get_rng_state()
+    callbacks[1]._mix_batch(StandIn(), batch)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+class StandIn:
+    """As much of a trainer as a batch needs."""
+
+    def __init__(self, rank=0):
+        self.global_rank = rank
+
+
+def test_ranks_that_are_seeded_alike_mix_differently():
+    seeds = []
+    for rank in (0, 1, 1):
+        torch.manual_seed(3)
+        callback = MixCallback(cd.CutMix(p=1.0))
+        callback._mix_batch(StandIn(rank), batches()[0])
+        seeds.append(callback.last_seed)
+    assert seeds[0] != seeds[1] == seeds[2]
+
+
+def test_every_batch_of_an_accumulated_step_is_mixed():
+    module, seeds = fit(MixCallback(cd.CutMix(p=1.0)), accumulate_grad_batches=2)
+    assert [step for _, step in module.steps] == [0, 0]
+    assert len(set(seeds.seeds)) == 2
+    for seen, seed, plain in zip(module.seen, seeds.seeds, batches()):
+        assert same(list(seen), list(cuts(seed, plain)))
+
+
+@pytest.mark.parametrize("wrap", [lambda mix: mix, lambda mix: cd.RandomMix([mix, cd.ResizeMix(p=1.0)])])
+def test_the_last_epochs_are_closed(wrap):
+    callback = MixCallback(wrap(cd.CutMix(p=1.0)), close_epochs=1)
+    module, seeds = fit(callback, max_epochs=3)
+    assert seeds.closed == [False] * 4 + [True] * 2
+    for seen, plain, closed in zip(module.seen, batches() * 3, seeds.closed):
+        assert torch.equal(seen[0], plain[0]) == closed
+        assert all({"visibility", "origin"} <= target.keys() for target in seen[1])  # the form stays
+
+
+@pytest.mark.parametrize(
+    ("options", "open_batches"),
+    [
+        ({"max_epochs": 3}, 5),
+        ({"max_epochs": -1, "max_steps": 5}, 4),
+        ({"max_epochs": 2, "max_steps": 50}, 3),
+        ({"max_epochs": 4, "accumulate_grad_batches": 2}, 6),
+    ],
+)
+def test_the_last_steps_are_closed(options, open_batches):
+    callback = MixCallback(cd.CutMix(p=1.0), close_steps=1)
+    module, seeds = fit(callback, **options)
+    assert seeds.closed == [False] * open_batches + [True] * (len(module.seen) - open_batches)
+    assert seeds.closed[-1]
+    for seen, plain, closed in zip(module.seen, batches() * 4, seeds.closed):
+        assert torch.equal(seen[0], plain[0]) == closed
+
+
+def test_closing_by_hand_is_left_alone():
+    callback = MixCallback(cd.CutMix(p=1.0))
+    callback.mix.close()
+    assert fit(callback)[1].closed == [True, True]
+
+
+class Stop(L.Callback):
+    """Saves after the first epoch."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        if trainer.current_epoch == 0:
+            trainer.save_checkpoint(self.path)
+
+
+def bank_callback(**options):
+    return MixCallback(
+        cd.CutMix(p=1.0, pairing=cd.SampleBank(max_samples=6)), generator=torch.Generator().manual_seed(4), **options
+    )
+
+
+def test_resuming_goes_on_with_the_same_partners_and_plans(tmp_path):
+    path = tmp_path / "half.ckpt"
+    whole, seeds = fit(bank_callback(), max_epochs=2, more=[Stop(path)])
+    callback = bank_callback()
+    callback.generator.manual_seed(77)  # the checkpoint's state takes over
+    resumed, later = fit(callback, max_epochs=2, ckpt_path=path)
+    assert len(resumed.seen) == 2
+    assert later.seeds == seeds.seeds[2:]
+    for a, b in zip(resumed.seen, whole.seen[2:]):
+        assert same(list(a), list(b))
+    fresh, _ = fit(bank_callback(), max_epochs=1)
+    assert not same(list(fresh.seen[0]), list(whole.seen[2]))
+
+
+def test_resuming_restores_that_mixing_is_closed(tmp_path):
+    path = tmp_path / "half.ckpt"
+    callback = MixCallback(cd.CutMix(p=1.0))
+    callback.mix.close()
+    fit(callback, more=[Stop(path)])
+    assert fit(MixCallback(cd.CutMix(p=1.0)), max_epochs=2, ckpt_path=path)[1].closed == [True, True]
+    # a schedule says anew
+    assert (
+        fit(MixCallback(cd.CutMix(), close_epochs=1), max_epochs=3, ckpt_path=path)[1].closed
+        == [False] * 2 + [True] * 2
+    )
+
+
+def test_dicts_keep_their_class_and_what_is_no_tensor():
+    class Batch(dict):
+        pass
+
+    callback = MixCallback(cd.CutMix(p=1.0), images_key="image", targets_key="mask")
+    module, seeds = fit(callback, Watcher("image"), collate=lambda rows: Batch(dicts(rows)))
+    for seen, seed, plain in zip(module.seen, seeds.seeds, batches(dicts)):
+        assert type(seen) is Batch
+        assert seen["name"] == plain["name"]
+        images, masks = cuts(seed, (plain["image"], plain["mask"]))
+        assert torch.equal(seen["image"], images)
+        assert torch.equal(seen["mask"], masks)
+
+
+def test_several_targets_are_mixed_by_one_plan():
+    def collate(rows):
+        return {**dicts(rows), "boxes": [row["target"] for row in rows], "id": torch.stack([row["id"] for row in rows])}
+
+    callback = MixCallback(cd.CutMix(p=1.0), images_key="image", targets_key=("mask", "instances"), keep_keys=("id",))
+    renamed = lambda rows: {("instances" if k == "boxes" else k): v for k, v in collate(rows).items()}  # noqa: E731
+    module, seeds = fit(callback, Watcher("image"), collate=renamed)
+    for seen, seed, plain in zip(module.seen, seeds.seeds, batches(renamed)):
+        images, targets = cuts(seed, (plain["image"], {key: plain[key] for key in ("mask", "instances")}))
+        assert torch.equal(seen["image"], images)
+        assert same(seen["mask"], targets["mask"])
+        assert same(seen["instances"], targets["instances"])
+        assert torch.equal(seen["id"], plain["id"])
+
+
+def test_named_tuples_stay_named_tuples():
+    callback = MixCallback(cd.CutMix(p=1.0))
+    batch = callback._mix_batch(StandIn(), Pair(*batches()[0]))
+    assert type(batch) is Pair
+    assert not torch.equal(batch.images, batches()[0][0])
+
+
+@pytest.mark.parametrize(("collate", "keys"), [(maps, (0, 1)), (dicts, ("image", "mask"))])
+def test_the_batch_itself_is_left_alone(collate, keys):
+    batch, before = batches(collate)[0], batches(collate)[0]
+    MixCallback(cd.CutMix(p=1.0), images_key=keys[0], targets_key=keys[1])._mix_batch(StandIn(), batch)
+    assert same(batch, before)
+
+
+def test_any_other_form_by_unpack_and_pack():
+    callback = MixCallback(
+        cd.CutMix(p=1.0),
+        unpack=lambda batch: (*batch["inner"], torch.tensor([[HEIGHT - 4, WIDTH - 5]] * BATCH)),
+        pack=lambda batch, images, targets: {"inner": (images, targets), "extra": batch["extra"]},
+    )
+    plain = batches(maps)[0]
+    seen = callback._mix_batch(StandIn(), {"inner": plain, "extra": 1})
+    sizes = torch.tensor([[HEIGHT - 4, WIDTH - 5]] * BATCH)
+    generator = torch.Generator().manual_seed(callback.last_seed)
+    assert seen["extra"] == 1
+    assert same(list(seen["inner"]), list(cd.CutMix(p=1.0)(*plain, sizes=sizes, generator=generator)))
+
+
+def test_the_mix_comes_after_the_hooks_of_module_and_data_module():
+    class Data(L.LightningDataModule):
+        def train_dataloader(self):
+            return loader(maps)
+
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            return [batch[0] + 10, batch[1]]
+
+    module, seeds = fit(MixCallback(cd.CutMix(p=1.0)), datamodule=Data())
+    for seen, seed, (images, masks) in zip(module.seen, seeds.seeds, batches(maps)):
+        assert same(list(seen), list(cuts(seed, (images + 10, masks))))
+
+
+def test_nothing_is_left_behind():
+    callback, module = MixCallback(cd.CutMix(p=1.0)), Watcher()
+    trainer = L.Trainer(
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        max_epochs=1,
+        accelerator="cpu",
+        callbacks=[callback],
+    )
+    strategy = trainer.strategy
+    trainer.fit(module, loader())
+    for holder in (strategy, module):
+        assert not {"batch_to_device", "on_after_batch_transfer"} & vars(holder).keys()
+    trainer.validate(module, loader(), verbose=False)
+    for seen, plain in zip(module.validated, batches()):
+        assert same(list(seen), list(plain))
+    trainer.fit_loop.max_epochs = 2  # a second training mixes again, once
+    trainer.fit(module, loader())
+    assert same(list(module.seen[-1]), list(cuts(callback.last_seed, batches()[-1])))
+
+
+def test_nothing_is_left_behind_after_an_error():
+    class Failing(Watcher):
+        def training_step(self, batch, batch_idx):
+            self.strategy = self.trainer.strategy
+            raise RuntimeError("stop here")
+
+    module = Failing()
+    with pytest.raises(RuntimeError, match="stop here"):
+        fit(MixCallback(cd.CutMix()), module)
+    assert "batch_to_device" not in vars(module.strategy)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "arguments"),
+    [
+        (TypeError, "mix must be", {"mix": "CutMix"}),
+        (ValueError, "close_epochs and close_steps", {"close_epochs": -1}),
+        (ValueError, "close_epochs and close_steps", {"close_epochs": 1, "close_steps": 1}),
+        (ValueError, "unpack and pack", {"unpack": len}),
+        (TypeError, "generator must be", {"generator": 3}),
+        (ValueError, "schedule of its own", {"mix": cd.RandomMix([cd.CutMix()], total=3, close_last=1)}),
+    ],
+)
+def test_wrong_arguments_are_refused(error, message, arguments):
+    with pytest.raises(error, match=message):
+        MixCallback(**{"mix": cd.CutMix(), **arguments})
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments", "options"),
+    [
+        ("max_epochs", {"close_epochs": 1}, {"max_epochs": -1, "max_steps": 2}),
+        ("max_steps", {"close_steps": 1}, {"max_epochs": -1}),
+        ("one training dataloader", {}, {"loaders": ([loader(), loader()],)}),
+        ("one training dataloader", {}, {"loaders": ({"a": loader()},)}),
+        (r"no \[0, 1\]", {}, {"collate": dicts}),
+        (r"no \['target'\]", {"images_key": "image", "targets_key": "target"}, {"collate": dicts}),
+        (r"\['mask'\] that would stay unmixed", {"images_key": "image", "targets_key": "boxes"},
+         {"collate": lambda rows: {**dicts(rows), "boxes": [row["target"] for row in rows]}}),
+        (r"\[2\] that would stay unmixed", {}, {"collate": lambda rows: (*pairs(rows), {"m": maps(rows)[1]})}),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_mixed_is_refused(message, arguments, options):
+    module = Watcher("image")
+    with pytest.raises(ValueError, match=message):
+        fit(MixCallback(cd.CutMix(), **arguments), module, **options)
+    assert module.seen == []
+
+
+def test_a_bare_tensor_is_refused():
+    with pytest.raises(TypeError, match="tuple, list or dict"):
+        fit(MixCallback(cd.CutMix()), collate=lambda rows: pairs(rows)[0])
+
+
+def test_several_dataloaders_with_unpack():
+    callback = MixCallback(
+        cd.CutMix(p=1.0), unpack=lambda batch: batch["a"], pack=lambda batch, *mixed: {**batch, "a": mixed}
+    )
+    module, seeds = fit(callback, Watcher("image"), loaders=({"a": loader(), "image": loader(one_image)},))
+    assert same(list(module.seen[0]["a"]), list(cuts(seeds.seeds[0], batches()[0])))
+
+
+def one_image(rows):
+    return torch.stack([row["image"] for row in rows])
+
+
+def test_batches_that_pass_by_are_noticed():
+    class Fetching(Watcher):
+        def training_step(self, dataloader_iter):
+            next(dataloader_iter)
+
+    with pytest.raises(RuntimeError, match="dataloader_iter"):
+        fit(MixCallback(cd.CutMix()), Fetching())
+
+
+def test_without_lightning_the_message_names_the_extra():
+    code = """
+import sys
+sys.modules["lightning"] = sys.modules["lightning.pytorch"] = sys.modules["pytorch_lightning"] = None
+import cutmix_dense.lightning
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError")
+    assert 'pip install "cutmix_dense[lightning]"' in last
+
+
+def test_pytorch_lightning_does_as_well():
+    pytest.importorskip("pytorch_lightning")
+    code = """
+import sys
+sys.modules["lightning"] = sys.modules["lightning.pytorch"] = None
+import cutmix_dense.lightning, pytorch_lightning
+assert issubclass(cutmix_dense.lightning.MixCallback, pytorch_lightning.Callback)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_restored_bank_moves_to_the_device_of_the_training():
+    callback = bank_callback()
+    callback._mix_batch(StandIn(), batches()[0])
+    state = callback.state_dict()
+    callback._strategy = SimpleNamespace(root_device=torch.device("meta"))
+    callback.load_state_dict(state)
+    joined = callback.mix.pairing.join(torch.zeros(1, 3, HEIGHT, WIDTH, device="meta"), None)
+    assert len(joined.images) == 1 + BATCH
+
+
+def test_two_processes_draw_plans_of_their_own(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        f"""
+import sys, pathlib
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import lightning.pytorch as L
+from test_lightning import MixCallback, Seeds, cd, fit
+class Write(L.Callback):
+    def on_train_end(self, trainer, pl_module):
+        seeds = trainer.callbacks[1].seeds
+        pathlib.Path({str(tmp_path)!r}, str(trainer.global_rank)).write_text(" ".join(map(str, seeds)))
+L.seed_everything(1)
+fit(MixCallback(cd.CutMix()), devices=2, strategy="ddp_fork", max_epochs=2, more=[Write()])
+"""
+    )
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    first, second = ((tmp_path / rank).read_text().split() for rank in "01")
+    assert len(first) == len(second) == 2
+    assert not set(first) & set(second)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_restored_bank_lies_with_the_batches(tmp_path):
+    path = tmp_path / "half.ckpt"
+    fit(bank_callback(), accelerator="gpu", more=[Stop(path)])
+    callback = bank_callback()
+    module, _ = fit(callback, max_epochs=2, accelerator="gpu", ckpt_path=path)
+    assert (torch.cat([target["origin"] for target in module.seen[0][1]])[:, 0] >= BATCH).any()
