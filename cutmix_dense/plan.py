@@ -7,7 +7,7 @@ holds nothing random. Every per-axis quantity is in **array order**: (y, x) for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -41,6 +41,8 @@ class MixPlan:
             extents in proportion, ``owner`` is 0 everywhere, and the cells don't straddle the border of an extent.
         free_form: the grid has one cell per pixel (``from_map``): what shows of an object can't be told from its box.
         unscaled: whether every present layer has scale 1 and a whole-pixel shift; found out when None.
+        check: whether the fields are looked at; only for makers that can't get them wrong, since it takes longer than
+            the making.
 
     Raises:
         ValueError: a field of the wrong shape, or (for plans on the CPU) a value out of range, named.
@@ -58,11 +60,13 @@ class MixPlan:
     weight: Float[Tensor, "b s"] | None = None
     free_form: bool = False
     unscaled: bool | None = None
+    check: InitVar[bool] = True
 
-    def __post_init__(self) -> None:
-        self._validate_shapes()
-        if self.source.device.type == "cpu":
-            self.validate()
+    def __post_init__(self, check: bool) -> None:
+        if check:
+            self._validate_shapes()
+            if self.source.device.type == "cpu":
+                self.validate()
         if self.unscaled is None:
             object.__setattr__(self, "unscaled", self._is_unscaled())
 
@@ -103,6 +107,7 @@ class MixPlan:
 
         moved = replace(
             self,
+            check=False,
             source=move(self.source),
             scale=move(self.scale),
             shift=move(self.shift),
@@ -120,6 +125,11 @@ class MixPlan:
 
     def pixel_ranges(self) -> tuple[Int[Tensor, "b s d"], Int[Tensor, "b s d"]]:
         """First pixel and one past the last pixel of the canvas whose pre-image lies in each layer's extent."""
+        if "_ranges" not in self.__dict__:
+            self.__dict__["_ranges"] = self._pixel_ranges()
+        return self.__dict__["_ranges"]
+
+    def _pixel_ranges(self) -> tuple[Int[Tensor, "b s d"], Int[Tensor, "b s d"]]:
         a = self.scale * self.extent[..., : self.ndim] + self.shift
         b = self.scale * self.extent[..., self.ndim :] + self.shift
         low = torch.ceil(torch.minimum(a, b) - 0.5).long()
@@ -129,6 +139,20 @@ class MixPlan:
         high = torch.minimum(high.clamp(min=0), canvas)
         absent = (self.source < 0)[..., None]
         return low, torch.where(absent, low, torch.maximum(low, high))
+
+    def placement(
+        self, output: Int[Tensor, " n"], layer: Int[Tensor, " n"], dtype: torch.dtype
+    ) -> Float[Tensor, "6 d n"]:
+        """Scale, shift, low and high end of the extent, and first and last bound of ``pixel_ranges`` of some layers.
+
+        Args:
+            output: the output of each.
+            layer: its layer.
+            dtype: of the result.
+        """
+        table = torch.cat([self.scale, self.shift, self.extent, *self.pixel_ranges()], dim=2).to(dtype)
+        columns = table.flatten(0, 1).T.index_select(1, output * self.layers + layer)
+        return columns.unflatten(0, (6, self.ndim))
 
     def source_pixels(self, axis: int) -> Int[Tensor, "b s length"]:
         """Source pixel of every frame pixel along ``axis``, per layer; clamped into the layer's extent."""
@@ -178,12 +202,11 @@ class MixPlan:
         """Exact share of the canvas that each layer owns, in [0, 1]; what is missing to 1 is fill."""
         return self.owned_pixels() / self.canvas.prod(dim=1, keepdim=True)
 
-    def shows(self, output: Int[Tensor, " n"], layer: Int[Tensor, " n"]) -> Bool[Tensor, "n *g"]:
+    def shows(self, output: Int[Tensor, " n"], layer: Int[Tensor, " n"]) -> Bool[Tensor, "*g n"]:
         """In which cells a layer shows, as far as its extent reaches: those it owns; all for one with weight."""
         if self.weight is None:
-            return self.owner[output] == everywhere(layer, self.ndim)
-        visible = everywhere(self.weight[output, layer] > 0, self.ndim)
-        return visible.expand(-1, *self.owner.shape[1:])
+            return self.owner.movedim(0, -1)[..., output] == layer
+        return (self.weight[output, layer] > 0).expand(*self.owner.shape[1:], -1)
 
     def keeps_padding(self, size: Sequence[int]) -> Bool[Tensor, " b"]:
         """Of a padded pool of images of ``size``, which outputs keep their base's padding: those of the base's size."""
@@ -388,20 +411,28 @@ class MixPlan:
             rectangles = rectangles.new_zeros((batch, 1, 2 * ndim))
             layer = layer.new_ones((batch, 1))
 
-        canvas = sizes[source[:, 0]]
-        shown = torch.gather(source >= 0, 1, layer)
-
-        covered = everywhere(shown, ndim)
-        edges = []
+        if device.type == "cpu":
+            rows, frame = source.tolist(), placed.get("frame")
+            if any(row[0] < 0 or min(row) < -1 for row in rows):
+                raise ValueError(f"source must be a pool index or -1, the base's never -1; got {rows}")
+            if frame is not None and any(n > most for size in sizes.tolist() for n, most in zip(size, frame)):
+                raise ValueError(f"frame must hold every canvas, got {frame!r} for sizes {sizes.tolist()}")
+        reach = sizes[source.clamp(min=0)]
+        canvas = reach[:, 0]
+        low = torch.minimum(rectangles[..., :ndim].clamp(min=0), canvas[:, None])
+        high = torch.maximum(torch.minimum(rectangles[..., ndim:], canvas[:, None]), low)
+        ends = torch.stack([torch.zeros_like(canvas), canvas], dim=1)
+        edge = torch.cat([ends[:, :1], low, high, ends[:, 1:]], dim=1)
+        if patches == 1:  # in order already; the middle cell is the rectangle
+            owner = torch.zeros((batch, *(3,) * ndim), dtype=torch.int8, device=device)
+            owner[(slice(None), *(1,) * ndim)] = torch.where(torch.gather(source >= 0, 1, layer), layer, 0)[:, 0]
+            return cls._placed(source, edge.unbind(2), owner, reach, canvas, check=False, **placed)
+        edges = edge.sort(dim=1).values.unbind(2)
+        covered = everywhere(torch.gather(source >= 0, 1, layer), ndim)
         for axis in range(ndim):
-            limit = canvas[:, axis, None]
-            low = torch.minimum(rectangles[..., axis].clamp(min=0), limit)
-            high = torch.minimum(rectangles[..., ndim + axis].clamp(min=0), limit)
-            edge = torch.cat([torch.zeros_like(limit), limit, low, high], dim=1).sort(dim=1).values
-            cell_low, cell_high = edge[:, None, :-1], edge[:, None, 1:]
-            inside = (low[..., None] <= cell_low) & (cell_high <= high[..., None])
+            start, stop = edges[axis][:, None, :-1], edges[axis][:, None, 1:]
+            inside = (low[..., axis, None] <= start) & (stop <= high[..., axis, None])
             covered = covered & along(inside, axis, ndim)
-            edges.append(edge)
 
         if mode == "xor":
             paint = everywhere(layer[:, 0], ndim)
@@ -412,7 +443,7 @@ class MixPlan:
             paint = torch.cat([torch.zeros_like(layer[:, :1]), layer], dim=1)
             owner = torch.gather(paint, 1, last.flatten(1)).reshape(last.shape)
 
-        return cls.from_grid(source, tuple(edges), owner, sizes, **placed)
+        return cls._placed(source, edges, owner, reach, canvas, check=False, **placed)
 
     @classmethod
     def from_grid(
@@ -445,28 +476,47 @@ class MixPlan:
             canvas: size of each output, default the base's.
             free_form: see the class.
         """
+        reach = sizes[source.clamp(min=0)]
+        canvas = reach[:, 0] if canvas is None else canvas
+        present = torch.gather(source >= 0, 1, owner.clamp(min=0).flatten(1).long()).reshape(owner.shape)
+        owner = torch.where(present | (owner < 0), owner, 0)
+        placed = {"frame": frame, "carry": carry, "weight": weight, "scale": scale, "shift": shift}
+        return cls._placed(source, edges, owner, reach, canvas, free_form=free_form, **placed)
+
+    @classmethod
+    def _placed(
+        cls,
+        source: Int[Tensor, "b s"],
+        edges: tuple[Int[Tensor, "b g+1"], ...],
+        owner: Int[Tensor, "b *g"],
+        reach: Int[Tensor, "b s d"],
+        canvas: Int[Tensor, "b d"],
+        *,
+        frame: tuple[int, ...] | None = None,
+        scale: Float[Tensor, "b s d"] | None = None,
+        shift: Float[Tensor, "b s d"] | None = None,
+        check: bool = True,
+        **fields: Any,
+    ) -> MixPlan:
+        """Plan of layers that show their images whole, from grid and sizes that fit each other."""
         batch, layers = source.shape
-        ndim = sizes.shape[1]
+        ndim = canvas.shape[1]
         device = source.device
-        high = sizes[source.clamp(min=0)]
-        canvas = high[:, 0] if canvas is None else canvas
         if frame is None:
             frame = tuple(int(n) for n in canvas.amax(dim=0).tolist()) if batch else (1,) * ndim
-        present = torch.gather(source >= 0, 1, owner.clamp(min=0).flatten(1).long()).reshape(owner.shape)
         unscaled = scale is None and shift is None
         return cls(
             source=source,
             scale=torch.ones((batch, layers, ndim), device=device) if scale is None else scale,
             shift=torch.zeros((batch, layers, ndim), device=device) if shift is None else shift,
-            extent=torch.cat([torch.zeros_like(high), high], dim=-1),
+            extent=torch.cat([torch.zeros_like(reach), reach], dim=-1),
             canvas=canvas,
             edges=edges,
-            owner=torch.where(present | (owner < 0), owner, 0).to(torch.int8 if layers <= 127 else torch.int16),
+            owner=owner.to(torch.int8 if layers <= 127 else torch.int16),
             frame=frame,
-            carry=carry,
-            weight=weight,
-            free_form=free_form,
             unscaled=True if unscaled else None,
+            check=check or not unscaled,
+            **fields,
         )
 
     @classmethod

@@ -54,8 +54,9 @@ def assemble(
         rows = table.flat(key)[flat]
         if key == "boxes":
             assert fate.boxes is not None
-            parts = zip(rows.split(counts), fate.boxes[here].split(counts), fate.same_box[here].split(counts), canvas)
-            columns[key] = [_boxes_of(*part, like=example) for part in parts]
+            # those that stayed the same do so bit by bit
+            mixed = torch.where(fate.same_box[here][:, None], rows, from_xyxy(fate.boxes[here], example))
+            columns[key] = _wrapped(mixed.split(counts), example, canvas)
             continue
         if key == "area":
             factor = plan.scale.abs().prod(dim=2)[entries.output[chosen], entries.layer[chosen]]
@@ -82,7 +83,7 @@ def assemble(
                     rows = torch.where(mirrored[:, None], swap_pairs(rows, form.flip_pairs), rows)
                 shows = shows | fate.untouched[here][:, None]
                 rows = torch.where(shows, rows, torch.zeros((), dtype=rows.dtype, device=device))
-        columns[key] = [_wrapped(part, example, size) for part, size in zip(rows.split(counts), canvas)]
+        columns[key] = _wrapped(rows.split(counts), example, canvas)
     columns["visibility"] = list(fate.visibility[here].split(counts))
     if form.weights or "weight" in table.instances:
         columns["weight"] = list(_weights(table, plan, entries, chosen, flat).split(counts))
@@ -101,12 +102,6 @@ def _weights(
         layers = plan.weight / plan.weight.sum(dim=1, keepdim=True)
         weight = layers[entries.output[chosen], entries.layer[chosen]].float().to(flat.device)
     return weight * table.flat("weight").float()[flat] if "weight" in table.instances else weight
-
-
-def _boxes_of(original: Tensor, mixed: Tensor, same: Tensor, canvas: tuple[int, int], *, like: Tensor) -> Tensor:
-    """Boxes in the form they came in; those that stayed the same bit by bit."""
-    boxes = from_xyxy(mixed, like, canvas)
-    return rewrap(torch.where(same[:, None], original, boxes.as_subclass(Tensor)), boxes)
 
 
 def _masks_of(
@@ -137,5 +132,10 @@ def _index_in_own_list(table: FieldTable, entries: Entries, chosen: Int[Tensor, 
     return entries.position[chosen] - torch.where(entries.ignored[chosen], own, 0)
 
 
-def _wrapped(rows: Tensor, like: Tensor, canvas: tuple[int, int]) -> Tensor:
-    return rewrap(rows, like, canvas_size=canvas) if hasattr(like, "canvas_size") else rewrap(rows, like)
+def _wrapped(parts: Sequence[Tensor], like: Tensor, canvas: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """The rows of each output in the class of ``like``."""
+    if type(like) is Tensor:
+        return list(parts)
+    if hasattr(like, "canvas_size"):
+        return [rewrap(part, like, canvas_size=size) for part, size in zip(parts, canvas)]
+    return [rewrap(part, like) for part in parts]

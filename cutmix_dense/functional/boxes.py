@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as tvf
 
-from cutmix_dense.broadcast import along
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["VisibleBoxes", "exact_dtype", "from_xyxy", "to_xyxy", "visible_boxes"]
@@ -39,6 +41,11 @@ class VisibleBoxes(NamedTuple):
     broken: Bool[Tensor, " n"]
 
 
+Array = Any
+"""A tensor, or on the host a numpy array: the code below keeps to what both have, since numpy is several times faster
+with few boxes."""
+
+
 def visible_boxes(
     boxes: Float[Tensor, "n 2*d"], plan: MixPlan, output: Int[Tensor, " n"], layer: Int[Tensor, " n"]
 ) -> VisibleBoxes:
@@ -53,32 +60,47 @@ def visible_boxes(
         output: the output that each box is considered in.
         layer: the layer of that output that each box is part of.
     """
-    ndim = plan.ndim
     boxes = boxes.to(exact_dtype(boxes.device))
-    finite = boxes.isfinite().all(dim=1)
-    boxes = torch.where(finite[:, None], boxes, 0)
-    low, high = boxes[:, :ndim].flip(1), boxes[:, ndim:].flip(1)  # array order, as everything in a plan
-    broken = (high <= low).any(dim=1)
+    placement = plan.placement(output, layer, boxes.dtype)
+    if plan.free_form:
+        return _visible(torch, boxes.T, placement, partial(_seen_by_sums, plan, output=output, layer=layer))
+    owned = plan.shows(output, layer)
+    edges = [edge.T[:, output].to(boxes.dtype) for edge in plan.edges]
+    if boxes.device.type != "cpu":
+        return _visible(torch, boxes.T, placement, partial(_seen_by_cells, torch, owned, edges))
+    by_cells = partial(_seen_by_cells, np, owned.numpy(), [edge.numpy() for edge in edges])
+    on_host = _visible(np, np.ascontiguousarray(boxes.detach().numpy().T), placement.numpy(), by_cells)
+    return VisibleBoxes(*(torch.from_numpy(part) for part in on_host))
 
-    extent = plan.extent[output, layer].to(boxes.dtype)
-    inner_low = torch.maximum(low, extent[:, :ndim])
-    inner_high = torch.maximum(torch.minimum(high, extent[:, ndim:]), inner_low)
-    scale, shift = plan.scale[output, layer].to(boxes.dtype), plan.shift[output, layer].to(boxes.dtype)
-    whole = (inner_high - inner_low).prod(dim=1) * scale.abs().prod(dim=1)
 
+def _visible(xp: Any, boxes: Array, placement: Array, seen_within: Callable[[Array, Array], _Seen]) -> VisibleBoxes:
+    """The same in arrays of ``xp``, numpy or torch, one column per box: (2·D, n) ``boxes``, (6, D, n) ``placement``.
+
+    ``seen_within`` measures intervals of the canvas.
+    """
+    ndim = len(boxes) // 2
+    finite = xp.isfinite(boxes).all(axis=0)
+    boxes = xp.where(finite, boxes, 0.0)
+    low, high = xp.flip(boxes[:ndim], (0,)), xp.flip(boxes[ndim:], (0,))  # array order, as all in a plan
+    broken = (high <= low).any(axis=0)
+
+    scale, shift, first, last, range_low, range_high = placement
+    inner_low = xp.maximum(low, first)
+    inner_high = xp.maximum(xp.minimum(high, last), inner_low)
     a, b = scale * inner_low + shift, scale * inner_high + shift
-    mapped_low, mapped_high = torch.minimum(a, b), torch.maximum(a, b)
-    range_low, range_high = (bound[output, layer].to(boxes.dtype) for bound in plan.pixel_ranges())
-    cut_low, cut_high = torch.maximum(mapped_low, range_low), torch.minimum(mapped_high, range_high)
+    mapped_low, mapped_high = xp.minimum(a, b), xp.maximum(a, b)
+    whole = (mapped_high - mapped_low).prod(axis=0)
+    cut_low, cut_high = xp.maximum(mapped_low, range_low), xp.minimum(mapped_high, range_high)
 
-    seen = (_seen_by_sums if plan.free_form else _seen_by_cells)(plan, cut_low, cut_high, output, layer)
-    whole_in_range = ((cut_low == mapped_low) & (cut_high == mapped_high)).all(dim=1)
-    identity = ((scale == 1) & (shift == 0)).all(dim=1)
+    seen = seen_within(cut_low, cut_high)
+    whole_in_range = ((cut_low == mapped_low) & (cut_high == mapped_high)).all(axis=0)
+    identity = ((scale == 1) & (shift == 0)).all(axis=0)
     shows = seen.area > 0
-    tight = torch.cat([torch.maximum(seen.low, cut_low).flip(1), torch.minimum(seen.high, cut_high).flip(1)], dim=1)
+    tight = xp.stack([xp.maximum(seen.low, cut_low), xp.minimum(seen.high, cut_high)])
+    mapped = xp.stack([mapped_low, mapped_high])
     return VisibleBoxes(
-        boxes=torch.where(shows[:, None], tight, 0),
-        mapped=torch.cat([mapped_low.flip(1), mapped_high.flip(1)], dim=1),
+        boxes=xp.flip(xp.where(shows, tight, 0.0), (1,)).reshape(2 * ndim, -1).T,
+        mapped=xp.flip(mapped, (1,)).reshape(2 * ndim, -1).T,
         visible=seen.area,
         whole=whole,
         untouched=identity & whole_in_range & ~seen.hidden & shows & finite & ~broken,
@@ -90,34 +112,40 @@ def visible_boxes(
 class _Seen(NamedTuple):
     """What is owned within intervals: area, whether some part is not, and the outer edges of the lines that show."""
 
-    area: Float[Tensor, " n"]
-    hidden: Bool[Tensor, " n"]
-    low: Float[Tensor, "n d"]
-    high: Float[Tensor, "n d"]
+    area: Float[Array, " n"]
+    hidden: Bool[Array, " n"]
+    low: Float[Array, "d n"]
+    high: Float[Array, "d n"]
 
 
-def _seen_by_cells(plan: MixPlan, low: Tensor, high: Tensor, output: Tensor, layer: Tensor) -> _Seen:
-    """The closed form, over the cells of the grid."""
-    owned = plan.shows(output, layer)
-    area, touched = owned.to(low.dtype), torch.ones_like(owned)
-    for axis in range(plan.ndim):
-        overlap = plan.cell_lengths(low[:, axis], high[:, axis], output, axis)
-        overlap = along(overlap, axis, plan.ndim)
-        area = area * overlap
-        touched = touched & (overlap > 0)
+def _seen_by_cells(xp: Any, owned: Array, edges: list[Array], low: Array, high: Array) -> _Seen:
+    """The closed form, over the cells of the grid (*G, n)."""
+    axes = range(len(edges))
+    area: Array = 1.0
+    touched: Array = True
+    for axis, edge in enumerate(edges):
+        length = xp.minimum(high[axis], edge[1:]) - xp.maximum(low[axis], edge[:-1])
+        length = length.reshape(*(len(length) if other == axis else 1 for other in axes), -1)
+        area, touched = area * length, touched & (length > 0)
     shown = owned & touched
     lines = []
-    for axis in range(plan.ndim):
-        others = [1 + other for other in range(plan.ndim) if other != axis]
-        lines.append((shown.sum(dim=others) > 0, plan.edges[axis][output].to(low.dtype)))
-    return _Seen(area.flatten(1).sum(dim=1), (touched & ~owned).flatten(1).any(dim=1), *_outer(lines))
+    for axis, edge in enumerate(edges):
+        line = shown
+        for other in reversed(axes):
+            line = line if other == axis else line.any(axis=other)
+        lines.append((line, edge))
+    area, hidden = area * shown, shown != touched
+    for _ in axes:
+        area, hidden = area.sum(axis=0), hidden.any(axis=0)
+    return _Seen(area, hidden, *_outer(xp, lines))
 
 
-def _seen_by_sums(plan: MixPlan, low: Tensor, high: Tensor, output: Tensor, layer: Tensor) -> _Seen:
+def _seen_by_sums(plan: MixPlan, low: Tensor, high: Tensor, *, output: Tensor, layer: Tensor) -> _Seen:
     """The same from summed-area tables, for one cell per pixel: no tensor of boxes × pixels."""
     ndim = plan.ndim
+    low, high = low.T, high.T
     slot, which = torch.unique(output * plan.layers + layer, return_inverse=True)
-    sums = plan.shows(slot // plan.layers, slot % plan.layers).to(torch.int32)
+    sums = plan.shows(slot // plan.layers, slot % plan.layers).movedim(-1, 0).to(torch.int32)
     for axis in range(1, ndim + 1):
         sums = sums.cumsum(dim=axis, dtype=torch.int32)
     sums = torch.nn.functional.pad(sums, (1, 0) * ndim)
@@ -147,11 +175,10 @@ def _seen_by_sums(plan: MixPlan, low: Tensor, high: Tensor, output: Tensor, laye
         per_line = profile.diff(dim=1)
         position = torch.arange(per_line.shape[1], device=low.device)
         within = (position >= first[:, axis, None]) & (position < last[:, axis, None])
-        lines.append(
-            ((per_line > 0) & within, torch.arange(sums.shape[axis + 1], device=low.device).to(low.dtype)[None])
-        )
+        edges = torch.arange(sums.shape[axis + 1], device=low.device).to(low.dtype)
+        lines.append((((per_line > 0) & within).T, edges[:, None]))
     pixels = (last - first).prod(dim=1)
-    return _Seen(area.clamp(min=0), count < pixels, *_outer(lines))
+    return _Seen(area.clamp(min=0), count < pixels, *_outer(torch, lines))
 
 
 def _interpolated(sums: Tensor, which: Tensor, point: list[Tensor]) -> Tensor:
@@ -167,11 +194,11 @@ def _interpolated(sums: Tensor, which: Tensor, point: list[Tensor]) -> Tensor:
     return total
 
 
-def _outer(lines: list[tuple[Tensor, Tensor]]) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
+def _outer(xp: Any, lines: list[tuple[Array, Array]]) -> tuple[Float[Array, "d n"], Float[Array, "d n"]]:
     """Per axis, the first low edge and the last high edge of the lines that show."""
-    low = [torch.where(line, edges[:, :-1], torch.inf).amin(dim=1) for line, edges in lines]
-    high = [torch.where(line, edges[:, 1:], -torch.inf).amax(dim=1) for line, edges in lines]
-    return torch.stack(low, dim=1), torch.stack(high, dim=1)
+    low = [xp.amin(xp.where(line, edges[:-1], xp.inf), axis=0) for line, edges in lines]
+    high = [xp.amax(xp.where(line, edges[1:], -xp.inf), axis=0) for line, edges in lines]
+    return xp.stack(low), xp.stack(high)
 
 
 def to_xyxy(boxes: Tensor, where: str = "boxes") -> Float[Tensor, "n 4"]:
@@ -194,25 +221,19 @@ def to_xyxy(boxes: Tensor, where: str = "boxes") -> Float[Tensor, "n 4"]:
     return boxes.reshape(-1, 4)
 
 
-def from_xyxy(boxes: Float[Tensor, "n 4"], like: Tensor, canvas_size: tuple[int, int]) -> Tensor:
-    """Xyxy boxes in the format, dtype and class of ``like``; integer boxes are rounded."""
-    if not isinstance(like, tv_tensors.BoundingBoxes):
-        return _as_dtype(boxes, like.dtype)
-    if like.format != tv_tensors.BoundingBoxFormat.XYXY and len(boxes):
+def from_xyxy(boxes: Float[Tensor, "n 4"], like: Tensor) -> Tensor:
+    """Xyxy boxes in the format and dtype of ``like``, as a plain tensor; integer boxes are rounded."""
+    if isinstance(like, tv_tensors.BoundingBoxes) and like.format != tv_tensors.BoundingBoxFormat.XYXY and len(boxes):
         boxes = tvf.convert_bounding_box_format(
             boxes, old_format=tv_tensors.BoundingBoxFormat.XYXY, new_format=like.format
         )
-    return tv_tensors.wrap(_as_dtype(boxes, like.dtype), like=like, canvas_size=canvas_size)
+    return boxes.to(like.dtype) if like.is_floating_point() else boxes.round().to(like.dtype)
 
 
 def refuse_rotated(boxes: tv_tensors.BoundingBoxes, where: str) -> None:
     """Raise ValueError for rotated boxes, which are no rectangles along the axes."""
     if boxes.format.name not in ("XYXY", "XYWH", "CXCYWH"):
         raise ValueError(f"{where} must be of format XYXY, XYWH or CXCYWH, got the rotated format {boxes.format.name}")
-
-
-def _as_dtype(values: Tensor, dtype: torch.dtype) -> Tensor:
-    return values.to(dtype) if dtype.is_floating_point else values.round().to(dtype)
 
 
 def exact_dtype(device: torch.device) -> torch.dtype:

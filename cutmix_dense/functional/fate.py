@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -37,22 +38,17 @@ class Entries:
     @classmethod
     def of(cls, table: FieldTable, source: Int[Tensor, "b s"]) -> Entries:
         """All entries of a plan's ``source``."""
-        own = torch.tensor(table.counts, dtype=torch.long)
-        counts = own + torch.tensor(table.ignored_counts, dtype=torch.long)
-        start = counts.cumsum(0) - counts
-        image = source.flatten().clamp(min=0)
-        per_layer = counts[image] * (source.flatten() >= 0) if len(counts) else torch.zeros_like(image)
-        slot = torch.arange(source.numel()).repeat_interleave(per_layer)
-        position = torch.arange(len(slot)) - (per_layer.cumsum(0) - per_layer)[slot]
-        return cls(
-            output=slot // max(source.shape[1], 1),
-            layer=slot % max(source.shape[1], 1),
-            image=image[slot],
-            position=position,
-            flat=start[image[slot]] + position,
-            ignored=position >= own[image[slot]],
-            outputs=len(source),
-        )
+        own = np.array(table.counts, dtype=np.int64)
+        counts = own + np.array(table.ignored_counts, dtype=np.int64)
+        start = counts.cumsum() - counts
+        images = source.flatten().numpy()
+        layers = max(source.shape[1], 1)
+        per_layer = counts[images] * (images >= 0) if len(counts) else np.zeros_like(images)
+        slot = np.arange(len(images)).repeat(per_layer)
+        position = np.arange(len(slot)) - (per_layer.cumsum() - per_layer)[slot]
+        image = images[slot]
+        columns = (slot // layers, slot % layers, image, position, start[image] + position, position >= own[image])
+        return cls(*(torch.from_numpy(column) for column in columns), outputs=len(source))
 
 
 @dataclass(frozen=True)
@@ -118,7 +114,7 @@ def judge(
             boxes, same_box = by_box.boxes, by_box.untouched
         elif masks:
             boxes = torch.cat([boxes_of_masks(cut.masks) for cut in masks.values()]).to(exact)
-    share = torch.where(untouched, 1.0, (visible / whole.clamp(min=torch.finfo(exact).tiny)).clamp(0, 1))
+    share = (visible / whole.clamp(min=torch.finfo(exact).tiny)).clamp(0, 1).masked_fill_(untouched, 1.0)
     visibility = share.float()
     if "visibility" in table.instances:
         visibility = visibility * table.flat("visibility").float()[flat]

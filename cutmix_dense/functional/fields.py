@@ -90,8 +90,13 @@ class FieldTable:
 
     def example(self, key: str) -> Tensor | None:
         """A tensor that shows class, dtype and trailing shape of a key: the first with rows, else the first."""
-        tensors = [value for value in self.instances[key] if isinstance(value, Tensor)]
-        return next((value for value in tensors if len(value)), tensors[0] if tensors else None)
+        first = None
+        for value in self.instances[key]:
+            if isinstance(value, Tensor):
+                if value.shape[0]:
+                    return value
+                first = value if first is None else first
+        return first
 
     @property
     def device(self) -> torch.device:
@@ -106,15 +111,14 @@ class FieldTable:
         """The rows of the whole pool as one plain tensor, in the form of the key's example."""
         example = self.example(key)
         assert example is not None
-        parts = [value for value in self.instances[key] if value is not None and len(value)]
+        parts = [value for value in self.instances[key] if value is not None and value.shape[0]]
         if not parts:
             empty = example.as_subclass(Tensor)[:0]
             return empty.reshape(0, 4) if key == "boxes" else empty
         if key == "boxes":
             form = getattr(example, "format", None)
-            canvas = getattr(example, "canvas_size", (0, 0))
-            parts = [p if getattr(p, "format", None) == form else from_xyxy(to_xyxy(p), example, canvas) for p in parts]
-        return torch.cat([part.as_subclass(Tensor) for part in parts])
+            parts = [p if getattr(p, "format", None) == form else from_xyxy(to_xyxy(p), example) for p in parts]
+        return torch.cat(parts if type(example) is Tensor else [part.as_subclass(Tensor) for part in parts])
 
     def flat_boxes(self) -> Float[Tensor, "n 4"]:
         """The boxes of the whole pool, xyxy in double precision where the device has it.
@@ -130,8 +134,9 @@ class FieldTable:
             where = f"targets[{index}]['boxes']"
             if not isinstance(value, Tensor):
                 raise TypeError(f"{where} must be a tensor, got {type(value).__name__}")
-            parts.append(to_xyxy(value, where).to(exact_dtype(value.device)))
-        return torch.cat(parts) if parts else torch.zeros((0, 4), dtype=torch.float64, device=self.device)
+            parts.append(to_xyxy(value, where))
+        boxes = torch.cat(parts) if parts else torch.zeros((0, 4), device=self.device)
+        return boxes.to(exact_dtype(boxes.device))
 
 
 def read_fields(
@@ -197,13 +202,13 @@ def read_fields(
 
 
 def _collect(table: FieldTable, rows: list[dict[str, Any]], ignored: list[dict[str, Any]]) -> None:
-    keys = dict.fromkeys(key for row in (*rows, *ignored) for key in row)  # in order of first appearance
+    keys = dict.fromkeys(key for row in (*rows, *filter(None, ignored)) for key in row)  # in order of first appearance
     for key in keys:
         values: list[Any] = []
         for index, (row, extra) in enumerate(zip(rows, ignored)):
             where = f"targets[{index}]"
             main = _rows(row, key, table.counts[index], where)
-            more = _rows(extra, key, table.ignored_counts[index], f"{where}['{IGNORED}']")
+            more = _rows(extra, key, table.ignored_counts[index], f"{where}['{IGNORED}']") if extra else None
             values.append(_join(main, more))
         table.instances[key] = values
         _check_alike(key, values)
@@ -227,7 +232,8 @@ def _rows(row: dict[str, Any], key: str, count: int, where: str) -> Any:
         )
     if isinstance(value, Tensor) and value.ndim == 0:
         raise ValueError(f"{where}[{key!r}] must have one row per instance, got a single number")
-    if len(value) != count and not (count == 0 and isinstance(value, Tensor) and value.numel() == 0):
+    length = value.shape[0] if isinstance(value, Tensor) else len(value)
+    if length != count and not (count == 0 and isinstance(value, Tensor) and value.numel() == 0):
         raise ValueError(f"{where}[{key!r}] must have one row per instance ({count}), got {_shape(value)}")
     rank = _RANKS.get(key)
     if count and rank is not None and isinstance(value, Tensor) and value.ndim != rank:
@@ -236,7 +242,9 @@ def _rows(row: dict[str, Any], key: str, count: int, where: str) -> Any:
 
 
 def _join(main: Any, more: Any) -> Any:
-    if more is None or len(more) == 0:
+    if more is None:
+        return main
+    if len(more) == 0:
         return main if main is not None else more
     if main is None or len(main) == 0:
         return more
@@ -247,9 +255,12 @@ def _join(main: Any, more: Any) -> Any:
 
 
 def _check_alike(key: str, values: list[Any]) -> None:
-    filled = [(index, value) for index, value in enumerate(values) if value is not None and len(value)]
-    for index, value in filled:
-        first_index, first = filled[0]
+    first_index, first = -1, None
+    for index, value in enumerate(values):
+        if value is None or not (value.shape[0] if isinstance(value, Tensor) else len(value)):
+            continue
+        if first is None:
+            first_index, first = index, value
         if isinstance(value, Tensor) != isinstance(first, Tensor):
             raise TypeError(f"targets[{index}][{key!r}] is a {type(value).__name__}, targets[{first_index}]'s is not")
         if not isinstance(value, Tensor):
@@ -266,25 +277,33 @@ def _check_alike(key: str, values: list[Any]) -> None:
 
 
 def _check_devices(table: FieldTable) -> None:
-    found: dict[torch.device, str] = {}
+    first: tuple[str, int, torch.device] | None = None
     for key, values in table.instances.items():
         for index, value in enumerate(values):
-            if isinstance(value, Tensor):
-                found.setdefault(value.device, f"targets[{index}][{key!r}]")
-    if len(found) > 1:
-        (device, where), (other, elsewhere) = list(found.items())[:2]
-        raise ValueError(f"targets must lie on one device: {where} lies on {device}, {elsewhere} on {other}")
+            if not isinstance(value, Tensor):
+                continue
+            if first is None:
+                first = (key, index, value.device)
+            elif value.device != first[2]:
+                raise ValueError(
+                    f"targets must lie on one device: targets[{first[1]}][{first[0]!r}] lies on {first[2]}, "
+                    f"targets[{index}][{key!r}] on {value.device}"
+                )
+
+
+_COUNTED = ("boxes", "masks", "labels", "class_labels")
 
 
 def count_instances(row: Mapping[str, Any], where: str) -> int:
     """Number of instances, told by the first key whose rows are beyond doubt."""
-    order = ("boxes", "masks", "labels", "class_labels", *row)
-    for key in order:
+    for key in (*_COUNTED, *row):
         value = row.get(key)
         if isinstance(value, Tensor) and value.ndim == 0:
             raise ValueError(f"{where}[{key!r}] must have one row per instance, got a single number")
-        if isinstance(value, (Tensor, list, tuple)):
-            return 0 if isinstance(value, Tensor) and value.numel() == 0 and value.ndim == 1 else len(value)
+        if isinstance(value, Tensor):
+            return value.shape[0]
+        if isinstance(value, (list, tuple)):
+            return len(value)
     return 0
 
 

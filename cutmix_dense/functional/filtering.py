@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -74,10 +74,12 @@ class FilterRule:
 
     def reasons(self, facts: Facts) -> Int[Tensor, " n"]:
         """The first ``Reason`` that speaks against each instance."""
-        pasted = (facts.layer > 0).long()
 
         def reached(value: Tensor, threshold: float | tuple[float, float], name: str) -> Tensor:
-            limit = torch.tensor(_pair(threshold, name), dtype=value.dtype, device=value.device)[pasted]
+            base, pasted = _pair(threshold, name)
+            limit: Any = base
+            if base != pasted:
+                limit = torch.where(facts.layer > 0, pasted, base).to(value.dtype)
             return value > limit if self.strict else value >= limit
 
         reason = torch.full_like(facts.layer, Reason.KEPT)

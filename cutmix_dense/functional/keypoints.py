@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["mix_keypoints", "swap_pairs"]
+__all__ = ["mix_keypoints", "mix_points", "mix_poses", "swap_pairs"]
 
 
 def mix_keypoints(
@@ -55,6 +55,50 @@ def mix_keypoints(
     shows = shows & (flags[..., 0] > 0)
     mixed = torch.cat([points.to(keypoints.dtype), flags], dim=2)
     return torch.where(shows[..., None], mixed, 0).to(keypoints.dtype), shows
+
+
+def mix_points(
+    points: Float[Tensor, "n 2"], plan: MixPlan, output: Int[Tensor, " n"], layer: Int[Tensor, " n"]
+) -> tuple[Float[Tensor, "n 2"], Bool[Tensor, " n"]]:
+    """Points that stand for themselves, not for an instance, on the canvas, and which of them show.
+
+    A point names the pixel that holds it, as pixel indices do: where its layer is mirrored, pixel ``j`` of ``n`` goes
+    to ``n - 1 - j``.
+
+    Args:
+        points: x and y in pixels of their source images.
+        plan: on the points' device.
+        output: the output that each point is considered in.
+        layer: its layer there.
+    """
+    mapped, _ = mix_keypoints(points[:, None].to(torch.float64), plan, output, layer)
+    moved = mapped[:, 0] - (plan.scale[output, layer].flip(1) < 0).to(torch.float64)
+    finite = moved.isfinite().all(dim=1)
+    shows = plan.shows_at(torch.where(finite[:, None], moved.flip(1), -1), output, layer) & finite
+    return moved.to(points.dtype), shows
+
+
+def mix_poses(
+    angles: Float[Tensor, " n"],
+    sizes: Float[Tensor, " n"],
+    plan: MixPlan,
+    output: Int[Tensor, " n"],
+    layer: Int[Tensor, " n"],
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Direction and size of oriented points on the canvas; under the identity map they stay bit by bit.
+
+    Args:
+        angles: radians from the x axis.
+        sizes: they grow by the larger of the two scales of their layer.
+        plan: on the points' device.
+        output: the output that each point is considered in.
+        layer: its layer there.
+    """
+    scale = plan.scale[output, layer].to(torch.float64)
+    mirrored = scale < 0
+    turned = torch.where(mirrored[:, 1], torch.pi - angles, angles)
+    turned = torch.where(mirrored[:, 0], -turned, turned)
+    return torch.where(mirrored.any(dim=1), turned.remainder(2 * torch.pi), angles), sizes * scale.abs().amax(dim=1)
 
 
 def swap_pairs(rows: Tensor, flip_pairs: Sequence[tuple[int, int]]) -> Tensor:

@@ -107,6 +107,8 @@ def _interpolation(given: Interpolation | None, like: Tensor, plan: MixPlan) -> 
 
 
 def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int) -> Tensor:
+    if isinstance(fill, int) and 0 <= fill <= 127:  # fits every dtype
+        return torch.tensor(fill, dtype=like.dtype, device=like.device)
     numbers = torch.as_tensor(fill)
     if not like.is_floating_point() and like.dtype != torch.bool:
         bounds = torch.iinfo(like.dtype)
@@ -140,15 +142,16 @@ def _check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
             )
     if plan.device.type != "cpu":
         return
-    used = sorted(set(plan.source.flatten().tolist()) - {-1})
-    if used and used[-1] >= len(images):
-        raise ValueError(f"pool must hold {used[-1] + 1} images for this plan, got {len(images)}")
-    for index in used:
-        needed = plan.extent[plan.source == index][:, ndim:].amax(dim=0).tolist()
-        size = list(images[index].shape[-ndim:])
-        if any(a > b for a, b in zip(needed, size)):
+    source = plan.source.flatten().tolist()
+    used = max(source, default=-1)
+    if used >= len(images):
+        raise ValueError(f"pool must hold {used + 1} images for this plan, got {len(images)}")
+    sizes = [tuple(image.shape[-ndim:]) for image in tensors]
+    for index, needed in zip(source, plan.extent[..., ndim:].flatten(0, 1).tolist()):
+        size = sizes[0 if isinstance(images, Tensor) else max(index, 0)]
+        if index >= 0 and any(a > b for a, b in zip(needed, size)):
             raise ValueError(
-                f"pool image {index} is {size}, smaller than the {needed} pixels that the plan takes from it"
+                f"pool image {index} is {list(size)}, smaller than the {needed} pixels that the plan takes from it"
             )
 
 

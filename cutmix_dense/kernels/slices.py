@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from cutmix_dense.plan import MixPlan
@@ -14,6 +15,9 @@ __all__ = ["Patch", "mix_slices", "patches", "spatial", "suits"]
 
 _MOST_CELLS = 1024
 """Beyond this many cells per output a copy per cell costs more than a pass over the pixels."""
+
+_FEW_CELLS = 3
+"""Up to so many cells per output that hold something, joining neighbours costs more than a copy for each."""
 
 
 class Patch(NamedTuple):
@@ -42,33 +46,64 @@ def suits(plan: MixPlan) -> bool:
     return plan.device.type == "cpu" and bool(plan.unscaled) and plan.weight is None and cells <= _MOST_CELLS
 
 
-def patches(plan: MixPlan) -> Iterator[Patch]:
-    """Every block of every output, fill included; together they tile the canvas."""
-    source, shift = plan.source.tolist(), plan.shift.long().tolist()
-    low, high = (bound.tolist() for bound in plan.pixel_ranges())
-    owner = plan.owner.tolist()
-    edges = [edge.tolist() for edge in plan.edges]
+def patches(plan: MixPlan, *, moved: bool = False) -> Iterator[Patch]:
+    """Every block of every output, fill included; together they tile the canvas.
+
+    Args:
+        plan: one that ``suits``.
+        moved: leave out the blocks that show layer 0 where it lay.
+    """
+    source, shift, extent = plan.source.tolist(), plan.shift.tolist(), plan.extent.tolist()
+    for output, start, stop, layer in _blocks(plan, moved):
+        if layer < 0:
+            yield _fill(output, start, stop)
+            continue
+        offset = [int(o) for o in shift[output][layer]]
+        low, high = extent[output][layer][: plan.ndim], extent[output][layer][plan.ndim :]
+        inner_start = [max(a, b + o) for a, b, o in zip(start, low, offset)]
+        inner_stop = [min(a, b + o) for a, b, o in zip(stop, high, offset)]
+        if any(a >= b for a, b in zip(inner_start, inner_stop)):
+            yield _fill(output, start, stop)
+            continue
+        yield from _rim(output, start, stop, inner_start, inner_stop)
+        image = source[output][layer]
+        in_place = layer == 0 and image == output and not any(offset)
+        if moved and in_place:
+            continue
+        target = tuple(slice(a, b) for a, b in zip(inner_start, inner_stop))
+        taken = tuple(slice(a - o, b - o) for a, b, o in zip(inner_start, inner_stop, offset))
+        yield Patch(output, layer, image, target, taken, in_place)
+
+
+Block = tuple[int, Sequence[int], Sequence[int], int]
+"""Output, start, stop and layer of a run of cells."""
+
+
+def _blocks(plan: MixPlan, moved: bool) -> Iterator[Block]:
+    """The cells that hold something, joined with neighbours of the same layer where they are many.
+
+    With ``moved`` those that certainly show layer 0 where it lay are left out.
+    """
+    edges = [edge.numpy() for edge in plan.edges]
+    owner = plan.owner.numpy()
+    wanted = np.ones(owner.shape, dtype=bool)
+    for axis, edge in enumerate(edges):
+        wanted &= (np.diff(edge) > 0).reshape(len(plan), *(-1 if a == axis else 1 for a in range(plan.ndim)))
+    if moved:
+        at_home = (plan.source[:, 0].numpy() == np.arange(len(plan))) & ~plan.shift[:, 0].numpy().any(axis=1)
+        low, high = plan.extent[:, 0].numpy()[:, : plan.ndim], plan.extent[:, 0].numpy()[:, plan.ndim :]
+        at_home &= ~low.any(axis=1) & (high >= plan.canvas.numpy()).all(axis=1)
+        wanted &= ~((owner == 0) & at_home.reshape(-1, *(1,) * plan.ndim))
+    cells = np.argwhere(wanted)
+    if len(cells) <= _FEW_CELLS * len(plan):
+        for output, *cell in cells.tolist():
+            start = [int(edge[output, n]) for edge, n in zip(edges, cell)]
+            stop = [int(edge[output, n + 1]) for edge, n in zip(edges, cell)]
+            yield output, start, stop, int(owner[(output, *cell)])
+        return
     for output in range(len(plan)):
-        for start, stop, layer in _blocks(owner[output], [edge[output] for edge in edges]):
-            if layer < 0:
-                yield _fill(output, start, stop)
-                continue
-            inner_start = [max(a, b) for a, b in zip(start, low[output][layer])]
-            inner_stop = [min(a, b) for a, b in zip(stop, high[output][layer])]
-            if any(a >= b for a, b in zip(inner_start, inner_stop)):
-                yield _fill(output, start, stop)
-                continue
-            yield from _rim(output, start, stop, inner_start, inner_stop)
-            offset = shift[output][layer]
-            image = source[output][layer]
-            yield Patch(
-                output,
-                layer,
-                image,
-                tuple(slice(a, b) for a, b in zip(inner_start, inner_stop)),
-                tuple(slice(a - o, b - o) for a, b, o in zip(inner_start, inner_stop, offset)),
-                layer == 0 and image == output and not any(offset),
-            )
+        for start, stop, layer in _joined(owner[output].tolist(), [edge[output].tolist() for edge in edges]):
+            yield output, start, stop, layer
 
 
 def mix_slices(
@@ -88,12 +123,43 @@ def mix_slices(
         fill: value of pixels without owner, broadcastable against a block; None where the plan has none.
         held: ``outputs`` already holds each base where it lies: only what moves is copied.
     """
-    wanted = [patch for patch in patches(plan) if not (held and patch.in_place)]
+    wanted = list(patches(plan, moved=held))
+    if outputs is pool:
+        wanted = _exchange(pool, wanted)
     taken = [None if p.layer < 0 else pool[p.source][spatial(p.source_block)] for p in wanted]
     if outputs is pool:
         taken = [None if pixels is None else pixels.clone() for pixels in taken]
     for patch, pixels in zip(wanted, taken):
         _write(outputs[patch.output][spatial(patch.target_block)], pixels, fill)
+
+
+def _exchange(pool: Tensor | Sequence[Tensor], wanted: list[Patch]) -> list[Patch]:
+    """Swap the blocks that two images take from each other; returns what is left to do.
+
+    Only if all blocks are such: then no block is read that another one writes. One small buffer serves all.
+    """
+    key = {(p.output, p.source, _corner(p.target_block)): p for p in wanted if p.target_block == p.source_block}
+    pairs = []
+    for patch in wanted:
+        other = key.get((patch.source, patch.output, _corner(patch.target_block)))
+        if patch.layer < 0 or other is None or other.target_block != patch.target_block:
+            return wanted
+        if patch.output < patch.source:
+            pairs.append(patch)
+    if not pairs:
+        return wanted
+    views = [(pool[p.output][spatial(p.target_block)], pool[p.source][spatial(p.target_block)]) for p in pairs]
+    buffer = views[0][0].new_empty(max(view.numel() for view, _ in views))
+    for one, other in views:
+        held = buffer[: one.numel()].view(one.shape)
+        held.copy_(one)
+        one.copy_(other)
+        other.copy_(held)
+    return []
+
+
+def _corner(block: tuple[slice, ...]) -> tuple[int, ...]:
+    return tuple(part.start for part in block)
 
 
 def spatial(block: Iterable[slice]) -> Any:
@@ -126,7 +192,7 @@ def _rim(
         start[axis], stop[axis] = inner_start[axis], inner_stop[axis]
 
 
-def _blocks(owner: list, edges: list[list[int]]) -> list[tuple[list[int], list[int], int]]:
+def _joined(owner: list, edges: list[list[int]]) -> list[tuple[list[int], list[int], int]]:
     """Blocks (start, stop, layer) of one output's nested grid; neighbours of one layer are merged."""
     axis_edges, rest = edges[0], edges[1:]
     merged: list[tuple[list[int], list[int], int]] = []
@@ -136,7 +202,7 @@ def _blocks(owner: list, edges: list[list[int]]) -> list[tuple[list[int], list[i
         if low == high:
             continue
         inner = (
-            [((), (), owner[cell])] if not rest else [(tuple(a), tuple(b), s) for a, b, s in _blocks(owner[cell], rest)]
+            [((), (), owner[cell])] if not rest else [(tuple(a), tuple(b), s) for a, b, s in _joined(owner[cell], rest)]
         )
         if previous is not None and inner != previous:
             merged += [([a, *key[0]], [b, *key[1]], key[2]) for key, (a, b) in open_blocks.items()]

@@ -63,7 +63,7 @@ class Pool:
                 single = " a batch is needed, not a single image;" if images.ndim == 3 else ""
                 raise ValueError(f"images must have shape (B, C, H, W);{single} got {tuple(images.shape)}")
             frame = tuple(images.shape[2:])
-            own = torch.tensor([frame] * len(images), dtype=torch.long).reshape(-1, 2)
+            own = torch.tensor(frame).expand(len(images), -1)
         elif isinstance(images, (list, tuple)) and images and all(isinstance(image, Tensor) for image in images):
             for index, image in enumerate(images):
                 if image.ndim != 3:
@@ -78,7 +78,7 @@ class Pool:
             )
         if len(own) == 0:
             raise ValueError("images must hold at least one image, got none")
-        if bool((own < 1).any()):
+        if min(frame) < 1 or (not isinstance(images, Tensor) and bool((own < 1).any())):
             raise ValueError(f"images must have pixels, got the sizes {own.tolist()}")
         outputs = len(own) if outputs is None else outputs
         if sizes is None:
@@ -94,6 +94,8 @@ class Pool:
 
     def shared(self, source: Int[Tensor, "b s"]) -> Int[Tensor, "b d"]:
         """Size of the area that all present layers of each output have in common."""
+        if self.sizes.stride(0) == 0:  # one size for all
+            return self.sizes[:1].expand(len(source), -1)
         sizes = self.sizes[source.clamp(min=0)]
         return torch.where((source < 0)[..., None], sizes[:, :1], sizes).amin(dim=1)
 
