@@ -425,7 +425,8 @@ class MixPlan:
         edge = torch.cat([ends[:, :1], low, high, ends[:, 1:]], dim=1)
         if patches == 1:  # in order already; the middle cell is the rectangle
             owner = torch.zeros((batch, *(3,) * ndim), dtype=torch.int8, device=device)
-            owner[(slice(None), *(1,) * ndim)] = torch.where(torch.gather(source >= 0, 1, layer), layer, 0)[:, 0]
+            middle: Any = (slice(None), *(1,) * ndim)
+            owner[middle] = torch.where(torch.gather(source >= 0, 1, layer), layer, 0)[:, 0]
             return cls._placed(source, edge.unbind(2), owner, reach, canvas, check=False, **placed)
         edges = edge.sort(dim=1).values.unbind(2)
         covered = everywhere(torch.gather(source >= 0, 1, layer), ndim)
@@ -480,7 +481,7 @@ class MixPlan:
         canvas = reach[:, 0] if canvas is None else canvas
         present = torch.gather(source >= 0, 1, owner.clamp(min=0).flatten(1).long()).reshape(owner.shape)
         owner = torch.where(present | (owner < 0), owner, 0)
-        placed = {"frame": frame, "carry": carry, "weight": weight, "scale": scale, "shift": shift}
+        placed: Any = {"frame": frame, "carry": carry, "weight": weight, "scale": scale, "shift": shift}
         return cls._placed(source, edges, owner, reach, canvas, free_form=free_form, **placed)
 
     @classmethod

@@ -47,8 +47,15 @@ class Entries:
         slot = np.arange(len(images)).repeat(per_layer)
         position = np.arange(len(slot)) - (per_layer.cumsum() - per_layer)[slot]
         image = images[slot]
-        columns = (slot // layers, slot % layers, image, position, start[image] + position, position >= own[image])
-        return cls(*(torch.from_numpy(column) for column in columns), outputs=len(source))
+        return cls(
+            output=torch.from_numpy(slot // layers),
+            layer=torch.from_numpy(slot % layers),
+            image=torch.from_numpy(image),
+            position=torch.from_numpy(position),
+            flat=torch.from_numpy(start[image] + position),
+            ignored=torch.from_numpy(position >= own[image]),
+            outputs=len(source),
+        )
 
 
 @dataclass(frozen=True)

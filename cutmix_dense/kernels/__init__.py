@@ -7,10 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cutmix_dense.kernels.blur import gaussian_blur
+from cutmix_dense.kernels.device import plan_to_device, suits_fused
 from cutmix_dense.kernels.gather import mix_gather
-from cutmix_dense.kernels.resample import Interpolation, resample
-from cutmix_dense.kernels.slices import mix_slices, spatial, suits
+from cutmix_dense.kernels.layered import mix_layered
+from cutmix_dense.kernels.layers import background, blank
+from cutmix_dense.kernels.resample import Interpolation
+from cutmix_dense.kernels.slices import mix_slices, suits
+from cutmix_dense.kernels.soft import mix_soft
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["Interpolation", "mix_batch", "mix_list"]
@@ -40,15 +43,24 @@ def mix_batch(
         inplace: the result is written into ``pool``, whose layer 0 lies at its own place; see ``mix_slices``.
     """
     if feather > 0 or plan.weight is not None:
-        result = torch.stack(_mix_soft(pool, plan, fill, interpolation, feather, framed=True))
+        result = torch.stack(mix_soft(pool, plan, fill, interpolation, feather, framed=True))
+    elif suits_fused(pool, plan, out):
+        from cutmix_dense.kernels.triton_mix import mix_fused  # needs triton, which is optional
+
+        plan = plan_to_device(plan, pool.device)
+        return mix_fused(pool, plan, fill, interpolation, out=out, inplace=inplace)
     elif pool.device.type == "cpu" and suits(plan):
         result, held = (pool, True) if inplace else _prepared(pool, plan, fill, out)
         mix_slices(pool, plan, result, fill, held=held)
         return result
-    elif plan.unscaled or interpolation == "nearest":
+    elif pool.device.type != "cpu" and (plan.unscaled or interpolation == "nearest"):
         result = mix_gather(pool, plan.to(pool.device, non_blocking=True), fill)
     else:
-        result = torch.stack(_mix_scaled(pool, plan, fill, interpolation, framed=True))
+        shape = (len(plan), *pool.shape[1 : pool.ndim - plan.ndim], *plan.frame)
+        result = pool.new_empty(shape) if out is None or inplace else out
+        mix_layered(pool, plan, fill, interpolation, framed=True, out=result)
+        if result is out:
+            return out
     target = pool if inplace else out
     return result if target is None else target.copy_(result)
 
@@ -58,13 +70,13 @@ def mix_list(
 ) -> list[Tensor]:
     """Mix images of different sizes into (…, *canvas) each; ``plan`` is on the host. Arguments as ``mix_batch``."""
     if feather > 0 or plan.weight is not None:
-        return _mix_soft(pool, plan, fill, interpolation, feather, framed=False)
+        return mix_soft(pool, plan, fill, interpolation, feather, framed=False)
     if pool[0].device.type == "cpu" and suits(plan):
         lead = pool[0].shape[: pool[0].ndim - plan.ndim]
-        outputs = [pool[0].new_empty((*lead, *size)) for size in plan.canvas.tolist()]
+        outputs = [blank(pool[0], (*lead, *size)) for size in plan.canvas.tolist()]
         mix_slices(pool, plan, outputs, fill, held=False)
         return outputs
-    return _mix_scaled(pool, plan, fill, interpolation, framed=False)
+    return mix_layered(pool, plan, fill, interpolation, framed=False)
 
 
 def _prepared(pool: Tensor, plan: MixPlan, fill: Tensor | None, out: Tensor | None) -> tuple[Tensor, bool]:
@@ -72,126 +84,11 @@ def _prepared(pool: Tensor, plan: MixPlan, fill: Tensor | None, out: Tensor | No
     shape = (len(plan), *pool.shape[1 : pool.ndim - plan.ndim], *plan.frame)
     if out is None:
         out = torch.empty_like(pool) if tuple(pool.shape) == shape else pool.new_empty(shape)
-    own_base = plan.source[:, 0] == torch.arange(len(plan))
-    if tuple(pool.shape) == shape and bool((own_base & plan.keeps_padding(plan.frame)).all()):
+    own_bases = plan.source[:, 0].tolist() == list(range(len(plan)))
+    if tuple(pool.shape) == shape and own_bases and bool(plan.keeps_padding(plan.frame).all()):
         # one long copy of the bases, padding included, and the few patches on top, beats many short copies
         return out.copy_(pool), True
     padded = (plan.canvas != torch.tensor(plan.frame)).any(dim=1)
     for output in padded.nonzero()[:, 0].tolist():
-        out[output].copy_(_background(pool, plan, output, fill, plan.frame))
+        out[output].copy_(background(pool, plan, output, fill, plan.frame))
     return out, False
-
-
-def _background(
-    pool: Tensor | Sequence[Tensor], plan: MixPlan, output: int, fill: Tensor | None, size: Sequence[int]
-) -> Tensor:
-    """One output before any layer is put on it: fill, and beyond the canvas the base's own padding."""
-    base = pool[max(int(plan.source[output, 0]), 0)]
-    space = base.ndim - plan.ndim
-    blank = base.new_zeros((*base.shape[:space], *size))
-    if fill is not None:
-        blank = blank + fill
-    canvas = plan.canvas[output].tolist()
-    padded_alike = tuple(base.shape[space:]) == tuple(size) and bool(plan.keeps_padding(size)[output])
-    if canvas == list(size) or not padded_alike:
-        return blank
-    padded = base.clone()
-    block = spatial(slice(0, n) for n in canvas)
-    padded[block] = blank[block]
-    return padded
-
-
-def _mix_scaled(
-    pool: Tensor | Sequence[Tensor], plan: MixPlan, fill: Tensor | None, interpolation: Interpolation, framed: bool
-) -> list[Tensor]:
-    """One output after the other: each layer read where it can show, then put where it does."""
-    host = plan.to("cpu")
-    owner = host.owner_map()
-    outputs = []
-    for output, canvas in enumerate(host.canvas.tolist()):
-        result = _background(pool, host, output, fill, host.frame if framed else canvas)
-        for layer, block in _windows(host, output):
-            shown = owner[output][block] == layer
-            if bool(shown.any()):
-                pixels = _read(pool, host, output, layer, block, interpolation)
-                result[spatial(block)] = torch.where(shown.to(pixels.device), pixels, result[spatial(block)])
-        outputs.append(result)
-    return outputs
-
-
-def _mix_soft(
-    pool: Tensor | Sequence[Tensor],
-    plan: MixPlan,
-    fill: Tensor | None,
-    interpolation: Interpolation,
-    feather: float,
-    framed: bool,
-) -> list[Tensor]:
-    """One output after the other: the sum of its layers by weight, computed in floating point.
-
-    With ``feather`` the weights are blurred within each layer's reach; what has no owner stays as hard as it was.
-    """
-    host = plan.to("cpu")
-    weights = host.pixel_weights()
-    outputs = []
-    for output, canvas in enumerate(host.canvas.tolist()):
-        ground = _background(pool, host, output, fill, host.frame if framed else canvas)
-        inner = tuple(slice(0, n) for n in canvas)
-        weight = weights[output][spatial(inner)]
-        windows = _windows(host, output)
-        if feather > 0:
-            weight = _feathered(weight, windows, feather)
-        weight = weight.to(ground.device)
-        exact = torch.float64 if ground.dtype == torch.float64 else torch.float32
-        total = ground[spatial(inner)].to(exact) * (weight.sum(dim=0) == 0)
-        for layer, block in windows:
-            # the shares of one pixel sum to 1, so layers of equal value leave it unchanged
-            total[spatial(block)] += weight[layer][block].to(exact) * _read(
-                pool, host, output, layer, block, interpolation
-            ).to(exact)
-        if not ground.dtype.is_floating_point:
-            total = total.round()
-        result = ground.clone()
-        result[spatial(inner)] = total.to(ground.dtype)
-        outputs.append(result)
-    return outputs
-
-
-def _feathered(weight: Tensor, windows: list[tuple[int, tuple[slice, ...]]], sigma: float) -> Tensor:
-    """Weights (S, *canvas) blurred, kept within each layer's reach, and normalised where anything was owned."""
-    owned = weight.sum(dim=0) > 0
-    blurred = torch.zeros_like(weight)
-    smooth = gaussian_blur(weight, sigma)
-    for layer, block in windows:
-        blurred[layer][block] = smooth[layer][block]
-    return blurred * owned / blurred.sum(dim=0).clamp(min=1e-12)
-
-
-def _windows(host: MixPlan, output: int) -> list[tuple[int, tuple[slice, ...]]]:
-    """The layers of one output that can show, with the block of the canvas that each can show in."""
-    low, high = (bound[output].tolist() for bound in host.pixel_ranges())
-    return [
-        (layer, tuple(slice(a, b) for a, b in zip(low[layer], high[layer])))
-        for layer in range(host.layers)
-        if int(host.source[output, layer]) >= 0 and all(a < b for a, b in zip(low[layer], high[layer]))
-    ]
-
-
-def _read(
-    pool: Tensor | Sequence[Tensor],
-    host: MixPlan,
-    output: int,
-    layer: int,
-    block: tuple[slice, ...],
-    interpolation: Interpolation,
-) -> Tensor:
-    """The pixels of one layer on a block of the canvas."""
-    extent = host.extent[output, layer].tolist()
-    return resample(
-        pool[int(host.source[output, layer])],
-        host.scale[output, layer].tolist(),
-        host.shift[output, layer].tolist(),
-        (extent[: host.ndim], extent[host.ndim :]),
-        ([part.start for part in block], [part.stop for part in block]),
-        interpolation,
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -25,7 +25,8 @@ def resample(
     """The pixels of a canvas window, read from one image through its axis-aligned map.
 
     Args:
-        image: (…, *size), any dtype; integer images are filtered in float32 and rounded.
+        image: (…, *size), any dtype; integer images are filtered in float32 and rounded (uint8 on the host in torch's
+            fixed point, as torchvision's resize: within one level of that).
         scale: per axis, ``canvas = scale * source + shift``.
         shift: per axis, pixels.
         extent: valid part of the image, lows and highs; pixels outside have no weight.
@@ -33,10 +34,16 @@ def resample(
         interpolation: see ``Interpolation``.
 
     Returns:
-        (…, *window size) in the image's dtype.
+        (…, *window size) in the image's dtype; a view of it where nothing is scaled.
     """
     dtype = image.dtype
-    filtered = interpolation != "nearest" and not all(s == 1 and t == round(t) for s, t in zip(scale, shift))
+    unscaled = all(s == 1 and t == round(t) for s, t in zip(scale, shift))
+    if unscaled:
+        block: Any = (..., *(slice(int(a - t), int(b - t)) for a, b, t in zip(*window, shift)))
+        return image[block]
+    filtered = interpolation != "nearest"
+    if filtered and _resizes(image, scale, shift, extent):
+        return _resized(image, scale, shift, extent[1], window, interpolation)
     pixels = image if not filtered or dtype == torch.float64 else image.float()
     for axis in range(len(scale)):
         dim = axis - len(scale)
@@ -57,6 +64,39 @@ def resample(
         for tap in range(1, taps.shape[1]):
             total = total + pixels.index_select(dim, taps[:, tap]) * weight[:, tap].reshape(shape)
         pixels = total
+    return _as_dtype(pixels, dtype)
+
+
+def _resizes(image: Tensor, scale: list[float], shift: list[float], extent: tuple[list[int], list[int]]) -> bool:
+    """Whether the map is what torch's own resize does: an image from its origin, not mirrored, to a whole pixel."""
+    whole = all(s > 0 and t == round(t) for s, t in zip(scale, shift))
+    return whole and len(scale) == 2 and image.ndim >= 2 and not any(extent[0]) and image.numel() > 0
+
+
+def _resized(
+    image: Tensor,
+    scale: list[float],
+    shift: list[float],
+    size: list[int],
+    window: tuple[list[int], list[int]],
+    interpolation: Interpolation,
+) -> Tensor:
+    """The whole image resized by torch, and the window of it."""
+    dtype = image.dtype
+    native = dtype in (torch.uint8, torch.float32, torch.float64) and (dtype.is_floating_point or not image.is_cuda)
+    pixels = (image if native else image.float())[..., : size[0], : size[1]]
+    pixels = pixels.reshape(1, -1, *size) if image.ndim != 3 else pixels[None]
+    target = [max(1, math.ceil(n * s - 0.5)) for n, s in zip(size, scale)]
+    resize = (
+        torch.ops.aten._upsample_bilinear2d_aa if interpolation == "antialias" else torch.ops.aten.upsample_bilinear2d
+    )
+    resized = resize(pixels, target, False, *scale)
+    low, high = ([int(at - t) for at, t in zip(end, shift)] for end in window)
+    part = resized[0, :, low[0] : high[0], low[1] : high[1]]
+    return _as_dtype(part.reshape(*image.shape[:-2], *part.shape[-2:]), dtype)
+
+
+def _as_dtype(pixels: Tensor, dtype: torch.dtype) -> Tensor:
     if pixels.dtype == dtype:
         return pixels
     if not dtype.is_floating_point:

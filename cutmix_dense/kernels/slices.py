@@ -11,9 +11,9 @@ from torch import Tensor
 
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["Patch", "mix_slices", "patches", "spatial", "suits"]
+__all__ = ["MOST_CELLS", "Patch", "blocks", "mix_slices", "patches", "spatial", "suits"]
 
-_MOST_CELLS = 1024
+MOST_CELLS = 1024
 """Beyond this many cells per output a copy per cell costs more than a pass over the pixels."""
 
 _FEW_CELLS = 3
@@ -43,7 +43,7 @@ class Patch(NamedTuple):
 def suits(plan: MixPlan) -> bool:
     """Whether slices are the way to apply ``plan``: on the host, unscaled, hard, of few cells."""
     cells = plan.owner[0].numel() if len(plan) else 0
-    return plan.device.type == "cpu" and bool(plan.unscaled) and plan.weight is None and cells <= _MOST_CELLS
+    return plan.device.type == "cpu" and bool(plan.unscaled) and plan.weight is None and cells <= MOST_CELLS
 
 
 def patches(plan: MixPlan, *, moved: bool = False) -> Iterator[Patch]:
@@ -54,7 +54,7 @@ def patches(plan: MixPlan, *, moved: bool = False) -> Iterator[Patch]:
         moved: leave out the blocks that show layer 0 where it lay.
     """
     source, shift, extent = plan.source.tolist(), plan.shift.tolist(), plan.extent.tolist()
-    for output, start, stop, layer in _blocks(plan, moved):
+    for output, start, stop, layer in blocks(plan, moved):
         if layer < 0:
             yield _fill(output, start, stop)
             continue
@@ -75,11 +75,11 @@ def patches(plan: MixPlan, *, moved: bool = False) -> Iterator[Patch]:
         yield Patch(output, layer, image, target, taken, in_place)
 
 
-Block = tuple[int, Sequence[int], Sequence[int], int]
+Owned = tuple[int, Sequence[int], Sequence[int], int]
 """Output, start, stop and layer of a run of cells."""
 
 
-def _blocks(plan: MixPlan, moved: bool) -> Iterator[Block]:
+def blocks(plan: MixPlan, moved: bool = False) -> Iterator[Owned]:
     """The cells that hold something, joined with neighbours of the same layer where they are many.
 
     With ``moved`` those that certainly show layer 0 where it lay are left out.
@@ -99,7 +99,8 @@ def _blocks(plan: MixPlan, moved: bool) -> Iterator[Block]:
         for output, *cell in cells.tolist():
             start = [int(edge[output, n]) for edge, n in zip(edges, cell)]
             stop = [int(edge[output, n + 1]) for edge, n in zip(edges, cell)]
-            yield output, start, stop, int(owner[(output, *cell)])
+            at = (output, *cell)
+            yield output, start, stop, int(owner[at])
         return
     for output in range(len(plan)):
         for start, stop, layer in _joined(owner[output].tolist(), [edge[output].tolist() for edge in edges]):
@@ -138,10 +139,10 @@ def _exchange(pool: Tensor | Sequence[Tensor], wanted: list[Patch]) -> list[Patc
 
     Only if all blocks are such: then no block is read that another one writes. One small buffer serves all.
     """
-    key = {(p.output, p.source, _corner(p.target_block)): p for p in wanted if p.target_block == p.source_block}
+    taken = {(p.output, p.source, _corner(p.target_block)): p for p in wanted if p.target_block == p.source_block}
     pairs = []
     for patch in wanted:
-        other = key.get((patch.source, patch.output, _corner(patch.target_block)))
+        other = taken.get((patch.source, patch.output, _corner(patch.target_block)))
         if patch.layer < 0 or other is None or other.target_block != patch.target_block:
             return wanted
         if patch.output < patch.source:
@@ -150,11 +151,11 @@ def _exchange(pool: Tensor | Sequence[Tensor], wanted: list[Patch]) -> list[Patc
         return wanted
     views = [(pool[p.output][spatial(p.target_block)], pool[p.source][spatial(p.target_block)]) for p in pairs]
     buffer = views[0][0].new_empty(max(view.numel() for view, _ in views))
-    for one, other in views:
-        held = buffer[: one.numel()].view(one.shape)
-        held.copy_(one)
-        one.copy_(other)
-        other.copy_(held)
+    for mine, theirs in views:
+        held = buffer[: mine.numel()].view(mine.shape)
+        held.copy_(mine)
+        mine.copy_(theirs)
+        theirs.copy_(held)
     return []
 
 

@@ -1,0 +1,141 @@
+"""Plans that scale, or own pixel by pixel: one layer after the other, each read where it shows and put there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from cutmix_dense.kernels.layers import Block, background, blank, bounds, overlap, read, windows, within
+from cutmix_dense.kernels.resample import Interpolation
+from cutmix_dense.kernels.slices import MOST_CELLS, blocks, spatial
+from cutmix_dense.plan import MixPlan
+
+__all__ = ["mix_layered"]
+
+Read = Callable[[int, Block], Tensor]
+"""The pixels of a layer on a block of the canvas."""
+
+
+def mix_layered(
+    pool: Tensor | Sequence[Tensor],
+    plan: MixPlan,
+    fill: Tensor | None,
+    interpolation: Interpolation,
+    *,
+    framed: bool,
+    out: Tensor | None = None,
+) -> list[Tensor]:
+    """Mix output by output; what a layer on top costs grows with the region where it shows, not with the canvas.
+
+    Args:
+        pool: (P, …, *size) or a list of (…, *size).
+        plan: a hard one; one that lies on a device is read back.
+        fill: value of pixels without owner, broadcastable against a block; None where the plan has none.
+        interpolation: how scaled layers are read.
+        framed: outputs are of the frame's size, else of their canvas's.
+        out: (B, …, *frame) whose parts are to hold the outputs.
+    """
+    host = plan.to("cpu")
+    few = not len(host) or host.owner[0].numel() <= MOST_CELLS
+    owned = _owned(host) if few else []
+    owner = None if few else host.owner_map()
+    outputs = []
+    for output, canvas in enumerate(host.canvas.tolist()):
+        size = host.frame if framed else tuple(canvas)
+        base = pool[max(int(host.source[output, 0]), 0)]
+        target = blank(base, (*base.shape[: base.ndim - host.ndim], *size)) if out is None else out[output]
+        places = dict(windows(host, output))
+
+        def pixels(layer: int, block: Block, output: int = output) -> Tensor:
+            return read(pool, host, output, layer, block, interpolation)
+
+        def ground(output: int = output, size: tuple[int, ...] = size) -> Tensor:
+            return background(pool, host, output, fill, size)
+
+        whole = tuple(slice(0, n) for n in size)
+        if owner is None:
+            _put_cells(target, owned[output], places, whole, pixels, ground)
+        else:
+            _put_pixels(target, owner[output][whole], places, whole, pixels, ground, fill)
+        outputs.append(target)
+    return outputs
+
+
+def _put_cells(
+    target: Tensor,
+    owned: dict[int, list[Block]],
+    places: dict[int, Block],
+    whole: Block,
+    pixels: Read,
+    ground: Callable[[], Tensor],
+) -> None:
+    """Blocks of each layer, copied; the ground only where they leave some of it to see."""
+    shown = {
+        layer: [part for block in owned.get(layer, ()) if (part := overlap(block, place))]
+        for layer, place in places.items()
+    }
+    if _area(part for parts in shown.values() for part in parts) < _area([whole]):
+        target.copy_(ground())
+    for layer, parts in shown.items():
+        if parts:
+            window = bounds(parts)
+            taken = pixels(layer, window)
+            for part in parts:
+                target[spatial(part)] = taken[spatial(within(part, window))]
+
+
+def _put_pixels(
+    target: Tensor,
+    owner: Int[Tensor, "*size"],
+    places: dict[int, Block],
+    whole: Block,
+    pixels: Read,
+    ground: Callable[[], Tensor],
+    fill: Tensor | None,
+) -> None:
+    """The base whole where it covers the output, else the ground; then every other layer through its mask."""
+    based = places.get(0) == whole
+    target.copy_(pixels(0, whole) if based else ground())
+    for layer in places.keys() - {0} if based else places.keys():
+        mask = owner == layer
+        window = _filled(mask)
+        if window is not None:
+            _put(target[spatial(window)], mask[window], pixels(layer, window))
+    window = _filled(owner < 0) if based else None
+    if window is not None:
+        assert fill is not None, "a plan with fill was applied without a fill value"
+        _put(target[spatial(window)], owner[window] < 0, fill)
+
+
+def _put(block: Tensor, mask: Tensor, pixels: Tensor) -> None:
+    block.copy_(torch.where(mask.to(block.device), pixels, block))
+
+
+def _filled(mask: Tensor) -> Block | None:
+    """The least block that holds all of a mask; None if it is empty."""
+    block = []
+    for axis in range(mask.ndim):
+        line = mask
+        for other in reversed(range(mask.ndim)):
+            line = line if other == axis else line.any(dim=other)
+        at = line.nonzero()[:, 0]
+        if not len(at):
+            return None
+        block.append(slice(int(at[0]), int(at[-1]) + 1))
+    return tuple(block)
+
+
+def _owned(host: MixPlan) -> list[dict[int, list[Block]]]:
+    """Per output, the blocks of the canvas that each layer owns."""
+    owned: list[dict[int, list[Block]]] = [{} for _ in range(len(host))]
+    for output, start, stop, layer in blocks(host):
+        owned[output].setdefault(layer, []).append(tuple(slice(a, b) for a, b in zip(start, stop)))
+    return owned
+
+
+def _area(parts: Iterable[Block]) -> int:
+    return sum(math.prod(axis.stop - axis.start for axis in part) for part in parts)

@@ -1,0 +1,89 @@
+"""One layer of one output: the block of the canvas where it can show, its pixels there, and what lies below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from cutmix_dense.kernels.resample import Interpolation, resample
+from cutmix_dense.kernels.slices import spatial
+from cutmix_dense.plan import MixPlan
+
+__all__ = ["Block", "background", "blank", "bounds", "overlap", "read", "windows", "within"]
+
+Block = tuple[slice, ...]
+"""A block of pixels, one slice per axis."""
+
+
+def overlap(one: Block, other: Block) -> Block | None:
+    """What two blocks have in common; None if nothing."""
+    both = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other))
+    return both if all(part.start < part.stop for part in both) else None
+
+
+def bounds(blocks: Sequence[Block]) -> Block:
+    """The least block that holds all."""
+    return tuple(slice(min(part.start for part in axis), max(part.stop for part in axis)) for axis in zip(*blocks))
+
+
+def within(block: Block, window: Block) -> Block:
+    """A block in the coordinates of a window that holds it."""
+    return tuple(slice(part.start - origin.start, part.stop - origin.start) for part, origin in zip(block, window))
+
+
+def blank(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """An empty tensor in the memory order of ``like``: images that lie channels behind come out so."""
+    behind = like.ndim == 3 and like.stride(0) == 1 and like.shape[0] > 1
+    return like.new_empty((*shape[1:], shape[0])).permute(2, 0, 1) if behind else like.new_empty(shape)
+
+
+def background(
+    pool: Tensor | Sequence[Tensor], plan: MixPlan, output: int, fill: Tensor | None, size: Sequence[int]
+) -> Tensor:
+    """One output before any layer is put on it: fill, and beyond the canvas the base's own padding."""
+    base = pool[max(int(plan.source[output, 0]), 0)]
+    space = base.ndim - plan.ndim
+    ground = blank(base, (*base.shape[:space], *size))
+    if fill is None:
+        ground.zero_()
+    else:
+        ground.copy_(fill.expand_as(ground))
+    canvas = plan.canvas[output].tolist()
+    padded_alike = tuple(base.shape[space:]) == tuple(size) and bool(plan.keeps_padding(size)[output])
+    if canvas == list(size) or not padded_alike:
+        return ground
+    padded = base.clone()
+    block = spatial(slice(0, n) for n in canvas)
+    padded[block] = ground[block]
+    return padded
+
+
+def windows(host: MixPlan, output: int) -> list[tuple[int, tuple[slice, ...]]]:
+    """The layers of one output that can show, with the block of the canvas that each can show in."""
+    low, high = (bound[output].tolist() for bound in host.pixel_ranges())
+    return [
+        (layer, tuple(slice(a, b) for a, b in zip(low[layer], high[layer])))
+        for layer in range(host.layers)
+        if int(host.source[output, layer]) >= 0 and all(a < b for a, b in zip(low[layer], high[layer]))
+    ]
+
+
+def read(
+    pool: Tensor | Sequence[Tensor],
+    host: MixPlan,
+    output: int,
+    layer: int,
+    block: tuple[slice, ...],
+    interpolation: Interpolation,
+) -> Tensor:
+    """The pixels of one layer on a block of the canvas."""
+    extent = host.extent[output, layer].tolist()
+    return resample(
+        pool[int(host.source[output, layer])],
+        host.scale[output, layer].tolist(),
+        host.shift[output, layer].tolist(),
+        (extent[: host.ndim], extent[host.ndim :]),
+        ([part.start for part in block], [part.stop for part in block]),
+        interpolation,
+    )

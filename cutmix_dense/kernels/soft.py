@@ -1,0 +1,102 @@
+"""Plans whose layers share pixels: MixUp's weights, and soft borders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise, product
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cutmix_dense.kernels.blur import gaussian_blur
+from cutmix_dense.kernels.layers import Block, background, overlap, read, windows
+from cutmix_dense.kernels.resample import Interpolation
+from cutmix_dense.kernels.slices import spatial
+from cutmix_dense.plan import MixPlan
+
+__all__ = ["mix_soft"]
+
+Places = list[tuple[int, Block]]
+"""Layers with the block of the canvas that each reaches."""
+
+Read = Callable[[int, Block], Tensor]
+"""The pixels of a layer on a block of the canvas."""
+
+
+def mix_soft(
+    pool: Tensor | Sequence[Tensor],
+    plan: MixPlan,
+    fill: Tensor | None,
+    interpolation: Interpolation,
+    feather: float,
+    framed: bool,
+) -> list[Tensor]:
+    """One output after the other: the sum of its layers by weight, computed in floating point.
+
+    With ``feather`` the weights are blurred within each layer's reach; what has no owner stays as hard as it was.
+    """
+    host = plan.to("cpu")
+    weights = host.pixel_weights() if feather > 0 else None
+    outputs = []
+    for output, canvas in enumerate(host.canvas.tolist()):
+        result = background(pool, host, output, fill, host.frame if framed else canvas)
+        places = windows(host, output)
+        pixels = partial(read, pool, host, output, interpolation=interpolation)
+        if weights is None:
+            _blend_cells(result, host, output, places, pixels)
+        else:
+            inner = spatial(slice(0, n) for n in canvas)
+            _blend_pixels(result[inner], _feathered(weights[output][inner], places, feather), places, pixels)
+        outputs.append(result)
+    return outputs
+
+
+def _blend_cells(target: Tensor, host: MixPlan, output: int, places: Places, pixels: Read) -> None:
+    """Cell by cell: in each the layers that reach it have the same shares everywhere."""
+    assert host.weight is not None
+    weight = host.weight[output].tolist()
+    for cell in _cells(host, output):
+        layers = [layer for layer, place in places if weight[layer] > 0 and overlap(cell, place) == cell]
+        whole = sum(weight[layer] for layer in layers)
+        # the shares sum to 1, so layers of equal value leave it unchanged
+        shares = [(layer, weight[layer] / whole) for layer in layers]
+        if shares:
+            total = _exact(pixels(shares[0][0], cell), copy=True).mul_(shares[0][1])
+            for layer, share in shares[1:]:
+                total.add_(_exact(pixels(layer, cell)), alpha=share)
+            _write(target[spatial(cell)], total)
+
+
+def _blend_pixels(target: Tensor, weight: Float[Tensor, "s *canvas"], places: Places, pixels: Read) -> None:
+    """Every pixel with shares of its own."""
+    weight = weight.to(target.device)
+    total = _exact(target, copy=True) * (weight.sum(dim=0) == 0)
+    for layer, place in places:
+        taken = _exact(pixels(layer, place))
+        total[spatial(place)] += weight[layer][place].to(taken.dtype) * taken
+    _write(target, total)
+
+
+def _cells(host: MixPlan, output: int) -> Iterator[Block]:
+    lines = [[slice(a, b) for a, b in pairwise(edge[output].tolist()) if a < b] for edge in host.edges]
+    return product(*lines)
+
+
+def _exact(pixels: Tensor, copy: bool = False) -> Tensor:
+    return pixels.to(torch.float64 if pixels.dtype == torch.float64 else torch.float32, copy=copy)
+
+
+def _write(target: Tensor, total: Tensor) -> None:
+    target.copy_(total if target.dtype.is_floating_point else total.round_())
+
+
+def _feathered(weight: Float[Tensor, "s *canvas"], places: Places, sigma: float) -> Float[Tensor, "s *canvas"]:
+    """Weights blurred, kept within each layer's reach, and normalised where anything was owned."""
+    owned = weight.sum(dim=0) > 0
+    blurred = torch.zeros_like(weight)
+    smooth = gaussian_blur(weight, sigma)
+    for layer, block in places:
+        blurred[layer][block] = smooth[layer][block]
+    return blurred * owned / blurred.sum(dim=0).clamp(min=1e-12)
