@@ -26,7 +26,6 @@ MAY_IMPORT = {
     "kernels": {"broadcast", "plan", "kernels"},
     "functional": {"broadcast", "plan", "kernels", "functional"},
     "albumentations": {"albumentations", "arrays", "build", "extras", "functional", "plan", "transforms"},
-    "extras.py": set(),
     "lightning.py": {"extras", "randomness", "transforms"},
     "mmengine": {"arrays", "build", "extras", "functional", "plan", "randomness", "transforms", "mmengine"},
     "build.py": {"functional", "masks", "regions", "transforms"},

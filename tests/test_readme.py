@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
+import pytest
 import torch
 from snippets import ROOT, blocks, missing, run
+
+import cutmix_dense
 
 README = ROOT / "README.md"
 
@@ -24,6 +27,37 @@ def test_the_python_runs(tmp_path, monkeypatch):
             run(snippet, README, number, names)
     assert len(next(iter(names["loader"]))) == 2
     assert names["mixed"].shape == (4, 3, 120, 160)
+
+
+ADAPTERS = {
+    "cutmix_dense.albumentations": "albumentations",
+    "cutmix_dense.mmengine": "mmengine",
+    "cutmix_dense.lightning": "lightning",
+}
+
+
+@pytest.mark.parametrize("module", ADAPTERS)
+def test_a_newcomers_path_is_short_and_works(module, tmp_path, monkeypatch):
+    """What its framework makes of the configs of MMEngine is told in tests/frameworks."""
+    pytest.importorskip(ADAPTERS[module])
+    (snippet,) = [block for block in blocks(README, "python") if module in block]
+    lines = [line for line in snippet.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    assert len(lines) <= 15
+    monkeypatch.chdir(tmp_path)
+    names = {"torch": torch, "cd": cutmix_dense}
+    run(snippet, README, 0, names)
+    if module == "cutmix_dense.albumentations":
+        seen = set()
+        for _ in range(20):
+            result = names["pipeline"](**names["base"], mix_metadata=[names["partner"]])
+            assert len(result["bboxes"]) == len(result["labels"])
+            seen |= set(result["labels"])
+        assert seen == {"cat", "dog"}
+    elif module == "cutmix_dense.lightning":
+        assert names["trainer"].current_epoch == 3
+        assert names["trainer"].callbacks[0].mix.closed
+    else:
+        assert names["custom_imports"]["imports"] == [module]
 
 
 def test_the_variant_is_short():

@@ -1,0 +1,40 @@
+"""Albumentations transforms of the whole family: ``A.Compose([CutMix(p=0.5)], bbox_params=…)``.
+
+Import this module before loading a saved pipeline that holds them.
+"""
+
+from __future__ import annotations
+
+from cutmix_dense.albumentations.transforms import (
+    RICAP,
+    ClassMix,
+    CopyPaste,
+    CowMix,
+    CutMix,
+    FMix,
+    GridMix,
+    MixTransform,
+    MixUp,
+    Mosaic,
+    RandomMix,
+    ResizeMix,
+    SaliencyMix,
+    StripeMix,
+)
+
+__all__ = [
+    "RICAP",
+    "ClassMix",
+    "CopyPaste",
+    "CowMix",
+    "CutMix",
+    "FMix",
+    "GridMix",
+    "MixTransform",
+    "MixUp",
+    "Mosaic",
+    "RandomMix",
+    "ResizeMix",
+    "SaliencyMix",
+    "StripeMix",
+]

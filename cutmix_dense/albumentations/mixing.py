@@ -1,0 +1,191 @@
+"""Mix what a call holds with its partners: the core decides, this only carries arrays to it and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cutmix_dense.albumentations.samples import Layout, Sample, is_class_map, label_column
+from cutmix_dense.arrays import to_array
+from cutmix_dense.functional import mix_pixels, mix_semantic
+from cutmix_dense.functional.keypoints import mix_points, mix_poses
+from cutmix_dense.plan import MixPlan
+from cutmix_dense.transforms import MixTransform, MixUp, RandomMix
+
+__all__ = ["members_of", "mix"]
+
+_MEASURED = ("area", "iscrowd", "visibility", "weight")
+"""Label fields of boxes that the core knows by name: it reads and rewrites their numbers."""
+
+
+def members_of(method: MixTransform | RandomMix) -> list[MixTransform]:
+    """The transforms that may mix a sample."""
+    return method.members if isinstance(method, RandomMix) else [method]
+
+
+def mix(
+    method: MixTransform | RandomMix,
+    layout: Layout,
+    base: Sample,
+    partners: Sequence[Sample],
+    seed: int,
+    fill_mask: float | Sequence[float],
+) -> dict[str, Any]:
+    """The mixed arrays of every key of the layout.
+
+    Args:
+        method: how the plan is drawn.
+        layout: what the keys are.
+        base: the call's own sample.
+        partners: the others, in order.
+        seed: of the generator that draws the plan, and of nothing else.
+        fill_mask: value of pixels that nobody owns, in maps that aren't class maps.
+
+    Raises:
+        ValueError, TypeError: as the core, or a key that this method can't mix, named.
+    """
+    pool = [base, *partners]
+    soft = any(isinstance(member, MixUp) for member in members_of(method))
+    for key, kind in layout.kinds.items():
+        if soft and kind == "mask" and not np.issubdtype(layout.data[key].dtype, np.floating):
+            raise ValueError(
+                f"{key!r} holds {layout.data[key].dtype} ids, which a blend would falsify (ids don't average): MixUp "
+                "takes maps of floating point, probabilities or one-hot"
+            )
+    targets = _targets(layout, pool)
+    generator = torch.Generator().manual_seed(seed)
+    member = method.choose(generator)
+    images = [sample.pixels["image"] for sample in pool]
+    plan = member.make_plan(images, targets, generator=generator, outputs=1)
+    (image,), mixed = member.apply_plan(plan, images, targets)
+    found = mixed[0] if mixed else {}
+
+    result: dict[str, Any] = {"image": _like(image, layout.data["image"])}
+    for key, kind in layout.kinds.items():
+        if key == "image" or kind not in ("image", "mask"):
+            continue
+        array = layout.data[key]
+        if key == "mask" and "semantic" in found:
+            result[key] = _like(found["semantic"][None], array)
+            continue
+        tensors = [sample.pixels[key] for sample in pool]
+        if kind == "image":
+            (tensor,) = mix_pixels(tensors, plan, fill=member.fill, feather=member.feather)
+        elif is_class_map(array):
+            (tensor,) = mix_semantic(tensors, plan, ignore_index=member.ignore_index)
+        else:
+            (tensor,) = mix_pixels(tensors, plan, fill=fill_mask, interpolation="nearest")
+        result[key] = _like(tensor, array)
+    if "bboxes" in layout.kinds:
+        result.update(_instances(layout, pool, found, plan, member))
+    if "keypoints" in layout.kinds:
+        result["keypoints"] = _keypoints(layout, pool, plan)
+    return result
+
+
+def _targets(layout: Layout, pool: Sequence[Sample]) -> list[dict[str, Tensor]] | None:
+    """The pool's boxes, masks and class maps as the core takes them; labels stay here and follow by ``origin``."""
+    targets: list[dict[str, Tensor]] = [{} for _ in pool]
+    if "mask" in layout.kinds and is_class_map(layout.data["mask"]):
+        for sample, target in zip(pool, targets):
+            target["semantic"] = sample.pixels["mask"][0]
+    if "bboxes" in layout.kinds:
+        _check_masks(pool)
+        for sample, target in zip(pool, targets):
+            target["boxes"] = torch.from_numpy(sample.pixel_boxes())
+            if sample.masks is not None:
+                target["masks"] = sample.masks
+            for field in _measured(layout):
+                column = label_column(layout, "bboxes", field, sample.rows)
+                values = sample.rows[:, column] if column is not None else np.zeros(0)
+                target[field] = torch.from_numpy(values.astype(np.float64))
+    return targets if targets[0] else None
+
+
+def _measured(layout: Layout) -> list[str]:
+    fields = [field for field in _MEASURED if field in layout.fields("bboxes") and layout.numeric("bboxes", field)]
+    for field in {"visibility", "weight"}.intersection(fields):
+        dtype = layout.processors["bboxes"].label_manager.metadata["bboxes"][field].dtype
+        if dtype is not None and not np.issubdtype(dtype, np.floating):
+            raise ValueError(f"the label field {field!r} must be floating point, it becomes a share; got {dtype}")
+    return fields
+
+
+def _check_masks(pool: Sequence[Sample]) -> None:
+    filled = [(sample.where, sample.masks.dtype) for sample in pool if sample.masks is not None and len(sample.masks)]
+    for where, dtype in filled[1:]:
+        if dtype != filled[0][1]:
+            raise ValueError(f"{where}['masks'] must be {filled[0][1]} like those of {filled[0][0]}, got {dtype}")
+
+
+def _instances(
+    layout: Layout, pool: Sequence[Sample], found: dict[str, Any], plan: MixPlan, member: MixTransform
+) -> dict[str, Any]:
+    """Rows of the boxes that are left, and their masks; a row whose box stayed the same is that very row."""
+    canvas = np.array(plan.canvas[0].tolist())
+    rows, first = _joined([sample.rows for sample in pool], "bboxes")
+    origin = found["origin"].numpy()
+    chosen = first[origin[:, 0]] + origin[:, 1]
+    mixed, before = found["boxes"].numpy(), np.concatenate([sample.pixel_boxes() for sample in pool])
+    rows = rows[chosen]
+    same_size = (np.array([sample.size for sample in pool]) == canvas).all(axis=1)
+    same = same_size[origin[:, 0]] & (mixed == before[chosen]).all(axis=1)
+    rows[~same, :4] = mixed[~same] / canvas[[1, 0, 1, 0]]
+    for field in _measured(layout):
+        column = label_column(layout, "bboxes", field, rows)
+        if column is not None and field in found:
+            rows[:, column] = found[field].numpy()
+    if member.on_filtered == "crowd" and "iscrowd" not in _measured(layout) and len(rows):
+        raise ValueError("on_filtered 'crowd' needs 'iscrowd' among the label fields of bbox_params, to say which are")
+    if "masks" not in layout.kinds:
+        return {"bboxes": rows}
+    column = label_column(layout, "bboxes", layout.mask_index_field, rows)
+    if column is not None:
+        rows[:, column] = np.arange(len(rows))
+    masks = found["masks"].numpy()
+    given = layout.data["masks"]
+    if isinstance(given, np.ndarray) and given.ndim == 4:
+        masks = masks[..., None]
+    return {"bboxes": rows, "masks": masks if len(masks) else []}  # Albumentations can't flip an empty array
+
+
+def _keypoints(layout: Layout, pool: Sequence[Sample], plan: MixPlan) -> np.ndarray:
+    """Keypoints whose pixel their layer owns, layer by layer; all of them where Compose keeps invisible ones."""
+    rows, first = _joined([sample.points for sample in pool], "keypoints")
+    layers = [(layer, image) for layer, image in enumerate(plan.source[0].tolist()) if image >= 0]
+    counts = [len(pool[image].points) for _, image in layers]
+    rows = rows[np.concatenate([np.arange(n) + first[image] for (_, image), n in zip(layers, counts)])]
+    if not len(rows):
+        return rows
+    layer = torch.tensor([layer for layer, _ in layers]).repeat_interleave(torch.tensor(counts))
+    output = torch.zeros_like(layer)
+    values = torch.from_numpy(rows[:, :5].astype(np.float64))
+    points, shows = mix_points(values[:, :2], plan, output, layer)
+    angles, sizes = mix_poses(values[:, 3], values[:, 4], plan, output, layer)
+    rows[:, :2], rows[:, 3], rows[:, 4] = points.numpy(), angles.numpy(), sizes.numpy()
+    rows[rows[:, 3] >= 2 * np.pi, 3] = 0  # what single precision rounded up
+    if layout.processors["keypoints"].params.remove_invisible:
+        return rows[shows.numpy()]
+    column = label_column(layout, "keypoints", "keypoints_visible", rows)
+    if column is not None and layout.numeric("keypoints", "keypoints_visible"):
+        rows[~shows.numpy(), column] = 0
+    return rows
+
+
+def _joined(parts: Sequence[np.ndarray], kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """All rows of the pool, and where each sample's begin."""
+    filled = [part for part in parts if len(part)] or [parts[0]]
+    widths = {part.shape[1] for part in filled}
+    if len(widths) > 1:
+        raise ValueError(f"{kind} of the image and its partners must have as many columns, got {sorted(widths)}")
+    counts = np.array([len(part) for part in parts])
+    return np.concatenate(filled), counts.cumsum() - counts
+
+
+def _like(tensor: Tensor, array: np.ndarray) -> np.ndarray:
+    """A (C, H, W) tensor as an array with as many axes as ``array``."""
+    return to_array(tensor[0] if array.ndim == 2 else tensor)

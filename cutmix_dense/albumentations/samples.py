@@ -1,0 +1,254 @@
+"""What a call holds: the base as ``Compose`` hands it over, and partners as the user gives them, read alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from cutmix_dense.arrays import to_tensor
+
+__all__ = ["KINDS", "Layout", "Sample", "is_class_map", "label_column"]
+
+KINDS = ("image", "mask", "masks", "bboxes", "keypoints")
+"""What can be mixed."""
+_REFUSED = ("images", "volume", "volumes", "mask3d", "masks3d")
+_WIDTHS = {"bboxes": 4, "keypoints": 5}
+
+
+@dataclass
+class Sample:
+    """One image and what belongs to it.
+
+    Attributes:
+        where: what errors call it.
+        size: (height, width) of its image, pixels.
+        pixels: images and maps by key, (C, H, W).
+        rows: its boxes as Albumentations keeps them: normalised xyxy, then the label columns.
+        points: its keypoints as Albumentations keeps them: x, y (pixels), z, angle, scale, then the label columns.
+        masks: (N, H, W), one per row; None if the call has no masks.
+    """
+
+    where: str
+    size: tuple[int, int]
+    pixels: dict[str, Tensor]
+    rows: Shaped[np.ndarray, "n k"]
+    points: Shaped[np.ndarray, "m k"]
+    masks: Shaped[Tensor, "n h w"] | None
+
+    @property
+    def scale(self) -> Float[np.ndarray, "4"]:
+        """From normalised to pixel xyxy."""
+        return np.array([self.size[1], self.size[0]] * 2, dtype=np.float64)
+
+    def pixel_boxes(self) -> Float[np.ndarray, "n 4"]:
+        """Its boxes in pixels; a side within single precision of a whole pixel lies on it."""
+        boxes = self.rows[:, :4].astype(np.float64) * self.scale
+        whole = np.rint(boxes)
+        return np.where(np.abs(boxes - whole) <= self.scale * 2.0**-22, whole, boxes)
+
+
+class Layout:
+    """The keys of a call and what each is, told by the base.
+
+    Args:
+        data: the call's arguments.
+        additional: kinds of additional targets by key.
+        processors: of ``Compose``, by kind.
+        mask_index_field: label field of boxes that holds the index of their mask.
+
+    Raises:
+        ValueError: a key that can't be mixed, named.
+    """
+
+    def __init__(
+        self,
+        data: Mapping[str, Any],
+        additional: Mapping[str, str],
+        processors: Mapping[str, Any],
+        mask_index_field: str,
+    ) -> None:
+        self.data = data
+        self.processors = processors
+        self.mask_index_field = mask_index_field
+        given = {key: additional.get(key, key) for key, value in data.items() if value is not None}
+        self.kinds = {key: kind for key, kind in given.items() if kind in KINDS}
+        if "image" not in self.kinds:
+            raise ValueError("image must be given to be mixed, got none")
+        height, width = data["image"].shape[:2]
+        for key, kind in given.items():
+            if kind in _REFUSED or (key != kind and kind in ("masks", "bboxes", "keypoints")):
+                raise ValueError(
+                    f"{key!r} holds {kind}, which can't be mixed here: of further targets images and masks can"
+                )
+            alike = isinstance(data[key], np.ndarray) and data[key].shape[:2] == (height, width) and data[key].ndim > 1
+            if kind not in KINDS and alike:
+                raise ValueError(
+                    f"{key!r} has a value per pixel and would stay unmixed: say what it is in additional_targets "
+                    f"of Compose, {{{key!r}: 'image'}} or {{{key!r}: 'mask'}}"
+                )
+        for kind in ("bboxes", "keypoints"):
+            if kind in self.kinds and processors.get(kind) is None:
+                raise ValueError(f"{kind} need a Compose with {'bbox' if kind == 'bboxes' else 'keypoint'}_params")
+        if "masks" in self.kinds and len(data["masks"]) and "bboxes" not in self.kinds:
+            raise ValueError(
+                "masks are the masks of bboxes here, and there are no bboxes: give them, or each map under a name of "
+                "its own with additional_targets={name: 'mask'}"
+            )
+
+    def fields(self, kind: str) -> list[str]:
+        """Label fields of ``bboxes`` or ``keypoints``."""
+        processor = self.processors.get(kind)
+        return list(processor.params.label_fields or ()) if processor is not None else []
+
+    def numeric(self, kind: str, field: str) -> bool:
+        """Whether a label field holds numbers (known once some sample has rows)."""
+        found = self.processors[kind].label_manager.metadata.get(kind, {}).get(field)
+        return found is not None and bool(found.is_numerical)
+
+    def base(self) -> Sample:
+        """The call's own sample."""
+        rows = {kind: _two_dimensional(self.data[kind], kind) for kind in _WIDTHS if kind in self.kinds}
+        return self._sample("the image", self.data, rows, None)
+
+    def partner(self, item: Any, where: str, base: Sample) -> Sample:
+        """A partner, its boxes and keypoints converted as ``Compose`` converts the base's.
+
+        Raises:
+            TypeError, ValueError: what it lacks of what the base has, or what doesn't fit, with ``where`` in front.
+        """
+        if not isinstance(item, Mapping):
+            raise TypeError(f"{where} must be a dict with 'image', got {type(item).__name__}")
+        for key, kind in self.kinds.items():
+            if kind in ("image", "mask") and item.get(key) is None:
+                raise ValueError(f"{where} must have {key!r}, which the image it is mixed with has; got {sorted(item)}")
+        _pixels(item["image"], f"{where}['image']")
+        rows = {kind: self._encoded(item, kind, where) for kind in _WIDTHS if kind in self.kinds}
+        return self._sample(where, item, rows, base)
+
+    def _sample(
+        self, where: str, values: Mapping[str, Any], rows: dict[str, np.ndarray], base: Sample | None
+    ) -> Sample:
+        size = _pixels(values["image"], f"{where}['image']").shape[-2:]
+        pixels = {}
+        for key, kind in self.kinds.items():
+            if kind not in ("image", "mask"):
+                continue
+            pixels[key] = tensor = _pixels(values[key], f"{where}[{key!r}]")
+            if tensor.shape[-2:] != size:
+                raise ValueError(f"{where}[{key!r}] must have its image's size {tuple(size)}, got {values[key].shape}")
+            if base is not None and (tensor.dtype != base.pixels[key].dtype or len(tensor) != len(base.pixels[key])):
+                like = self.data[key]
+                raise ValueError(
+                    f"{where}[{key!r}] must be {like.dtype} with {len(base.pixels[key])} channels like the image's, "
+                    f"got {values[key].dtype} of shape {values[key].shape}"
+                )
+        boxes = rows.get("bboxes", np.zeros((0, 4), np.float32))
+        masks = self._masks(values.get("masks"), boxes, tuple(size), where) if "masks" in self.kinds else None
+        return Sample(
+            where,
+            (int(size[0]), int(size[1])),
+            pixels,
+            boxes,
+            rows.get("keypoints", np.zeros((0, 5), np.float32)),
+            masks,
+        )
+
+    def _encoded(self, item: Mapping[str, Any], kind: str, where: str) -> np.ndarray:
+        """A partner's rows as ``Compose`` would make them of a base's."""
+        value, fields, processor = item.get(kind), self.fields(kind), self.processors[kind]
+        if value is None or not len(value):
+            orphan = next((field for field in fields if item.get(field) is not None and len(item[field])), None)
+            if orphan is not None:
+                raise ValueError(f"{where} has {orphan!r} but no {kind}")
+            return np.zeros((0, _WIDTHS[kind] + len(fields)), np.float32)
+        missing = [field for field in fields if item.get(field) is None]
+        if missing:
+            raise ValueError(f"{where} has {kind} but not their label fields {missing}")
+        rows = value.copy() if isinstance(value, np.ndarray) else np.array(value, dtype=np.float32)
+        for field in fields:
+            _check_labels(processor.label_manager.metadata[kind].get(field), item[field], f"{where}[{field!r}]")
+        converted = {"image": item["image"], kind: rows, **{field: item[field] for field in fields}}
+        lists = dict(processor.is_sequence_input)  # of the base, whose form the output has
+        try:
+            processor.preprocess(converted)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        finally:
+            processor.is_sequence_input = lists
+        return _two_dimensional(converted[kind], kind)
+
+    def _masks(self, value: Any, rows: np.ndarray, size: tuple[int, ...], where: str) -> Tensor:
+        if value is None and len(rows):
+            raise ValueError(f"{where} must have 'masks' for its bboxes, as the image it is mixed with has")
+        count = 0 if value is None else len(value)
+        if count == 0:
+            stack = torch.zeros((0, *size), dtype=torch.uint8)
+        else:
+            array = value if isinstance(value, np.ndarray) else np.stack([np.asarray(mask) for mask in value])
+            array = array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
+            if array.ndim != 3 or array.shape[1:] != size:
+                raise ValueError(f"{where}['masks'] must have shape (N, {size[0]}, {size[1]}), got {array.shape}")
+            stack = to_tensor(array)  # only its memory: (H, W, N) and back
+            stack = stack.permute(1, 2, 0)
+        column = label_column(self, "bboxes", self.mask_index_field, rows)
+        if column is None:
+            if count != len(rows):
+                raise ValueError(
+                    f"{where} has {count} masks for {len(rows)} bboxes: name each box's mask in a label field "
+                    f"{self.mask_index_field!r} of bbox_params, so that transforms may drop boxes without their masks"
+                )
+            return stack
+        if not self.numeric("bboxes", self.mask_index_field):
+            raise ValueError(f"{where}[{self.mask_index_field!r}] must hold indices of masks")
+        index = rows[:, column].astype(np.int64)
+        if len(index) and not (index.min() >= 0 and index.max() < count):
+            raise ValueError(
+                f"{where}[{self.mask_index_field!r}] must hold indices below {count}, got {index.tolist()}"
+            )
+        return stack if np.array_equal(index, np.arange(count)) else stack[torch.from_numpy(index)]
+
+
+def is_class_map(value: np.ndarray) -> bool:
+    """Whether an array (H, W) or (H, W, C) is a map of class ids: whole numbers, one per pixel."""
+    return not np.issubdtype(value.dtype, np.floating) and (value.ndim == 2 or value.shape[2] == 1)
+
+
+def label_column(layout: Layout, kind: str, field: str, rows: np.ndarray) -> int | None:
+    """The column of rows that holds a label field; None if there is no such field or no row."""
+    fields = layout.fields(kind)
+    return rows.shape[1] - len(fields) + fields.index(field) if field in fields and len(rows) else None
+
+
+def _two_dimensional(rows: Any, kind: str) -> np.ndarray:
+    array = np.asarray(rows)
+    return array if array.ndim == 2 else np.zeros((0, _WIDTHS[kind]), np.float32)
+
+
+def _pixels(value: Any, where: str) -> Shaped[Tensor, "c h w"]:
+    if not isinstance(value, np.ndarray) or value.ndim not in (2, 3) or 0 in value.shape:
+        found = getattr(value, "shape", type(value).__name__)
+        raise TypeError(f"{where} must be a numpy array (H, W) or (H, W, C), got {found}")
+    tensor = to_tensor(value)
+    return tensor[None] if tensor.ndim == 2 else tensor
+
+
+def _check_labels(known: Any, labels: Any, where: str) -> None:
+    """Refuse a partner's labels that the base's encoding would falsify, and make room for longer words."""
+    if known is None:
+        return
+    array = np.asarray(labels)
+    numbers = known.is_numerical or known.encoder.is_numerical
+    if array.size and numbers != bool(np.issubdtype(array.dtype, np.number) or array.dtype == bool):
+        raise ValueError(f"{where} must hold {'numbers' if numbers else 'words'} like the image's own")
+    if known.dtype is None:
+        return
+    if known.dtype.kind in "US" and array.dtype.kind == known.dtype.kind:
+        known.dtype = np.promote_types(known.dtype, array.dtype)
+    elif known.is_numerical and not np.array_equal(array.astype(known.dtype), array):
+        raise ValueError(f"{where} must hold values that fit {known.dtype}, the dtype of the image's own")

@@ -1,0 +1,50 @@
+"""How a plan travels: packed into one buffer, and whole again on the other side."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+import torch
+from kernels.plans import METHODS, plan_of, random_plan, soft_plan
+from torch import Tensor
+
+from cutmix_dense import MixPlan
+from cutmix_dense.kernels.device import _pack, _unpack, plan_to_device, serves, suits_fused
+
+
+def tensors(plan: MixPlan) -> list[Tensor]:
+    values = [getattr(plan, field.name) for field in fields(plan)]
+    flat = [item for value in values for item in (value if isinstance(value, tuple) else (value,))]
+    return [item for item in flat if isinstance(item, Tensor)]
+
+
+@pytest.mark.parametrize(
+    "plan", [*(plan_of(method, 0) for method in METHODS), random_plan(0), soft_plan()], ids=[*METHODS, "random", "soft"]
+)
+def test_a_packed_plan_is_the_same_plan(plan):
+    plan.has_fill()  # found out on the host, and not asked again
+    buffer = _pack(plan, pinned=False)
+    again = _unpack(plan, buffer)
+    assert len(tensors(again)) == len(tensors(plan)) >= 8
+    for ours, theirs in zip(tensors(again), tensors(plan)):
+        assert ours.dtype == theirs.dtype
+        assert torch.equal(ours, theirs)
+        assert ours.untyped_storage().data_ptr() == buffer.untyped_storage().data_ptr()
+        assert ours.storage_offset() * ours.element_size() % 16 == 0
+    assert again.frame == plan.frame
+    assert (again.unscaled, again.free_form) == (plan.unscaled, plan.free_form)
+    assert again.__dict__["_fills"] == plan.__dict__["_fills"]
+
+
+def test_a_plan_that_is_there_stays():
+    plan = random_plan(0)
+    assert plan_to_device(plan, torch.device("cpu")) is plan
+    moved = plan_to_device(plan, torch.device("meta"))
+    assert moved.device.type == "meta"
+    assert moved.unscaled == plan.unscaled
+
+
+def test_the_cpu_keeps_its_own_ways():
+    assert not serves(torch.device("cpu"))
+    assert not suits_fused(torch.rand(3, 3, 13, 22), random_plan(0))

@@ -1,0 +1,1 @@
+"""What ``tools/benchmark.py`` runs: machine, timing, jobs, peers and report."""
