@@ -162,6 +162,16 @@ class MixPlan:
         high = self.extent[..., self.ndim + axis, None] - 1
         return torch.maximum(torch.minimum(position.floor().long(), high), low).clamp(min=0)
 
+    def copies(self, output: int, layer: int, axis: int) -> Int[Tensor, " length"]:
+        """How many pixels of a canvas without end show each source pixel of a layer's extent along ``axis``."""
+        scale, shift = self.scale[output, layer, axis], self.shift[output, layer, axis]
+        low, high = self.extent[output, layer, axis], self.extent[output, layer, self.ndim + axis]
+        ends = torch.stack([low * scale + shift, high * scale + shift])
+        pixel = torch.arange(int((ends.amin() - 0.5).ceil()), int((ends.amax() - 0.5).ceil()), device=self.device)
+        index = ((pixel + 0.5 - shift) / scale).floor().long()
+        index = torch.minimum(index.clamp(min=0), high - 1).clamp(min=low) - low
+        return torch.bincount(index, minlength=int(high - low))
+
     def cell_lengths(self, low: Tensor, high: Tensor, index: Tensor, axis: int) -> Tensor:
         """Overlap, in pixels, of intervals with the columns (rows, …) of the grid.
 

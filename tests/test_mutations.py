@@ -81,8 +81,15 @@ def edge_off_by_one_in_images(by: int) -> Patch:
 
 
 def last_pixel_forgotten_in_boxes_of_masks(patch: pytest.MonkeyPatch) -> None:
-    right = fate.boxes_of_masks
-    patch.setattr(fate, "boxes_of_masks", lambda masks: right(masks) - torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    right = fate.mix_masks
+
+    def wrong(masks: Any, plan: MixPlan, size: Any) -> Any:
+        cut = right(masks, plan, size)
+        for stack in cut.values():
+            stack.boxes = stack.boxes - torch.tensor([0.0, 0.0, 1.0, 1.0])
+        return cut
+
+    patch.setattr(fate, "mix_masks", wrong)
 
 
 def inverse_roll(patch: pytest.MonkeyPatch) -> None:

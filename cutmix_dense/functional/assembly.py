@@ -14,7 +14,7 @@ from cutmix_dense.functional.boxes import from_xyxy
 from cutmix_dense.functional.fate import Entries, Fate
 from cutmix_dense.functional.fields import FieldTable
 from cutmix_dense.functional.keypoints import mix_keypoints, swap_pairs
-from cutmix_dense.functional.masks import MixedMasks
+from cutmix_dense.functional.masks import LayerMasks
 from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.plan import MixPlan
 
@@ -106,7 +106,7 @@ def _weights(
 
 def _masks_of(
     example: Tensor,
-    masks: dict[tuple[int, int], MixedMasks],
+    masks: dict[tuple[int, int], LayerMasks],
     entries: Entries,
     chosen: Int[Tensor, " k"],
     sizes: Sequence[Sequence[int]],
@@ -118,8 +118,7 @@ def _masks_of(
     ):
         positions.setdefault((output, layer), []).append(position)
     for (output, layer), wanted in positions.items():
-        cut = masks[output, layer].masks
-        parts[output].append(cut if len(wanted) == len(cut) else cut[torch.tensor(wanted, device=cut.device)])
+        parts[output].append(masks[output, layer].take(wanted))
     stacked = [
         part[0] if len(part) == 1 else torch.cat(part) if part else example.as_subclass(Tensor).new_zeros((0, *size))
         for part, size in zip(parts, sizes)

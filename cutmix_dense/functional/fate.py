@@ -13,7 +13,7 @@ from torch import Tensor
 from cutmix_dense.functional.boxes import VisibleBoxes, visible_boxes
 from cutmix_dense.functional.fields import FieldTable
 from cutmix_dense.functional.filtering import Facts, FilterRule, OnFiltered, Reason
-from cutmix_dense.functional.masks import MixedMasks, boxes_of_masks, mask_sizes, mix_masks
+from cutmix_dense.functional.masks import LayerMasks, mask_sizes, mix_masks
 from cutmix_dense.functional.report import Outcome
 from cutmix_dense.plan import MixPlan
 
@@ -68,7 +68,7 @@ class Fate:
     share: Float[Tensor, " e"]
     visibility: Float[Tensor, " e"]
     visible: Float[Tensor, " e"]
-    masks: dict[tuple[int, int], MixedMasks] | None
+    masks: dict[tuple[int, int], LayerMasks] | None
     mask_sizes: list[tuple[int, ...]]
     on_host: Float[Tensor, "e 3"]  # reason, complete, visibility
 
@@ -90,7 +90,7 @@ def judge(
     plan = plan.to(device)
     output, layer, flat = entries.output.to(device), entries.layer.to(device), entries.flat.to(device)
     by_box: VisibleBoxes | None = None
-    masks: dict[tuple[int, int], MixedMasks] | None = None
+    masks: dict[tuple[int, int], LayerMasks] | None = None
     sizes: list[tuple[int, ...]] = []
     if "boxes" in table.instances:
         by_box = visible_boxes(table.flat_boxes()[flat], plan, output, layer)
@@ -120,7 +120,7 @@ def judge(
         if boxes_from == "box" and by_box is not None:
             boxes, same_box = by_box.boxes, by_box.untouched
         elif masks:
-            boxes = torch.cat([boxes_of_masks(cut.masks) for cut in masks.values()]).to(exact)
+            boxes = torch.cat([cut.boxes for cut in masks.values()]).to(exact)
     share = (visible / whole.clamp(min=torch.finfo(exact).tiny)).clamp(0, 1).masked_fill_(untouched, 1.0)
     visibility = share.float()
     if "visibility" in table.instances:

@@ -3,35 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
-from cutmix_dense.kernels.slices import patches, spatial, suits
+from cutmix_dense.functional.mask_windows import SourceMasks, StackMasks, WindowCutter, tight_boxes
+from cutmix_dense.kernels.slices import spatial
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["MixedMasks", "boxes_of_masks", "mask_sizes", "mix_masks"]
+__all__ = ["LayerMasks", "MixedMasks", "boxes_of_masks", "mask_sizes", "mix_masks"]
 
 
 class MixedMasks(NamedTuple):
-    """The masks of one layer of one output, on the canvas.
+    """The masks of one layer of one output, on the canvas; ``mask_windows.StackMasks`` is the same on the host.
 
     Attributes:
         masks: what of each mask is visible, in the input's dtype.
         visible: pixels of each that are visible.
         whole: pixels of each within its source's extent as mapped onto the canvas, before anything was cut.
+        boxes: tight boxes of what is visible.
     """
 
     masks: Shaped[Tensor, "n *size"]
     visible: Int[Tensor, " n"]
     whole: Float[Tensor, " n"]
+    boxes: Float[Tensor, "n 2*d"]
+
+    def take(self, rows: Sequence[int]) -> Shaped[Tensor, "n *size"]:
+        """Some of the masks."""
+        if len(rows) == len(self.masks):
+            return self.masks
+        return self.masks[torch.tensor(rows, device=self.masks.device)]
+
+
+LayerMasks = MixedMasks | StackMasks
 
 
 def mix_masks(
     masks: Sequence[Tensor | None], plan: MixPlan, size: Sequence[Sequence[int]]
-) -> dict[tuple[int, int], MixedMasks]:
+) -> dict[tuple[int, int], LayerMasks]:
     """Cut the masks of every layer that has some.
 
     Args:
@@ -42,57 +54,52 @@ def mix_masks(
     Returns:
         Per (output, layer) of layers present whose image has masks: the cut masks, all N of them in order.
     """
-    source = plan.source.tolist()
     jobs = [
         (output, layer, image)
-        for output, layers in enumerate(source)
+        for output, layers in enumerate(plan.source.tolist())
         for layer, image in enumerate(layers)
         if image >= 0 and masks[image] is not None and len(masks[image])
     ]
-    by_slices = suits(plan)
-    blocks: dict[tuple[int, int], list] = {}
-    if by_slices:
-        for patch in patches(plan):
-            blocks.setdefault((patch.output, patch.layer), []).append(patch)
-    owner = None if by_slices or not jobs or plan.weight is not None else plan.owner_map()
+    if plan.device.type != "cpu":
+        return _mix_on_device(masks, plan, size, jobs)
+    stacks = {image: SourceMasks(cast("Tensor", masks[image])) for image in {image for *_, image in jobs}}
+    cutter = WindowCutter(plan, size)
+    return {(output, layer): cutter.cut(image, stacks[image], output, layer) for output, layer, image in jobs}
+
+
+def _mix_on_device(
+    masks: Sequence[Tensor | None], plan: MixPlan, size: Sequence[Sequence[int]], jobs: Sequence[tuple[int, int, int]]
+) -> dict[tuple[int, int], LayerMasks]:
+    """Whole stacks at once."""
+    owner = None if not jobs or plan.weight is not None else plan.owner_map()
     shared = None if plan.weight is None else plan.pixel_weights() > 0
-    wholes: dict[tuple[int, ...], Tensor] = {}
-    mixed = {}
+    mixed: dict[tuple[int, int], LayerMasks] = {}
     for output, layer, image in jobs:
         stack = masks[image]
         assert stack is not None
         extent = plan.extent[output, layer].tolist()
         valid = spatial(slice(a, b) for a, b in zip(extent[: plan.ndim], extent[plan.ndim :]))
-        if by_slices:
-            cut = stack.new_zeros((len(stack), *size[output]))
-            for patch in blocks.get((output, layer), []):
-                cut[spatial(patch.target_block)] = stack[spatial(patch.source_block)]
-            counted = (image, *extent)  # an image serves several outputs
-            if counted not in wholes:
-                wholes[counted] = _pixels(stack[valid]).double()
-            whole = wholes[counted]
+        pixels, counts = stack, []
+        for axis in range(plan.ndim):
+            index = plan.source_pixels(axis)[output, layer][: size[output][axis]]
+            pixels = pixels.index_select(axis + 1, index.clamp(max=stack.shape[axis + 1] - 1))
+            if not plan.unscaled:
+                counts.append(plan.copies(output, layer, axis))
+        canvas = tuple(slice(0, n) for n in size[output])
+        if shared is not None:
+            shown = shared[output, layer][canvas]
         else:
-            pixels, counts = stack, []
-            for axis in range(plan.ndim):
-                index = plan.source_pixels(axis)[output, layer][: size[output][axis]]
-                pixels = pixels.index_select(axis + 1, index.clamp(max=stack.shape[axis + 1] - 1))
-                if not plan.unscaled:
-                    counts.append(_copies(plan, output, layer, axis))
-            canvas = tuple(slice(0, n) for n in size[output])
-            if shared is not None:
-                shown = shared[output, layer][canvas]
-            else:
-                assert owner is not None
-                shown = owner[output][canvas] == layer
-            cut = torch.where(shown, pixels, torch.zeros((), dtype=stack.dtype, device=stack.device))
-            if plan.unscaled:
-                whole = _pixels(stack[valid]).double()
-            else:
-                inside = _ones(stack[valid]).float()
-                for count in reversed(counts):
-                    inside = inside @ count.float()
-                whole = inside.double()
-        mixed[output, layer] = MixedMasks(cut, _pixels(cut), whole)
+            assert owner is not None
+            shown = owner[output][canvas] == layer
+        cut = torch.where(shown, pixels, torch.zeros((), dtype=stack.dtype, device=stack.device))
+        if plan.unscaled:
+            whole = _pixels(stack[valid]).double()
+        else:
+            inside = _ones(stack[valid]).float()
+            for count in reversed(counts):
+                inside = inside @ count.float()
+            whole = inside.double()
+        mixed[output, layer] = MixedMasks(cut, _pixels(cut), whole, boxes_of_masks(cut))
     return mixed
 
 
@@ -130,6 +137,8 @@ def mask_sizes(masks: Sequence[Tensor | None], plan: MixPlan, padded: bool | Non
 
 def boxes_of_masks(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n 2*d"]:
     """(min col, min row, max col + 1, max row + 1) of each mask, float64; zeros for an empty one."""
+    if masks.device.type == "cpu":
+        return tight_boxes(masks)
     inside = _ones(masks)
     lows, highs = [], []
     for axis in reversed(range(1, masks.ndim)):  # x first
@@ -150,13 +159,3 @@ def _ones(masks: Tensor) -> UInt8[Tensor, "n *size"]:
 
 def _pixels(masks: Tensor) -> Int[Tensor, " n"]:
     return _ones(masks).flatten(1).sum(dim=1, dtype=torch.int32)
-
-
-def _copies(plan: MixPlan, output: int, layer: int, axis: int) -> Int[Tensor, " length"]:
-    """How many canvas pixels, on a canvas without end, show each source pixel of the extent along ``axis``."""
-    scale, shift = plan.scale[output, layer, axis], plan.shift[output, layer, axis]
-    low, high = plan.extent[output, layer, axis], plan.extent[output, layer, plan.ndim + axis]
-    ends = torch.stack([low * scale + shift, high * scale + shift])
-    pixel = torch.arange(int((ends.amin() - 0.5).ceil()), int((ends.amax() - 0.5).ceil()), device=plan.device)
-    index = ((pixel + 0.5 - shift) / scale).floor().long()
-    return torch.bincount(torch.minimum(index.clamp(min=0), high - 1).clamp(min=low) - low, minlength=int(high - low))
