@@ -108,6 +108,7 @@ class MixCallback(Callback):
         self.last_seed: int | None = None
         self._strategy: Any = None
         self._arrived = False
+        self._closed_now = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take our place behind the transfer of batches."""
@@ -161,9 +162,20 @@ class MixCallback(Callback):
         self._arrived = False
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: the mix (its bank, whether it is closed) and the own generator."""
+        """What a checkpoint keeps: the mix (its bank, whether the user closed it) and the own generator."""
         generator = None if self.generator is None else self.generator.get_state()
-        return {"mix": dict(self.mix.state_dict()), "generator": generator}
+        scheduled = self._closed_now
+        if scheduled:  # the schedule says so again after a resume; another training shall not find it closed
+            self.mix.close(False)
+        state = dict(self.mix.state_dict())
+        if scheduled:
+            self.mix.close(True)
+        return {"mix": state, "generator": generator}
+
+    @property
+    def state_key(self) -> str:
+        """Name of its state in a checkpoint, so that several callbacks get along."""
+        return self._generate_state_key(mix=repr(self.mix))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` gave; a bank's samples move to the device that is trained on."""
@@ -178,13 +190,17 @@ class MixCallback(Callback):
         if self._strategy is not None:
             vars(self._strategy).pop("batch_to_device", None)  # the class's own shows again
             self._strategy = None
+        if self._closed_now:
+            self._closed_now = False
+            self.mix.close(False)
 
     def _mix_batch(self, trainer: Trainer, batch: Any) -> Any:
         drawn = torch.randint(2**63 - 1, (), generator=self.generator, device="cpu")
         generator = generator_from("lightning", int(drawn), trainer.global_rank)  # ranks are seeded alike
         self.last_seed = generator.initial_seed()
         if self.close_epochs or self.close_steps:
-            self.mix.close(self._is_closed(trainer))
+            self._closed_now = self._is_closed(trainer)
+            self.mix.close(self._closed_now)
         images, targets, *sizes = self._take(batch) if self.unpack is None else self.unpack(batch)
         images, targets = self.mix(images, targets, sizes=sizes[0] if sizes else None, generator=generator)
         self._arrived = True

@@ -233,6 +233,8 @@ class MixPlan:
 
     def owner_map(self) -> Int[Tensor, "b *frame"]:
         """The layer of every pixel of the frame; -1 for fill and beyond the canvas. Soft plans: the base's pixels."""
+        if self.free_form and self.device.type == "cpu":
+            return self._bounded_owner()
         outputs = everywhere(torch.arange(len(self), device=self.device), self.ndim)
         cells, pixels = [], []
         for axis in range(self.ndim):
@@ -246,6 +248,24 @@ class MixPlan:
         for axis, inside in enumerate(self._inside()):
             valid = valid & inside[outputs, layer, pixels[axis]]
         return torch.where(valid, owner, -1).to(self.owner.dtype)
+
+    def _bounded_owner(self) -> Int[Tensor, "b *frame"]:
+        """The same for one cell per pixel: a copy of ``owner``, cleared where a layer doesn't reach."""
+        owner = self.owner.clone()
+        low, high = (bound.tolist() for bound in self.pixel_ranges())
+        for output, (pixels, canvas) in enumerate(zip(owner, self.canvas.tolist())):
+            inner = tuple(slice(0, n) for n in canvas)
+            if tuple(canvas) != self.frame:
+                beyond = torch.ones(pixels.shape, dtype=torch.bool)
+                beyond[inner] = False
+                pixels[beyond] = -1
+            for layer, image in enumerate(self.source[output].tolist()):
+                reach = tuple(slice(a, b) for a, b in zip(low[output][layer], high[output][layer]))
+                if image >= 0 and reach != inner:
+                    lost = pixels == layer
+                    lost[reach] = False
+                    pixels[lost] = -1
+        return owner
 
     def pixel_weights(self) -> Float[Tensor, "b s *frame"]:
         """How much of every pixel of the frame is each layer's; their sum is 1, or 0 for fill and beyond the canvas."""
@@ -353,10 +373,12 @@ class MixPlan:
             check(edge[:, 1:] >= edge[:, :-1], f"edges[{axis}]", "never decrease", edge)
             check(edge[:, :1] == 0, f"edges[{axis}]", "start at 0", edge)
             check(edge[:, -1:] == self.canvas[:, axis, None], f"edges[{axis}]", "end at the canvas", edge)
-        owner = self.owner.flatten(1).long()
-        check((owner >= -1) & (owner < self.layers), "owner", f"be -1 or a layer below {self.layers}", owner)
-        shown = torch.gather(present, 1, owner.clamp(min=0)) | (owner < 0)
-        check(shown, "owner", "show only layers that are present (source >= 0)", owner)
+        owner = self.owner.flatten(1)
+        if owner.numel() and not -1 <= int(owner.min()) <= int(owner.max()) < self.layers:
+            check((owner >= -1) & (owner < self.layers), "owner", f"be -1 or a layer below {self.layers}", owner)
+        if not bool(present.all()):
+            shown = torch.gather(present, 1, owner.long().clamp(min=0)) | (owner < 0)
+            check(shown, "owner", "show only layers that are present (source >= 0)", owner)
 
         if self.weight is not None:
             check((self.weight >= 0) & self.weight.isfinite(), "weight", "be at least 0", self.weight)
@@ -489,8 +511,9 @@ class MixPlan:
         """
         reach = sizes[source.clamp(min=0)]
         canvas = reach[:, 0] if canvas is None else canvas
-        present = torch.gather(source >= 0, 1, owner.clamp(min=0).flatten(1).long()).reshape(owner.shape)
-        owner = torch.where(present | (owner < 0), owner, 0)
+        if source.device.type != "cpu" or bool((source < 0).any()):
+            present = torch.gather(source >= 0, 1, owner.clamp(min=0).flatten(1).long()).reshape(owner.shape)
+            owner = torch.where(present | (owner < 0), owner, 0)
         placed: Any = {"frame": frame, "carry": carry, "weight": weight, "scale": scale, "shift": shift}
         return cls._placed(source, edges, owner, reach, canvas, free_form=free_form, **placed)
 

@@ -24,12 +24,15 @@ def generator_from(*parts: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(seed_from(*parts))
 
 
-def rank_seed() -> int:
-    """A seed of 63 bits drawn from torch's global generator, which frameworks seed; another one on every rank.
+def rank_seed(drawn: int | None = None) -> int:
+    """A seed of 63 bits from a number that a framework's random state gave; another one on every rank.
 
-    One number is taken from the global state; Lightning and MMEngine seed all ranks alike, so the rank has to count.
+    Lightning and MMEngine seed all ranks alike, so the rank has to count.
+
+    Args:
+        drawn: the number; default one from torch's global generator.
     """
-    return seed_from(int(torch.randint(2**63 - 1, ())), _rank())
+    return seed_from(int(torch.randint(2**63 - 1, ())) if drawn is None else drawn, _rank())
 
 
 def call_generator(generator: torch.Generator | None = None) -> torch.Generator:

@@ -18,6 +18,7 @@ A = pytest.importorskip("albumentations")
 
 import cutmix_dense as cd  # noqa: E402
 import cutmix_dense.albumentations as cda  # noqa: E402
+from cutmix_dense.albumentations.samples import Sample  # noqa: E402
 from cutmix_dense.build import from_config, known_transforms  # noqa: E402
 from cutmix_dense.functional.keypoints import mix_points, mix_poses  # noqa: E402
 from cutmix_dense.transforms.single import mix_single  # noqa: E402
@@ -275,6 +276,17 @@ def test_keypoints_turn_and_grow_with_their_layer():
     assert sizes.tolist() == [2.0, 4.0]
 
 
+def test_keypoints_of_a_mirrored_layer_turn():
+    data = call(partners=(1,))
+    for item in (data, *data["mix_metadata"]):
+        item["keypoints"] = [(x, y, 30.0, 4.0) for x, y in item["keypoints"]]
+    transform = cda.CopyPaste(p=1.0, instances="all", flip=1.0, scale=[0.75, 0.75])
+    result = compose(transform, points="xyas", seed=0)(**data)
+    found = {name[0]: tuple(point[2:]) for name, point in zip(result["names"], result["keypoints"])}
+    assert found["0"] == pytest.approx((30, 4), abs=1e-4)
+    assert found["1"] == pytest.approx((150, 3), abs=1e-4)
+
+
 def test_invisible_keypoints_stay_where_asked_and_are_marked():
     data = call(partners=(1,))
     for item in (data, *data["mix_metadata"]):
@@ -378,7 +390,8 @@ class Watched(cda.CutMix):
         return result
 
 
-def test_untouched_rows_are_bit_identical():
+@pytest.mark.parametrize("before", [[], [A.HorizontalFlip(p=1.0)]], ids=["single precision", "double precision"])
+def test_untouched_rows_are_bit_identical(before):
     random = np.random.default_rng(0)
     height, width = SIZES[0]
     corner = random.uniform(0, 0.7, (30, 2))
@@ -386,14 +399,17 @@ def test_untouched_rows_are_bit_identical():
     data = {"image": np.zeros((height, width), np.uint8), "bboxes": boxes, "id": np.arange(30)}
     data["mix_metadata"] = [{"image": np.ones((height, width), np.uint8), "bboxes": boxes, "id": np.arange(100, 130)}]
     watched = Watched(p=1.0, region={"type": "AreaBox", "area": [0.3, 0.6]})
-    pipeline = A.Compose([watched], bbox_params=A.BboxParams("albumentations", label_fields=["id"]), seed=0)
+    data["mix_metadata"][0]["bboxes"] = boxes.astype(np.float64) if before else boxes
+    bbox_params = A.BboxParams("albumentations", label_fields=["id"])
+    pipeline = A.Compose([*before, watched], bbox_params=bbox_params, seed=0)
     whole = 0
     for _ in range(5):
         partner = pipeline(**data)["image"].astype(bool)
-        before, after = watched.rows
-        assert after.dtype == before.dtype == np.float32
+        ours, after = watched.rows
+        assert after.dtype == ours.dtype == (np.float64 if before else np.float32)
         given = {int(row[4]): row for row in after}
-        for index, row in [(k + start, before[k]) for start in (0, 100) for k in range(30)]:
+        theirs = np.array(data["mix_metadata"][0]["bboxes"])
+        for index, row in [*enumerate(ours), *enumerate(theirs, 100)]:
             x0, y0, x1, y1 = row[:4] * [width, height, width, height]
             own = partner[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))] == (index >= 100)
             if own.all():
@@ -402,6 +418,17 @@ def test_untouched_rows_are_bit_identical():
             elif index in given:
                 assert not np.array_equal(given[index][:4], row[:4]) or own.any(0).all()
     assert whole > 40
+
+
+def test_whole_pixels_stay_whole():
+    for width in range(90, 1500, 61):
+        x = np.arange(0, width - 1)
+        pixels = np.stack([x, x, x + 1, x + 1], axis=1)
+        rows = (pixels / width).astype(np.float32)
+        sample_ = Sample("it", (width, width), {}, rows, np.zeros((0, 5)), None)
+        assert np.array_equal(sample_.pixel_boxes(), pixels)
+        sample_.rows = ((pixels + 0.25) / width).astype(np.float32)
+        assert np.allclose(sample_.pixel_boxes(), pixels + 0.25, atol=1e-3)
 
 
 def test_visibility_is_judged_by_the_mix_and_not_undone():
@@ -694,6 +721,12 @@ def test_inputs_are_never_changed(name):
         item["bboxes"] = np.array(item["bboxes"], dtype=np.float32)
         item["image"] = item["image"][::-1]
     before = copy.deepcopy(data)
+    boxes = {"image": data["image"], "bboxes": np.full((1, 4), [0.1, 0.1, 1.5, 1.2], np.float32)}
+    if name == "CutMix":  # Compose clips a partner's boxes where they lie
+        A.Compose([make(name)], bbox_params=A.BboxParams("albumentations", clip=True))(
+            image=data["image"], bboxes=[[0, 0, 1, 1]], mix_metadata=[boxes]
+        )
+        assert boxes["bboxes"][0, 2] == 1.5
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         compose(make(name), A.RandomBrightnessContrast(p=1), seed=0)(**data)
@@ -732,8 +765,13 @@ def test_maps_that_hold_no_classes():
 
 
 def test_fill_of_a_class_map_is_ignored():
-    result = compose(make("Mosaic", size=[90, 100], scale=[0.4, 0.5], ignore_index=254), seed=0)(**call())
+    data = call()
+    for item in (data, *data["mix_metadata"]):
+        item["mask2"] = item["mask"]
+    transform = make("Mosaic", size=[90, 100], scale=[0.4, 0.5], ignore_index=254)
+    result = compose(transform, seed=0, additional_targets={"mask2": "mask"})(**data)
     assert result["mask"].shape == (90, 100)
+    assert np.array_equal(result["mask"], result["mask2"])
     assert set(np.unique(result["mask"])) <= {*range(200), 254}
     assert (result["mask"] == 254).any()
 

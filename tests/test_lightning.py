@@ -246,6 +246,20 @@ def test_resuming_goes_on_with_the_same_partners_and_plans(tmp_path):
     assert not same(list(fresh.seen[0]), list(whole.seen[2]))
 
 
+def test_a_schedule_leaves_the_mix_open_for_the_next_training(tmp_path):
+    mix, saved = cd.CutMix(p=1.0), tmp_path / "closed.ckpt"
+
+    class Save(L.Callback):
+        def on_train_end(self, trainer, pl_module):
+            trainer.save_checkpoint(saved)
+
+    assert fit(MixCallback(mix, close_epochs=1), more=[Save()])[1].closed == [True, True]
+    assert not mix.closed
+    assert fit(MixCallback(mix))[1].closed == [False, False]
+    resumed = fit(MixCallback(cd.CutMix(p=1.0)), max_epochs=2, ckpt_path=saved)[1]
+    assert resumed.closed == [False, False]
+
+
 def test_resuming_restores_that_mixing_is_closed(tmp_path):
     path = tmp_path / "half.ckpt"
     callback = MixCallback(cd.CutMix(p=1.0))

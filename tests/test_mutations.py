@@ -40,7 +40,7 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 def height_and_width_swapped_in_boxes(patch: pytest.MonkeyPatch) -> None:
     right = fate.visible_boxes
 
-    def wrong(boxes: Tensor, plan: MixPlan, output: Tensor, layer: Tensor) -> VisibleBoxes:
+    def wrong(boxes: Tensor, plan: MixPlan, output: Tensor, layer: Tensor, **how: Any) -> VisibleBoxes:
         seen = right(boxes[:, [1, 0, 3, 2]], plan, output, layer)
         return seen._replace(boxes=seen.boxes[:, [1, 0, 3, 2]])
 
@@ -66,7 +66,9 @@ def shifted(plan: MixPlan, by: int) -> MixPlan:
 def edge_off_by_one_in_boxes(by: int) -> Patch:
     def mutate(patch: pytest.MonkeyPatch) -> None:
         right = fate.visible_boxes
-        patch.setattr(fate, "visible_boxes", lambda boxes, plan, *at: right(boxes, shifted(plan, by), *at))
+        patch.setattr(
+            fate, "visible_boxes", lambda boxes, plan, *at, **how: right(boxes, shifted(plan, by), *at, **how)
+        )
 
     return mutate
 
@@ -115,8 +117,8 @@ def inverse_roll_of_targets_only(patch: pytest.MonkeyPatch) -> None:
 def partner_box_unclipped(patch: pytest.MonkeyPatch) -> None:
     right = fate.visible_boxes
 
-    def wrong(boxes: Tensor, plan: MixPlan, output: Tensor, layer: Tensor) -> VisibleBoxes:
-        seen = right(boxes, plan, output, layer)
+    def wrong(boxes: Tensor, plan: MixPlan, output: Tensor, layer: Tensor, **how: Any) -> VisibleBoxes:
+        seen = right(boxes, plan, output, layer, **how)
         whole = (layer > 0) & (seen.visible > 0)
         return seen._replace(boxes=torch.where(whole[:, None], boxes.to(seen.boxes), seen.boxes))
 
@@ -135,8 +137,8 @@ def overlap_counted_twice(patch: pytest.MonkeyPatch) -> None:
         kept.append(plan)
         return plan
 
-    def wrong(boxes: Tensor, plan: MixPlan, output: Tensor, layer: Tensor) -> VisibleBoxes:
-        seen = right(boxes, plan, output, layer)
+    def wrong(boxes: Tensor, plan: MixPlan, output: Tensor, layer: Tensor, **how: Any) -> VisibleBoxes:
+        seen = right(boxes, plan, output, layer, **how)
         patches = drawn[id(plan)][output].to(seen.visible)
         box = boxes.to(seen.visible)[:, None, [1, 0, 3, 2]]
         low = torch.maximum(box[..., :2], patches[..., :2])

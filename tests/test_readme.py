@@ -55,7 +55,7 @@ def test_a_newcomers_path_is_short_and_works(module, tmp_path, monkeypatch):
         assert seen == {"cat", "dog"}
     elif module == "cutmix_dense.lightning":
         assert names["trainer"].current_epoch == 3
-        assert names["trainer"].callbacks[0].mix.closed
+        assert names["trainer"].callbacks[0].last_seed is not None
     else:
         assert names["custom_imports"]["imports"] == [module]
 

@@ -47,7 +47,12 @@ with few boxes."""
 
 
 def visible_boxes(
-    boxes: Float[Tensor, "n 2*d"], plan: MixPlan, output: Int[Tensor, " n"], layer: Int[Tensor, " n"]
+    boxes: Float[Tensor, "n 2*d"],
+    plan: MixPlan,
+    output: Int[Tensor, " n"],
+    layer: Int[Tensor, " n"],
+    *,
+    covered: bool = True,
 ) -> VisibleBoxes:
     """Visible part of boxes under a plan: exact for any number of overlapping patches, all boxes at once.
 
@@ -59,9 +64,12 @@ def visible_boxes(
         plan: who owns each output pixel.
         output: the output that each box is considered in.
         layer: the layer of that output that each box is part of.
+        covered: whether to find out what is covered; else only the canvas cuts, for those who measure masks.
     """
     boxes = boxes.to(exact_dtype(boxes.device))
     placement = plan.placement(output, layer, boxes.dtype)
+    if not covered:
+        return _visible(torch, boxes.T, placement, _seen_whole)
     if plan.free_form:
         return _visible(torch, boxes.T, placement, partial(_seen_by_sums, plan, output=output, layer=layer))
     owned = plan.shows(output, layer)
@@ -116,6 +124,12 @@ class _Seen(NamedTuple):
     hidden: Bool[Array, " n"]
     low: Float[Array, "d n"]
     high: Float[Array, "d n"]
+
+
+def _seen_whole(low: Tensor, high: Tensor) -> _Seen:
+    """As if nothing covered anything."""
+    area = (high - low).clamp(min=0).prod(dim=0)
+    return _Seen(area, torch.zeros_like(area, dtype=torch.bool), low, high)
 
 
 def _seen_by_cells(xp: Any, owned: Array, edges: list[Array], low: Array, high: Array) -> _Seen:

@@ -93,7 +93,8 @@ def judge(
     masks: dict[tuple[int, int], LayerMasks] | None = None
     sizes: list[tuple[int, ...]] = []
     if "boxes" in table.instances:
-        by_box = visible_boxes(table.flat_boxes()[flat], plan, output, layer)
+        by_mask = "masks" in table.instances and boxes_from != "box"
+        by_box = visible_boxes(table.flat_boxes()[flat], plan, output, layer, covered=not by_mask)
     if "masks" in table.instances:
         stacks = [None if value is None else value.as_subclass(Tensor) for value in table.instances["masks"]]
         sizes = mask_sizes(stacks, plan, padded)

@@ -11,10 +11,11 @@ from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from cutmix_dense.functional import MixReport
-from cutmix_dense.mmengine.scope import MODELS, build, register_family
+from cutmix_dense.mmengine.scope import MODELS, build, refuse_blends, register_family
 from cutmix_dense.mmengine.structures import as_boxes, as_masks, as_tensor, boxes_like, masks_like
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import rank_seed
+from cutmix_dense.transforms import MixTransform, RandomMix
 
 __all__ = ["BatchMix"]
 
@@ -32,7 +33,10 @@ class BatchMix(nn.Module):
     Args:
         instance_keys: further fields of the instances that follow them unchanged.
         settings: arguments of the method; samplers, rules and nested transforms as dicts with a ``type``. ``fill`` is
-            a value of the images as they come; 0 unless given, the mean colour of a normalised batch.
+            a value of the images as they come; 0 unless given: the mean colour of a normalised batch, else black.
+
+    In mmdet's ``MultiBranchDataPreprocessor`` every branch is mixed by a plan of its own: give the augments to the
+    preprocessor of supervised branches only, since a student mixed otherwise than its teacher learns nothing true.
 
     Raises:
         ValueError: an argument out of range; annotations that can't be mixed, named.
@@ -40,7 +44,13 @@ class BatchMix(nn.Module):
 
     def __init__(self, instance_keys: Sequence[str] = (), **settings: Any) -> None:
         super().__init__()
-        self.mix = build(type(self).__name__, _with_fill(settings), instance_keys)
+        # no submodule: a model's checkpoint shall not know of it, least of all whether it was closed
+        self._mix = (build(type(self).__name__, _with_fill(settings), instance_keys),)
+
+    @property
+    def mix(self) -> MixTransform | RandomMix:
+        """The method of the core."""
+        return self._mix[0]
 
     def close(self, closed: bool = True) -> None:
         """Stop mixing, or start again."""
@@ -59,13 +69,13 @@ class BatchMix(nn.Module):
         seed = rank_seed()
         generator = torch.Generator().manual_seed(seed)
         samples = list(data_samples or ())
-        sizes = [sample.img_shape[:2] for sample in samples] if samples and isinstance(inputs, Tensor) else None
+        sizes = [_shape(sample) for sample in samples] if samples and isinstance(inputs, Tensor) else None
         targets = _targets(samples, inputs)
+        maps = sorted(set(targets) - {"instances"})
+        if maps:
+            refuse_blends(self.mix, maps)
         member = self.mix.choose(generator)
         plan = member.make_plan(inputs, targets, sizes=sizes, generator=generator)
-        maps = sorted(set(targets) - {"instances"})
-        if plan.weight is not None and maps:
-            raise ValueError(f"{maps} hold one class per pixel and can't be blended: use a method without MixUp")
         mixed, targets, *reports = member.apply_plan(
             plan, inputs, targets, sizes=sizes, return_report="instances" in targets
         )
@@ -74,8 +84,9 @@ class BatchMix(nn.Module):
             if reports:
                 _write_instances(sample, index, before, targets["instances"][index], reports[0], plan)
             for key in maps:
-                setattr(sample, key, type(getattr(sample, key))(**{_field(sample, key): targets[key][index]}))
-            _write_shapes(sample, plan.canvas[index].tolist(), mixed)
+                element = getattr(sample, key)
+                setattr(sample, key, _like(element, {_field(sample, key): targets[key][index]}))
+            _write_shapes(sample, plan.canvas[index].tolist(), inputs, mixed)
             sample.set_metainfo({"mix_seeds": [*sample.metainfo.get("mix_seeds", ()), seed]})
         return mixed, data_samples
 
@@ -97,10 +108,10 @@ def _targets(samples: Sequence[Any], inputs: Tensor | list[Tensor]) -> dict[str,
     targets: dict[str, Any] = {}
     names = dict.fromkeys(name for sample in samples for name in sample.keys())  # noqa: SIM118 – no mapping
     for name in names:
+        if name != "ignored_instances" and not all(name in sample for sample in samples):
+            raise ValueError(f"{name} must be in every data sample or in none")
         if name in _KNOWN:
             continue
-        if not all(name in sample for sample in samples):
-            raise ValueError(f"{name} must be in every data sample or in none")
         maps = [getattr(getattr(sample, name), _field(sample, name)) for sample in samples]
         same = all(value.shape == maps[0].shape for value in maps)
         stacked = same and isinstance(inputs, Tensor) and maps[0].shape[-2:] == inputs.shape[-2:]
@@ -121,7 +132,7 @@ def _field(sample: Any, name: str) -> str:
     element = getattr(sample, name)
     fields = [(key, value) for key, value in element.items()] if isinstance(element, PixelData) else []
     if len(fields) != 1 or fields[0][1].is_floating_point() or name == "gt_panoptic_seg":
-        raise ValueError(f"data samples hold {name!r}, which can't be mixed: load it after the mix")
+        raise ValueError(f"data samples hold {name!r}, which can't be mixed: leave it out of the pipeline")
     return fields[0][0]
 
 
@@ -164,12 +175,17 @@ def _write_instances(
             value = value.to(example.device)
         kept[key], ignored[key] = value[:count], value[count:]
     device = kept["labels"].device if "labels" in kept else None
+    element = sample.gt_instances
     for fields, rest in ((kept, target), (ignored, aside)):
         fields |= {key: value.to(device) for key, value in rest.items() if isinstance(value, Tensor)}
-    made = type(sample.gt_instances)
-    sample.gt_instances = made(**kept)
+    sample.gt_instances = _like(element, kept)
     if "ignored_instances" in sample or len(report):
-        sample.ignored_instances = made(**ignored)
+        sample.ignored_instances = _like(sample.get("ignored_instances", element), ignored)
+
+
+def _like(element: Any, fields: dict[str, Any]) -> Any:
+    """A data element of the same class and metainfo."""
+    return type(element)(metainfo=element.metainfo, **fields)
 
 
 def _all_boxes(row: dict[str, Any], aside: dict[str, Any]) -> Any:
@@ -178,13 +194,24 @@ def _all_boxes(row: dict[str, Any], aside: dict[str, Any]) -> Any:
     return boxes if not len(aside.get("bboxes", ())) else type(boxes).cat([boxes, aside["bboxes"]])
 
 
-def _write_shapes(sample: Any, size: list[int], mixed: Tensor | list[Tensor]) -> None:
+def _shape(sample: Any) -> tuple[int, int]:
+    """The valid size of a padded image."""
+    if "img_shape" not in sample.metainfo:
+        raise ValueError(
+            "data samples need 'img_shape' in their metainfo: name it in meta_keys of the packing transform"
+        )
+    return tuple(sample.img_shape[:2])
+
+
+def _write_shapes(sample: Any, size: list[int], before: Tensor | list[Tensor], after: Tensor | list[Tensor]) -> None:
     """Shape metainfo of a mixed sample, as far as it has some."""
-    shapes: dict[str, Any] = {"img_shape": tuple(size)}
-    if isinstance(mixed, Tensor) and tuple(size) != tuple(sample.img_shape[:2]):
-        frame = tuple(mixed.shape[-2:])
-        shapes |= {"batch_input_shape": frame, "pad_shape": frame}
-        shapes["padding_size"] = (0, frame[1] - size[1], 0, frame[0] - size[0])
+    height, width = size
+    shapes: dict[str, Any] = {"img_shape": (height, width)}
+    if isinstance(before, Tensor) and isinstance(after, Tensor):
+        frame = tuple(after.shape[-2:])
+        if frame != tuple(before.shape[-2:]) or (height, width) != _shape(sample):
+            shapes |= {"batch_input_shape": frame, "pad_shape": frame}
+            shapes["padding_size"] = (0, frame[1] - width, 0, frame[0] - height)
     sample.set_metainfo({key: value for key, value in shapes.items() if key == "img_shape" or key in sample.metainfo})
 
 

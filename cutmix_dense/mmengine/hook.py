@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import IterBasedTrainLoop
 
 from cutmix_dense.mmengine.batch import BatchMix
 from cutmix_dense.mmengine.sample import SampleMix
@@ -45,7 +46,7 @@ class CloseMixHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Find what is to be closed."""
-        if self.num_last_epochs and runner.train_loop.__class__.__name__.startswith("Iter"):
+        if self.num_last_epochs and isinstance(runner.train_loop, IterBasedTrainLoop):
             raise ValueError("num_last_epochs needs an epoch-based loop: use num_last_iters")
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self.mixes = [module for module in model.modules() if isinstance(module, BatchMix)]
@@ -81,8 +82,9 @@ def find_mixes(dataset: Any) -> Iterator[SampleMix]:
     if isinstance(dataset, SampleMix):
         yield dataset
         return
-    for name in ("dataset", "datasets", "pipeline", "transforms"):
+    for name in ("dataset", "datasets", "pipeline", "transforms", "branch_pipelines"):
         inner = getattr(dataset, name, ())
+        inner = list(inner.values()) if isinstance(inner, dict) else inner
         for item in inner if isinstance(inner, (list, tuple)) else [inner]:
             if item is not dataset and item != ():
                 yield from find_mixes(item)

@@ -11,16 +11,19 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.arrays import to_array, to_tensor
-from cutmix_dense.mmengine.scope import TRANSFORMS, build, register_family
+from cutmix_dense.mmengine.scope import TRANSFORMS, build, refuse_blends, register_family
 from cutmix_dense.mmengine.structures import as_boxes, as_masks, as_tensor, boxes_like, masks_like
+from cutmix_dense.randomness import rank_seed
 from cutmix_dense.transforms.single import SingleMix, mix_single
 
 try:  # mmcv's pipelines may ask a transform to repeat its draw
+    from mmcv.transforms import BaseTransform
     from mmcv.transforms.utils import cache_randomness
-except ImportError:  # MMEngine alone
+except ImportError:  # MMEngine alone: nothing asks for that
+    BaseTransform = object
 
     def cache_randomness(method: Any) -> Any:
-        """Without mmcv nothing asks for a repeated draw."""
+        """The method as it is."""
         return method
 
 
@@ -30,7 +33,7 @@ _FLAGS = "gt_ignore_flags"
 _MAPS = ("gt_seg_map", "gt_edge_map")
 
 
-class SampleMix:
+class SampleMix(BaseTransform):
     """A method of ``cutmix_dense`` as a transform of one sample: it is mixed with its ``mix_results``.
 
     Inside ``MultiImageMixDataset`` (mmdet's and mmseg's) the partners are drawn from the wrapped dataset. With
@@ -85,8 +88,8 @@ class SampleMix:
 
     @cache_randomness
     def draw_seed(self) -> int:
-        """An integer of 63 bits from numpy's global state, which MMEngine seeds in every worker."""
-        return int(np.random.randint(2**63 - 1, dtype=np.int64))  # noqa: NPY002
+        """An integer of 63 bits from numpy's global state, which MMEngine seeds in every worker; ranks get others."""
+        return rank_seed(int(np.random.randint(2**63 - 1, dtype=np.int64)))  # noqa: NPY002
 
     @cache_randomness
     def draw_cached(self) -> list[int]:
@@ -106,6 +109,7 @@ class SampleMix:
         samples = [results, *partners]
         for sample in samples:
             _refuse_unknown(sample, {*self._rows, *_MAPS, _FLAGS})
+        self._check_maps(samples)
         self.mix.close(bool(self._closed))
         images = [to_tensor(np.atleast_3d(sample["img"])) for sample in samples]
         made = mix_single(self.mix, images, self._targets(samples), torch.Generator().manual_seed(seed))
@@ -113,14 +117,25 @@ class SampleMix:
         mixed["mix_seeds"] = [*results.get("mix_seeds", ()), seed]
         mixed["img"] = to_array(made.image).reshape(*made.image.shape[1:], *results["img"].shape[2:])
         mixed["img_shape"] = tuple(mixed["img"].shape[:2])
+        if "pad_shape" in mixed and mixed["img_shape"] != results["img"].shape[:2]:
+            mixed["pad_shape"] = mixed["img"].shape
         for key, (value, *_) in made.targets.items():
-            if key == "instances":
-                mixed.update(self._results(samples, value, made))
-            elif isinstance(value, Tensor):
-                mixed[key] = to_array(value)
-            else:
-                raise ValueError(f"{key} holds one class per pixel and can't be blended: use a method without MixUp")
+            mixed.update(self._results(samples, value, made) if key == "instances" else {key: to_array(value)})
         return mixed
+
+    def _check_maps(self, samples: list[dict[str, Any]]) -> None:
+        """Refuse maps that a method can't mix, or whose ignored id is another than the method's."""
+        maps = [key for key in _MAPS if key in samples[0]]
+        if maps:
+            refuse_blends(self.mix, maps)
+        for member in getattr(self.mix, "members", [self.mix]):
+            for sample in samples if maps else ():
+                given = sample.get("ignore_index", member.ignore_index)
+                if given != member.ignore_index:
+                    raise ValueError(
+                        f"ignore_index must be that of the annotations, {given}, since pixels without owner get it; "
+                        f"got {member.ignore_index}"
+                    )
 
     def _given(self, results: dict[str, Any]) -> list[dict[str, Any]]:
         if "mix_results" not in results:
@@ -226,14 +241,19 @@ def _map(sample: Mapping[str, Any], key: str) -> np.ndarray:
 
 def _refuse_unknown(sample: Mapping[str, Any], known: Set[str]) -> None:
     """Raise for what belongs to pixels or instances and would stay unmixed."""
-    size = sample["img"].shape[:2]
+    size = tuple(sample["img"].shape[:2])
     for key, value in sample.items():
-        per_pixel = isinstance(value, np.ndarray) and value.ndim >= 2 and value.shape[:2] == size
+        shape = tuple(value.shape) if isinstance(value, (np.ndarray, Tensor)) else ()
+        per_pixel = len(shape) >= 2 and size in (shape[:2], shape[-2:])
         if key not in known and key != "img" and (per_pixel or key.startswith("gt_") or key in _REFUSED):
             raise ValueError(
-                f"results hold {key!r}, which can't be mixed: load it after the mix, or name it in instance_keys if "
-                "it has one row per instance"
+                f"results hold {key!r}, which can't be mixed: leave it out of the pipeline, or name it in "
+                "instance_keys if it has one row per instance"
             )
+    if sample.get("instances") and not any(key.startswith("gt_") for key in sample):
+        raise ValueError("results hold annotations that are not loaded yet: put the mix behind LoadAnnotations")
+    if sample.get("seg_map_path") and "gt_seg_map" not in sample and not any(key in sample for key in known):
+        raise ValueError("results hold a seg_map_path that is not loaded yet: put the mix behind LoadAnnotations")
 
 
 _REFUSED = ("proposals", "proposals_scores")

@@ -9,9 +9,9 @@ from mmengine import registry as mmengine_registry
 from mmengine.registry import Registry
 
 from cutmix_dense.build import from_config, known_transforms
-from cutmix_dense.transforms import MixTransform, RandomMix, SampleBank
+from cutmix_dense.transforms import MixTransform, MixUp, RandomMix, SampleBank
 
-__all__ = ["HOOKS", "MODELS", "TRANSFORMS", "build", "register_family"]
+__all__ = ["HOOKS", "MODELS", "TRANSFORMS", "build", "refuse_blends", "register_family"]
 
 _SCOPE = "cutmix_dense"
 _PLACE = ["cutmix_dense.mmengine"]
@@ -36,6 +36,8 @@ def build(method: str, settings: dict[str, Any], instance_keys: Sequence[str]) -
         ValueError: an argument out of range, or one that has no meaning in MMEngine's structures.
     """
     mix = from_config({"type": method, **settings})
+    if isinstance(mix, RandomMix) and mix.close_last:
+        raise ValueError(f"{method}: close_last has no effect in MMEngine: use the hook cutmix_dense.CloseMixHook")
     for member in mix.members if isinstance(mix, RandomMix) else [mix]:
         member.instance_keys = (*member.instance_keys, *instance_keys)
         member.semantic_keys = (*member.semantic_keys, *_CLASS_MAPS)
@@ -44,6 +46,13 @@ def build(method: str, settings: dict[str, Any], instance_keys: Sequence[str]) -
         if member.on_filtered == "crowd":
             raise ValueError(f"{method}: on_filtered must be 'drop' or 'ignore' (gt_ignore_flags), got 'crowd'")
     return mix
+
+
+def refuse_blends(mix: MixTransform | RandomMix, maps: Sequence[str]) -> None:
+    """Raise ValueError if a method may blend, where there are maps of class ids, which don't average."""
+    members = mix.members if isinstance(mix, RandomMix) else [mix]
+    if any(isinstance(member, MixUp) for member in members):
+        raise ValueError(f"{', '.join(maps)} hold one class per pixel and can't be blended: use methods without MixUp")
 
 
 Base = TypeVar("Base")

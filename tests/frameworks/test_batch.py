@@ -158,7 +158,7 @@ def test_every_method_mixes_a_batch(name):
     before = plain(packed(samples), training=True)
     images = before["inputs"].clone()
     sizes = [sample.img_shape for sample in before["data_samples"]]
-    targets = {"instances": [core_target(sample) for sample in before["data_samples"]]}
+    targets = {"instances": [core_target(sample.gt_instances) for sample in before["data_samples"]]}
     if name != "MixUp":
         targets["gt_sem_seg"] = torch.stack([sample.gt_sem_seg.sem_seg for sample in before["data_samples"]])
     inputs, after = mix(before["inputs"], before["data_samples"])
@@ -174,12 +174,13 @@ def test_every_method_mixes_a_batch(name):
             assert torch.equal(sample.gt_sem_seg.sem_seg, mixed["gt_sem_seg"][index])
 
 
-def core_target(sample):
-    fields = sample.gt_instances
+def core_target(fields):
     return {"boxes": fields.bboxes, "labels": fields.labels, "masks": torch.from_numpy(fields.masks.masks)}
 
 
-def test_a_canvas_of_another_size_changes_the_metainfo():
+@pytest.mark.parametrize("size", [(40, 72), (26, 40)])
+def test_a_canvas_of_another_size_changes_the_metainfo(size):
+    """The second is the size that some images had already."""
     init_default_scope("mmdet")
     samples = coded_samples(4)
     preprocessor = mmdet.registry.MODELS.build(
@@ -187,41 +188,84 @@ def test_a_canvas_of_another_size_changes_the_metainfo():
             "type": "DetDataPreprocessor",
             "pad_mask": True,
             "pad_seg": True,
-            "batch_augments": [{"type": "cutmix_dense.Mosaic", "size": (40, 72)}],
+            "batch_augments": [{"type": "cutmix_dense.Mosaic", "size": size}],
         }
     )
     data = preprocessor(packed(samples), training=True)
-    assert data["inputs"].shape == (4, 3, 40, 72)
+    assert data["inputs"].shape == (4, 3, *size)
     for sample in data["data_samples"]:
-        assert sample.img_shape == sample.batch_input_shape == sample.pad_shape == (40, 72)
-        assert sample.gt_instances.masks.masks.shape[1:] == (40, 72)
-        assert sample.gt_sem_seg.sem_seg.shape == (1, 40, 72)
-        assert (sample.gt_instances.bboxes[:, 2] <= 72).all()
-        assert (sample.gt_instances.bboxes[:, 3] <= 40).all()
+        assert sample.img_shape == sample.batch_input_shape == sample.pad_shape == size
+        assert sample.gt_instances.masks.masks.shape[1:] == size
+        assert sample.gt_sem_seg.sem_seg.shape == (1, *size)
+        assert (sample.gt_instances.bboxes[:, 2] <= size[1]).all()
+        assert (sample.gt_instances.bboxes[:, 3] <= size[0]).all()
 
 
 def test_ignored_instances_come_along():
+    """Those that came in, and those that fail the filter; with labels, boxes and provenance as the core has them."""
     init_default_scope("mmdet")
     samples = coded_samples(5, flags=True)
+    for number, sample in enumerate(samples):  # labels that name their instance
+        sample["gt_bboxes_labels"] = 10 * number + np.arange(len(sample["gt_bboxes_labels"]))
+    settings = {"p": 1.0, "on_filtered": "ignore", "min_visibility": 0.9}
     preprocessor = mmdet.registry.MODELS.build(
-        {
-            "type": "DetDataPreprocessor",
-            "batch_augments": [
-                {"type": "cutmix_dense.CutMix", "p": 1.0, "on_filtered": "ignore", "min_visibility": 0.9}
-            ],
-        }
+        {"type": "DetDataPreprocessor", "batch_augments": [{"type": "cutmix_dense.CutMix", **settings}]}
     )
-    more = 0
+    plain = mmdet.registry.MODELS.build({"type": "DetDataPreprocessor"})
+    came_in = failed = 0
     for seed in range(6):
         torch.manual_seed(seed)
         data = preprocessor(packed(samples), training=True)
-        for sample in data["data_samples"]:
-            ignored = sample.ignored_instances
-            assert len(ignored.bboxes) == len(ignored.labels) == len(ignored.masks) == len(ignored.visibility)
-            for box, mask in zip(ignored.bboxes.int().tolist(), ignored.masks.masks):
-                assert mask[box[1] : box[3], box[0] : box[2]].sum() == mask.sum() > 0
-            more += len(ignored.bboxes) > 2
-    assert more > 0
+        before = plain(packed(samples), training=True)
+        targets = [
+            {**core_target(sample.gt_instances), "ignored": core_target(sample.ignored_instances)}
+            for sample in before["data_samples"]
+        ]
+        generator = torch.Generator().manual_seed(data["data_samples"][0].mix_seeds[0])
+        sizes = [sample.img_shape for sample in before["data_samples"]]
+        _, wanted = cd.CutMix(**settings)(before["inputs"], targets, sizes=sizes, generator=generator)
+        for index, (sample, target) in enumerate(zip(data["data_samples"], wanted)):
+            for fields, rows in ((sample.gt_instances, target), (sample.ignored_instances, target["ignored"])):
+                assert torch.equal(fields.bboxes, rows["boxes"])
+                assert torch.equal(fields.labels, rows["labels"])
+                assert torch.equal(fields.visibility, rows["visibility"])
+                assert torch.equal(fields.origin, rows["origin"])
+                assert np.array_equal(fields.masks.masks, rows["masks"].numpy())
+            labels = sample.ignored_instances.labels
+            came_in += int(((labels % 10 == 0) & (labels // 10 != index)).sum())
+            failed += int((labels % 10 != 0).sum())
+    assert came_in > 0
+    assert failed > 0
+
+
+def test_metainfo_of_elements_stays():
+    mix = mmdet.registry.MODELS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
+    samples = mmdet.registry.MODELS.build({"type": "DetDataPreprocessor", "pad_seg": True})(
+        packed(coded_samples(3)), training=True
+    )
+    for sample in samples["data_samples"]:
+        sample.gt_sem_seg.set_metainfo({"ignore_index": 255})
+        sample.gt_instances.set_metainfo({"note": 3})
+    _, after = mix(samples["inputs"], samples["data_samples"])
+    assert {sample.gt_sem_seg.ignore_index for sample in after} == {255}
+    assert {sample.gt_instances.note for sample in after} == {3}
+
+
+def test_a_model_does_not_know_of_the_mix():
+    """A checkpoint from a closed training must not close the next one, nor need ours to be loaded."""
+    settings = {"mean": MEAN, "std": STD}
+    augments = [{"type": "cutmix_dense.RandomMix", "transforms": [{"type": "CutMix"}, {"type": "Mosaic"}]}]
+    plain = mmdet.registry.MODELS.build({"type": "DetDataPreprocessor", **settings})
+    ours = mmdet.registry.MODELS.build(
+        {
+            "type": "cutmix_dense.DetDataPreprocessor",
+            "batch_augments": augments,
+            "augments_before_normalize": augments,
+            **settings,
+        }
+    )
+    assert set(ours.state_dict()) == set(plain.state_dict())
+    plain.load_state_dict(ours.state_dict())
 
 
 def test_what_would_stay_unmixed_is_refused():

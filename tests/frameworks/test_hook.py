@@ -124,6 +124,16 @@ def test_batch_augments_are_closed_too(tmp_path):
     assert seen == [True] * 5 + [False] * 3
 
 
+def test_a_checkpoint_of_a_closed_training_mixes_again(tmp_path):
+    augment = MODELS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
+    model = Counting(augment)
+    augment.close()
+    again = Counting(MODELS.build({"type": "cutmix_dense.CutMix", "p": 1.0}))
+    again.load_state_dict(model.state_dict())
+    assert set(model.state_dict()) == {"weight"}
+    assert not again.augment.mix.closed
+
+
 def test_nothing_to_close_and_wrong_settings_are_named(tmp_path):
     with pytest.raises(ValueError, match="found no"):
         train(

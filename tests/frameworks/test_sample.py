@@ -78,7 +78,7 @@ IDENTITY = [
 def test_what_leaves_mmdets_pipeline_is_mixed_right(config, masks, pools):
     """Coded pixels through resize (×2), flip, pack, normalise and pad: boxes, masks and map follow the pixels."""
     init_default_scope("mmdet")
-    np.random.seed(5)
+    np.random.seed(6)
     outer = [
         config,
         {"type": "Resize", "scale_factor": 2.0, "interpolation": "nearest"},
@@ -157,21 +157,36 @@ def test_what_is_to_be_ignored_stays_so(pools):
     """Instances with the flag come along as ignored ones; what fails the filter joins them if asked."""
     init_default_scope("mmdet")
     np.random.seed(1)
-    config = {"type": "cutmix_dense.CutMix", "p": 1.0, "min_visibility": 0.9, "on_filtered": "ignore"}
-    dataset = DetMix(CodedDataset(flags=True), [config, {"type": "PackDetInputs", "meta_keys": META}])
-    aside = more = 0
+    settings = {"p": 1.0, "min_visibility": 0.9, "on_filtered": "ignore"}
+    inner = CodedDataset(flags=True)
+    for number, sample in enumerate(inner.samples):  # labels that name their instance
+        sample["gt_bboxes_labels"] = 10 * number + np.arange(len(sample["gt_bboxes_labels"]))
+    dataset = DetMix(inner, [{"type": "cutmix_dense.CutMix", **settings}, {"type": "PackDetInputs", "meta_keys": META}])
+    came_in = failed = 0
     for index in [0, 2, 3, 4] * 4:
-        sample = dataset[index]["data_samples"]
-        flagged = sum(int(s["gt_ignore_flags"].sum()) for s in pools[-1])
-        ignored = sample.ignored_instances
-        assert len(ignored.bboxes) == len(ignored.labels) == len(ignored.masks)
-        assert isinstance(ignored.bboxes, HorizontalBoxes)
-        for box, mask in zip(ignored.bboxes.tensor.int().tolist(), ignored.masks.masks):
-            assert mask[box[1] : box[3], box[0] : box[2]].sum() == mask.sum() > 0
-        aside += len(ignored.bboxes) > 0
-        more += len(ignored.bboxes) > flagged
-    assert aside > 5
-    assert more > 0
+        packed = dataset[index]["data_samples"]
+        pool = pools[-1]
+        asides = [
+            {
+                "boxes": sample["gt_bboxes"].tensor[torch.from_numpy(sample["gt_ignore_flags"])],
+                "labels": torch.from_numpy(sample["gt_bboxes_labels"][sample["gt_ignore_flags"]]),
+                "masks": torch.from_numpy(sample["gt_masks"].masks[sample["gt_ignore_flags"]]),
+            }
+            for sample in pool
+        ]
+        targets = [{**own, "ignored": aside} for own, aside in zip(as_targets(pool), asides)]
+        images = [torch.from_numpy(sample["img"]).permute(2, 0, 1) for sample in pool]
+        generator = torch.Generator().manual_seed(packed.mix_seeds[0])
+        wanted = mix_single(cd.CutMix(**settings), images, targets, generator).targets[0]
+        for fields, rows in ((packed.gt_instances, wanted), (packed.ignored_instances, wanted["ignored"])):
+            assert isinstance(fields.bboxes, HorizontalBoxes)
+            assert torch.equal(fields.bboxes.tensor, rows["boxes"])
+            assert torch.equal(fields.labels, rows["labels"])
+            assert np.array_equal(fields.masks.masks, rows["masks"].numpy())
+        came_in += int((packed.ignored_instances.labels % 10 == 0).sum())
+        failed += int((packed.ignored_instances.labels % 10 != 0).sum())
+    assert came_in > 5
+    assert failed > 5
 
 
 def test_polygons_come_back_as_bitmaps_and_arrays_as_arrays():
@@ -308,6 +323,7 @@ def test_what_leaves_mmsegs_pipeline_is_mixed_right(pools):
         ({"gt_keypoints": np.zeros((4, 3, 2))}, "gt_keypoints"),
         ({"proposals": np.zeros((4, 4))}, "proposals"),
         ({"depth": np.zeros((26, 40))}, "depth"),
+        ({"depth": torch.zeros(1, 26, 40)}, "depth"),
         ({"gt_edge_map": np.zeros((26, 40), np.uint8)}, "gt_edge_map"),
     ],
 )
@@ -329,8 +345,40 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match="on_filtered"):
         build({"type": "cutmix_dense.CutMix", "on_filtered": "crowd"})
     samples = coded_samples(2)
-    with pytest.raises(ValueError, match="gt_seg_map.*MixUp"):
-        build({"type": "cutmix_dense.MixUp", "p": 1.0})({**samples[0], "mix_results": samples[1:]})
+    both = [{"type": "CutMix", "p": 1.0}, {"type": "MixUp", "p": 1.0}]
+    for soft in ({"type": "cutmix_dense.MixUp"}, {"type": "cutmix_dense.RandomMix", "transforms": both}):
+        with pytest.raises(ValueError, match="gt_seg_map.*MixUp"):
+            build(soft)({**samples[0], "mix_results": samples[1:]})
+    with pytest.raises(ValueError, match="close_last"):
+        build({"type": "cutmix_dense.RandomMix", "transforms": both, "total": 4, "close_last": 2})
+    marked = [{**sample, "ignore_index": 7} for sample in samples]
+    with pytest.raises(ValueError, match="ignore_index must be that of the annotations, 7"):
+        build({"type": "cutmix_dense.CutMix"})({**marked[0], "mix_results": marked[1:]})
+    raw = {"img": samples[0]["img"], "instances": [{"bbox": [1, 2, 3, 4]}]}
+    with pytest.raises(ValueError, match="LoadAnnotations"):
+        build({"type": "cutmix_dense.CutMix"})({**raw, "mix_results": [raw]})
+
+
+def test_a_draw_can_be_repeated():
+    """As mmcv's TransformBroadcaster asks for, to treat several images alike."""
+    from mmcv.transforms.utils import cache_random_params
+
+    samples = coded_samples(2)
+    mix = mmdet.registry.TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
+    with cache_random_params(mix):
+        pair = [mix({**samples[0], "mix_results": samples[1:]}) for _ in range(2)]
+    assert pair[0]["mix_seeds"] == pair[1]["mix_seeds"]
+    assert np.array_equal(pair[0]["img"], pair[1]["img"])
+
+
+def test_ranks_draw_different_seeds(monkeypatch):
+    mix = mmdet.registry.TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
+    drawn = []
+    for rank in ("0", "1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        np.random.seed(3)
+        drawn.append(mix.draw_seed())
+    assert drawn[0] == drawn[2] != drawn[1]
 
 
 def test_a_mix_travels_to_a_worker():
