@@ -135,7 +135,7 @@ class MixTransform(A.DualTransform):
         name = type(self).__name__
         for key in _MEANINGLESS.keys() & arguments.keys():
             raise TypeError(f"{name}: {key} says nothing in Albumentations: {_MEANINGLESS[key]}")
-        settings = from_config(_as_tuples(arguments))
+        settings = from_config(dict(arguments))
         if not issubclass(self.core, transforms.RandomMix):  # whose transforms have their own
             settings["p"] = 1.0
         try:
@@ -318,13 +318,6 @@ class RandomMix(MixTransform):
     def set_progress(self, step: int) -> None:
         """Say which step begins; see ``cutmix_dense.RandomMix.set_progress``. Workers hold copies of their own."""
         self.method.set_progress(step)
-
-
-def _as_tuples(value: Any) -> Any:
-    """JSON and YAML know lists only."""
-    if isinstance(value, Mapping):
-        return {key: _as_tuples(item) for key, item in value.items()}
-    return tuple(_as_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
 
 
 def _plain(value: Any, name: str) -> Any:
