@@ -56,8 +56,6 @@ def ratios():
 @pytest.mark.parametrize("name", TIMES_THE_COPY)
 def test_a_batch_costs_a_few_copies(ratios, name):
     best, problems = ratios
-    if "padded" in name and "give a list of dicts" in problems.get(name, ""):
-        pytest.skip("boxes as one padded tensor are not taken yet")
     assert name not in problems, problems[name]
     assert best[name] <= TIMES_THE_COPY[name]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cutmix_dense.functional.filtering import RULES, FilterRule, OcclusionRule
 from cutmix_dense.functional.instances import mix_instances, object_pixels
 from cutmix_dense.functional.labels import mix_labels
+from cutmix_dense.functional.padded import mix_padded
 from cutmix_dense.functional.pixels import mix_pixels
 from cutmix_dense.functional.report import MixReport
 from cutmix_dense.functional.semantic import SemanticPair, mix_semantic, mix_semantic_pair, mix_semantic_soft
@@ -17,6 +18,7 @@ __all__ = [
     "SemanticPair",
     "mix_instances",
     "mix_labels",
+    "mix_padded",
     "mix_pixels",
     "mix_semantic",
     "mix_semantic_pair",

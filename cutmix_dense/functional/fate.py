@@ -17,7 +17,7 @@ from cutmix_dense.functional.masks import LayerMasks, mask_sizes, mix_masks
 from cutmix_dense.functional.report import Outcome
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["BoxesFrom", "Entries", "Fate", "judge", "outcomes_of"]
+__all__ = ["BoxesFrom", "Entries", "Fate", "judge", "outcomes_of", "reasons_of", "shares_of"]
 
 BoxesFrom = Literal["auto", "box", "mask"]
 """What a changed instance's box encloses: its visible mask where it has one (auto), its visible box, or its mask."""
@@ -122,19 +122,12 @@ def judge(
             boxes, same_box = by_box.boxes, by_box.untouched
         elif masks:
             boxes = torch.cat([cut.boxes for cut in masks.values()]).to(exact)
-    share = (visible / whole.clamp(min=torch.finfo(exact).tiny)).clamp(0, 1).masked_fill_(untouched, 1.0)
-    visibility = share.float()
+    share, visibility = shares_of(visible, whole, untouched)
     if "visibility" in table.instances:
         visibility = visibility * table.flat("visibility").float()[flat]
 
-    reason = rule.reasons(Facts(visibility, visible, boxes, None if by_box is None else by_box.mapped, layer))
-    reason[untouched] = Reason.KEPT
-    if masks is not None:
-        reason[whole == 0] = Reason.EMPTY_MASK
-    if by_box is not None:
-        reason[(by_box.whole == 0) & ~by_box.broken] = Reason.OUTSIDE
-        reason[by_box.broken] = Reason.BROKEN_BOX
-        reason[~by_box.finite] = Reason.NOT_FINITE
+    facts = Facts(visibility, visible, boxes, None if by_box is None else by_box.mapped, layer)
+    reason = reasons_of(rule, facts, untouched, by_box, None if masks is None else whole == 0)
     if plan.carry is not None and plan.carry.shape[2]:
         position = entries.position.to(device)
         carried = plan.carry[output, layer, position.clamp(max=plan.carry.shape[2] - 1)]
@@ -147,6 +140,31 @@ def judge(
         image, position_ = int(entries.image[broken[0]]), int(entries.position[broken[0]])
         raise ValueError(f"targets[{image}]['boxes'][{position_}] must be finite, got a NaN or infinite coordinate")
     return Fate(boxes, same_box, untouched, share, visibility, visible, masks, sizes, on_host)
+
+
+def shares_of(
+    visible: Float[Tensor, " e"], whole: Float[Tensor, " e"], untouched: Bool[Tensor, " e"]
+) -> tuple[Float[Tensor, " e"], Float[Tensor, " e"]]:
+    """Visible share of the whole, exact and in single precision; 1 for what is untouched."""
+    share = (visible / whole.clamp(min=torch.finfo(whole.dtype).tiny)).clamp(0, 1).masked_fill(untouched, 1.0)
+    return share, share.float()
+
+
+def reasons_of(
+    rule: FilterRule,
+    facts: Facts,
+    untouched: Bool[Tensor, " e"],
+    by_box: VisibleBoxes | None,
+    empty_mask: Bool[Tensor, " e"] | None = None,
+) -> Int[Tensor, " e"]:
+    """The ``Reason`` of every entry: the rule's, unless it is untouched or wasn't an object in the first place."""
+    reason = rule.reasons(facts).masked_fill(untouched, Reason.KEPT)
+    if empty_mask is not None:
+        reason = reason.masked_fill(empty_mask, Reason.EMPTY_MASK)
+    if by_box is not None:
+        reason = reason.masked_fill((by_box.whole == 0) & ~by_box.broken, Reason.OUTSIDE)
+        reason = reason.masked_fill(by_box.broken, Reason.BROKEN_BOX).masked_fill(~by_box.finite, Reason.NOT_FINITE)
+    return reason
 
 
 def outcomes_of(fate: Fate, entries: Entries, on_filtered: OnFiltered) -> Int[Tensor, " e"]:

@@ -16,6 +16,7 @@ from cutmix_dense.functional import (
     MixReport,
     mix_instances,
     mix_labels,
+    mix_padded,
     mix_pixels,
     mix_semantic,
     object_pixels,
@@ -23,6 +24,7 @@ from cutmix_dense.functional import (
 from cutmix_dense.functional.fields import IMAGE_KEYS, INSTANCE_KEYS, LABEL_KEYS, SEMANTIC_KEYS
 from cutmix_dense.functional.filtering import OnFiltered
 from cutmix_dense.functional.instances import Boxes, BoxesFrom
+from cutmix_dense.functional.padded import is_padded
 from cutmix_dense.functional.pixels import check_inplace
 from cutmix_dense.functional.semantic import SoftSemantic, mix_maps
 from cutmix_dense.plan import MixPlan
@@ -77,7 +79,8 @@ class TargetMixer:
         """The mixed targets in the form they came in.
 
         Args:
-            targets: None; a list of dicts; a (B, H, W) map or other per-pixel tensor, or a list of them; (B,) or (B, K)
+            targets: None; a list of dicts; a dict of padded boxes (B, N, 4) and further rows of their slots, with
+                ``valid`` (B, N); a (B, H, W) map or other per-pixel tensor, or a list of them; (B,) or (B, K)
                 labels; a dict of those.
             plan: who owns each output pixel.
             pool: the images they belong to.
@@ -94,6 +97,8 @@ class TargetMixer:
     def _mix(self, name: str, value: Any, plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets) -> Any:
         if value is None:
             return None
+        if is_padded(value):
+            return self._mix_padded(value, plan, pool, inplace, mixed)
         if isinstance(value, Mapping):
             return {key: self._mix_entry(key, item, plan, pool, inplace, mixed) for key, item in value.items()}
         if not isinstance(value, (Tensor, list, tuple)):
@@ -160,6 +165,31 @@ class TargetMixer:
         )
         mixed.reports.append(report)
         return dicts
+
+    def _mix_padded(
+        self, value: Mapping[str, Any], plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets
+    ) -> dict[str, Any]:
+        """Padded boxes with what belongs to their slots; all else in the dict as ever."""
+        if self.on_filtered != "drop":
+            raise ValueError(f"on_filtered must be 'drop' for padded boxes, got {self.on_filtered!r}")
+        slots = value["boxes"].shape[:2]
+        names = {"valid", *INSTANCE_KEYS, *self.instance_keys}
+        rows = {
+            key: item
+            for key, item in value.items()
+            if key in names and isinstance(item, Tensor) and item.shape[:2] == slots
+        }
+        if len(value["boxes"]) != len(pool):
+            raise ValueError(f"boxes must have one entry per image ({len(pool)}), got {len(value['boxes'])}")
+        result = {
+            key: self._mix_entry(key, item, plan, pool, inplace, mixed)
+            for key, item in value.items()
+            if key not in rows
+        }
+        padded = mix_padded(
+            rows, plan, rule=self.rule, instance_keys=self.instance_keys, estimate=self.boxes == "estimate"
+        )
+        return {**result, **padded}
 
     def _mix_tensor(
         self, name: str, value: Tensor, plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets

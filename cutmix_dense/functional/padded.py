@@ -1,0 +1,120 @@
+"""Mix padded boxes: every image has the same number of slots, nothing is counted, nothing leaves the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cutmix_dense.functional.boxes import from_xyxy, to_xyxy, visible_boxes
+from cutmix_dense.functional.fate import reasons_of, shares_of
+from cutmix_dense.functional.fields import INSTANCE_KEYS
+from cutmix_dense.functional.filtering import Facts, FilterRule, Reason, rule_of
+from cutmix_dense.plan import MixPlan
+
+__all__ = ["is_padded", "mix_padded"]
+
+_NOT_PADDED = frozenset({"keypoints", "keypoints_visible", "masks"})
+
+
+def is_padded(targets: Any) -> bool:
+    """Whether a dict of targets holds padded boxes, (B, N, 4)."""
+    boxes = targets.get("boxes") if isinstance(targets, Mapping) else None
+    return isinstance(boxes, Tensor) and boxes.ndim == 3
+
+
+def mix_padded(
+    targets: Mapping[str, Any],
+    plan: MixPlan,
+    *,
+    min_visibility: float | tuple[float, float] = 0.1,
+    min_size: float | tuple[float, float] = 1.0,
+    rule: FilterRule | str | None = None,
+    instance_keys: Sequence[str] = (),
+    estimate: bool = False,
+) -> dict[str, Tensor]:
+    """What ``mix_instances`` does, for boxes in slots: each output has the slots of all its layers, some empty.
+
+    Args:
+        targets: ``boxes`` (P, N, 4) xyxy in pixels; ``valid`` (P, N) bool, which slots are filled (default all);
+            further instance keys, (P, N, …). Masks and keypoints need a list of dicts.
+        plan: who owns each output pixel; on the targets' device, or moved there.
+        min_visibility: as in ``mix_instances``.
+        min_size: as in ``mix_instances``.
+        rule: as in ``mix_instances``.
+        instance_keys: further keys of shape (P, N, …).
+        estimate: whether free-form masks may be taken for the objects, as ``boxes="estimate"``.
+
+    Returns:
+        (B, S·N, …) of each key, base first, zeros in empty slots; ``valid`` (B, S·N), ``visibility`` (B, S·N),
+        ``origin`` (B, S·N, 2), -1 in empty slots; ``weight`` under a soft plan. No transfer from a device: a NaN raises
+        on the host only, elsewhere its slot comes out empty.
+
+    Raises:
+        ValueError: shapes that don't fit, an unknown key, NaN on the host, a free-form mask without ``estimate``.
+    """
+    boxes = targets["boxes"]
+    pool, slots = boxes.shape[:2]
+    known = (INSTANCE_KEYS | {"valid"} | set(instance_keys)) - _NOT_PADDED
+    for key, value in targets.items():
+        if key not in known:
+            raise ValueError(f"targets hold {key!r} beside padded boxes: give a list of dicts, or name it otherwise")
+        if not isinstance(value, Tensor) or tuple(value.shape[:2]) != (pool, slots):
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"targets[{key!r}] must have one row per slot, ({pool}, {slots}, …), got {shape}")
+    if plan.free_form and not estimate:
+        raise ValueError("boxes without masks can't be told exactly under a free-form mask: accept boxes='estimate'")
+    if boxes.device.type == "cpu" and not bool(boxes.isfinite().all()):
+        raise ValueError("targets['boxes'] must be finite, got a NaN or infinite coordinate")
+    plan = plan.to(boxes.device, non_blocking=True)
+    batch, layers = plan.source.shape
+    slot = torch.arange(batch * layers * slots, device=boxes.device)
+    output, layer, index = slot // (layers * slots), slot // slots % layers, slot % slots
+    image = plan.source.flatten()[slot // slots]
+    flat = image.clamp(min=0) * slots + index
+
+    def rows_of(key: str) -> Tensor:
+        return targets[key].as_subclass(Tensor).flatten(0, 1)[flat]
+
+    rows = rows_of("boxes")
+    seen = visible_boxes(to_xyxy(rows), plan, output, layer)
+    share, visibility = shares_of(seen.visible, seen.whole, seen.untouched)
+    if "visibility" in targets:
+        visibility = visibility * rows_of("visibility").float()
+    facts = Facts(visibility, seen.visible, seen.boxes, seen.mapped, layer)
+    kept = reasons_of(rule_of(rule, min_visibility, min_size), facts, seen.untouched, seen) == Reason.KEPT
+    kept = kept & (image >= 0)
+    if "valid" in targets:
+        kept = kept & rows_of("valid").bool()
+    if plan.carry is not None and plan.carry.shape[2]:
+        carried = plan.carry[output, layer, index.clamp(max=plan.carry.shape[2] - 1)]
+        kept = kept & (carried | (index >= plan.carry.shape[2]))
+
+    mixed: dict[str, Tensor] = {}
+    for key in targets:
+        if key in ("valid", "visibility", "weight"):
+            continue
+        value = rows_of(key)
+        if key == "boxes":
+            value = torch.where(seen.untouched[:, None], value, from_xyxy(seen.boxes, value))
+        elif key == "area":
+            grown = plan.scale.abs().prod(dim=2).flatten()[slot // slots]
+            value = torch.where(seen.untouched, value, (value * (grown * share)).to(value.dtype))
+        mixed[key] = value
+    mixed["visibility"] = visibility
+    if plan.weight is not None or "weight" in targets:
+        weight = torch.ones_like(visibility)
+        if plan.weight is not None:
+            weight = (plan.weight / plan.weight.sum(dim=1, keepdim=True)).float().flatten()[slot // slots]
+        mixed["weight"] = weight * rows_of("weight") if "weight" in targets else weight
+    empty = ~kept
+    shaped = {
+        key: value.masked_fill(empty.reshape(-1, *(1,) * (value.ndim - 1)), 0).unflatten(0, (batch, layers * slots))
+        for key, value in mixed.items()
+    }
+    origin = torch.stack([image, index], dim=1).masked_fill(empty[:, None], -1)
+    shaped["origin"] = origin.unflatten(0, (batch, layers * slots))
+    shaped["valid"] = kept.unflatten(0, (batch, layers * slots))
+    return shaped

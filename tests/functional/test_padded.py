@@ -1,0 +1,105 @@
+"""Padded boxes come out as a list of dicts would, slot by slot."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import cutmix_dense as cd
+from cutmix_dense.functional import mix_instances, mix_padded
+
+SLOTS = 7
+
+
+def padded(batch=5, seed=0, size=(40, 60)):
+    generator = torch.Generator().manual_seed(seed)
+    low = torch.rand(batch, SLOTS, 2, generator=generator) * torch.tensor([size[1] - 12.0, size[0] - 12.0])
+    boxes = torch.cat([low, low + 2 + 20 * torch.rand(batch, SLOTS, 2, generator=generator)], dim=2)
+    valid = torch.rand(batch, SLOTS, generator=generator) < 0.7
+    valid[1] = False
+    area = (boxes[..., 2:] - boxes[..., :2]).prod(dim=2)
+    labels = torch.arange(batch * SLOTS).reshape(batch, SLOTS)
+    return {"boxes": boxes, "labels": labels, "area": area, "valid": valid}
+
+
+def ragged(targets):
+    keys = ("boxes", "labels", "area")
+    return [{key: targets[key][i][valid] for key in keys} for i, valid in enumerate(targets["valid"])]
+
+
+@pytest.mark.parametrize("method", ["CutMix", "ResizeMix", "Mosaic", "RICAP", "GridMix", "StripeMix", "MixUp"])
+def test_equal_to_a_list_of_dicts(method):
+    images = torch.rand(5, 3, 40, 60)
+    found = 0
+    for seed in range(4):
+        targets = padded(seed=seed)
+        mix = getattr(cd, method)(p=0.8, min_visibility=0.3)
+        plan = mix.make_plan(images, generator=torch.Generator().manual_seed(seed))
+        before = {key: value.clone() for key, value in targets.items()}
+        mixed = mix_padded(targets, plan, min_visibility=0.3)
+        wanted = mix_instances(ragged(targets), plan, min_visibility=0.3)
+        assert mixed["boxes"].shape == (5, plan.layers * SLOTS, 4)
+        for output, target in enumerate(wanted):
+            valid = mixed["valid"][output]
+            for key in set(target) - {"origin"}:
+                assert torch.equal(mixed[key][output][valid], target[key]), key
+                assert not mixed[key][output][~valid].any()
+            assert (mixed["origin"][output][~valid] == -1).all()
+            image, slot = mixed["origin"][output][valid].T
+            assert torch.equal(targets["labels"][image, slot], target["labels"])
+            found += int(valid.sum())
+        assert all(torch.equal(targets[key], before[key]) for key in before)
+    assert found > 100
+
+
+def test_a_transform_takes_them_beside_maps_and_labels():
+    images, targets = torch.rand(5, 3, 40, 60), padded()
+    maps, classes = torch.randint(0, 4, (5, 40, 60)), torch.arange(5)
+    mix = cd.CutMix(p=1.0, num_classes=5)
+    _, mixed = mix(images, {**targets, "semantic": maps, "label": classes}, generator=torch.Generator().manual_seed(3))
+    _, wanted = mix(
+        images,
+        {"instances": ragged(targets), "semantic": maps, "label": classes},
+        generator=torch.Generator().manual_seed(3),
+    )
+    assert torch.equal(mixed["semantic"], wanted["semantic"])
+    assert torch.equal(mixed["label"], wanted["label"])
+    for output, target in enumerate(wanted["instances"]):
+        assert torch.equal(mixed["boxes"][output][mixed["valid"][output]], target["boxes"])
+
+
+def test_slots_without_valid_are_all_filled_and_incoming_visibility_counts():
+    targets = padded()
+    del targets["valid"]
+    targets["visibility"] = torch.full((5, SLOTS), 0.5)
+    plan = cd.CutMix(p=0.0).make_plan(torch.rand(5, 3, 40, 60))
+    mixed = mix_padded(targets, plan)
+    inside = (targets["boxes"][..., 2] <= 60) & (targets["boxes"][..., 3] <= 40)
+    assert mixed["valid"][:, :SLOTS][inside].all()
+    assert (mixed["visibility"][:, :SLOTS][inside] == 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": torch.zeros(5)}, "one row per slot"),
+        ({"tracks": torch.zeros(5, SLOTS)}, "tracks"),
+        ({"boxes": torch.full((5, SLOTS, 4), torch.nan)}, "finite"),
+        ({"masks": torch.zeros(5, SLOTS, 40, 60)}, "masks"),
+    ],
+)
+def test_mistakes_are_named(change, message):
+    plan = cd.CutMix(p=1.0).make_plan(torch.rand(5, 3, 40, 60))
+    with pytest.raises(ValueError, match=message):
+        mix_padded({**padded(), **change}, plan)
+
+
+def test_free_form_masks_and_ignoring_are_refused():
+    images = torch.rand(5, 3, 40, 60)
+    with pytest.raises(ValueError, match="estimate"):
+        cd.CowMix(p=1.0)(images, padded())
+    cd.CowMix(p=1.0, boxes="estimate")(images, padded())
+    with pytest.raises(ValueError, match="on_filtered"):
+        cd.CutMix(p=1.0, on_filtered="ignore")(images, padded())
+    with pytest.raises(ValueError, match="one entry per image"):
+        cd.CutMix(p=1.0)(images[:3], padded())
