@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -449,18 +450,14 @@ class MixPlan:
                 raise ValueError(f"source must be a pool index or -1, the base's never -1; got {rows}")
             if frame is not None and any(n > most for size in sizes.tolist() for n, most in zip(size, frame)):
                 raise ValueError(f"frame must hold every canvas, got {frame!r} for sizes {sizes.tolist()}")
+            if patches == 1:
+                return cls._one_rectangle(source, rectangles[:, 0], sizes, layer[:, 0], **placed)
         reach = sizes[source.clamp(min=0)]
         canvas = reach[:, 0]
         low = torch.minimum(rectangles[..., :ndim].clamp(min=0), canvas[:, None])
         high = torch.maximum(torch.minimum(rectangles[..., ndim:], canvas[:, None]), low)
         ends = torch.stack([torch.zeros_like(canvas), canvas], dim=1)
-        edge = torch.cat([ends[:, :1], low, high, ends[:, 1:]], dim=1)
-        if patches == 1:  # in order already; the middle cell is the rectangle
-            owner = torch.zeros((batch, *(3,) * ndim), dtype=torch.int8, device=device)
-            middle: Any = (slice(None), *(1,) * ndim)
-            owner[middle] = torch.where(torch.gather(source >= 0, 1, layer), layer, 0)[:, 0]
-            return cls._placed(source, edge.unbind(2), owner, reach, canvas, check=False, **placed)
-        edges = edge.sort(dim=1).values.unbind(2)
+        edges = torch.cat([ends[:, :1], low, high, ends[:, 1:]], dim=1).sort(dim=1).values.unbind(2)
         covered = everywhere(torch.gather(source >= 0, 1, layer), ndim)
         for axis in range(ndim):
             start, stop = edges[axis][:, None, :-1], edges[axis][:, None, 1:]
@@ -477,6 +474,40 @@ class MixPlan:
             owner = torch.gather(paint, 1, last.flatten(1)).reshape(last.shape)
 
         return cls._placed(source, edges, owner, reach, canvas, check=False, **placed)
+
+    @classmethod
+    def _one_rectangle(
+        cls,
+        source: Int[Tensor, "b s"],
+        rectangle: Int[Tensor, "b 2*d"],
+        sizes: Int[Tensor, "pool d"],
+        layer: Int[Tensor, " b"],
+        **placed: Any,
+    ) -> MixPlan:
+        """The most frequent plan, on the host: three cells per axis, the middle one is the rectangle.
+
+        In numpy, whose calls on a few numbers cost a fraction of torch's.
+        """
+        images, ndim = source.numpy(), sizes.shape[1]
+        reach = sizes.numpy()[images.clip(min=0)]
+        canvas = reach[:, 0]
+        edge = np.zeros((len(images), 4, ndim), dtype=np.int64)
+        edge[:, 1] = np.minimum(rectangle[:, :ndim].numpy().clip(min=0), canvas)
+        edge[:, 2] = np.maximum(np.minimum(rectangle[:, ndim:].numpy(), canvas), edge[:, 1])
+        edge[:, 3] = canvas
+        owner = np.zeros((len(images), *(3,) * ndim), dtype=np.int8)
+        shown = layer.numpy()
+        middle: Any = (slice(None), *(1,) * ndim)
+        owner[middle] = np.where(images[np.arange(len(images)), shown] >= 0, shown, 0)
+        return cls._placed(
+            source,
+            torch.from_numpy(edge).unbind(2),
+            torch.from_numpy(owner),
+            torch.from_numpy(reach),
+            torch.from_numpy(canvas),
+            check=False,
+            **placed,
+        )
 
     @classmethod
     def from_grid(

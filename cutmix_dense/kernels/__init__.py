@@ -72,9 +72,16 @@ def mix_list(
     if feather > 0 or plan.weight is not None:
         return mix_soft(pool, plan, fill, interpolation, feather, framed=False)
     if pool[0].device.type == "cpu" and suits(plan):
-        lead = pool[0].shape[: pool[0].ndim - plan.ndim]
-        outputs = [blank(pool[0], (*lead, *size)) for size in plan.canvas.tolist()]
-        mix_slices(pool, plan, outputs, fill, held=False)
+        space = pool[0].ndim - plan.ndim
+        sizes = [tuple(size) for size in plan.canvas.tolist()]
+        bases = [pool[max(index, 0)] for index in plan.source[:, 0].tolist()]
+        held = all(tuple(base.shape[space:]) == size for base, size in zip(bases, sizes))
+        held = held and plan.source[:, 0].tolist() == list(range(len(plan)))
+        outputs = [blank(base, (*base.shape[:space], *size)) for base, size in zip(bases, sizes)]
+        if held:
+            for output, base in zip(outputs, bases):
+                output.copy_(base)
+        mix_slices(pool, plan, outputs, fill, held=held)
         return outputs
     return mix_layered(pool, plan, fill, interpolation, framed=False)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any, NamedTuple
 
-import numpy as np
 from torch import Tensor
 
 from cutmix_dense.plan import MixPlan
@@ -16,8 +16,8 @@ __all__ = ["MOST_CELLS", "Patch", "blocks", "mix_slices", "patches", "spatial", 
 MOST_CELLS = 1024
 """Beyond this many cells per output a copy per cell costs more than a pass over the pixels."""
 
-_FEW_CELLS = 3
-"""Up to so many cells per output that hold something, joining neighbours costs more than a copy for each."""
+_FEW_CELLS = 16
+"""Up to so many cells per output, looking for neighbours to join costs more than a copy for each."""
 
 
 class Patch(NamedTuple):
@@ -84,27 +84,36 @@ def blocks(plan: MixPlan, moved: bool = False) -> Iterator[Owned]:
 
     With ``moved`` those that certainly show layer 0 where it lay are left out.
     """
-    edges = [edge.numpy() for edge in plan.edges]
-    owner = plan.owner.numpy()
-    wanted = np.ones(owner.shape, dtype=bool)
-    for axis, edge in enumerate(edges):
-        wanted &= (np.diff(edge) > 0).reshape(len(plan), *(-1 if a == axis else 1 for a in range(plan.ndim)))
-    if moved:
-        at_home = (plan.source[:, 0].numpy() == np.arange(len(plan))) & ~plan.shift[:, 0].numpy().any(axis=1)
-        low, high = plan.extent[:, 0].numpy()[:, : plan.ndim], plan.extent[:, 0].numpy()[:, plan.ndim :]
-        at_home &= ~low.any(axis=1) & (high >= plan.canvas.numpy()).all(axis=1)
-        wanted &= ~((owner == 0) & at_home.reshape(-1, *(1,) * plan.ndim))
-    cells = np.argwhere(wanted)
-    if len(cells) <= _FEW_CELLS * len(plan):
-        for output, *cell in cells.tolist():
-            start = [int(edge[output, n]) for edge, n in zip(edges, cell)]
-            stop = [int(edge[output, n + 1]) for edge, n in zip(edges, cell)]
-            at = (output, *cell)
-            yield output, start, stop, int(owner[at])
+    grid = plan.owner.shape[1:]
+    edges = [edge.tolist() for edge in plan.edges]
+    home = _at_home(plan) if moved else [False] * len(plan)
+    if math.prod(grid) <= _FEW_CELLS and moved:
+        cells = list(product(*(range(count) for count in grid)))
+        for output, owners in enumerate(plan.owner.flatten(1).tolist()):
+            for cell, layer in zip(cells, owners):
+                if layer == 0 and home[output]:
+                    continue
+                start = [edge[output][n] for edge, n in zip(edges, cell)]
+                stop = [edge[output][n + 1] for edge, n in zip(edges, cell)]
+                if all(low < high for low, high in zip(start, stop)):
+                    yield output, start, stop, layer
         return
-    for output in range(len(plan)):
-        for start, stop, layer in _joined(owner[output].tolist(), [edge[output].tolist() for edge in edges]):
-            yield output, start, stop, layer
+    for output, owner in enumerate(plan.owner.tolist()):
+        for start, stop, layer in _joined(owner, [edge[output] for edge in edges]):
+            if not (layer == 0 and home[output]):
+                yield output, start, stop, layer
+
+
+def _at_home(plan: MixPlan) -> list[bool]:
+    """Whether layer 0 of each output is the output's own image, whole and in its place."""
+    facts = (plan.source[:, 0], plan.shift[:, 0], plan.extent[:, 0], plan.canvas)
+    return [
+        source == output
+        and not any(shift)
+        and not any(extent[: plan.ndim])
+        and all(end >= size for end, size in zip(extent[plan.ndim :], canvas))
+        for output, (source, shift, extent, canvas) in enumerate(zip(*(fact.tolist() for fact in facts)))
+    ]
 
 
 def mix_slices(
