@@ -111,19 +111,20 @@ def _masks_of(
     chosen: Int[Tensor, " k"],
     sizes: Sequence[Sequence[int]],
 ) -> list[Tensor]:
-    parts: list[list[Tensor]] = [[] for _ in range(entries.outputs)]
-    positions: dict[tuple[int, int], list[int]] = {}
-    for output, layer, position in zip(
-        *(c[chosen].tolist() for c in (entries.output, entries.layer, entries.position))
-    ):
-        positions.setdefault((output, layer), []).append(position)
-    for (output, layer), wanted in positions.items():
-        parts[output].append(masks[output, layer].take(wanted))
-    stacked = [
-        part[0] if len(part) == 1 else torch.cat(part) if part else example.as_subclass(Tensor).new_zeros((0, *size))
-        for part, size in zip(parts, sizes)
-    ]
-    return [rewrap(stack, example) for stack in stacked]
+    wanted: list[dict[int, list[int]]] = [{} for _ in range(entries.outputs)]
+    columns = (entries.output, entries.layer, entries.position)
+    for output, layer, position in zip(*(column[chosen].tolist() for column in columns)):
+        wanted[output].setdefault(layer, []).append(position)
+    plain = example.as_subclass(Tensor)
+    stacks = []
+    for output, (layers, size) in enumerate(zip(wanted, sizes)):
+        stack = plain.new_zeros((sum(map(len, layers.values())), *size))
+        start = 0
+        for layer, rows in layers.items():
+            masks[output, layer].put(rows, stack[start : start + len(rows)])
+            start += len(rows)
+        stacks.append(rewrap(stack, example))
+    return stacks
 
 
 def _index_in_own_list(table: FieldTable, entries: Entries, chosen: Int[Tensor, " k"]) -> Int[Tensor, " k"]:

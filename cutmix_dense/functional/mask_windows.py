@@ -81,11 +81,15 @@ class StackMasks:
 
     def take(self, rows: Sequence[int]) -> Shaped[Tensor, "n *size"]:
         """Some of them, in the input's dtype."""
-        stack = np.zeros((len(rows), *self._size), dtype=self._dtype)
-        for mask, row in zip(stack, rows):
+        stack = torch.from_numpy(np.zeros((len(rows), *self._size), dtype=self._dtype))
+        self.put(rows, stack)
+        return stack
+
+    def put(self, rows: Sequence[int], stack: Shaped[Tensor, "n *size"]) -> None:
+        """Write some of them into a stack of zeros."""
+        for mask, row in zip(stack.numpy(), rows):
             piece = self._pieces[row]
             mask[piece.block] = piece.values
-        return torch.from_numpy(stack)
 
 
 class WindowCutter:

@@ -37,6 +37,10 @@ class MixedMasks(NamedTuple):
             return self.masks
         return self.masks[torch.tensor(rows, device=self.masks.device)]
 
+    def put(self, rows: Sequence[int], stack: Shaped[Tensor, "n *size"]) -> None:
+        """Write some of the masks into a stack."""
+        stack.copy_(self.take(rows))
+
 
 LayerMasks = MixedMasks | StackMasks
 

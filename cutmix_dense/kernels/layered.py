@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from cutmix_dense.kernels.layers import Block, background, blank, bounds, overlap, read, windows, within
@@ -115,17 +116,17 @@ def _put(block: Tensor, mask: Tensor, pixels: Tensor) -> None:
     block.copy_(torch.where(mask.to(block.device), pixels, block))
 
 
-def _filled(mask: Tensor) -> Block | None:
-    """The least block that holds all of a mask; None if it is empty."""
+def _filled(mask: Bool[Tensor, "*size"]) -> Block | None:
+    """The least block that holds all of a mask on the host; None if it is empty."""
+    rest = mask.numpy()  # whose reductions of booleans are several times faster
     block = []
-    for axis in range(mask.ndim):
-        line = mask
-        for other in reversed(range(mask.ndim)):
-            line = line if other == axis else line.any(dim=other)
-        at = line.nonzero()[:, 0]
+    for axis in range(rest.ndim):
+        line = np.moveaxis(rest, axis, 0).reshape(rest.shape[axis], -1).any(axis=1)
+        at = np.flatnonzero(line)
         if not len(at):
             return None
         block.append(slice(int(at[0]), int(at[-1]) + 1))
+        rest = rest[(slice(None),) * axis + (block[-1],)]
     return tuple(block)
 
 

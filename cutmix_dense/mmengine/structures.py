@@ -93,7 +93,9 @@ def masks_like(example: Any, mixed: Shaped[Tensor, "n h w"]) -> Any:
     if isinstance(example, np.ndarray):
         return array
     bitmap = example[:0].to_bitmap() if hasattr(example, "to_bitmap") else example
-    return type(bitmap)(array, *array.shape[-2:])
+    made = type(bitmap)(array[:0], *array.shape[-2:])
+    made.masks = array  # its constructor would copy them
+    return made
 
 
 def _is_structure(boxes: Any) -> bool:

@@ -180,7 +180,10 @@ def _by_masks(
         index = chosen[output].nonzero()[:, 0]
         if masks is None or not len(index):
             continue
-        covered = (masks.as_subclass(Tensor)[index.to(device)] != 0).any(dim=0)
+        stack = masks.as_subclass(Tensor)
+        covered = torch.zeros(stack.shape[1:], dtype=torch.bool, device=device)
+        for row in index.tolist():
+            covered.logical_or_(stack[row])
         height, width = (min(a, b) for a, b in zip(covered.shape, pool.frame))
         union[output, :height, :width] = covered[:height, :width].to(torch.uint8)
     canvas = pool.sizes[source[:, 0]]
@@ -194,4 +197,4 @@ def _by_masks(
         shift=shift[:, 1:],
         canvas=canvas,
     )
-    return mix_semantic(union, alone, ignore_index=0).long()
+    return mix_semantic(union, alone, ignore_index=0).to(torch.int8)
