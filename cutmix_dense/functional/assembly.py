@@ -118,8 +118,8 @@ def _masks_of(
     plain = example.as_subclass(Tensor)
     stacks = []
     for output, (layers, size) in enumerate(zip(wanted, sizes)):
-        stack = plain.new_zeros((sum(map(len, layers.values())), *size))
-        start = 0
+        count, start = sum(map(len, layers.values())), 0
+        stack = masks[output, next(iter(layers))].blank(count) if count else plain.new_zeros((0, *size))
         for layer, rows in layers.items():
             masks[output, layer].put(rows, stack[start : start + len(rows)])
             start += len(rows)

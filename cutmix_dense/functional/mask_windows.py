@@ -81,9 +81,13 @@ class StackMasks:
 
     def take(self, rows: Sequence[int]) -> Shaped[Tensor, "n *size"]:
         """Some of them, in the input's dtype."""
-        stack = torch.from_numpy(np.zeros((len(rows), *self._size), dtype=self._dtype))
+        stack = self.blank(len(rows))
         self.put(rows, stack)
         return stack
+
+    def blank(self, count: int) -> Shaped[Tensor, "count *size"]:
+        """A stack of zeros for masks like these; numpy's, whose pages are only made where they are written."""
+        return torch.from_numpy(np.zeros((count, *self._size), dtype=self._dtype))
 
     def put(self, rows: Sequence[int], stack: Shaped[Tensor, "n *size"]) -> None:
         """Write some of them into a stack of zeros."""
@@ -169,7 +173,12 @@ class WindowCutter:
         if plan.free_form:  # one cell per pixel
             owned = self._owner[output][block] == layer
         else:
+            if not values.size:
+                return values
             cells = self._cells_of(output)
+            first = tuple(cell[part.start] for cell, part in zip(cells, block))
+            if first == tuple(cell[part.stop - 1] for cell, part in zip(cells, block)):  # all in one cell
+                return values if self._owner[output][first] == layer else np.zeros_like(values)
             owned = self._owner[output][np.ix_(*(cell[part] for cell, part in zip(cells, block)))] == layer
         return values if owned.all() else np.where(owned, values, np.zeros((), dtype=values.dtype))
 

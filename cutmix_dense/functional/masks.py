@@ -37,6 +37,10 @@ class MixedMasks(NamedTuple):
             return self.masks
         return self.masks[torch.tensor(rows, device=self.masks.device)]
 
+    def blank(self, count: int) -> Shaped[Tensor, "count *size"]:
+        """A stack of zeros for masks like these."""
+        return self.masks.new_zeros((count, *self.masks.shape[1:]))
+
     def put(self, rows: Sequence[int], stack: Shaped[Tensor, "n *size"]) -> None:
         """Write some of the masks into a stack."""
         stack.copy_(self.take(rows))
