@@ -108,7 +108,7 @@ def _interpolation(given: Interpolation | None, like: Tensor, plan: MixPlan) -> 
 
 def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int) -> Tensor:
     if isinstance(fill, int) and 0 <= fill <= 127:  # fits every dtype
-        return torch.tensor(fill, dtype=like.dtype, device=like.device)
+        return torch.full((), fill, dtype=like.dtype, device=like.device)  # made there: no copy, no sync
     numbers = torch.as_tensor(fill)
     if not like.is_floating_point() and like.dtype != torch.bool:
         bounds = torch.iinfo(like.dtype)
