@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import shlex
 
 import pytest
 import torch
@@ -67,5 +69,8 @@ def test_the_variant_is_short():
 
 def test_the_commands_name_what_exists():
     commands = "\n".join(blocks(README, "bash"))
-    for script in re.findall(r"python (\S+\.py)", commands):
+    found = re.findall(r"python (tools/(\w+)\.py)([^&\n]*)", commands)
+    assert len(found) >= 3
+    for script, name, arguments in found:
         assert (ROOT / script).is_file(), script
+        importlib.import_module(f"tools.{name}").parser().parse_args(shlex.split(arguments))  # exits if it doesn't know
