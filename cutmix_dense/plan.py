@@ -155,6 +155,15 @@ class MixPlan:
         columns = table.flatten(0, 1).T.index_select(1, output * self.layers + layer)
         return columns.unflatten(0, (6, self.ndim))
 
+    def carries(
+        self, output: Int[Tensor, " n"], layer: Int[Tensor, " n"], position: Int[Tensor, " n"]
+    ) -> Bool[Tensor, " n"]:
+        """Whether instances, by their position in their image, come along with their layer."""
+        if self.carry is None or not self.carry.shape[2]:
+            return torch.ones_like(position, dtype=torch.bool)
+        most = self.carry.shape[2]
+        return self.carry[output, layer, position.clamp(max=most - 1)] | (position >= most)
+
     def source_pixels(self, axis: int) -> Int[Tensor, "b s length"]:
         """Source pixel of every frame pixel along ``axis``, per layer; clamped into the layer's extent."""
         centre = torch.arange(self.frame[axis], device=self.device) + 0.5

@@ -15,16 +15,12 @@ from cutmix_dense.functional import mix_pixels, mix_semantic
 from cutmix_dense.functional.keypoints import mix_points, mix_poses
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms import MixTransform, MixUp, RandomMix
+from cutmix_dense.transforms.single import mix_single
 
-__all__ = ["members_of", "mix"]
+__all__ = ["mix"]
 
 _MEASURED = ("area", "iscrowd", "visibility", "weight")
 """Label fields of boxes that the core knows by name: it reads and rewrites their numbers."""
-
-
-def members_of(method: MixTransform | RandomMix) -> list[MixTransform]:
-    """The transforms that may mix a sample."""
-    return method.members if isinstance(method, RandomMix) else [method]
 
 
 def mix(
@@ -49,7 +45,7 @@ def mix(
         ValueError, TypeError: as the core, or a key that this method can't mix, named.
     """
     pool = [base, *partners]
-    soft = any(isinstance(member, MixUp) for member in members_of(method))
+    soft = any(isinstance(member, MixUp) for member in method.members)
     for key, kind in layout.kinds.items():
         if soft and kind == "mask" and not np.issubdtype(layout.data[key].dtype, np.floating):
             raise ValueError(
@@ -57,14 +53,12 @@ def mix(
                 "takes maps of floating point, probabilities or one-hot"
             )
     targets = _targets(layout, pool)
-    generator = torch.Generator().manual_seed(seed)
-    member = method.choose(generator)
     images = [sample.pixels["image"] for sample in pool]
-    plan = member.make_plan(images, targets, generator=generator, outputs=1)
-    (image,), mixed = member.apply_plan(plan, images, targets)
-    found = mixed[0] if mixed else {}
+    made = mix_single(method, images, targets, torch.Generator().manual_seed(seed))
+    plan, member = made.plan, made.transform
+    found = made.targets[0] if made.targets else {}
 
-    result: dict[str, Any] = {"image": _like(image, layout.data["image"])}
+    result: dict[str, Any] = {"image": _like(made.image, layout.data["image"])}
     for key, kind in layout.kinds.items():
         if key == "image" or kind not in ("image", "mask"):
             continue

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cutmix_dense import transforms
-from cutmix_dense.albumentations.mixing import members_of, mix
+from cutmix_dense.albumentations.mixing import mix
 from cutmix_dense.albumentations.samples import KINDS, Layout
 from cutmix_dense.build import from_config
 from cutmix_dense.extras import require
@@ -142,7 +142,7 @@ class MixTransform(A.DualTransform):
             method = self.core(**settings)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{name}: {error}") from error
-        for member in members_of(method):
+        for member in method.members:
             if member.on_filtered == "ignore":
                 raise ValueError(f"{name}: on_filtered must be 'drop', or 'crowd' with a label field 'iscrowd'")
             if not isinstance(member.pairing, str):

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cutmix_dense.functional.boxes import from_xyxy
-from cutmix_dense.functional.fate import Entries, Fate
+from cutmix_dense.functional.fate import Entries, Fate, areas_of
 from cutmix_dense.functional.fields import FieldTable
 from cutmix_dense.functional.keypoints import mix_keypoints, swap_pairs
 from cutmix_dense.functional.masks import LayerMasks
@@ -59,10 +59,8 @@ def assemble(
             columns[key] = _wrapped(mixed.split(counts), example, canvas)
             continue
         if key == "area":
-            factor = plan.scale.abs().prod(dim=2)[entries.output[chosen], entries.layer[chosen]]
-            scaled = rows * (factor * fate.share[here])
-            scaled = scaled if rows.is_floating_point() else scaled.round()
-            rows = torch.where(fate.untouched[here], rows, scaled.to(rows.dtype))
+            output, layer = entries.output[chosen].to(device), entries.layer[chosen].to(device)
+            rows = areas_of(rows, plan, output, layer, fate.share[here], fate.untouched[here])
         elif key in ("visibility", "weight"):
             continue
         elif key in ("keypoints", "keypoints_visible") and "keypoints" in table.instances:

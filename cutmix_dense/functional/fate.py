@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from cutmix_dense.functional.boxes import VisibleBoxes, visible_boxes
@@ -17,7 +17,7 @@ from cutmix_dense.functional.masks import LayerMasks, mask_sizes, mix_masks
 from cutmix_dense.functional.report import Outcome
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["BoxesFrom", "Entries", "Fate", "judge", "outcomes_of", "reasons_of", "shares_of"]
+__all__ = ["BoxesFrom", "Entries", "Fate", "areas_of", "judge", "outcomes_of", "reasons_of", "shares_of"]
 
 BoxesFrom = Literal["auto", "box", "mask"]
 """What a changed instance's box encloses: its visible mask where it has one (auto), its visible box, or its mask."""
@@ -128,10 +128,8 @@ def judge(
 
     facts = Facts(visibility, visible, boxes, None if by_box is None else by_box.mapped, layer)
     reason = reasons_of(rule, facts, untouched, by_box, None if masks is None else whole == 0)
-    if plan.carry is not None and plan.carry.shape[2]:
-        position = entries.position.to(device)
-        carried = plan.carry[output, layer, position.clamp(max=plan.carry.shape[2] - 1)]
-        carried = carried | (position >= plan.carry.shape[2]) | entries.ignored.to(device)
+    if plan.carry is not None:
+        carried = plan.carries(output, layer, entries.position.to(device)) | entries.ignored.to(device)
         reason[~carried & (reason != Reason.NOT_FINITE)] = Reason.NOT_CARRIED
     complete = untouched | (visible >= whole * (1 - 1e-9))
     on_host = torch.stack([reason.to(exact), complete.to(exact), visibility.to(exact)], dim=1).to("cpu")
@@ -148,6 +146,20 @@ def shares_of(
     """Visible share of the whole, exact and in single precision; 1 for what is untouched."""
     share = (visible / whole.clamp(min=torch.finfo(whole.dtype).tiny)).clamp(0, 1).masked_fill(untouched, 1.0)
     return share, share.float()
+
+
+def areas_of(
+    areas: Shaped[Tensor, " e"],
+    plan: MixPlan,
+    output: Int[Tensor, " e"],
+    layer: Int[Tensor, " e"],
+    share: Float[Tensor, " e"],
+    untouched: Bool[Tensor, " e"],
+) -> Shaped[Tensor, " e"]:
+    """Areas after the mix: scaled with their layer, times what stayed visible; whole numbers are rounded."""
+    scaled = areas * (plan.scale.abs().prod(dim=2)[output, layer] * share)
+    scaled = scaled if areas.is_floating_point() else scaled.round()
+    return torch.where(untouched, areas, scaled.to(areas.dtype))
 
 
 def reasons_of(

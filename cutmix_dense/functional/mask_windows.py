@@ -10,12 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
+from cutmix_dense.kernels.block import Block, any_along, filled, overlap
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["Piece", "SourceMasks", "StackMasks", "WindowCutter", "tight_boxes"]
-
-Window = tuple[slice, ...]
-"""A block of pixels, one slice per axis."""
 
 Array = np.ndarray
 
@@ -23,7 +21,7 @@ Array = np.ndarray
 class Piece(NamedTuple):
     """What is visible of one mask: a block of the canvas, and the values there."""
 
-    block: Window
+    block: Block
     values: Shaped[Array, "*block"]
 
 
@@ -38,11 +36,11 @@ class SourceMasks:
         self.array = stack.detach().numpy()
         count = len(self.array)
         lines = (
-            _inside(self.array.reshape(count, self.array.shape[1], -1), axis=2) if self.array.size else [None] * count
+            any_along(self.array.reshape(count, self.array.shape[1], -1), axis=2) if self.array.size else [None] * count
         )
         self.windows = [_window(mask, line) for mask, line in zip(self.array, lines)]
 
-    def cut_to(self, extent: Window) -> list[Window]:
+    def cut_to(self, extent: Block) -> list[Block]:
         """The windows within an extent; empty ones where nothing is inside."""
         return [_overlap(window, extent) for window in self.windows]
 
@@ -144,7 +142,7 @@ class WindowCutter:
         return StackMasks(pieces, whole, self.sizes[output], source.array.dtype)
 
     def _unscaled(
-        self, mask: Array, window: Window, offset: Sequence[int], reach: Window, output: int, layer: int
+        self, mask: Array, window: Block, offset: Sequence[int], reach: Block, output: int, layer: int
     ) -> Piece:
         moved = tuple(slice(part.start + o, part.stop + o) for part, o in zip(window, offset))
         block = _overlap(moved, reach)
@@ -152,7 +150,7 @@ class WindowCutter:
         return Piece(block, self._owned(mask[taken], block, output, layer))
 
     def _scaled(
-        self, mask: Array, window: Window, taken: Sequence[Array], reach: Window, output: int, layer: int
+        self, mask: Array, window: Block, taken: Sequence[Array], reach: Block, output: int, layer: int
     ) -> Piece:
         block, index = [], []
         for part, source, within in zip(window, taken, reach):
@@ -165,7 +163,7 @@ class WindowCutter:
             return Piece(_nothing(len(block)), mask[_nothing(len(block))])
         return Piece(tuple(block), self._owned(mask[np.ix_(*index)], tuple(block), output, layer))
 
-    def _owned(self, values: Array, block: Window, output: int, layer: int) -> Array:
+    def _owned(self, values: Array, block: Block, output: int, layer: int) -> Array:
         """Values of a block, 0 where the layer doesn't show."""
         plan = self.plan
         if plan.weight is not None:
@@ -204,40 +202,19 @@ def tight_boxes(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n 2*d"]:
     return torch.tensor(ends, dtype=torch.float64).reshape(len(windows), 2 * (masks.ndim - 1))
 
 
-def _inside(array: Array, axis: Any) -> Bool[Array, "..."]:
-    """Whether anything along an axis is not 0."""
-    if array.dtype in (np.bool_, np.uint8) and array.shape[-1]:
-        return array.max(axis=axis) != 0 if array.dtype == np.uint8 else array.any(axis=axis)
-    return (array != 0).any(axis=axis)
-
-
-def _window(mask: Array, line: Bool[Array, " n"] | None = None) -> Window:
-    """The least block that holds a mask; ``line`` says which of its first axis's lines do, if that is known."""
-    if not mask.size:
-        return _nothing(mask.ndim)
-    block: list[slice] = []
-    for axis in range(mask.ndim):
-        if axis or line is None:
-            line = _inside(np.moveaxis(mask, axis, 0).reshape(mask.shape[axis], -1), axis=1)
-        at = np.flatnonzero(line)
-        if not len(at):
-            return _nothing(mask.ndim)
-        part = slice(int(at[0]), int(at[-1]) + 1)
-        block.append(part)
-        mask = mask[(slice(None),) * axis + (part,)]
-    return tuple(block)
-
-
-def _nothing(ndim: int) -> Window:
+def _nothing(ndim: int) -> Block:
     return (slice(0, 0),) * ndim
 
 
-def _overlap(one: Window, other: Window) -> Window:
-    both = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other))
-    return both if all(part.start < part.stop for part in both) else _nothing(len(both))
+def _overlap(one: Block, other: Block) -> Block:
+    return overlap(one, other) or _nothing(len(one))
 
 
-def _weighted(values: Array, window: Window, valid: Window, copies: Sequence[Array]) -> float:
+def _window(mask: Array, lines: Bool[Array, " n"] | None = None) -> Block:
+    return filled(mask, lines) or _nothing(mask.ndim)
+
+
+def _weighted(values: Array, window: Block, valid: Block, copies: Sequence[Array]) -> float:
     """Pixels of a mask, each counted as often as the canvas without end shows it."""
     total: Any = (values != 0).astype(np.float64)
     for part, extent, count in reversed(list(zip(window, valid, copies))):

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from cutmix_dense.functional.mask_windows import SourceMasks, StackMasks, WindowCutter, tight_boxes
-from cutmix_dense.kernels.slices import spatial
+from cutmix_dense.kernels.block import spatial
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["LayerMasks", "MixedMasks", "boxes_of_masks", "mask_sizes", "mix_masks"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.functional.boxes import from_xyxy, to_xyxy, visible_boxes
-from cutmix_dense.functional.fate import reasons_of, shares_of
+from cutmix_dense.functional.fate import areas_of, reasons_of, shares_of
 from cutmix_dense.functional.fields import INSTANCE_KEYS
 from cutmix_dense.functional.filtering import Facts, FilterRule, Reason, rule_of
 from cutmix_dense.plan import MixPlan
@@ -88,9 +88,8 @@ def mix_padded(
     kept = kept & (image >= 0)
     if "valid" in targets:
         kept = kept & rows_of("valid").bool()
-    if plan.carry is not None and plan.carry.shape[2]:
-        carried = plan.carry[output, layer, index.clamp(max=plan.carry.shape[2] - 1)]
-        kept = kept & (carried | (index >= plan.carry.shape[2]))
+    if plan.carry is not None:
+        kept = kept & plan.carries(output, layer, index)
 
     mixed: dict[str, Tensor] = {}
     for key in targets:
@@ -100,8 +99,7 @@ def mix_padded(
         if key == "boxes":
             value = torch.where(seen.untouched[:, None], value, from_xyxy(seen.boxes, value))
         elif key == "area":
-            grown = plan.scale.abs().prod(dim=2).flatten()[slot // slots]
-            value = torch.where(seen.untouched, value, (value * (grown * share)).to(value.dtype))
+            value = areas_of(value, plan, output, layer, share, seen.untouched)
         mixed[key] = value
     mixed["visibility"] = visibility
     if plan.weight is not None or "weight" in targets:

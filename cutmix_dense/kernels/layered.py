@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from cutmix_dense.kernels.layers import Block, background, blank, bounds, overlap, read, windows, within
+from cutmix_dense.kernels.block import Block, bounds, filled, overlap, spatial, within
+from cutmix_dense.kernels.layers import background, blank, read, windows
 from cutmix_dense.kernels.resample import Interpolation
-from cutmix_dense.kernels.slices import MOST_CELLS, blocks, spatial
+from cutmix_dense.kernels.slices import MOST_CELLS, blocks
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["mix_layered"]
@@ -103,10 +103,10 @@ def _put_pixels(
     target.copy_(pixels(0, whole) if based else ground())
     for layer in places.keys() - {0} if based else places.keys():
         mask = owner == layer
-        window = _filled(mask)
+        window = filled(mask.numpy())
         if window is not None:
             _put(target[spatial(window)], mask[window], pixels(layer, window))
-    window = _filled(owner < 0) if based else None
+    window = filled((owner < 0).numpy()) if based else None
     if window is not None:
         assert fill is not None, "a plan with fill was applied without a fill value"
         _put(target[spatial(window)], owner[window] < 0, fill)
@@ -114,20 +114,6 @@ def _put_pixels(
 
 def _put(block: Tensor, mask: Tensor, pixels: Tensor) -> None:
     block.copy_(torch.where(mask.to(block.device), pixels, block))
-
-
-def _filled(mask: Bool[Tensor, "*size"]) -> Block | None:
-    """The least block that holds all of a mask on the host; None if it is empty."""
-    rest = mask.numpy()  # whose reductions of booleans are several times faster
-    block = []
-    for axis in range(rest.ndim):
-        line = np.moveaxis(rest, axis, 0).reshape(rest.shape[axis], -1).any(axis=1)
-        at = np.flatnonzero(line)
-        if not len(at):
-            return None
-        block.append(slice(int(at[0]), int(at[-1]) + 1))
-        rest = rest[(slice(None),) * axis + (block[-1],)]
-    return tuple(block)
 
 
 def _owned(host: MixPlan) -> list[dict[int, list[Block]]]:

@@ -6,30 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from cutmix_dense.kernels.block import Block, spatial
 from cutmix_dense.kernels.resample import Interpolation, resample
-from cutmix_dense.kernels.slices import spatial
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["Block", "background", "blank", "bounds", "overlap", "read", "windows", "within"]
-
-Block = tuple[slice, ...]
-"""A block of pixels, one slice per axis."""
-
-
-def overlap(one: Block, other: Block) -> Block | None:
-    """What two blocks have in common; None if nothing."""
-    both = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other))
-    return both if all(part.start < part.stop for part in both) else None
-
-
-def bounds(blocks: Sequence[Block]) -> Block:
-    """The least block that holds all."""
-    return tuple(slice(min(part.start for part in axis), max(part.stop for part in axis)) for axis in zip(*blocks))
-
-
-def within(block: Block, window: Block) -> Block:
-    """A block in the coordinates of a window that holds it."""
-    return tuple(slice(part.start - origin.start, part.stop - origin.start) for part, origin in zip(block, window))
+__all__ = ["background", "blank", "read", "windows"]
 
 
 def blank(like: Tensor, shape: Sequence[int]) -> Tensor:
@@ -59,7 +40,7 @@ def background(
     return padded
 
 
-def windows(host: MixPlan, output: int) -> list[tuple[int, tuple[slice, ...]]]:
+def windows(host: MixPlan, output: int) -> list[tuple[int, Block]]:
     """The layers of one output that can show, with the block of the canvas that each can show in."""
     low, high = (bound[output].tolist() for bound in host.pixel_ranges())
     return [
@@ -74,7 +55,7 @@ def read(
     host: MixPlan,
     output: int,
     layer: int,
-    block: tuple[slice, ...],
+    block: Block,
     interpolation: Interpolation,
 ) -> Tensor:
     """The pixels of one layer on a block of the canvas."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise, product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
+from cutmix_dense.kernels.block import Block, spatial
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["MOST_CELLS", "Patch", "blocks", "mix_slices", "patches", "spatial", "suits"]
+__all__ = ["MOST_CELLS", "Patch", "blocks", "mix_slices", "patches", "suits"]
 
 MOST_CELLS = 1024
 """Beyond this many cells per output a copy per cell costs more than a pass over the pixels."""
@@ -35,8 +36,8 @@ class Patch(NamedTuple):
     output: int
     layer: int
     source: int
-    target_block: tuple[slice, ...]
-    source_block: tuple[slice, ...]
+    target_block: Block
+    source_block: Block
     in_place: bool
 
 
@@ -168,13 +169,8 @@ def _exchange(pool: Tensor | Sequence[Tensor], wanted: list[Patch]) -> list[Patc
     return []
 
 
-def _corner(block: tuple[slice, ...]) -> tuple[int, ...]:
+def _corner(block: Block) -> tuple[int, ...]:
     return tuple(part.start for part in block)
-
-
-def spatial(block: Iterable[slice]) -> Any:
-    """Index of a block of the last axes, whatever lies before them."""
-    return (..., *block)
 
 
 def _write(block: Tensor, pixels: Tensor | None, fill: Tensor | None) -> None:

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cutmix_dense.kernels.block import Block, overlap, spatial
 from cutmix_dense.kernels.blur import gaussian_blur
-from cutmix_dense.kernels.layers import Block, background, overlap, read, windows
+from cutmix_dense.kernels.layers import background, read, windows
 from cutmix_dense.kernels.resample import Interpolation
-from cutmix_dense.kernels.slices import spatial
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["mix_soft"]

@@ -128,7 +128,7 @@ class SampleMix(BaseTransform):
         maps = [key for key in _MAPS if key in samples[0]]
         if maps:
             refuse_blends(self.mix, maps)
-        for member in getattr(self.mix, "members", [self.mix]):
+        for member in self.mix.members:
             for sample in samples if maps else ():
                 given = sample.get("ignore_index", member.ignore_index)
                 if given != member.ignore_index:

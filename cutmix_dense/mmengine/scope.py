@@ -38,7 +38,7 @@ def build(method: str, settings: dict[str, Any], instance_keys: Sequence[str]) -
     mix = from_config({"type": method, **settings})
     if isinstance(mix, RandomMix) and mix.close_last:
         raise ValueError(f"{method}: close_last has no effect in MMEngine: use the hook cutmix_dense.CloseMixHook")
-    for member in mix.members if isinstance(mix, RandomMix) else [mix]:
+    for member in mix.members:
         member.instance_keys = (*member.instance_keys, *instance_keys)
         member.semantic_keys = (*member.semantic_keys, *_CLASS_MAPS)
         if isinstance(member.pairing, SampleBank):
@@ -50,8 +50,7 @@ def build(method: str, settings: dict[str, Any], instance_keys: Sequence[str]) -
 
 def refuse_blends(mix: MixTransform | RandomMix, maps: Sequence[str]) -> None:
     """Raise ValueError if a method may blend, where there are maps of class ids, which don't average."""
-    members = mix.members if isinstance(mix, RandomMix) else [mix]
-    if any(isinstance(member, MixUp) for member in members):
+    if any(isinstance(member, MixUp) for member in mix.members):
         raise ValueError(f"{', '.join(maps)} hold one class per pixel and can't be blended: use methods without MixUp")
 
 

@@ -149,6 +149,11 @@ class MixTransform(v2.Transform, ABC):
         """How many other images an output is mixed with."""
         return 1
 
+    @property
+    def members(self) -> list[MixTransform]:
+        """The transforms that may mix a batch: itself (``RandomMix`` has several)."""
+        return [self]
+
     def choose(self, generator: torch.Generator) -> MixTransform:
         """The transform that mixes the next batch: itself (``RandomMix`` draws one)."""
         return self

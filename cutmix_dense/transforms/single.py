@@ -23,12 +23,14 @@ class SingleMix:
     """A mixed sample.
 
     Attributes:
+        transform: the method that mixed: of several, the one that was drawn.
         image: the mixed image (C, H, W).
         targets: of the one output, in the form they came in.
         plan: of one output.
         report: what became of the instances; None without detection targets.
     """
 
+    transform: MixTransform
     image: Tensor
     targets: Any
     plan: MixPlan
@@ -59,4 +61,4 @@ def mix_single(
     plan = member.make_plan(pool, targets, generator=generator, outputs=1)
     with_report = detection_targets(targets) is not None
     result = member.apply_plan(plan, pool, targets, return_report=with_report)
-    return SingleMix(result[0][0], result[1], plan, result[2] if with_report else None)
+    return SingleMix(member, result[0][0], result[1], plan, result[2] if with_report else None)

@@ -52,6 +52,15 @@ def test_equal_to_a_list_of_dicts(method):
     assert found > 100
 
 
+def test_areas_of_whole_numbers_are_rounded_as_in_a_list():
+    targets = padded()
+    targets["area"] = targets["area"].long()
+    plan = cd.CutMix(p=1.0).make_plan(torch.rand(5, 3, 40, 60), generator=torch.Generator().manual_seed(1))
+    mixed, wanted = mix_padded(targets, plan), mix_instances(ragged(targets), plan)
+    for output, target in enumerate(wanted):
+        assert torch.equal(mixed["area"][output][mixed["valid"][output]], target["area"])
+
+
 def test_a_transform_takes_them_beside_maps_and_labels():
     images, targets = torch.rand(5, 3, 40, 60), padded()
     maps, classes = torch.randint(0, 4, (5, 40, 60)), torch.arange(5)
