@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int, Shaped
@@ -11,8 +12,8 @@ from torch import Tensor
 __all__ = ["along", "everywhere", "within"]
 
 
-def along(values: Shaped[Tensor, "*lead n"], axis: int, ndim: int) -> Shaped[Tensor, "*lead *ones"]:
-    """Values of one spatial axis as a tensor that broadcasts over all ``ndim``: (…, n) to (…, 1, n, 1)."""
+def along(values: Shaped[Any, "*lead n"], axis: int, ndim: int) -> Shaped[Any, "*lead *ones"]:
+    """Values of one spatial axis (tensor or array) that broadcast over all ``ndim``: (…, n) to (…, 1, n, 1)."""
     lead = values.shape[:-1]
     return values.reshape(*lead, *(1,) * axis, values.shape[-1], *(1,) * (ndim - 1 - axis))
 

@@ -131,15 +131,11 @@ class MixPlan:
         return self.__dict__["_ranges"]
 
     def _pixel_ranges(self) -> tuple[Int[Tensor, "b s d"], Int[Tensor, "b s d"]]:
-        a = self.scale * self.extent[..., : self.ndim] + self.shift
-        b = self.scale * self.extent[..., self.ndim :] + self.shift
-        low = torch.ceil(torch.minimum(a, b) - 0.5).long()
-        high = torch.ceil(torch.maximum(a, b) - 0.5).long()
-        canvas = self.canvas[:, None]
-        low = torch.minimum(low.clamp(min=0), canvas)
-        high = torch.minimum(high.clamp(min=0), canvas)
-        absent = (self.source < 0)[..., None]
-        return low, torch.where(absent, low, torch.maximum(low, high))
+        fields = (self.scale, self.shift, self.extent, self.canvas[:, None], (self.source < 0)[..., None])
+        if self.device.type != "cpu" or torch.compiler.is_compiling():
+            return _ranges(torch, *fields)
+        low, high = _ranges(np, *(field.detach().numpy() for field in fields))
+        return torch.from_numpy(low), torch.from_numpy(high)
 
     def placement(
         self, output: Int[Tensor, " n"], layer: Int[Tensor, " n"], dtype: torch.dtype
@@ -646,3 +642,16 @@ class MixPlan:
         )
         weight = torch.where(source >= 0, weight.clamp(min=1e-12), 0)  # alone, even the lightest layer shows whole
         return cls.from_grid(source, edges, owner, sizes, frame=frame, weight=weight)
+
+
+def _ranges(xp: Any, scale: Any, shift: Any, extent: Any, canvas: Any, absent: Any) -> tuple[Any, Any]:
+    """The bounds of ``MixPlan.pixel_ranges``, in tensors or (``xp`` is numpy) in arrays."""
+    ndim = scale.shape[2]
+    if xp is np:  # which would go on in double precision
+        extent, canvas = extent.astype(scale.dtype), canvas.astype(scale.dtype)
+    a, b = scale * extent[..., :ndim] + shift, scale * extent[..., ndim:] + shift
+    limits = canvas if xp is np else canvas.to(a.dtype)
+    low = xp.clip(xp.ceil(xp.minimum(a, b) - 0.5), 0 * limits, limits)
+    high = xp.clip(xp.ceil(xp.maximum(a, b) - 0.5), low, limits)
+    high = xp.where(absent, low, high)
+    return (low.astype(np.int64), high.astype(np.int64)) if xp is np else (low.long(), high.long())

@@ -72,13 +72,21 @@ def visible_boxes(
         return _visible(torch, boxes.T, placement, _seen_whole)
     if plan.free_form:
         return _visible(torch, boxes.T, placement, partial(_seen_by_sums, plan, output=output, layer=layer))
-    owned = plan.shows(output, layer)
-    edges = [edge.T[:, output].to(boxes.dtype) for edge in plan.edges]
     if boxes.device.type != "cpu":
+        owned = plan.shows(output, layer)
+        edges = [edge.T[:, output].to(boxes.dtype) for edge in plan.edges]
         return _visible(torch, boxes.T, placement, partial(_seen_by_cells, torch, owned, edges))
-    by_cells = partial(_seen_by_cells, np, owned.numpy(), [edge.numpy() for edge in edges])
+    by_cells = partial(_seen_by_cells, np, *_cells_on_host(plan, output.numpy(), layer.numpy()))
     on_host = _visible(np, np.ascontiguousarray(boxes.detach().numpy().T), placement.numpy(), by_cells)
     return VisibleBoxes(*(torch.from_numpy(part) for part in on_host))
+
+
+def _cells_on_host(plan: MixPlan, output: np.ndarray, layer: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """In which cells layers show, (*G, n), and the edges of the cells, (G+1, n) per axis."""
+    edges = [np.take(edge.numpy().T.astype(np.float64), output, axis=1) for edge in plan.edges]
+    if plan.weight is not None:
+        return plan.shows(torch.from_numpy(output), torch.from_numpy(layer)).numpy(), edges
+    return np.take(np.moveaxis(plan.owner.numpy(), 0, -1), output, axis=-1) == layer.astype(np.int16), edges
 
 
 def _visible(xp: Any, boxes: Array, placement: Array, seen_within: Callable[[Array, Array], _Seen]) -> VisibleBoxes:

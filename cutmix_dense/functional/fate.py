@@ -172,10 +172,10 @@ def reasons_of(
     """The ``Reason`` of every entry: the rule's, unless it is untouched or wasn't an object in the first place."""
     reason = rule.reasons(facts).masked_fill(untouched, Reason.KEPT)
     if empty_mask is not None:
-        reason = reason.masked_fill(empty_mask, Reason.EMPTY_MASK)
+        reason.masked_fill_(empty_mask, Reason.EMPTY_MASK)
     if by_box is not None:
-        reason = reason.masked_fill((by_box.whole == 0) & ~by_box.broken, Reason.OUTSIDE)
-        reason = reason.masked_fill(by_box.broken, Reason.BROKEN_BOX).masked_fill(~by_box.finite, Reason.NOT_FINITE)
+        reason.masked_fill_((by_box.whole == 0) & ~by_box.broken, Reason.OUTSIDE)
+        reason.masked_fill_(by_box.broken, Reason.BROKEN_BOX).masked_fill_(~by_box.finite, Reason.NOT_FINITE)
     return reason
 
 

@@ -88,10 +88,10 @@ class FilterRule:
             sides = facts.boxes[:, half:] - facts.boxes[:, :half]
             shortest, longest = sides.amin(dim=1), sides.amax(dim=1)
             if self.max_aspect < math.inf:
-                reason[longest >= self.max_aspect * shortest] = Reason.ELONGATED
-            reason[~reached(shortest, self.min_size, "min_size")] = Reason.TOO_SMALL
-        reason[~reached(facts.visibility, self.min_visibility, "min_visibility")] = Reason.LOW_VISIBILITY
-        reason[facts.visible <= 0] = Reason.COVERED
+                reason.masked_fill_(longest >= self.max_aspect * shortest, Reason.ELONGATED)
+            reason.masked_fill_(~reached(shortest, self.min_size, "min_size"), Reason.TOO_SMALL)
+        reason.masked_fill_(~reached(facts.visibility, self.min_visibility, "min_visibility"), Reason.LOW_VISIBILITY)
+        reason.masked_fill_(facts.visible <= 0, Reason.COVERED)
         return reason
 
 
@@ -133,7 +133,7 @@ class OcclusionRule(FilterRule):
         stays = (facts.visible > self.min_pixels) | (facts.layer > 0)
         if facts.boxes is not None and facts.whole_boxes is not None:
             stays |= ((facts.boxes - facts.whole_boxes).abs() <= self.max_box_shift).all(dim=1)
-        reason[~stays & (reason == Reason.KEPT)] = Reason.LOW_VISIBILITY
+        reason.masked_fill_(~stays & (reason == Reason.KEPT), Reason.LOW_VISIBILITY)
         return reason
 
 

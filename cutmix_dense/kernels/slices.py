@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise, product
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
+import numpy as np
+import torch
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
+from cutmix_dense.broadcast import along
 from cutmix_dense.kernels.block import Block, spatial
 from cutmix_dense.plan import MixPlan
 
@@ -66,13 +70,16 @@ def patches(plan: MixPlan, *, moved: bool = False) -> Iterator[Patch]:
         if any(a >= b for a, b in zip(inner_start, inner_stop)):
             yield _fill(output, start, stop)
             continue
-        yield from _rim(output, start, stop, inner_start, inner_stop)
+        if inner_start != start or inner_stop != stop:
+            yield from _rim(output, start, stop, inner_start, inner_stop)
         image = source[output][layer]
         in_place = layer == 0 and image == output and not any(offset)
         if moved and in_place:
             continue
-        target = tuple(slice(a, b) for a, b in zip(inner_start, inner_stop))
-        taken = tuple(slice(a - o, b - o) for a, b, o in zip(inner_start, inner_stop, offset))
+        target = tuple(map(slice, inner_start, inner_stop))
+        taken = target
+        if any(offset):
+            taken = tuple(slice(a - o, b - o) for a, b, o in zip(inner_start, inner_stop, offset))
         yield Patch(output, layer, image, target, taken, in_place)
 
 
@@ -85,36 +92,38 @@ def blocks(plan: MixPlan, moved: bool = False) -> Iterator[Owned]:
 
     With ``moved`` those that certainly show layer 0 where it lay are left out.
     """
-    grid = plan.owner.shape[1:]
-    edges = [edge.tolist() for edge in plan.edges]
-    home = _at_home(plan) if moved else [False] * len(plan)
-    if math.prod(grid) <= _FEW_CELLS and moved:
-        cells = list(product(*(range(count) for count in grid)))
-        for output, owners in enumerate(plan.owner.flatten(1).tolist()):
-            for cell, layer in zip(cells, owners):
-                if layer == 0 and home[output]:
-                    continue
-                start = [edge[output][n] for edge, n in zip(edges, cell)]
-                stop = [edge[output][n + 1] for edge, n in zip(edges, cell)]
-                if all(low < high for low, high in zip(start, stop)):
-                    yield output, start, stop, layer
+    if moved and math.prod(plan.owner.shape[1:]) <= _FEW_CELLS:
+        yield from _moved_cells(plan)
         return
+    edges = [edge.tolist() for edge in plan.edges]
+    home = _at_home(plan).tolist() if moved else [False] * len(plan)
     for output, owner in enumerate(plan.owner.tolist()):
         for start, stop, layer in _joined(owner, [edge[output] for edge in edges]):
             if not (layer == 0 and home[output]):
                 yield output, start, stop, layer
 
 
-def _at_home(plan: MixPlan) -> list[bool]:
+def _moved_cells(plan: MixPlan) -> Iterator[Owned]:
+    """The cells that hold something else than layer 0 where it lay, found without a loop over the others."""
+    owner, edges = plan.owner.numpy(), [edge.numpy() for edge in plan.edges]
+    wanted = owner != 0
+    home = _at_home(plan)
+    if not home.all():
+        wanted |= ~home.reshape(-1, *(1,) * plan.ndim)
+    for axis, edge in enumerate(edges):
+        wanted &= along(edge[:, 1:] > edge[:, :-1], axis, plan.ndim)
+    output, *cells = wanted.nonzero()
+    start = np.stack([edge[output, cell] for edge, cell in zip(edges, cells)], axis=1)
+    stop = np.stack([edge[output, cell + 1] for edge, cell in zip(edges, cells)], axis=1)
+    yield from zip(output.tolist(), start.tolist(), stop.tolist(), owner[wanted].tolist())
+
+
+def _at_home(plan: MixPlan) -> Bool[np.ndarray, " b"]:
     """Whether layer 0 of each output is the output's own image, whole and in its place."""
-    facts = (plan.source[:, 0], plan.shift[:, 0], plan.extent[:, 0], plan.canvas)
-    return [
-        source == output
-        and not any(shift)
-        and not any(extent[: plan.ndim])
-        and all(end >= size for end, size in zip(extent[plan.ndim :], canvas))
-        for output, (source, shift, extent, canvas) in enumerate(zip(*(fact.tolist() for fact in facts)))
-    ]
+    extent = plan.extent[:, 0].numpy()
+    moved = (plan.shift[:, 0].numpy() != 0) | (extent[:, : plan.ndim] != 0)
+    moved |= extent[:, plan.ndim :] < plan.canvas.numpy()
+    return (plan.source[:, 0].numpy() == np.arange(len(plan))) & ~moved.any(axis=1)
 
 
 def mix_slices(
@@ -135,16 +144,37 @@ def mix_slices(
         held: ``outputs`` already holds each base where it lies: only what moves is copied.
     """
     wanted = list(patches(plan, moved=held))
-    if outputs is pool:
-        wanted = _exchange(pool, wanted)
-    taken = [None if p.layer < 0 else pool[p.source][spatial(p.source_block)] for p in wanted]
-    if outputs is pool:
-        taken = [None if pixels is None else pixels.clone() for pixels in taken]
+    inplace = outputs is pool
+    read, written, ground = _as_arrays(pool, outputs, fill)
+    if inplace and isinstance(read, np.ndarray):
+        wanted = _exchange(read, wanted)
+    taken = [None if p.layer < 0 else read[p.source][spatial(p.source_block)] for p in wanted]
+    if inplace:
+        own = Tensor.clone if isinstance(pool, Tensor) and read is pool else np.array
+        taken = [None if pixels is None else own(pixels) for pixels in taken]
     for patch, pixels in zip(wanted, taken):
-        _write(outputs[patch.output][spatial(patch.target_block)], pixels, fill)
+        assert pixels is not None or ground is not None, "a plan with fill was applied without a fill value"
+        written[patch.output][spatial(patch.target_block)] = ground if pixels is None else pixels
 
 
-def _exchange(pool: Tensor | Sequence[Tensor], wanted: list[Patch]) -> list[Patch]:
+def _as_arrays(
+    pool: Tensor | Sequence[Tensor], outputs: Tensor | Sequence[Tensor], fill: Tensor | None
+) -> tuple[Any, Any, Any]:
+    """Numpy's views of all, whose copies of blocks are faster than torch's; themselves where a gradient flows."""
+    tensors = [t for part in (pool, outputs) for t in ([part] if isinstance(part, Tensor) else part)]
+    tensors += [] if fill is None else [fill]
+    if any(t.requires_grad for t in tensors) or torch.compiler.is_compiling():
+        return pool, outputs, fill
+
+    def array(part: Any) -> Any:
+        if not isinstance(part, Tensor):
+            return None if part is None else [array(tensor) for tensor in part]
+        return (part.view(torch.int16) if part.dtype == torch.bfloat16 else part).numpy()
+
+    return array(pool), array(outputs), array(fill)
+
+
+def _exchange(pool: Shaped[np.ndarray, "pool ..."], wanted: list[Patch]) -> list[Patch]:
     """Swap the blocks that two images take from each other; returns what is left to do.
 
     Only if all blocks are such: then no block is read that another one writes. One small buffer serves all.
@@ -160,25 +190,17 @@ def _exchange(pool: Tensor | Sequence[Tensor], wanted: list[Patch]) -> list[Patc
     if not pairs:
         return wanted
     views = [(pool[p.output][spatial(p.target_block)], pool[p.source][spatial(p.target_block)]) for p in pairs]
-    buffer = views[0][0].new_empty(max(view.numel() for view, _ in views))
+    buffer = np.empty(max(mine.size for mine, _ in views), dtype=pool.dtype)
     for mine, theirs in views:
-        held = buffer[: mine.numel()].view(mine.shape)
-        held.copy_(mine)
-        mine.copy_(theirs)
-        theirs.copy_(held)
+        held = buffer[: mine.size].reshape(mine.shape)
+        held[...] = mine
+        mine[...] = theirs
+        theirs[...] = held
     return []
 
 
 def _corner(block: Block) -> tuple[int, ...]:
     return tuple(part.start for part in block)
-
-
-def _write(block: Tensor, pixels: Tensor | None, fill: Tensor | None) -> None:
-    if pixels is not None:
-        block.copy_(pixels)
-    else:
-        assert fill is not None, "a plan with fill was applied without a fill value"
-        block.copy_(fill.expand_as(block))
 
 
 def _fill(output: int, start: Sequence[int], stop: Sequence[int]) -> Patch:
