@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from oracle import run_chunk
@@ -30,6 +31,7 @@ def run_slice(only: tuple[str, ...] = ALL) -> None:
     run_chunk(2026, PAIRS, regions=only)
 
 
+Array = np.ndarray
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -40,7 +42,7 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 def height_and_width_swapped_in_boxes(patch: pytest.MonkeyPatch) -> None:
     right = fate.visible_boxes
 
-    def wrong(boxes: Tensor, plan: MixPlan, output: Tensor, layer: Tensor, **how: Any) -> VisibleBoxes:
+    def wrong(boxes: Array, plan: MixPlan, output: Array, layer: Array, **how: Any) -> VisibleBoxes:
         seen = right(boxes[:, [1, 0, 3, 2]], plan, output, layer)
         return seen._replace(boxes=seen.boxes[:, [1, 0, 3, 2]])
 
@@ -117,10 +119,10 @@ def inverse_roll_of_targets_only(patch: pytest.MonkeyPatch) -> None:
 def partner_box_unclipped(patch: pytest.MonkeyPatch) -> None:
     right = fate.visible_boxes
 
-    def wrong(boxes: Tensor, plan: MixPlan, output: Tensor, layer: Tensor, **how: Any) -> VisibleBoxes:
+    def wrong(boxes: Array, plan: MixPlan, output: Array, layer: Array, **how: Any) -> VisibleBoxes:
         seen = right(boxes, plan, output, layer, **how)
         whole = (layer > 0) & (seen.visible > 0)
-        return seen._replace(boxes=torch.where(whole[:, None], boxes.to(seen.boxes), seen.boxes))
+        return seen._replace(boxes=np.where(whole[:, None], boxes, seen.boxes))
 
     patch.setattr(fate, "visible_boxes", wrong)
 
@@ -137,17 +139,17 @@ def overlap_counted_twice(patch: pytest.MonkeyPatch) -> None:
         kept.append(plan)
         return plan
 
-    def wrong(boxes: Tensor, plan: MixPlan, output: Tensor, layer: Tensor, **how: Any) -> VisibleBoxes:
+    def wrong(boxes: Array, plan: MixPlan, output: Array, layer: Array, **how: Any) -> VisibleBoxes:
         seen = right(boxes, plan, output, layer, **how)
-        patches = drawn[id(plan)][output].to(seen.visible)
-        box = boxes.to(seen.visible)[:, None, [1, 0, 3, 2]]
-        low = torch.maximum(box[..., :2], patches[..., :2])
-        high = torch.minimum(box[..., 2:], patches[..., 2:])
-        covered = (high - low).clamp(min=0).prod(dim=2).sum(dim=1)
-        mixed = (plan.source[:, 1] >= 0)[output]
-        base = torch.where(mixed, (seen.whole - covered).clamp(min=0), seen.visible)
-        visible = torch.where(layer == 0, base, torch.where(mixed, covered, seen.visible))
-        return seen._replace(visible=torch.where(seen.untouched, seen.visible, visible))
+        patches = drawn[id(plan)].numpy()[output]
+        box = boxes[:, None, [1, 0, 3, 2]]
+        low = np.maximum(box[..., :2], patches[..., :2])
+        high = np.minimum(box[..., 2:], patches[..., 2:])
+        covered = (high - low).clip(min=0).prod(axis=2).sum(axis=1)
+        mixed = (plan.source[:, 1] >= 0).numpy()[output]
+        base = np.where(mixed, (seen.whole - covered).clip(min=0), seen.visible)
+        visible = np.where(layer == 0, base, np.where(mixed, covered, seen.visible))
+        return seen._replace(visible=np.where(seen.untouched, seen.visible, visible))
 
     patch.setattr(MixPlan, "from_rectangles", classmethod(remember))
     patch.setattr(fate, "visible_boxes", wrong)
@@ -205,7 +207,7 @@ def stale_area(patch: pytest.MonkeyPatch) -> None:
     right = instances.assemble
 
     def wrong(table: Any, plan: MixPlan, entries: Any, fate: Any, *rest: Any) -> Any:
-        return right(table, plan, entries, replace(fate, share=torch.ones_like(fate.share)), *rest)
+        return right(table, plan, entries, replace(fate, share=np.ones_like(fate.share)), *rest)
 
     patch.setattr(instances, "assemble", wrong)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from cutmix_dense.functional.boxes import from_xyxy
 from cutmix_dense.functional.fate import Entries, Fate, areas_of
 from cutmix_dense.functional.fields import FieldTable
+from cutmix_dense.functional.host import pick
 from cutmix_dense.functional.keypoints import mix_keypoints, swap_pairs
 from cutmix_dense.functional.masks import LayerMasks
 from cutmix_dense.functional.wrapping import rewrap
@@ -30,14 +32,15 @@ class Form:
 
 
 def assemble(
-    table: FieldTable, plan: MixPlan, entries: Entries, fate: Fate, chosen: Int[Tensor, " k"], form: Form
+    table: FieldTable, plan: MixPlan, entries: Entries, fate: Fate, chosen: Int[np.ndarray, " k"], form: Form
 ) -> list[dict[str, Any]]:
     """The rows of the chosen entries, one dict per output, in the order of the keys that came in."""
     device = table.device
     plan = plan.to(device)
-    here = chosen.to(device)
-    flat = entries.flat[chosen].to(device)
-    counts = torch.bincount(entries.output[chosen], minlength=entries.outputs).tolist()
+    flat, output, layer = (
+        torch.from_numpy(column[chosen]).to(device) for column in (entries.flat, entries.output, entries.layer)
+    )
+    counts = np.bincount(entries.output[chosen], minlength=entries.outputs).tolist()
     canvas = [cast("tuple[int, int]", tuple(size)) for size in plan.canvas.tolist()]
     columns: dict[str, list[Any]] = {}
     for key in table.instances:
@@ -55,50 +58,45 @@ def assemble(
         if key == "boxes":
             assert fate.boxes is not None
             # those that stayed the same do so bit by bit
-            mixed = torch.where(fate.same_box[here][:, None], rows, from_xyxy(fate.boxes[here], example))
+            same = pick(fate.same_box, chosen)[:, None]
+            mixed = torch.where(same, rows, from_xyxy(pick(fate.boxes, chosen), example))
             columns[key] = _wrapped(mixed.split(counts), example, canvas)
             continue
         if key == "area":
-            output, layer = entries.output[chosen].to(device), entries.layer[chosen].to(device)
-            rows = areas_of(rows, plan, output, layer, fate.share[here], fate.untouched[here])
+            share, untouched = pick(fate.share, chosen), pick(fate.untouched, chosen)
+            rows = areas_of(rows, plan, output, layer, share, untouched)
         elif key in ("visibility", "weight"):
             continue
         elif key in ("keypoints", "keypoints_visible") and "keypoints" in table.instances:
-            points, shows = mix_keypoints(
-                table.flat("keypoints")[flat],
-                plan,
-                entries.output[chosen].to(device),
-                entries.layer[chosen].to(device),
-                form.flip_pairs,
-            )
+            untouched = pick(fate.untouched, chosen)
+            points, shows = mix_keypoints(table.flat("keypoints")[flat], plan, output, layer, form.flip_pairs)
             if key == "keypoints":
                 if points.shape[2] == 2 and "keypoints_visible" not in table.instances:
-                    columns["keypoints_visible"] = list((shows | fate.untouched[here][:, None]).split(counts))
-                rows = torch.where(fate.untouched[here][:, None, None], rows, points)
+                    columns["keypoints_visible"] = list((shows | untouched[:, None]).split(counts))
+                rows = torch.where(untouched[:, None, None], rows, points)
             else:
                 if form.flip_pairs:
-                    mirrored = plan.scale[entries.output[chosen], entries.layer[chosen], -1] < 0
+                    mirrored = plan.scale[output, layer, -1] < 0
                     rows = torch.where(mirrored[:, None], swap_pairs(rows, form.flip_pairs), rows)
-                shows = shows | fate.untouched[here][:, None]
+                shows = shows | untouched[:, None]
                 rows = torch.where(shows, rows, torch.zeros((), dtype=rows.dtype, device=device))
         columns[key] = _wrapped(rows.split(counts), example, canvas)
-    columns["visibility"] = list(fate.visibility[here].split(counts))
+    columns["visibility"] = list(pick(fate.visibility, chosen).split(counts))
     if form.weights or "weight" in table.instances:
-        columns["weight"] = list(_weights(table, plan, entries, chosen, flat).split(counts))
-    origin = torch.stack([entries.image[chosen], _index_in_own_list(table, entries, chosen)], dim=1).to(device)
+        columns["weight"] = list(_weights(table, plan, output, layer, flat).split(counts))
+    origin = torch.from_numpy(_origin(table, entries, chosen)).to(device)
     columns["origin"] = list(origin.split(counts))
     return [{key: column[output] for key, column in columns.items()} for output in range(entries.outputs)]
 
 
 def _weights(
-    table: FieldTable, plan: MixPlan, entries: Entries, chosen: Int[Tensor, " k"], flat: Int[Tensor, " k"]
+    table: FieldTable, plan: MixPlan, output: Int[Tensor, " k"], layer: Int[Tensor, " k"], flat: Int[Tensor, " k"]
 ) -> Float[Tensor, " k"]:
     """Weight of each instance's layer in [0, 1], multiplied with an incoming one; 1 under a hard plan."""
     if plan.weight is None:
-        weight = torch.ones(len(chosen), device=flat.device)
+        weight = torch.ones(len(flat), device=flat.device)
     else:
-        layers = plan.weight / plan.weight.sum(dim=1, keepdim=True)
-        weight = layers[entries.output[chosen], entries.layer[chosen]].float().to(flat.device)
+        weight = (plan.weight / plan.weight.sum(dim=1, keepdim=True))[output, layer].float()
     return weight * table.flat("weight").float()[flat] if "weight" in table.instances else weight
 
 
@@ -106,7 +104,7 @@ def _masks_of(
     example: Tensor,
     masks: dict[tuple[int, int], LayerMasks],
     entries: Entries,
-    chosen: Int[Tensor, " k"],
+    chosen: Int[np.ndarray, " k"],
     sizes: Sequence[Sequence[int]],
 ) -> list[Tensor]:
     wanted: list[dict[int, list[int]]] = [{} for _ in range(entries.outputs)]
@@ -125,9 +123,12 @@ def _masks_of(
     return stacks
 
 
-def _index_in_own_list(table: FieldTable, entries: Entries, chosen: Int[Tensor, " k"]) -> Int[Tensor, " k"]:
-    own = torch.tensor(table.counts, dtype=torch.long)[entries.image[chosen]]
-    return entries.position[chosen] - torch.where(entries.ignored[chosen], own, 0)
+def _origin(table: FieldTable, entries: Entries, chosen: Int[np.ndarray, " k"]) -> Int[np.ndarray, "k 2"]:
+    """Pool image, and index in its own list: ignored instances have one of theirs."""
+    image = entries.image[chosen]
+    others = np.array(table.counts, dtype=np.int64)[image]
+    index = entries.position[chosen] - np.where(entries.ignored[chosen], others, 0)
+    return np.stack([image, index], axis=1)
 
 
 def _wrapped(parts: Sequence[Tensor], like: Tensor, canvas: Sequence[tuple[int, int]]) -> list[Tensor]:

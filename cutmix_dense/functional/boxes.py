@@ -14,13 +14,14 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as tvf
 
+from cutmix_dense.functional.host import Column, as_column, as_tensor, module_of
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["VisibleBoxes", "exact_dtype", "from_xyxy", "to_xyxy", "visible_boxes"]
 
 
 class VisibleBoxes(NamedTuple):
-    """What is visible of boxes.
+    """What is visible of boxes: tensors, or arrays for those who gave arrays.
 
     Attributes:
         boxes: tight rectangle of the visible part, xyxy on the canvas; zeros where nothing shows.
@@ -32,25 +33,20 @@ class VisibleBoxes(NamedTuple):
         broken: the box has no area (zero or inverted sides).
     """
 
-    boxes: Float[Tensor, "n 2*d"]
-    mapped: Float[Tensor, "n 2*d"]
-    visible: Float[Tensor, " n"]
-    whole: Float[Tensor, " n"]
-    untouched: Bool[Tensor, " n"]
-    finite: Bool[Tensor, " n"]
-    broken: Bool[Tensor, " n"]
-
-
-Array = Any
-"""A tensor, or on the host a numpy array: the code below keeps to what both have, since numpy is several times faster
-with few boxes."""
+    boxes: Float[Column, "n 2*d"]
+    mapped: Float[Column, "n 2*d"]
+    visible: Float[Column, " n"]
+    whole: Float[Column, " n"]
+    untouched: Bool[Column, " n"]
+    finite: Bool[Column, " n"]
+    broken: Bool[Column, " n"]
 
 
 def visible_boxes(
-    boxes: Float[Tensor, "n 2*d"],
+    boxes: Float[Column, "n 2*d"],
     plan: MixPlan,
-    output: Int[Tensor, " n"],
-    layer: Int[Tensor, " n"],
+    output: Int[Column, " n"],
+    layer: Int[Column, " n"],
     *,
     covered: bool = True,
 ) -> VisibleBoxes:
@@ -60,25 +56,34 @@ def visible_boxes(
     area is ``yoᵀ · O · xo`` and the tight rectangle runs over the columns and rows where ``O · xo · yo > 0``.
 
     Args:
-        boxes: xyxy (xyzxyz) in pixels of their source images, on the plan's device.
+        boxes: xyxy (xyzxyz) in pixels of their source images, where the plan lies; on the host a tensor or an array,
+            and so is the result.
         plan: who owns each output pixel.
         output: the output that each box is considered in.
         layer: the layer of that output that each box is part of.
         covered: whether to find out what is covered; else only the canvas cuts, for those who measure masks.
     """
-    boxes = boxes.to(exact_dtype(boxes.device))
-    placement = plan.placement(output, layer, boxes.dtype)
+    if isinstance(boxes, Tensor) and boxes.device.type == "cpu":
+        columns = (as_column(column, boxes.device) for column in (boxes, output, layer))
+        seen = visible_boxes(next(columns), plan, *columns, covered=covered)
+        return VisibleBoxes(*(as_tensor(column) for column in seen))
+    xp = module_of(boxes)
+    exact = np.float64 if xp is np else exact_dtype(boxes.device)
+    rows: Column = xp.asarray(boxes, dtype=exact)
+    at = (as_tensor(output), as_tensor(layer))
+    placement: Column = plan.placement(*at, as_tensor(rows).dtype)
+    placement = placement if xp is torch else placement.numpy()
+    seen_within: Callable[[Column, Column], _Seen]
     if not covered:
-        return _visible(torch, boxes.T, placement, _seen_whole)
-    if plan.free_form:
-        return _visible(torch, boxes.T, placement, partial(_seen_by_sums, plan, output=output, layer=layer))
-    if boxes.device.type != "cpu":
-        owned = plan.shows(output, layer)
-        edges = [edge.T[:, output].to(boxes.dtype) for edge in plan.edges]
-        return _visible(torch, boxes.T, placement, partial(_seen_by_cells, torch, owned, edges))
-    by_cells = partial(_seen_by_cells, np, *_cells_on_host(plan, output.numpy(), layer.numpy()))
-    on_host = _visible(np, np.ascontiguousarray(boxes.detach().numpy().T), placement.numpy(), by_cells)
-    return VisibleBoxes(*(torch.from_numpy(part) for part in on_host))
+        seen_within = partial(_seen_whole, xp)
+    elif plan.free_form:
+        seen_within = partial(_seen_by_sums, plan, output=at[0], layer=at[1])
+    elif xp is np:
+        seen_within = partial(_seen_by_cells, np, *_cells_on_host(plan, output, layer))
+    else:
+        edges = [edge.T[:, output].to(rows.dtype) for edge in plan.edges]
+        seen_within = partial(_seen_by_cells, torch, plan.shows(*at), edges)
+    return _visible(xp, np.ascontiguousarray(rows.T) if xp is np else rows.T, placement, seen_within)
 
 
 def _cells_on_host(plan: MixPlan, output: np.ndarray, layer: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -89,7 +94,7 @@ def _cells_on_host(plan: MixPlan, output: np.ndarray, layer: np.ndarray) -> tupl
     return np.take(np.moveaxis(plan.owner.numpy(), 0, -1), output, axis=-1) == layer.astype(np.int16), edges
 
 
-def _visible(xp: Any, boxes: Array, placement: Array, seen_within: Callable[[Array, Array], _Seen]) -> VisibleBoxes:
+def _visible(xp: Any, boxes: Column, placement: Column, seen_within: Callable[[Column, Column], _Seen]) -> VisibleBoxes:
     """The same in arrays of ``xp``, numpy or torch, one column per box: (2·D, n) ``boxes``, (6, D, n) ``placement``.
 
     ``seen_within`` measures intervals of the canvas.
@@ -128,23 +133,23 @@ def _visible(xp: Any, boxes: Array, placement: Array, seen_within: Callable[[Arr
 class _Seen(NamedTuple):
     """What is owned within intervals: area, whether some part is not, and the outer edges of the lines that show."""
 
-    area: Float[Array, " n"]
-    hidden: Bool[Array, " n"]
-    low: Float[Array, "d n"]
-    high: Float[Array, "d n"]
+    area: Float[Column, " n"]
+    hidden: Bool[Column, " n"]
+    low: Float[Column, "d n"]
+    high: Float[Column, "d n"]
 
 
-def _seen_whole(low: Tensor, high: Tensor) -> _Seen:
+def _seen_whole(xp: Any, low: Column, high: Column) -> _Seen:
     """As if nothing covered anything."""
-    area = (high - low).clamp(min=0).prod(dim=0)
-    return _Seen(area, torch.zeros_like(area, dtype=torch.bool), low, high)
+    area = xp.maximum(high - low, 0 * low).prod(axis=0)
+    return _Seen(area, xp.zeros_like(area, dtype=xp.bool_ if xp is np else xp.bool), low, high)
 
 
-def _seen_by_cells(xp: Any, owned: Array, edges: list[Array], low: Array, high: Array) -> _Seen:
+def _seen_by_cells(xp: Any, owned: Column, edges: list[Column], low: Column, high: Column) -> _Seen:
     """The closed form, over the cells of the grid (*G, n)."""
     axes = range(len(edges))
-    area: Array = 1.0
-    touched: Array = True
+    area: Column = 1.0
+    touched: Column = True
     for axis, edge in enumerate(edges):
         length = xp.minimum(high[axis], edge[1:]) - xp.maximum(low[axis], edge[:-1])
         length = length.reshape(*(len(length) if other == axis else 1 for other in axes), -1)
@@ -162,8 +167,11 @@ def _seen_by_cells(xp: Any, owned: Array, edges: list[Array], low: Array, high: 
     return _Seen(area, hidden, *_outer(xp, lines))
 
 
-def _seen_by_sums(plan: MixPlan, low: Tensor, high: Tensor, *, output: Tensor, layer: Tensor) -> _Seen:
+def _seen_by_sums(plan: MixPlan, low: Column, high: Column, *, output: Tensor, layer: Tensor) -> _Seen:
     """The same from summed-area tables, for one cell per pixel: no tensor of boxes × pixels."""
+    if isinstance(low, np.ndarray):
+        tensors = _seen_by_sums(plan, torch.from_numpy(low), torch.from_numpy(high), output=output, layer=layer)
+        return _Seen(*(tensor.numpy() for tensor in tensors))
     ndim = plan.ndim
     low, high = low.T, high.T
     slot, which = torch.unique(output * plan.layers + layer, return_inverse=True)
@@ -216,7 +224,7 @@ def _interpolated(sums: Tensor, which: Tensor, point: list[Tensor]) -> Tensor:
     return total
 
 
-def _outer(xp: Any, lines: list[tuple[Array, Array]]) -> tuple[Float[Array, "d n"], Float[Array, "d n"]]:
+def _outer(xp: Any, lines: list[tuple[Column, Column]]) -> tuple[Float[Column, "d n"], Float[Column, "d n"]]:
     """Per axis, the first low edge and the last high edge of the lines that show."""
     low = [xp.amin(xp.where(line, edges[:-1], xp.inf), axis=0) for line, edges in lines]
     high = [xp.amax(xp.where(line, edges[1:], -xp.inf), axis=0) for line, edges in lines]

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from cutmix_dense.functional.boxes import VisibleBoxes, visible_boxes
+from cutmix_dense.functional.boxes import VisibleBoxes, exact_dtype, visible_boxes
 from cutmix_dense.functional.fields import FieldTable
 from cutmix_dense.functional.filtering import Facts, FilterRule, OnFiltered, Reason
+from cutmix_dense.functional.host import Column, as_column, as_tensor, module_of
 from cutmix_dense.functional.masks import LayerMasks, mask_sizes, mix_masks
 from cutmix_dense.functional.report import Outcome
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["BoxesFrom", "Entries", "Fate", "areas_of", "judge", "outcomes_of", "reasons_of", "shares_of"]
+__all__ = ["BoxesFrom", "Entries", "Fate", "Verdict", "areas_of", "judge", "outcomes_of", "reasons_of", "shares_of"]
 
 BoxesFrom = Literal["auto", "box", "mask"]
 """What a changed instance's box encloses: its visible mask where it has one (auto), its visible box, or its mask."""
@@ -27,12 +29,12 @@ BoxesFrom = Literal["auto", "box", "mask"]
 class Entries:
     """One row per (output, layer, instance of that layer's image), on the host, in that order."""
 
-    output: Int[Tensor, " e"]
-    layer: Int[Tensor, " e"]
-    image: Int[Tensor, " e"]
-    position: Int[Tensor, " e"]  # within the image; its ignored instances follow the others
-    flat: Int[Tensor, " e"]  # within all instances of the pool
-    ignored: Bool[Tensor, " e"]
+    output: Int[np.ndarray, " e"]
+    layer: Int[np.ndarray, " e"]
+    image: Int[np.ndarray, " e"]
+    position: Int[np.ndarray, " e"]  # within the image; its ignored instances follow the others
+    flat: Int[np.ndarray, " e"]  # within all instances of the pool
+    ignored: Bool[np.ndarray, " e"]
     outputs: int
 
     @classmethod
@@ -48,29 +50,37 @@ class Entries:
         position = np.arange(len(slot)) - (per_layer.cumsum() - per_layer)[slot]
         image = images[slot]
         return cls(
-            output=torch.from_numpy(slot // layers),
-            layer=torch.from_numpy(slot % layers),
-            image=torch.from_numpy(image),
-            position=torch.from_numpy(position),
-            flat=torch.from_numpy(start[image] + position),
-            ignored=torch.from_numpy(position >= own[image]),
+            output=slot // layers,
+            layer=slot % layers,
+            image=image,
+            position=position,
+            flat=start[image] + position,
+            ignored=position >= own[image],
             outputs=len(source),
         )
 
 
+class Verdict(NamedTuple):
+    """Per entry, why it isn't kept, whether all of it shows, and how much of it."""
+
+    reason: Int[np.ndarray, " e"]
+    complete: Bool[np.ndarray, " e"]
+    visibility: Float[np.ndarray, " e"]
+
+
 @dataclass(frozen=True)
 class Fate:
-    """What the plan does to every entry, on the targets' device (``on_host``: what its verdict needs on the host)."""
+    """What the plan does to every entry: columns on the targets' device; the verdict, which is on the host."""
 
-    boxes: Float[Tensor, "e 4"] | None
-    same_box: Bool[Tensor, " e"]
-    untouched: Bool[Tensor, " e"]
-    share: Float[Tensor, " e"]
-    visibility: Float[Tensor, " e"]
-    visible: Float[Tensor, " e"]
+    boxes: Float[Column, "e 4"] | None
+    same_box: Bool[Column, " e"]
+    untouched: Bool[Column, " e"]
+    share: Float[Column, " e"]
+    visibility: Float[Column, " e"]
+    visible: Float[Column, " e"]
     masks: dict[tuple[int, int], LayerMasks] | None
     mask_sizes: list[tuple[int, ...]]
-    on_host: Float[Tensor, "e 3"]  # reason, complete, visibility
+    verdict: Verdict
 
 
 def judge(
@@ -88,13 +98,15 @@ def judge(
     """
     device = table.device
     plan = plan.to(device)
-    output, layer, flat = entries.output.to(device), entries.layer.to(device), entries.flat.to(device)
+    output, layer, flat = (as_column(part, device) for part in (entries.output, entries.layer, entries.flat))
+    xp = module_of(output)
     by_box: VisibleBoxes | None = None
     masks: dict[tuple[int, int], LayerMasks] | None = None
     sizes: list[tuple[int, ...]] = []
     if "boxes" in table.instances:
         by_mask = "masks" in table.instances and boxes_from != "box"
-        by_box = visible_boxes(table.flat_boxes()[flat], plan, output, layer, covered=not by_mask)
+        given = as_column(table.flat_boxes(), device)[flat]
+        by_box = visible_boxes(given, plan, output, layer, covered=not by_mask)
     if "masks" in table.instances:
         stacks = [None if value is None else value.as_subclass(Tensor) for value in table.instances["masks"]]
         sizes = mask_sizes(stacks, plan, padded)
@@ -104,48 +116,67 @@ def judge(
     if by_box is None and masks is None and len(entries.output):
         raise ValueError(f"targets with instances need 'boxes' or 'masks', got only {sorted(table.instances)}")
 
-    count = len(output)
-    exact = torch.float64 if by_box is None else by_box.visible.dtype
-    if masks is None:
-        visible = by_box.visible if by_box is not None else torch.zeros(count, dtype=exact, device=device)
-        whole = by_box.whole if by_box is not None else visible
-        untouched = by_box.untouched if by_box is not None else torch.zeros(count, dtype=torch.bool, device=device)
-        boxes, same_box = (by_box.boxes if by_box is not None else None), untouched
-    else:
-        none = torch.zeros(0, device=device)
-        visible = torch.cat([none, *(cut.visible for cut in masks.values())]).to(exact)
-        whole = torch.cat([none, *(cut.whole for cut in masks.values())]).to(exact)
-        identity = ((plan.scale == 1) & (plan.shift == 0)).all(dim=2)[output, layer]
+    boxes: Column | None
+    if masks is not None:
+        cuts = list(masks.values())
+        visible, whole = (_joined([getattr(cut, name) for cut in cuts], device) for name in ("visible", "whole"))
+        scale, shift = as_column(plan.scale, device), as_column(plan.shift, device)
+        identity = ((scale == 1) & (shift == 0)).all(axis=2)[output, layer]
         untouched = identity & (visible == whole) & (visible > 0)
-        boxes, same_box = torch.zeros((0, 4), dtype=exact, device=device), untouched
         if boxes_from == "box" and by_box is not None:
             boxes, same_box = by_box.boxes, by_box.untouched
-        elif masks:
-            boxes = torch.cat([cut.boxes for cut in masks.values()]).to(exact)
+        else:
+            boxes, same_box = _joined([cut.boxes for cut in cuts], device, 4), untouched
+    elif by_box is not None:
+        visible, whole, untouched, boxes, same_box = (
+            by_box.visible,
+            by_box.whole,
+            by_box.untouched,
+            by_box.boxes,
+            by_box.untouched,
+        )
+    else:  # no instances
+        visible = whole = _joined([], device)
+        boxes, untouched = None, visible > 0
+        same_box = untouched
     share, visibility = shares_of(visible, whole, untouched)
     if "visibility" in table.instances:
-        visibility = visibility * table.flat("visibility").float()[flat]
+        visibility = visibility * as_column(table.flat("visibility").float(), device)[flat]
 
     facts = Facts(visibility, visible, boxes, None if by_box is None else by_box.mapped, layer)
     reason = reasons_of(rule, facts, untouched, by_box, None if masks is None else whole == 0)
     if plan.carry is not None:
-        carried = plan.carries(output, layer, entries.position.to(device)) | entries.ignored.to(device)
+        at = (as_tensor(output), as_tensor(layer), as_tensor(as_column(entries.position, device)))
+        carried = as_column(plan.carries(*at), device) | as_column(entries.ignored, device)
         reason[~carried & (reason != Reason.NOT_FINITE)] = Reason.NOT_CARRIED
     complete = untouched | (visible >= whole * (1 - 1e-9))
-    on_host = torch.stack([reason.to(exact), complete.to(exact), visibility.to(exact)], dim=1).to("cpu")
-    broken = (on_host[:, 0] == Reason.NOT_FINITE).nonzero()[:, 0]
+    if xp is torch:  # the one transfer
+        columns = torch.stack([column.to(visible.dtype) for column in (reason, complete, visibility)])
+        reasons, completes, shares = columns.to("cpu").numpy()
+        verdict = Verdict(reasons.astype(np.int64), completes > 0, shares)
+    else:
+        verdict = Verdict(reason, complete, visibility)
+    broken = np.flatnonzero(verdict.reason == Reason.NOT_FINITE)
     if len(broken):
-        image, position_ = int(entries.image[broken[0]]), int(entries.position[broken[0]])
-        raise ValueError(f"targets[{image}]['boxes'][{position_}] must be finite, got a NaN or infinite coordinate")
-    return Fate(boxes, same_box, untouched, share, visibility, visible, masks, sizes, on_host)
+        image, position = int(entries.image[broken[0]]), int(entries.position[broken[0]])
+        raise ValueError(f"targets[{image}]['boxes'][{position}] must be finite, got a NaN or infinite coordinate")
+    return Fate(boxes, same_box, untouched, share, visibility, visible, masks, sizes, verdict)
+
+
+def _joined(parts: Sequence[Tensor], device: torch.device, *row: int) -> Column:
+    """The rows of all parts in one column, in the exact dtype of the device."""
+    joined = torch.cat([part.to(exact_dtype(device)) for part in parts]) if parts else None
+    return as_column(torch.zeros((0, *row), dtype=exact_dtype(device)) if joined is None else joined, device)
 
 
 def shares_of(
-    visible: Float[Tensor, " e"], whole: Float[Tensor, " e"], untouched: Bool[Tensor, " e"]
-) -> tuple[Float[Tensor, " e"], Float[Tensor, " e"]]:
+    visible: Float[Column, " e"], whole: Float[Column, " e"], untouched: Bool[Column, " e"]
+) -> tuple[Float[Column, " e"], Float[Column, " e"]]:
     """Visible share of the whole, exact and in single precision; 1 for what is untouched."""
-    share = (visible / whole.clamp(min=torch.finfo(whole.dtype).tiny)).clamp(0, 1).masked_fill(untouched, 1.0)
-    return share, share.float()
+    xp = module_of(visible)
+    share = xp.clip(visible / xp.clip(whole, xp.finfo(whole.dtype).tiny, None), 0, 1)
+    share = xp.where(untouched, 1.0, share)
+    return share, xp.asarray(share, dtype=xp.float32)
 
 
 def areas_of(
@@ -165,24 +196,26 @@ def areas_of(
 def reasons_of(
     rule: FilterRule,
     facts: Facts,
-    untouched: Bool[Tensor, " e"],
+    untouched: Bool[Column, " e"],
     by_box: VisibleBoxes | None,
-    empty_mask: Bool[Tensor, " e"] | None = None,
-) -> Int[Tensor, " e"]:
+    empty_mask: Bool[Column, " e"] | None = None,
+) -> Int[Column, " e"]:
     """The ``Reason`` of every entry: the rule's, unless it is untouched or wasn't an object in the first place."""
-    reason = rule.reasons(facts).masked_fill(untouched, Reason.KEPT)
+    reason = rule.reasons(facts)
+    reason[untouched] = Reason.KEPT
     if empty_mask is not None:
-        reason.masked_fill_(empty_mask, Reason.EMPTY_MASK)
+        reason[empty_mask] = Reason.EMPTY_MASK
     if by_box is not None:
-        reason.masked_fill_((by_box.whole == 0) & ~by_box.broken, Reason.OUTSIDE)
-        reason.masked_fill_(by_box.broken, Reason.BROKEN_BOX).masked_fill_(~by_box.finite, Reason.NOT_FINITE)
+        reason[(by_box.whole == 0) & ~by_box.broken] = Reason.OUTSIDE
+        reason[by_box.broken] = Reason.BROKEN_BOX
+        reason[~by_box.finite] = Reason.NOT_FINITE
     return reason
 
 
-def outcomes_of(fate: Fate, entries: Entries, on_filtered: OnFiltered) -> Int[Tensor, " e"]:
-    """The ``Outcome`` of every entry, on the host."""
-    reason, complete = fate.on_host[:, 0].long(), fate.on_host[:, 1] > 0
-    outcome = torch.where(complete, int(Outcome.KEPT), int(Outcome.SHRUNK))
+def outcomes_of(verdict: Verdict, entries: Entries, on_filtered: OnFiltered) -> Int[np.ndarray, " e"]:
+    """The ``Outcome`` of every entry."""
+    reason = verdict.reason
+    outcome = np.where(verdict.complete, int(Outcome.KEPT), int(Outcome.SHRUNK))
     failed_but_shows = reason >= Reason.LOW_VISIBILITY
     outcome[reason != Reason.KEPT] = Outcome.DROPPED
     if on_filtered != "drop":

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal, NamedTuple, get_args
 
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+
+from cutmix_dense.functional.host import Column, module_of
 
 __all__ = ["RULES", "Facts", "FilterRule", "OcclusionRule", "OnFiltered", "Reason", "rule_of"]
 
@@ -72,31 +72,32 @@ class FilterRule:
         if not self.max_aspect >= 1:
             raise ValueError(f"max_aspect must be at least 1, got {self.max_aspect!r}")
 
-    def reasons(self, facts: Facts) -> Int[Tensor, " n"]:
+    def reasons(self, facts: Facts) -> Int[Column, " n"]:
         """The first ``Reason`` that speaks against each instance."""
+        xp = module_of(facts.layer)
 
-        def reached(value: Tensor, threshold: float | tuple[float, float], name: str) -> Tensor:
+        def reached(value: Column, threshold: float | tuple[float, float], name: str) -> Column:
             base, pasted = _pair(threshold, name)
             limit: Any = base
             if base != pasted:
-                limit = torch.where(facts.layer > 0, pasted, base).to(value.dtype)
+                limit = xp.asarray(xp.where(facts.layer > 0, pasted, base), dtype=value.dtype)
             return value > limit if self.strict else value >= limit
 
-        reason = torch.full_like(facts.layer, Reason.KEPT)
+        reason = xp.full_like(facts.layer, int(Reason.KEPT))
         if facts.boxes is not None:
             half = facts.boxes.shape[1] // 2
             sides = facts.boxes[:, half:] - facts.boxes[:, :half]
-            shortest, longest = sides.amin(dim=1), sides.amax(dim=1)
+            shortest, longest = xp.amin(sides, axis=1), xp.amax(sides, axis=1)
             if self.max_aspect < math.inf:
-                reason.masked_fill_(longest >= self.max_aspect * shortest, Reason.ELONGATED)
-            reason.masked_fill_(~reached(shortest, self.min_size, "min_size"), Reason.TOO_SMALL)
-        reason.masked_fill_(~reached(facts.visibility, self.min_visibility, "min_visibility"), Reason.LOW_VISIBILITY)
-        reason.masked_fill_(facts.visible <= 0, Reason.COVERED)
+                reason[longest >= self.max_aspect * shortest] = Reason.ELONGATED
+            reason[~reached(shortest, self.min_size, "min_size")] = Reason.TOO_SMALL
+        reason[~reached(facts.visibility, self.min_visibility, "min_visibility")] = Reason.LOW_VISIBILITY
+        reason[facts.visible <= 0] = Reason.COVERED
         return reason
 
 
 class Facts(NamedTuple):
-    """What a rule may look at, one row per instance.
+    """What a rule may look at, one row per instance: numpy arrays on the host, tensors on a device.
 
     Attributes:
         visibility: visible share of the whole.
@@ -106,11 +107,11 @@ class Facts(NamedTuple):
         layer: 0 is the base, all others are pasted.
     """
 
-    visibility: Float[Tensor, " n"]
-    visible: Float[Tensor, " n"]
-    boxes: Float[Tensor, "n 2*d"] | None
-    whole_boxes: Float[Tensor, "n 2*d"] | None
-    layer: Int[Tensor, " n"]
+    visibility: Float[Column, " n"]
+    visible: Float[Column, " n"]
+    boxes: Float[Column, "n 2*d"] | None
+    whole_boxes: Float[Column, "n 2*d"] | None
+    layer: Int[Column, " n"]
 
 
 @dataclass(frozen=True)
@@ -127,13 +128,13 @@ class OcclusionRule(FilterRule):
     max_box_shift: float = 10.0
     min_pixels: float = 300.0
 
-    def reasons(self, facts: Facts) -> Int[Tensor, " n"]:
+    def reasons(self, facts: Facts) -> Int[Column, " n"]:
         """The first ``Reason`` that speaks against each instance."""
         reason = super().reasons(facts)
         stays = (facts.visible > self.min_pixels) | (facts.layer > 0)
         if facts.boxes is not None and facts.whole_boxes is not None:
-            stays |= ((facts.boxes - facts.whole_boxes).abs() <= self.max_box_shift).all(dim=1)
-        reason.masked_fill_(~stays & (reason == Reason.KEPT), Reason.LOW_VISIBILITY)
+            stays |= (abs(facts.boxes - facts.whole_boxes) <= self.max_box_shift).all(axis=1)
+        reason[~stays & (reason == Reason.KEPT)] = Reason.LOW_VISIBILITY
         return reason
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.functional.assembly import Form, assemble
-from cutmix_dense.functional.fate import BoxesFrom, Entries, judge, outcomes_of
+from cutmix_dense.functional.fate import BoxesFrom, Entries, Verdict, judge, outcomes_of
 from cutmix_dense.functional.fields import IGNORED, read_fields
 from cutmix_dense.functional.filtering import FilterRule, OnFiltered, Reason, check_on_filtered, rule_of
+from cutmix_dense.functional.host import as_tensor
 from cutmix_dense.functional.report import MixReport, Outcome
 from cutmix_dense.functional.semantic import SoftSemantic, mix_maps
 from cutmix_dense.plan import MixPlan
@@ -115,7 +117,8 @@ def mix_instances(
         raise ValueError("flip_pairs must be given for keypoints under a plan that mirrors, got None (may be empty)")
     entries = Entries.of(table, source)
     if not table.instances:
-        report = _report(entries, torch.zeros(0), torch.zeros(0), torch.zeros(0))
+        nothing = np.zeros(0)
+        report = _report(entries, Verdict(nothing, nothing, nothing), nothing)
         return (mixed, report) if return_report else mixed
 
     guess = plan.free_form and "boxes" in table.instances and ("masks" not in table.instances or boxes_from == "box")
@@ -125,15 +128,17 @@ def mix_instances(
         )
     fate = judge(table, plan, entries, filter_rule, boxes_from, padded)
     form = Form(flip_pairs or (), instance_weights or plan.weight is not None)
-    outcome = outcomes_of(fate, entries, on_filtered)
-    report = _report(entries, fate.on_host[:, 2], outcome, fate.on_host[:, 0])
-    showing = (outcome != Outcome.DROPPED) & (
-        (outcome != Outcome.IGNORED) | ((on_filtered == "crowd") & ~entries.ignored)
-    )
-    for target, rows in zip(mixed, assemble(table, plan, entries, fate, showing.nonzero()[:, 0], form)):
+    outcome = outcomes_of(fate.verdict, entries, on_filtered)
+    report = _report(entries, fate.verdict, outcome)
+    showing = outcome != Outcome.DROPPED
+    if on_filtered != "crowd":
+        showing &= outcome != Outcome.IGNORED
+    else:
+        showing &= (outcome != Outcome.IGNORED) | ~entries.ignored
+    for target, rows in zip(mixed, assemble(table, plan, entries, fate, np.flatnonzero(showing), form)):
         target.update(rows)
     if table.has_ignored or on_filtered == "ignore":
-        aside = ((outcome == Outcome.IGNORED) & ~showing).nonzero()[:, 0]
+        aside = np.flatnonzero((outcome == Outcome.IGNORED) & ~showing)
         for target, rows in zip(mixed, assemble(table, plan, entries, fate, aside, form)):
             target[IGNORED] = rows
     if on_filtered == "crowd":
@@ -164,14 +169,16 @@ def object_pixels(
     if table.instances:
         entries = Entries.of(table, plan.source.to("cpu"))
         fate = judge(table, plan, entries, FilterRule(0.0, 0.0), "auto")
-        counted = fate.visible.double().to("cpu") * (fate.on_host[:, 0] == Reason.KEPT)
-        total.index_add_(0, entries.output * plan.layers + entries.layer, counted)
+        counted = as_tensor(fate.visible).double().to("cpu") * torch.from_numpy(fate.verdict.reason == Reason.KEPT)
+        total.index_add_(0, torch.from_numpy(entries.output * plan.layers + entries.layer), counted)
     return total.reshape(len(plan), plan.layers)
 
 
-def _mark_crowds(mixed: list[Target], entries: Entries, crowd: Bool[Tensor, " e"], showing: Bool[Tensor, " e"]) -> None:
+def _mark_crowds(
+    mixed: list[Target], entries: Entries, crowd: Bool[np.ndarray, " e"], showing: Bool[np.ndarray, " e"]
+) -> None:
     for output, target in enumerate(mixed):
-        mark = crowd[showing & (entries.output == output)].to(target["visibility"].device)
+        mark = torch.from_numpy(crowd[showing & (entries.output == output)]).to(target["visibility"].device)
         given = target.get("iscrowd")
         if given is None:
             target["iscrowd"] = mark.long()
@@ -181,13 +188,13 @@ def _mark_crowds(mixed: list[Target], entries: Entries, crowd: Bool[Tensor, " e"
             target[IGNORED].setdefault("iscrowd", torch.zeros_like(target[IGNORED]["visibility"]).long())
 
 
-def _report(entries: Entries, visibility: Tensor, outcome: Tensor, reason: Tensor) -> MixReport:
+def _report(entries: Entries, verdict: Verdict, outcome: Int[np.ndarray, " e"]) -> MixReport:
     return MixReport(
-        output=entries.output,
-        layer=entries.layer,
-        source=entries.image,
-        instance=entries.position,
-        visibility=visibility.float(),
-        outcome=outcome.long(),
-        reason=reason.long(),
+        output=torch.from_numpy(entries.output),
+        layer=torch.from_numpy(entries.layer),
+        source=torch.from_numpy(entries.image),
+        instance=torch.from_numpy(entries.position),
+        visibility=torch.from_numpy(verdict.visibility.astype(np.float32)),
+        outcome=torch.from_numpy(outcome.astype(np.int64)),
+        reason=torch.from_numpy(verdict.reason.astype(np.int64)),
     )

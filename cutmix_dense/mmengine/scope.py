@@ -11,14 +11,28 @@ from mmengine.registry import Registry
 from cutmix_dense.build import from_config, known_transforms
 from cutmix_dense.transforms import MixTransform, MixUp, RandomMix, SampleBank
 
-__all__ = ["HOOKS", "MODELS", "TRANSFORMS", "build", "refuse_blends", "register_family"]
+__all__ = [
+    "DATASETS",
+    "DATA_SAMPLERS",
+    "HOOKS",
+    "METRICS",
+    "MODELS",
+    "TRANSFORMS",
+    "build",
+    "refuse_blends",
+    "register_family",
+]
 
 _SCOPE = "cutmix_dense"
 _PLACE = ["cutmix_dense.mmengine"]
+_RUNS = ["cutmix_dense.training", "cutmix_dense.evaluation"]
 
 TRANSFORMS = Registry("transform", parent=mmengine_registry.TRANSFORMS, scope=_SCOPE, locations=_PLACE)
 MODELS = Registry("model", parent=mmengine_registry.MODELS, scope=_SCOPE, locations=_PLACE)
 HOOKS = Registry("hook", parent=mmengine_registry.HOOKS, scope=_SCOPE, locations=_PLACE)
+DATASETS = Registry("dataset", parent=mmengine_registry.DATASETS, scope=_SCOPE, locations=_RUNS)
+DATA_SAMPLERS = Registry("data sampler", parent=mmengine_registry.DATA_SAMPLERS, scope=_SCOPE, locations=_RUNS)
+METRICS = Registry("metric", parent=mmengine_registry.METRICS, scope=_SCOPE, locations=_RUNS)
 
 
 _CLASS_MAPS = ("gt_seg_map", "gt_sem_seg")
