@@ -28,6 +28,8 @@ MAY_IMPORT = {
     "albumentations": {"albumentations", "arrays", "build", "extras", "functional", "plan", "transforms"},
     "lightning.py": {"extras", "randomness", "transforms"},
     "mmengine": {"arrays", "build", "extras", "functional", "plan", "randomness", "transforms", "mmengine"},
+    "evaluation": {"data", "extras", "mmengine", "evaluation"},
+    "semi": {"functional", "plan", "randomness", "regions", "transforms", "semi"},
     "build.py": {"functional", "masks", "regions", "transforms"},
     "transforms": {
         "checks",

@@ -2,8 +2,10 @@
 
     python tools/mix_dataset.py runs/demo/data/voc runs/voc-mixed --copies 2
     python tools/mix_dataset.py /data/coco /data/coco-cutmix --split train2017 --with-originals --transform CutMix p=0.5
+    python tools/mix_dataset.py /nfs/coco /nfs/coco-cutmix --split train2017 --ray auto
 
-The copy depends on the arguments alone, not on --workers. A run that was interrupted goes on with the same command.
+The copy depends on the arguments alone, not on --workers or --ray. A run that was interrupted goes on with the same
+command. With --ray, every machine must see ROOT and OUTPUT at the same paths and have this package installed.
 What cannot be read is skipped, counted, and named in mixed_copy.<split>.json beside the data.
 
 Exit codes: 0 done, 1 failed, 2 a mistake in the arguments, 3 done with --strict but something was skipped, 130 Ctrl-C.
@@ -45,6 +47,15 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--copies", type=positive(0), default=1, help="mixed samples per image (default: 1)")
     result.add_argument("--seed", type=positive(0), default=0, help="of partners and mixes (default: 0)")
     result.add_argument("--workers", type=positive(0), help="processes (default: one per core); the copy is the same")
+    result.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="let Ray Data do the work (extra: ray). ADDRESS: auto for the cluster this machine belongs to, host:port "
+        "for that of another head node, nothing for a Ray of --workers processes here. On a cluster --workers counts "
+        "those of all machines (default: every CPU it has)",
+    )
     result.add_argument("--with-originals", action="store_true", help="copy the unmixed samples, too")
     result.add_argument("--limit", type=positive(), help="take only the first so many images")
     result.add_argument("--pool", type=positive(), help="images per mix (default: what the transform needs)")
@@ -60,7 +71,8 @@ def main(argv: list[str] | None = None) -> int:
     with reporting_errors("mix_dataset", arguments.traceback):
         transform = build_transform(arguments.transform)
         dataset = open_from(arguments)
-        workers = cores() if arguments.workers is None else arguments.workers
+        everywhere = arguments.ray not in (None, "local")
+        workers = (0 if everywhere else cores()) if arguments.workers is None else arguments.workers
         counter = _Counter()
         try:
             with counter:
@@ -75,6 +87,7 @@ def main(argv: list[str] | None = None) -> int:
                     limit=arguments.limit,
                     pool=arguments.pool,
                     quality=arguments.quality,
+                    ray=arguments.ray,
                     on_progress=counter,
                 )
         except KeyboardInterrupt:

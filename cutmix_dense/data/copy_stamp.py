@@ -1,0 +1,102 @@
+"""What a mixed copy is made from, and whether a folder may take it.
+
+The stamp is the file that later becomes the report: ``mixed_copy.<split>.json``, at first with the parameters alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from cutmix_dense.data.copy_work import indented_json
+from cutmix_dense.data.errors import DatasetError, SampleError
+from cutmix_dense.data.files import write_atomic
+from cutmix_dense.data.mixed_sample import name_of
+from cutmix_dense.data.readers import DenseDataset
+
+__all__ = ["begin", "check_output", "copy_parameters"]
+
+
+def check_output(root: Path, dataset: DenseDataset) -> None:
+    """DatasetError for a folder that touches the dataset or holds something else than mixed copies."""
+    source, target = os.path.abspath(dataset.root), os.path.abspath(root)
+    if target == source or target.startswith(source + os.sep) or source.startswith(target + os.sep):
+        raise DatasetError(f"{root}: the copy must not lie in the dataset it is made from, nor around it ({source})")
+    if root.exists() and not root.is_dir():
+        raise DatasetError(f"{root}: is a file, a folder is needed")
+    # A stamp that was being written when its run was killed is no foreign file.
+    filled = root.is_dir() and any(not path.match(".mixed_copy.*.tmp") for path in root.iterdir())
+    if filled and not any(root.glob("mixed_copy.*.json")):
+        raise DatasetError(f"{root}: is not empty and holds no mixed copy; name a new folder")
+
+
+def copy_parameters(
+    dataset: DenseDataset,
+    length: int,
+    transform: Any,
+    copies: int,
+    seed: int,
+    pool: int,
+    with_originals: bool,
+    quality: int,
+) -> dict[str, Any]:
+    """All that the bytes of the copy depend on."""
+    listing = hashlib.sha256()
+    for index in range(length):
+        listing.update(f"{name_of(dataset, index)} {_bytes_of(dataset, index)}\n".encode())
+    annotations = getattr(dataset, "annotations", None)
+    if isinstance(annotations, Path) and annotations.is_file():
+        listing.update(annotations.read_bytes())
+    return {
+        "dataset": Path(os.path.abspath(dataset.root)).name,
+        "layout": dataset.layout,
+        "split": dataset.split,
+        "task": getattr(dataset, "task", None),
+        "label_ids": getattr(dataset, "label_ids", None),
+        "images": length,
+        "content": listing.hexdigest(),
+        "classes": list(dataset.classes),
+        "transform": " ".join(repr(transform).split()),
+        "pool": pool,
+        "copies": copies,
+        "with_originals": with_originals,
+        "seed": seed,
+        "quality": quality,
+    }
+
+
+def _bytes_of(dataset: DenseDataset, index: int) -> int:
+    """Size of the image file, which tells most changes at little cost; -1 if it is not there."""
+    try:
+        return dataset.image_path(index).stat().st_size
+    except (OSError, SampleError):
+        return -1
+
+
+def begin(root: Path, stamp: Path, parameters: dict[str, Any]) -> bool:
+    """Stamp a new copy, or compare with the stamp of the one that was begun. True if that one is finished."""
+    if not stamp.is_file():
+        root.mkdir(parents=True, exist_ok=True)
+        write_atomic(stamp, indented_json({"parameters": parameters, "finished": False}))
+        return False
+    try:
+        begun = json.loads(stamp.read_text(encoding="utf-8"))
+        before = begun["parameters"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{stamp}: is not the stamp of a mixed copy ({error})") from error
+    keys = dict.fromkeys([*before, *parameters])
+    changed = [key for key in keys if before.get(key) != parameters.get(key)]
+    if changed:
+        told = "; ".join(
+            f"{key}: {_short(before.get(key))} there, {_short(parameters.get(key))} now" for key in changed
+        )
+        raise DatasetError(f"{root}: was begun with other parameters ({told}). Use the same ones, or a new folder")
+    return bool(begun.get("finished"))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."

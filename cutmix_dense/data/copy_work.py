@@ -1,0 +1,139 @@
+"""What one worker of a mixed copy does: make a sample, stage its files, and record what became of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+from cutmix_dense.data.errors import SampleError
+from cutmix_dense.data.files import write_atomic
+from cutmix_dense.data.mixed_sample import mix_sample, name_of, relative_path
+from cutmix_dense.data.readers import DenseDataset
+from cutmix_dense.data.writers import Writer
+
+__all__ = ["Job", "MixError", "Work", "indented_json"]
+
+
+class MixError(RuntimeError):
+    """The transform failed in a way that is not the fault of a file: the message names the images."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One output sample: its name, and which image of the dataset it shows in which copy; copy -1 is the original."""
+
+    key: str
+    copy: int
+    index: int
+
+
+@dataclass
+class Work:
+    """All that a worker needs for any job; it can be pickled and does the same in every process.
+
+    Attributes:
+        dataset: what is mixed.
+        writer: stages the samples.
+        transform: mixes them.
+        records: folder of the records, one JSON file per sample that was made or skipped.
+        seed: of partners and plans.
+        pool: images per mix, the base among them.
+        length: bases and partners are among the first so many images.
+    """
+
+    dataset: DenseDataset
+    writer: Writer
+    transform: Any
+    records: Path
+    seed: int
+    pool: int
+    length: int
+
+    def do(self, job: Job) -> dict[str, Any]:
+        """Make, stage and record one sample.
+
+        Returns:
+            The record: `sample`, `copy`, `base`; then `partners`, `replaced`, `mixed` and `outcomes` of a mix; or
+            `skipped`, the file that is to blame and the reason; or `failed`, which is no fault of a file: the message.
+        """
+        record: dict[str, Any] = {"sample": job.key, "copy": job.copy, "base": name_of(self.dataset, job.index)}
+        try:
+            self._make(job, record)
+        except SampleError as error:
+            record["skipped"] = _blame(self.dataset, error)
+        except Exception as error:  # returned, not raised: a DataLoader would bury it in a worker's traceback
+            record["failed"] = str(error) if isinstance(error, MixError) else f"{type(error).__name__}: {error}"
+        if "failed" not in record:
+            write_atomic(self.records / f"{job.key}.json", indented_json(record))
+        return record
+
+    def _make(self, job: Job, record: dict[str, Any]) -> None:
+        if job.copy < 0:
+            image, target = self.dataset[job.index]
+        else:
+            made = mix_sample(
+                self.dataset,
+                self.transform,
+                job.index,
+                copy=job.copy,
+                seed=self.seed,
+                pool=self.pool,
+                length=self.length,
+            )
+            image, target = made.image, made.target
+            counts = Counter((_side(row), row["outcome"], row["reason"]) for row in made.rows)
+            record["partners"] = [name_of(self.dataset, partner) for partner in made.indices[1:]]
+            record["replaced"] = [_blame(self.dataset, error) for error in made.replaced]
+            record["mixed"] = made.mixed
+            record["outcomes"] = [[*kind, count] for kind, count in sorted(counts.items())]
+        target = _with_ignored(target)
+        semantic = target.get("semantic")
+        if semantic is not None and (not isinstance(semantic, Tensor) or semantic.is_floating_point()):
+            raise MixError("a soft mix of semantic maps has two ids per pixel, and no layout a place for them")
+        if semantic is not None and getattr(self.dataset, "label_ids", "train") == "raw":
+            # 255 is no id of Cityscapes; what no image covers is "unlabeled".
+            target["semantic"] = torch.where(semantic == 255, torch.zeros_like(semantic), semantic)
+        try:
+            self.writer.add(job.key, image, target)
+        except ValueError as error:  # more objects than the layout can number, for one
+            raise SampleError(self.dataset.image_path(job.index), f"cannot be written: {error}") from error
+
+
+def _with_ignored(target: dict[str, Any]) -> dict[str, Any]:
+    """The target with its ignored instances as crowds: every layout has a place for them, every metric skips them."""
+    result = dict(target)
+    ignored = result.pop("ignored", None)
+    if not ignored or not len(ignored["labels"]):
+        return result
+    for key, rows in ignored.items():
+        more = torch.ones_like(rows) if key == "iscrowd" else rows
+        if isinstance(result.get(key), Tensor):
+            joined = torch.cat([result[key].as_subclass(Tensor), more.as_subclass(Tensor)])
+            result[key] = tv_tensors.wrap(joined, like=rows) if isinstance(rows, tv_tensors.TVTensor) else joined
+    if "iscrowd" not in ignored:
+        count = len(result["labels"]) - len(ignored["labels"])
+        result["iscrowd"] = torch.arange(len(result["labels"])).ge(count).long()
+    return result
+
+
+def _side(row: dict[str, Any]) -> str:
+    return "base" if row["layer"] == 0 else "partner"
+
+
+def _blame(dataset: DenseDataset, error: SampleError) -> dict[str, str]:
+    # The same report wherever the dataset lies.
+    reason = error.reason.replace(f"{os.path.abspath(dataset.root)}{os.sep}", "").replace(f"{dataset.root}{os.sep}", "")
+    return {"file": relative_path(dataset, error.path), "reason": reason}
+
+
+def indented_json(content: Any) -> bytes:
+    """JSON for people: UTF-8, one value per line."""
+    return (json.dumps(content, indent=1, ensure_ascii=False, sort_keys=False) + "\n").encode()
