@@ -11,6 +11,7 @@ from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from cutmix_dense.functional import MixReport
+from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.mmengine.scope import MODELS, build, refuse_blends, register_family
 from cutmix_dense.mmengine.structures import as_boxes, as_masks, as_tensor, boxes_like, masks_like
 from cutmix_dense.plan import MixPlan
@@ -20,7 +21,7 @@ from cutmix_dense.transforms import MixTransform, RandomMix
 __all__ = ["BatchMix"]
 
 
-class BatchMix(nn.Module):
+class BatchMix(nn.Module, Closable):
     """A method of ``cutmix_dense`` as one of a data preprocessor's ``batch_augments``.
 
     The whole batch is mixed where it lies: images, ``gt_instances`` (boxes, labels, masks and whatever else has a row

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
 
-from cutmix_dense.mmengine.batch import BatchMix
+from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.mmengine.sample import SampleMix
 from cutmix_dense.mmengine.scope import HOOKS
 
@@ -41,7 +41,7 @@ class CloseMixHook(Hook):
             )
         self.num_last_epochs = num_last_epochs
         self.num_last_iters = num_last_iters
-        self.mixes: list[SampleMix | BatchMix] = []
+        self.mixes: list[SampleMix | Closable] = []
         self.closed: bool | None = None
 
     def before_train(self, runner: Any) -> None:
@@ -49,11 +49,11 @@ class CloseMixHook(Hook):
         if self.num_last_epochs and isinstance(runner.train_loop, IterBasedTrainLoop):
             raise ValueError("num_last_epochs needs an epoch-based loop: use num_last_iters")
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        self.mixes = [module for module in model.modules() if isinstance(module, BatchMix)]
+        self.mixes = [module for module in model.modules() if isinstance(module, Closable)]
         self.mixes += find_mixes(runner.train_dataloader.dataset)
         self.closed = None
         if not self.mixes:
-            raise ValueError("CloseMixHook found no transform or batch augment of cutmix_dense in this training")
+            raise ValueError("CloseMixHook found nothing of cutmix_dense that mixes in this training")
 
     def before_train_epoch(self, runner: Any) -> None:
         """Close or open for an epoch."""

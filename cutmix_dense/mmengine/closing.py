@@ -1,0 +1,15 @@
+"""What can end its mixing for the last part of a training."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+__all__ = ["Closable"]
+
+
+class Closable:
+    """Mixes until it is closed; ``CloseMixHook`` finds such modules in a model."""
+
+    @abstractmethod
+    def close(self, closed: bool = True) -> None:
+        """Stop mixing (or start again)."""

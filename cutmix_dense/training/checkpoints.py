@@ -1,0 +1,147 @@
+"""Checkpoints that survive a kill, and what is known of a training after it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer, print_log
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.runner import IterBasedTrainLoop
+from mmengine.utils import digit_version as version
+
+from cutmix_dense.data.files import dump_json, write_atomic
+from cutmix_dense.mmengine.scope import HOOKS
+
+__all__ = [
+    "MetricsFileHook",
+    "ValidateOnResumeHook",
+    "allow_checkpoints",
+    "finite",
+    "newest_checkpoint",
+    "read_metrics",
+]
+
+_NAME = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
+
+
+def allow_checkpoints() -> None:
+    """Let torch's safe loader (``weights_only``, the default from 2.6 on) read what MMEngine's checkpoints hold.
+
+    That is the log's history of numbers: MMEngine's buffer class with its own methods, and numpy's arrays; nothing that
+    runs code of a file.
+    """
+    if version("2.6") > version(torch.__version__):  # loading isn't safe by default
+        return
+    array = np.zeros(1)
+    core = np.core if not hasattr(np, "_core") else np._core
+    numbers = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")]
+    allowed = [HistoryBuffer, core.multiarray._reconstruct, core.multiarray.scalar, type(array), np.dtype, *numbers]
+    reading: Any = (_method, "builtins.getattr")
+    torch.serialization.add_safe_globals([*allowed, deque, OneCycleParamScheduler, reading])
+
+
+def _method(owner: Any, name: str) -> Any:
+    """In place of ``getattr``, which would reach anything: the methods that MMEngine's own states name."""
+    if name not in _METHODS.get(owner, ()):
+        raise UnpicklingError(f"a checkpoint may name methods of {', '.join(_OWNERS)} only, got {owner!r}, {name!r}")
+    return getattr(owner, name)
+
+
+_METHODS: dict[Any, tuple[str, ...]] = {
+    HistoryBuffer: ("mean", "max", "min", "current"),
+    OneCycleParamScheduler: ("_annealing_cos", "_annealing_linear"),
+}
+_OWNERS = [kind.__name__ for kind in _METHODS]
+
+
+def newest_checkpoint(work_dir: str | Path) -> str | None:
+    """The newest checkpoint of a training that can be read whole; None if there is none.
+
+    A kill while a checkpoint is being written leaves part of a file, and ``last_checkpoint`` may not know of the one
+    before: so the files themselves are looked at, newest first.
+    """
+    found = [(int(match[1]), path) for path in Path(work_dir).glob("*.pth") if (match := _NAME.fullmatch(path.name))]
+    for _, path in sorted(found, reverse=True):
+        try:
+            torch.load(path, map_location="cpu", mmap=True)
+        except Exception as error:  # torch raises many kinds for a broken file
+            print_log(f"{path} can't be read ({type(error).__name__}), so the one before it is taken", "current")
+        else:
+            return str(path)
+    return None
+
+
+def read_metrics(work_dir: str | Path) -> dict[int, dict[str, float]]:
+    """What ``MetricsFileHook`` wrote: the metrics by epoch (or iteration); empty if nothing yet."""
+    path = Path(work_dir) / MetricsFileHook.filename
+    if not path.is_file():
+        return {}
+    return {int(step): metrics for step, metrics in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+@HOOKS.register_module()
+class MetricsFileHook(Hook):
+    """Keeps the validation metrics of a training, across resumes, in one file ``metrics.json`` of its folder.
+
+    ``{"10": {"semantic/mIoU": 31.2, ...}, ...}`` by epoch, or by iteration in iteration-based loops; a NaN is null.
+    """
+
+    filename = "metrics.json"
+
+    def before_train(self, runner: Any) -> None:
+        """Forget what lies ahead of the checkpoint that a training starts from."""
+        if is_main_process():
+            now = _step(runner)
+            self._write(runner, {step: kept for step, kept in read_metrics(runner.work_dir).items() if step <= now})
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Write the metrics down; a validation alone, without a training, isn't one of its."""
+        if is_main_process() and metrics and not isinstance(runner._train_loop, (dict, type(None))):
+            self._write(runner, {**read_metrics(runner.work_dir), _step(runner): finite(metrics)})
+
+    def _write(self, runner: Any, content: dict[int, Any]) -> None:
+        write_atomic(Path(runner.work_dir) / self.filename, dump_json({str(step): content[step] for step in content}))
+
+
+@HOOKS.register_module()
+class ValidateOnResumeHook(Hook):
+    """Validates before a resumed training goes on, if a kill came between a checkpoint and its validation.
+
+    MMEngine saves first and validates then; a training that was killed between the two would never get that
+    validation, the last one of all among them. Needs ``MetricsFileHook``.
+    """
+
+    priority = "LOWEST"
+
+    def before_train(self, runner: Any) -> None:
+        """Validate if it is due."""
+        loop, step = runner.train_loop, _step(runner)
+        by_iter = isinstance(loop, IterBasedTrainLoop)
+        last = step == (loop.max_iters if by_iter else loop.max_epochs)
+        due = step > 0 and step >= loop.val_begin and (step % loop.val_interval == 0 or last)
+        if runner.val_loop is None or not due:
+            return
+        missing = [step not in read_metrics(runner.work_dir)]
+        broadcast_object_list(missing)  # only the main process's disk may have the file
+        if missing[0]:
+            runner.val_loop.run()
+
+
+def _step(runner: Any) -> int:
+    return runner.iter if isinstance(runner.train_loop, IterBasedTrainLoop) else runner.epoch
+
+
+def finite(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    """Metrics as JSON holds them: numbers, and None for what isn't finite."""
+    numbers = {name: float(value) for name, value in metrics.items()}
+    return {name: value if np.isfinite(value) else None for name, value in numbers.items()}

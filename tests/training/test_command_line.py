@@ -1,0 +1,62 @@
+"""What tools/train.py and tools/evaluate.py refuse, and what they leave behind."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tools import evaluate, train
+
+
+def refused(main, words, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([str(word) for word in words])
+    assert left.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_mistakes_are_told_in_a_line(tiny, tmp_path, capsys):
+    work = ["--work-dir", tmp_path]
+    assert "no such config" in refused(train.main, [tmp_path / "none.py", *work], capsys)
+    assert "no such checkpoint" in refused(evaluate.main, [tiny, tmp_path / "none.pth", *work], capsys)
+    one = ["--cfg-options", "default_hooks.checkpoint.max_keep_ckpts=1"]
+    assert "at least 2, got 1" in refused(train.main, [tiny, *work, *one], capsys)
+    assert "base_batch_size" in refused(train.main, [tiny, *work, "--auto-scale-lr"], capsys)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_amp_without_a_gpu_is_refused(tiny, tmp_path, capsys):
+    assert "--amp needs a CUDA device" in refused(train.main, [tiny, "--work-dir", tmp_path, "--amp"], capsys)
+
+
+@pytest.mark.parametrize("task", ["detection", "classification"])
+def test_the_other_small_configs_train_and_evaluate(task, demo, runs, tmp_path):
+    name, options = {
+        "detection": (
+            "detection/fcos-small_bccd_cutmix.py",
+            [
+                *(f"{part}_dataloader.dataset.root={demo / 'voc'}" for part in ("train", "val", "test")),
+                "model.num_classes=8",
+                "model.data_preprocessor.size=(48,64)",
+            ],
+        ),
+        "classification": (
+            "classification/resnet18_cifar10_autoaugment.py",
+            [
+                *(f"{part}_dataloader.dataset.root={tmp_path}" for part in ("train", "val", "test")),
+                *(f"{part}_dataloader.dataset.stand_in_size=32" for part in ("train", "val", "test")),
+                *(f"{part}_dataloader.num_workers=0" for part in ("train", "val", "test")),
+                *(f"{part}_dataloader.persistent_workers=False" for part in ("train", "val", "test")),
+                "train_dataloader.batch_size=16",
+            ],
+        ),
+    }[task]
+    if task == "detection":
+        from cutmix_dense.data import open_dataset
+
+        options[3] = f"model.num_classes={len(open_dataset(demo / 'voc', 'voc', 'train').classes)}"
+    config = train.Path(train.__file__).parents[1] / "configs" / name
+    runs.finish("train", config, "--work-dir", tmp_path / "run", "--cfg-options", *options, "train_cfg.max_epochs=1")
+    scores = runs.metrics(tmp_path / "run")["1"]
+    assert {"detection": "voc/AP50", "classification": "classification/top1"}[task] in scores
+    assert all(value is None or 0 <= value <= 100 for value in scores.values())

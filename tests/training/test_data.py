@@ -1,0 +1,128 @@
+"""The datasets: keys by task, subsets, transforms by name, the stand-in for CIFAR-10."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from cutmix_dense.data import DatasetError, open_dataset
+from cutmix_dense.training import ClassificationDataset, DenseTrainingDataset, collate
+from cutmix_dense.training.data import build_transforms
+from cutmix_dense.training.standin import CLASSES
+
+
+@pytest.mark.parametrize(
+    ("layout", "task", "keys"),
+    [
+        ("coco", "detection", {"boxes", "labels", "iscrowd", "area"}),
+        ("coco", "instances", {"boxes", "labels", "iscrowd", "area", "masks"}),
+        ("voc", "detection", {"boxes", "labels", "iscrowd", "area", "difficult"}),
+        ("voc", "segmentation", {"semantic"}),
+        ("cityscapes", "segmentation", {"semantic"}),
+        ("cityscapes", "instances", {"boxes", "labels", "iscrowd", "area", "masks"}),
+    ],
+)
+def test_targets_hold_what_the_task_needs(demo, layout, task, keys):
+    dataset = DenseTrainingDataset(str(demo / layout), "train", task=task)
+    sample = dataset[0]
+    assert set(sample["target"]) == keys | {"image_id"}
+    reader = open_dataset(demo / layout, layout, "train", **({"task": task} if layout == "voc" else {}))
+    assert dataset.metainfo["classes"] == tuple(reader.classes)
+    assert torch.equal(sample["image"], reader[0][0])
+    batch = collate([dataset[0], dataset[1]])
+    assert [target["image_id"] for target in batch["targets"]] == [reader[i][1]["image_id"] for i in range(2)]
+
+
+def test_a_task_without_its_annotations_is_refused(demo):
+    with pytest.raises(DatasetError, match="no semantic maps"):
+        DenseTrainingDataset(str(demo / "coco"), "train", task="segmentation")
+    with pytest.raises(ValueError, match="task must be one of"):
+        DenseTrainingDataset(str(demo / "coco"), "train", task="panoptic")
+
+
+def test_subsets_are_nested_seeded_and_have_complements(demo):
+    def chosen(**options):
+        return DenseTrainingDataset(str(demo / "coco"), "train", **options).indices
+
+    assert len(chosen()) == 12
+    assert set(chosen(limit=3)) < set(chosen(limit=6)) < set(chosen(fraction=0.75))
+    assert chosen(limit=6) == chosen(fraction=0.5)
+    assert chosen(limit=6) != chosen(limit=6, subset_seed=1)
+    assert sorted(chosen(limit=5) + chosen(limit=5, complement=True)) == list(range(12))
+    assert chosen(subset=[7, 2]) == [7, 2]
+    for wrong in ({"limit": 0}, {"fraction": 1.5}, {"limit": 2, "fraction": 0.5}, {"subset": [12]}, {"subset": []}):
+        with pytest.raises(ValueError):
+            chosen(**wrong)
+
+
+def test_kept_classes_are_numbered_as_listed(demo):
+    whole = DenseTrainingDataset(str(demo / "cityscapes"), "train", task="segmentation")
+    names = whole.metainfo["classes"]
+    kept = ["car", "sidewalk"]
+    some = DenseTrainingDataset(str(demo / "cityscapes"), "train", task="segmentation", keep_classes=kept)
+    assert some.metainfo["classes"] == ("car", "sidewalk")
+    before, after = (torch.stack([data[i]["target"]["semantic"] for i in range(12)]) for data in (whole, some))
+    assert set(after.unique().tolist()) == {0, 1, 255}
+    for new, name in enumerate(kept):
+        assert torch.equal(after == new, before == names.index(name))
+    with pytest.raises(ValueError, match="keep_classes must be"):
+        DenseTrainingDataset(str(demo / "cityscapes"), "train", task="segmentation", keep_classes=["cat"])
+
+
+def test_a_cached_sample_is_not_changed_by_its_users(demo):
+    dataset = DenseTrainingDataset(str(demo / "coco"), "train", cache=True)
+    first = dataset[0]
+    first["target"]["more"] = 1
+    assert "more" not in dataset[0]["target"]
+    assert dataset[0]["image"].data_ptr() == first["image"].data_ptr()
+
+
+def test_transforms_are_built_by_name():
+    built = build_transforms(
+        [
+            {"type": "RandomApply", "transforms": [{"type": "ColorJitter", "hue": 0.2}], "p": 0.3},
+            {"type": "Resize", "size": (8, 9), "interpolation": "nearest"},
+            {"type": "AutoAugment", "policy": "cifar10"},
+        ]
+    )
+    assert isinstance(built.transforms[0].transforms[0], v2.ColorJitter)
+    assert built.transforms[1].interpolation is v2.InterpolationMode.NEAREST
+    assert build_transforms([]) is None
+    with pytest.raises(ValueError, match="RandomFlop"):
+        build_transforms([{"type": "RandomFlop"}])
+    with pytest.raises((TypeError, ValueError), match="Resize: "):
+        build_transforms([{"type": "Resize", "sice": 4}])
+
+
+def test_maps_are_filled_with_ignore(demo):
+    pad = [{"type": "RandomApply", "transforms": [{"type": "Pad", "padding": 5}], "p": 1.0}]
+    target = DenseTrainingDataset(str(demo / "voc"), "train", task="segmentation", transforms=pad)[0]["target"]
+    assert (target["semantic"][:5] == 255).all()
+    masks = DenseTrainingDataset(str(demo / "coco"), "train", task="instances", transforms=pad)[0]["target"]["masks"]
+    assert not masks[:, :5].any()
+
+
+def test_the_stand_in_is_loud_seeded_and_has_all_classes(tmp_path):
+    with pytest.raises(DatasetError, match="stand_in=True"):
+        ClassificationDataset(str(tmp_path))
+    with pytest.warns(UserWarning, match="60 DRAWN SHAPES"):
+        dataset = ClassificationDataset(str(tmp_path), stand_in=True, stand_in_size=60)
+    with pytest.warns(UserWarning, match="SHAPES"):
+        val = ClassificationDataset(str(tmp_path), "val", stand_in=True, stand_in_size=60)
+    assert dataset.metainfo["classes"] == CLASSES
+    assert {int(dataset[i]["target"]["label"]) for i in range(60)} == set(range(10))
+    assert torch.equal(dataset[5]["image"], dataset[5]["image"])
+    assert not torch.equal(dataset[5]["image"], val[5]["image"])
+    assert isinstance(dataset[0]["image"], tv_tensors.Image)
+    assert dataset[0]["image"].shape == (3, 32, 32)
+
+
+def test_real_sets_are_read(real):
+    cells = DenseTrainingDataset(str(real("bccd")), "train", layout="voc", task="detection")
+    assert len(cells) == 205
+    assert cells[0]["target"].keys() == {"image_id", "boxes", "labels", "iscrowd", "area", "difficult"}
+    fronts = DenseTrainingDataset(str(real("facade")), "gval", layout="coco", task="instances", limit=2)
+    assert len(fronts.metainfo["classes"]) == 11
+    assert fronts[0]["target"]["masks"].shape[-2:] == (320, 320)

@@ -1,0 +1,128 @@
+"""Train by a config of MMEngine's form, as MMDetection's and MMSegmentation's ``tools/train.py`` do.
+
+python tools/train.py configs/segmentation/unet-small_camvid_cutmix.py --work-dir runs/cutmix
+python tools/train.py CONFIG --cfg-options randomness.seed=1 train_dataloader.dataset.root=/data/camvid
+python tools/train.py CONFIG --resume
+torchrun --nproc-per-node 2 tools/train.py CONFIG --launcher pytorch
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cutmix_dense.extras import require
+from tools.common import UserError, add_verbosity, reporting_errors
+
+require("mmengine", "train")
+
+import torch  # noqa: E402
+from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+
+from cutmix_dense.training.checkpoints import allow_checkpoints, newest_checkpoint  # noqa: E402
+
+LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description="Train a model by a config.")
+    parser.add_argument("config", metavar="CONFIG", help="a config file, see configs/README.md")
+    parser.add_argument("--work-dir", help="where checkpoints and logs go (default: work_dirs/<name of the config>)")
+    parser.add_argument("--amp", action="store_true", help="automatic mixed precision; needs a GPU")
+    parser.add_argument("--auto-scale-lr", action="store_true", help="scale the learning rate to the batch size")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="go on from a checkpoint, or from the newest whole one in the work dir; starts anew if there is none",
+    )
+    add_config_arguments(parser)
+    args = parser.parse_args(arguments)
+    with reporting_errors("train", args.traceback):
+        cfg = read_config(args)
+        if args.amp:
+            _use_amp(cfg)
+        if args.auto_scale_lr:
+            if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
+                raise UserError("--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config")
+            cfg.auto_scale_lr.enable = True
+        if args.resume:
+            cfg.resume = True
+            cfg.load_from = newest_checkpoint(cfg.work_dir) if args.resume == "auto" else args.resume
+            cfg.resume = cfg.load_from is not None
+        runner = Runner.from_cfg(cfg)
+        runner.train()
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that training and evaluation share."""
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="change settings of the config: train_cfg.max_epochs=2 model.data_preprocessor.mix.p=0.5",
+    )
+    parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="who started the processes")
+    # torch.distributed.launch passes it, torchrun sets the variable
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    add_verbosity(parser)
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config with what was typed; everything in it that a safe loader needs is allowed.
+
+    Raises:
+        UserError: no such file, an unknown option.
+    """
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    if not Path(args.config).is_file():
+        raise UserError(f"{args.config}: no such config")
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get("work_dir") is None:
+        cfg.work_dir = str(Path("work_dirs", Path(args.config).stem))
+    allow_checkpoints()
+    if args.launcher == "pytorch" and not torch.cuda.is_available():
+        _distribute_on_cpu(cfg)
+    keep = cfg.get("default_hooks", {}).get("checkpoint", {}).get("max_keep_ckpts", -1)
+    if keep == 1:
+        raise UserError(
+            "default_hooks.checkpoint.max_keep_ckpts must be -1 or at least 2, got 1: MMEngine removes the old "
+            "checkpoint before it writes the new one, and a kill between the two would leave none"
+        )
+    return cfg
+
+
+def _distribute_on_cpu(cfg: Config) -> None:
+    """Start the processes' group and say how the model is wrapped: MMEngine's own ways ask for a GPU."""
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
+    unused = cfg.get("find_unused_parameters", False)
+    wrapper = {"type": "MMDistributedDataParallel", "device_ids": None, "broadcast_buffers": False}
+    cfg.setdefault("model_wrapper_cfg", {**wrapper, "find_unused_parameters": unused})
+
+
+def _use_amp(cfg: Config) -> None:
+    if not torch.cuda.is_available():
+        raise UserError("--amp needs a CUDA device, which MMEngine's AmpOptimWrapper asks for; there is none")
+    wrapper = cfg.optim_wrapper.get("type", "OptimWrapper")
+    if wrapper not in ("OptimWrapper", "AmpOptimWrapper"):
+        raise UserError(f"--amp can't be used with the optimizer wrapper {wrapper}")
+    cfg.optim_wrapper.type = "AmpOptimWrapper"
+    cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+
+
+if __name__ == "__main__":
+    main()
