@@ -1,0 +1,180 @@
+"""A study on disk: one folder per run, and what its files say about how far it came."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cutmix_dense.data.files import dump_json, write_atomic
+from cutmix_dense.study.settings import Study, StudyError, config_hash
+
+__all__ = ["UNTRAINED", "Run", "StudyFolder"]
+
+UNTRAINED = "untrained"
+"""Name of the run that only measures: the baseline's model with seed 0 before training."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: a variant with a seed, in a folder of its own.
+
+    Attributes:
+        variant: its name, ``UNTRAINED`` for the model before training.
+        seed: of the training.
+        folder: everything of this run.
+        config: its training config, composed.
+        hash: of that config.
+        measuring: how its checkpoint is evaluated, plain values.
+    """
+
+    variant: str
+    seed: int
+    folder: Path
+    config: Any
+    hash: str
+    measuring: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """``variant/seed-n``; ``untrained``."""
+        return UNTRAINED if self.variant == UNTRAINED else f"{self.variant}/seed-{self.seed}"
+
+    @property
+    def work(self) -> Path:
+        """Work folder of MMEngine's runner: logs and checkpoints."""
+        return self.folder / "work"
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """A record of this run (``result``, ``trained``, ``failure``, ``spent``); None if it isn't there."""
+        try:
+            return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: dict[str, Any]) -> None:
+        """Write a record, whole or not at all."""
+        write_atomic(self.folder / f"{name}.json", dump_json(content))
+
+    def remove(self, name: str) -> None:
+        """Remove a record, if there is one."""
+        (self.folder / f"{name}.json").unlink(missing_ok=True)
+
+    def result(self) -> dict[str, Any] | None:
+        """What the finished run measured; None if it isn't finished, or was made with other settings."""
+        found = self.read("result")
+        return found if found and found["config_hash"] == self.hash and found["measuring"] == self.measuring else None
+
+    def made_with(self) -> str | None:
+        """Hash of the config that this folder was begun with; None where nothing was begun."""
+        begun = self.read("begun")
+        return None if begun is None else begun["config_hash"]
+
+    def state(self) -> str:
+        """``finished``, ``running``, ``other settings``, ``failed``, ``interrupted`` or ``missing``."""
+        if self.result() is not None:
+            return "finished"
+        if self.is_locked():
+            return "running"
+        if self.made_with() not in (None, self.hash):
+            return "other settings"
+        if self.read("failure") is not None:
+            return "failed"
+        return "missing" if self.made_with() is None else "interrupted"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[int]:
+        """Hold the run's lock; yields its file descriptor, which a child inherits so that it holds the lock as well.
+
+        So a training whose study was killed can't be joined by a second one in the same folder.
+
+        Raises:
+            StudyError: another process holds it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StudyError(f"{self.name} is still running in another process") from None
+            yield file.fileno()
+
+    def is_locked(self) -> bool:
+        """Whether a process works on this run."""
+        try:
+            file = (self.folder / "lock").open("r")
+        except FileNotFoundError:
+            return False
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+    def clear(self) -> None:
+        """Throw this run away."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The runs of a study in one output folder.
+
+    Attributes:
+        study: what to run.
+        out: the folder.
+        options: changes to every run's config from the command line.
+    """
+
+    study: Study
+    out: Path
+    options: dict[str, Any]
+
+    def runs(self, only: tuple[str, ...] = ()) -> list[Run]:
+        """Every run, all variants of the first seed first; the untrained model before them.
+
+        Args:
+            only: names of variants; default all.
+
+        Raises:
+            StudyError: an unknown variant.
+        """
+        unknown = [name for name in only if name not in self.study.variants]
+        if unknown:
+            raise StudyError(f"--only must name variants ({', '.join(self.study.variants)}), got {', '.join(unknown)}")
+        names = [name for name in self.study.variants if not only or name in only]
+        return [self.untrained(), *(self.run(name, seed) for seed in self.study.seeds for name in names)]
+
+    def run(self, variant: str, seed: int) -> Run:
+        """One run by its variant's name and seed."""
+        config = self.study.compose(variant, seed, self.options)
+        measuring = self.study.measuring.to_dict()
+        if seed != self.study.seeds[0]:
+            measuring["pictures"] = 0
+        folder = self.out / variant / f"seed-{seed}"
+        return Run(variant, seed, folder, config, config_hash(config), measuring)
+
+    def untrained(self) -> Run:
+        """The run that measures the baseline's model before training."""
+        config = self.study.compose(self.study.baseline, 0, self.options)
+        return Run(UNTRAINED, 0, self.out / UNTRAINED, config, config_hash(config), {"occlusions": [], "pictures": 0})
+
+    def refuse_stale(self, runs: list[Run], redo: bool) -> None:
+        """Remove the runs that were begun with another config if ``redo``, else raise.
+
+        Raises:
+            StudyError: names them.
+        """
+        stale = [run for run in runs if run.made_with() not in (None, run.hash)]
+        if stale and not redo:
+            names = ", ".join(run.name for run in stale)
+            raise StudyError(f"made with other settings than these: {names}; give --redo to make them anew")
+        for run in stale:
+            with run.locked():
+                run.clear()

@@ -1,0 +1,170 @@
+"""Evaluate one model, plain and occluded: the process that a study starts after each training.
+
+    python -m cutmix_dense.study.measure CONFIG SETTINGS OUT [--trained DIR]
+
+All conditions go through the config's own validation loop and metrics, one after the other in one process. Without a
+training's folder the model is measured as it was initialised.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from cutmix_dense.data.files import dump_json, write_atomic
+from cutmix_dense.study.occlusion import Occlusion
+from cutmix_dense.study.pictures import PREDICTIONS, plain_tensors
+from cutmix_dense.training.checkpoints import allow_checkpoints, newest_checkpoint
+
+__all__ = ["KeepHook", "OcclusionHook", "measure"]
+
+_PACKAGES = ("cutmix_dense", "torch", "torchvision", "mmengine", "numpy", "pycocotools", "torchmetrics")
+
+
+class OcclusionHook(Hook):
+    """Occludes every validation batch before the model sees it; the targets in the batch follow.
+
+    Attributes:
+        occlusion: what to do, None for nothing.
+    """
+
+    priority = "LOWEST"
+    occlusion: Occlusion | None = None
+
+    def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Replace images and targets in the batch."""
+        if self.occlusion is not None:
+            images, targets = self.occlusion(list(data_batch["images"]), data_batch["targets"])
+            data_batch.update(images=images, targets=targets)
+
+
+class KeepHook(Hook):
+    """Keeps some validation images with targets and predictions, evenly spaced over the set.
+
+    Args:
+        count: how many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.kept: list[dict[str, Any]] = []
+        self.on = True
+        self._count = count
+        self._seen = 0
+        self._wanted: set[int] = set()
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Choose the images."""
+        size = len(runner.val_loop.dataloader.dataset)
+        self._wanted = {(2 * i + 1) * size // (2 * self._count) for i in range(self._count)}
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Keep the chosen of this batch."""
+        for image, output in zip(data_batch["images"], outputs or ()):
+            if self.on and self._seen in self._wanted:
+                sample = {"image": image, "target": output["target"], "prediction": output["prediction"]}
+                self.kept.append(plain_tensors(sample))
+            self._seen += 1
+
+
+def measure(config: Any, settings: dict[str, Any], folder: Path, trained: Path | None = None) -> dict[str, Any]:
+    """Evaluate a checkpoint on the validation set of its config.
+
+    Args:
+        config: training config (``mmengine.Config``).
+        settings: ``occlusions`` (list of ``Occlusion``'s arguments) and ``pictures`` (how many to keep).
+        folder: takes the logs, and ``predictions.pt`` where pictures are wanted.
+        trained: work folder of a finished training; None for the model as it is initialised under the config's seed.
+
+    Returns:
+        ``metrics``, ``occlusion`` (one dict per condition), ``classes``, ``versions``.
+
+    Raises:
+        FileNotFoundError: the last checkpoint isn't there.
+    """
+    checkpoint = None if trained is None else _last_checkpoint(config, trained)
+    config = Config(config.to_dict())
+    config.update(work_dir=str(folder / "measuring"), load_from=checkpoint, resume=False, launcher="none")
+    config.visualizer = {"type": "Visualizer", "vis_backends": []}  # a study reports by itself
+    runner = Runner.from_cfg(config)
+    hider, keeper = OcclusionHook(), KeepHook(settings["pictures"])
+    runner.register_hook(hider, "LOWEST")
+    if settings["pictures"]:
+        runner.register_hook(keeper, "LOWEST")
+    metrics = _plain(runner.val())
+    keeper.on = False
+    conditions = []
+    for given in settings["occlusions"]:
+        hider.occlusion = Occlusion(**given)
+        # the loop itself: runner.val() would start EMA models anew
+        found = _plain(runner.val_loop.run())
+        conditions.append({"kind": hider.occlusion.kind, "share": hider.occlusion.share, "metrics": found})
+    classes = list((getattr(runner.val_loop.dataloader.dataset, "metainfo", None) or {}).get("classes", ()))
+    if keeper.kept:
+        temporary = folder / f".{PREDICTIONS}.tmp"
+        torch.save({"classes": classes, "samples": keeper.kept}, temporary)
+        temporary.replace(folder / PREDICTIONS)
+    return {"metrics": metrics, "occlusion": conditions, "classes": classes, "versions": _versions()}
+
+
+def _last_checkpoint(config: Any, trained: Path) -> str:
+    """The checkpoint of the training's last step, never an earlier one."""
+    allow_checkpoints()
+    last = config.train_cfg.get("max_iters") or config.train_cfg.get("max_epochs")
+    found = newest_checkpoint(trained)
+    if found is None or int(Path(found).stem.rpartition("_")[2]) != last:
+        name = "none" if found is None else Path(found).name
+        raise FileNotFoundError(f"{trained} must hold the checkpoint of step {last}, the newest is {name}")
+    return found
+
+
+def _plain(metrics: dict[str, Any]) -> dict[str, float | None]:
+    """Numbers as JSON has them; None for what isn't defined (a class that isn't there)."""
+    plain = {}
+    for name, value in metrics.items():
+        if isinstance(value, (int, float)) or getattr(value, "ndim", 1) == 0:
+            plain[name] = float(value) if math.isfinite(float(value)) else None
+    return plain
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what results depend on; nothing that names a machine."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name).partition("+")[0]
+        except metadata.PackageNotFoundError:
+            if name == "cutmix_dense":
+                import cutmix_dense
+
+                found[name] = cutmix_dense.__version__
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser("measure", description=__doc__)
+    parser.add_argument("config", type=Path, help="training config")
+    parser.add_argument("settings", type=Path, help="JSON: occlusions and number of pictures")
+    parser.add_argument("out", type=Path, help="JSON file to write")
+    parser.add_argument("--trained", type=Path, metavar="DIR", help="work folder (default: the model before training)")
+    arguments = parser.parse_args(argv)
+    config = Config.fromfile(str(arguments.config))
+    settings = json.loads(arguments.settings.read_text(encoding="utf-8"))
+    found = measure(config, settings, arguments.out.parent, arguments.trained)
+    write_atomic(arguments.out, dump_json(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""The report of a study: Markdown, CSV and plots, from whatever runs are finished."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cutmix_dense.data.files import write_atomic
+from cutmix_dense.study import plots
+from cutmix_dense.study.pictures import PICTURE, draw_pictures
+from cutmix_dense.study.statistics import Difference, Spread
+from cutmix_dense.study.tables import Finished, results_csv, summary_csv
+
+__all__ = ["markdown", "write_report"]
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def write_report(finished: Finished, out: Path, publish: Path | None = None) -> Path:
+    """Write ``report.md``, ``results.csv``, ``summary.csv`` and the plots; what can't be drawn yet is left out.
+
+    Args:
+        finished: the runs.
+        out: folder of the study.
+        publish: a second folder for the report; the comparison picture goes there only if the study says that its
+            data's pixels may be published.
+
+    Returns:
+        The report's path.
+    """
+    written = [name for name, draw in plots.PLOTS.items() if draw(finished, out / name)]
+    for name in set(plots.PLOTS) - set(written):  # of an earlier report
+        (out / name).unlink(missing_ok=True)
+    picture = draw_pictures(finished, out)
+    tables = {"results.csv": results_csv(finished), "summary.csv": summary_csv(finished)}
+    for name, text in tables.items():
+        write_atomic(out / name, text.encode())
+    shown = [*written, PICTURE] if picture else written
+    write_atomic(out / "report.md", markdown(finished, shown).encode())
+    if publish is not None:
+        shown = shown if finished.study.publish_pixels else written
+        publish.mkdir(parents=True, exist_ok=True)
+        for name in (*plots.PLOTS, PICTURE):
+            (publish / name).unlink(missing_ok=True)
+        for name in (*tables, *shown):
+            shutil.copyfile(out / name, publish / name)
+        write_atomic(publish / "report.md", markdown(finished, shown).encode())
+    return (publish or out) / "report.md"
+
+
+def markdown(finished: Finished, images: Sequence[str] = ()) -> str:
+    """The report's text: the same for the same runs, and free of paths and names of the machine.
+
+    Args:
+        finished: the runs.
+        images: file names beside the report that it may show.
+    """
+    study = finished.study
+    lines = [f"# {study.title}", ""]
+    lines += _incomplete(finished)
+    for note in study.notes:
+        lines += [note, ""]
+    lines += _setting(finished)
+    if finished.all_results:
+        lines += _main_table(finished)
+        lines += _image(images, "differences.png", "difference to the baseline of every seed, with 95% intervals")
+        lines += _significance(finished)
+        lines += _per_class(finished)
+        lines += _robustness(finished, images)
+        if "curves.png" in images:
+            lines += ["## Training curves", ""]
+            lines += [
+                "Thin lines are seeds, thick lines their means. Losses of mixed and plain batches don't compare.",
+                "",
+            ]
+            lines += _image(images, "curves.png", "validation metric and training loss")
+        if PICTURE in images:
+            lines += ["## Predictions", "", f"Validation images, seed {study.seeds[0]}; not chosen, evenly spaced.", ""]
+            lines += _image(images, PICTURE, "ground truth and predictions of every variant")
+    lines += _reproduce(finished)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _incomplete(finished: Finished) -> list[str]:
+    if not finished.states:
+        return []
+    total = len(finished.study.variants) * len(finished.study.seeds) + 1
+    listed = ", ".join(f"{name} ({state})" for name, state in finished.states.items())
+    if len(finished.states) == total:
+        return ["**Not run.** No run of this study is finished.", ""]
+    return [f"**Incomplete**: {len(finished.states)} of {total} runs are missing: {listed}.", ""]
+
+
+def _setting(finished: Finished) -> list[str]:
+    study = finished.study
+    seeds = ", ".join(map(str, study.seeds))
+    lines = [
+        f"- metric: `{study.metric}` in percent on the validation set, of the **last** checkpoint (never the best)"
+    ]
+    lines += [f"- seeds: {seeds}; runs of one seed share initial weights, so differences are paired by seed"]
+    changed = "; changed by the options under *To reproduce*" if _typed(finished) else ""
+    lines += [f"- budget: {study.budget}{changed}"] if study.budget else []
+    minutes = [result["cpu_seconds"] / 60 for result in finished.all_results if result.get("cpu_seconds")]
+    if minutes:
+        lines += [f"- processor time: {sum(minutes) / len(minutes):.1f} minutes per run, {sum(minutes):.0f} in all"]
+    lines += [
+        "",
+        *_table(
+            ["variant", "what it is"],
+            [[_called(finished, v), study.variants[v].note or "–"] for v in finished.compared],
+        ),
+    ]
+    return lines
+
+
+def _main_table(finished: Finished) -> list[str]:
+    study = finished.study
+    lines = ["## Result", ""]
+    rows = []
+    for name in finished.compared:
+        summary = finished.spread(name, study.metric)
+        difference = None if name == study.baseline else finished.difference(name, study.metric)
+        rows.append([_called(finished, name), _mean(summary), str(summary.n) if summary else "0", *_told(difference)])
+    untrained = finished.untrained_metric()
+    rows.append(["*untrained*", "–" if untrained is None else f"{untrained:.2f}", "1", "", "", "", ""])
+    head = ["variant", f"{study.metric}, mean ± sd", "seeds", "difference", "95% interval", "won / lost", "verdict"]
+    lines += _table(head, rows)
+    lines += [finished.counts()[1], ""]
+    seeds = sorted({seed for runs in finished.results.values() for seed in runs})
+    rows = []
+    for name in finished.compared:
+        values = finished.by_seed(name, study.metric)
+        rows.append([_called(finished, name), *(f"{values[s]:.2f}" if s in values else "–" for s in seeds)])
+    return lines + _table(["variant", *(f"seed {seed}" for seed in seeds)], rows)
+
+
+def _significance(finished: Finished) -> list[str]:
+    verdicts: dict[str, list[str]] = {"better": [], "worse": [], "not significant": [], "too few seeds": []}
+    for name in finished.others:
+        difference = finished.difference(name, finished.study.metric)
+        if difference is not None:
+            verdicts[difference.verdict].append(name)
+    lines = ["## What can be said", ""]
+    said = {
+        "better": "better than the baseline, the 95% interval excludes 0",
+        "worse": "worse than the baseline, the 95% interval excludes 0",
+        "not significant": "not significant: the 95% interval holds 0, so neither a gain nor a loss is shown",
+        "too few seeds": "nothing: an interval needs two seeds at least",
+    }
+    lines += [f"- **{', '.join(names)}**: {said[verdict]}" for verdict, names in verdicts.items() if names]
+    compared = sum(map(len, verdicts.values()))
+    if compared > 1:
+        lines += [
+            f"- The {compared} intervals are not corrected for being {compared}: one in twenty excludes 0 by chance."
+        ]
+    sizes = {len(runs) for runs in finished.results.values()}
+    if sizes and max(sizes) < 5:
+        lines += ["- With so few seeds an interval is wide, and a small effect of either sign stays unseen."]
+    return [*lines, ""]
+
+
+def _per_class(finished: Finished) -> list[str]:
+    classes = finished.classes()
+    if not classes:
+        return []
+    start = finished.study.per_class
+    lines = ["## Per class", "", "Mean ± sd:", ""]
+    rows = [[name, *(_mean(finished.spread(v, start + name)) for v in finished.compared)] for name in classes]
+    lines += _table(["class", *finished.compared], rows)
+    lines += [
+        "Paired difference to the baseline, with its 95% interval (many intervals: some exclude 0 by chance):",
+        "",
+    ]
+    rows = [[name, *(_interval(finished.difference(v, start + name)) for v in finished.others)] for name in classes]
+    return lines + _table(["class", *finished.others], rows)
+
+
+def _robustness(finished: Finished, images: Sequence[str]) -> list[str]:
+    conditions = finished.conditions()
+    if not conditions:
+        return []
+    lines = ["## Robustness to occlusion", ""]
+    lines += [
+        "Validation images with a centred box filled with grey (centre), or with everything but a centred box filled "
+        "(boundary), as in the CutMix paper; the share is that of the image's area. What can't be seen is taken out of "
+        "the targets, and boxes enclose what is visible: columns ask for different things, so compare within one. "
+        "Mean ± sd:",
+        "",
+    ]
+    heads = [f"{kind} {share:.0%}" for kind, share in conditions]
+    picks = [finished.occluded(*condition) for condition in conditions]
+    metric = finished.study.metric
+    rows = [
+        [_called(finished, v), _mean(finished.spread(v, metric)), *(_mean(finished.spread(v, pick)) for pick in picks)]
+        for v in finished.compared
+    ]
+    lines += _table(["variant", "none", *heads], rows)
+    lines += ["Paired difference to the baseline, with its 95% interval:", ""]
+    rows = [
+        [v, _interval(finished.difference(v, metric)), *(_interval(finished.difference(v, pick)) for pick in picks)]
+        for v in finished.others
+    ]
+    return lines + _table(["variant", "none", *heads], rows) + _image(images, "occlusion.png", "metric under occlusion")
+
+
+def _reproduce(finished: Finished) -> list[str]:
+    study = finished.study
+    path = study.path.resolve()
+    config = path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name
+    out = f"runs/studies/{study.name}"
+    words = ["--data-root DATA"] if study.data_keys else []
+    told = _typed(finished)
+    words += ["--cfg-options", *told] if told else []
+    lines = ["## To reproduce", "", "```", f"python tools/study.py run {config} --out {out} {' '.join(words)}".rstrip()]
+    lines += [f"python tools/study.py report {config} --out {out}", "```", ""]
+    versions: dict[str, set[str]] = {}
+    for result in finished.all_results:
+        for name, version in result["versions"].items():
+            versions.setdefault(name, set()).add(version)
+    if versions:
+        told = [f"{name} {' and '.join(sorted(found))}" for name, found in versions.items()]
+        lines += [f"Versions: {', '.join(told)}.", ""]
+    return [*lines, "`results.csv` has every run's metrics, `summary.csv` every figure of the tables."]
+
+
+def _typed(finished: Finished) -> list[str]:
+    """The options of the command line as they were typed, but for folders of this machine."""
+    options = sorted(finished.options.items())
+    options = [(key, value) for key, value in options if key not in finished.study.data_keys]
+    return [f"{key}={value}" for key, value in options if not Path(str(value)).is_absolute()]
+
+
+# --------------------------------------------------------------------------------------------------------------- forms
+
+
+def _called(finished: Finished, name: str) -> str:
+    return f"**{name}** (baseline)" if name == finished.study.baseline else name
+
+
+def _mean(summary: Spread | None) -> str:
+    if summary is None:
+        return "–"
+    return f"{summary.mean:.2f}" + ("" if summary.sd is None else f" ± {summary.sd:.2f}")
+
+
+def _told(difference: Difference | None) -> list[str]:
+    if difference is None:
+        return ["", "", "", ""]
+    ends = "–" if difference.low is None else f"{difference.low:+.2f} … {difference.high:+.2f}"
+    return [f"{difference.mean:+.2f}", ends, f"{difference.wins} / {difference.losses}", difference.verdict]
+
+
+def _interval(difference: Difference | None) -> str:
+    if difference is None:
+        return "–"
+    if difference.low is None:
+        return f"{difference.mean:+.2f}"
+    text = f"{difference.mean:+.2f} ({difference.low:+.2f} … {difference.high:+.2f})"
+    return text if difference.verdict == "not significant" else f"**{text}**"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    line = ["---", *(["---:"] * (len(head) - 1))] if len(head) > 2 else ["---"] * len(head)
+    return [f"| {' | '.join(cells)} |" for cells in (head, line, *rows)] + [""]
+
+
+def _image(images: Sequence[str], name: str, alternative: str) -> list[str]:
+    return [f"![{alternative}]({name})", ""] if name in images else []

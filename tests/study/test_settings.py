@@ -1,0 +1,75 @@
+"""A study's config is read as it says, and what doesn't fit is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from cutmix_dense.study.settings import StudyError, config_hash, load_study
+
+
+def test_options_come_in_order(make_study):
+    study = load_study(make_study())
+    config = study.compose("cutmix", 2, {"fake.nap": 7})
+    assert config.randomness.seed == 2
+    assert (config.fake.base, config.fake.steps, config.fake.nap) == (30.0, 3, 7)
+    assert config.fake.gain == [5.0, 5.1, 4.9, 0]
+    assert "gain" not in study.compose("baseline", 0).fake
+    assert [(o.kind, o.share) for o in study.measuring.occlusions] == [
+        ("centre", 0.1),
+        ("centre", 0.5),
+        ("boundary", 0.3),
+    ]
+
+
+def test_the_hash_knows_everything_but_where_the_data_lies(make_study):
+    study = load_study(make_study())
+    first = config_hash(study.compose("cutmix", 0))
+    assert first == config_hash(study.compose("cutmix", 0, study.data_options("/elsewhere/set")))
+    others = [study.compose("cutmix", 1), study.compose("same", 0), study.compose("cutmix", 0, {"fake.base": 31.0})]
+    others += [study.compose("cutmix", 0, study.data_options("/elsewhere/other")), study.compose("cutmix", 0, {"x": 1})]
+    assert len({first, *map(config_hash, others)}) == 6
+
+
+def test_a_typed_dict_takes_the_place_of_another_and_others_are_merged(make_study):
+    mixes = {"mix": {"type": "Mosaic", "grid": 2}, "list": [{"type": "A", "x": 1}], "plain": {"x": 1}}
+    more = "options = {'fake.list.0': dict(type='B', y=2), 'fake.plain': dict(y=2)}\n"
+    more += "variants = dict(baseline={}, cutmix=dict(options={'fake.mix': dict(type='CutMix', p=0.5)}))"
+    path = make_study(more=more)
+    training = path.with_name("training.py")
+    training.write_text(training.read_text() + f"fake.update({mixes!r})\nempty = dict(mix=None)\n")
+    config = load_study(path).compose("cutmix", 0, {"empty.mix": {"type": "C"}})
+    assert config.fake.mix == {"type": "CutMix", "p": 0.5}
+    assert config.fake.list == [{"type": "B", "y": 2}]
+    assert config.fake.plain == {"x": 1, "y": 2}
+    assert config["empty"]["mix"].type == "C"
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("baseline = 'plain'", "baseline must be one of baseline, cutmix"),
+        ("metrics = 'x'", "unknown key 'metrics'; did you mean 'metric'"),
+        ("seeds = (0, 0)", "seeds must be different"),
+        ("seeds = ()", "seeds must be given"),
+        ("title = 3", "title must be a str"),
+        ("robustness = dict(center=(0.1,))", "robustness knows centre"),
+        ("robustness = dict(centre=(1.5,))", "share must lie between 0 and 1"),
+        ("pictures = dict(many=3)", "pictures knows count"),
+        ("variants = {'a/b': dict()}\nbaseline = 'a/b'", "can't be the name of a folder"),
+        ("variants = dict(baseline=dict(option={}))", "dict of config, options and note"),
+    ],
+)
+def test_mistakes_are_named(make_study, more, told):
+    with pytest.raises(StudyError, match=told):
+        load_study(make_study(more=more))
+
+
+def test_files_that_are_missing(make_study, tmp_path):
+    with pytest.raises(StudyError, match="there is no study"):
+        load_study(tmp_path / "none.py")
+    study = load_study(make_study(more="config = 'elsewhere.py'"))
+    with pytest.raises(StudyError, match=r"variants\.cutmix\.config: there is no file"):
+        study.compose("cutmix", 0)
+    study = load_study(make_study(more="data_keys = ()"))
+    with pytest.raises(StudyError, match="--data-root"):
+        study.data_options("/data")

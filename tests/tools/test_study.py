@@ -1,0 +1,161 @@
+"""The command line of studies: run, continue, report, status, and its exit codes."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mmengine")
+pytest.importorskip("scipy")
+pytest.importorskip("matplotlib")
+
+from tools import study as tool
+
+ROOT = Path(__file__).resolve().parents[2]
+_spec = importlib.util.spec_from_file_location("study_fixtures", ROOT / "tests" / "study" / "conftest.py")
+fixtures = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(fixtures)
+commands, make_study = fixtures.commands, fixtures.make_study
+
+
+@pytest.fixture
+def call(commands, tmp_path):
+    """A function that calls the command line with the stand-ins."""
+
+    def run(command, path, *arguments):
+        return tool.main([command, str(path), "--out", str(tmp_path / "out"), *arguments], commands)
+
+    return run
+
+
+def code_of(call, *arguments):
+    with pytest.raises(SystemExit) as exit:
+        call(*arguments)
+    return exit.value.code
+
+
+def test_a_study_from_the_first_run_to_the_published_report(call, make_study, tmp_path, capsys):
+    path = make_study(more="seeds = (0, 1)")
+    assert call("run", path, "--jobs", "2", "--only", "baseline", "same") == 0
+    assert "finished" in capsys.readouterr().out
+    assert call("status", path) == 0
+    shown = capsys.readouterr().out
+    assert "5 of 9 runs finished" in shown
+    assert "missing" in shown
+    assert "**Incomplete**: 4 of 9" in (tmp_path / "out" / "report.md").read_text()
+    assert call("run", path, "--publish", str(tmp_path / "docs")) == 0
+    assert "report: " + str(tmp_path / "docs" / "report.md") in capsys.readouterr().out.replace("\n", "")
+    text = (tmp_path / "docs" / "report.md").read_text()
+    assert "Incomplete" not in text
+    assert "| cutmix | 35.80 ± 1.13 | 2 | +5.05 |" in text
+    (tmp_path / "out" / "report.md").unlink()
+    assert call("report", path) == 0
+    assert (tmp_path / "out" / "report.md").read_text() == text
+
+
+def test_a_failed_run_shows_in_the_exit_code_the_report_and_the_status(call, make_study, tmp_path, capsys):
+    path = make_study(fail=(0,), more="seeds = (0,)")
+    assert call("run", path) == 1
+    told = capsys.readouterr().err
+    assert "study: worse/seed-0 failed: train ended with 3" in told
+    assert "the loss is NaN" in told
+    assert "worse/seed-0 (failed)" in (tmp_path / "out" / "report.md").read_text()
+    assert call("status", path) == 0
+    assert "failed: train ended with 3" in capsys.readouterr().out
+
+
+def test_other_settings_need_redo(call, make_study, capsys):
+    path = make_study(more="seeds = (0,)")
+    assert call("run", path, "--only", "cutmix") == 0
+    assert code_of(call, "run", path, "--only", "cutmix", "--cfg-options", "fake.base=50.0") == 2
+    assert "cutmix/seed-0" in capsys.readouterr().err
+    assert call("run", path, "--only", "cutmix", "--cfg-options", "fake.base=50.0", "--redo") == 0
+    capsys.readouterr()
+    assert call("status", path) == 0  # knows the options that the runs were made with
+    assert "55.00" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--only", "none"], "--only must name variants"),
+        (["--data-root", "nowhere"], "there is no such folder"),
+        (["--cfg-options", "fake.base"], "--cfg-options must be KEY=VALUE"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(call, make_study, capsys, arguments, told):
+    assert code_of(call, "run", make_study(), *arguments) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
+DRIVER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from tools import study
+from cutmix_dense.study.execute import Commands
+fakes = sys.argv[2]
+commands = Commands((sys.executable, fakes, "train"), (sys.executable, fakes, "measure"))
+sys.exit(study.main(sys.argv[3:], commands))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_study_ends_its_children_and_goes_on_later(call, make_study, tmp_path, number):
+    path = make_study(more="seeds = (0,)", steps=40, nap=0.05)
+    out = tmp_path / "out"
+    arguments = ["run", str(path), "--out", str(out), "--only", "baseline"]
+    program = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(ROOT), fixtures.FAKES, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    steps = out / "baseline" / "seed-0" / "work" / "steps.txt"
+    until = time.monotonic() + 40
+    while not (steps.is_file() and "3" in steps.read_text().split()):
+        assert time.monotonic() < until, "it never trained"
+        assert program.poll() is None
+        time.sleep(0.02)
+    program.send_signal(number)
+    _, error = program.communicate(timeout=30)
+    assert program.returncode == 130
+    assert b"study: interrupted" in error
+    begun = str(out).encode()
+    assert not [pid for pid in os.listdir("/proc") if pid.isdigit() and begun in _command(pid)]
+    assert call("run", path, "--only", "baseline") == 0
+    made = steps.read_text().split()
+    assert made.count("start") == 2
+    assert [step for step in made if step != "start"] == [str(step) for step in range(1, 41)]
+
+
+def _command(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_the_studies_of_the_project_can_be_read():
+    """Every study's configs exist, its options fit them, and each of its runs is another training."""
+    from cutmix_dense.study.folders import StudyFolder
+    from cutmix_dense.study.settings import load_study
+
+    paths = sorted((ROOT / "configs" / "studies").glob("*.py"))
+    assert len(paths) >= 6
+    for path in paths:
+        study = load_study(path)
+        runs = StudyFolder(study, Path("runs"), study.data_options("data")).runs()
+        hashes = {run.hash for run in runs if run.variant != "untrained"}
+        assert len(hashes) == len(study.variants) * len(study.seeds), path.name
+        for run in runs:
+            assert run.config.model.type.startswith("cutmix_dense."), path.name
+            text = run.config.pretty_text
+            assert text.count("'data'") >= len(study.data_keys), path.name
