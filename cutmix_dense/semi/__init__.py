@@ -1,0 +1,21 @@
+"""Semi-supervised segmentation by mixing: a teacher's pseudo-labels go where their pixels go. Pure torch."""
+
+from __future__ import annotations
+
+from cutmix_dense.semi.consistency import Consistency
+from cutmix_dense.semi.cutout import Cutout
+from cutmix_dense.semi.pseudo_labels import PseudoLabels, given_labels, mix_pseudo, pseudo_labels
+from cutmix_dense.semi.step import MixedConsistency, mixed_consistency
+from cutmix_dense.semi.teacher import MeanTeacher
+
+__all__ = [
+    "Consistency",
+    "Cutout",
+    "MeanTeacher",
+    "MixedConsistency",
+    "PseudoLabels",
+    "given_labels",
+    "mix_pseudo",
+    "mixed_consistency",
+    "pseudo_labels",
+]

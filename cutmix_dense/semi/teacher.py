@@ -1,0 +1,104 @@
+"""The mean teacher: a moving average of the student that no gradient reaches."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+__all__ = ["Buffers", "MeanTeacher"]
+
+Buffers = Literal["average", "copy"]
+"""What the teacher does with the student's buffers (statistics of batch normalisation)."""
+
+
+class MeanTeacher(AveragedModel):
+    """A teacher whose weights are the exponential moving average of a student's.
+
+    At first an exact copy. After every step of the student's optimizer call ``update``: θ' ← d·θ' + (1−d)·θ with
+    d = ``decay_at(step)``. The teacher lies in ``module``; calling this object runs it without gradients, and it stays
+    in evaluation mode whatever ``train()`` is called on (French et al. ran theirs in training mode: for that call
+    ``teacher.module.train()``). ``state_dict`` holds the weights and the number of updates.
+
+    Args:
+        model: the student; copied, with its device.
+        decay: d of the long run, in [0, 1): 0.99 in French et al. and ClassMix, 0.996 in UniMatch V2.
+        warmup: use ``min(1 − 1 / (step + 1), decay)`` (step = number of updates before), so that the first steps don't
+            average in what the student began with; the first update is then a copy.
+        buffers: ``"average"`` floating-point buffers like weights and copy the others (French et al., UniMatch V2), or
+            ``"copy"`` all of them (``AveragedModel``'s default).
+
+    Raises:
+        ValueError: a decay outside of [0, 1), unknown ``buffers``.
+
+    Source: Tarvainen, Valpola, Mean teachers are better role models (2017); French et al. (2020); Olsson et al. (2021).
+    """
+
+    def __init__(
+        self, model: nn.Module, decay: float = 0.99, warmup: bool = True, buffers: Buffers = "average"
+    ) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must lie in [0, 1), got {decay!r}")
+        if buffers not in get_args(Buffers):
+            raise ValueError(f"buffers must be one of {get_args(Buffers)}, got {buffers!r}")
+        super().__init__(model, multi_avg_fn=partial(_average, decay, warmup), use_buffers=buffers == "average")
+        self.decay = decay
+        self.warmup = warmup
+        self.module.requires_grad_(False)
+        self.n_averaged: Tensor  # AveragedModel copies at 0; without warm-up the copy made above is the first model
+        self.n_averaged.fill_(0 if warmup else 1)
+        self.eval()
+
+    @property
+    def step(self) -> int:
+        """Number of updates so far."""
+        return int(self.n_averaged) - (0 if self.warmup else 1)
+
+    def decay_at(self, step: int) -> float:
+        """How much of the teacher stays at the update with that many updates before it."""
+        return _decay_at(self.decay, self.warmup, step)
+
+    def update(self, model: nn.Module) -> None:
+        """Move towards the student, after its optimizer's step.
+
+        Args:
+            model: the student; the modules that ``DistributedDataParallel`` and its kin wrap must be unwrapped.
+
+        Raises:
+            ValueError: a model of other parameters or buffers.
+        """
+        ours, theirs = ([tensor.shape for tensor in _tensors(each)] for each in (self.module, model))
+        if ours != theirs:
+            raise ValueError(
+                f"model must have the teacher's {len(ours)} parameters and buffers, shape by shape, got {len(theirs)}"
+            )
+        self.update_parameters(model)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the averaged model gives, without gradients."""
+        with torch.no_grad():
+            return self.module(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> MeanTeacher:
+        """Nothing: a teacher stays in evaluation mode when the model that holds it is set to training."""
+        return super().train(False)
+
+
+def _decay_at(decay: float, warmup: bool, step: int) -> float:
+    return min(1 - 1 / (step + 1), decay) if warmup else decay
+
+
+def _average(decay: float, warmup: bool, teacher: Any, student: Any, count: Any) -> None:
+    """``AveragedModel``'s averaging function; ``count`` is the step, or the step + 1 without warm-up."""
+    if teacher[0].is_floating_point():
+        get_ema_multi_avg_fn(_decay_at(decay, warmup, int(count)))(teacher, student, count)
+    else:
+        for ours, theirs in zip(teacher, student):
+            ours.copy_(theirs)
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
