@@ -35,7 +35,7 @@ model = dict(
 )
 custom_hooks = [
     dict(type="cutmix_dense.SeedHook"),
-    dict(type="cutmix_dense.SyncBuffersHook"),
+    dict(type="SyncBuffersHook"),
     dict(type="cutmix_dense.MeanTeacherHook"),
     dict(type="cutmix_dense.MetricsFileHook"),
     dict(type="cutmix_dense.ValidateOnResumeHook"),
