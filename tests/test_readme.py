@@ -67,10 +67,13 @@ def test_the_variant_is_short():
     assert len(variant.splitlines()) < 30
 
 
-def test_the_commands_name_what_exists():
-    commands = "\n".join(blocks(README, "bash"))
-    found = re.findall(r"python (tools/(\w+)\.py)([^&\n]*)", commands)
+@pytest.mark.parametrize("text", [README, ROOT / "docs" / "training.md"], ids=lambda path: path.name)
+def test_the_commands_name_what_exists(text):
+    pytest.importorskip("mmengine")
+    commands = "\n".join(blocks(text, "bash"))
+    found = re.findall(r"(?:python|-node 8) (tools/(\w+)\.py)([^&\n]*)", commands)
     assert len(found) >= 3
     for script, name, arguments in found:
         assert (ROOT / script).is_file(), script
+        assert all((ROOT / config).is_file() for config in re.findall(r"configs/\S+\.py", arguments)), arguments
         importlib.import_module(f"tools.{name}").parser().parse_args(shlex.split(arguments))  # exits if it doesn't know

@@ -25,15 +25,20 @@ from cutmix_dense.training.checkpoints import finite  # noqa: E402
 from tools.train import add_config_arguments, read_config  # noqa: E402
 
 
+def parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    result = argparse.ArgumentParser("evaluate", description="Evaluate a checkpoint on the config's test split.")
+    result.add_argument("config", metavar="CONFIG", help="the config that it was trained by")
+    result.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth file")
+    result.add_argument("--work-dir", help="where logs go (default: work_dirs/<name of the config>)")
+    result.add_argument("--out", type=Path, help="write the metrics to this JSON file; a NaN is null")
+    add_config_arguments(result)
+    return result
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line and evaluate."""
-    parser = argparse.ArgumentParser(description="Evaluate a checkpoint on the config's test split.")
-    parser.add_argument("config", metavar="CONFIG", help="the config that it was trained by")
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth file")
-    parser.add_argument("--work-dir", help="where logs go (default: work_dirs/<name of the config>)")
-    parser.add_argument("--out", type=Path, help="write the metrics to this JSON file; a NaN is null")
-    add_config_arguments(parser)
-    args = parser.parse_args(arguments)
+    args = parser().parse_args(arguments)
     with reporting_errors("evaluate", args.traceback):
         cfg = read_config(args)
         if not Path(args.checkpoint).is_file():

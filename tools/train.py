@@ -29,22 +29,27 @@ from cutmix_dense.training.checkpoints import allow_checkpoints, newest_checkpoi
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Read the command line and train."""
-    parser = argparse.ArgumentParser(description="Train a model by a config.")
-    parser.add_argument("config", metavar="CONFIG", help="a config file, see configs/README.md")
-    parser.add_argument("--work-dir", help="where checkpoints and logs go (default: work_dirs/<name of the config>)")
-    parser.add_argument("--amp", action="store_true", help="automatic mixed precision; needs a GPU")
-    parser.add_argument("--auto-scale-lr", action="store_true", help="scale the learning rate to the batch size")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    result = argparse.ArgumentParser("train", description="Train a model by a config.")
+    result.add_argument("config", metavar="CONFIG", help="a config file, see configs/README.md")
+    result.add_argument("--work-dir", help="where checkpoints and logs go (default: work_dirs/<name of the config>)")
+    result.add_argument("--amp", action="store_true", help="automatic mixed precision; needs a GPU")
+    result.add_argument("--auto-scale-lr", action="store_true", help="scale the learning rate to the batch size")
+    result.add_argument(
         "--resume",
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
         help="go on from a checkpoint, or from the newest whole one in the work dir; starts anew if there is none",
     )
-    add_config_arguments(parser)
-    args = parser.parse_args(arguments)
+    add_config_arguments(result)
+    return result
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read the command line and train."""
+    args = parser().parse_args(arguments)
     with reporting_errors("train", args.traceback):
         cfg = read_config(args)
         if args.amp:
