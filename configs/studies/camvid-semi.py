@@ -21,7 +21,7 @@ variants = dict(
     classmix=dict(config=_arm("classmix"), note="mean teacher, ClassMix of unlabelled frames"),
     cowmix=dict(config=_arm("cowmix"), note="mean teacher, CowMix of unlabelled frames"),
 )
-budget = "100 epochs of 46 labelled frames (1,200 iterations of 4 labelled and 8 unlabelled) at 160 × 120, a small U-Net"
+budget = "100 epochs of 46 labelled frames (1,200 × 4, beside 8 unlabelled) at 160 × 120, a small U-Net"
 robustness = dict(centre=(0.1, 0.3, 0.5), boundary=(0.1, 0.3, 0.5))
 pictures = dict(count=4)
 publish_pixels = False  # CC BY-NC: measured with, shown nowhere
