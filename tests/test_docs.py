@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torchvision.ops import box_convert
 import cutmix_dense as cd
 
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [*DOCS, ROOT / "README.md", *(ROOT / folder / "README.md" for folder in ("configs", "datasets"))]
 BLOCKS = [(path, number, snippet) for path in DOCS for number, snippet in enumerate(blocks(path, "python"))]
 NAMES: dict[Path, dict[str, Any]] = {path: {} for path in DOCS}
 """What the blocks of a page have defined so far."""
@@ -152,3 +154,10 @@ def test_every_check_has_its_snippet():
 @pytest.mark.parametrize(("path", "number", "snippet"), BLOCKS, ids=[f"{p.stem}-{n}" for p, n, _ in BLOCKS])
 def test_a_snippet_is_short(path, number, snippet):
     assert len(snippet.splitlines()) <= 25
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not link.startswith(("http", "#")):
+            assert (page.parent / link.partition("#")[0]).exists(), link

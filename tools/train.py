@@ -24,7 +24,7 @@ import torch  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from cutmix_dense.training.checkpoints import allow_checkpoints, newest_checkpoint  # noqa: E402
+from cutmix_dense.training.checkpoints import allow_checkpoints, checkpoints_in, newest_checkpoint  # noqa: E402
 
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
@@ -62,6 +62,11 @@ def main(arguments: list[str] | None = None) -> None:
             cfg.resume = True
             cfg.load_from = newest_checkpoint(cfg.work_dir) if args.resume == "auto" else args.resume
             cfg.resume = cfg.load_from is not None
+        elif old := checkpoints_in(cfg.work_dir):
+            raise UserError(
+                f"{cfg.work_dir} holds {old[0].name} of an earlier training, which a later --resume would mistake for "
+                "this one's: give --resume to go on with it, or another --work-dir"
+            )
         runner = Runner.from_cfg(cfg)
         runner.train()
 

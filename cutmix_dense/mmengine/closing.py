@@ -10,6 +10,11 @@ __all__ = ["Closable"]
 class Closable:
     """Mixes until it is closed; ``CloseMixHook`` finds such modules in a model."""
 
+    @property
+    def mixes(self) -> bool:
+        """Whether there is anything to close."""
+        return True
+
     @abstractmethod
     def close(self, closed: bool = True) -> None:
         """Stop mixing (or start again)."""

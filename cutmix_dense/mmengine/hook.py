@@ -49,7 +49,7 @@ class CloseMixHook(Hook):
         if self.num_last_epochs and isinstance(runner.train_loop, IterBasedTrainLoop):
             raise ValueError("num_last_epochs needs an epoch-based loop: use num_last_iters")
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        self.mixes = [module for module in model.modules() if isinstance(module, Closable)]
+        self.mixes = [module for module in model.modules() if isinstance(module, Closable) and module.mixes]
         self.mixes += find_mixes(runner.train_dataloader.dataset)
         self.closed = None
         if not self.mixes:

@@ -55,6 +55,8 @@ def build(method: str, settings: dict[str, Any], instance_keys: Sequence[str]) -
     for member in mix.members:
         member.instance_keys = (*member.instance_keys, *instance_keys)
         member.semantic_keys = (*member.semantic_keys, *_CLASS_MAPS)
+        if member.layout != "BCHW":
+            raise ValueError(f"{method}: layout must be 'BCHW' here, got {member.layout!r}")
         if isinstance(member.pairing, SampleBank):
             raise ValueError(f"{method}: pairing can't be a bank here, got {member.pairing!r}")
         if member.on_filtered == "crowd":

@@ -9,6 +9,7 @@ training's folder the model is measured as it was initialised.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import platform
@@ -138,8 +139,8 @@ def _plain(metrics: dict[str, Any]) -> dict[str, float | None]:
 
 
 def _versions() -> dict[str, str]:
-    """Versions of what results depend on; nothing that names a machine."""
-    found = {"python": platform.python_version()}
+    """Versions of what results depend on, and a hash of this package's sources; nothing that names a machine."""
+    found = {"python": platform.python_version(), "sources": _sources()}
     for name in _PACKAGES:
         try:
             found[name] = metadata.version(name).partition("+")[0]
@@ -149,6 +150,15 @@ def _versions() -> dict[str, str]:
 
                 found[name] = cutmix_dense.__version__
     return found
+
+
+def _sources() -> str:
+    """Eight digits that differ where the code of this package does."""
+    folder = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:8]
 
 
 def main(argv: list[str] | None = None) -> int:

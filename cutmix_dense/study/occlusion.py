@@ -33,7 +33,9 @@ class Occlusion:
         kind: which part of the image is filled; the box has the image's shape.
         share: how much of the image's area is filled, in (0, 1); box sides are rounded to whole pixels.
         fill: value of the filled pixels, 0–255.
-        min_visibility: least visible share of an instance that stays a target, in [0, 1]; 0: those that show a pixel.
+        min_visibility: least visible share of an instance that stays a target, in [0, 1]. What shows less of itself
+            becomes a crowd, which metrics count neither way: where an object's end has to be guessed, a model that
+            guesses it is no worse than one that boxes what shows.
 
     Raises:
         ValueError: an argument out of range, named.
@@ -42,7 +44,7 @@ class Occlusion:
     kind: OcclusionKind
     share: float
     fill: int = 114
-    min_visibility: float = 0.0
+    min_visibility: float = 0.5
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(OcclusionKind):
@@ -72,14 +74,20 @@ class Occlusion:
         Args:
             images: of any sizes.
             targets: one dict per image, of the images' sizes, as ``mix_instances`` takes them. Occluded pixels of a
-                semantic map become 255, instances that show nothing leave, boxes of the others become tight.
+                semantic map become 255, instances that show nothing leave, boxes of the others become tight, and
+                those below ``min_visibility`` get ``iscrowd`` = 1.
         """
         sizes = torch.tensor([image.shape[-2:] for image in images], dtype=torch.long).reshape(-1, 2)
         plan = self.plan(sizes)
         keys = IMAGE_KEYS | {"label"}
         occluded = functional.mix_pixels(list(images), plan, fill=self.fill)
         shown = functional.mix_instances(
-            targets, plan, min_visibility=self.min_visibility, image_keys=sorted(keys), boxes_from="auto"
+            targets,
+            plan,
+            min_visibility=self.min_visibility,
+            on_filtered="crowd",
+            image_keys=sorted(keys),
+            boxes_from="auto",
         )
         # what a mix notes about an instance isn't part of a dataset's target
         return occluded, [{k: v for k, v in target.items() if k not in ("visibility", "origin")} for target in shown]

@@ -184,7 +184,9 @@ def _robustness(finished: Finished, images: Sequence[str]) -> list[str]:
     lines += [
         "Validation images with a centred box filled with grey (centre), or with everything but a centred box filled "
         "(boundary), as in the CutMix paper; the share is that of the image's area. What can't be seen is taken out of "
-        "the targets, and boxes enclose what is visible: columns ask for different things, so compare within one. "
+        "the targets, boxes enclose what is visible, and instances that show less than half count neither "
+        "way: columns ask for different things, so compare within one. A variant that was trained on regions filled "
+        "with a plain colour has seen something like it. "
         "Mean ± sd:",
         "",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "MetricsFileHook",
     "ValidateOnResumeHook",
     "allow_checkpoints",
+    "checkpoints_in",
     "finite",
     "newest_checkpoint",
     "read_metrics",
@@ -69,16 +71,27 @@ def newest_checkpoint(work_dir: str | Path) -> str | None:
 
     A kill while a checkpoint is being written leaves part of a file, and ``last_checkpoint`` may not know of the one
     before: so the files themselves are looked at, newest first.
+
+    Raises:
+        UnpicklingError: a whole checkpoint that holds what ``allow_checkpoints`` doesn't allow.
     """
-    found = [(int(match[1]), path) for path in Path(work_dir).glob("*.pth") if (match := _NAME.fullmatch(path.name))]
-    for _, path in sorted(found, reverse=True):
+    found = checkpoints_in(work_dir)
+    for path in found:
         try:
             torch.load(path, map_location="cpu", mmap=True)
         except Exception as error:  # torch raises many kinds for a broken file
+            if isinstance(error, UnpicklingError) and zipfile.is_zipfile(path):  # whole, but not safe to load
+                raise
             print_log(f"{path} can't be read ({type(error).__name__}), so the one before it is taken", "current")
         else:
             return str(path)
     return None
+
+
+def checkpoints_in(work_dir: str | Path) -> list[Path]:
+    """The checkpoints of a training, the last one first."""
+    found = [(int(match[1]), path) for path in Path(work_dir).glob("*.pth") if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def read_metrics(work_dir: str | Path) -> dict[int, dict[str, float]]:

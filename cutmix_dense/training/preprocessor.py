@@ -104,6 +104,11 @@ class MixPreprocessor(BaseDataPreprocessor, Closable):
         """uint8 (…, 3, H, W) as floating point with the mean 0 and the deviation 1."""
         return (images.as_subclass(Tensor).float() / 255 - self.mean) / self.std
 
+    @property
+    def mixes(self) -> bool:
+        """Whether it has a mix."""
+        return self.mix is not None
+
     def close(self, closed: bool = True) -> None:
         """Stop mixing (or start again)."""
         if self.mix is not None:

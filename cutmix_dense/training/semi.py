@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cutmix_dense.build import from_config
+from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.mmengine.scope import DATASETS, HOOKS, MODELS
 from cutmix_dense.randomness import generator_from, rank_seed
 from cutmix_dense.semi import Consistency, Cutout, MeanTeacher, mixed_consistency
@@ -114,7 +115,7 @@ class SemiPreprocessor(MixPreprocessor):
 
 
 @MODELS.register_module()
-class SemiSegmenter(BaseModel):
+class SemiSegmenter(BaseModel, Closable):
     """A ``Segmenter`` that learns from labelled images, and from its mean teacher on unlabelled ones.
 
     The loss is the student's supervised one, and ``loss_consistency`` where the batch has unlabelled images: their
@@ -170,6 +171,16 @@ class SemiSegmenter(BaseModel):
     def mix(self) -> MixTransform | RandomMix | None:
         """How unlabelled images are mixed."""
         return self._mix[0]
+
+    @property
+    def mixes(self) -> bool:
+        """Whether unlabelled images are mixed."""
+        return self.mix is not None
+
+    def close(self, closed: bool = True) -> None:
+        """Stop mixing unlabelled images (or start again)."""
+        if self.mix is not None:
+            self.mix.close(closed)
 
     def init_weights(self) -> None:
         """The student's; the teacher starts from them."""

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 pytest.importorskip("mmengine")
+from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from semi.conftest import CONFIGS
 from torchvision import tv_tensors
 
+from cutmix_dense.mmengine.scope import MODELS
 from cutmix_dense.semi import Consistency, Cutout
 from cutmix_dense.training import MixPreprocessor, TrainingDataset
 from cutmix_dense.training.semi import (
@@ -235,6 +237,28 @@ def test_consistency_by_name():
 def test_the_arms_are_the_ones_a_claim_needs():
     arms = ("supervised", "supervised_cutmix_ema", "mean_teacher", "cutout", "cutmix", "classmix", "cowmix")
     assert {arm.removeprefix("unet-small_camvid-1of8_") for arm in ARMS} == set(arms)
+
+
+@pytest.mark.parametrize(
+    ("arm", "labelled", "unlabelled", "evaluated", "count"),
+    [
+        ("supervised", None, None, "student", 0),
+        ("supervised_cutmix_ema", "CutMix", None, "teacher", 0),
+        ("mean_teacher", None, None, "teacher", 2),
+        ("cutout", None, "Cutout", "teacher", 2),
+        ("cutmix", None, "CutMix", "teacher", 2),
+        ("classmix", None, "ClassMix", "teacher", 2),
+        ("cowmix", None, "CowMix", "teacher", 2),
+    ],
+)
+def test_an_arm_is_what_its_name_says(arm, labelled, unlabelled, evaluated, count):
+    config = Config.fromfile(CONFIGS / f"unet-small_camvid-1of8_{arm}.py")
+    built = MODELS.build(config.model)
+    found = [None if mix is None else type(mix).__name__ for mix in (built.data_preprocessor.mix, built.mix)]
+    assert found == [labelled, unlabelled]
+    assert built.evaluated == evaluated
+    assert config.train_dataloader.dataset.count == count
+    assert built.mixes == (unlabelled is not None)
 
 
 @pytest.mark.parametrize("arm", ARMS)

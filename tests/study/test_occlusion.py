@@ -85,6 +85,8 @@ def test_pixels_and_annotations_agree(kind, share, masks):
             tight = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
             assert shown["boxes"][place].tolist() == [float(value) for value in tight]
             assert shown["area"][place].item() == pytest.approx(int(visible.sum()), rel=1e-4)
+            clear = int(visible.sum()) >= 0.5 * (x1 - x0) * (y1 - y0)
+            assert shown["iscrowd"][place].item() == (not clear)
             if masks:
                 assert torch.equal(shown["masks"][place], visible)
     assert dropped > 0 or share < 0.83
@@ -94,12 +96,12 @@ def test_pixels_and_annotations_agree(kind, share, masks):
         assert all(torch.equal(value, new[key]) for key, value in old.items() if key != "image_id")
 
 
-def test_min_visibility_takes_remnants_out():
+def test_remnants_count_neither_way():
     image, target = coded(40, 60), {"boxes": torch.tensor([[0.0, 0, 60, 40]]), "labels": torch.tensor([1])}
-    _, (shown,) = Occlusion("boundary", 0.9, min_visibility=0.2)([image], [target])
-    assert len(shown["labels"]) == 0
-    _, (shown,) = Occlusion("boundary", 0.9)([image], [target])
-    assert len(shown["labels"]) == 1
+    for least, crowd in ((0.5, 1), (0.2, 1), (0.05, 0)):
+        _, (shown,) = Occlusion("boundary", 0.9, min_visibility=least)([image], [target])
+        assert shown["labels"].tolist() == [1]
+        assert shown["iscrowd"].tolist() == [crowd]
 
 
 def test_maps_and_image_labels_alone():

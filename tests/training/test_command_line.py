@@ -60,3 +60,8 @@ def test_the_other_small_configs_train_and_evaluate(task, demo, runs, tmp_path):
     scores = runs.metrics(tmp_path / "run")["1"]
     assert {"detection": "voc/AP50", "classification": "classification/top1"}[task] in scores
     assert all(value is None or 0 <= value <= 100 for value in scores.values())
+
+
+def test_a_used_folder_is_not_trained_over(tiny, tmp_path, capsys):
+    (tmp_path / "epoch_3.pth").write_bytes(b"")
+    assert "--resume" in refused(train.main, [tiny, "--work-dir", tmp_path], capsys)

@@ -6,6 +6,8 @@ import json
 import random
 import shutil
 import time
+from pathlib import Path
+from pickle import UnpicklingError
 
 import pytest
 import torch
@@ -141,3 +143,10 @@ def test_loading_checkpoints_allows_no_more_than_it_needs(tmp_path, runs):
     allow_checkpoints()
     with pytest.raises(pickle.UnpicklingError, match="methods of HistoryBuffer"):
         torch.load(path, weights_only=True)
+
+
+def test_what_is_not_safe_to_load_is_not_passed_over(whole, tmp_path):
+    content = torch.load(whole[0] / "epoch_4.pth", weights_only=False)
+    torch.save({**content, "message_hub": Path("somewhere")}, tmp_path / "epoch_5.pth")
+    with pytest.raises(UnpicklingError):
+        newest_checkpoint(tmp_path)
