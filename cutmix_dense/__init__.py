@@ -10,6 +10,7 @@ from cutmix_dense.functional import FilterRule, MixReport
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms import (
     RICAP,
+    CarveMix,
     ClassMix,
     CopyPaste,
     CowMix,
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "RICAP",
+    "CarveMix",
     "ClassMix",
     "CopyPaste",
     "CowMix",

@@ -1,4 +1,4 @@
-"""Samplers that draw free-form masks: cow patterns, Fourier blobs, classes of a map.
+"""Samplers that draw free-form masks: cow patterns, Fourier blobs, classes and lesions of a map.
 
 As for regions, ``draw`` takes every random number there is (their count depends on shapes alone) and ``place`` is pure.
 A mask is True where the partner shows.
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from cutmix_dense.broadcast import along, everywhere, within
 from cutmix_dense.checks import interval, positive
+from cutmix_dense.distance import carved
 from cutmix_dense.regions import beta, uniform
 
-__all__ = ["ClassMask", "CowMask", "FourierMask", "MaskSampler", "NoiseDraws"]
+__all__ = ["CarveMask", "ClassMask", "CowMask", "FourierMask", "MaskSampler", "NoiseDraws"]
 
 
 class NoiseDraws(NamedTuple):
@@ -166,7 +167,7 @@ class ClassMask:
         """A score for every class of every image."""
         return uniform(batch, self.max_classes, generator)
 
-    def place(self, draws: Float[Tensor, "b k"], maps: Int[Tensor, "b h w"]) -> Bool[Tensor, "b h w"]:
+    def place(self, draws: Float[Tensor, "b k"], maps: Int[Tensor, "b *size"]) -> Bool[Tensor, "b *size"]:
         """Where the chosen classes of each map lie.
 
         Args:
@@ -187,6 +188,58 @@ class ClassMask:
         rank = score.argsort(dim=1).argsort(dim=1)
         chosen = torch.cat([present & (rank < wanted), torch.zeros_like(present[:, :1])], dim=1)
         return chosen.gather(1, column).reshape(maps.shape)
+
+
+@dataclass(frozen=True)
+class CarveMask:
+    """The lesion of the partner's map, shrunk by up to half of its depth or grown by up to the whole of it.
+
+    With d the signed distance to the lesion's border (negative inside) and D its largest magnitude inside, the mask is
+    d < λ, λ ~ ½ U(−D/2, 0) + ½ U(0, D), drawn anew for each image.
+
+    Args:
+        classes: ids that are the lesion; None: all but 0 and ``ignore_index``.
+        ignore_index: no class.
+        spacing: size of a pixel along each axis, in array order; default 1.
+
+    Source: Zhang et al., CarveMix: A Simple Data Augmentation Method for Brain Lesion Segmentation (2021). Their later
+    code draws λ ~ U(−D/2, D) and counts distances from the border pixels themselves.
+    """
+
+    classes: tuple[int, ...] | None = None
+    ignore_index: int = 255
+    spacing: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.classes is not None and not self.classes:
+            raise ValueError("classes must name at least one id, got none")
+        if self.spacing is not None and (not self.spacing or not all(0 < s < math.inf for s in self.spacing)):
+            raise ValueError(f"spacing must be above 0 along each axis, got {self.spacing!r}")
+
+    def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b 2"]:
+        """Whether the lesion shrinks or grows, and how much."""
+        return uniform(batch, 2, generator)
+
+    def place(self, draws: Float[Tensor, "b 2"], maps: Int[Tensor, "b *size"]) -> Bool[Tensor, "b *size"]:
+        """The carved lesion of each map.
+
+        Args:
+            draws: what ``draw`` gave.
+            maps: labels of the images that lesions are taken from, on the host; negative ids are no class.
+
+        Raises:
+            ValueError: a spacing of another number of axes.
+            ImportError: without scipy.
+        """
+        if self.spacing is not None and len(self.spacing) != maps.ndim - 1:
+            raise ValueError(f"spacing must have one size per axis ({maps.ndim - 1}), got {self.spacing!r}")
+        if self.classes is None:
+            lesion = (maps > 0) & (maps != self.ignore_index)
+        else:
+            lesion = torch.isin(maps, torch.tensor(self.classes, dtype=maps.dtype))
+        amounts = torch.where(draws[:, 0] < 0.5, -draws[:, 1] / 2, draws[:, 1])
+        masks = [carved(mask, amount, self.spacing) for mask, amount in zip(lesion.numpy(), amounts.tolist())]
+        return torch.stack([torch.from_numpy(mask) for mask in masks])
 
 
 def _frequency(shape: Any, device: torch.device) -> Float[Tensor, "*half"]:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.broadcast import along, everywhere
+from cutmix_dense.compiling import is_compiling
 
 __all__ = ["MixPlan"]
 
@@ -122,6 +123,32 @@ class MixPlan:
         moved.__dict__.update({name: self.__dict__[name] for name in ("_fills",) if name in self.__dict__})
         return moved
 
+    def of_frames(self, count: int) -> MixPlan:
+        """The same plan for every frame of clips: output ``b · count + t`` shows the frames ``t`` of the sources of b.
+
+        Args:
+            count: frames of each clip, of the pool's and of the outputs alike; >= 1.
+        """
+
+        def each(tensor: Tensor) -> Tensor:
+            return tensor.repeat_interleave(count, dim=0)
+
+        frame = torch.arange(count, device=self.device).repeat(len(self))[:, None]
+        source = each(self.source)
+        return replace(
+            self,
+            check=False,
+            source=torch.where(source < 0, source, source * count + frame),
+            scale=each(self.scale),
+            shift=each(self.shift),
+            extent=each(self.extent),
+            canvas=each(self.canvas),
+            edges=tuple(each(edge) for edge in self.edges),
+            owner=each(self.owner),
+            carry=None if self.carry is None else each(self.carry),
+            weight=None if self.weight is None else each(self.weight),
+        )
+
     # -------------------------------------------------------------- ownership
 
     def pixel_ranges(self) -> tuple[Int[Tensor, "b s d"], Int[Tensor, "b s d"]]:
@@ -132,7 +159,7 @@ class MixPlan:
 
     def _pixel_ranges(self) -> tuple[Int[Tensor, "b s d"], Int[Tensor, "b s d"]]:
         fields = (self.scale, self.shift, self.extent, self.canvas[:, None], (self.source < 0)[..., None])
-        if self.device.type != "cpu" or torch.compiler.is_compiling():
+        if self.device.type != "cpu" or is_compiling():
             return _ranges(torch, *fields)
         low, high = _ranges(np, *(field.detach().numpy() for field in fields))
         return torch.from_numpy(low), torch.from_numpy(high)

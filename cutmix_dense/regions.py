@@ -1,8 +1,9 @@
 """Samplers that draw rectangles: the regions of CutMix and its kin.
 
 A sampler is split in two, so that a plan can be drawn on the host while its data lies elsewhere: ``draw`` takes every
-random number there is (their count depends on the batch size alone), ``place`` turns them into rectangles and is pure.
-Sizes are (height, width); rectangles are whole pixels, lows then highs in array order (y0, x0, y1, x1), half-open.
+random number there is (their count depends on shapes alone), ``place`` turns them into rectangles and is pure. Sizes
+are (height, width); rectangles are whole pixels, lows then highs in array order (y0, x0, y1, x1), half-open. Of volumes
+sizes are (depth, height, width), and a rectangle is a cuboid.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ class RegionSampler(ABC):
     """Whether ``place`` looks at the objects of base and partner."""
 
     @abstractmethod
-    def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b k"]:
-        """All random numbers for ``batch`` regions, on the host, in double precision."""
+    def draw(self, batch: int, generator: torch.Generator | None = None, ndim: int = 2) -> Float[Tensor, "b k"]:
+        """All random numbers for ``batch`` regions of ``ndim`` axes, on the host, in double precision."""
 
     @abstractmethod
     def place(
@@ -98,6 +99,7 @@ def box_around(
 class BetaBox(RegionSampler):
     """The paper's region: λ ~ Beta(α, α), sides √(1−λ) of the image's, uniform centre, clipped at the border.
 
+    Of a volume the sides are the cube root of 1−λ, so that the share of the voxels is 1−λ before clipping.
     Clipping makes it smaller than 1−λ: for α = 1 the mean area is about 0.32, not 0.5, and a corner is covered far less
     often than the centre. As in ``torchvision.transforms.v2.CutMix``: equal λ and centre give the equal box.
 
@@ -112,7 +114,7 @@ class BetaBox(RegionSampler):
     def __post_init__(self) -> None:
         positive(self.alpha, "alpha")
 
-    def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b k"]:
+    def draw(self, batch: int, generator: torch.Generator | None = None, ndim: int = 2) -> Float[Tensor, "b k"]:
         """λ and the centre, relative to the image."""
         return torch.cat([beta(batch, self.alpha, generator), uniform(batch, 3, generator)], dim=1)
 
@@ -134,10 +136,11 @@ class AreaBox(RegionSampler):
     """A rectangle of a drawn area and aspect that lies inside the image wholly.
 
     Args:
-        area: share of the image's area, uniform in (low, high); 0 < low <= high <= 1.
-        aspect: height / width, relative to the image's, in (low, high); None: whatever fits the image.
+        area: share of the image's area (of a volume's voxels), uniform in (low, high); 0 < low <= high <= 1.
+        aspect: height / width, relative to the image's, in (low, high); None: whatever fits the image. Of a cuboid a
+            second one is drawn before it from the same range: depth / geometric mean of height and width.
         aspect_law: ``"log-uniform"``, or ``"uniform"`` with tall and wide boxes that seldom find room drawn seldom,
-            as a rejection loop over uniform aspects and uniform corners would.
+            as a rejection loop over uniform aspects and uniform corners would; of two axes only.
 
     An aspect that doesn't fit (a side longer than the image) is drawn from the part of the range that fits.
 
@@ -172,10 +175,12 @@ class AreaBox(RegionSampler):
         """
         return cls(area=(0.02, 0.4), aspect=(0.3, 1 / 0.3), aspect_law="uniform")
 
-    def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b k"]:
-        """Area, corner (up to three axes) and aspect."""
-        tries = 2 * self._TRIES if self.aspect_law == "uniform" else 1
-        return uniform(batch, 4 + tries, generator)
+    def draw(self, batch: int, generator: torch.Generator | None = None, ndim: int = 2) -> Float[Tensor, "b k"]:
+        """Area, corner (up to three axes) and aspects."""
+        if self.aspect_law == "uniform" and ndim != 2:
+            raise ValueError(f"aspect_law 'uniform' is one of two axes, got {ndim}: use 'log-uniform'")
+        aspects = 2 * self._TRIES if self.aspect_law == "uniform" else ndim - 1
+        return uniform(batch, 4 + aspects, generator)
 
     def place(
         self,
@@ -185,23 +190,36 @@ class AreaBox(RegionSampler):
         partner: ObjectBoxes | None = None,
     ) -> Int[Tensor, "b 1 2*d"]:
         """One rectangle per sample."""
-        if sizes.shape[1] != 2:
-            raise ValueError(f"AreaBox draws an aspect of two sides; got sizes of {sizes.shape[1]} axes")
-        area = self.area[0] + draws[:, 0] * (self.area[1] - self.area[0])
-        if self.aspect_law == "uniform":
-            aspect = self._first_that_finds_room(draws[:, 4:], area)
-        else:
-            low, high = (area, 1 / area) if self.aspect is None else self._fitting(area, *self.aspect)
-            aspect = low * (high / low) ** draws[:, 4]
-        sides = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], dim=1)
-        sides = torch.minimum((sides * sizes).round().long().clamp(min=1), sizes)
-        low_corner = (draws[:, 1:3] * (sizes - sides + 1)).long()
-        return torch.cat([low_corner, low_corner + sides], dim=1)[:, None]
+        ndim = sizes.shape[1]
+        rest = self.area[0] + draws[:, 0] * (self.area[1] - self.area[0])
+        sides = []
+        for axis in range(ndim - 1):
+            others = ndim - 1 - axis
+            if self.aspect_law == "uniform":
+                aspect = self._first_that_finds_room(draws[:, 4:], rest)
+            else:
+                low, high = self._fitting(rest, others)
+                aspect = low * (high / low) ** draws[:, 4 + axis]
+            # of a side s over the geometric mean of the others, whose product is rest / s
+            sides.append((rest * aspect**others) ** (1 / (others + 1)))
+            rest = rest / sides[-1]
+        side = torch.stack([*sides, rest], dim=1)
+        side = torch.minimum((side * sizes).round().long().clamp(min=1), sizes)
+        low_corner = (draws[:, 1 : 1 + ndim] * (sizes - side + 1)).long()
+        return torch.cat([low_corner, low_corner + side], dim=1)[:, None]
 
-    @staticmethod
-    def _fitting(area: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
-        """The part of an aspect range in which no side is longer than the image."""
-        return torch.minimum(area.clamp(min=low), 1 / area), torch.maximum((1 / area).clamp(max=high), area)
+    def _fitting(self, share: Float[Tensor, " b"], others: int) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+        """The part of the aspect range in which neither the side nor all others together are longer than the image.
+
+        Args:
+            share: what the sides that are left multiply to.
+            others: how many of them follow the one that the aspect is of.
+        """
+        least, most = share, share ** (-1 / others)
+        if self.aspect is None:
+            return least, most
+        low, high = self.aspect
+        return torch.minimum(least.clamp(min=low), most), torch.maximum(most.clamp(max=high), least)
 
     def _first_that_finds_room(self, draws: Float[Tensor, "b 2*t"], area: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """The first of many uniform aspects that a uniform corner would leave room for."""
@@ -249,9 +267,9 @@ class MultiBox(RegionSampler):
         """As its boxes."""
         return self.box.needs_objects
 
-    def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b k"]:
+    def draw(self, batch: int, generator: torch.Generator | None = None, ndim: int = 2) -> Float[Tensor, "b k"]:
         """The draws of every box."""
-        return torch.cat([self.box.draw(batch, generator) for _ in range(self.n)], dim=1)
+        return torch.cat([self.box.draw(batch, generator, ndim) for _ in range(self.n)], dim=1)
 
     def place(
         self,
@@ -288,7 +306,6 @@ class ObjectBox(RegionSampler):
     candidates: int = 32
 
     needs_objects: ClassVar[bool] = True
-    _ANCHOR_DRAWS: ClassVar[int] = 5
 
     def __post_init__(self) -> None:
         AreaBox(self.area, self.aspect)
@@ -297,11 +314,11 @@ class ObjectBox(RegionSampler):
         if self.candidates < 2:
             raise ValueError(f"candidates must be at least 2, got {self.candidates!r}")
 
-    def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b k"]:
+    def draw(self, batch: int, generator: torch.Generator | None = None, ndim: int = 2) -> Float[Tensor, "b k"]:
         """The draws of every candidate."""
         anchored = self.candidates // 2
-        free = MultiBox(AreaBox(self.area, self.aspect), self.candidates - anchored).draw(batch, generator)
-        return torch.cat([uniform(batch, anchored * self._ANCHOR_DRAWS, generator), free], dim=1)
+        free = MultiBox(AreaBox(self.area, self.aspect), self.candidates - anchored).draw(batch, generator, ndim)
+        return torch.cat([uniform(batch, anchored * (1 + 2 * ndim), generator), free], dim=1)
 
     def place(
         self,
@@ -313,17 +330,17 @@ class ObjectBox(RegionSampler):
         """One rectangle per sample."""
         if base is None or partner is None:
             raise ValueError("ObjectBox needs the objects of base and partner; got none")
-        anchored = self.candidates // 2
-        split = anchored * self._ANCHOR_DRAWS
+        anchored, ndim = self.candidates // 2, sizes.shape[1]
+        split = anchored * (1 + 2 * ndim)
         free = MultiBox(AreaBox(self.area, self.aspect), self.candidates - anchored).place(draws[:, split:], sizes)
-        anchors = draws[:, :split].reshape(len(draws), anchored, self._ANCHOR_DRAWS)
+        anchors = draws[:, :split].reshape(len(draws), anchored, 1 + 2 * ndim)
         round_objects = self._round_objects(anchors, sizes, partner, free[:, :1])
         candidates = torch.cat([round_objects, free], dim=1)
 
         _, base_cut = self._covered(candidates, base)
         whole, partner_cut = self._covered(candidates, partner)
         limit = self.area[1] * sizes.prod(dim=1, keepdim=True)
-        too_large = (candidates[..., 2:] - candidates[..., :2]).prod(dim=-1) > limit
+        too_large = (candidates[..., ndim:] - candidates[..., :ndim]).prod(dim=-1) > limit
         most = base.present.shape[1] + partner.present.shape[1] + 1
         cost = base_cut + partner_cut + most * (whole == 0) + 2 * most * too_large
         first = torch.arange(self.candidates, device=cost.device) / self.candidates  # ties: the first drawn
@@ -332,38 +349,39 @@ class ObjectBox(RegionSampler):
 
     def _round_objects(
         self,
-        draws: Float[Tensor, "b m 5"],
-        sizes: Int[Tensor, "b 2"],
+        draws: Float[Tensor, "b m 1+2*d"],
+        sizes: Int[Tensor, "b d"],
         partner: ObjectBoxes,
-        spare: Int[Tensor, "b 1 4"],
-    ) -> Int[Tensor, "b m 4"]:
+        spare: Int[Tensor, "b 1 2*d"],
+    ) -> Int[Tensor, "b m 2*d"]:
         """Rectangles round random objects of the partner; ``spare`` for a partner that has none."""
         if partner.present.shape[1] == 0:
             return spare.expand(-1, draws.shape[1], -1)
         count = partner.present.sum(dim=1, keepdim=True)
         order = partner.present.long().argsort(dim=1, descending=True, stable=True)
         pick = torch.gather(order, 1, (draws[..., 0] * count).long().clamp(max=partner.present.shape[1] - 1))
-        box = torch.gather(partner.boxes.to(draws.dtype), 1, pick[..., None].expand(-1, -1, 4))
-        side = box[..., 2:] - box[..., :2]
+        ndim = sizes.shape[1]
+        box = torch.gather(partner.boxes.to(draws.dtype), 1, pick[..., None].expand(-1, -1, 2 * ndim))
+        side = box[..., ndim:] - box[..., :ndim]
         limit = sizes[:, None]
-        low = box[..., :2] - draws[..., 1:3] * self.margin * side
-        high = box[..., 2:] + draws[..., 3:5] * self.margin * side
+        low = box[..., :ndim] - draws[..., 1 : 1 + ndim] * self.margin * side
+        high = box[..., ndim:] + draws[..., 1 + ndim :] * self.margin * side
         least = self.area[0] * limit.prod(dim=2) / (high - low).prod(dim=2).clamp(min=1)
-        grown = (least.clamp(min=1).sqrt() - 1)[..., None] * (high - low) / 2
+        grown = (least.clamp(min=1) ** (1 / ndim) - 1)[..., None] * (high - low) / 2
         low, high = (low - grown).floor().clamp(min=0).long(), (high + grown).ceil().clamp(min=0).long()
         rectangle = torch.cat([torch.minimum(low, limit), torch.minimum(high, limit)], dim=-1)
-        usable = ((rectangle[..., 2:] - rectangle[..., :2]) > 0).all(dim=-1) & (count > 0)
+        usable = ((rectangle[..., ndim:] - rectangle[..., :ndim]) > 0).all(dim=-1) & (count > 0)
         return torch.where(usable[..., None], rectangle, spare)
 
     @staticmethod
     def _covered(
-        rectangles: Int[Tensor, "b m 4"], objects: ObjectBoxes
+        rectangles: Int[Tensor, "b m 2*d"], objects: ObjectBoxes
     ) -> tuple[Int[Tensor, "b m"], Int[Tensor, "b m"]]:
         """How many objects each rectangle covers wholly, and how many in part."""
         boxes = objects.boxes[:, None]
         rectangle = rectangles[:, :, None].to(boxes.dtype)
-        low, high = torch.maximum(rectangle[..., :2], boxes[..., :2]), torch.minimum(rectangle[..., 2:], boxes[..., 2:])
-        touched = (high > low).all(dim=-1) & objects.present[:, None]
-        inside = (rectangle[..., :2] <= boxes[..., :2]) & (boxes[..., 2:] <= rectangle[..., 2:])
+        (box_low, box_high), (low, high) = (part.chunk(2, dim=-1) for part in (boxes, rectangle))
+        touched = (torch.minimum(high, box_high) > torch.maximum(low, box_low)).all(dim=-1) & objects.present[:, None]
+        inside = (low <= box_low) & (box_high <= high)
         whole = touched & inside.all(dim=-1)
         return whole.sum(dim=2), (touched & ~whole).sum(dim=2)

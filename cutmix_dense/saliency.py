@@ -14,18 +14,18 @@ _SIDE = 64
 """The method looks at a small image, where only what stands out is left."""
 
 
-def spectral_residual(image: Shaped[Tensor, "c h w"]) -> Float[Tensor, "64 64"]:
+def spectral_residual(image: Shaped[Tensor, "*c h w"]) -> Float[Tensor, "64 64"]:
     """Saliency map of one image at 64 × 64.
 
     The log spectrum less its local mean is what the image has more of than images have as a rule; transformed back with
     the phase and blurred, it shows where that is.
 
     Args:
-        image: any number of channels, any dtype.
+        image: any number of channels (of a clip its frames too: their mean counts), any dtype.
 
     Source: Hou and Zhang, Saliency Detection: A Spectral Residual Approach (2007).
     """
-    gray = image.detach().as_subclass(Tensor).float().mean(dim=0)[None, None]
+    gray = image.detach().as_subclass(Tensor).float().flatten(0, -3).mean(dim=0)[None, None]
     small = torch.nn.functional.interpolate(gray, (_SIDE, _SIDE), mode="bilinear", antialias=True)[0, 0]
     spectrum = torch.fft.fft2(small)
     logarithm = spectrum.abs().clamp(min=1e-8).log()
@@ -35,7 +35,7 @@ def spectral_residual(image: Shaped[Tensor, "c h w"]) -> Float[Tensor, "64 64"]:
     return gaussian_blur(torch.fft.ifft2(residual).abs()[None] ** 2, 2.5)[0]
 
 
-def saliency_peak(image: Shaped[Tensor, "c h w"]) -> Int[Tensor, "2"]:
+def saliency_peak(image: Shaped[Tensor, "*c h w"]) -> Int[Tensor, "2"]:
     """The most salient pixel (row, column) of one image."""
     height, width = image.shape[-2:]
     index = spectral_residual(image).argmax()

@@ -400,3 +400,30 @@ def test_caption_tells_dropped_from_left_out():
     assert vis.caption_of(rows) == (
         "base: 1 kept, 1 dropped (covered) · partner: 1 shrunk, 1 left out, 1 dropped (low visibility)"
     )
+
+
+def test_panoptic_segments_are_drawn_like_instances():
+    """Things with box and mask, stuff with its mask alone, what was set aside in grey; void stays as it is."""
+    ids = torch.zeros(40, 60, dtype=torch.int32)
+    ids[:, :20], ids[10:30, 30:50] = 5, 9
+    infos = [
+        {"id": 5, "category_id": 1, "isthing": 0},
+        {"id": 9, "category_id": 2, "isthing": 1, "visibility": 0.5},
+    ]
+    target = {"panoptic": ids, "segments_info": infos}
+    image = torch.full((3, 40, 60), 128, dtype=torch.uint8)
+    classes = ("", "sky", "cat")
+    drawn = vis.draw_sample(image, target, classes, min_size=1, names=False)
+    same = (drawn == 128).all(dim=0)
+    assert same[ids == 0].float().mean() > 0.9  # but for the box's dark line
+    assert not same[5:35, 5:15].any()
+    assert not same[12:28, 32:48].any()
+    alone = vis.draw_sample(image, target, classes, min_size=1, names=False, masks=False)
+    lines = (alone != 128).any(dim=0)
+    assert lines[10:30, 30:50].any()
+    assert not lines[:, :25].any()
+    assert not torch.equal(drawn, vis.draw_sample(image, target, classes, min_size=1))
+    aside = {"panoptic": 0 * ids, "segments_info": [], "ignored": target}
+    grey = vis.draw_sample(image, aside, classes, min_size=1, names=False)
+    assert not torch.equal(grey, drawn)
+    assert [name for name, _ in vis.present_classes([target], classes)] == ["sky", "cat"]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -115,12 +116,17 @@ def _browse_families(dataset: DenseDataset, chosen: list[int], arguments: argpar
             dataset, index, family(), seed=arguments.seed, cell=cell, hide=arguments.hide, font=arguments.font
         )
         parts = dict.fromkeys((dataset.root.resolve().name, dataset.layout, dataset.split))
-        legend = present_classes(targets, dataset.classes, semantic="semantic" not in arguments.hide)
+        legend = present_classes(targets, names_of(dataset), semantic="semantic" not in arguments.hide)
         sheet = contact_sheet(rows, headers=(), title=" · ".join(parts), legend=legend, font=arguments.font)
         path = arguments.out / f"{'-'.join(parts)}-family-{index:05d}.png"
         sheet.save(path)
         print(f"{path}: {sheet.width}×{sheet.height}")
     return 0
+
+
+def names_of(dataset: DenseDataset) -> Sequence[str]:
+    """The names of the numbers that targets hold: labels, or of panoptic segments categories."""
+    return getattr(dataset, "category_names", dataset.classes)
 
 
 def _choose(dataset: DenseDataset, arguments: argparse.Namespace) -> list[int]:
@@ -145,14 +151,14 @@ def draw_sheet(
         titles = [dataset.image_path(index).name for index in made.indices]
         shown += [*made.targets, made.target]
         rows += sample_rows(
-            made, titles, dataset.classes, cell=cell, hide=arguments.hide, tagged=arguments.tags, font=arguments.font
+            made, titles, names_of(dataset), cell=cell, hide=arguments.hide, tagged=arguments.tags, font=arguments.font
         )
     title = dict.fromkeys((dataset.root.resolve().name, dataset.layout, dataset.split))
     return contact_sheet(
         rows,
         title=" · ".join(title),
         subtitle=re.sub(r"\d+\.\d{5,}", lambda number: f"{float(number[0]):.3g}", repr(transform)),
-        legend=present_classes(shown, dataset.classes, semantic="semantic" not in arguments.hide),
+        legend=present_classes(shown, names_of(dataset), semantic="semantic" not in arguments.hide),
         font=arguments.font,
     )
 

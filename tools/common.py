@@ -249,7 +249,9 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     """``ROOT``, ``--layout``, ``--split`` and where things lie."""
     parser.add_argument("root", metavar="ROOT", help="folder of the dataset (layouts: datasets/README.md)")
     parser.add_argument(
-        "--layout", choices=("coco", "voc", "cityscapes"), help="found out where the folder has one only"
+        "--layout",
+        choices=("coco", "coco_panoptic", "voc", "cityscapes"),
+        help="found out where the folder has one only",
     )
     parser.add_argument("--split", help="name of the split (default: train, or the only one)")
     parser.add_argument("--images", help="image folder, where it is not the layout's")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from cutmix_dense.albumentations.transforms import (
     RICAP,
+    CarveMix,
     ClassMix,
     CopyPaste,
     CowMix,
@@ -24,6 +25,7 @@ from cutmix_dense.albumentations.transforms import (
 
 __all__ = [
     "RICAP",
+    "CarveMix",
     "ClassMix",
     "CopyPaste",
     "CowMix",

@@ -20,6 +20,7 @@ import albumentations as A  # noqa: E402
 
 __all__ = [
     "RICAP",
+    "CarveMix",
     "ClassMix",
     "CopyPaste",
     "CowMix",
@@ -46,6 +47,7 @@ _MEANINGLESS = {
     "labels_by": "there are no labels of whole images",
     "soft_semantic": "class maps can't be blended here",
     "instance_weights": "a label field 'weight' gets them",
+    "layout": "one image is mixed with each call",
 }
 """Arguments of the core that say nothing here, and why."""
 
@@ -274,6 +276,12 @@ class CopyPaste(MixTransform):
     """The partner's instances by their masks or boxes (Ghiasi 2021): ``cutmix_dense.CopyPaste``."""
 
     core = transforms.CopyPaste
+
+
+class CarveMix(MixTransform):
+    """The partner's lesion, shrunk or grown, as ``mask`` says (Zhang 2021): ``cutmix_dense.CarveMix``."""
+
+    core = transforms.CarveMix
 
 
 class ClassMix(MixTransform):

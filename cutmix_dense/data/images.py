@@ -7,13 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Int32, UInt8, UInt16
 from PIL import Image
 
 from cutmix_dense.data.errors import SampleError, blaming
 from cutmix_dense.data.extras import opencv
 
-__all__ = ["encode_indices", "encode_rgb", "read_indices", "read_rgb", "voc_palette"]
+__all__ = ["encode_indices", "encode_rgb", "read_color_ids", "read_indices", "read_rgb", "voc_palette"]
 
 
 def read_rgb(path: Path) -> UInt8[np.ndarray, "h w 3"]:
@@ -39,6 +39,25 @@ def read_indices(path: Path, size: tuple[int, int]) -> np.ndarray:
     if ids.shape != size:
         raise SampleError(path, f"the map is {ids.shape[1]}×{ids.shape[0]}, its image is {size[1]}×{size[0]}")
     return ids
+
+
+def read_color_ids(path: Path, size: tuple[int, int]) -> Int32[np.ndarray, "h w"]:
+    """The (H, W) map of ids in a COCO panoptic PNG: R + 256·G + 256²·B, panopticapi's `rgb2id`.
+
+    Args:
+        path: an RGB PNG.
+        size: the (H, W) of its image, which the map must have too.
+
+    Raises:
+        SampleError: not there, broken, not RGB, or of another size.
+    """
+    with blaming(path), Image.open(path) as image:
+        if image.mode != "RGB":
+            raise SampleError(path, f"a panoptic map must be an RGB PNG, this one is {image.mode}")
+        if image.size != size[::-1]:
+            raise SampleError(path, f"the map is {image.width}×{image.height}, its image is {size[1]}×{size[0]}")
+        colors = np.array(image, dtype=np.int32)
+    return colors[..., 0] + 256 * colors[..., 1] + 256**2 * colors[..., 2]
 
 
 def encode_rgb(image: UInt8[np.ndarray, "h w 3"], suffix: str, quality: int = 95) -> bytes:

@@ -6,22 +6,27 @@ from cutmix_dense.functional.filtering import RULES, FilterRule, OcclusionRule
 from cutmix_dense.functional.instances import mix_instances, object_pixels
 from cutmix_dense.functional.labels import mix_labels
 from cutmix_dense.functional.padded import mix_padded
+from cutmix_dense.functional.panoptic import MixedPanoptic, mix_panoptic
 from cutmix_dense.functional.pixels import mix_pixels
 from cutmix_dense.functional.report import MixReport
+from cutmix_dense.functional.segments import panoptic_targets
 from cutmix_dense.functional.semantic import SemanticPair, mix_semantic, mix_semantic_pair, mix_semantic_soft
 
 __all__ = [
     "RULES",
     "FilterRule",
     "MixReport",
+    "MixedPanoptic",
     "OcclusionRule",
     "SemanticPair",
     "mix_instances",
     "mix_labels",
     "mix_padded",
+    "mix_panoptic",
     "mix_pixels",
     "mix_semantic",
     "mix_semantic_pair",
     "mix_semantic_soft",
     "object_pixels",
+    "panoptic_targets",
 ]

@@ -17,6 +17,7 @@ from cutmix_dense.functional.fields import FieldTable
 from cutmix_dense.functional.host import pick
 from cutmix_dense.functional.keypoints import mix_keypoints, swap_pairs
 from cutmix_dense.functional.masks import LayerMasks
+from cutmix_dense.functional.rotated import rotated_like
 from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.plan import MixPlan
 
@@ -59,7 +60,12 @@ def assemble(
             assert fate.boxes is not None
             # those that stayed the same do so bit by bit
             same = pick(fate.same_box, chosen)[:, None]
-            mixed = torch.where(same, rows, from_xyxy(pick(fate.boxes, chosen), example))
+            boxes = pick(fate.boxes, chosen)
+            if fate.rotated is None:
+                boxes = from_xyxy(boxes, example)
+            else:
+                boxes = rotated_like(boxes, rows, fate.rotated, plan.scale[output, layer])
+            mixed = torch.where(same, rows, boxes)
             columns[key] = _wrapped(mixed.split(counts), example, canvas)
             continue
         if key == "area":

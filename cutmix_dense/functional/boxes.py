@@ -231,13 +231,15 @@ def _outer(xp: Any, lines: list[tuple[Column, Column]]) -> tuple[Float[Column, "
     return xp.stack(low), xp.stack(high)
 
 
-def to_xyxy(boxes: Tensor, where: str = "boxes") -> Float[Tensor, "n 4"]:
-    """Plain xyxy boxes from a plain tensor (taken as xyxy) or a tv_tensor of any axis-aligned format.
+def to_xyxy(boxes: Tensor, where: str = "boxes", ndim: int = 2) -> Float[Tensor, "n 2*d"]:
+    """Plain xyxy boxes from a plain tensor (taken as xyxy, xyzxyz) or a tv_tensor of any axis-aligned format.
 
     Raises:
-        ValueError: rows of another length, or a rotated format.
+        ValueError: rows of another length, a rotated format, or tv_tensors where boxes have three axes.
     """
     if isinstance(boxes, tv_tensors.BoundingBoxes):
+        if ndim != 2:
+            raise ValueError(f"{where} must be a plain tensor (N, {2 * ndim}) of volumes, got tv_tensors.BoundingBoxes")
         refuse_rotated(boxes, where)
         plain = boxes.as_subclass(Tensor)
         plain = plain if plain.is_floating_point() else plain.double()
@@ -246,12 +248,12 @@ def to_xyxy(boxes: Tensor, where: str = "boxes") -> Float[Tensor, "n 4"]:
         return tvf.convert_bounding_box_format(
             plain, old_format=boxes.format, new_format=tv_tensors.BoundingBoxFormat.XYXY
         )
-    if boxes.numel() and (boxes.ndim != 2 or boxes.shape[1] != 4):
-        raise ValueError(f"{where} must have shape (N, 4), got {tuple(boxes.shape)}")
-    return boxes.reshape(-1, 4)
+    if boxes.numel() and (boxes.ndim != 2 or boxes.shape[1] != 2 * ndim):
+        raise ValueError(f"{where} must have shape (N, {2 * ndim}), got {tuple(boxes.shape)}")
+    return boxes.reshape(-1, 2 * ndim)
 
 
-def from_xyxy(boxes: Float[Tensor, "n 4"], like: Tensor) -> Tensor:
+def from_xyxy(boxes: Float[Tensor, "n 2*d"], like: Tensor) -> Tensor:
     """Xyxy boxes in the format and dtype of ``like``, as a plain tensor; integer boxes are rounded."""
     if isinstance(like, tv_tensors.BoundingBoxes) and like.format != tv_tensors.BoundingBoxFormat.XYXY and len(boxes):
         boxes = tvf.convert_bounding_box_format(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from cutmix_dense.functional.filtering import Facts, FilterRule, OnFiltered, Rea
 from cutmix_dense.functional.host import Column, as_column, as_tensor, module_of
 from cutmix_dense.functional.masks import LayerMasks, mask_sizes, mix_masks
 from cutmix_dense.functional.report import Outcome
+from cutmix_dense.functional.rotated import Rotated, refitted_to_masks, visible_rotated
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["BoxesFrom", "Entries", "Fate", "Verdict", "areas_of", "judge", "outcomes_of", "reasons_of", "shares_of"]
@@ -72,7 +73,7 @@ class Verdict(NamedTuple):
 class Fate:
     """What the plan does to every entry: columns on the targets' device; the verdict, which is on the host."""
 
-    boxes: Float[Column, "e 4"] | None
+    boxes: Float[Column, "e 2*d"] | None
     same_box: Bool[Column, " e"]
     untouched: Bool[Column, " e"]
     share: Float[Column, " e"]
@@ -81,6 +82,7 @@ class Fate:
     masks: dict[tuple[int, int], LayerMasks] | None
     mask_sizes: list[tuple[int, ...]]
     verdict: Verdict
+    rotated: Any = None  # format of the targets' boxes where they are rotated ones: then ``boxes`` are corners (e, 8)
 
 
 def judge(
@@ -90,14 +92,15 @@ def judge(
     rule: FilterRule,
     boxes_from: BoxesFrom,
     padded: bool | None = None,
+    rotated: Rotated = "keep",
 ) -> Fate:
-    """Measure every entry and find the first reason that speaks against it.
+    """Measure every entry and find the first reason that speaks against it; arguments as of ``mix_instances``.
 
     Raises:
         ValueError: coordinates that aren't finite; masks that don't fit; instances with neither boxes nor masks.
     """
-    device = table.device
-    plan = plan.to(device)
+    device, form = table.device, table.rotated
+    drawn, plan = plan, plan.to(device)
     output, layer, flat = (as_column(part, device) for part in (entries.output, entries.layer, entries.flat))
     xp = module_of(output)
     by_box: VisibleBoxes | None = None
@@ -105,8 +108,13 @@ def judge(
     sizes: list[tuple[int, ...]] = []
     if "boxes" in table.instances:
         by_mask = "masks" in table.instances and boxes_from != "box"
-        given = as_column(table.flat_boxes(), device)[flat]
-        by_box = visible_boxes(given, plan, output, layer, covered=not by_mask)
+        if form is None:
+            given = as_column(table.flat_boxes(), device)[flat]
+            by_box = visible_boxes(given, plan, output, layer, covered=not by_mask)
+        else:
+            rows, refit = table.flat_rotated().numpy()[entries.flat], rotated == "refit" and not by_mask
+            seen = visible_rotated(rows, form, drawn, entries.output, entries.layer, covered=not by_mask, refit=refit)
+            by_box = VisibleBoxes(*(_moved(part, device) for part in seen))
     if "masks" in table.instances:
         stacks = [None if value is None else value.as_subclass(Tensor) for value in table.instances["masks"]]
         sizes = mask_sizes(stacks, plan, padded)
@@ -120,13 +128,18 @@ def judge(
     if masks is not None:
         cuts = list(masks.values())
         visible, whole = (_joined([getattr(cut, name) for cut in cuts], device) for name in ("visible", "whole"))
-        scale, shift = as_column(plan.scale, device), as_column(plan.shift, device)
-        identity = ((scale == 1) & (shift == 0)).all(axis=2)[output, layer]
-        untouched = identity & (visible == whole) & (visible > 0)
+        untouched = _identity(plan, output, layer) & (visible == whole) & (visible > 0)
         if boxes_from == "box" and by_box is not None:
             boxes, same_box = by_box.boxes, by_box.untouched
+        elif form is not None and by_box is not None:
+            boxes, same_box = by_box.boxes, untouched
+            if rotated == "refit":
+                changed = as_tensor((visible > 0) & (visible < whole)).to("cpu").numpy()
+                corners = as_tensor(boxes).to("cpu", torch.float64).numpy()
+                where = {"output": entries.output, "layer": entries.layer, "position": entries.position}
+                boxes = _moved(refitted_to_masks(corners, masks, changed, **where), device)
         else:
-            boxes, same_box = _joined([cut.boxes for cut in cuts], device, 4), untouched
+            boxes, same_box = _joined([cut.boxes for cut in cuts], device, 2 * plan.ndim), untouched
     elif by_box is not None:
         visible, whole, untouched, boxes, same_box = (
             by_box.visible,
@@ -139,6 +152,8 @@ def judge(
         visible = whole = _joined([], device)
         boxes, untouched = None, visible > 0
         same_box = untouched
+    if form is not None and rotated == "keep":  # the whole object's box, wherever it is cut
+        same_box = _identity(plan, output, layer)
     share, visibility = shares_of(visible, whole, untouched)
     if "visibility" in table.instances:
         visibility = visibility * as_column(table.flat("visibility").float(), device)[flat]
@@ -160,7 +175,20 @@ def judge(
     if len(broken):
         image, position = int(entries.image[broken[0]]), int(entries.position[broken[0]])
         raise ValueError(f"targets[{image}]['boxes'][{position}] must be finite, got a NaN or infinite coordinate")
-    return Fate(boxes, same_box, untouched, share, visibility, visible, masks, sizes, verdict)
+    return Fate(boxes, same_box, untouched, share, visibility, visible, masks, sizes, verdict, form)
+
+
+def _identity(plan: MixPlan, output: Int[Column, " e"], layer: Int[Column, " e"]) -> Bool[Column, " e"]:
+    """Whether each entry's layer lies on the canvas as in its source."""
+    scale, shift = as_column(plan.scale, plan.device), as_column(plan.shift, plan.device)
+    return ((scale == 1) & (shift == 0)).all(axis=2)[output, layer]
+
+
+def _moved(values: Shaped[np.ndarray, "..."], device: torch.device) -> Column:
+    """An array as a column of the device, floating point in its exact dtype."""
+    if device.type == "cpu":
+        return values
+    return torch.from_numpy(values).to(device, exact_dtype(device) if values.dtype.kind == "f" else None)
 
 
 def _joined(parts: Sequence[Tensor], device: torch.device, *row: int) -> Column:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from cutmix_dense.functional.boxes import exact_dtype, from_xyxy, to_xyxy
+from cutmix_dense.functional.rotated import COLUMNS, as_rotated, rotated_format
 
 __all__ = ["IMAGE_KEYS", "INSTANCE_KEYS", "LABEL_KEYS", "SEMANTIC_KEYS", "FieldTable", "count_instances", "read_fields"]
 
@@ -79,6 +80,7 @@ class FieldTable:
         image: per pool image, what stays with it.
         semantic: per semantic key, one map per pool image.
         has_ignored: whether some target holds ignored instances (perhaps none).
+        ndim: number of spatial axes of the images.
     """
 
     instances: dict[str, list[Any]] = field(default_factory=dict)
@@ -87,6 +89,7 @@ class FieldTable:
     image: list[dict[str, Any]] = field(default_factory=list)
     semantic: dict[str, list[Tensor]] = field(default_factory=dict)
     has_ignored: bool = False
+    ndim: int = 2
 
     def example(self, key: str) -> Tensor | None:
         """A tensor that shows class, dtype and trailing shape of a key: the first with rows, else the first."""
@@ -114,13 +117,31 @@ class FieldTable:
         parts = [value for value in self.instances[key] if value is not None and value.shape[0]]
         if not parts:
             empty = example.as_subclass(Tensor)[:0]
-            return empty.reshape(0, 4) if key == "boxes" else empty
+            if key != "boxes":
+                return empty
+            form = rotated_format(example)
+            return empty.reshape(0, 2 * self.ndim if form is None else COLUMNS[form.name])
         if key == "boxes":
             form = getattr(example, "format", None)
-            parts = [p if getattr(p, "format", None) == form else from_xyxy(to_xyxy(p), example) for p in parts]
+            parts = [p if getattr(p, "format", None) == form else _boxes_like(p, example) for p in parts]
         return torch.cat(parts if type(example) is Tensor else [part.as_subclass(Tensor) for part in parts])
 
-    def flat_boxes(self) -> Float[Tensor, "n 4"]:
+    @property
+    def rotated(self) -> Any:
+        """The format of the boxes if they are rotated ones, else None."""
+        return rotated_format(self.example("boxes")) if "boxes" in self.instances else None
+
+    def flat_rotated(self) -> Float[Tensor, "n c"]:
+        """The rotated boxes of the whole pool in one format, ``rotated``; double precision, on the host.
+
+        Raises:
+            ValueError: rows of another length, upright boxes among them.
+        """
+        form, given = self.rotated, enumerate(self.instances["boxes"])
+        parts = [as_rotated(value, form, f"targets[{i}]['boxes']") for i, value in given if value is not None]
+        return torch.cat(parts)
+
+    def flat_boxes(self) -> Float[Tensor, "n 2*d"]:
         """The boxes of the whole pool, xyxy in double precision where the device has it.
 
         Raises:
@@ -134,8 +155,8 @@ class FieldTable:
             where = f"targets[{index}]['boxes']"
             if not isinstance(value, Tensor):
                 raise TypeError(f"{where} must be a tensor, got {type(value).__name__}")
-            parts.append(to_xyxy(value, where))
-        boxes = torch.cat(parts) if parts else torch.zeros((0, 4), device=self.device)
+            parts.append(to_xyxy(value, where, self.ndim))
+        boxes = torch.cat(parts) if parts else torch.zeros((0, 2 * self.ndim), device=self.device)
         return boxes.to(exact_dtype(boxes.device))
 
 
@@ -144,8 +165,9 @@ def read_fields(
     instance_keys: Sequence[str] = (),
     image_keys: Sequence[str] = (),
     semantic_keys: Sequence[str] = (),
+    ndim: int = 2,
 ) -> FieldTable:
-    """Sort the keys of ``targets`` by what they mean; see ``mix_instances`` for the arguments.
+    """Sort the keys of ``targets`` by what they mean; see ``mix_instances`` for the arguments, ``ndim`` is its plan's.
 
     Raises:
         TypeError: targets that aren't dicts; a value of a kind that its key can't have.
@@ -156,7 +178,7 @@ def read_fields(
         raise TypeError(f"targets must be a list of dicts, got {type(targets).__name__}")
     of_instances = INSTANCE_KEYS.union(instance_keys) - set(image_keys) - set(semantic_keys)
     of_maps = SEMANTIC_KEYS.union(semantic_keys) - set(image_keys) - set(instance_keys)
-    table = FieldTable()
+    table = FieldTable(ndim=ndim)
     rows: list[dict[str, Any]] = []
     ignored: list[dict[str, Any]] = []
     for index, target in enumerate(targets):
@@ -238,7 +260,17 @@ def _rows(row: dict[str, Any], key: str, count: int, where: str) -> Any:
     rank = _RANKS.get(key)
     if count and rank is not None and isinstance(value, Tensor) and value.ndim != rank:
         raise ValueError(f"{where}[{key!r}] must have {rank} dimensions, got {tuple(value.shape)}")
-    return value if count else None if not isinstance(value, Tensor) else value[:0]
+    if count or (isinstance(value, Tensor) and not length):
+        return value
+    return value[:0] if isinstance(value, Tensor) else None
+
+
+def _boxes_like(boxes: Tensor, example: Tensor) -> Tensor:
+    """Plain rows of boxes in the format and dtype of others."""
+    form = rotated_format(example)
+    if form is None:
+        return from_xyxy(to_xyxy(boxes), example)
+    return as_rotated(boxes, form).to(example.device, example.dtype)
 
 
 def _join(main: Any, more: Any) -> Any:

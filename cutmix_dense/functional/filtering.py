@@ -85,8 +85,7 @@ class FilterRule:
 
         reason = xp.full_like(facts.layer, int(Reason.KEPT))
         if facts.boxes is not None:
-            half = facts.boxes.shape[1] // 2
-            sides = facts.boxes[:, half:] - facts.boxes[:, :half]
+            sides = facts.sides
             shortest, longest = xp.amin(sides, axis=1), xp.amax(sides, axis=1)
             if self.max_aspect < math.inf:
                 reason[longest >= self.max_aspect * shortest] = Reason.ELONGATED
@@ -102,7 +101,7 @@ class Facts(NamedTuple):
     Attributes:
         visibility: visible share of the whole.
         visible: visible pixels (of the mask, or of the box's area).
-        boxes: the box after the mix; None where there are none.
+        boxes: the box after the mix, of rotated ones four corners (n, 8); None where there are none.
         whole_boxes: the box as mapped onto the canvas, before anything was cut; None where there are none.
         layer: 0 is the base, all others are pasted.
     """
@@ -112,6 +111,16 @@ class Facts(NamedTuple):
     boxes: Float[Column, "n 2*d"] | None
     whole_boxes: Float[Column, "n 2*d"] | None
     layer: Int[Column, " n"]
+
+    @property
+    def sides(self) -> Float[Column, "n s"]:
+        """Lengths of the boxes' sides: one per axis, or of rotated boxes all four."""
+        assert self.boxes is not None
+        half = self.boxes.shape[1] // 2
+        if half == 4:
+            corners = self.boxes.reshape(-1, 4, 2)
+            return ((corners[:, [1, 2, 3, 0]] - corners) ** 2).sum(axis=2) ** 0.5
+        return self.boxes[:, half:] - self.boxes[:, :half]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cutmix_dense.functional.assembly import Form, assemble
@@ -15,7 +15,9 @@ from cutmix_dense.functional.fate import BoxesFrom, Entries, Verdict, judge, out
 from cutmix_dense.functional.fields import IGNORED, read_fields
 from cutmix_dense.functional.filtering import FilterRule, OnFiltered, Reason, check_on_filtered, rule_of
 from cutmix_dense.functional.host import as_tensor
+from cutmix_dense.functional.panoptic import take_panoptic
 from cutmix_dense.functional.report import MixReport, Outcome
+from cutmix_dense.functional.rotated import Rotated
 from cutmix_dense.functional.semantic import SoftSemantic, mix_maps
 from cutmix_dense.plan import MixPlan
 
@@ -45,6 +47,7 @@ def mix_instances(
     soft_semantic: SoftSemantic = "pair",
     num_classes: int | None = None,
     padded: bool | None = None,
+    rotated: Rotated = "keep",
     return_report: bool = False,
 ) -> Any:
     """Targets of the mixed images: what is visible of every instance, and all that belongs to it.
@@ -56,9 +59,10 @@ def mix_instances(
 
     Args:
         targets: one dict per pool image, as torchvision's detectors take them: ``boxes`` (N, 4) xyxy in pixels, or a
-            tv_tensor of any format but rotated ones; ``labels`` (N,); optionally ``masks`` (N, H, W), ``keypoints``
+            tv_tensor of any format, rotated ones too; ``labels`` (N,); optionally ``masks`` (N, H, W), ``keypoints``
             (N, K, 2 | 3), ``iscrowd``, ``area``, ``ignored`` (a nested dict of instances) … An image without
-            instances may lack any of them.
+            instances may lack any of them. Of volumes boxes are (N, 6) xyzxyz, masks (N, D, H, W). With ``panoptic``
+            (H, W) and ``segments_info`` a panoptic map; see ``mix_panoptic``.
         plan: who owns each output pixel.
         min_visibility: least visibility, in [0, 1]; for all, or (base, pasted). The product with an incoming
             ``visibility`` counts.
@@ -80,7 +84,12 @@ def mix_instances(
         num_classes: number of semantic classes, for ``soft_semantic="probabilities"``.
         padded: whether the images are one padded tensor, so that masks of its size stay so; None: told by masks that
             are larger than their image.
-        return_report: also return what happened to each input instance.
+        rotated: what boxes of rotated formats become that aren't untouched. ``"keep"``: where anything of it stays,
+            the whole object's box, mapped with its image; ``"refit"``: the smallest rotated rectangle round what is
+            visible. Unequal scales turn a rectangle into a parallelogram: XYXYXYXY holds it, the formats with an angle
+            get the smallest rectangle round it either way. Sides, for ``min_size``, are the rotated box's own.
+        return_report: also return what happened to each input instance; where no target holds any, to each segment of
+            the panoptic maps.
 
     Returns:
         A list with one new dict per output; with ``return_report`` (list, ``MixReport``). Instances stand layer by
@@ -89,7 +98,7 @@ def mix_instances(
 
     Raises:
         ValueError: an unknown key of tensor shape, rows or masks that don't match, NaN or infinite boxes, rotated
-            boxes, an argument out of range; each named.
+            boxes beside upright ones or of volumes, an argument out of range; each named.
         TypeError: targets that aren't dicts, a value of a kind that its key can't have.
     """
     filter_rule = rule_of(rule, min_visibility, min_size)
@@ -98,7 +107,15 @@ def mix_instances(
         raise ValueError(f"boxes_from must be one of {get_args(BoxesFrom)}, got {boxes_from!r}")
     if boxes not in get_args(Boxes):
         raise ValueError(f"boxes must be one of {get_args(Boxes)}, got {boxes!r}")
-    table = read_fields(targets, instance_keys, image_keys, semantic_keys)
+    if rotated not in get_args(Rotated):
+        raise ValueError(f"rotated must be one of {get_args(Rotated)}, got {rotated!r}")
+    targets, segments = take_panoptic(targets, (*instance_keys, *image_keys, *semantic_keys))
+    table = read_fields(targets, instance_keys, image_keys, semantic_keys, plan.ndim)
+    if segments is not None and table.instances and plan.carry is not None:
+        raise ValueError(
+            "plan.carry counts instances, and which segments of 'panoptic' they are isn't known: give the panoptic "
+            "keys without instances, so that it counts segments, or the instances without them"
+        )
     source = plan.source.to("cpu")
     if source.numel() and int(source.max()) >= len(targets):
         raise ValueError(f"targets must hold {int(source.max()) + 1} images for this plan, got {len(targets)}")
@@ -118,7 +135,9 @@ def mix_instances(
     entries = Entries.of(table, source)
     if not table.instances:
         nothing = np.zeros(0)
-        report = _report(entries, Verdict(nothing, nothing, nothing), nothing)
+        report = MixReport.of(entries, Verdict(nothing, nothing, nothing), nothing)
+        if segments is not None:
+            report = segments.mix_into(mixed, plan, filter_rule, on_filtered)
         return (mixed, report) if return_report else mixed
 
     guess = plan.free_form and "boxes" in table.instances and ("masks" not in table.instances or boxes_from == "box")
@@ -126,10 +145,10 @@ def mix_instances(
         raise ValueError(
             "boxes without masks can't be told exactly under a free-form mask: give 'masks', or accept boxes='estimate'"
         )
-    fate = judge(table, plan, entries, filter_rule, boxes_from, padded)
+    fate = judge(table, plan, entries, filter_rule, boxes_from, padded, rotated)
     form = Form(flip_pairs or (), instance_weights or plan.weight is not None)
     outcome = outcomes_of(fate.verdict, entries, on_filtered)
-    report = _report(entries, fate.verdict, outcome)
+    report = MixReport.of(entries, fate.verdict, outcome)
     showing = outcome != Outcome.DROPPED
     if on_filtered != "crowd":
         showing &= outcome != Outcome.IGNORED
@@ -143,6 +162,8 @@ def mix_instances(
             target[IGNORED] = rows
     if on_filtered == "crowd":
         _mark_crowds(mixed, entries, outcome == Outcome.IGNORED, showing)
+    if segments is not None:
+        segments.mix_into(mixed, plan, filter_rule, on_filtered)
     return (mixed, report) if return_report else mixed
 
 
@@ -156,7 +177,7 @@ def object_pixels(
     """Visible pixels of objects per layer: what a layer shows of its instances (masks where there are, else boxes).
 
     As weights of ``mix_labels`` they make a patch without an object give no label (cf. OA-CutMix). Overlapping
-    instances count each for itself.
+    instances count each for itself. Of panoptic maps without instances the things count.
 
     Args:
         targets: as for ``mix_instances``.
@@ -164,7 +185,10 @@ def object_pixels(
         instance_keys: as for ``mix_instances``.
         image_keys: as for ``mix_instances``.
     """
-    table = read_fields(targets, instance_keys, image_keys)
+    targets, segments = take_panoptic(targets, (*instance_keys, *image_keys))
+    table = read_fields(targets, instance_keys, image_keys, ndim=plan.ndim)
+    if segments is not None and not table.instances:
+        return segments.thing_pixels(plan)
     total = torch.zeros(len(plan) * plan.layers, dtype=torch.float64)
     if table.instances:
         entries = Entries.of(table, plan.source.to("cpu"))
@@ -186,15 +210,3 @@ def _mark_crowds(
             target["iscrowd"] = torch.where(mark, torch.ones((), dtype=given.dtype, device=given.device), given)
         if IGNORED in target:  # the same keys there
             target[IGNORED].setdefault("iscrowd", torch.zeros_like(target[IGNORED]["visibility"]).long())
-
-
-def _report(entries: Entries, verdict: Verdict, outcome: Int[np.ndarray, " e"]) -> MixReport:
-    return MixReport(
-        output=torch.from_numpy(entries.output),
-        layer=torch.from_numpy(entries.layer),
-        source=torch.from_numpy(entries.image),
-        instance=torch.from_numpy(entries.position),
-        visibility=torch.from_numpy(verdict.visibility.astype(np.float32)),
-        outcome=torch.from_numpy(outcome.astype(np.int64)),
-        reason=torch.from_numpy(verdict.reason.astype(np.int64)),
-    )

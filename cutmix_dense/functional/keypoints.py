@@ -36,7 +36,9 @@ def mix_keypoints(
     Raises:
         ValueError: rows that are neither.
     """
-    if keypoints.ndim != 3 or keypoints.shape[2] not in (2, 3) or plan.ndim != 2:
+    if plan.ndim != 2:
+        raise ValueError(f"keypoints are mixed under plans of two axes only, got one of {plan.ndim}")
+    if keypoints.ndim != 3 or keypoints.shape[2] not in (2, 3):
         raise ValueError(f"keypoints must have shape (N, K, 2) or (N, K, 3), got {tuple(keypoints.shape)}")
     if flip_pairs:
         mirrored = plan.scale[output, layer, -1] < 0

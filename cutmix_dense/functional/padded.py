@@ -12,6 +12,7 @@ from cutmix_dense.functional.boxes import from_xyxy, to_xyxy, visible_boxes
 from cutmix_dense.functional.fate import areas_of, reasons_of, shares_of
 from cutmix_dense.functional.fields import INSTANCE_KEYS
 from cutmix_dense.functional.filtering import Facts, FilterRule, Reason, rule_of
+from cutmix_dense.functional.rotated import COLUMNS, rotated_format
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["is_padded", "mix_padded"]
@@ -38,8 +39,8 @@ def mix_padded(
     """What ``mix_instances`` does, for boxes in slots: each output has the slots of all its layers, some empty.
 
     Args:
-        targets: ``boxes`` (P, N, 4) xyxy in pixels; ``valid`` (P, N) bool, which slots are filled (default all);
-            further instance keys, (P, N, …). Masks and keypoints need a list of dicts.
+        targets: ``boxes`` (P, N, 4) xyxy in pixels, of volumes (P, N, 6); ``valid`` (P, N) bool, which slots are filled
+            (default all); further instance keys, (P, N, …). Masks and keypoints need a list of dicts.
         plan: who owns each output pixel; on the targets' device, or moved there.
         min_visibility: as in ``mix_instances``.
         min_size: as in ``mix_instances``.
@@ -56,6 +57,11 @@ def mix_padded(
         ValueError: shapes that don't fit, an unknown key, NaN on the host, a free-form mask without ``estimate``.
     """
     boxes = targets["boxes"]
+    if boxes.shape[2] in COLUMNS.values() or rotated_format(boxes) is not None:
+        raise ValueError(
+            f"targets['boxes'] must be (P, N, 4) xyxy where boxes are padded, got {tuple(boxes.shape)}: rotated boxes "
+            "need a list of dicts"
+        )
     pool, slots = boxes.shape[:2]
     known = (INSTANCE_KEYS | {"valid"} | set(instance_keys)) - _NOT_PADDED
     for key, value in targets.items():
@@ -79,7 +85,7 @@ def mix_padded(
         return targets[key].as_subclass(Tensor).flatten(0, 1)[flat]
 
     rows = rows_of("boxes")
-    seen = visible_boxes(to_xyxy(rows), plan, output, layer)
+    seen = visible_boxes(to_xyxy(rows, "targets['boxes']", plan.ndim), plan, output, layer)
     share, visibility = shares_of(seen.visible, seen.whole, seen.untouched)
     if "visibility" in targets:
         visibility = visibility * rows_of("visibility").float()

@@ -32,7 +32,8 @@ def mix_pixels(
 
     Args:
         pool: (P, …, H, W), what lies between are channels (frames, …); or a list of (…, Hi, Wi), which gives a list.
-            Padded batches keep the base's padding beyond a canvas of its size.
+            Under a plan of three axes (P, …, D, H, W). Padded batches keep the base's padding beyond a canvas of its
+            size.
         plan: who owns each output pixel.
         fill: value of pixels that nobody owns, one number or one per channel. A plan with such pixels needs one.
         interpolation: how scaled layers are read: ``"antialias"`` (default of floating point and uint8), ``"bilinear"``
@@ -90,8 +91,9 @@ def mix_pixels(
     )
     if inplace or out is not None:
         return cast("Pool", images if inplace else out)
-    if plain.ndim == 4 and plain.is_contiguous(memory_format=torch.channels_last) and not plain.is_contiguous():
-        result = result.contiguous(memory_format=torch.channels_last)
+    behind = torch.channels_last if plan.ndim == 2 else torch.channels_last_3d
+    if plain.ndim == plan.ndim + 2 and plain.is_contiguous(memory_format=behind) and not plain.is_contiguous():
+        result = result.contiguous(memory_format=behind)
     return cast("Pool", rewrap(result, images))
 
 

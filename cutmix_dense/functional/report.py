@@ -6,12 +6,17 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from cutmix_dense.functional.filtering import Reason
+
+if TYPE_CHECKING:
+    from cutmix_dense.functional.fate import Entries, Verdict
 
 __all__ = ["MixReport", "Outcome"]
 
@@ -46,6 +51,19 @@ class MixReport:
     visibility: Float[Tensor, " n"]
     outcome: Int[Tensor, " n"]
     reason: Int[Tensor, " n"]
+
+    @classmethod
+    def of(cls, entries: Entries, verdict: Verdict, outcome: Int[np.ndarray, " n"]) -> MixReport:
+        """What was found of a mix's entries, as a report."""
+        return cls(
+            output=torch.from_numpy(entries.output),
+            layer=torch.from_numpy(entries.layer),
+            source=torch.from_numpy(entries.image),
+            instance=torch.from_numpy(entries.position),
+            visibility=torch.from_numpy(verdict.visibility.astype(np.float32)),
+            outcome=torch.from_numpy(outcome.astype(np.int64)),
+            reason=torch.from_numpy(verdict.reason.astype(np.int64)),
+        )
 
     def __len__(self) -> int:
         """Number of rows."""

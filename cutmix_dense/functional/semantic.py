@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cutmix_dense.functional.pixels import mix_pixels
+from cutmix_dense.kernels.block import spatial
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["SemanticPair", "SoftSemantic", "mix_maps", "mix_semantic", "mix_semantic_pair", "mix_semantic_soft"]
@@ -24,7 +25,8 @@ def mix_semantic(maps: Maps, plan: MixPlan, *, ignore_index: int = 255, inplace:
     """Mix maps of class ids by the plan that mixed their images.
 
     Args:
-        maps: (P, H, W) or (P, 1, H, W) of an integer dtype, or a list of (Hi, Wi), which gives a list.
+        maps: (P, H, W) or (P, 1, H, W) of an integer dtype, or a list of (Hi, Wi), which gives a list; of clips
+            (P, T, H, W), of volumes (P, D, H, W).
         plan: who owns each output pixel.
         ignore_index: the id of pixels that nobody owns; carried like any other id where it stands in the maps.
         inplace: see ``mix_pixels``.
@@ -94,11 +96,10 @@ def mix_semantic_pair(
     layers = [_layer_map(maps, plan, layer, ignore_index) for layer in range(2)]
     weights = plan.pixel_weights()
     if isinstance(maps, Tensor):
-        return _as_pair(layers[0], layers[1], weights.to(maps.device), ignore_index)
-    return [
-        _as_pair(a, b, weight[:, : a.shape[-2], : a.shape[-1]].to(a.device)[None], ignore_index)
-        for a, b, weight in zip(*layers, weights)
-    ]
+        lead = (1,) * (layers[0].ndim - 1 - plan.ndim)  # a channel of one, or the frames of a clip
+        shared = weights.to(maps.device).unflatten(0, (-1, *lead)).movedim(1 + len(lead), 0)
+        return _as_pair(layers[0], layers[1], shared, ignore_index)
+    return [_as_pair(a, b, _cropped(weight, a, plan.ndim), ignore_index) for a, b, weight in zip(*layers, weights)]
 
 
 def mix_semantic_soft(
@@ -127,7 +128,7 @@ def mix_semantic_soft(
                 raise ValueError(
                     f"maps must hold ids in 0 … {num_classes - 1}, got {int(ids.min())} … {int(ids.max())}"
                 )
-            weight = weights[output, layer, : ids.shape[-2], : ids.shape[-1]].to(ids.device) * known
+            weight = _cropped(weights[output, layer], ids, plan.ndim) * known
             part = torch.nn.functional.one_hot(ids, num_classes).movedim(-1, 0) * weight
             if layer == 0:
                 total.append(part)
@@ -171,7 +172,12 @@ def _layer_map(maps: Any, plan: MixPlan, layer: int, ignore_index: int) -> Any:
     return mix_semantic(maps, alone, ignore_index=ignore_index)
 
 
-def _as_pair(a: Tensor, b: Tensor, weights: Tensor, ignore_index: int) -> SemanticPair:
-    first = weights[:, 0].reshape(a.shape) * (a != ignore_index)
-    second = weights[:, 1].reshape(b.shape) * (b != ignore_index)
+def _cropped(weights: Float[Tensor, "*s *frame"], like: Tensor, ndim: int) -> Float[Tensor, "*s *canvas"]:
+    """Weights of a frame on the canvas of a map, where it lies."""
+    return weights[spatial(slice(0, length) for length in like.shape[-ndim:])].to(like.device)
+
+
+def _as_pair(a: Tensor, b: Tensor, weights: Float[Tensor, "2 ..."], ignore_index: int) -> SemanticPair:
+    first = weights[0] * (a != ignore_index)
+    second = weights[1] * (b != ignore_index)
     return SemanticPair(a, b, first / (first + second).clamp(min=torch.finfo(first.dtype).tiny))

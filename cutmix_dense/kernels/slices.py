@@ -13,6 +13,7 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from cutmix_dense.broadcast import along
+from cutmix_dense.compiling import is_compiling
 from cutmix_dense.kernels.block import Block, spatial
 from cutmix_dense.plan import MixPlan
 
@@ -163,7 +164,7 @@ def _as_arrays(
     """Numpy's views of all, whose copies of blocks are faster than torch's; themselves where a gradient flows."""
     tensors = [t for part in (pool, outputs) for t in ([part] if isinstance(part, Tensor) else part)]
     tensors += [] if fill is None else [fill]
-    if any(t.requires_grad for t in tensors) or torch.compiler.is_compiling():
+    if any(t.requires_grad for t in tensors) or is_compiling():
         return pool, outputs, fill
 
     def array(part: Any) -> Any:

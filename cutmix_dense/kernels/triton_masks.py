@@ -14,6 +14,7 @@ import triton.language as tl  # type: ignore[import-untyped]
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from cutmix_dense.compiling import is_compiling
 from cutmix_dense.kernels.triton_plan import cells_of, position_of, reach_of, source_pixels
 from cutmix_dense.plan import MixPlan
 
@@ -67,7 +68,7 @@ def cut_masks(
     cut = masks.new_empty((count, *plan.frame))
     facts = torch.zeros((count, 6), dtype=torch.int32, device=masks.device)
     if count:
-        (_operator if torch.compiler.is_compiling() else _cut_into)(
+        (_operator if is_compiling() else _cut_into)(
             cut.view(torch.uint8) if cut.dtype == torch.bool else cut,
             facts,
             masks.view(torch.uint8) if masks.dtype == torch.bool else masks,

@@ -13,6 +13,7 @@ import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor
 
+from cutmix_dense.compiling import is_compiling
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.triton_plan import cells_of, position_of, reach_of, source_pixels
 from cutmix_dense.plan import MixPlan
@@ -94,7 +95,7 @@ def _launch(
         raw = _RAW[pool.element_size()]
         out, pool, fill = out.view(raw), pool.view(raw), None if fill is None else fill.view(raw)
     free_form = plan.free_form and tuple(plan.owner.shape[1:]) == tuple(plan.frame)
-    (_operator if torch.compiler.is_compiling() else _mix_into)(
+    (_operator if is_compiling() else _mix_into)(
         _planes(out),
         _planes(pool),
         plan.source,

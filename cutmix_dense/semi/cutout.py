@@ -52,7 +52,7 @@ class Cutout(MixTransform):
         """The base alone, with cells that nobody owns."""
         own = torch.arange(pool.outputs)
         chance = torch.rand(pool.outputs, generator=generator, dtype=torch.float64)  # CutMix's order of draws
-        draws = self.region.draw(pool.outputs, generator)
+        draws = self.region.draw(pool.outputs, generator, pool.ndim)
         rectangles = self.region.place(draws, pool.shared(own[:, None]))
         cut = chance < (0.0 if self.closed else self.p)
         rectangles = torch.where(cut[:, None, None], rectangles, 0)

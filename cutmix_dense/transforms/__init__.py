@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.carvemix import CarveMix
 from cutmix_dense.transforms.classmix import ClassMix
 from cutmix_dense.transforms.copypaste import CopyPaste
 from cutmix_dense.transforms.cutmix import CutMix
@@ -18,6 +19,7 @@ from cutmix_dense.transforms.saliencymix import SaliencyMix
 
 __all__ = [
     "RICAP",
+    "CarveMix",
     "ClassMix",
     "CopyPaste",
     "CowMix",

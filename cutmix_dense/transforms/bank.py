@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from cutmix_dense.functional.fields import SEMANTIC_KEYS
+from cutmix_dense.functional.segments import MAP_KEY
 from cutmix_dense.functional.wrapping import rewrap
 
 __all__ = ["Joined", "SampleBank"]
@@ -63,7 +64,9 @@ class SampleBank:
         """Bytes of all stored tensors."""
         return sum(_bytes(sample) for sample in self._samples)
 
-    def join(self, images: Any, targets: Any, sizes: Any = None, semantic_keys: Sequence[str] = ()) -> Joined:
+    def join(
+        self, images: Any, targets: Any, sizes: Any = None, semantic_keys: Sequence[str] = (), ndim: int = 2
+    ) -> Joined:
         """The batch and behind it the stored samples that match it in channels, dtype, device and form of target.
 
         Args:
@@ -71,6 +74,7 @@ class SampleBank:
             targets: as a transform takes them.
             sizes: as a transform takes them.
             semantic_keys: keys of maps that a transform was told of.
+            ndim: number of spatial axes: 2 for images, 3 for volumes.
         """
         like = images[0]
         per_pixel = _PER_PIXEL.union(semantic_keys)
@@ -83,27 +87,29 @@ class SampleBank:
         if not isinstance(images, Tensor):
             joined = [*images, *(image for image, _ in stored)]
             return Joined(joined, _append(targets, [target for _, target in stored], None, per_pixel), None)
-        frame = tuple(images.shape[-2:])
+        frame = tuple(images.shape[-ndim:])
         valid = torch.tensor([frame] * len(images)) if sizes is None else torch.as_tensor(sizes).to("cpu", torch.long)
         fitted = [_fit(image, frame, 0) for image, _ in stored]
-        shown = [[min(a, b) for a, b in zip(image.shape[-2:], frame)] for image, _ in stored]
+        shown = [[min(a, b) for a, b in zip(image.shape[-ndim:], frame)] for image, _ in stored]
         pool = torch.stack([*images.as_subclass(Tensor), *fitted])
-        more = torch.tensor(shown, dtype=torch.long).reshape(-1, 2)
+        more = torch.tensor(shown, dtype=torch.long).reshape(-1, ndim)
         return Joined(
             rewrap(pool, images),
             _append(targets, [target for _, target in stored], frame, per_pixel),
             torch.cat([valid, more]),
         )
 
-    def push(self, images: Any, targets: Any, sizes: Any = None, semantic_keys: Sequence[str] = ()) -> None:
+    def push(
+        self, images: Any, targets: Any, sizes: Any = None, semantic_keys: Sequence[str] = (), ndim: int = 2
+    ) -> None:
         """Store the unmixed samples of a batch; arguments as for ``join``."""
         per_pixel = _PER_PIXEL.union(semantic_keys)
         for index in range(len(images)):
             image = images[index]
-            size = tuple(image.shape[-2:]) if sizes is None else tuple(int(n) for n in sizes[index])
+            size = tuple(image.shape[-ndim:]) if sizes is None else tuple(int(n) for n in sizes[index])
             sample = (
                 _crop(image, size).detach().clone(),
-                _take(targets, index, size, tuple(image.shape[-2:]), per_pixel),
+                _take(targets, index, size, tuple(image.shape[-ndim:]), per_pixel),
             )
             if _bytes(sample) <= self.max_bytes:
                 self._samples.append(sample)
@@ -132,7 +138,7 @@ def _same_form(stored: Any, targets: Any) -> bool:
     return stored is not None and isinstance(stored, Mapping) == isinstance(targets[0], Mapping)
 
 
-_PER_PIXEL = frozenset({"masks", *SEMANTIC_KEYS})
+_PER_PIXEL = frozenset({"masks", MAP_KEY, *SEMANTIC_KEYS})
 """Keys of a sample's target that hold a value per pixel."""
 
 
@@ -151,7 +157,7 @@ def _copied(value: Any, size: tuple[int, ...], frame: tuple[int, ...], per_pixel
         return {key: _copied(entry, size, frame, key in keys, keys) for key, entry in value.items()}
     if not isinstance(value, Tensor):
         return list(value) if isinstance(value, list) else value
-    framed = _is_per_pixel(value, per_pixel) and tuple(value.shape[-2:]) == frame
+    framed = _is_per_pixel(value, per_pixel) and tuple(value.shape[-len(frame) :]) == frame
     return rewrap((_crop(value, size) if framed else value).as_subclass(Tensor).detach().clone(), value)
 
 
@@ -182,14 +188,20 @@ def _is_per_pixel(value: Any, known: bool) -> bool:
 
 
 def _crop(value: Tensor, size: tuple[int, ...]) -> Tensor:
-    return rewrap(value.as_subclass(Tensor)[..., : size[0], : size[1]], value)
+    return rewrap(value.as_subclass(Tensor)[_corner(size)], value)
+
+
+def _corner(size: Sequence[int]) -> Any:
+    """Index of a block of the last axes that begins at the origin."""
+    return (..., *(slice(0, length) for length in size))
 
 
 def _fit(value: Tensor, frame: tuple[int, ...], fill: int) -> Tensor:
     """Cropped or padded to the frame."""
-    plain = value.as_subclass(Tensor)[..., : frame[0], : frame[1]]
-    fitted = plain.new_full((*plain.shape[:-2], *frame), fill)
-    fitted[..., : plain.shape[-2], : plain.shape[-1]] = plain
+    ndim = len(frame)
+    plain = value.as_subclass(Tensor)[_corner(frame)]
+    fitted = plain.new_full((*plain.shape[:-ndim], *frame), fill)
+    fitted[_corner(plain.shape[-ndim:])] = plain
     return fitted
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 from jaxtyping import Int
@@ -15,11 +15,13 @@ from torchvision.transforms import v2
 from cutmix_dense.functional import FilterRule, mix_pixels
 from cutmix_dense.functional.filtering import OnFiltered, check_on_filtered, rule_of
 from cutmix_dense.functional.instances import Boxes, BoxesFrom
+from cutmix_dense.functional.rotated import Rotated
 from cutmix_dense.functional.semantic import SoftSemantic
 from cutmix_dense.pairing import PAIRINGS, partners
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms.bank import SampleBank
+from cutmix_dense.transforms.layout import LAYOUTS, Layout, has_frames, spatial_axes
 from cutmix_dense.transforms.pool import Images, Pool, collate
 from cutmix_dense.transforms.targets import LabelsBy, TargetMixer
 
@@ -54,10 +56,24 @@ class MixTransform(v2.Transform, ABC):
         instance_weights: whether instances carry ``weight`` (N,) under hard plans too.
         soft_semantic: form of semantic maps under a soft plan: ``"pair"`` or ``"probabilities"``.
         labels_by: image-level labels count by all ``"pixels"`` of a source, or by those of its visible ``"objects"``.
+        rotated: what changed boxes of rotated formats become: ``"keep"`` or ``"refit"``; see
+            ``functional.mix_instances``.
+        layout: axes of a batch: images ``"BCHW"``, clips ``"BTCHW"``, volumes ``"BCDHW"``.
+
+    Clips of T frames: one plan of two axes serves all frames of a clip. Semantic maps are (B, T, H, W); instances are
+    a list per clip of T dicts, one per frame, as video instance segmentation has them: ``boxes``, ``labels``,
+    ``masks``, ``track_id`` and so on, judged frame by frame, so that a track may lose a frame and keeps its id in the
+    others. ``origin`` and the report count frames: clip · T + frame.
+
+    Volumes: the plan has three axes. Maps are (B, D, H, W), instance masks (N, D, H, W), boxes plain tensors (N, 6) of
+    (x0, y0, z0, x1, y1, z1), ``sizes`` (B, 3) depths first. ``area`` is a volume, and sides are those of three axes.
 
     Raises:
-        ValueError: an argument out of its range, named.
+        ValueError: an argument out of its range, named; a layout for which the method isn't defined.
     """
+
+    layouts: ClassVar[tuple[Layout, ...]] = LAYOUTS
+    """The layouts for which the method is defined."""
 
     def __init__(
         self,
@@ -81,14 +97,22 @@ class MixTransform(v2.Transform, ABC):
         instance_weights: bool = False,
         soft_semantic: SoftSemantic = "pair",
         labels_by: LabelsBy = "pixels",
+        rotated: Rotated = "keep",
+        layout: Layout = "BCHW",
     ) -> None:
         super().__init__()
+        if layout not in LAYOUTS:
+            raise ValueError(f"layout must be one of {LAYOUTS}, got {layout!r}")
+        if layout not in self.layouts:
+            raise ValueError(f"layout of {type(self).__name__} must be one of {self.layouts}, got {layout!r}")
         if not 0 <= p <= 1:
             raise ValueError(f"p must lie in [0, 1], got {p!r}")
         if pairing == "bank":
             pairing = SampleBank()
         if not isinstance(pairing, SampleBank) and pairing not in PAIRINGS:
             raise ValueError(f"pairing must be one of {sorted([*PAIRINGS, 'bank'])} or a SampleBank, got {pairing!r}")
+        if isinstance(pairing, SampleBank) and has_frames(layout):
+            raise ValueError(f"pairing must be a name of {sorted(PAIRINGS)} for layout {layout!r}, got a bank")
         if soft_semantic not in get_args(SoftSemantic):
             raise ValueError(f"soft_semantic must be one of {get_args(SoftSemantic)}, got {soft_semantic!r}")
         if labels_by not in get_args(LabelsBy):
@@ -97,6 +121,8 @@ class MixTransform(v2.Transform, ABC):
             raise ValueError(f"boxes must be one of {get_args(Boxes)}, got {boxes!r}")
         if boxes_from not in get_args(BoxesFrom):
             raise ValueError(f"boxes_from must be one of {get_args(BoxesFrom)}, got {boxes_from!r}")
+        if rotated not in get_args(Rotated):
+            raise ValueError(f"rotated must be one of {get_args(Rotated)}, got {rotated!r}")
         if num_classes is not None and num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes!r}")
         check_on_filtered(on_filtered)
@@ -119,6 +145,8 @@ class MixTransform(v2.Transform, ABC):
         self.instance_weights = instance_weights
         self.soft_semantic = soft_semantic
         self.labels_by = labels_by
+        self.rotated = rotated
+        self.layout: Layout = layout
         self.closed = False
         self._target_mixer()  # refuses a wrong rule at once
 
@@ -139,6 +167,7 @@ class MixTransform(v2.Transform, ABC):
             instance_weights=self.instance_weights,
             soft_semantic=self.soft_semantic,
             labels_by=self.labels_by,
+            rotated=self.rotated,
         )
 
     feather: float = 0.0
@@ -174,7 +203,7 @@ class MixTransform(v2.Transform, ABC):
         """Draw a plan without applying it; arguments as for the call."""
         if isinstance(self.pairing, SampleBank):
             raise ValueError("pairing with a bank draws plans over batch and bank: call the transform itself")
-        return self.draw_plan(Pool.of(images, targets, sizes, outputs), call_generator(generator))
+        return self.draw_plan(Pool.of(images, targets, sizes, outputs, self.layout), call_generator(generator))
 
     def apply_plan(
         self,
@@ -188,7 +217,7 @@ class MixTransform(v2.Transform, ABC):
         return_report: bool = False,
     ) -> Any:
         """Mix by a plan that exists; nothing is drawn. Arguments and result as for the call, always with targets."""
-        pool = Pool.of(images, targets, sizes)
+        pool = Pool.of(images, targets, sizes, layout=self.layout)
         # all that can fail comes before the first write into an input
         mixed = self._target_mixer().mix(targets, plan, pool, inplace)
         if return_report and len(mixed.reports) != 1:
@@ -212,8 +241,8 @@ class MixTransform(v2.Transform, ABC):
         Args:
             inputs: images; or images and targets; or, as a ``collate_fn`` gets it, one list of (image, target) pairs.
                 Images: (B, C, H, W) or a list of (C, Hi, Wi). Targets: a list of dicts, a (B, H, W) map, (B,) or (B, K)
-                labels, or a dict of those.
-            sizes: (B, 2) valid heights and widths of a padded batch.
+                labels, or a dict of those. For clips and volumes see ``layout``.
+            sizes: (B, 2) valid heights and widths of a padded batch; (B, 3) of volumes.
             generator: a CPU generator that makes the call repeatable; default a private one.
             out: tensor that takes the mixed images.
             inplace: write mixed images and per-pixel maps into the inputs; targets of instances are always new.
@@ -233,13 +262,14 @@ class MixTransform(v2.Transform, ABC):
                 raise ValueError("outputs can't be used with a bank, which holds the partners")
             if inplace:
                 raise ValueError("inplace can't be used with a bank, whose images are no part of the batch")
-            both = self.pairing.join(images, targets, sizes, self.semantic_keys)
-            pool = Pool.of(both.images, both.targets, both.sizes, outputs=len(images))
+            ndim = spatial_axes(self.layout)
+            both = self.pairing.join(images, targets, sizes, self.semantic_keys, ndim)
+            pool = Pool.of(both.images, both.targets, both.sizes, len(images), self.layout)
             plan = self.draw_plan(pool, call_generator(generator))
             result = self.apply_plan(
                 plan, both.images, both.targets, sizes=both.sizes, out=out, return_report=return_report
             )
-            self.pairing.push(images, targets, sizes, self.semantic_keys)
+            self.pairing.push(images, targets, sizes, self.semantic_keys, ndim)
             return result[0] if alone else result
         plan = self.make_plan(images, targets, sizes=sizes, generator=generator, outputs=outputs)
         result = self.apply_plan(

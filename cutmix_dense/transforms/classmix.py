@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
 from cutmix_dense.masks import ClassMask
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.pool import Pool
 
 __all__ = ["ClassMix"]
@@ -34,6 +35,8 @@ class ClassMix(MixTransform):
 
     Source: Olsson et al., ClassMix (2021).
     """
+
+    layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BCDHW")
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,9 +13,11 @@ from torch import Tensor
 from cutmix_dense.checks import interval
 from cutmix_dense.functional import mix_semantic
 from cutmix_dense.functional.fields import count_instances
+from cutmix_dense.functional.segments import segments_as_instances
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.pool import Pool, detection_targets
 
 __all__ = ["CopyPaste"]
@@ -36,13 +38,15 @@ class CopyPaste(MixTransform):
 
     A partner of another size than the image (or scaled) is placed at random: within the image if it fits, else so that
     it covers it. What of the base is covered shrinks and is filtered; an instance that isn't pasted doesn't come along,
-    though its pixels may show on a pasted one.
+    though its pixels may show on a pasted one. Of panoptic maps without instances beside them, things are pasted.
 
     Raises:
         ValueError: an argument out of range; targets without instances.
 
     Source: Ghiasi et al., Simple Copy-Paste (2021), which jitters both images by 0.1–2.0 beforehand.
     """
+
+    layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BCDHW")
 
     def __init__(
         self,
@@ -91,13 +95,15 @@ class CopyPaste(MixTransform):
         targets = detection_targets(pool.targets)
         if targets is None:
             raise ValueError("targets must be detection targets to paste instances from, got none")
+        targets = [segments_as_instances(target) for target in targets]
         if self.flip > 0 and self.flip_pairs is None and any(target.get("keypoints") is not None for target in targets):
             raise ValueError("flip_pairs must be given for keypoints when flip is above 0, got None (may be empty)")
         source, leader = self.draw_pairs(pool, generator)
         counts = [count_instances(target, "targets") for target in targets]
-        draws = uniform(pool.outputs, max(counts) + 5, generator)[leader]
+        draws = uniform(pool.outputs, 3 + pool.ndim + max(counts), generator)[leader]
         partner = source[:, 1].clamp(min=0)
-        carry = torch.stack([torch.ones_like(draws[:, 5:], dtype=torch.bool), self._chosen(draws, targets, partner)], 1)
+        pasted = self._chosen(draws[:, 0], draws[:, 3 + pool.ndim :], targets, partner)
+        carry = torch.stack([torch.ones_like(pasted), pasted], dim=1)
         scale, shift = self._placed(draws, pool, source)
         chosen = carry[:, 1] & (source[:, 1:] >= 0)
         if any(target.get("masks") is not None for target in targets):
@@ -111,56 +117,65 @@ class CopyPaste(MixTransform):
         at = objects.boxes.device
         boxes, present = objects.boxes[partner.to(at)], objects.present[partner.to(at)]
         source, sizes, scale, shift = (value.to(at) for value in (source, pool.sizes, scale, shift))
-        ends = [boxes[..., part] * scale[:, 1:] + shift[:, 1:] for part in (slice(0, 2), slice(2, 4))]
+        ends = [end * scale[:, 1:] + shift[:, 1:] for end in boxes.chunk(2, dim=-1)]
         unpasted = MixPlan.from_rectangles(
             source, torch.zeros_like(boxes[:, :0]).long(), sizes, frame=pool.frame, scale=scale, shift=shift
         )
         least, most = (bound[:, 1:] for bound in unpasted.pixel_ranges())  # a box may jut out of its image
         low = torch.maximum(torch.minimum(*ends).floor().long(), least)
         high = torch.minimum(torch.maximum(*ends).ceil().long(), most)
-        shown = (chosen.to(at) & present)[..., None]
-        rectangles = torch.where(shown, torch.cat([low, torch.maximum(low, high)], dim=2), 0)
+        rectangles = torch.cat([low, torch.maximum(low, high)], dim=2) * (chosen.to(at) & present)[..., None]
         return MixPlan.from_rectangles(
             source, rectangles, sizes, frame=pool.frame, carry=carry.to(at), scale=scale, shift=shift
         )
 
     def _chosen(
-        self, draws: Float[Tensor, "b k"], targets: Sequence[Mapping[str, Any]], partner: Int[Tensor, " b"]
+        self,
+        number: Float[Tensor, " b"],
+        scores: Float[Tensor, "b n"],
+        targets: Sequence[Mapping[str, Any]],
+        partner: Int[Tensor, " b"],
     ) -> Bool[Tensor, "b n"]:
-        """Which of the partner's instances are pasted."""
-        may = torch.zeros((len(targets), draws.shape[1] - 5), dtype=torch.bool)
-        for index, target in enumerate(targets):
-            present = count_instances(target, "targets")
-            crowds = target.get("iscrowd")
-            may[index, :present] = True if self.crowd or crowds is None or not present else (crowds == 0).to("cpu")
-        may = may[partner]
+        """Which of the partner's instances are pasted, from a draw for their number and a score for each."""
+        may = _may_be_pasted(targets, scores.shape[1], self.crowd)[partner]
         count = may.sum(dim=1)
         wanted: Tensor
         if self.instances == "all":
             wanted = count
         elif self.instances == "random":
-            wanted = 1 + (draws[:, 0] * count).long()
+            wanted = 1 + (number * count).long()
         elif isinstance(self.instances, float):
             wanted = (count * self.instances).ceil().long()
         else:
             wanted = torch.full_like(count, int(self.instances))
-        rank = torch.where(may, draws[:, 5:], torch.inf).argsort(dim=1).argsort(dim=1)
+        rank = torch.where(may, scores, torch.inf).argsort(dim=1).argsort(dim=1)
         return may & (rank < wanted[:, None])
 
     def _placed(
         self, draws: Float[Tensor, "b k"], pool: Pool, source: Int[Tensor, "b 2"]
-    ) -> tuple[Float[Tensor, "b 2 2"], Float[Tensor, "b 2 2"]]:
+    ) -> tuple[Float[Tensor, "b 2 d"], Float[Tensor, "b 2 d"]]:
         """Scale and shift of both layers."""
         sizes = pool.sizes[source.clamp(min=0)].double()
         factor = self.scale[0] + draws[:, 1:2] * (self.scale[1] - self.scale[0])
         mirrored = draws[:, 2] < self.flip
-        low = (draws[:, 3:5] * (sizes[:, 0] - factor * sizes[:, 1])).round()
+        low = (draws[:, 3 : 3 + pool.ndim] * (sizes[:, 0] - factor * sizes[:, 1])).round()
         scale, shift = torch.ones_like(sizes), torch.zeros_like(sizes)
-        scale[:, 1] = factor.expand(-1, 2)
-        shift[:, 1] = low
-        shift[:, 1, 1] += torch.where(mirrored, factor[:, 0] * sizes[:, 1, 1], 0.0)
-        scale[:, 1, 1] *= torch.where(mirrored, -1.0, 1.0)
+        scale[:, 1], shift[:, 1] = factor, low
+        shift[:, 1, -1] += torch.where(mirrored, factor[:, 0] * sizes[:, 1, -1], 0.0)
+        scale[:, 1, -1] *= torch.where(mirrored, -1.0, 1.0)
         return scale.float(), shift.float()
+
+
+def _may_be_pasted(targets: Sequence[Mapping[str, Any]], most: int, crowd: bool) -> Bool[Tensor, "b n"]:
+    """Which instances of each image can be chosen: no crowds unless they are allowed, and no stuff."""
+    may = torch.zeros((len(targets), most), dtype=torch.bool)
+    for index, target in enumerate(targets):
+        present = count_instances(target, "targets")
+        crowds = target.get("iscrowd")
+        may[index, :present] = True if crowd or crowds is None or not present else (crowds == 0).to("cpu")
+        if "isthing" in target:
+            may[index, :present] &= torch.as_tensor(target["isthing"]).to("cpu", torch.bool)
+    return may
 
 
 def _by_masks(
@@ -168,9 +183,9 @@ def _by_masks(
     targets: Sequence[Mapping[str, Any]],
     pool: Pool,
     source: Int[Tensor, "b 2"],
-    scale: Float[Tensor, "b 2 2"],
-    shift: Float[Tensor, "b 2 2"],
-) -> Int[Tensor, "b h w"]:
+    scale: Float[Tensor, "b 2 d"],
+    shift: Float[Tensor, "b 2 d"],
+) -> Int[Tensor, "b *frame"]:
     """The owner of every pixel: 1 where a pasted mask lies, mapped as the masks themselves will be."""
     device = next(target["masks"].device for target in targets if target.get("masks") is not None)
     union = torch.zeros((len(source), *pool.frame), dtype=torch.uint8, device=device)
@@ -184,13 +199,13 @@ def _by_masks(
         covered = torch.zeros(stack.shape[1:], dtype=torch.bool, device=device)
         for row in index.tolist():
             covered.logical_or_(stack[row])
-        height, width = (min(a, b) for a, b in zip(covered.shape, pool.frame))
-        union[output, :height, :width] = covered[:height, :width].to(torch.uint8)
+        block = tuple(slice(0, min(a, b)) for a, b in zip(covered.shape, pool.frame))
+        union[output][block] = covered[block].to(torch.uint8)
     canvas = pool.sizes[source[:, 0]]
     alone = MixPlan.from_grid(
         torch.arange(len(source))[:, None],
         tuple(torch.stack([torch.zeros_like(size), size], dim=1) for size in canvas.T),
-        torch.zeros((len(source), 1, 1), dtype=torch.long),
+        torch.zeros((len(source), *(1,) * pool.ndim), dtype=torch.long),
         pool.sizes[partner],
         frame=pool.frame,
         scale=scale[:, 1:],

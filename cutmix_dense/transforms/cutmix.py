@@ -56,9 +56,9 @@ class CutMix(MixTransform):
         sampler = BetaBox(self.alpha) if self.region is None else self.region
         source, leader = self.draw_pairs(pool, generator)
         if self.same_region:
-            draws = sampler.draw(1, generator).expand(pool.outputs, -1)
+            draws = sampler.draw(1, generator, pool.ndim).expand(pool.outputs, -1)
         else:
-            draws = sampler.draw(pool.outputs, generator)[leader]
+            draws = sampler.draw(pool.outputs, generator, pool.ndim)[leader]
         sizes, shared = pool.sizes, pool.shared(source)
         objects: tuple[ObjectBoxes, ...] = ()
         if sampler.needs_objects:

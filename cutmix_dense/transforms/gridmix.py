@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,6 +12,7 @@ from cutmix_dense.checks import interval, positive
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import AreaBox, beta, uniform
 from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.pool import Pool
 
 __all__ = ["GridMix", "StripeMix"]
@@ -33,6 +34,8 @@ class GridMix(MixTransform):
 
     Source: Baek et al., GridMix (2021); OpenMixup's implementation for the parameters.
     """
+
+    layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BTCHW")
 
     def __init__(
         self,
@@ -83,6 +86,8 @@ class StripeMix(MixTransform):
     Raises:
         ValueError: an argument out of range.
     """
+
+    layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BTCHW")
 
     def __init__(
         self,

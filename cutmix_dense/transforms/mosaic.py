@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from cutmix_dense.checks import interval
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.pool import Pool
 
 __all__ = ["Mosaic"]
@@ -40,6 +41,8 @@ class Mosaic(MixTransform):
 
     Source: Bochkovskiy et al., YOLOv4 (2020); Ultralytics' and MMDetection's mosaics for the defaults.
     """
+
+    layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BTCHW")
 
     def __init__(
         self,

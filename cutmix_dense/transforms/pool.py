@@ -11,15 +11,24 @@ from jaxtyping import Int
 from torch import Tensor
 from torchvision import tv_tensors
 
-from cutmix_dense.functional.boxes import exact_dtype, to_xyxy
+from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.fields import IGNORED, SEMANTIC_KEYS, is_map
 from cutmix_dense.functional.masks import boxes_of_masks
+from cutmix_dense.functional.rotated import bounds_of
+from cutmix_dense.functional.segments import (
+    MAP_KEY,
+    category_map,
+    has_segments,
+    has_segments_only,
+    segments_as_instances,
+)
 from cutmix_dense.regions import ObjectBoxes
+from cutmix_dense.transforms.layout import Layout, has_frames, shape_of, spatial_axes
 
 __all__ = ["Images", "Pool", "collate"]
 
 Images = Tensor | list[Tensor]
-"""A batch (B, C, H, W), or a list of (C, Hi, Wi)."""
+"""A batch (B, C, H, W), or a list of (C, Hi, Wi); of clips and volumes with the axes of their ``Layout``."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +36,13 @@ class Pool:
     """The images that a plan draws from, as far as a plan needs to know them.
 
     Attributes:
-        sizes: valid size of each image (height, width), on the host.
+        sizes: valid size of each image (height, width), of a volume (depth, height, width), on the host.
         frame: size of a padded output: that of the tensor, or for a list the largest image.
         targets: the call's targets, for samplers that look at objects or maps.
         images: the call's images, for samplers that look at pixels.
         outputs: how many of the images, from the first on, are to be mixed; the others are only partners.
+        layout: axes of the images.
+        frames: number of frames of a clip; 1 where there are none.
     """
 
     sizes: Int[Tensor, "pool d"]
@@ -39,50 +50,78 @@ class Pool:
     targets: Any = None
     images: Images | None = None
     outputs: int = 0
+    layout: Layout = "BCHW"
+    frames: int = 1
 
     def __len__(self) -> int:
         """Number of images, partners included."""
         return len(self.sizes)
 
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes."""
+        return len(self.frame)
+
+    @property
+    def clips(self) -> bool:
+        """Whether the images are clips, whose targets come frame by frame."""
+        return has_frames(self.layout)
+
     @classmethod
-    def of(cls, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
+    def of(
+        cls,
+        images: Images,
+        targets: Any = None,
+        sizes: Any = None,
+        outputs: int | None = None,
+        layout: Layout = "BCHW",
+    ) -> Pool:
         """Check the images of a call.
 
         Args:
-            images: (B, C, H, W) or a list of (C, Hi, Wi).
+            images: (B, C, H, W) or a list of (C, Hi, Wi); of another layout with its axes.
             targets: kept as they are.
-            sizes: (B, 2) valid heights and widths of a padded batch.
+            sizes: (B, 2) valid heights and widths of a padded batch; (B, 3) of volumes, depths first.
             outputs: how many are to be mixed, default all.
+            layout: axes of the images.
 
         Raises:
             TypeError: something else than tensors.
-            ValueError: a single image, an empty batch, images of no pixels, sizes that don't fit.
+            ValueError: a single image, an empty batch, images of no pixels, clips of different lengths, sizes that
+                don't fit.
         """
+        ndim, shape, own_shape = spatial_axes(layout), shape_of(layout), shape_of(layout, batch=False)
         if isinstance(images, Tensor):
-            if images.ndim != 4:
-                single = " a batch is needed, not a single image;" if images.ndim == 3 else ""
-                raise ValueError(f"images must have shape (B, C, H, W);{single} got {tuple(images.shape)}")
-            frame = tuple(images.shape[2:])
+            if images.ndim != len(layout):
+                single = " a batch is needed, not a single image;" if images.ndim == len(layout) - 1 else ""
+                named = "" if layout == "BCHW" else f" for layout {layout!r}"
+                raise ValueError(f"images must have shape {shape}{named};{single} got {tuple(images.shape)}")
+            frame = tuple(images.shape[-ndim:])
             own = torch.tensor(frame).expand(len(images), -1)
         elif isinstance(images, (list, tuple)) and images and all(isinstance(image, Tensor) for image in images):
             for index, image in enumerate(images):
-                if image.ndim != 3:
-                    raise ValueError(f"images[{index}] must have shape (C, H, W), got {tuple(image.shape)}")
-            own = torch.tensor([tuple(image.shape[1:]) for image in images], dtype=torch.long)
+                if image.ndim != len(layout) - 1:
+                    raise ValueError(f"images[{index}] must have shape {own_shape}, got {tuple(image.shape)}")
+                if has_frames(layout) and len(image) != len(images[0]):
+                    raise ValueError(
+                        f"images must have equal numbers of frames: images[{index}] has {len(image)}, "
+                        f"images[0] {len(images[0])}"
+                    )
+            own = torch.tensor([tuple(image.shape[-ndim:]) for image in images], dtype=torch.long)
             frame = tuple(own.amax(dim=0).tolist())
         else:
             kinds = sorted({type(i).__name__ for i in images}) if isinstance(images, (list, tuple)) else ""
             raise TypeError(
-                "images must be a tensor (B, C, H, W) or a list of tensors (C, H, W), "
-                f"got {type(images).__name__} {kinds}"
+                f"images must be a tensor {shape} or a list of tensors {own_shape}, got {type(images).__name__} {kinds}"
             )
         if len(own) == 0:
             raise ValueError("images must hold at least one image, got none")
         if min(frame) < 1 or (not isinstance(images, Tensor) and bool((own < 1).any())):
             raise ValueError(f"images must have pixels, got the sizes {own.tolist()}")
         outputs = len(own) if outputs is None else outputs
+        frames = int(images[0].shape[0]) if has_frames(layout) else 1
         if sizes is None:
-            return cls(own, frame, targets, images, outputs)
+            return cls(own, frame, targets, images, outputs, layout, frames)
         if not isinstance(images, Tensor):
             raise ValueError("sizes are for padded batches; a list holds images of their own sizes")
         given = torch.as_tensor(sizes).to("cpu", torch.long)
@@ -90,7 +129,7 @@ class Pool:
             raise ValueError(f"sizes must have shape {tuple(own.shape)}, got {tuple(given.shape)}")
         if bool(((given < 1) | (given > own)).any()):
             raise ValueError(f"sizes must lie within 1 … {frame}, got {given.tolist()}")
-        return cls(given, frame, targets, images, outputs)
+        return cls(given, frame, targets, images, outputs, layout, frames)
 
     def shared(self, source: Int[Tensor, "b s"]) -> Int[Tensor, "b d"]:
         """Size of the area that all present layers of each output have in common."""
@@ -100,7 +139,7 @@ class Pool:
         return torch.where((source < 0)[..., None], sizes[:, :1], sizes).amin(dim=1)
 
     def objects(self) -> ObjectBoxes:
-        """Boxes of every image, padded; from masks where there are no boxes.
+        """Boxes of every image, of a clip those of all its frames, padded; from masks where there are no boxes.
 
         Raises:
             ValueError: targets that hold no instances.
@@ -115,18 +154,27 @@ class Pool:
             boxes = target.get("boxes")
             if boxes is None and target.get("masks") is not None:
                 boxes = boxes_of_masks(target["masks"].as_subclass(Tensor))
-            rows.append(torch.zeros((0, 4)) if boxes is None else to_xyxy(boxes, f"targets[{index}]['boxes']"))
+            elif has_segments_only(target):
+                segments = segments_as_instances(target)
+                boxes = boxes_of_masks(segments["masks"][segments["isthing"]])
+            none = torch.zeros((0, 2 * self.ndim))
+            rows.append(none if boxes is None else bounds_of(boxes, f"targets[{index}]['boxes']", self.ndim))
         device = next((row.device for row in rows if len(row)), torch.device("cpu"))
+        if self.clips:
+            rows = [
+                torch.cat([row.to(device, exact_dtype(device)) for row in rows[start : start + self.frames]])
+                for start in range(0, len(rows), self.frames)
+            ]
         most = max(len(row) for row in rows)
-        padded = torch.zeros((len(rows), most, 4), dtype=exact_dtype(device), device=device)
+        padded = torch.zeros((len(rows), most, 2 * self.ndim), dtype=exact_dtype(device), device=device)
         present = torch.zeros((len(rows), most), dtype=torch.bool, device=device)
         for index, row in enumerate(rows):
-            padded[index, : len(row)] = row.to(padded)[:, [1, 0, 3, 2]]
+            padded[index, : len(row)] = row.to(padded).unflatten(1, (2, self.ndim)).flip(2).flatten(1)  # array order
             present[index, : len(row)] = True
-        present &= (padded[..., 2:] > padded[..., :2]).all(dim=2)
+        present &= (padded[..., self.ndim :] > padded[..., : self.ndim]).all(dim=2)
         return ObjectBoxes(padded, present)
 
-    def maps(self, keys: Sequence[str]) -> Int[Tensor, "pool h w"]:
+    def maps(self, keys: Sequence[str]) -> Int[Tensor, "pool *frame"]:
         """The semantic map of every image, padded to the frame with -1.
 
         Args:
@@ -140,32 +188,51 @@ class Pool:
             raise ValueError("targets must hold a semantic map of every image for a mask that looks at classes")
         device = found[0].device
         padded = torch.full((len(found), *self.frame), -1, dtype=torch.long, device=device)
-        for index, (value, (height, width)) in enumerate(zip(found, self.sizes.tolist())):
-            padded[index, :height, :width] = value.as_subclass(Tensor).reshape(value.shape[-2:])[:height, :width]
+        for index, (value, size) in enumerate(zip(found, self.sizes.tolist())):
+            valid = tuple(slice(0, length) for length in size)
+            padded[index][valid] = value.as_subclass(Tensor).reshape(value.shape[-self.ndim :])[valid]
         return padded
 
     def check_maps(self, targets: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
-        """Raise ValueError unless masks and maps have the size of their image: its valid size or the padded one."""
-        for index, (target, size) in enumerate(zip(targets, self.sizes.tolist())):
+        """Raise ValueError unless masks and maps have the size of their image: its valid size or the padded one.
+
+        Args:
+            targets: one dict per image; of clips one per frame, clip after clip.
+            keys: of what has a value per pixel.
+        """
+        for index, target in enumerate(targets):
+            size = self.sizes[index // self.frames].tolist()
             ignored = target.get(IGNORED)
             nested = {"masks": ignored.get("masks")} if isinstance(ignored, Mapping) else {}
             for key, value in [*((key, target.get(key)) for key in keys), *nested.items()]:
                 if not isinstance(value, Tensor) or value.numel() == 0:
                     continue
-                if list(value.shape[-2:]) not in (size, list(self.frame)):
+                if list(value.shape[-self.ndim :]) not in (size, list(self.frame)):
                     raise ValueError(
                         f"targets[{index}][{key!r}] must have its image's size {tuple(size)}, got {tuple(value.shape)}"
                     )
 
 
 def detection_targets(targets: Any) -> Sequence[Mapping[str, Any]] | None:
-    """The list of dicts among the targets of a call; None if there is none."""
+    """The list of dicts among the targets of a call, of clips frame after frame; None if there is none."""
     if isinstance(targets, Mapping):
         found = [found for value in targets.values() if (found := detection_targets(value)) is not None]
         return found[0] if found else None
     if isinstance(targets, (list, tuple)) and targets and all(isinstance(target, Mapping) for target in targets):
         return targets
+    if are_frames(targets):
+        return [frame for clip in targets for frame in clip]
     return None
+
+
+def are_frames(targets: Any) -> bool:
+    """Whether targets are those of clips: per clip a list of dicts, one per frame."""
+    return (
+        isinstance(targets, (list, tuple))
+        and len(targets) > 0
+        and all(isinstance(clip, (list, tuple)) and len(clip) > 0 for clip in targets)
+        and all(isinstance(frame, Mapping) for clip in targets for frame in clip)
+    )
 
 
 def _semantic_maps(targets: Any, keys: Sequence[str]) -> Sequence[Tensor] | None:
@@ -189,8 +256,12 @@ def _semantic_maps(targets: Any, keys: Sequence[str]) -> Sequence[Tensor] | None
         return targets
     if all(isinstance(target, Mapping) for target in targets):
         for key in sorted(targets[0], key=lambda key: key not in wanted):
+            if key == MAP_KEY and key not in wanted:  # ids of segments, not of classes
+                continue
             if all(isinstance(t.get(key), Tensor) and (key in wanted or is_map(t.get(key))) for t in targets):
                 return [target[key] for target in targets]
+        if all(has_segments(target) for target in targets):
+            return [category_map(target) for target in targets]
     return None
 
 

@@ -45,6 +45,9 @@ class RandomMix(v2.Transform):
         super().__init__()
         if not transforms or not all(isinstance(transform, MixTransform) for transform in transforms):
             raise TypeError(f"transforms must be mixing transforms, at least one, got {transforms!r}")
+        layouts = sorted({transform.layout for transform in transforms})
+        if len(layouts) > 1:
+            raise ValueError(f"transforms must be of one layout, got {layouts}")
         weights = [1.0] * len(transforms) if weights is None else [float(weight) for weight in weights]
         if len(weights) != len(transforms) or not all(0 <= w < math.inf for w in weights) or sum(weights) <= 0:
             raise ValueError(f"weights must be {len(transforms)} numbers >= 0, not all 0, got {weights!r}")

@@ -39,12 +39,12 @@ class ResizeMix(MixTransform):
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """A region per sample, anywhere in the image, and the map that fits the partner into it."""
         source, leader = self.draw_pairs(pool, generator)
-        draws = uniform(pool.outputs, 3, generator)[leader]
+        draws = uniform(pool.outputs, 1 + pool.ndim, generator)[leader]
         sizes = pool.sizes[source.clamp(min=0)]
         tau = self.scope[0] + draws[:, :1] * (self.scope[1] - self.scope[0])
         sides = torch.minimum((tau * sizes[:, 0]).round().long().clamp(min=1), sizes[:, 0])
         low = (draws[:, 1:] * (sizes[:, 0] - sides + 1)).long()
-        scale, shift = torch.ones(pool.outputs, 2, 2), torch.zeros(pool.outputs, 2, 2)
+        scale, shift = torch.ones(pool.outputs, 2, pool.ndim), torch.zeros(pool.outputs, 2, pool.ndim)
         scale[:, 1] = sides / sizes[:, 1]
         shift[:, 1] = low.float()
         rectangles = torch.cat([low, low + sides], dim=1)[:, None]

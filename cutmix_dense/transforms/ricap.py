@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -10,6 +10,7 @@ from cutmix_dense.checks import positive
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import beta, uniform
 from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.pool import Pool
 
 __all__ = ["RICAP"]
@@ -30,6 +31,8 @@ class RICAP(MixTransform):
 
     Source: Takahashi et al., RICAP (2018): β = 0.3.
     """
+
+    layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BTCHW")
 
     def __init__(self, beta: float = 0.3, p: float = 0.5, **common: Any) -> None:
         super().__init__(p=p, **common)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -11,6 +11,7 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import beta, box_around
 from cutmix_dense.saliency import saliency_peak
 from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.pool import Pool
 
 __all__ = ["SaliencyMix"]
@@ -32,6 +33,8 @@ class SaliencyMix(MixTransform):
 
     Source: Uddin et al., SaliencyMix (2021).
     """
+
+    layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BTCHW")
 
     def __init__(self, alpha: float = 1.0, p: float = 0.5, **common: Any) -> None:
         super().__init__(p=p, **common)

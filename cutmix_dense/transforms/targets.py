@@ -26,9 +26,11 @@ from cutmix_dense.functional.filtering import OnFiltered
 from cutmix_dense.functional.instances import Boxes, BoxesFrom
 from cutmix_dense.functional.padded import is_padded
 from cutmix_dense.functional.pixels import check_inplace
+from cutmix_dense.functional.rotated import Rotated
+from cutmix_dense.functional.segments import MAP_KEY, PANOPTIC_KEYS
 from cutmix_dense.functional.semantic import SoftSemantic, mix_maps
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.transforms.pool import Pool, detection_targets
+from cutmix_dense.transforms.pool import Pool, are_frames, detection_targets
 
 LabelsBy = Literal["pixels", "objects"]
 """What image-level labels count by: all pixels that a source owns, or those of its visible objects."""
@@ -74,6 +76,7 @@ class TargetMixer:
     instance_weights: bool = False
     soft_semantic: SoftSemantic = "pair"
     labels_by: LabelsBy = "pixels"
+    rotated: Rotated = "keep"
 
     def mix(self, targets: Any, plan: MixPlan, pool: Pool, inplace: bool = False) -> MixedTargets:
         """The mixed targets in the form they came in.
@@ -81,7 +84,7 @@ class TargetMixer:
         Args:
             targets: None; a list of dicts; a dict of padded boxes (B, N, 4) and further rows of their slots, with
                 ``valid`` (B, N); a (B, H, W) map or other per-pixel tensor, or a list of them; (B,) or (B, K)
-                labels; a dict of those.
+                labels; a dict of those. Of clips a list of dicts per clip; for the axes see ``MixTransform``.
             plan: who owns each output pixel.
             pool: the images they belong to.
             inplace: per-pixel tensors are to be written into themselves; they are checked, and left to ``write``.
@@ -98,6 +101,8 @@ class TargetMixer:
         if value is None:
             return None
         if is_padded(value):
+            if pool.clips:
+                raise ValueError(f"{name} must be a list of dicts per clip, one per frame; got padded boxes")
             return self._mix_padded(value, plan, pool, inplace, mixed)
         if isinstance(value, Mapping):
             return {key: self._mix_entry(key, item, plan, pool, inplace, mixed) for key, item in value.items()}
@@ -107,7 +112,11 @@ class TargetMixer:
             raise ValueError(f"{name} must have one entry per image ({len(pool)}), got {len(value)}")
         if isinstance(value, Tensor):
             return self._mix_tensor(name, value, plan, pool, inplace, mixed)
+        if pool.clips and are_frames(value):
+            return self._mix_frames(name, value, plan, pool, mixed)
         if all(isinstance(item, Mapping) for item in value):
+            if pool.clips:
+                raise ValueError(f"{name} must be a list of dicts per clip, one per frame; got a dict per clip")
             return self._mix_instances(value, plan, pool, mixed)
         if all(isinstance(item, Tensor) and item.ndim >= 2 for item in value):
             return self._mix_list(name, list(value), plan, pool)
@@ -125,10 +134,13 @@ class TargetMixer:
             base = plan.source[:, 0]
             return value[base.to(value.device)] if isinstance(value, Tensor) else [value[i] for i in base.tolist()]
         labels = LABEL_KEYS.union(self.label_keys)
+        if key in PANOPTIC_KEYS and key not in (*labels, *self.semantic_keys):
+            raise ValueError(f"targets[{key!r}] is of a panoptic map: give a list of dicts, one per image")
         if key in INSTANCE_KEYS and key not in labels:
             raise ValueError(f"targets[{key!r}] holds instances: give a list of dicts, one per image")
         flat = isinstance(value, Tensor) and value.ndim <= 2
-        numbers = isinstance(value, (list, tuple)) and not all(
+        rows = isinstance(value, (list, tuple)) and not (pool.clips and are_frames(value))
+        numbers = rows and not all(
             isinstance(item, Mapping) or (isinstance(item, Tensor) and item.ndim >= 2) for item in value
         )
         if (flat or numbers) and key not in labels:
@@ -144,7 +156,7 @@ class TargetMixer:
         self, targets: Sequence[Mapping[str, Any]], plan: MixPlan, pool: Pool, mixed: MixedTargets
     ) -> list[dict[str, Any]]:
         maps = [key for target in targets for key, value in target.items() if isinstance(value, tv_tensors.Mask)]
-        pool.check_maps(targets, sorted({"masks", *SEMANTIC_KEYS, *self.semantic_keys, *maps}))
+        pool.check_maps(targets, sorted({"masks", MAP_KEY, *SEMANTIC_KEYS, *self.semantic_keys, *maps}))
         dicts, report = mix_instances(
             targets,
             plan,
@@ -161,10 +173,22 @@ class TargetMixer:
             instance_weights=self.instance_weights,
             soft_semantic=self.soft_semantic,
             num_classes=self.num_classes,
+            rotated=self.rotated,
             return_report=True,
         )
         mixed.reports.append(report)
         return dicts
+
+    def _mix_frames(
+        self, name: str, clips: Sequence[Sequence[Mapping[str, Any]]], plan: MixPlan, pool: Pool, mixed: MixedTargets
+    ) -> list[list[dict[str, Any]]]:
+        """Instances of clips: the plan of a clip for each of its frames."""
+        for index, clip in enumerate(clips):
+            if len(clip) != pool.frames:
+                raise ValueError(f"{name}[{index}] must hold a dict per frame ({pool.frames}), got {len(clip)}")
+        frames = [frame for clip in clips for frame in clip]
+        dicts = self._mix_instances(frames, plan.of_frames(pool.frames), pool, mixed)
+        return [dicts[start : start + pool.frames] for start in range(0, len(dicts), pool.frames)]
 
     def _mix_padded(
         self, value: Mapping[str, Any], plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets
@@ -198,9 +222,11 @@ class TargetMixer:
             raise TypeError(f"{name} must be a list of dicts for {type(value).__name__}, got the bare tensor")
         if value.ndim <= 2:
             return self._mix_labels(value, plan, pool)
-        if tuple(value.shape[-2:]) != tuple(pool.frame):
+        if tuple(value.shape[-pool.ndim :]) != tuple(pool.frame):
             raise ValueError(f"{name} must have the images' size {tuple(pool.frame)}, got {tuple(value.shape)}")
-        if _is_map(value, value.ndim - 1):
+        if pool.clips and value.shape[1] != pool.frames:
+            raise ValueError(f"{name} must have one value per frame ({pool.frames}), got {tuple(value.shape)}")
+        if _is_map(value, value.ndim - 1, pool):
             if plan.weight is not None:
                 return self._mix_maps(value, plan)
             apply = partial(mix_semantic, value, plan, ignore_index=self.ignore_index)
@@ -229,23 +255,31 @@ class TargetMixer:
             dicts = detection_targets(pool.targets)
             if dicts is None:
                 raise ValueError("labels_by 'objects' needs detection targets beside the labels, got none")
-            weight = object_pixels(dicts, plan, instance_keys=self.instance_keys, image_keys=self.image_keys)
+            keys = {"instance_keys": self.instance_keys, "image_keys": self.image_keys}
+            each = plan.of_frames(pool.frames) if pool.clips else plan
+            weight = object_pixels(dicts, each, **keys).unflatten(0, (-1, pool.frames)).sum(dim=1)
         return mix_labels(labels, plan, self.num_classes, weight=weight)
 
     def _mix_list(self, name: str, values: list[Tensor], plan: MixPlan, pool: Pool) -> Any:
         for index, (value, size) in enumerate(zip(values, pool.sizes.tolist())):
-            if list(value.shape[-2:]) not in (size, list(pool.frame)):
+            if list(value.shape[-pool.ndim :]) not in (size, list(pool.frame)):
                 raise ValueError(f"{name}[{index}] must have its image's size {tuple(size)}, got {tuple(value.shape)}")
-        if _is_map(values[0], values[0].ndim):
+            if pool.clips and (value.ndim < 3 or len(value) != pool.frames):
+                raise ValueError(
+                    f"{name}[{index}] must have one value per frame ({pool.frames}), got {tuple(value.shape)}"
+                )
+        if _is_map(values[0], values[0].ndim, pool):
             return self._mix_maps(values, plan)
         if plan.weight is not None and not values[0].is_floating_point():
             raise TypeError(f"{name} must be floating point to be blended, got {values[0].dtype} (ids don't average)")
         return mix_pixels(values, plan, interpolation=_reading(values[0]))
 
 
-def _is_map(value: Tensor, dims: int) -> bool:
-    """One integer id per pixel, perhaps with a channel axis of one."""
-    return not value.is_floating_point() and (dims == 2 or (dims == 3 and value.shape[-3] == 1))
+def _is_map(value: Tensor, dims: int, pool: Pool) -> bool:
+    """One integer id per pixel, of clips per frame; perhaps with a channel axis of one."""
+    least = pool.ndim + pool.clips
+    channels = value.shape[-pool.ndim - 1] if dims > least else 1
+    return not value.is_floating_point() and dims - least in (0, 1) and channels == 1
 
 
 def _floats(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Draw a picture with its annotations: boxes, names, masks, keypoints, semantic maps."""
+"""Draw a picture with its annotations: boxes, names, masks, keypoints, semantic and panoptic maps."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as tvf
 from torchvision.utils import draw_bounding_boxes, draw_keypoints, draw_segmentation_masks
 
+from cutmix_dense.functional.segments import INFO_KEY, has_segments_only, segments_as_instances
 from cutmix_dense.visualization.colors import IGNORED, Color, class_colors, color_at, line_color_for, text_color_on
 from cutmix_dense.visualization.pictures import (
     as_rgb,
@@ -72,7 +73,8 @@ def draw_sample(
         image: (3, H, W) or (1, H, W), uint8 or float in [0, 1].
         target: a dict as detectors take it (any of ``boxes`` (N, 4), ``labels`` (N,), ``masks`` (N, H, W),
             ``keypoints`` (N, K, 2 or 3), ``visibility`` (N,), ``iscrowd`` (N,), ``semantic`` (H, W), ``ignored``), a
-            semantic map (H, W), or None.
+            semantic map (H, W), or None. Of a panoptic map (``panoptic``, ``segments_info``) without instances beside
+            it the segments are drawn like instances, ``category_id`` as label; stuff gets no box.
         classes: class names; label i is called ``classes[i]``. Without them the number is shown.
         fit: (height, width) that the drawing fills as far as the image's shape allows. Without it the image keeps its
             size, enlarged by a whole factor until its longer side reaches `min_size`.
@@ -121,9 +123,9 @@ def draw_sample(
             labels = resize_nearest(_flat(given, "semantic", (height, width)), size)
             pixels = _draw_semantic(pixels, labels, classes, palette, max(alpha, 0.5) * share, ignore_index)
 
-    groups = [_instances(fields, (height, width), size, classes, palette, tags)]
+    groups = [_instances(_with_segments(fields), (height, width), size, classes, palette, tags)]
     if isinstance(fields.get("ignored"), Mapping):
-        groups.append(_instances(fields["ignored"], (height, width), size, classes, None, None))
+        groups.append(_instances(_with_segments(fields["ignored"]), (height, width), size, classes, None, None))
     if masks:
         for group in groups:
             pixels = _draw_masks(pixels, group, alpha)
@@ -149,6 +151,7 @@ class _Instance:
     mask: Tensor | None
     points: Tensor | None
     crowd: bool = False
+    outlined: bool = True
 
 
 def _flat(values: Tensor, name: str, size: tuple[int, int]) -> Tensor:
@@ -159,6 +162,14 @@ def _flat(values: Tensor, name: str, size: tuple[int, int]) -> Tensor:
     if tuple(flat.shape) != size:
         raise ValueError(f"{name} must have the image's size {size}, got {tuple(values.shape)}")
     return flat
+
+
+def _with_segments(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A target whose panoptic segments are rows, where it has no others."""
+    if not has_segments_only(fields):
+        return fields
+    shares = torch.tensor([float(info.get("visibility", 1.0)) for info in fields[INFO_KEY]])
+    return {**fields, **segments_as_instances(fields), "visibility": shares}
 
 
 def _instances(
@@ -183,6 +194,7 @@ def _instances(
     points = fields.get("keypoints")
     shares = fields.get("visibility")
     crowd = fields.get("iscrowd")
+    things = fields.get("isthing")
     counts = {len(part) for part in (numbers or None, corners, masks, points) if part is not None}
     if len(counts) > 1:
         raise ValueError(f"boxes, labels, masks and keypoints must have the same length, got {sorted(counts)}")
@@ -205,7 +217,9 @@ def _instances(
             visible = _visible_points(points[index], fields.get("keypoints_visible"), index, scale_x, scale_y)
         mask = masks[index] if masks is not None and len(masks) else None
         box = corners[index] if corners is not None else _mask_rect(mask)
-        result.append(_Instance(color, name, box, mask, visible, crowd is not None and bool(crowd[index])))
+        swarm = crowd is not None and bool(crowd[index])
+        outlined = things is None or bool(things[index])
+        result.append(_Instance(color, name, box, mask, visible, swarm, outlined))
     return result
 
 
@@ -321,7 +335,7 @@ def _draw_boxes(
     pixels: UInt8[Tensor, "3 h w"], group: Sequence[_Instance], size: tuple[int, int]
 ) -> UInt8[Tensor, "3 h w"]:
     """Coloured lines on a thin dark one, so that they show on any ground; small boxes over large ones."""
-    shown = [(item.box, item.color) for item in group if item.box is not None]
+    shown = [(item.box, item.color) for item in group if item.box is not None and item.outlined]
     if not shown:
         return pixels
     shown.sort(key=lambda pair: -rect_area(pair[0]))

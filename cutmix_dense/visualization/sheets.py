@@ -155,10 +155,10 @@ def present_classes(
     """Legend of the classes that occur in some targets, in the order of their numbers.
 
     Args:
-        targets: dicts with ``labels`` and / or ``semantic``.
+        targets: dicts with ``labels``, ``semantic`` or ``segments_info``.
         classes: all class names.
         semantic: look at the semantic maps.
-        instances: look at the labels.
+        instances: look at the labels; where there are none, at the segments' categories.
         ignore_index: value of the maps that is no class.
 
     Returns:
@@ -169,6 +169,8 @@ def present_classes(
     for target in targets:
         if instances and isinstance(target.get("labels"), Tensor):
             found.update(int(value) for value in target["labels"].flatten().tolist())
+        elif instances and target.get("segments_info") is not None:
+            found.update(int(info["category_id"]) for info in target["segments_info"])
         if semantic and target.get("semantic") is not None:
             for labels, _ in maps_of(target["semantic"]):
                 found.update(int(value) for value in labels.unique().tolist())

@@ -97,13 +97,6 @@ class TestBoxes:
         assert mixed["boxes"].dtype == boxes.dtype
         assert mixed["boxes"].tolist() == [[5, 5, 10, 15]]
 
-    def test_rotated_boxes_are_refused_by_name(self):
-        if not hasattr(tv_tensors.BoundingBoxFormat, "CXCYWHR"):
-            pytest.skip("this torchvision has no rotated boxes")
-        boxes = tv_tensors.BoundingBoxes([[5.0, 5, 15, 15, 30]], format="CXCYWHR", canvas_size=SIZE)
-        with pytest.raises(ValueError, match=r"targets\[0\]\['boxes'\] .* rotated format CXCYWHR"):
-            mix_instances([{"boxes": boxes, "labels": torch.tensor([1])}, EMPTY], plan_of([0, 10, 20, 30]))
-
     @pytest.mark.parametrize(
         ("box", "reason"),
         [

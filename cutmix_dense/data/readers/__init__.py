@@ -3,6 +3,7 @@
 from cutmix_dense.data.readers.base import DenseDataset
 from cutmix_dense.data.readers.cityscapes import CityscapesDataset
 from cutmix_dense.data.readers.coco import CocoDataset
+from cutmix_dense.data.readers.coco_panoptic import CocoPanopticDataset
 from cutmix_dense.data.readers.layouts import LAYOUTS, find_layouts, list_splits, open_dataset
 from cutmix_dense.data.readers.voc import VocDataset
 
@@ -10,6 +11,7 @@ __all__ = [
     "LAYOUTS",
     "CityscapesDataset",
     "CocoDataset",
+    "CocoPanopticDataset",
     "DenseDataset",
     "VocDataset",
     "find_layouts",

@@ -23,17 +23,19 @@ class DenseDataset(Dataset[tuple[tv_tensors.Image, dict[str, Any]]]):
 
     - instances: `boxes` (N, 4) `BoundingBoxes` XYXY float32, 0-based, half-open, in continuous pixels; `labels` (N,)
       int64; `iscrowd` (N,) int64; `area` (N,) float32, in pixels; `masks` (N, H, W) bool; `difficult` (N,) bool;
-    - `semantic` (H, W) uint8, 255 = ignore.
+    - `semantic` (H, W) uint8, 255 = ignore;
+    - `panoptic` (H, W) int32 ids of segments, 0 = void, and `segments_info`, what they are.
 
     Boxes that are broken in the file (zero or negative sides, outside the image) are passed on as they are.
 
     Attributes:
-        layout: "coco", "voc" or "cityscapes".
+        layout: "coco", "coco_panoptic", "voc" or "cityscapes".
         root: the folder the dataset was opened from.
         split: its name.
         classes: label `i` means `classes[i]`.
         has_masks: whether targets have `masks`.
         has_semantic: whether targets have `semantic`.
+        has_panoptic: whether targets have `panoptic` and `segments_info`.
     """
 
     layout: str
@@ -42,6 +44,7 @@ class DenseDataset(Dataset[tuple[tv_tensors.Image, dict[str, Any]]]):
     classes: tuple[str, ...]
     has_masks: bool
     has_semantic: bool
+    has_panoptic: bool = False
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +12,15 @@ import numpy as np
 from torchvision import tv_tensors
 from torchvision.datasets import CocoDetection, VisionDataset
 
-from cutmix_dense.data.errors import DatasetError, SampleError, blaming
+from cutmix_dense.data.errors import DatasetError, SampleError
 from cutmix_dense.data.extras import coco_masks
 from cutmix_dense.data.files import inside
 from cutmix_dense.data.images import read_rgb
 from cutmix_dense.data.masks import decode_segmentation
 from cutmix_dense.data.readers.base import DenseDataset, image_tensor, instance_target
+from cutmix_dense.data.readers.coco_files import find_annotations, find_images, read_coco_json
 
 __all__ = ["CocoDataset"]
-
-_ALIASES = {"val": ("valid", "validation"), "valid": ("val",), "validation": ("val", "valid")}
 
 
 class CocoDataset(DenseDataset):
@@ -56,10 +53,10 @@ class CocoDataset(DenseDataset):
         annotations: str | Path | None = None,
     ) -> None:
         self.root, self.split = Path(root), split
-        self.annotations = Path(annotations) if annotations is not None else _find_annotations(self.root, split)
-        content = _read_json(self.annotations)
+        self.annotations = Path(annotations) if annotations is not None else find_annotations(self.root, split)
+        content = read_coco_json(self.annotations)
         names = [str(image["file_name"]) for image in content["images"]]
-        folder = Path(images) if images is not None else _find_images(self.root, split, self.annotations, names[:1])
+        folder = Path(images) if images is not None else find_images(self.root, split, self.annotations, names[:1])
         if not folder.is_dir():
             raise DatasetError(f"{folder}: no such image folder")
         self.source = _CocoFiles(folder, content)
@@ -139,84 +136,3 @@ def _finite(value: Any) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{value!r} is not a finite number")
     return number
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """The parsed file; DatasetError says what keeps it from being COCO instances."""
-    try:
-        with blaming(path), open(path, encoding="utf-8") as stream:
-            content = json.load(stream)
-    except (SampleError, RecursionError) as error:
-        reason = error.reason if isinstance(error, SampleError) else "nested too deeply"
-        raise DatasetError(f"{path}: not a readable JSON file ({reason})") from error
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path}: not COCO, the top level is a {type(content).__name__} and not an object")
-    needed = {"images": ("id", "file_name"), "annotations": ("image_id",), "categories": ("id", "name")}
-    missing = [key for key in needed if not isinstance(content.get(key), list)]
-    if missing:
-        raise DatasetError(f"{path}: not COCO instances, no list named {', '.join(map(repr, missing))}")
-    for key, fields in needed.items():
-        for i, entry in enumerate(content[key]):
-            lacking = [field for field in fields if not isinstance(entry, dict) or field not in entry]
-            if lacking:
-                raise DatasetError(f"{path}: not COCO, {key}[{i}] has no {', '.join(map(repr, lacking))}")
-    for key in ("images", "categories"):
-        ids = [entry["id"] for entry in content[key]]
-        if any(not isinstance(value, (int, str)) for value in ids) or len({type(value) for value in ids}) > 1:
-            raise DatasetError(f"{path}: the ids of {key!r} must all be integers (or all strings)")
-        if len(set(ids)) < len(ids):
-            twice = next(value for value in ids if ids.count(value) > 1)
-            raise DatasetError(f"{path}: two of the {key!r} have the id {twice!r}")
-    known = {image["id"] for image in content["images"]}
-    stray = sum(annotation["image_id"] not in known for annotation in content["annotations"])
-    if stray:
-        warnings.warn(f"{path}: {stray} annotations belong to images that the file does not list", stacklevel=2)
-    return content
-
-
-def _names_of(split: str) -> tuple[str, ...]:
-    return (split, *_ALIASES.get(split, ()))
-
-
-def _find_annotations(root: Path, split: str) -> Path:
-    tried: list[Path] = []
-    for name in _names_of(split):
-        tried += [
-            root / "annotations" / f"instances_{name}.json",
-            root / "annotations" / f"{name}.json",
-            root / name / "_annotations.coco.json",
-        ]
-    for path in tried:
-        if path.is_file():
-            return path
-    dated = sorted((root / "annotations").glob(f"instances_{split}20[0-9][0-9].json"))
-    if len(dated) == 1:
-        return dated[0]
-    if dated:
-        names = ", ".join(path.stem.removeprefix("instances_") for path in dated)
-        raise DatasetError(f"{root}: split {split!r} could be any of {names}; name one of them")
-    names = ", ".join(str(path.relative_to(root)) for path in tried)
-    raise DatasetError(
-        f"{root}: no COCO annotations of split {split!r}; tried {names}"
-        f" (splits found: {', '.join(coco_splits(root)) or 'none'})"
-    )
-
-
-def _find_images(root: Path, split: str, annotations: Path, first: list[str]) -> Path:
-    stem = annotations.stem.removeprefix("instances_")
-    names = [annotations.parent.name] if annotations.name == "_annotations.coco.json" else [stem, *_names_of(split)]
-    folders = [root / name for name in names] + [root / "images" / name for name in names]
-    there = [folder for folder in [*folders, root / "JPEGImages", root / "images"] if folder.is_dir()]
-    for folder in there:
-        with contextlib.suppress(ValueError):
-            if all(inside(folder, name).is_file() for name in first):
-                return folder
-    if not there:
-        raise DatasetError(f"{root}: no image folder; tried {names[0]}/, images/{names[0]}/, JPEGImages/, images/")
-    return there[0]
-
-
-def coco_splits(root: Path) -> list[str]:
-    """The names of the splits whose annotations are found under `root`."""
-    official = [path.stem.removeprefix("instances_") for path in (root / "annotations").glob("instances_*.json")]
-    return sorted({*official, *(path.parent.name for path in root.glob("*/_annotations.coco.json"))})

@@ -9,12 +9,14 @@ from typing import Any
 from cutmix_dense.data.errors import DatasetError
 from cutmix_dense.data.readers.base import DenseDataset
 from cutmix_dense.data.readers.cityscapes import CityscapesDataset, cityscapes_splits
-from cutmix_dense.data.readers.coco import CocoDataset, coco_splits
+from cutmix_dense.data.readers.coco import CocoDataset
+from cutmix_dense.data.readers.coco_files import splits_of
+from cutmix_dense.data.readers.coco_panoptic import CocoPanopticDataset
 from cutmix_dense.data.readers.voc import VocDataset, voc_folder, voc_splits
 
 __all__ = ["LAYOUTS", "find_layouts", "list_splits", "open_dataset"]
 
-LAYOUTS = ("coco", "voc", "cityscapes")
+LAYOUTS = ("coco", "coco_panoptic", "voc", "cityscapes")
 
 
 def open_dataset(
@@ -28,11 +30,12 @@ def open_dataset(
     classes: Sequence[str] | None = None,
     task: str = "detection",
 ) -> DenseDataset:
-    """Open one split of a COCO, VOC or Cityscapes dataset; see `DenseDataset` for what a sample is.
+    """Open one split of a COCO, COCO panoptic, VOC or Cityscapes dataset; see `DenseDataset` for what a sample is.
 
     Args:
         root: the dataset folder (`datasets/README.md` shows the layouts).
-        layout: "coco", "voc" or "cityscapes"; found out from the folder if not given.
+        layout: "coco", "coco_panoptic", "voc" or "cityscapes"; found out from the folder if not given. A folder that
+            has both of COCO's is "coco".
         split: its name.
         images: image folder, where it is not the layout's.
         annotations: annotation file (COCO) or folder, where it is not the layout's.
@@ -58,16 +61,19 @@ def open_dataset(
     for name in given:
         if only[name][0] != layout:
             raise ValueError(f"{name}= is for the {only[name][0]} layout, this dataset is {layout}")
-    reader: Any = {"coco": CocoDataset, "voc": VocDataset, "cityscapes": CityscapesDataset}[layout]
+    readers = {"coco": CocoDataset, "coco_panoptic": CocoPanopticDataset, "voc": VocDataset}
+    reader: Any = {**readers, "cityscapes": CityscapesDataset}[layout]
     return reader(folder, split, images=images, annotations=annotations, **given)
 
 
 def find_layouts(root: str | Path) -> list[str]:
-    """The layouts that a folder has; usually one, none if it is no dataset."""
+    """The layouts that a folder has; usually one, none if it is no dataset. Both of COCO's count as "coco"."""
     folder = Path(root)
     found = []
-    if coco_splits(folder):
+    if splits_of(folder):
         found.append("coco")
+    elif splits_of(folder, "panoptic"):
+        found.append("coco_panoptic")
     try:
         if (voc_folder(folder) / "ImageSets").is_dir():
             found.append("voc")
@@ -81,7 +87,9 @@ def find_layouts(root: str | Path) -> list[str]:
 
 def list_splits(root: str | Path, layout: str) -> list[str]:
     """The names of the splits of a dataset."""
-    return {"coco": coco_splits, "voc": voc_splits, "cityscapes": cityscapes_splits}[layout](Path(root))
+    if layout in ("coco", "coco_panoptic"):
+        return splits_of(Path(root), "instances" if layout == "coco" else "panoptic")
+    return {"voc": voc_splits, "cityscapes": cityscapes_splits}[layout](Path(root))
 
 
 def _only_layout(root: Path) -> str:

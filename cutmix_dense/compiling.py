@@ -1,0 +1,14 @@
+"""Whether ``torch.compile`` is tracing; torch 2.1 and 2.2 say so at another place than later versions."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["is_compiling"]
+
+
+def is_compiling() -> bool:
+    """Whether the code that runs is being traced by ``torch.compile``."""
+    if hasattr(torch.compiler, "is_compiling"):
+        return torch.compiler.is_compiling()
+    return torch._utils.is_compiling()

@@ -1,0 +1,143 @@
+"""COCO panoptic: images, PNG maps of segment ids, and what each id means."""
+
+from __future__ import annotations
+
+import operator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torchvision import tv_tensors
+
+from cutmix_dense.data.errors import DatasetError, SampleError
+from cutmix_dense.data.files import inside
+from cutmix_dense.data.images import read_color_ids, read_rgb
+from cutmix_dense.data.readers.base import DenseDataset, image_tensor
+from cutmix_dense.data.readers.coco_files import find_annotations, find_images, read_coco_json
+from cutmix_dense.functional.segments import Part, coded
+
+__all__ = ["CocoPanopticDataset"]
+
+
+class CocoPanopticDataset(DenseDataset):
+    """COCO panoptic from the official layout or explicit paths.
+
+    Every target has `image_id`; `panoptic` (H, W), a `Mask` of int32 ids, 0 = void; and `segments_info`, the dicts of
+    the file with `isthing` of their category: what `functional.mix_panoptic` and the transforms take. `category_id`
+    stays the file's; `labels[category_id]` is its index in `classes`, which has no background, and `category_ids` the
+    way back. With `functional.panoptic_targets(..., labels=dataset.labels)` a target is Mask2Former's.
+
+    Args:
+        root: the dataset folder.
+        split: "train", "val", "train2017" …
+        images: image folder, if it is not one of `<split>/`, `images/<split>/`, `JPEGImages/`, `images/`.
+        annotations: JSON file, if it is not `annotations/panoptic_<split>.json`.
+        maps: PNG folder, if it is not the JSON file's name without `.json`, beside it or in `root`.
+
+    Raises:
+        DatasetError: no annotation file, image or PNG folder, or a JSON that is not COCO panoptic.
+        SampleError: on access, an image or a map that cannot be read, or segments that don't fit it.
+    """
+
+    layout = "coco_panoptic"
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        *,
+        images: str | Path | None = None,
+        annotations: str | Path | None = None,
+        maps: str | Path | None = None,
+    ) -> None:
+        self.root, self.split = Path(root), split
+        self.annotations = (
+            Path(annotations) if annotations is not None else find_annotations(self.root, split, "panoptic")
+        )
+        more = {"annotations": ("file_name", "segments_info"), "categories": ("isthing",)}
+        content = read_coco_json(self.annotations, "panoptic", more)
+        names = [str(image["file_name"]) for image in content["images"]]
+        self._images = (
+            Path(images)
+            if images is not None
+            else find_images(self.root, split, self.annotations, names[:1], "panoptic")
+        )
+        beside = self.annotations.with_suffix("")
+        places = [Path(maps)] if maps is not None else [beside, self.root / beside.name]
+        self._maps = next((folder for folder in places if folder.is_dir()), places[0])
+        for folder, what in ((self._images, "image"), (self._maps, "PNG")):
+            if not folder.is_dir():
+                raise DatasetError(f"{folder}: no such {what} folder")
+        categories = sorted(content["categories"], key=lambda category: category["id"])
+        if any(not isinstance(category["id"], int) or not 0 <= category["id"] < 2**16 for category in categories):
+            raise DatasetError(f"{self.annotations}: the ids of 'categories' must be integers in 0 … 65535")
+        self.classes = tuple(str(category["name"]) for category in categories)
+        self.category_ids: tuple[int, ...] = tuple(category["id"] for category in categories)
+        self.labels = {category: label for label, category in enumerate(self.category_ids)}
+        self.has_masks = self.has_semantic = False
+        self.has_panoptic = True
+        self._things = {category["id"]: int(bool(category["isthing"])) for category in categories}
+        self._entries = sorted(content["images"], key=lambda image: image["id"])
+        self._annotation_of: dict[Any, dict[str, Any]] = {}
+        for annotation in content["annotations"]:
+            if self._annotation_of.setdefault(annotation["image_id"], annotation) is not annotation:
+                raise DatasetError(f"{self.annotations}: two annotations of the image {annotation['image_id']!r}")
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def category_names(self) -> tuple[str, ...]:
+        """Names by `category_id`, for drawing; empty where no category has the number."""
+        names = dict(zip(self.category_ids, self.classes))
+        return tuple(names.get(number, "") for number in range(max(names, default=-1) + 1))
+
+    def image_path(self, index: int) -> Path:
+        """The image file of sample `index`."""
+        return self._inside(self._images, self._entries[index]["file_name"])
+
+    def map_path(self, index: int) -> Path:
+        """The PNG file of sample `index`; SampleError if its name leads out of the PNG folder, or none is named."""
+        image = self._entries[index]
+        if image["id"] not in self._annotation_of:
+            raise SampleError(self.annotations, f"has no annotation of the image {image['id']!r}")
+        return self._inside(self._maps, self._annotation_of[image["id"]]["file_name"])
+
+    def _inside(self, folder: Path, name: Any) -> Path:
+        try:
+            return inside(folder, str(name))
+        except ValueError as error:
+            raise SampleError(self.annotations, str(error)) from error
+
+    def _load(self, index: int) -> tuple[tv_tensors.Image, dict[str, Any]]:
+        entry, path = self._entries[index], self.image_path(index)
+        map_path = self.map_path(index)
+        image = read_rgb(path)
+        size = (image.shape[0], image.shape[1])
+        stated = (entry.get("height") or size[0], entry.get("width") or size[1])
+        if stated != size:
+            raise SampleError(path, f"is {size[1]}×{size[0]}, but {self.annotations.name} says {stated[1]}×{stated[0]}")
+        ids = torch.from_numpy(read_color_ids(map_path, size))
+        annotation = self._annotation_of[entry["id"]]
+        try:
+            infos = [self._segment(info) for info in _listed(annotation["segments_info"])]
+            coded(Part(ids, infos, "the map", "segments_info"))
+        except (ValueError, TypeError) as error:
+            raise SampleError(map_path, f"with its segments in {self.annotations}: {error}") from error
+        target = {"image_id": entry["id"], "panoptic": tv_tensors.Mask(ids), "segments_info": infos}
+        return image_tensor(image), target
+
+    def _segment(self, info: Any) -> dict[str, Any]:
+        """A segment of the file, with `isthing`."""
+        if not isinstance(info, dict):
+            raise ValueError(f"a segment must be an object, got {type(info).__name__}")
+        category = operator.index(info.get("category_id"))  # type: ignore[arg-type]  # None raises, as any other
+        if category not in self._things:
+            raise ValueError(f"category_id {category} is not among the categories")
+        return {"iscrowd": 0, **info, "isthing": self._things[category]}
+
+
+def _listed(segments: Any) -> list[Any]:
+    if not isinstance(segments, list):
+        raise ValueError(f"segments_info must be a list, got {type(segments).__name__}")
+    return segments

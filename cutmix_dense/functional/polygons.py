@@ -1,0 +1,190 @@
+"""Polygons on a canvas: their area within rectangles, exactly, and the smallest rotated rectangle round points."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+
+__all__ = ["clipped_areas", "clipped_points", "signed_areas", "smallest_rectangles"]
+
+Array = np.ndarray
+
+GRID = 2.0**24
+"""Points closer than 1/GRID pixels are one point: the same corner, computed in two ways, differs in its last digits."""
+
+EVEN = 1e-5
+"""Share of their area by which rectangles may differ and count as equal: no box is turned for that."""
+
+
+def signed_areas(corners: Float[Array, "n k 2"]) -> Float[Array, " n"]:
+    """Area of polygons, square pixels; above 0 where the corners run clockwise on the screen (y points down)."""
+    x, y = np.moveaxis(corners - corners[:, :1], 2, 0)  # near the origin: no digits are lost far from it
+    return 0.5 * (x * np.roll(y, -1, axis=1) - np.roll(x, -1, axis=1) * y).sum(axis=1)
+
+
+def clipped_areas(
+    corners: Float[Array, "n k 2"], low: Float[Array, "n 2"], high: Float[Array, "n 2"]
+) -> Float[Array, " n"]:
+    """Area of each polygon within its rectangle, in closed form: the line integral of Green's theorem, edge by edge.
+
+    Above every x, the polygon's edges that lie there bound the part inside; cut to the rectangle's y range, their
+    signed heights add up to what lies in it. Along an edge the height is linear between two kinks, so its integral is
+    exact.
+
+    Args:
+        corners: (x, y) in pixels, running either way round; edges may not cross.
+        low: (x, y) of the rectangle's lower ends.
+        high: of its upper ends; nothing is inside where it isn't above ``low``.
+    """
+    size = np.maximum(high - low, 0)
+    x, y = np.moveaxis(corners - low[:, None], 2, 0)
+    x_next, y_next = np.roll(x, -1, axis=1), np.roll(y, -1, axis=1)
+    width, height = size[:, 0, None], size[:, 1, None]
+    start, end = np.clip(x, 0, width), np.clip(x_next, 0, width)
+    run, rise = x_next - x, y_next - y
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        y_start = y + rise * np.where(run != 0, np.clip((start - x) / run, 0, 1), 0)
+        y_end = y_next - rise * np.where(run != 0, np.clip((x_next - end) / run, 0, 1), 0)
+    lower, upper = np.minimum(y_start, y_end), np.maximum(y_start, y_end)
+    first, last = np.clip(lower, 0, height), np.clip(upper, 0, height)
+    beyond = np.maximum(upper - np.maximum(lower, height), 0)
+    span = upper - lower
+    inside = beyond * height + (last - first) * (first + last) / 2
+    mean = np.where(span > 0, inside / np.where(span > 0, span, 1), first)
+    return np.abs((mean * (end - start)).sum(axis=1))
+
+
+def clipped_points(
+    corners: Float[Array, "n k 2"], low: Float[Array, "n 2"], high: Float[Array, "n 2"]
+) -> tuple[Float[Array, "m 2"], Int[Array, " m"]]:
+    """Points that span what of each polygon lies within its rectangle: all corners of it, perhaps others in it.
+
+    Args:
+        corners: (x, y) in pixels; edges may not cross.
+        low: (x, y) of the rectangle's lower ends.
+        high: of its upper ends.
+
+    Returns:
+        The points, and the polygon that each is of.
+    """
+    following = np.roll(corners, -1, axis=1)
+    sides = np.stack([low, high], axis=1)  # (n, 2, 2): ends × axes
+    found = [corners]
+    for axis in range(2):
+        run = (following - corners)[:, :, None, axis]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            at = (sides[:, None, :, axis] - corners[:, :, None, axis]) / run  # (n, k, ends)
+        at = np.where((run != 0) & (at >= 0) & (at <= 1), at, np.nan)[..., None]
+        crossing = corners[:, :, None] + at * (following - corners)[:, :, None]
+        found.append(crossing.reshape(len(corners), 2 * corners.shape[1], 2))
+    box = np.stack([sides[:, [0, 1, 1, 0], 0], sides[:, [0, 0, 1, 1], 1]], axis=2)
+    found.append(np.where(_holds(corners, box)[..., None], box, np.nan))
+    points = np.concatenate(found, axis=1)
+    # an edge through a corner of the rectangle may miss it by a rounding error
+    within = ((points >= low[:, None] - 1 / GRID) & (points <= high[:, None] + 1 / GRID)).all(axis=2)
+    which, slot = np.nonzero(within)
+    return np.clip(points[which, slot], low[which], high[which]), which
+
+
+def _holds(corners: Float[Array, "n k 2"], points: Float[Array, "n m 2"]) -> np.ndarray:
+    """(n, m), whether points lie inside of polygons; of those on an edge, either."""
+    x, y = np.moveaxis(corners[:, None], 3, 0)
+    x_next, y_next = np.roll(x, -1, axis=2), np.roll(y, -1, axis=2)
+    px, py = points[..., 0, None], points[..., 1, None]
+    level = (y > py) != (y_next > py)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crossed = px < x + (py - y) / (y_next - y) * (x_next - x)
+    return (level & crossed).sum(axis=2) % 2 == 1
+
+
+def smallest_rectangles(
+    points: Float[Array, "m 2"], group: Int[Array, " m"], near: Float[Array, "n 4 2"]
+) -> Float[Array, "n 4 2"]:
+    """The rotated rectangle of least area round the points of each group; its sides are exact to 1e-7 pixels.
+
+    One of its sides lies on the convex hull (Freeman and Shapira 1975), so every side of the hull is tried. A rectangle
+    has four first corners: taken is the one whose first side turns least from that of ``near``, so that width and
+    height stay what they were; among equal rectangles, the one that is turned least against it.
+
+    Args:
+        points: (x, y) in pixels.
+        group: the rectangle that each point is in.
+        near: corners of a polygon per group, whose direction and sense of rotation are taken.
+
+    Returns:
+        The corners; NaN for a group whose points lie on one line.
+    """
+    result = np.full(near.shape, np.nan)
+    points, group, sides, owner = _hulls(points, group)
+    if not len(sides):
+        return result
+    direction = sides / np.hypot(*sides.T)[:, None]
+    counts = np.bincount(group, minlength=len(near))
+    repeats = counts[owner]
+    offset = repeats.cumsum() - repeats
+    each = np.arange(len(owner)).repeat(repeats)  # every side of a hull with every point of it
+    point = points[(counts.cumsum() - counts)[owner][each] + np.arange(len(each)) - offset[each]]
+    along = (point * direction[each]).sum(axis=1)
+    across = point[:, 1] * direction[each, 0] - point[:, 0] * direction[each, 1]
+    ends = np.stack([(np.minimum.reduceat(p, offset), np.maximum.reduceat(p, offset)) for p in (along, across)])
+    length = ends[:, 1] - ends[:, 0]
+
+    first = near[:, 1] - near[:, 0]
+    wanted = np.arctan2(first[:, 1], first[:, 0])[owner]
+    turn = (wanted - np.arctan2(direction[:, 1], direction[:, 0])) / (np.pi / 2)
+    quarters = np.round(turn)
+    rank = length.prod(axis=0) * (1 + EVEN * np.abs(turn - quarters))
+    order = np.lexsort((rank, owner))
+    which, place = np.unique(owner[order], return_index=True)
+    best = order[place]
+
+    direction, quarters = direction[best], quarters[best].astype(np.int64) % 4
+    centre = ends[:, :, best].mean(axis=1)
+    middle = centre[0, :, None] * direction + centre[1, :, None] * np.stack([-direction[:, 1], direction[:, 0]], axis=1)
+    half = np.where(quarters % 2 == 0, length[:, best], length[::-1, best]).T / 2
+    for quarter in (1, 2, 3):
+        turned = np.stack([-direction[:, 1], direction[:, 0]], axis=1)
+        direction = np.where((quarters >= quarter)[:, None], turned, direction)
+    sense = np.where(signed_areas(near)[which] < 0, -1, 1)[:, None]
+    u = direction * half[:, :1]
+    v = sense * np.stack([-direction[:, 1], direction[:, 0]], axis=1) * half[:, 1:]
+    result[which] = np.stack([middle - u - v, middle + u - v, middle + u + v, middle - u + v], axis=1)
+    return result
+
+
+def _hulls(
+    points: Float[Array, "m 2"], group: Int[Array, " m"]
+) -> tuple[Float[Array, "k 2"], Int[Array, " k"], Float[Array, "e 2"], Int[Array, " e"]]:
+    """Corners of the convex hulls with their group, in order of groups; sides (as vectors) with theirs.
+
+    Andrew's monotone chains (1979) for all groups at once: a point on the wrong side of the line between its neighbours
+    is on no chain, whatever happens to the neighbours, so all such points go at the same time.
+    """
+    points = np.round(points * GRID) / GRID
+    order = np.lexsort((points[:, 1], points[:, 0], group))
+    points, group = points[order], group[order]
+    if len(points):
+        new = np.concatenate([[True], (points[1:] != points[:-1]).any(axis=1) | (group[1:] != group[:-1])])
+        points, group = points[new], group[new]
+    on_hull = np.zeros(len(points), dtype=bool)
+    sides, owner = [], []
+    for sense in (1, -1):
+        chain = np.arange(len(points))
+        while len(chain) > 2:
+            before, here, after = chain[:-2], chain[1:-1], chain[2:]
+            one, two = points[here] - points[before], points[after] - points[here]
+            outside = sense * (one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]) > 0
+            keep = outside | (group[before] != group[here]) | (group[here] != group[after])
+            if keep.all():
+                break
+            chain = chain[np.concatenate([[True], keep, [True]])]
+        on_hull[chain] = True
+        same = group[chain[1:]] == group[chain[:-1]]
+        sides.append((points[chain[1:]] - points[chain[:-1]])[same])
+        owner.append(group[chain[1:]][same])
+    side, owners = np.concatenate(sides), np.concatenate(owner)
+    flat = np.bincount(group[on_hull], minlength=int(group.max(initial=-1)) + 1) < 3
+    proper = ~flat[owners]
+    side, owners = side[proper], owners[proper]
+    order = np.argsort(owners, kind="stable")
+    return points[on_hull], group[on_hull], side[order], owners[order]
