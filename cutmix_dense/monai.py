@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -37,12 +38,13 @@ class Mixd(Randomizable, MapTransform):
 
     Args:
         mix: the method, of layout ``"BCDHW"`` for volumes or ``"BCHW"``; MONAI's axes in their order. Its ``p`` is the
-            probability of each sample.
+            probability of each sample. A copy is kept.
         image_key: key of the images (B, C, *spatial).
         map_keys: keys of class maps (B, 1, *spatial) or (B, *spatial), of whole numbers in any dtype, which is kept;
             more than one if the method looks at a map: the first.
         label_keys: keys of class labels, (B,) integers (``num_classes`` of the method) or (B, K).
-        keep_keys: keys of other tensors, which stay the base's; entries that aren't tensors or arrays stay anyway.
+        keep_keys: keys of other tensors and arrays, or of lists and dicts that hold some, which stay the base's; other
+            entries stay anyway.
         allow_missing_keys: whether a batch may lack a key of a map or of labels.
 
     Randomness follows MONAI: ``set_random_state`` sets ``self.R``, ``randomize`` draws from it the one seed of a batch;
@@ -74,13 +76,13 @@ class Mixd(Randomizable, MapTransform):
         if len(set(keys)) < len(keys):
             raise ValueError(f"image_key, map_keys, label_keys and keep_keys must differ, got {keys}")
         MapTransform.__init__(self, (image_key, *map_keys, *label_keys), allow_missing_keys)
-        self.mix = mix
+        self.mix = copy.deepcopy(mix)  # which gets keys below
         self.image_key = image_key
         self.map_keys = tuple(map_keys)
         self.label_keys = tuple(label_keys)
         self.keep_keys = tuple(keep_keys)
         self.seed = 0
-        for member in mix.members:
+        for member in self.mix.members:
             member.semantic_keys = tuple(dict.fromkeys((*member.semantic_keys, *self.map_keys)))
             member.label_keys = tuple(dict.fromkeys((*member.label_keys, *self.label_keys)))
 
@@ -92,7 +94,7 @@ class Mixd(Randomizable, MapTransform):
         """The mixed batch, a new dict."""
         batch = dict(data)
         named = {self.image_key, *self.map_keys, *self.label_keys, *self.keep_keys}
-        unknown = [key for key, value in batch.items() if key not in named and isinstance(value, (Tensor, np.ndarray))]
+        unknown = [key for key, value in batch.items() if key not in named and _holds_tensors(value)]
         if unknown:
             raise ValueError(
                 f"data holds tensors under {unknown}: name them in map_keys or label_keys (mixed) or in keep_keys "
@@ -113,6 +115,15 @@ class Mixd(Randomizable, MapTransform):
 
 
 MixD = MixDict = Mixd
+
+
+def _holds_tensors(value: Any) -> bool:
+    """Whether there is a tensor or an array in it, however deep."""
+    if isinstance(value, Mapping):
+        return any(map(_holds_tensors, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_tensors, value))
+    return isinstance(value, (Tensor, np.ndarray))
 
 
 def _ids(maps: Tensor, key: str) -> Tensor:

@@ -364,3 +364,15 @@ def test_volumes_without_objects(generator):
     empty[0]["boxes"] = torch.zeros(0)  # as torch.tensor([]) gives it
     _, out = cd.CutMix(p=1.0, layout="BCDHW")(volumes, empty[:1] * 3, generator=generator)
     assert [tuple(target["boxes"].shape) for target in out] == [(0, 6)] * 3
+
+
+def test_a_class_per_frame_is_refused():
+    with pytest.raises(ValueError, match="a class per frame"):
+        cd.CutMix(p=1.0, layout="BTCHW")(torch.rand(2, 3, 3, 8, 10), torch.tensor([[1, 0, 1], [0, 0, 1]]))
+
+
+def test_a_bank_gives_images_no_volumes():
+    bank = cd.SampleBank()
+    cd.CutMix(p=1.0, pairing=bank)(torch.rand(2, 3, 8, 10))
+    volumes = torch.rand(2, 3, 4, 8, 10)
+    assert cd.CutMix(p=1.0, pairing=bank, layout="BCDHW")(volumes).shape == volumes.shape

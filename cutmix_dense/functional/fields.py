@@ -231,7 +231,7 @@ def _collect(table: FieldTable, rows: list[dict[str, Any]], ignored: list[dict[s
             where = f"targets[{index}]"
             main = _rows(row, key, table.counts[index], where)
             more = _rows(extra, key, table.ignored_counts[index], f"{where}['{IGNORED}']") if extra else None
-            values.append(_join(main, more))
+            values.append(_join(key, main, more))
         table.instances[key] = values
         _check_alike(key, values)
     _check_devices(table)
@@ -273,7 +273,7 @@ def _boxes_like(boxes: Tensor, example: Tensor) -> Tensor:
     return as_rotated(boxes, form).to(example.device, example.dtype)
 
 
-def _join(main: Any, more: Any) -> Any:
+def _join(key: str, main: Any, more: Any) -> Any:
     if more is None:
         return main
     if len(more) == 0:
@@ -281,6 +281,8 @@ def _join(main: Any, more: Any) -> Any:
     if main is None or len(main) == 0:
         return more
     if isinstance(main, Tensor):
+        if key == "boxes" and getattr(more, "format", None) != getattr(main, "format", None):
+            more = _boxes_like(more, main)
         joined = torch.cat([main.as_subclass(Tensor), more.as_subclass(Tensor)])
         return tv_tensors.wrap(joined, like=main) if isinstance(main, tv_tensors.TVTensor) else joined
     return [*main, *more]

@@ -123,6 +123,10 @@ class Facts(NamedTuple):
         return self.boxes[:, half:] - self.boxes[:, :half]
 
 
+_CORNERS = 8
+"""Columns of a rotated box's four corners; upright ones have four, in volumes six."""
+
+
 @dataclass(frozen=True)
 class OcclusionRule(FilterRule):
     """MMDetection's ``CopyPaste``: a base instance stays if its box hardly moved or enough of its mask is left.
@@ -141,7 +145,8 @@ class OcclusionRule(FilterRule):
         """The first ``Reason`` that speaks against each instance."""
         reason = super().reasons(facts)
         stays = (facts.visible > self.min_pixels) | (facts.layer > 0)
-        if facts.boxes is not None and facts.whole_boxes is not None:
+        # corners of a rotated box that is kept as it is say nothing about what shows of it
+        if facts.boxes is not None and facts.whole_boxes is not None and facts.boxes.shape[1] < _CORNERS:
             stays |= (abs(facts.boxes - facts.whole_boxes) <= self.max_box_shift).all(axis=1)
         reason[~stays & (reason == Reason.KEPT)] = Reason.LOW_VISIBILITY
         return reason

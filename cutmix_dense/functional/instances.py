@@ -173,6 +173,7 @@ def object_pixels(
     *,
     instance_keys: Sequence[str] = (),
     image_keys: Sequence[str] = (),
+    semantic_keys: Sequence[str] = (),
 ) -> Float[Tensor, "b s"]:
     """Visible pixels of objects per layer: what a layer shows of its instances (masks where there are, else boxes).
 
@@ -184,9 +185,10 @@ def object_pixels(
         plan: who owns each output pixel.
         instance_keys: as for ``mix_instances``.
         image_keys: as for ``mix_instances``.
+        semantic_keys: as for ``mix_instances``.
     """
-    targets, segments = take_panoptic(targets, (*instance_keys, *image_keys))
-    table = read_fields(targets, instance_keys, image_keys, ndim=plan.ndim)
+    targets, segments = take_panoptic(targets, (*instance_keys, *image_keys, *semantic_keys))
+    table = read_fields(targets, instance_keys, image_keys, semantic_keys, ndim=plan.ndim)
     if segments is not None and not table.instances:
         return segments.thing_pixels(plan)
     total = torch.zeros(len(plan) * plan.layers, dtype=torch.float64)

@@ -36,7 +36,8 @@ def mix_labels(
         (B, K) in the labels' floating dtype, else torch's default.
 
     Raises:
-        ValueError: another shape, a class outside ``0 … num_classes - 1``, a missing ``num_classes``, a short pool.
+        ValueError: another shape, integers (P, K) that are no indicators (on the host), a class outside
+            ``0 … num_classes - 1``, a missing ``num_classes``, a short pool.
     """
     soft = as_probabilities(labels, num_classes)
     plan = plan.to(soft.device)
@@ -57,6 +58,11 @@ def as_probabilities(labels: Any, num_classes: int | None) -> Float[Tensor, "p k
     if labels.ndim == 2:
         if num_classes is not None and labels.shape[1] != num_classes:
             raise ValueError(f"labels must have num_classes = {num_classes} columns, got {tuple(labels.shape)}")
+        if not labels.is_floating_point() and labels.device.type == "cpu" and bool(((labels < 0) | (labels > 1)).any()):
+            raise ValueError(
+                "labels of shape (P, K) must be probabilities, or indicators of 0 and 1; class ids don't average: got "
+                f"integers up to {int(labels.max())}"
+            )
         return labels if labels.is_floating_point() else labels.to(torch.get_default_dtype())
     if labels.ndim != 1:
         raise ValueError(f"labels must have shape (P,) or (P, K), got {tuple(labels.shape)}")

@@ -81,7 +81,8 @@ class SampleBank:
         stored = [
             (image, target)
             for image, target in self._samples
-            if (image.shape[0], image.dtype, image.device) == (like.shape[0], like.dtype, like.device)
+            if (image.ndim, image.shape[0], image.dtype, image.device)
+            == (like.ndim, like.shape[0], like.dtype, like.device)
             and _same_form(target, targets)
         ]
         if not isinstance(images, Tensor):
@@ -156,7 +157,7 @@ def _copied(value: Any, size: tuple[int, ...], frame: tuple[int, ...], per_pixel
     if isinstance(value, Mapping):
         return {key: _copied(entry, size, frame, key in keys, keys) for key, entry in value.items()}
     if not isinstance(value, Tensor):
-        return list(value) if isinstance(value, list) else value
+        return [_copied(entry, size, frame, False, keys) for entry in value] if isinstance(value, list) else value
     framed = _is_per_pixel(value, per_pixel) and tuple(value.shape[-len(frame) :]) == frame
     return rewrap((_crop(value, size) if framed else value).as_subclass(Tensor).detach().clone(), value)
 

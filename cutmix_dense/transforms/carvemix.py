@@ -64,5 +64,9 @@ class CarveMix(MixTransform):
         source, leader = self.draw_pairs(pool, generator)
         draws = sampler.draw(pool.outputs, generator)[leader]
         maps = pool.maps(self.semantic_keys).cpu()
-        mask = sampler.place(draws, maps[source[:, 1].clamp(min=0)]) & within(pool.shared(source), pool.frame)
+        mask = torch.zeros((pool.outputs, *pool.frame), dtype=torch.bool)
+        mixed = source[:, 1] >= 0  # distances are dear
+        if bool(mixed.any()):
+            mask[mixed] = sampler.place(draws[mixed], maps[source[mixed, 1]])
+        mask &= within(pool.shared(source), pool.frame)
         return MixPlan.from_map(source, mask.to(torch.int8), pool.sizes)

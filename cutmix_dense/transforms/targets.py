@@ -251,11 +251,20 @@ class TargetMixer:
 
     def _mix_labels(self, labels: Tensor, plan: MixPlan, pool: Pool) -> Tensor:
         weight = None
+        if pool.clips and labels.ndim == 2 and not labels.is_floating_point() and labels.shape[1] == pool.frames:
+            raise ValueError(
+                f"labels must be one class (B,) or probabilities (B, K) per clip, got integers {tuple(labels.shape)}, "
+                "which look like a class per frame"
+            )
         if self.labels_by == "objects":
             dicts = detection_targets(pool.targets)
             if dicts is None:
                 raise ValueError("labels_by 'objects' needs detection targets beside the labels, got none")
-            keys = {"instance_keys": self.instance_keys, "image_keys": self.image_keys}
+            keys = {
+                "instance_keys": self.instance_keys,
+                "image_keys": self.image_keys,
+                "semantic_keys": self.semantic_keys,
+            }
             each = plan.of_frames(pool.frames) if pool.clips else plan
             weight = object_pixels(dicts, each, **keys).unflatten(0, (-1, pool.frames)).sum(dim=1)
         return mix_labels(labels, plan, self.num_classes, weight=weight)

@@ -50,3 +50,8 @@ def test_fill_has_no_class():
 def test_what_is_refused(labels, num_classes, message):
     with pytest.raises(ValueError, match=message):
         mix_labels(labels, PLAN, num_classes)
+
+
+def test_class_ids_in_two_dimensions_are_refused():
+    with pytest.raises(ValueError, match="ids don't average"):
+        mix_labels(torch.tensor([[7, 7, 7], [2, 2, 2]]), PLAN)

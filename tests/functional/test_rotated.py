@@ -654,3 +654,25 @@ def test_every_transform(method, rotated):
             cut = target["visibility"].numpy() < 1
             assert (corners[cut].mean(axis=1) > 0).all()
             assert (corners[cut].mean(axis=1) < plan.canvas[output].numpy()[::-1]).all()
+
+
+def test_ignored_boxes_keep_their_place_in_another_format():
+    size = (64, 64)
+    boxes = tv_tensors.BoundingBoxes([[30.0, 30, 10, 4, 0]], format="CXCYWHR", canvas_size=size)
+    aside = tv_tensors.BoundingBoxes([[20.0, 20, 10, 4, 0]], format="XYWHR", canvas_size=size)
+    target = {"boxes": boxes, "labels": torch.tensor([1]), "ignored": {"boxes": aside, "labels": torch.tensor([2])}}
+    plan = MixPlan.from_rectangles(
+        torch.tensor([[0, -1]]), torch.zeros(1, 0, 4, dtype=torch.long), torch.tensor([size])
+    )
+    (mixed,) = mix_instances([target], plan)
+    assert mixed["ignored"]["boxes"].as_subclass(torch.Tensor).tolist() == [[25, 22, 10, 4, 0]]
+
+
+def test_a_box_that_is_kept_as_it_is_does_not_count_as_unmoved():
+    size = torch.tensor([[64, 64]] * 2)
+    box = tv_tensors.BoundingBoxes([[32.0, 32, 20, 10, 30]], format="CXCYWHR", canvas_size=(64, 64))
+    targets = [{"boxes": box, "labels": torch.tensor([1])}, {}]
+    plan = MixPlan.from_rectangles(torch.tensor([[0, 1]]), torch.tensor([[[0, 0, 64, 40]]]), size)
+    for rotated in ("keep", "refit"):
+        (mixed,) = mix_instances(targets, plan, rule="mmdet_copy_paste", rotated=rotated)
+        assert len(mixed["boxes"]) == 0

@@ -244,3 +244,13 @@ def test_targets_that_come_and_go():
     except (ValueError, TypeError) as error:
         complaint = str(error)
     assert not complaint or "bank" in complaint, complaint
+
+
+def test_dicts_in_lists_are_copied():
+    bank = cd.SampleBank()
+    info = [{"id": 1, "category_id": 3, "isthing": 1}]
+    maps = torch.ones(8, 10, dtype=torch.long)
+    targets = [{"panoptic": maps, "segments_info": list(info)} for _ in range(2)]
+    cd.CutMix(p=1.0, pairing=bank)(torch.rand(2, 3, 8, 10), targets)
+    info[0]["category_id"] = 99
+    assert all(row["category_id"] == 3 for _, target in bank.state_dict()["samples"] for row in target["segments_info"])

@@ -141,3 +141,12 @@ def test_what_it_refuses():
         cd.CarveMix(spacing=(1, 1), p=1.0, layout="BCDHW")(images, {"semantic": maps})
     with pytest.raises(ValueError, match="targets must hold a semantic map"):
         cd.CarveMix(p=1.0, layout="BCDHW")(images, torch.arange(4))
+
+
+def test_distances_are_not_measured_for_what_stays_unmixed(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(CarveMask, "place", refuse)
+    images, maps = torch.rand(2, 3, 8, 10), torch.ones(2, 8, 10, dtype=torch.long)
+    assert torch.equal(cd.CarveMix(p=0.0)(images, maps)[0], images)
