@@ -14,14 +14,14 @@ options = {
     **dict.fromkeys(data_keys, "runs/demo-set/cityscapes"),
     **{f"{split}_dataloader.dataset.keep_classes": _classes for split in ("train", "val", "test")},
     "model.num_classes": 16,
-    "train_cfg.max_epochs": 8,
-    "train_cfg.val_interval": 4,
+    "train_cfg.max_epochs": 30,
+    "train_cfg.val_interval": 10,
 }
 variants = dict(
     baseline=dict(note="flips only"),
     cutmix=dict(note="`CutMix(p=0.5)`", options={"model.data_preprocessor.mix": dict(type="CutMix", p=0.5)}),
 )
-budget = "8 epochs of 240 drawn scenes at 160 × 120, a small U-Net from random weights"
+budget = "30 epochs of 240 drawn scenes at 160 × 120, a small U-Net from random weights"
 robustness = dict(centre=(0.3,), boundary=(0.3,))
 pictures = dict(count=4)
 publish_pixels = True  # drawn by this project
