@@ -6,7 +6,7 @@ holds nothing random. Every per-axis quantity is in **array order**: (y, x) for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, replace
 from typing import Any, Literal
 
@@ -107,19 +107,7 @@ class MixPlan:
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=non_blocking)
 
-        moved = replace(
-            self,
-            check=False,
-            source=move(self.source),
-            scale=move(self.scale),
-            shift=move(self.shift),
-            extent=move(self.extent),
-            canvas=move(self.canvas),
-            edges=tuple(move(edge) for edge in self.edges),
-            owner=move(self.owner),
-            carry=None if self.carry is None else move(self.carry),
-            weight=None if self.weight is None else move(self.weight),
-        )
+        moved = replace(self, check=False, **self._each(move))
         moved.__dict__.update({name: self.__dict__[name] for name in ("_fills",) if name in self.__dict__})
         return moved
 
@@ -129,25 +117,19 @@ class MixPlan:
         Args:
             count: frames of each clip, of the pool's and of the outputs alike; >= 1.
         """
-
-        def each(tensor: Tensor) -> Tensor:
-            return tensor.repeat_interleave(count, dim=0)
-
+        fields = self._each(lambda tensor: tensor.repeat_interleave(count, dim=0))
         frame = torch.arange(count, device=self.device).repeat(len(self))[:, None]
-        source = each(self.source)
-        return replace(
-            self,
-            check=False,
-            source=torch.where(source < 0, source, source * count + frame),
-            scale=each(self.scale),
-            shift=each(self.shift),
-            extent=each(self.extent),
-            canvas=each(self.canvas),
-            edges=tuple(each(edge) for edge in self.edges),
-            owner=each(self.owner),
-            carry=None if self.carry is None else each(self.carry),
-            weight=None if self.weight is None else each(self.weight),
-        )
+        source = fields["source"]
+        fields["source"] = torch.where(source < 0, source, source * count + frame)
+        return replace(self, check=False, **fields)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        """All fields that hold tensors, with each of them changed."""
+        fields: dict[str, Any] = {}
+        for name in ("source", "scale", "shift", "extent", "canvas", "owner", "carry", "weight"):
+            value = getattr(self, name)
+            fields[name] = None if value is None else change(value)
+        return {**fields, "edges": tuple(map(change, self.edges))}
 
     # -------------------------------------------------------------- ownership
 

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "monai.py": {"extras", "randomness", "transforms"},
     "mmengine": {"arrays", "build", "extras", "functional", "plan", "randomness", "transforms", "mmengine"},
     "evaluation": {"data", "extras", "mmengine", "evaluation"},
-    "semi": {"functional", "plan", "randomness", "regions", "transforms", "semi"},
+    "semi": {"broadcast", "functional", "plan", "randomness", "regions", "transforms", "semi"},
     "build.py": {"functional", "masks", "regions", "transforms"},
     "transforms": {
         "broadcast",

@@ -22,17 +22,15 @@ from mmengine.runner import Runner  # noqa: E402
 
 from cutmix_dense.data.files import dump_json, write_atomic  # noqa: E402
 from cutmix_dense.training.checkpoints import finite  # noqa: E402
-from tools.train import add_config_arguments, read_config  # noqa: E402
+from tools.train import add_config_arguments, leave_group, read_config  # noqa: E402
 
 
 def parser() -> argparse.ArgumentParser:
     """The arguments."""
     result = argparse.ArgumentParser("evaluate", description="Evaluate a checkpoint on the config's test split.")
-    result.add_argument("config", metavar="CONFIG", help="the config that it was trained by")
-    result.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth file")
-    result.add_argument("--work-dir", help="where logs go (default: work_dirs/<name of the config>)")
-    result.add_argument("--out", type=Path, help="write the metrics to this JSON file; a NaN is null")
     add_config_arguments(result)
+    result.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth file")
+    result.add_argument("--out", type=Path, help="write the metrics to this JSON file; a NaN is null")
     return result
 
 
@@ -47,6 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
         metrics = Runner.from_cfg(cfg).test()
         if args.out is not None and is_main_process():
             write_atomic(args.out, dump_json(finite(metrics)))
+        leave_group()
 
 
 if __name__ == "__main__":

@@ -32,8 +32,7 @@ LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 def parser() -> argparse.ArgumentParser:
     """The arguments."""
     result = argparse.ArgumentParser("train", description="Train a model by a config.")
-    result.add_argument("config", metavar="CONFIG", help="a config file, see configs/README.md")
-    result.add_argument("--work-dir", help="where checkpoints and logs go (default: work_dirs/<name of the config>)")
+    add_config_arguments(result)
     result.add_argument("--amp", action="store_true", help="automatic mixed precision; needs a GPU")
     result.add_argument("--auto-scale-lr", action="store_true", help="scale the learning rate to the batch size")
     result.add_argument(
@@ -43,7 +42,6 @@ def parser() -> argparse.ArgumentParser:
         metavar="CHECKPOINT",
         help="go on from a checkpoint, or from the newest whole one in the work dir; starts anew if there is none",
     )
-    add_config_arguments(result)
     return result
 
 
@@ -69,10 +67,13 @@ def main(arguments: list[str] | None = None) -> None:
             )
         runner = Runner.from_cfg(cfg)
         runner.train()
+        leave_group()
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that training and evaluation share."""
+    """The arguments that training and evaluation share, the config first."""
+    parser.add_argument("config", metavar="CONFIG", help="a config file, see configs/README.md")
+    parser.add_argument("--work-dir", help="where checkpoints and logs go (default: work_dirs/<name of the config>)")
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -122,6 +123,13 @@ def _distribute_on_cpu(cfg: Config) -> None:
     unused = cfg.get("find_unused_parameters", False)
     wrapper = {"type": "MMDistributedDataParallel", "device_ids": None, "broadcast_buffers": False}
     cfg.setdefault("model_wrapper_cfg", {**wrapper, "find_unused_parameters": unused})
+
+
+def leave_group() -> None:
+    """End what several processes share: gloo's threads abort a process that exits while they still run."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def _use_amp(cfg: Config) -> None:

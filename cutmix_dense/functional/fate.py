@@ -20,7 +20,18 @@ from cutmix_dense.functional.report import Outcome
 from cutmix_dense.functional.rotated import Rotated, refitted_to_masks, visible_rotated
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["BoxesFrom", "Entries", "Fate", "Verdict", "areas_of", "judge", "outcomes_of", "reasons_of", "shares_of"]
+__all__ = [
+    "BoxesFrom",
+    "Entries",
+    "Fate",
+    "Verdict",
+    "areas_of",
+    "identity_of",
+    "judge",
+    "outcomes_of",
+    "reasons_of",
+    "shares_of",
+]
 
 BoxesFrom = Literal["auto", "box", "mask"]
 """What a changed instance's box encloses: its visible mask where it has one (auto), its visible box, or its mask."""
@@ -128,7 +139,7 @@ def judge(
     if masks is not None:
         cuts = list(masks.values())
         visible, whole = (_joined([getattr(cut, name) for cut in cuts], device) for name in ("visible", "whole"))
-        untouched = _identity(plan, output, layer) & (visible == whole) & (visible > 0)
+        untouched = identity_of(plan, output, layer) & (visible == whole) & (visible > 0)
         if boxes_from == "box" and by_box is not None:
             boxes, same_box = by_box.boxes, by_box.untouched
         elif form is not None and by_box is not None:
@@ -153,7 +164,7 @@ def judge(
         boxes, untouched = None, visible > 0
         same_box = untouched
     if form is not None and rotated == "keep":  # the whole object's box, wherever it is cut
-        same_box = _identity(plan, output, layer)
+        same_box = identity_of(plan, output, layer)
     share, visibility = shares_of(visible, whole, untouched)
     if "visibility" in table.instances:
         visibility = visibility * as_column(table.flat("visibility").float(), device)[flat]
@@ -178,7 +189,7 @@ def judge(
     return Fate(boxes, same_box, untouched, share, visibility, visible, masks, sizes, verdict, form)
 
 
-def _identity(plan: MixPlan, output: Int[Column, " e"], layer: Int[Column, " e"]) -> Bool[Column, " e"]:
+def identity_of(plan: MixPlan, output: Int[Column, " e"], layer: Int[Column, " e"]) -> Bool[Column, " e"]:
     """Whether each entry's layer lies on the canvas as in its source."""
     scale, shift = as_column(plan.scale, plan.device), as_column(plan.shift, plan.device)
     return ((scale == 1) & (shift == 0)).all(axis=2)[output, layer]

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.broadcast import along
-from cutmix_dense.functional.fate import Entries, Verdict, outcomes_of, reasons_of, shares_of
+from cutmix_dense.functional.fate import Entries, Verdict, identity_of, outcomes_of, reasons_of, shares_of
 from cutmix_dense.functional.fields import IGNORED, FieldTable
 from cutmix_dense.functional.filtering import Facts, FilterRule, OnFiltered, Reason, check_on_filtered, rule_of
 from cutmix_dense.functional.report import MixReport, Outcome
@@ -219,7 +219,7 @@ class SegmentPool:
         infos = [self.infos[image][row] for image, row in zip(entries.image.tolist(), entries.position.tolist())]
         host = plan.to("cpu")
         output, layer, position = (torch.from_numpy(part) for part in (entries.output, entries.layer, entries.position))
-        identity = ((host.scale == 1) & (host.shift == 0)).all(dim=2)[output, layer].numpy()
+        identity = identity_of(host, entries.output, entries.layer)
         untouched = identity & (visible == whole) & (visible > 0)
         before = np.array([float(info.get("visibility", 1.0)) for info in infos])
         _, visibility = shares_of(visible, whole, untouched)

@@ -151,7 +151,7 @@ def mix_slices(
         wanted = _exchange(read, wanted)
     taken = [None if p.layer < 0 else read[p.source][spatial(p.source_block)] for p in wanted]
     if inplace:
-        own = Tensor.clone if isinstance(pool, Tensor) and read is pool else np.array
+        own = Tensor.clone if isinstance(read, Tensor) else np.array
         taken = [None if pixels is None else own(pixels) for pixels in taken]
     for patch, pixels in zip(wanted, taken):
         assert pixels is not None or ground is not None, "a plan with fill was applied without a fill value"

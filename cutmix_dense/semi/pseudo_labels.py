@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.broadcast import within
 from cutmix_dense.functional import mix_pixels, mix_semantic
 from cutmix_dense.plan import MixPlan
 
@@ -73,9 +74,7 @@ def pseudo_labels(
     if sizes is not None:
         if tuple(sizes.shape) != (len(scores), 2):
             raise ValueError(f"sizes must have shape ({len(scores)}, 2), got {_shape(sizes)}")
-        rows, columns = (torch.arange(n, device=scores.device) for n in shape[1:])
-        height, width = (sizes[:, axis, None, None].to(scores.device) for axis in range(2))
-        valid = valid & (rows[None, :, None] < height) & (columns[None, None, :] < width)
+        valid = valid & within(sizes.to(scores.device), shape[1:])
     scores = scores.detach()
     probabilities = scores if is_probability else scores.float().softmax(dim=1)
     confidence, labels = probabilities.max(dim=1)

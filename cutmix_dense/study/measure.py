@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import platform
 import sys
 from importlib import metadata
@@ -26,7 +25,7 @@ from mmengine.runner import Runner
 from cutmix_dense.data.files import dump_json, write_atomic
 from cutmix_dense.study.occlusion import Occlusion
 from cutmix_dense.study.pictures import PREDICTIONS, plain_tensors
-from cutmix_dense.training.checkpoints import allow_checkpoints, newest_checkpoint
+from cutmix_dense.training.checkpoints import allow_checkpoints, finite, newest_checkpoint
 
 __all__ = ["KeepHook", "OcclusionHook", "measure"]
 
@@ -131,11 +130,8 @@ def _last_checkpoint(config: Any, trained: Path) -> str:
 
 def _plain(metrics: dict[str, Any]) -> dict[str, float | None]:
     """Numbers as JSON has them; None for what isn't defined (a class that isn't there)."""
-    plain = {}
-    for name, value in metrics.items():
-        if isinstance(value, (int, float)) or getattr(value, "ndim", 1) == 0:
-            plain[name] = float(value) if math.isfinite(float(value)) else None
-    return plain
+    numbers = {n: v for n, v in metrics.items() if isinstance(v, (int, float)) or getattr(v, "ndim", 1) == 0}
+    return finite(numbers)
 
 
 def _versions() -> dict[str, str]:

@@ -11,16 +11,16 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from cutmix_dense.build import from_config
-from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.mmengine.scope import MODELS
 from cutmix_dense.randomness import generator_from, rank_seed
-from cutmix_dense.transforms import MixTransform, RandomMix, SampleBank
+from cutmix_dense.training.held_mix import HoldsMix
+from cutmix_dense.transforms import SampleBank
 
 __all__ = ["MixPreprocessor", "data_sample"]
 
 
 @MODELS.register_module()
-class MixPreprocessor(BaseDataPreprocessor, Closable):
+class MixPreprocessor(BaseDataPreprocessor, HoldsMix):
     """Moves a batch to the device, mixes it in training, and normalises.
 
     In: ``{"images": [uint8 (3, Hi, Wi), ...], "targets": [dict, ...]}``. Out: the same dict with float images, one
@@ -49,23 +49,15 @@ class MixPreprocessor(BaseDataPreprocessor, Closable):
     ) -> None:
         super().__init__()
         built = from_config(mix)
-        if built is not None and not isinstance(built, (MixTransform, RandomMix)):
-            raise TypeError(f"mix must be a mixing transform, got {type(built).__name__}")
+        self.hold(built)
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise ValueError(f"size must be (height, width), both above 0, got {size!r}")
         if built is not None and any(isinstance(member.pairing, SampleBank) for member in built.members):
             raise ValueError("mix can't pair with a bank here: MMEngine's checkpoints would not keep it")
-        # Not a submodule: MMEngine broadcasts every entry of a state dict, and the switch of a mix is no tensor.
-        self._mix: tuple[MixTransform | RandomMix | None] = (built,)
         self.size = None if size is None else (int(size[0]), int(size[1]))
         self.last_seed: int | None = None
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
-
-    @property
-    def mix(self) -> MixTransform | RandomMix | None:
-        """The transform, None if nothing is mixed."""
-        return self._mix[0]
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """The batch as models take it; see the class."""
@@ -103,16 +95,6 @@ class MixPreprocessor(BaseDataPreprocessor, Closable):
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 (…, 3, H, W) as floating point with the mean 0 and the deviation 1."""
         return (images.as_subclass(Tensor).float() / 255 - self.mean) / self.std
-
-    @property
-    def mixes(self) -> bool:
-        """Whether it has a mix."""
-        return self.mix is not None
-
-    def close(self, closed: bool = True) -> None:
-        """Stop mixing (or start again)."""
-        if self.mix is not None:
-            self.mix.close(closed)
 
     def _resize(self, image: Tensor, target: dict[str, Any], training: bool) -> tuple[Tensor, dict[str, Any]]:
         assert self.size is not None

@@ -17,7 +17,7 @@ from cutmix_dense.functional.semantic import SemanticPair
 from cutmix_dense.mmengine.scope import MODELS
 from cutmix_dense.training.preprocessor import data_sample
 
-__all__ = ["Segmenter", "SmallUNet", "semantic_loss"]
+__all__ = ["Segmenter", "SmallUNet", "scores_of", "semantic_loss"]
 
 
 class SmallUNet(nn.Module):
@@ -108,15 +108,14 @@ class Segmenter(BaseModel):
             return self.logits(images)
         maps = [target["semantic"] for target in targets or []]
         output = self.network(images)
-        losses = {"loss_semantic": self.loss(output["out"] if isinstance(output, Mapping) else output, maps)}
+        losses = {"loss_semantic": self.loss(scores_of(output), maps)}
         if isinstance(output, Mapping) and "aux" in output:
             losses["loss_aux"] = self.aux_weight * self.loss(output["aux"], maps)
         return losses
 
     def logits(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k h w"]:
         """Class scores at the images' size."""
-        output = self.network(images)
-        return output["out"] if isinstance(output, Mapping) else output
+        return scores_of(self.network(images))
 
     def loss(self, logits: Float[Tensor, "b k h w"], maps: Sequence[Any]) -> Float[Tensor, ""]:
         """See ``semantic_loss``."""
@@ -130,6 +129,11 @@ class Segmenter(BaseModel):
             semantic = _resized(scores[None], (int(size[-2]), int(size[-1])))[0].argmax(0).to(torch.uint8)
             samples.append(data_sample(target, {"semantic": semantic}))
         return samples
+
+
+def scores_of(output: Any) -> Float[Tensor, "b k h w"]:
+    """The class scores in what a network gives: itself, or ``"out"`` of the dict of torchvision's networks."""
+    return output["out"] if isinstance(output, Mapping) else output
 
 
 def semantic_loss(

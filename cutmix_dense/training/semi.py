@@ -12,14 +12,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cutmix_dense.build import from_config
-from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.mmengine.scope import DATASETS, HOOKS, MODELS
 from cutmix_dense.randomness import generator_from, rank_seed
 from cutmix_dense.semi import Consistency, Cutout, MeanTeacher, mixed_consistency
 from cutmix_dense.training.data import FUNCTIONS, collate
+from cutmix_dense.training.held_mix import HoldsMix
 from cutmix_dense.training.preprocessor import MixPreprocessor
-from cutmix_dense.training.segmenter import Segmenter
-from cutmix_dense.transforms import MixTransform, RandomMix
+from cutmix_dense.training.segmenter import Segmenter, scores_of
 
 __all__ = ["MeanTeacherHook", "SemiDataset", "SemiPreprocessor", "SemiSegmenter", "collate_semi"]
 
@@ -115,7 +114,7 @@ class SemiPreprocessor(MixPreprocessor):
 
 
 @MODELS.register_module()
-class SemiSegmenter(BaseModel, Closable):
+class SemiSegmenter(BaseModel, HoldsMix):
     """A ``Segmenter`` that learns from labelled images, and from its mean teacher on unlabelled ones.
 
     The loss is the student's supervised one, and ``loss_consistency`` where the batch has unlabelled images: their
@@ -159,28 +158,12 @@ class SemiSegmenter(BaseModel, Closable):
             raise ValueError(f"weight must be at least 0, got {weight!r}")
         self.student = Segmenter(**student)
         self.teacher = MeanTeacher(self.student.network, **(teacher or {}))
-        # not a submodule: its extra state is no tensor, and MMEngine broadcasts every entry of the model's state
-        self._mix = (_build_mix(mix),)
+        self.hold(_build_mix(mix))
         self.consistency = _build_consistency(consistency)
         self.weight = weight
         self.evaluated = evaluated
         self.paired = paired
         self._since_update = 0
-
-    @property
-    def mix(self) -> MixTransform | RandomMix | None:
-        """How unlabelled images are mixed."""
-        return self._mix[0]
-
-    @property
-    def mixes(self) -> bool:
-        """Whether unlabelled images are mixed."""
-        return self.mix is not None
-
-    def close(self, closed: bool = True) -> None:
-        """Stop mixing unlabelled images (or start again)."""
-        if self.mix is not None:
-            self.mix.close(closed)
 
     def init_weights(self) -> None:
         """The student's; the teacher starts from them."""
@@ -210,8 +193,7 @@ class SemiSegmenter(BaseModel, Closable):
         """Class scores of the one that is evaluated."""
         if self.evaluated == "student":
             return self.student.logits(images)
-        output = self.teacher(images)
-        return output["out"] if isinstance(output, Mapping) else output
+        return scores_of(self.teacher(images))
 
     def update_teacher(self) -> None:
         """Move the teacher towards the student; once after every step of the optimizer."""
@@ -251,13 +233,10 @@ class MeanTeacherHook(Hook):
         model.update_teacher()
 
 
-def _build_mix(config: Any) -> MixTransform | RandomMix | None:
+def _build_mix(config: Any) -> Any:
     if isinstance(config, Mapping) and config.get("type") == "Cutout":  # no method of the public family
         return Cutout(**{key: from_config(value) for key, value in config.items() if key != "type"})
-    mix = from_config(config)
-    if mix is not None and not isinstance(mix, (MixTransform, RandomMix)):
-        raise TypeError(f"mix must be a mixing transform, got {type(mix).__name__}")
-    return mix
+    return from_config(config)
 
 
 def _build_consistency(config: Mapping[str, Any] | None) -> Consistency:

@@ -200,8 +200,9 @@ class Pool:
             targets: one dict per image; of clips one per frame, clip after clip.
             keys: of what has a value per pixel.
         """
+        sizes = self.sizes.tolist()
         for index, target in enumerate(targets):
-            size = self.sizes[index // self.frames].tolist()
+            size = sizes[index // self.frames]
             ignored = target.get(IGNORED)
             nested = {"masks": ignored.get("masks")} if isinstance(ignored, Mapping) else {}
             for key, value in [*((key, target.get(key)) for key in keys), *nested.items()]:
