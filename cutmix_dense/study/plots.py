@@ -104,7 +104,7 @@ PLOTS: dict[str, Callable[[Finished, Path], bool]] = {
 
 def _figure(rows: int, columns: int, size: tuple[float, float], sharey: bool = False) -> tuple[Any, Sequence[Any]]:
     # no pyplot: it keeps figures and needs a display's backend
-    figure = require("matplotlib.figure", "study").Figure(figsize=size, layout="constrained")
+    figure = require("matplotlib.figure", "train").Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel()
     for axis in axes:
         axis.grid(alpha=0.3)

@@ -109,7 +109,7 @@ class Study:
         Raises:
             StudyError: a file that isn't there or an option that doesn't fit it.
         """
-        config_class = require("mmengine", "study").Config
+        config_class = require("mmengine", "train").Config
         arm = self.variants[variant]
         if not arm.config.is_file():
             raise StudyError(f"variants.{variant}.config: there is no file {arm.config}")
@@ -200,7 +200,7 @@ def load_study(path: str | Path) -> Study:
     file = Path(path)
     if not file.is_file():
         raise StudyError(f"there is no study {file}")
-    loaded = require("mmengine", "study").Config.fromfile(str(file), import_custom_modules=False).to_dict()
+    loaded = require("mmengine", "train").Config.fromfile(str(file), import_custom_modules=False).to_dict()
     for key, value in loaded.items():
         if key.startswith("_"):  # the file's own helpers
             continue

@@ -108,7 +108,7 @@ def paired_difference(
     summary = spread(list(values.values()))
     if summary.sd is None:
         return Difference(values, summary.mean, None, level, None)
-    student = require("scipy.stats", "study").t(df=summary.n - 1)
+    student = require("scipy.stats", "train").t(df=summary.n - 1)
     error = summary.sd / math.sqrt(summary.n)
     p_value = float(2 * student.sf(abs(summary.mean) / error)) if error > 0 else None
     return Difference(values, summary.mean, float(student.ppf((1 + level) / 2)) * error, level, p_value)
