@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -55,12 +56,10 @@ def swap(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " 
     Returns:
         Index of each image's partner; -1 for none.
     """
-    partner = _alone(batch)
-    order = torch.randperm(batch - batch % 2, generator=generator)
-    first, second = order[0::2], order[1::2]
-    partner[first] = second
-    partner[second] = first
-    return partner
+    partner = np.full(batch, -1)
+    order = torch.randperm(batch - batch % 2, generator=generator).numpy()  # numpy costs less on a few numbers
+    partner[order[0::2]], partner[order[1::2]] = order[1::2], order[0::2]
+    return torch.from_numpy(partner)
 
 
 def halves(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
@@ -135,6 +134,8 @@ def partners(
         return torch.stack([among(batch, pool, generator) for _ in range(count)], dim=1)
     if pairing == "roll" and count > 1:
         return (torch.arange(batch)[:, None] - torch.arange(1, count + 1)) % max(batch, 1)
+    if count == 1:
+        return PAIRINGS[pairing](batch, generator)[:, None]
     return torch.stack([PAIRINGS[pairing](batch, generator) for _ in range(count)], dim=1)
 
 

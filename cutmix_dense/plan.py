@@ -459,10 +459,10 @@ class MixPlan:
             layer = layer.new_ones((batch, 1))
 
         if device.type == "cpu":
-            rows, frame = source.tolist(), placed.get("frame")
-            if any(row[0] < 0 or min(row) < -1 for row in rows):
-                raise ValueError(f"source must be a pool index or -1, the base's never -1; got {rows}")
-            if frame is not None and any(n > most for size in sizes.tolist() for n, most in zip(size, frame)):
+            rows, frame = source.numpy(), placed.get("frame")
+            if (rows[:, :1] < 0).any() or (rows < -1).any():
+                raise ValueError(f"source must be a pool index or -1, the base's never -1; got {rows.tolist()}")
+            if frame is not None and (sizes.numpy() > np.array(frame)).any():
                 raise ValueError(f"frame must hold every canvas, got {frame!r} for sizes {sizes.tolist()}")
             if patches == 1:
                 return cls._one_rectangle(source, rectangles[:, 0], sizes, layer[:, 0], **placed)
@@ -588,7 +588,7 @@ class MixPlan:
             source=source,
             scale=torch.ones((batch, layers, ndim), device=device) if scale is None else scale,
             shift=torch.zeros((batch, layers, ndim), device=device) if shift is None else shift,
-            extent=torch.cat([torch.zeros_like(reach), reach], dim=-1),
+            extent=torch.nn.functional.pad(reach, (ndim, 0)),  # from 0 on
             canvas=canvas,
             edges=edges,
             owner=owner.to(torch.int8 if layers <= 127 else torch.int16),

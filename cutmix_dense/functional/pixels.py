@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -144,17 +145,21 @@ def _check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
             )
     if plan.device.type != "cpu":
         return
-    source = plan.source.flatten().tolist()
-    used = max(source, default=-1)
+    used = int(plan.source.max()) if plan.source.numel() else -1
     if used >= len(images):
         raise ValueError(f"pool must hold {used + 1} images for this plan, got {len(images)}")
-    sizes = [tuple(image.shape[-ndim:]) for image in tensors]
-    for index, needed in zip(source, plan.extent[..., ndim:].flatten(0, 1).tolist()):
-        size = sizes[0 if isinstance(images, Tensor) else max(index, 0)]
-        if index >= 0 and any(a > b for a, b in zip(needed, size)):
-            raise ValueError(
-                f"pool image {index} is {list(size)}, smaller than the {needed} pixels that the plan takes from it"
-            )
+    source, needed = plan.source.numpy(), plan.extent[..., ndim:].numpy()
+    sizes = np.array([tensors[0].shape[-ndim:]] if isinstance(images, Tensor) else [i.shape[-ndim:] for i in tensors])
+    size = sizes[0] if len(sizes) == 1 else sizes[source.clip(min=0)]
+    small = (source >= 0) & (needed > size).any(axis=-1)
+    if small.any():
+        output, layer = (int(places[0]) for places in small.nonzero())
+        index = int(source[output, layer])
+        own = sizes[index if len(sizes) > 1 else 0].tolist()
+        raise ValueError(
+            f"pool image {index} is {own}, smaller than the {needed[output, layer].tolist()} pixels that the plan "
+            "takes from it"
+        )
 
 
 def check_inplace(images: Tensor, plan: MixPlan) -> None:

@@ -26,6 +26,10 @@ _FEW_CELLS = 16
 """Up to so many cells per output, looking for neighbours to join costs more than a copy for each."""
 
 
+_SHARED_BYTES = 2**18
+"""From so many bytes per image on, torch's threads copy its blocks faster than numpy does alone."""
+
+
 class Patch(NamedTuple):
     """A block of pixels that one layer owns.
 
@@ -59,52 +63,69 @@ def patches(plan: MixPlan, *, moved: bool = False) -> Iterator[Patch]:
         plan: one that ``suits``.
         moved: leave out the blocks that show layer 0 where it lay.
     """
-    source, shift, extent = plan.source.tolist(), plan.shift.tolist(), plan.extent.tolist()
-    for output, start, stop, layer in blocks(plan, moved):
-        if layer < 0:
-            yield _fill(output, start, stop)
+    output, start, stop, layer = _cells(plan, moved)
+    shown = (output, layer.clip(min=0))
+    source, extent = plan.source.numpy()[shown], plan.extent.numpy()[shown]
+    offset = plan.shift.numpy()[shown].astype(np.int64)
+    inner_start = np.maximum(start, extent[:, : plan.ndim] + offset)
+    inner_stop = np.minimum(stop, extent[:, plan.ndim :] + offset)
+    empty = (layer < 0) | (inner_start >= inner_stop).any(axis=1)
+    cut = (inner_start != start).any(axis=1) | (inner_stop != stop).any(axis=1)
+    shifted = offset.any(axis=1)
+    in_place = (layer == 0) & (source == output) & ~shifted
+    facts = zip(*(values.tolist() for values in (output, layer, source, empty, cut, shifted, in_place)))
+    for row, (image, owner, taken_from, is_empty, is_cut, is_shifted, stays) in enumerate(facts):
+        if is_empty:
+            yield _fill(image, start[row].tolist(), stop[row].tolist())
             continue
-        offset = [int(o) for o in shift[output][layer]]
-        low, high = extent[output][layer][: plan.ndim], extent[output][layer][plan.ndim :]
-        inner_start = [max(a, b + o) for a, b, o in zip(start, low, offset)]
-        inner_stop = [min(a, b + o) for a, b, o in zip(stop, high, offset)]
-        if any(a >= b for a, b in zip(inner_start, inner_stop)):
-            yield _fill(output, start, stop)
+        low, high = inner_start[row].tolist(), inner_stop[row].tolist()
+        if is_cut:
+            yield from _rim(image, start[row].tolist(), stop[row].tolist(), low, high)
+        if moved and stays:
             continue
-        if inner_start != start or inner_stop != stop:
-            yield from _rim(output, start, stop, inner_start, inner_stop)
-        image = source[output][layer]
-        in_place = layer == 0 and image == output and not any(offset)
-        if moved and in_place:
-            continue
-        target = tuple(map(slice, inner_start, inner_stop))
-        taken = target
-        if any(offset):
-            taken = tuple(slice(a - o, b - o) for a, b, o in zip(inner_start, inner_stop, offset))
-        yield Patch(output, layer, image, target, taken, in_place)
+        target = taken = tuple(map(slice, low, high))
+        if is_shifted:
+            taken = tuple(slice(a - o, b - o) for a, b, o in zip(low, high, offset[row].tolist()))
+        yield Patch(image, owner, taken_from, target, taken, stays)
 
 
-Owned = tuple[int, Sequence[int], Sequence[int], int]
-"""Output, start, stop and layer of a run of cells."""
+class _Cells(NamedTuple):
+    """Runs of cells: output (N,), start and stop (N, D), layer (N,), -1 for fill."""
+
+    output: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+    layer: np.ndarray
 
 
-def blocks(plan: MixPlan, moved: bool = False) -> Iterator[Owned]:
-    """The cells that hold something, joined with neighbours of the same layer where they are many.
+def blocks(plan: MixPlan) -> Iterator[tuple[int, list[int], list[int], int]]:
+    """The cells that hold something, neighbours of one layer joined: output, start, stop and layer."""
+    yield from zip(*(values.tolist() for values in _cells(plan, moved=False)))
 
-    With ``moved`` those that certainly show layer 0 where it lay are left out.
-    """
+
+def _cells(plan: MixPlan, moved: bool) -> _Cells:
+    """The cells that hold something; with ``moved`` without those that certainly show layer 0 where it lay."""
     if moved and math.prod(plan.owner.shape[1:]) <= _FEW_CELLS:
-        yield from _moved_cells(plan)
-        return
+        return _moved_cells(plan)
+    return _joined_cells(plan, moved)
+
+
+def _joined_cells(plan: MixPlan, moved: bool) -> _Cells:
+    """Cells joined with their neighbours of the same layer."""
     edges = [edge.tolist() for edge in plan.edges]
     home = _at_home(plan).tolist() if moved else [False] * len(plan)
-    for output, owner in enumerate(plan.owner.tolist()):
-        for start, stop, layer in _joined(owner, [edge[output] for edge in edges]):
-            if not (layer == 0 and home[output]):
-                yield output, start, stop, layer
+    found = [
+        (output, start, stop, layer)
+        for output, owner in enumerate(plan.owner.tolist())
+        for start, stop, layer in _joined(owner, [edge[output] for edge in edges])
+        if not (layer == 0 and home[output])
+    ]
+    output, start, stop, layer = zip(*found) if found else ((), (), (), ())
+    low, high = (np.array(values, dtype=np.int64).reshape(-1, plan.ndim) for values in (start, stop))
+    return _Cells(np.array(output, dtype=np.int64), low, high, np.array(layer, dtype=np.int64))
 
 
-def _moved_cells(plan: MixPlan) -> Iterator[Owned]:
+def _moved_cells(plan: MixPlan) -> _Cells:
     """The cells that hold something else than layer 0 where it lay, found without a loop over the others."""
     owner, edges = plan.owner.numpy(), [edge.numpy() for edge in plan.edges]
     wanted = owner != 0
@@ -114,9 +135,8 @@ def _moved_cells(plan: MixPlan) -> Iterator[Owned]:
     for axis, edge in enumerate(edges):
         wanted &= along(edge[:, 1:] > edge[:, :-1], axis, plan.ndim)
     output, *cells = wanted.nonzero()
-    start = np.stack([edge[output, cell] for edge, cell in zip(edges, cells)], axis=1)
-    stop = np.stack([edge[output, cell + 1] for edge, cell in zip(edges, cells)], axis=1)
-    yield from zip(output.tolist(), start.tolist(), stop.tolist(), owner[wanted].tolist())
+    start, stop = (np.array([edge[output, cell + more] for edge, cell in zip(edges, cells)]).T for more in (0, 1))
+    return _Cells(output, start, stop, owner[wanted])
 
 
 def _at_home(plan: MixPlan) -> Bool[np.ndarray, " b"]:
@@ -147,7 +167,7 @@ def mix_slices(
     wanted = list(patches(plan, moved=held))
     inplace = outputs is pool
     read, written, ground = _as_arrays(pool, outputs, fill)
-    if inplace and isinstance(read, np.ndarray):
+    if inplace and not (isinstance(read, Tensor) and (read.requires_grad or is_compiling())):
         wanted = _exchange(read, wanted)
     taken = [None if p.layer < 0 else read[p.source][spatial(p.source_block)] for p in wanted]
     if inplace:
@@ -161,10 +181,15 @@ def mix_slices(
 def _as_arrays(
     pool: Tensor | Sequence[Tensor], outputs: Tensor | Sequence[Tensor], fill: Tensor | None
 ) -> tuple[Any, Any, Any]:
-    """Numpy's views of all, whose copies of blocks are faster than torch's; themselves where a gradient flows."""
+    """Numpy's views of all, whose copies of blocks cost least on one thread; themselves where torch's serve better.
+
+    That is where a gradient flows, and where several threads share the copy of a large block.
+    """
     tensors = [t for part in (pool, outputs) for t in ([part] if isinstance(part, Tensor) else part)]
     tensors += [] if fill is None else [fill]
-    if any(t.requires_grad for t in tensors) or is_compiling():
+    image = pool[0]
+    shared = torch.get_num_threads() > 1 and image.numel() * image.element_size() >= _SHARED_BYTES
+    if shared or any(t.requires_grad for t in tensors) or is_compiling():
         return pool, outputs, fill
 
     def array(part: Any) -> Any:
@@ -175,7 +200,7 @@ def _as_arrays(
     return array(pool), array(outputs), array(fill)
 
 
-def _exchange(pool: Shaped[np.ndarray, "pool ..."], wanted: list[Patch]) -> list[Patch]:
+def _exchange(pool: Shaped[Tensor, "pool ..."] | Shaped[np.ndarray, "pool ..."], wanted: list[Patch]) -> list[Patch]:
     """Swap the blocks that two images take from each other; returns what is left to do.
 
     Only if all blocks are such: then no block is read that another one writes. One small buffer serves all.
@@ -191,12 +216,18 @@ def _exchange(pool: Shaped[np.ndarray, "pool ..."], wanted: list[Patch]) -> list
     if not pairs:
         return wanted
     views = [(pool[p.output][spatial(p.target_block)], pool[p.source][spatial(p.target_block)]) for p in pairs]
-    buffer = np.empty(max(mine.size for mine, _ in views), dtype=pool.dtype)
-    for mine, theirs in views:
-        held = buffer[: mine.size].reshape(mine.shape)
-        held[...] = mine
-        mine[...] = theirs
-        theirs[...] = held
+    sizes = [math.prod(mine.shape) for mine, _ in views]
+    copy: Any
+    copy, buffer = (
+        (Tensor.copy_, pool.new_empty(max(sizes)))
+        if isinstance(pool, Tensor)
+        else (np.copyto, np.empty(max(sizes), dtype=pool.dtype))
+    )
+    for (mine, theirs), size in zip(views, sizes):
+        held = buffer[:size].reshape(mine.shape)
+        copy(held, mine)
+        copy(mine, theirs)
+        copy(theirs, held)
     return []
 
 

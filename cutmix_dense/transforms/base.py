@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -218,6 +219,18 @@ class MixTransform(v2.Transform, ABC):
     ) -> Any:
         """Mix by a plan that exists; nothing is drawn. Arguments and result as for the call, always with targets."""
         pool = Pool.of(images, targets, sizes, layout=self.layout)
+        return self._apply(plan, pool, images, targets, out, inplace, return_report)
+
+    def _apply(
+        self,
+        plan: MixPlan,
+        pool: Pool,
+        images: Images,
+        targets: Any,
+        out: Tensor | None,
+        inplace: bool,
+        return_report: bool,
+    ) -> Any:
         # all that can fail comes before the first write into an input
         mixed = self._target_mixer().mix(targets, plan, pool, inplace)
         if return_report and len(mixed.reports) != 1:
@@ -266,15 +279,12 @@ class MixTransform(v2.Transform, ABC):
             both = self.pairing.join(images, targets, sizes, self.semantic_keys, ndim)
             pool = Pool.of(both.images, both.targets, both.sizes, len(images), self.layout)
             plan = self.draw_plan(pool, call_generator(generator))
-            result = self.apply_plan(
-                plan, both.images, both.targets, sizes=both.sizes, out=out, return_report=return_report
-            )
+            result = self._apply(plan, pool, both.images, both.targets, out, False, return_report)
             self.pairing.push(images, targets, sizes, self.semantic_keys, ndim)
             return result[0] if alone else result
-        plan = self.make_plan(images, targets, sizes=sizes, generator=generator, outputs=outputs)
-        result = self.apply_plan(
-            plan, images, targets, sizes=sizes, out=out, inplace=inplace, return_report=return_report
-        )
+        pool = Pool.of(images, targets, sizes, outputs, self.layout)
+        plan = self.draw_plan(pool, call_generator(generator))
+        result = self._apply(plan, pool, images, targets, out, inplace, return_report)
         return result[0] if alone else result
 
     def close(self, closed: bool = True) -> None:
@@ -300,12 +310,11 @@ class MixTransform(v2.Transform, ABC):
         if name != "bank" and pool.outputs < len(pool):
             name = "behind"
         partner = partners(name, pool.outputs, len(pool), count, generator)
-        leader = own = torch.arange(pool.outputs)
-        if name == "swap":
-            leader = torch.where(partner[:, 0] >= 0, torch.minimum(partner[:, 0], own), own)
-        draws = torch.rand(pool.outputs, generator=generator, dtype=torch.float64)[leader]
-        chosen = draws < (0.0 if self.closed else self.p)
-        return torch.where(chosen[:, None], partner, -1), leader
+        mates, own = partner.numpy(), np.arange(pool.outputs)  # numpy costs less on a few numbers
+        leader = np.where(mates[:, 0] >= 0, np.minimum(mates[:, 0], own), own) if name == "swap" else own
+        draws = torch.rand(pool.outputs, generator=generator, dtype=torch.float64).numpy()
+        chosen = draws[leader] < (0.0 if self.closed else self.p)
+        return torch.from_numpy(np.where(chosen[:, None], mates, -1)), torch.from_numpy(leader)
 
     def draw_pairs(self, pool: Pool, generator: torch.Generator) -> tuple[Int[Tensor, "b 2"], Int[Tensor, " b"]]:
         """Base and partner of every output as a plan's ``source``, and whose draws it uses; see ``draw_partners``."""
