@@ -20,7 +20,9 @@ METRIC = "semantic/mIoU"
 
 
 def steps_of(run):
-    return (run.work / "steps.txt").read_text().split()
+    """The steps a run's (fake) training has written; its folder is there before the file is."""
+    path = run.work / "steps.txt"
+    return path.read_text().split() if path.is_file() else []
 
 
 def wait_for(condition, seconds=20.0):
@@ -95,7 +97,7 @@ def test_a_killed_run_goes_on_where_it_was(folder, commands):
     run = study.run("baseline", 0)
     work = threading.Thread(target=execute.run_all, args=([run], commands, METRIC))
     work.start()
-    wait_for(lambda: run.work.is_dir() and "2" in steps_of(run))
+    wait_for(lambda: "2" in steps_of(run))
     assert run.state() == "running"
     train = next(
         int(pid)
@@ -136,12 +138,12 @@ run_all([folder.run("baseline", 0)], commands, "semantic/mIoU")
 
 
 def test_a_study_that_was_killed_leaves_no_second_training_in_the_folder(folder, commands, tmp_path):
-    study = folder(steps=5, nap=0.4)
+    study = folder(steps=5, nap=0.8)
     run = study.run("baseline", 0)
     fakes = commands.train[1]
     program = [sys.executable, "-c", DRIVER, str(study.study.path), str(study.out), fakes]
     driver = subprocess.Popen(program)
-    wait_for(lambda: run.work.is_dir() and "1" in steps_of(run))
+    wait_for(lambda: "1" in steps_of(run))
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     # its child trains on, and holds the run's lock
