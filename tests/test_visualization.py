@@ -64,10 +64,30 @@ def test_box_formats(form):
 @pytest.mark.skipif(
     not hasattr(tv_tensors.BoundingBoxFormat, "XYXYXYXY"), reason="this torchvision has no rotated boxes"
 )
-def test_rotated_boxes_are_refused():
-    boxes = tv_tensors.BoundingBoxes(torch.rand(1, 8), format="XYXYXYXY", canvas_size=(100, 160))
-    with pytest.raises(ValueError, match="XYXYXYXY"):
-        vis.draw_sample(grey(), {"boxes": boxes, "labels": torch.tensor([1])}, CLASSES)
+@pytest.mark.parametrize("form", ["XYXYXYXY", "CXCYWHR"])
+def test_rotated_boxes_are_drawn_as_polygons(form):
+    diamond = (
+        [[80.0, 20.0, 120.0, 50.0, 80.0, 80.0, 40.0, 50.0]] if form == "XYXYXYXY" else [[80.0, 50.0, 50.0, 50.0, 45.0]]
+    )
+    wrapped = tv_tensors.BoundingBoxes(diamond, format=form, canvas_size=(100, 160))
+    drawing = vis.draw_sample(grey(), {"boxes": wrapped, "labels": torch.tensor([1])}, CLASSES, names=False)
+    reach = (40.0, 30.0) if form == "XYXYXYXY" else (50 / 2**0.5, 50 / 2**0.5)
+    y, x = torch.meshgrid(torch.arange(300) + 0.5, torch.arange(480) + 0.5, indexing="ij")  # of the enlarged drawing
+    level = (x / 3 - 80).abs() / reach[0] + (y / 3 - 50).abs() / reach[1] - 1
+    outside = level * 3 / (reach[0] ** -2 + reach[1] ** -2) ** 0.5  # the distance from the sides, pixels of the drawing
+    color = torch.tensor(vis.class_colors(CLASSES)[1], dtype=torch.uint8)[:, None]
+    assert (drawing[:, (outside + 1).abs() < 0.25] == color).all()  # the line runs just inside of the four sides
+    assert not changed(drawing)[(outside < -3) | (outside > 1.5)].any()
+
+
+@pytest.mark.skipif(
+    not hasattr(tv_tensors.BoundingBoxFormat, "XYXYXYXY"), reason="this torchvision has no rotated boxes"
+)
+def test_rotated_boxes_that_lie_outside_or_are_not_finite_are_not_drawn():
+    rows = [[-50.0, -50.0, -20.0, -50.0, -20.0, -20.0, -50.0, -20.0], [float("nan")] * 8]
+    wrapped = tv_tensors.BoundingBoxes(rows, format="XYXYXYXY", canvas_size=(100, 160))
+    drawing = vis.draw_sample(grey(), {"boxes": wrapped, "labels": torch.tensor([1, 2])}, CLASSES)
+    assert not changed(drawing).any()
 
 
 def test_name_stands_at_its_box_and_can_be_read():

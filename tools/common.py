@@ -20,6 +20,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import cutmix_dense
@@ -27,6 +28,7 @@ from cutmix_dense.build import known_parts, known_transforms
 from cutmix_dense.data import DatasetError, DenseDataset, find_layouts, list_splits
 from cutmix_dense.data.mixed_copy import MixError
 from cutmix_dense.data.mixed_sample import open_complete
+from cutmix_dense.transforms.layout import LAYOUTS, Layout
 
 __all__ = [
     "SpecError",
@@ -40,6 +42,7 @@ __all__ = [
     "parse_transform",
     "positive",
     "reporting_errors",
+    "transform_for",
 ]
 
 
@@ -54,36 +57,57 @@ class SpecError(UserError):
 # ---------------------------------------------------------------------------------------------------------- transforms
 
 
-def family() -> dict[str, Any]:
-    """Every public method with its default settings, by name; CutMix first."""
-    names = [name for name, kind in known_transforms().items() if kind is not cutmix_dense.RandomMix]
-    return {name: build_transform([name]) for name in sorted(names, key=lambda name: (name != "CutMix", name))}
+def family(layout: Layout = "BCHW") -> dict[str, Any]:
+    """Every public method with its default settings, by name; CutMix first.
+
+    Args:
+        layout: what the samples are. A method that isn't defined for it is there, too, as it is for images: whoever
+            shows the family says so.
+    """
+    kinds: dict[str, Any] = {name: kind for name, kind in known_transforms().items() if kind is not cutmix_dense.RandomMix}
+    return {
+        name: build_transform([name], layout if layout in kinds[name].layouts else "BCHW")
+        for name in sorted(kinds, key=lambda name: (name != "CutMix", name))
+    }
 
 
-def parse_transform(words: str | Sequence[str], defaults: dict[str, Any] | None = None) -> Any:
+def parse_transform(
+    words: str | Sequence[str], defaults: dict[str, Any] | None = None, shared: dict[str, Any] | None = None
+) -> Any:
     """Make a transform from words as they are typed.
 
     Args:
         words: ``["CutMix", "alpha=1.0", "region=AreaBox", "region.area=0.2,0.5"]`` or ``"CutMix(alpha=1.0)"``.
         defaults: arguments used where they are not typed and the transform knows them.
+        shared: the same, for the transforms inside of it, too.
 
     Raises:
         SpecError: an unknown name, argument or value; the message says what is allowed.
     """
     tokens = [words] if isinstance(words, str) else list(words)
     transforms, parts = known_transforms(), known_parts()
+    names = _Names({**transforms, **parts}, shared or {})
+    defaults = {**names.shared, **(defaults or {})}
     if not tokens or not tokens[0].strip():
         raise SpecError(f"--transform needs a name: {', '.join(sorted(transforms))}")
     if "(" in tokens[0] and "=" not in tokens[0].partition("(")[0]:
         node = _expression(" ".join(tokens), "--transform")
         if not isinstance(node, ast.Call):
             raise SpecError(f"--transform must be one transform with its arguments, got {' '.join(tokens)!r}")
-        return _call(node, transforms, {**transforms, **parts}, defaults or {})
+        return _call(node, transforms, names, defaults)
     factory = _lookup(tokens[0], transforms, "--transform")
-    return _construct(tokens[0], factory, *_settings(tokens[1:], tokens[0], {**transforms, **parts}), defaults or {})
+    return _construct(tokens[0], factory, *_settings(tokens[1:], tokens[0], names), defaults)
 
 
-def _settings(tokens: Sequence[str], owner: str, names: dict[str, type]) -> tuple[list[Any], dict[str, Any]]:
+@dataclass(frozen=True)
+class _Names:
+    """What may be named inside of a transform, and the arguments that all of it take where they are not typed."""
+
+    known: dict[str, Any]
+    shared: dict[str, Any]
+
+
+def _settings(tokens: Sequence[str], owner: str, names: _Names) -> tuple[list[Any], dict[str, Any]]:
     """Keyword arguments from ``key=value`` words; ``a.b=value`` sets argument b of the object that a names."""
     own: dict[str, str] = {}
     nested: dict[str, list[str]] = {}
@@ -102,8 +126,8 @@ def _settings(tokens: Sequence[str], owner: str, names: dict[str, type]) -> tupl
     for key, value in own.items():
         if key in nested:
             name = value.strip()
-            factory = _lookup(name, names, f"{owner}: {key}")
-            result[key] = _construct(name, factory, *_settings(nested.pop(key), name, names), {})
+            factory = _lookup(name, names.known, f"{owner}: {key}")
+            result[key] = _construct(name, factory, *_settings(nested.pop(key), name, names), names.shared)
         else:
             result[key] = _value(_expression(value, f"{owner}: {key}"), names, f"{owner}: {key}")
     if nested:
@@ -121,19 +145,21 @@ def _expression(text: str, what: str) -> ast.expr:
         raise SpecError(f"{what}: cannot read {text!r}") from None
 
 
-def _value(node: ast.expr, names: dict[str, type], what: str) -> Any:
+def _value(node: ast.expr, names: _Names, what: str) -> Any:
     """The value of a literal, a word, or a call of a known class. Nothing else is evaluated."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name):
-        if node.id in names:
-            return _construct(node.id, names[node.id], [], {}, {})
+        if node.id in names.known:
+            return _construct(node.id, names.known[node.id], [], {}, names.shared)
         if node.id.lower() in ("true", "false", "none"):
             return {"true": True, "false": False, "none": None}[node.id.lower()]
+        if node.id in LAYOUTS:
+            return node.id
         if node.id in ("inf", "nan"):
             return float(node.id)
         if node.id[:1].isupper():
-            _lookup(node.id, names, what)
+            _lookup(node.id, names.known, what)
         return node.id
     if isinstance(node, (ast.Tuple, ast.List)):
         items = [_value(item, names, what) for item in node.elts]
@@ -147,11 +173,11 @@ def _value(node: ast.expr, names: dict[str, type], what: str) -> Any:
         if isinstance(above, (int, float)) and isinstance(below, (int, float)) and below:
             return above / below
     if isinstance(node, ast.Call):
-        return _call(node, names, names, {})
+        return _call(node, names.known, names, names.shared)
     raise SpecError(f"{what}: {ast.unparse(node)!r} is no number, word, tuple or known object")
 
 
-def _call(node: ast.Call, allowed: dict[str, type], names: dict[str, type], defaults: dict[str, Any]) -> Any:
+def _call(node: ast.Call, allowed: dict[str, Any], names: _Names, defaults: dict[str, Any]) -> Any:
     preset = None
     function = node.func
     if isinstance(function, ast.Attribute):
@@ -240,14 +266,32 @@ def add_transform_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def build_transform(words: Sequence[str]) -> Any:
-    """The transform of ``--transform``; mixes every sample unless ``p`` is typed."""
-    return parse_transform(words, {"p": 1.0})
+def build_transform(words: Sequence[str], layout: Layout = "BCHW") -> Any:
+    """The transform of ``--transform``; mixes every sample unless ``p`` is typed.
+
+    Args:
+        words: see :func:`parse_transform`.
+        layout: of the samples, where it isn't typed.
+
+    Raises:
+        SpecError: as :func:`parse_transform`; a method that isn't defined for the layout.
+    """
+    return parse_transform(words, {"p": 1.0}, {} if layout == "BCHW" else {"layout": layout})
 
 
-def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
-    """``ROOT``, ``--layout``, ``--split`` and where things lie."""
-    parser.add_argument("root", metavar="ROOT", help="folder of the dataset (layouts: datasets/README.md)")
+def transform_for(dataset: DenseDataset, words: Sequence[str]) -> Any:
+    """The transform of ``--transform``, for the samples of a data set: images, clips or volumes.
+
+    Raises:
+        SpecError: as :func:`build_transform`.
+    """
+    return build_transform(words, dataset.mix_layout)
+
+
+def add_dataset_arguments(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
+    """``ROOT``, ``--layout``, ``--split`` and where things lie; without `needed` the folder may be left out."""
+    words = "folder of the dataset (layouts: datasets/README.md)"
+    parser.add_argument("root", metavar="ROOT", nargs=None if needed else "?", help=words)
     parser.add_argument(
         "--layout",
         choices=("coco", "coco_panoptic", "voc", "cityscapes"),

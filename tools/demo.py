@@ -27,12 +27,10 @@ from cutmix_dense.data.mixed_sample import MixedSample, mix_sample, open_complet
 from cutmix_dense.visualization import (
     Drawing,
     caption_of,
-    class_colors,
     contact_sheet,
     mix_row,
     present_classes,
     sample_rows,
-    source_letters,
     to_pil,
 )
 from cutmix_dense.visualization.family import family_rows
@@ -217,27 +215,8 @@ class Page:
                 to_pil(drawing.picture).save(path)
                 pictures.append(demo_page.Picture(f"{self.pictures.name}/{path.name}", caption))
         share = 1 - float(made.plan.share()[0, 0])
-        return demo_page.Sample(f"{share:.0%} of the picture replaced", pictures, self._fates(made, dataset.classes))
-
-    @staticmethod
-    def _fates(made: MixedSample, classes: Sequence[str]) -> list[demo_page.Fate]:
-        colors = class_colors(classes)
-        letters = source_letters(made.plan, 0)
-        fates = []
-        for row in made.rows:
-            label = int(made.targets[row["source"]]["labels"][row["instance"]])
-            fates.append(
-                demo_page.Fate(
-                    tag=f"{letters.get(row['source'], '?')}{row['instance']}",
-                    name=classes[label],
-                    color=colors[label],
-                    side="base" if row["layer"] == 0 else "partner",
-                    outcome=row["outcome"],
-                    reason=row["reason"],
-                    visibility=row["visibility"],
-                )
-            )
-        return fates
+        fates = demo_page.fates_of(made, dataset.classes)
+        return demo_page.Sample(f"{share:.0%} of the picture replaced", pictures, fates)
 
     def _tally(self, layout: str) -> demo_page.Tally:
         report = self.reports[layout]

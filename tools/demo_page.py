@@ -6,8 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["Fate", "Picture", "Sample", "Section", "Tally", "render"]
+from cutmix_dense.functional.segments import segments_as_instances
+from cutmix_dense.visualization import class_colors, source_letters
+
+if TYPE_CHECKING:
+    from cutmix_dense.data.mixed_sample import MixedSample
+
+__all__ = ["Fate", "Picture", "Sample", "Section", "Tally", "explain", "fate_table", "fates_of", "outcome_of", "render"]
 
 REASONS = {
     "covered": "wholly covered by the region",
@@ -68,6 +75,33 @@ class Section:
     title: str
     text: str
     pictures: Sequence[Picture]
+
+
+def fates_of(made: MixedSample, classes: Sequence[str]) -> list[Fate]:
+    """What became of every instance that could be in a mixed sample, tagged as ``mix_row`` tags the pictures.
+
+    Args:
+        made: the sample.
+        classes: names of the labels; of segments those of their categories.
+    """
+    colors = class_colors(classes)
+    letters = source_letters(made.plan, 0)
+    targets = [segments_as_instances(target) for target in made.targets]
+    fates = []
+    for row in made.rows:
+        label = int(targets[row["source"]]["labels"][row["instance"]])
+        fates.append(
+            Fate(
+                tag=f"{letters.get(row['source'], '?')}{row['instance']}",
+                name=classes[label],
+                color=colors[label],
+                side="base" if row["layer"] == 0 else "partner",
+                outcome=row["outcome"],
+                reason=row["reason"],
+                visibility=row["visibility"],
+            )
+        )
+    return fates
 
 
 def outcome_of(side: str, outcome: str, reason: str) -> str:
@@ -215,17 +249,24 @@ def _figure(picture: Picture) -> str:
 
 
 def _sample(sample: Sample) -> str:
-    there = [fate for fate in sample.fates if outcome_of(fate.side, fate.outcome, fate.reason) != "left out"]
-    behind = [fate for fate in sample.fates if fate not in there]
+    return (
+        f"<article><h3>{escape(sample.title)}</h3><div class=three>{''.join(map(_figure, sample.pictures))}</div>"
+        f"{fate_table(sample.fates)}</article>"
+    )
+
+
+def fate_table(fates: Sequence[Fate]) -> str:
+    """The table of what became of the instances, as HTML; what a partner left behind is a note below it."""
+    there = [fate for fate in fates if outcome_of(fate.side, fate.outcome, fate.reason) != "left out"]
+    behind = [fate for fate in fates if fate not in there]
     rows = "".join(_row(fate) for fate in there)
     note = ""
     if behind:
         names = ", ".join(f"{fate.tag} {fate.name}" for fate in behind)
         note = f"<p class=note>Left out, because they lie outside of the region: {escape(names)}.</p>"
     return (
-        f"<article><h3>{escape(sample.title)}</h3><div class=three>{''.join(map(_figure, sample.pictures))}</div>"
         "<table><thead><tr><th><th>class<th>of the<th>visible<th>what happened<th>why</thead>"
-        f"<tbody>{rows}</tbody></table>{note}</article>"
+        f"<tbody>{rows}</tbody></table>{note}"
     )
 
 

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import ImageDraw
 from torch import Tensor
-from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as tvf
-from torchvision.utils import draw_bounding_boxes, draw_keypoints, draw_segmentation_masks
+from torchvision.utils import draw_keypoints, draw_segmentation_masks
 
 from cutmix_dense.functional.segments import INFO_KEY, has_segments_only, segments_as_instances
+from cutmix_dense.visualization.boxes import Outline, draw_outlines, outline_of_mask, outlines_of
 from cutmix_dense.visualization.colors import IGNORED, Color, class_colors, color_at, line_color_for, text_color_on
 from cutmix_dense.visualization.pictures import (
     as_rgb,
@@ -27,12 +27,10 @@ from cutmix_dense.visualization.pictures import (
 )
 from cutmix_dense.visualization.regions import draw_outline
 from cutmix_dense.visualization.text import (
-    Rect,
     font_for_texts,
     load_font,
     measure_text,
     place_labels,
-    rect_area,
     shorten,
     spell_out,
 )
@@ -71,7 +69,8 @@ def draw_sample(
 
     Args:
         image: (3, H, W) or (1, H, W), uint8 or float in [0, 1].
-        target: a dict as detectors take it (any of ``boxes`` (N, 4), ``labels`` (N,), ``masks`` (N, H, W),
+        target: a dict as detectors take it (any of ``boxes`` (N, 4) or of any tv_tensors format, rotated ones, which
+            are drawn as polygons, among them, ``labels`` (N,), ``masks`` (N, H, W),
             ``keypoints`` (N, K, 2 or 3), ``visibility`` (N,), ``iscrowd`` (N,), ``semantic`` (H, W), ``ignored``), a
             semantic map (H, W), or None. Of a panoptic map (``panoptic``, ``segments_info``) without instances beside
             it the segments are drawn like instances, ``category_id`` as label; stuff gets no box.
@@ -100,7 +99,7 @@ def draw_sample(
 
     Raises:
         TypeError: image is not a tensor, or target is neither dict, map nor None.
-        ValueError: shapes that do not belong together; boxes of a rotated format.
+        ValueError: shapes that do not belong together.
     """
     height, width = image.shape[-2:]
     pixels = as_rgb(image)
@@ -132,7 +131,8 @@ def draw_sample(
     if regions is not None:
         pixels = draw_outline(pixels, resize_nearest(_flat(regions, "regions", (height, width)), size), None)
     if boxes:
-        pixels = _draw_boxes(pixels, [instance for group in reversed(groups) for instance in group], size)
+        shown = [instance for group in reversed(groups) for instance in group if instance.outlined]
+        pixels = draw_outlines(pixels, [(item.outline, item.color) for item in shown if item.outline is not None])
     if keypoints:
         for group in groups:
             pixels = _draw_keypoints(pixels, group, size)
@@ -147,10 +147,9 @@ class _Instance:
 
     color: Color
     text: str
-    box: Rect | None
+    outline: Outline | None
     mask: Tensor | None
     points: Tensor | None
-    crowd: bool = False
     outlined: bool = True
 
 
@@ -184,7 +183,7 @@ def _instances(
     scale_y, scale_x = size[0] / source[0], size[1] / source[1]
     labels = fields.get("labels")
     numbers = [] if labels is None else [int(value) for value in labels.detach().cpu().flatten().tolist()]
-    corners = _corners(fields.get("boxes"), size, scale_x, scale_y)
+    outlines = outlines_of(fields.get("boxes"), size, scale_x, scale_y)
     masks = fields.get("masks")
     if masks is not None:
         masks = masks.detach().cpu().as_subclass(Tensor).bool()
@@ -195,7 +194,7 @@ def _instances(
     shares = fields.get("visibility")
     crowd = fields.get("iscrowd")
     things = fields.get("isthing")
-    counts = {len(part) for part in (numbers or None, corners, masks, points) if part is not None}
+    counts = {len(part) for part in (numbers or None, outlines, masks, points) if part is not None}
     if len(counts) > 1:
         raise ValueError(f"boxes, labels, masks and keypoints must have the same length, got {sorted(counts)}")
     result = []
@@ -216,48 +215,15 @@ def _instances(
         if points is not None:
             visible = _visible_points(points[index], fields.get("keypoints_visible"), index, scale_x, scale_y)
         mask = masks[index] if masks is not None and len(masks) else None
-        box = corners[index] if corners is not None else _mask_rect(mask)
-        swarm = crowd is not None and bool(crowd[index])
+        outline = outlines[index] if outlines is not None else outline_of_mask(mask)
         outlined = things is None or bool(things[index])
-        result.append(_Instance(color, name, box, mask, visible, swarm, outlined))
+        result.append(_Instance(color, name, outline, mask, visible, outlined))
     return result
 
 
 def _percent(share: float) -> str:
     """A share as a whole percentage that never rounds to 0 % or 100 % what is neither."""
     return f"{min(99, max(1, round(share * 100))) if 0 < share < 1 else round(share * 100)}%"
-
-
-def _corners(boxes: Tensor | None, size: tuple[int, int], scale_x: float, scale_y: float) -> list[Rect] | None:
-    """Boxes of any axis-parallel format as whole pixels (x0, y0, x1, y1), half-open, clipped to the drawing."""
-    if boxes is None:
-        return None
-    if isinstance(boxes, tv_tensors.BoundingBoxes):
-        if boxes.format not in (
-            tv_tensors.BoundingBoxFormat.XYXY,
-            tv_tensors.BoundingBoxFormat.XYWH,
-            tv_tensors.BoundingBoxFormat.CXCYWH,
-        ):
-            raise ValueError(f"boxes of the rotated format {boxes.format} cannot be drawn; convert them to XYXY first")
-        boxes = tvf.convert_bounding_box_format(boxes, new_format=tv_tensors.BoundingBoxFormat.XYXY)
-    plain: Float[Tensor, "n 4"] = boxes.detach().cpu().as_subclass(Tensor).double().reshape(-1, 4)
-    result: list[Rect] = []
-    for x0, y0, x1, y1 in plain.tolist():
-        left = min(max(round(x0 * scale_x), 0), size[1] - 1)
-        top = min(max(round(y0 * scale_y), 0), size[0] - 1)
-        right = min(max(round(x1 * scale_x), left + 1), size[1])
-        bottom = min(max(round(y1 * scale_y), top + 1), size[0])
-        result.append((left, top, right, bottom))
-    return result
-
-
-def _mask_rect(mask: Tensor | None) -> Rect | None:
-    """The rectangle round a mask, half-open."""
-    if mask is None or not bool(mask.any()):
-        return None
-    rows = mask.any(dim=1).nonzero().flatten()
-    columns = mask.any(dim=0).nonzero().flatten()
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _visible_points(points: Tensor, shown: Any, index: int, scale_x: float, scale_y: float) -> Float[Tensor, "k 2"]:
@@ -331,22 +297,6 @@ def _draw_masks(pixels: UInt8[Tensor, "3 h w"], group: Sequence[_Instance], alph
     return draw_segmentation_masks(pixels, torch.stack(contours), 0.9, colors)
 
 
-def _draw_boxes(
-    pixels: UInt8[Tensor, "3 h w"], group: Sequence[_Instance], size: tuple[int, int]
-) -> UInt8[Tensor, "3 h w"]:
-    """Coloured lines on a thin dark one, so that they show on any ground; small boxes over large ones."""
-    shown = [(item.box, item.color) for item in group if item.box is not None and item.outlined]
-    if not shown:
-        return pixels
-    shown.sort(key=lambda pair: -rect_area(pair[0]))
-    width = line_width_for(size)
-    # Pillow counts the last row and column in; our boxes are half-open.
-    inner = torch.tensor([[x0, y0, x1 - 1, y1 - 1] for (x0, y0, x1, y1), _ in shown])
-    outer = inner + torch.tensor([-1, -1, 1, 1])
-    pixels = draw_bounding_boxes(pixels, outer, colors=[(12, 14, 18)] * len(shown), width=1)
-    return draw_bounding_boxes(pixels, inner, colors=[color for _, color in shown], width=width)
-
-
 def _draw_keypoints(
     pixels: UInt8[Tensor, "3 h w"], group: Sequence[_Instance], size: tuple[int, int]
 ) -> UInt8[Tensor, "3 h w"]:
@@ -361,7 +311,7 @@ def _draw_keypoints(
 def _draw_names(
     pixels: UInt8[Tensor, "3 h w"], group: Sequence[_Instance], font_size: int | None, path: str | None
 ) -> UInt8[Tensor, "3 h w"]:
-    named = [(item.box, item.text, item.color) for item in group if item.box is not None and item.text]
+    named = [(item.outline, item.text, item.color) for item in group if item.outline is not None and item.text]
     if not named:
         return pixels
     height, width = pixels.shape[-2:]
@@ -372,7 +322,10 @@ def _draw_names(
     pad = max(2, points // 5)
     texts = [shorten(spell_out(text, path), font, width - 2 * pad) for _, text, _ in named]
     sizes = [(w + 2 * pad, h + 2) for w, h in (measure_text(text, font) for text in texts)]
-    places = place_labels([box for box, _, _ in named], sizes, (height, width))
+    outlines = [outline for outline, _, _ in named]
+    places = place_labels(
+        [outline.rect for outline in outlines], sizes, (height, width), [outline.points for outline in outlines]
+    )
     picture = tvf.to_pil_image(pixels)
     draw = ImageDraw.Draw(picture, "RGBA")
     for place, text, (_, _, color) in zip(places, texts, named, strict=True):

@@ -113,7 +113,12 @@ def _overlap(a: Rect, b: Rect) -> int:
     return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
 
 
-def place_labels(boxes: Sequence[Rect], sizes: Sequence[tuple[int, int]], canvas: tuple[int, int]) -> list[Rect | None]:
+def place_labels(
+    boxes: Sequence[Rect],
+    sizes: Sequence[tuple[int, int]],
+    canvas: tuple[int, int],
+    points: Sequence[Any] | None = None,
+) -> list[Rect | None]:
     """A place for every label near its box: inside the picture, on as few other labels and small boxes as possible.
 
     Small boxes, which have fewer places, choose first. A label that would lie on another one, or hide other small
@@ -123,6 +128,7 @@ def place_labels(boxes: Sequence[Rect], sizes: Sequence[tuple[int, int]], canvas
         boxes: pixel rectangles (x0, y0, x1, y1) of the drawing.
         sizes: (width, height) of each label.
         canvas: (height, width) of the drawing.
+        points: per box None, or (n, 2) points (x, y) by which its label stands, those of a slanted box.
 
     Returns:
         One rectangle per label, or None.
@@ -132,22 +138,9 @@ def place_labels(boxes: Sequence[Rect], sizes: Sequence[tuple[int, int]], canvas
     placed: list[Rect] = []
     result: list[Rect | None] = [None] * len(boxes)
     for index in order:
-        x0, y0, x1, y1 = boxes[index]
         w, h = sizes[index]
-        candidates = [
-            (x0, y0 - h),  # on top of the box, the place eyes look at first
-            (x0, y0),
-            (x0, y1),
-            (x1 - w, y0 - h),
-            (x1 - w, y1),
-            (x0, y1 - h),
-            (x1 - w, y0),
-            (x1 - w, y1 - h),
-            (x1, y0),
-            (x0 - w, y0),
-            (x1, y1 - h),
-            (x0 - w, y1 - h),
-        ]
+        corners = None if points is None else points[index]
+        candidates = _round_box(boxes[index], w, h) if corners is None else _at_points(corners, w, h)
         # What a label would hide: boxes not much larger than itself.
         small = [box for box in boxes if box is not boxes[index] and rect_area(box) < 6 * w * h]
         best: tuple[float, float, Rect] | None = None
@@ -169,6 +162,35 @@ def place_labels(boxes: Sequence[Rect], sizes: Sequence[tuple[int, int]], canvas
             placed.append(rect)
             result[index] = rect
     return result
+
+
+def _round_box(box: Rect, w: int, h: int) -> list[tuple[int, int]]:
+    """Left upper corners of the places for a label (w, h) by an upright box, the best first."""
+    x0, y0, x1, y1 = box
+    return [
+        (x0, y0 - h),  # on top of the box, the place eyes look at first
+        (x0, y0),
+        (x0, y1),
+        (x1 - w, y0 - h),
+        (x1 - w, y1),
+        (x0, y1 - h),
+        (x1 - w, y0),
+        (x1 - w, y1 - h),
+        (x1, y0),
+        (x0 - w, y0),
+        (x1, y1 - h),
+        (x0 - w, y1 - h),
+    ]
+
+
+def _at_points(points: Any, w: int, h: int) -> list[tuple[int, int]]:
+    """The same by the points that span a slanted box: outside of each, above those in its upper half first."""
+    middle_x, middle_y = (points.max(axis=0) + points.min(axis=0)) / 2
+    places: list[tuple[int, int]] = []
+    for x, y in sorted(points.tolist(), key=lambda point: point[1]):
+        places.append((round(x - w / 2), round(y - h) if y <= middle_y else round(y)))
+        places.append((round(x - w) if x <= middle_x else round(x), round(y - h / 2)))
+    return [*places, (round(middle_x - w / 2), round(middle_y - h / 2))]
 
 
 def wrap_text(text: str, font: Any, width: int) -> list[str]:

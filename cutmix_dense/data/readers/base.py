@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
+from cutmix_dense.transforms.layout import Layout
+
 __all__ = ["DenseDataset", "image_tensor", "instance_target", "map_tensor"]
 
 
@@ -36,6 +38,7 @@ class DenseDataset(Dataset[tuple[tv_tensors.Image, dict[str, Any]]]):
         has_masks: whether targets have `masks`.
         has_semantic: whether targets have `semantic`.
         has_panoptic: whether targets have `panoptic` and `segments_info`.
+        mix_layout: the `layout` that a transform needs for its samples: images, clips or volumes.
     """
 
     layout: str
@@ -45,6 +48,7 @@ class DenseDataset(Dataset[tuple[tv_tensors.Image, dict[str, Any]]]):
     has_masks: bool
     has_semantic: bool
     has_panoptic: bool = False
+    mix_layout: Layout = "BCHW"
 
     @abstractmethod
     def __len__(self) -> int: ...
