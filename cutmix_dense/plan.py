@@ -123,6 +123,44 @@ class MixPlan:
         fields["source"] = torch.where(source < 0, source, source * count + frame)
         return replace(self, check=False, **fields)
 
+    def section(self, axis: int, pixel: int) -> MixPlan:
+        """The plan of one slice of volumes: what they show where ``axis`` has ``pixel``, along the axes that are left.
+
+        Layer ``s`` then shows the slice ``source_pixels(axis)[:, s, pixel]`` of its source.
+
+        Args:
+            axis: the axis that goes, in array order.
+            pixel: the place along it, within the frame; outputs whose canvas ends before it are all fill.
+
+        Raises:
+            ValueError: a plan of two axes; an axis or a pixel that it hasn't.
+        """
+        if self.ndim != 3 or not 0 <= axis < self.ndim:
+            raise ValueError(f"axis must be one of three axes, got {axis} for a plan of {self.ndim}")
+        if not 0 <= pixel < self.frame[axis]:
+            raise ValueError(f"pixel must be in [0, {self.frame[axis]}), got {pixel}")
+        outputs = torch.arange(len(self), device=self.device)
+        at = torch.full((len(self), 1), pixel, dtype=torch.int64, device=self.device)
+        cell = self._cells_of(at, self.edges[axis])[:, 0]
+        low, high = self.pixel_ranges()
+        there = (low[..., axis] <= pixel) & (pixel < high[..., axis]) & (at < self.canvas[:, axis, None])
+        owner = self.owner.movedim(1 + axis, 1)[outputs, cell]
+        shows = there.gather(1, owner.clamp(min=0).long().flatten(1)).view_as(owner)
+        left = [other for other in range(self.ndim) if other != axis]
+        return replace(
+            self,
+            check=False,
+            source=torch.where(there, self.source, -1),
+            scale=self.scale[..., left],
+            shift=self.shift[..., left],
+            extent=self.extent[..., [*left, *(self.ndim + other for other in left)]],
+            canvas=self.canvas[:, left],
+            edges=tuple(self.edges[other] for other in left),
+            owner=owner if self.weight is not None else torch.where(shows & (owner >= 0), owner, -1),
+            frame=tuple(self.frame[other] for other in left),
+            unscaled=None,
+        )
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
         """All fields that hold tensors, with each of them changed."""
         fields: dict[str, Any] = {}

@@ -5,7 +5,8 @@
     python tools/browse.py /data/cityscapes --transform "CutMix(region=MultiBox.french(3))" --index 0 7 12
 
 The pixels that a mix does not use are dark, the region's outline is dashed; a percentage behind a name is the part of
-the instance that is still visible. Where the dataset has semantic maps, they get a row of their own.
+the instance that is still visible. Where the dataset has semantic maps, they get a row of their own. Clips are drawn as
+a strip of frames, volumes as some of their slices.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from tools.common import (
     add_dataset_arguments,
     add_transform_argument,
     add_verbosity,
-    build_transform,
     family,
     open_from,
     positive,
     reporting_errors,
+    transform_for,
 )
 
 
@@ -75,8 +76,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = parser().parse_args(argv)
     with reporting_errors("browse", arguments.traceback):
-        transform = build_transform(arguments.transform)
         dataset = open_from(arguments)
+        transform = transform_for(dataset, arguments.transform)
         chosen = _choose(dataset, arguments)
         if arguments.family:
             return _browse_families(dataset, chosen, arguments)
@@ -113,7 +114,13 @@ def _browse_families(dataset: DenseDataset, chosen: list[int], arguments: argpar
     for index in chosen:
         cell = (round(arguments.width * 0.75), arguments.width)
         rows, targets = family_rows(
-            dataset, index, family(), seed=arguments.seed, cell=cell, hide=arguments.hide, font=arguments.font
+            dataset,
+            index,
+            family(dataset.mix_layout),
+            seed=arguments.seed,
+            cell=cell,
+            hide=arguments.hide,
+            font=arguments.font,
         )
         parts = dict.fromkeys((dataset.root.resolve().name, dataset.layout, dataset.split))
         legend = present_classes(targets, names_of(dataset), semantic="semantic" not in arguments.hide)
@@ -154,8 +161,10 @@ def draw_sheet(
             made, titles, names_of(dataset), cell=cell, hide=arguments.hide, tagged=arguments.tags, font=arguments.font
         )
     title = dict.fromkeys((dataset.root.resolve().name, dataset.layout, dataset.split))
+    strips = any(len(row) > 3 for row in rows)
     return contact_sheet(
         rows,
+        headers=() if strips else ("base", "partner", "mixed"),
         title=" · ".join(title),
         subtitle=re.sub(r"\d+\.\d{5,}", lambda number: f"{float(number[0]):.3g}", repr(transform)),
         legend=present_classes(shown, names_of(dataset), semantic="semantic" not in arguments.hide),

@@ -64,7 +64,8 @@ def family(layout: Layout = "BCHW") -> dict[str, Any]:
         layout: what the samples are. A method that isn't defined for it is there, too, as it is for images: whoever
             shows the family says so.
     """
-    kinds: dict[str, Any] = {name: kind for name, kind in known_transforms().items() if kind is not cutmix_dense.RandomMix}
+    kinds: dict[str, Any] = dict(known_transforms())
+    del kinds["RandomMix"]
     return {
         name: build_transform([name], layout if layout in kinds[name].layouts else "BCHW")
         for name in sorted(kinds, key=lambda name: (name != "CutMix", name))

@@ -58,7 +58,7 @@ def family_rows(
             missing.append(Drawing(None, f"{name}\nnot on these pictures: {error.reason.rsplit(': ', 1)[-1]}"))
             continue
         titles = [f"{part}: {dataset.image_path(image).name}" for part, image in zip(("base", "partner"), made.indices)]
-        rows = sample_rows(made, titles, dataset.classes, cell=cell, hide=hide, font=font)
+        rows = sample_rows(made, titles, dataset.classes, cell=cell, hide=hide, font=font, views=1)
         if not cells:
             cells += [Drawing(drawing.picture, drawing.caption) for drawing in rows[0][:2]]
             targets += made.targets

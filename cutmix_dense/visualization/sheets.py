@@ -17,6 +17,7 @@ from cutmix_dense.visualization.pictures import as_rgb, picture_size
 from cutmix_dense.visualization.regions import owners_of, partner_sources, shown_pixels, source_letters
 from cutmix_dense.visualization.samples import draw_sample, maps_of
 from cutmix_dense.visualization.text import font_for_texts, load_font, measure_text, shorten, spell_out, wrap_text
+from cutmix_dense.visualization.views import View, views_of
 
 if TYPE_CHECKING:
     from cutmix_dense.data.mixed_sample import MixedSample
@@ -145,7 +146,7 @@ def draw_legend(entries: Sequence[tuple[str, Color]], width: int, *, font: str |
 
 
 def present_classes(
-    targets: Iterable[Mapping[str, Any]],
+    targets: Iterable[Mapping[str, Any] | Sequence[Mapping[str, Any]]],
     classes: Sequence[str],
     *,
     semantic: bool = True,
@@ -155,7 +156,7 @@ def present_classes(
     """Legend of the classes that occur in some targets, in the order of their numbers.
 
     Args:
-        targets: dicts with ``labels``, ``semantic`` or ``segments_info``.
+        targets: dicts with ``labels``, ``semantic`` or ``segments_info``; of a clip a list of them.
         classes: all class names.
         semantic: look at the semantic maps.
         instances: look at the labels; where there are none, at the segments' categories.
@@ -166,7 +167,7 @@ def present_classes(
     """
     colors = class_colors(classes)
     found: set[int] = set()
-    for target in targets:
+    for target in (part for each in targets for part in ([each] if isinstance(each, Mapping) else each)):
         if instances and isinstance(target.get("labels"), Tensor):
             found.update(int(value) for value in target["labels"].flatten().tolist())
         elif instances and target.get("segments_info") is not None:
@@ -274,46 +275,63 @@ def sample_rows(
     hide: Iterable[str] = (),
     tagged: bool = False,
     font: str | None = None,
+    views: int = 4,
 ) -> list[list[Drawing]]:
     """Rows of a contact sheet for one sample: its instances, and below them its semantic maps where it has any.
+
+    An image is one row: base, partners, mixed. A clip is a strip of frames, a volume some of its slices: a row for the
+    base, one for its partners and one for the mixed sample. With ``views=1`` they are one row, as an image is.
 
     Args:
         sample: what ``mix_sample`` made.
         titles: what to call its images, base first.
         classes: class names.
-        cell: (height, width) that each drawing may take.
+        cell: (height, width) that each drawing of an image may take; those of a strip take three quarters.
         hide: any of "boxes", "names", "masks", "keypoints", "semantic".
-        tagged: see :func:`mix_row`.
+        tagged: see :func:`mix_row`; not for volumes, whose slices don't show every instance.
         font: path of a TrueType font.
+        views: frames or slices at most.
     """
     hidden = set(hide)
     drawing: dict[str, Any] = {kind: kind not in hidden for kind in ("boxes", "names", "masks", "keypoints")}
     share = f"{1 - float(sample.plan.share()[0, 0]):.0%} {'replaced' if sample.plan.weight is None else 'partner'}"
-    told = caption_of(sample.rows)
-    maps = sample.target.get("semantic") is not None and "semantic" not in hidden
+    shown = views_of(sample, views)
+    strip = len(shown) > 1
+    maps = shown[0].target.get("semantic") is not None and "semantic" not in hidden
+    instances = shown[0].target.get("labels") is not None or not maps
 
-    def row(caption: str, **options: Any) -> list[Drawing]:
-        return mix_row(
-            sample.images,
-            sample.targets,
-            sample.image,
-            sample.target,
-            sample.plan,
-            0,
+    def row(view: View, caption: str, **options: Any) -> list[Drawing]:
+        cells = mix_row(
+            view.images,
+            view.targets,
+            view.image,
+            view.target,
+            view.plan,
+            view.index,
             classes,
-            cell=cell,
-            titles=titles,
+            cell=(cell[0] * 3 // 4, cell[1] * 3 // 4) if strip else cell,
+            titles=[titles[owner] for owner in view.owners],
             caption=caption,
             font=font,
             **options,
         )
+        if not view.name:
+            return cells
+        sides = ("base", "partner", "mixed")
+        return [
+            Drawing(each.picture, " · ".join(filter(None, (side, view.name, each.caption))))
+            for side, each in zip(sides, cells)
+        ]
 
-    rows = []
-    if sample.target.get("labels") is not None or not maps:
-        rows.append(row(f"{share} · {told}" if told else share, tagged=tagged, **drawing))
+    kinds: list[list[list[Drawing]]] = []
+    if instances:
+        told = [caption_of([line for line in sample.rows if line["output"] == view.index]) for view in shown]
+        captions = [" · ".join(filter(None, (share, words))) for words in told]
+        tagged = tagged and sample.plan.ndim == 2
+        kinds.append([row(view, words, tagged=tagged, **drawing) for view, words in zip(shown, captions)])
     if maps:
-        rows.append(row(share if not rows else "semantic map", semantic=True))
-    return rows
+        kinds.append([row(view, "semantic map" if instances else share, semantic=True) for view in shown])
+    return [list(line) for rows in kinds for line in (zip(*rows) if strip else rows)]
 
 
 def caption_of(rows: Iterable[Mapping[str, Any]]) -> str:
