@@ -17,7 +17,11 @@ def positive(value: float, name: str) -> float:
 
 def interval(value: Sequence[float], name: str, most: float = math.inf) -> tuple[float, float]:
     """``value`` as (low, high); ValueError unless 0 < low <= high <= most and both are finite."""
-    if len(value) != 2 or not (0 < value[0] <= value[1] <= most and math.isfinite(value[1])):
+    if (
+        not isinstance(value, Sequence)
+        or len(value) != 2
+        or not (0 < value[0] <= value[1] <= most and math.isfinite(value[1]))
+    ):
         limit = "" if math.isinf(most) else f" <= {most:g}"
         raise ValueError(f"{name} must be (low, high) with 0 < low <= high{limit}, got {value!r}")
     return float(value[0]), float(value[1])

@@ -20,6 +20,9 @@ from cutmix_dense.compiling import is_compiling
 
 __all__ = ["MixPlan"]
 
+_FARTHEST = 2**23
+"""Pixels; float32 knows the centres of pixels, which are half-integers, so far."""
+
 
 @dataclass(frozen=True, eq=False)
 class MixPlan:
@@ -374,6 +377,8 @@ class MixPlan:
         ndim = self.canvas.shape[1]
         if len(self.edges) != ndim:
             raise ValueError(f"edges must hold one tensor per axis: {ndim}, got {len(self.edges)}")
+        if self.source.dtype not in (torch.int64, torch.int32):
+            raise ValueError(f"source must be int64 or int32, got {self.source.dtype}")
         if len(self.frame) != ndim:
             raise ValueError(f"frame must hold one size per axis: {ndim}, got {self.frame!r}")
         expected = {
@@ -419,6 +424,9 @@ class MixPlan:
         check(~present_d | (self.scale.isfinite() & (self.scale != 0)), "scale", "be finite and not 0", self.scale)
         check(~present_d | self.shift.isfinite(), "shift", "be finite", self.shift)
         check(~present_d | ((low >= 0) & (low <= high)), "extent", "hold 0 <= low <= high", self.extent)
+        reach = self.scale.abs() * high + self.shift.abs()
+        rule = f"place its image within {_FARTHEST} pixels of the canvas"  # beyond, float32 has no half pixels
+        check(~present_d | (reach <= _FARTHEST), "scale and shift", rule, torch.stack([self.scale, self.shift], dim=-1))
         check(self.canvas >= 1, "canvas", "be at least 1 pixel", self.canvas)
         frame = torch.tensor(self.frame, device=self.device)
         check(self.canvas <= frame, "canvas", f"fit the frame {self.frame}", self.canvas)

@@ -23,11 +23,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import cutmix_dense
 from cutmix_dense.build import known_parts, known_transforms
 from cutmix_dense.data import DatasetError, DenseDataset, find_layouts, list_splits
 from cutmix_dense.data.mixed_copy import MixError
 from cutmix_dense.data.mixed_sample import open_complete
+from cutmix_dense.data.readers import LAYOUTS as READABLE
 from cutmix_dense.transforms.layout import LAYOUTS, Layout
 
 __all__ = [
@@ -295,7 +295,7 @@ def add_dataset_arguments(parser: argparse.ArgumentParser, *, needed: bool = Tru
     parser.add_argument("root", metavar="ROOT", nargs=None if needed else "?", help=words)
     parser.add_argument(
         "--layout",
-        choices=("coco", "coco_panoptic", "voc", "cityscapes"),
+        choices=READABLE,
         help="found out where the folder has one only",
     )
     parser.add_argument("--split", help="name of the split (default: train, or the only one)")

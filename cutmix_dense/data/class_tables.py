@@ -1,4 +1,4 @@
-"""The fixed classes of PASCAL VOC and Cityscapes."""
+"""The fixed classes of PASCAL VOC, Cityscapes and DOTA."""
 
 from __future__ import annotations
 
@@ -6,12 +6,27 @@ import numpy as np
 from jaxtyping import UInt8
 from torchvision.datasets import Cityscapes
 
-__all__ = ["RAW_CLASSES", "TRAIN_CLASSES", "VOC_CLASSES", "countable_ids", "id_to_train_id", "train_id_to_id"]
+__all__ = [
+    "DOTA_CLASSES",
+    "RAW_CLASSES",
+    "TRAIN_CLASSES",
+    "VOC_CLASSES",
+    "countable_ids",
+    "id_to_train_id",
+    "train_id_to_id",
+]
 
 # The official order; with the background before them, the numbers are those of SegmentationClass.
 VOC_CLASSES: tuple[str, ...] = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+
+# The official order of version 1.0, then what 1.5 and 2.0 added.
+DOTA_CLASSES: tuple[str, ...] = (
+    *("plane", "baseball-diamond", "bridge", "ground-track-field", "small-vehicle", "large-vehicle", "ship"),
+    *("tennis-court", "basketball-court", "storage-tank", "soccer-ball-field", "roundabout", "harbor", "swimming-pool"),
+    *("helicopter", "container-crane", "airport", "helipad"),
 )
 
 _TABLE = [entry for entry in Cityscapes.classes if entry.id >= 0]  # the licence plate, -1, is never drawn

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cutmix_dense.data.copy_work import Job
+from cutmix_dense.data.errors import DatasetError
 
 __all__ = ["CopyReport", "summary"]
 
@@ -42,18 +43,20 @@ class CopyReport:
     @classmethod
     def read(cls, path: Path, resumed: int = 0) -> CopyReport:
         """The report of a finished copy, from its JSON file."""
-        content = json.loads(path.read_text(encoding="utf-8"))
-        outcomes = {(row["side"], row["outcome"], row["reason"]): row["count"] for row in content["outcomes"]}
-        return cls(
-            root=path.parent,
-            path=path,
-            written=content["written"],
-            unmixed=content["unmixed"],
-            skipped=content["skipped"],
-            broken=content["broken"],
-            outcomes=outcomes,
-            resumed=resumed,
-        )
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                root=path.parent,
+                path=path,
+                written=content["written"],
+                unmixed=content["unmixed"],
+                skipped=content["skipped"],
+                broken=content["broken"],
+                outcomes={(row["side"], row["outcome"], row["reason"]): row["count"] for row in content["outcomes"]},
+                resumed=resumed,
+            )
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DatasetError(f"{path}: is not the report of a mixed copy ({error})") from error
 
 
 def summary(

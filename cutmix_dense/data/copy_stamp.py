@@ -85,10 +85,10 @@ def begin(root: Path, stamp: Path, parameters: dict[str, Any]) -> bool:
     try:
         begun = json.loads(stamp.read_text(encoding="utf-8"))
         before = begun["parameters"]
-    except (ValueError, KeyError, TypeError) as error:
+        keys = dict.fromkeys([*before, *parameters])
+        changed = [key for key in keys if before.get(key) != parameters.get(key)]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{stamp}: is not the stamp of a mixed copy ({error})") from error
-    keys = dict.fromkeys([*before, *parameters])
-    changed = [key for key in keys if before.get(key) != parameters.get(key)]
     if changed:
         told = "; ".join(
             f"{key}: {_short(before.get(key))} there, {_short(parameters.get(key))} now" for key in changed

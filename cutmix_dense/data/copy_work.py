@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from cutmix_dense.data.errors import SampleError
+from cutmix_dense.data.errors import DatasetError, SampleError
 from cutmix_dense.data.files import write_atomic
 from cutmix_dense.data.mixed_sample import mix_sample, name_of, relative_path
 from cutmix_dense.data.readers import DenseDataset
 from cutmix_dense.data.writers import Writer
 
-__all__ = ["Job", "MixError", "Work", "indented_json"]
+__all__ = ["Job", "MixError", "Work", "indented_json", "read_record"]
 
 
 class MixError(RuntimeError):
@@ -105,6 +105,25 @@ class Work:
             self.writer.add(job.key, image, target)
         except ValueError as error:  # more objects than the layout can number, for one
             raise SampleError(self.dataset.image_path(job.index), f"cannot be written: {error}") from error
+
+
+def read_record(path: Path, key: str) -> dict[str, Any]:
+    """What `Work.do` recorded of the sample `key`; DatasetError if the file is broken."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        entries = [*record.get("replaced", []), *([record["skipped"]] if "skipped" in record else [])]
+        words = [record["base"], *record.get("partners", []), *(entry[part] for entry in entries for part in _BLAME)]
+        kinds = [[type(value) for value in row] for row in record.get("outcomes", [])]
+        if record["sample"] != key or not all(isinstance(word, str) for word in words):
+            raise ValueError("not of this sample")
+        if any(kind != [str, str, str, int] for kind in kinds):
+            raise ValueError("outcomes that are none")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DatasetError(f"{path}: broken ({error}); remove it, and its sample is made again") from error
+    return record
+
+
+_BLAME = ("file", "reason")
 
 
 def _with_ignored(target: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from PIL import Image
+
 __all__ = ["DatasetError", "SampleError"]
 
 
@@ -41,5 +43,6 @@ def blaming(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise SampleError(path, "file not found") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # PIL raises SyntaxError for a broken PNG
+    except (OSError, SyntaxError, ValueError, OverflowError, EOFError, Image.DecompressionBombError) as error:
+        # PIL raises SyntaxError for a broken PNG, and its own kind of error for one that declares absurd sizes
         raise SampleError(path, str(error) or type(error).__name__) from error

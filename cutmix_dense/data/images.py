@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32, UInt8, UInt16
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from cutmix_dense.data.errors import SampleError, blaming
 from cutmix_dense.data.extras import opencv
@@ -16,9 +18,24 @@ from cutmix_dense.data.extras import opencv
 __all__ = ["encode_indices", "encode_rgb", "read_color_ids", "read_indices", "read_rgb", "voc_palette"]
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The picture in a file, to be decoded in the block; SampleError for what that raises."""
+    with blaming(path):
+        # From memory: a chunk of a PNG may declare gigabytes, and a file makes room for them before it reads.
+        content = io.BytesIO(path.read_bytes())
+        try:
+            with Image.open(content) as image:
+                if 0 in image.size:
+                    raise SampleError(path, f"declares a size of {image.width}×{image.height}")
+                yield image
+        except UnidentifiedImageError as error:
+            raise SampleError(path, "cannot identify image file") from error
+
+
 def read_rgb(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """The image file as RGB; SampleError if it does not decode to its last byte."""
-    with blaming(path), Image.open(path) as image:
+    with _opened(path) as image:
         return np.array(image.convert("RGB"))
 
 
@@ -32,13 +49,12 @@ def read_indices(path: Path, size: tuple[int, int]) -> np.ndarray:
     Raises:
         SampleError: not there, broken, in colour, or of another size.
     """
-    with blaming(path), Image.open(path) as image:
+    with _opened(path) as image:
         if image.mode not in ("P", "L", "1") and not image.mode.startswith("I"):
             raise SampleError(path, f"a map of ids must be a palette or grey PNG, this one is {image.mode}")
-        ids = np.array(image)
-    if ids.shape != size:
-        raise SampleError(path, f"the map is {ids.shape[1]}×{ids.shape[0]}, its image is {size[1]}×{size[0]}")
-    return ids
+        if image.size != size[::-1]:
+            raise SampleError(path, f"the map is {image.width}×{image.height}, its image is {size[1]}×{size[0]}")
+        return np.array(image)
 
 
 def read_color_ids(path: Path, size: tuple[int, int]) -> Int32[np.ndarray, "h w"]:
@@ -51,7 +67,7 @@ def read_color_ids(path: Path, size: tuple[int, int]) -> Int32[np.ndarray, "h w"
     Raises:
         SampleError: not there, broken, not RGB, or of another size.
     """
-    with blaming(path), Image.open(path) as image:
+    with _opened(path) as image:
         if image.mode != "RGB":
             raise SampleError(path, f"a panoptic map must be an RGB PNG, this one is {image.mode}")
         if image.size != size[::-1]:

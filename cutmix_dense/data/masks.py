@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from cutmix_dense.data.extras import coco_masks, opencv
 
 __all__ = ["boxes_from_masks", "decode_segmentation", "encode_rle", "encode_segmentation", "outline"]
+
+_FAR = 100
+"""A polygon's coordinates may lie so many sides of the image away."""
+_LONGEST = 2**22
+"""So many pixels long may the outline of a polygon be: pycocotools takes 100 bytes for each."""
 
 
 def boxes_from_masks(masks: Bool[np.ndarray, "n h w"]) -> Float[np.ndarray, "n 4"]:
@@ -41,34 +46,79 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> Bool[np.nda
         size: (H, W) of the image.
 
     Raises:
-        ValueError: another kind of value, run lengths of another size, or a coordinate that is not finite.
+        ValueError: another kind of value, run lengths that are not those of such an image, or a coordinate that is not
+            finite or lies absurdly far outside, or an absurdly long outline.
     """
     height, width = size
     if not segmentation:
         return np.zeros(size, dtype=bool)
     if isinstance(segmentation, dict):
-        if "counts" not in segmentation or list(segmentation.get("size", ())) != [height, width]:
+        if "counts" not in segmentation or segmentation.get("size") not in ([height, width], (height, width)):
             raise ValueError(
                 f"run lengths of size {segmentation.get('size')} do not fit the image of (H, W) = ({height}, {width})"
             )
         code: Any = segmentation
-        if isinstance(segmentation["counts"], list):
-            if sum(segmentation["counts"]) != height * width:
-                raise ValueError(f"run lengths sum to {sum(segmentation['counts'])}, not to {height}·{width}")
+        counts = segmentation["counts"]
+        if isinstance(counts, list):
+            _check_run_lengths(np.asarray(counts), height * width)
             code = coco_masks().frPyObjects(segmentation, height, width)
+        elif isinstance(counts, (str, bytes)):
+            _check_run_lengths(_expanded(counts), height * width)
+        else:
+            raise ValueError(f"counts must be a list or a string, got {type(counts).__name__}")
         return coco_masks().decode(code).astype(bool)
     if not isinstance(segmentation, list):
         raise ValueError(f"segmentation must be polygons or run lengths, got {type(segmentation).__name__}")
     codes = []
     for polygon in segmentation:
-        points = np.asarray(polygon, dtype=np.float64)
+        try:
+            points = np.asarray(polygon, dtype=np.float64)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"a polygon must be a flat list of finite x, y pairs ({error})") from error
         if points.ndim != 1 or points.size % 2 or not np.isfinite(points).all():
             raise ValueError("a polygon must be a flat list of finite x, y pairs")
+        if points.size and float(np.abs(points).max()) > _FAR * max(height, width):
+            # pycocotools walks every edge, also outside of the image: a few digits more would fill the memory
+            far = np.abs(points).max()
+            raise ValueError(f"a polygon reaches {far:g}; {_FAR} times the image's longer side is the most")
+        corners = points.reshape(-1, 2)
+        if np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1, initial=0).sum() > _LONGEST:
+            raise ValueError(f"the outline of a polygon is longer than {_LONGEST} pixels")
         if points.size >= 6:  # pycocotools would take four numbers for a box
             codes += coco_masks().frPyObjects([points.tolist()], height, width)
     if not codes:
         return np.zeros(size, dtype=bool)
     return coco_masks().decode(coco_masks().merge(codes)).astype(bool)
+
+
+def _check_run_lengths(lengths: np.ndarray, pixels: int) -> None:
+    """ValueError unless they cover the image; pycocotools takes any numbers, and writes where they lead."""
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 0).any():
+        raise ValueError("run lengths must be whole numbers >= 0")
+    if int(lengths.sum(dtype=object)) != pixels:
+        raise ValueError(f"run lengths sum to {lengths.sum(dtype=object)}, not to the image's {pixels} pixels")
+
+
+def _expanded(counts: str | bytes) -> Int[np.ndarray, " n"]:
+    """The numbers in COCO's compressed run lengths, as pycocotools' ``rleFrString``: groups of 5 bits, differences."""
+    code = np.frombuffer(counts.encode("ascii") if isinstance(counts, str) else counts, dtype=np.uint8).astype(np.int64)
+    code -= 48
+    if ((code < 0) | (code > 63)).any() or (len(code) and code[-1] & 32):
+        raise ValueError("compressed run lengths are broken")
+    if not len(code):
+        return code
+    last = np.flatnonzero(code & 32 == 0)
+    first = np.concatenate([[0], last[:-1] + 1])
+    digits = last - first + 1
+    if int(digits.max()) > 7:
+        raise ValueError("compressed run lengths are broken")
+    place = np.arange(len(code)) - np.repeat(first, digits)
+    values = np.add.reduceat((code & 31) << (5 * place), first)
+    values -= np.where(code[last] & 16, np.int64(1) << (5 * digits), 0)
+    # from the fourth number on they are differences to the last but one
+    values[1::2] = values[1::2].cumsum()
+    values[2::2] = values[2::2].cumsum()
+    return values
 
 
 def outline(mask: Bool[np.ndarray, "h w"]) -> list[float] | None:

@@ -9,7 +9,6 @@ made, from what, what became of the instances, and which files could not be read
 from __future__ import annotations
 
 import ctypes
-import json
 import multiprocessing
 import os
 import shutil
@@ -27,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from cutmix_dense.data.copy_report import CopyReport, summary
 from cutmix_dense.data.copy_stamp import begin, check_output, copy_parameters
-from cutmix_dense.data.copy_work import Job, MixError, Work, indented_json
+from cutmix_dense.data.copy_work import Job, MixError, Work, indented_json, read_record
 from cutmix_dense.data.errors import DatasetError, SampleError
 from cutmix_dense.data.files import write_atomic
 from cutmix_dense.data.readers import DenseDataset, open_dataset
@@ -89,7 +88,7 @@ def mix_dataset(
         The report, which also lies in the output as ``mixed_copy.<split>.json``.
 
     Raises:
-        ValueError: an argument out of range; no Ray cluster at the address.
+        ValueError: an argument out of range, a dataset of a layout that is only read; no Ray cluster at the address.
         DatasetError: an output that belongs to something else or was begun with other parameters; no sample at all
             could be made; a machine of the cluster does not see the dataset or the output.
         MixError: the transform raised something else than ValueError, or Ray lost its workers.
@@ -108,6 +107,8 @@ def mix_dataset(
         if not ray or ray.startswith("ray://"):
             raise ValueError(f'ray must be "local", "auto" or the "host:port" of a head node, got {ray!r}')
         require("ray.data", "ray")
+    if dataset.layout not in _WRITERS:
+        raise ValueError(f"layout must be one of {tuple(_WRITERS)} to be written, this dataset is {dataset.layout!r}")
     length = len(dataset) if limit is None else min(limit, len(dataset))
     if length == 0:
         raise DatasetError(f"{dataset.root}: the split {dataset.split!r} lists no image")
@@ -235,31 +236,30 @@ def _keys(dataset: DenseDataset, length: int) -> list[str]:
     return [name if often[name.lower()] == 1 else f"{name}-{index}" for index, name in enumerate(names)]
 
 
+_WRITERS: dict[str, type[Writer]] = {"coco": CocoWriter, "voc": VocWriter, "cityscapes": CityscapesWriter}
+"""The layouts that a copy can have."""
+
+
 def _writer(dataset: DenseDataset, root: Path, split: str, quality: int) -> Writer:
     if dataset.layout == "coco":
         ids = getattr(dataset, "category_ids", None)
         return CocoWriter(root, classes=dataset.classes, split=split, category_ids=ids, quality=quality)
     if dataset.layout == "voc":
         return VocWriter(root, classes=dataset.classes, split=split, quality=quality)
-    if dataset.layout == "cityscapes":
-        return CityscapesWriter(root, split=split, label_ids=getattr(dataset, "label_ids", "train"))
-    raise ValueError(f"layout must be coco, voc or cityscapes, got {dataset.layout!r}")
+    return CityscapesWriter(root, split=split, label_ids=getattr(dataset, "label_ids", "train"))
 
 
 def _recorded(jobs: Sequence[Job], records: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """What an earlier run recorded: the samples it made, by key, and those it skipped."""
-    found = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in (records / f"{job.key}.json" for job in jobs)
-        if path.is_file()
-    ]
+    paths = {job.key: records / f"{job.key}.json" for job in jobs}
+    found = [read_record(path, key) for key, path in paths.items() if path.is_file()]
     made = {record["sample"]: record for record in found if "skipped" not in record}
     return made, [record for record in found if "skipped" in record]
 
 
 def _is_listed(root: Path, split: str, writer: Writer, count: int) -> bool:
     """Whether the copy's own lists name `count` samples."""
-    layout = {CocoWriter: "coco", VocWriter: "voc", CityscapesWriter: "cityscapes"}[type(writer)]
+    layout = {kind: name for name, kind in _WRITERS.items()}[type(writer)]
     try:
         return len(open_dataset(root, layout, split)) == count
     except DatasetError:

@@ -235,8 +235,12 @@ def to_xyxy(boxes: Tensor, where: str = "boxes", ndim: int = 2) -> Float[Tensor,
     """Plain xyxy boxes from a plain tensor (taken as xyxy, xyzxyz) or a tv_tensor of any axis-aligned format.
 
     Raises:
+        TypeError: no tensor, or one of bools.
         ValueError: rows of another length, a rotated format, or tv_tensors where boxes have three axes.
     """
+    if not isinstance(boxes, Tensor) or boxes.dtype == torch.bool:
+        kind = boxes.dtype if isinstance(boxes, Tensor) else type(boxes).__name__
+        raise TypeError(f"{where} must be a tensor of numbers, got {kind}")
     if isinstance(boxes, tv_tensors.BoundingBoxes):
         if ndim != 2:
             raise ValueError(f"{where} must be a plain tensor (N, {2 * ndim}) of volumes, got tv_tensors.BoundingBoxes")

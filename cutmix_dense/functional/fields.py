@@ -39,7 +39,7 @@ INSTANCE_KEYS = frozenset(
 )
 """Keys that hold one row per instance."""
 
-IMAGE_KEYS = frozenset({"file_name", "height", "image_id", "orig_size", "path", "size", "width"})
+IMAGE_KEYS = frozenset({"file_name", "height", "image_id", "orig_size", "path", "size", "spacing", "width"})
 """Keys of the image, which stay the base's."""
 
 SEMANTIC_KEYS = frozenset({"sem_seg", "semantic", "semantic_mask"})
@@ -145,17 +145,14 @@ class FieldTable:
         """The boxes of the whole pool, xyxy in double precision where the device has it.
 
         Raises:
-            TypeError: boxes that aren't tensors.
+            TypeError: boxes that aren't tensors of numbers.
             ValueError: rows of another length, rotated formats.
         """
         parts = []
         for index, value in enumerate(self.instances["boxes"]):
             if value is None:
                 continue
-            where = f"targets[{index}]['boxes']"
-            if not isinstance(value, Tensor):
-                raise TypeError(f"{where} must be a tensor, got {type(value).__name__}")
-            parts.append(to_xyxy(value, where, self.ndim))
+            parts.append(to_xyxy(value, f"targets[{index}]['boxes']", self.ndim))
         boxes = torch.cat(parts) if parts else torch.zeros((0, 2 * self.ndim), device=self.device)
         return boxes.to(exact_dtype(boxes.device))
 
@@ -330,7 +327,8 @@ _COUNTED = ("boxes", "masks", "labels", "class_labels")
 
 def count_instances(row: Mapping[str, Any], where: str) -> int:
     """Number of instances, told by the first key whose rows are beyond doubt."""
-    for key in (*_COUNTED, *row):
+    others = (key for key, value in row.items() if key not in IMAGE_KEYS | SEMANTIC_KEYS and not is_map(value))
+    for key in (*_COUNTED, *others):
         value = row.get(key)
         if isinstance(value, Tensor) and value.ndim == 0:
             raise ValueError(f"{where}[{key!r}] must have one row per instance, got a single number")

@@ -83,10 +83,12 @@ def _resized(
 ) -> Tensor:
     """The whole image resized by torch, and the window of it."""
     dtype = image.dtype
-    native = dtype in (torch.uint8, torch.float32, torch.float64) and (dtype.is_floating_point or not image.is_cuda)
+    target = [max(1, math.ceil(n * s - 0.5)) for n, s in zip(size, scale)]
+    # torch takes bytes of one row or column for another memory format, and gives other pixels or an internal error.
+    bytewise = dtype == torch.uint8 and not image.is_cuda and min(*size, *target) > 1
+    native = bytewise or dtype in (torch.float32, torch.float64)
     pixels = (image if native else image.float())[..., : size[0], : size[1]]
     pixels = pixels.reshape(1, -1, *size) if image.ndim != 3 else pixels[None]
-    target = [max(1, math.ceil(n * s - 0.5)) for n, s in zip(size, scale)]
     resize = (
         torch.ops.aten._upsample_bilinear2d_aa if interpolation == "antialias" else torch.ops.aten.upsample_bilinear2d
     )

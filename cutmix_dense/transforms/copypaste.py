@@ -100,6 +100,7 @@ class CopyPaste(MixTransform):
             raise ValueError("flip_pairs must be given for keypoints when flip is above 0, got None (may be empty)")
         source, leader = self.draw_pairs(pool, generator)
         counts = [count_instances(target, "targets") for target in targets]
+        _check_rows(targets, counts)
         draws = uniform(pool.outputs, 3 + pool.ndim + max(counts), generator)[leader]
         partner = source[:, 1].clamp(min=0)
         pasted = self._chosen(draws[:, 0], draws[:, 3 + pool.ndim :], targets, partner)
@@ -164,6 +165,18 @@ class CopyPaste(MixTransform):
         shift[:, 1, -1] += torch.where(mirrored, factor[:, 0] * sizes[:, 1, -1], 0.0)
         scale[:, 1, -1] *= torch.where(mirrored, -1.0, 1.0)
         return scale.float(), shift.float()
+
+
+def _check_rows(targets: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> None:
+    """TypeError or ValueError unless what decides on pasting has a row for every instance."""
+    for index, (target, count) in enumerate(zip(targets, counts)):
+        for key in ("boxes", "masks", "iscrowd"):
+            value = target.get(key)
+            if value is not None and not isinstance(value, Tensor):
+                raise TypeError(f"targets[{index}][{key!r}] must be a tensor, got {type(value).__name__}")
+            if value is not None and value.numel() and (not value.ndim or len(value) != count):
+                got = tuple(value.shape)
+                raise ValueError(f"targets[{index}][{key!r}] must have one row per instance ({count}), got {got}")
 
 
 def _may_be_pasted(targets: Sequence[Mapping[str, Any]], most: int, crowd: bool) -> Bool[Tensor, "b n"]:

@@ -151,9 +151,11 @@ class Pool:
             )
         rows = []
         for index, target in enumerate(targets):
-            boxes = target.get("boxes")
-            if boxes is None and target.get("masks") is not None:
-                boxes = boxes_of_masks(target["masks"].as_subclass(Tensor))
+            boxes, masks = target.get("boxes"), target.get("masks")
+            if boxes is None and masks is not None:
+                if not isinstance(masks, Tensor):
+                    raise TypeError(f"targets[{index}]['masks'] must be a tensor, got {type(masks).__name__}")
+                boxes = boxes_of_masks(masks.as_subclass(Tensor))
             elif has_segments_only(target):
                 segments = segments_as_instances(target)
                 boxes = boxes_of_masks(segments["masks"][segments["isthing"]])

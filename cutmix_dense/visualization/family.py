@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["family_rows"]
 
+_SAMPLES = {"BCHW": "images", "BTCHW": "clips", "BCDHW": "volumes"}
+
 
 def family_rows(
     dataset: DenseDataset,
@@ -44,13 +46,16 @@ def family_rows(
         maps, where there are none) has no picture; its caption says why.
 
     Raises:
-        SampleError: none of the transforms can mix them.
+        SampleError: none of the transforms that are defined for such samples can mix them.
     """
     cells: list[Drawing] = []
     targets: list[Mapping[str, Any]] = []
     missing: list[Drawing] = []
     failure: SampleError | None = None
     for name, transform in transforms.items():
+        if dataset.mix_layout not in transform.layouts:
+            missing.append(Drawing(None, f"{name}\nnot defined for {_SAMPLES[dataset.mix_layout]}"))
+            continue
         try:
             made = mix_sample(dataset, transform, index, seed=seed, pool=2)
         except SampleError as error:
@@ -64,8 +69,7 @@ def family_rows(
             targets += made.targets
         cells.append(Drawing(rows[0][-1].picture, f"{name}\n{rows[0][-1].caption}"))
         targets.append(made.target)
-    if not cells:
-        assert failure is not None
+    if failure is not None and not cells:
         raise failure
     cells += missing
     return [cells[start : start + across] for start in range(0, len(cells), across)], targets

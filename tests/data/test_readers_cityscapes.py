@@ -77,7 +77,7 @@ def test_missing_and_broken_files(make_cityscapes):
 
 
 def test_layouts_are_found(make_cityscapes, make_coco, make_voc, tmp_path):
-    with pytest.raises(DatasetError, match="neither COCO, VOC nor Cityscapes"):
+    with pytest.raises(DatasetError, match="none of the known layouts"):
         open_dataset(tmp_path)
     with pytest.raises(DatasetError, match="no such folder"):
         open_dataset(tmp_path / "nowhere")

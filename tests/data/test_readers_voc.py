@@ -135,7 +135,7 @@ def test_two_masks_for_one_box_are_a_doubt(make_voc):
         (
             "<annotation><object><name>cat</name><bndbox><xmin>nan</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax>"
             "</bndbox></object></annotation>",
-            "object 1: box .* is not finite",
+            "object 1: 'nan' is not finite",
         ),
     ],
 )

@@ -7,8 +7,10 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision import tv_tensors
 
 from cutmix_dense.build import known_transforms
+from cutmix_dense.data.demo import make_demo_set
 from cutmix_dense.data.mixed_sample import open_complete
 from cutmix_dense.visualization.family import family_rows
 from tools import browse
@@ -64,7 +66,7 @@ def test_the_same_seed_gives_the_same_sheet(demo, tmp_path, hashes):
         (["{demo}/coco", "--split", "tset"], "train, val"),
         (["{demo}/coco", "--transform", "CutMicks"], "CutMix"),
         (["{demo}/coco", "--index", "99"], "0 to 9"),
-        (["{demo}"], "neither COCO, VOC nor Cityscapes"),
+        (["{demo}"], "none of the known layouts"),
     ],
 )
 def test_mistakes_end_with_one_line(demo, tmp_path, words, message, capsys):
@@ -102,3 +104,43 @@ def test_real_sets(real, tmp_path, name, extra, capsys):
     captured = capsys.readouterr()
     assert re.search(r"2 samples", captured.out)
     assert not captured.err
+
+
+@pytest.fixture(scope="module")
+def other_kinds(tmp_path_factory):
+    pytest.importorskip("nibabel")
+    return make_demo_set(tmp_path_factory.mktemp("kinds"), kinds=("clips", "volumes", "aerial"))
+
+
+@pytest.mark.parametrize(
+    ("layout", "columns"),
+    [
+        ("youtube_vis", 4),
+        ("decathlon", 4),
+        pytest.param(
+            "dota",
+            3,
+            marks=pytest.mark.skipif(
+                not hasattr(tv_tensors.BoundingBoxFormat, "XYXYXYXY"), reason="this torchvision has no rotated boxes"
+            ),
+        ),
+    ],
+)
+def test_clips_volumes_and_rotated_boxes(other_kinds, tmp_path, capsys, layout, columns):
+    words = [str(other_kinds / layout), "--out", str(tmp_path), "--count", "1", "--width", "240", "--seed", "2"]
+    assert browse.main([*words, "--transform", "CutMix", "region=AreaBox", "region.area=0.4,0.5"]) == 0
+    (path,) = tmp_path.glob("*.png")
+    with Image.open(path) as sheet:
+        wide = 240 if columns == 3 else 180
+        assert sheet.width <= 36 + 12 * (columns - 1) + columns * wide
+        assert sheet.width > 0.7 * columns * wide
+    assert browse.main([*words, "--family", "--index", "0"]) == 0
+    assert f"{path.name.removesuffix('-00.png')}-family-00000.png" in capsys.readouterr().out
+
+
+def test_a_method_that_is_not_defined_for_the_samples_says_so(other_kinds, tmp_path, capsys):
+    words = [str(other_kinds / "decathlon"), "--out", str(tmp_path), "--count", "1"]
+    with pytest.raises(SystemExit) as stop:
+        browse.main([*words, "--transform", "Mosaic"])
+    assert stop.value.code == 2
+    assert "layout of Mosaic must be one of ('BCHW', 'BTCHW'), got 'BCDHW'" in capsys.readouterr().err

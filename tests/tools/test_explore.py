@@ -169,7 +169,7 @@ def test_real_sets_are_shown(real, name, layout, split):
         ("{demo}/nowhere", None, None, "no such folder"),
         ("{demo}/voc", "coco", None, "COCO"),
         ("{demo}/voc", None, "tset", "train"),
-        ("{demo}", None, None, "neither"),
+        ("{demo}", None, None, "none of the known layouts"),
         ("--help", None, None, "no such folder"),
     ],
 )

@@ -171,3 +171,13 @@ def test_scaled_masks_are_pasted_where_they_are_stated():
         for b, target in enumerate(out):
             pasted = target["masks"][target["origin"][:, 0] != b]
             assert torch.equal(pasted.any(0), plan.owner_map()[b] == 1)
+
+
+@pytest.mark.parametrize(("layout", "shape"), [("BCHW", (30, 40)), ("BCDHW", (5, 30, 40))])
+def test_targets_of_maps_alone_have_nothing_to_paste(layout, shape):
+    images = [torch.rand(1, *shape) for _ in range(2)]
+    targets = [{"semantic": torch.zeros(shape, dtype=torch.uint8), "spacing": torch.ones(3)} for _ in range(2)]
+    mixed, after = cd.CopyPaste(p=1.0, layout=layout)(images, targets)
+    for before, image, target, result in zip(images, mixed, targets, after):
+        assert torch.equal(before, image)
+        assert torch.equal(target["semantic"], result["semantic"])

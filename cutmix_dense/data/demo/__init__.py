@@ -1,11 +1,11 @@
-"""The demo set: drawn scenes with exact truth, the same in COCO, VOC and Cityscapes layout."""
+"""The demo set: drawn scenes with exact truth, the same in COCO, VOC and Cityscapes layout; clips, volumes, aerial."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from cutmix_dense.data.class_tables import RAW_CLASSES
 from cutmix_dense.data.demo.backgrounds import STUFF
+from cutmix_dense.data.demo.kinds import KINDS
 from cutmix_dense.data.demo.scenes import Scene, draw_scene
 from cutmix_dense.data.demo.shapes import CLASSES
 from cutmix_dense.data.errors import DatasetError
@@ -22,7 +23,7 @@ from cutmix_dense.data.files import dump_json, write_atomic
 from cutmix_dense.data.masks import boxes_from_masks
 from cutmix_dense.data.writers import CityscapesWriter, CocoWriter, VocWriter, Writer
 
-__all__ = ["CATEGORY_IDS", "CITYSCAPES_NAMES", "CLASSES", "make_demo_set"]
+__all__ = ["CATEGORY_IDS", "CITYSCAPES_NAMES", "CLASSES", "KINDS", "make_demo_set"]
 
 _VERSION = 2  # raise it when the same parameters draw other files
 _STAMP = "demo.json"
@@ -53,14 +54,16 @@ def make_demo_set(
     val: int = 60,
     size: tuple[int, int] = (240, 320),
     seed: int = 0,
+    kinds: Sequence[str] = ("images",),
     overwrite: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Draw the demo set into `root/coco`, `root/voc` and `root/cityscapes`, splits "train" and "val".
+    """Draw the demo set: images into `root/coco`, `root/voc` and `root/cityscapes`, splits "train" and "val".
 
-    The same parameters give the same files, byte for byte. A set that is there already is left as it is; one that
-    was interrupted is drawn anew.
+    Other kinds of data have folders of their own: clips in `root/youtube_vis`, volumes in `root/decathlon`, aerial
+    scenes with rotated boxes in `root/dota`; `KINDS` says how many. The same parameters give the same files, byte for
+    byte. A set that is there already is left as it is; one that was interrupted is drawn anew.
 
     Args:
         root: folder of the set.
@@ -68,6 +71,7 @@ def make_demo_set(
         val: scenes in "val", on top of `images`.
         size: (H, W) of every scene, 32 pixels a side at least.
         seed: draws everything.
+        kinds: what to draw, any of "images", "clips", "volumes" (needs the extra `volumes`) and "aerial".
         overwrite: replace a demo set of other parameters instead of refusing to.
         workers: threads that draw and write; the files are the same for any number. Default: one per core, 4 at most.
             (Not processes: each would first import torch, for seconds, and numpy, OpenCV and zlib let threads overlap.)
@@ -83,20 +87,70 @@ def make_demo_set(
         raise ValueError(f"images and val must not be negative, size at least 32: got {images}, {val}, {size}")
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
+    known = ("images", *KINDS)
+    if isinstance(kinds, str) or not kinds or not set(kinds) <= set(known) or len(set(kinds)) < len(kinds):
+        raise ValueError(f"kinds must be some of {known}, each once, got {kinds!r}")
     folder = Path(root)
+    counts = {name: kind.train + kind.val for name, kind in KINDS.items() if name in kinds}
+    before, total = 0, sum(counts.values()) + (images + val if "images" in kinds else 0)
+
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(before + done, total)
+
+    if "images" in kinds:
+        _make_images(folder, images, val, size, seed, overwrite, workers, report)
+        before += images + val
+    for name, count in counts.items():
+        _make_kind(folder, name, seed, overwrite, workers, report)
+        before += count
+    return folder
+
+
+def _threads(workers: int | None) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 4))
+
+
+def _make_kind(
+    folder: Path, name: str, seed: int, overwrite: bool, workers: int | None, report: Callable[[int], None]
+) -> None:
+    """One of the kinds beside images, in a folder with a stamp of its own."""
+    kind = KINDS[name]
+    file = f"demo-{name}.json"
+    stamp = {"version": _VERSION, "train": kind.train, "val": kind.val, "seed": seed}
+    if _is_finished(folder, stamp, overwrite, file, (kind.layout,)):
+        return report(kind.train + kind.val)
+    shutil.rmtree(folder / kind.layout, ignore_errors=True)
+    write_atomic(folder / file, dump_json({**stamp, "finished": False}))
+    with _threads(workers) as pool:
+        for done, _ in enumerate(kind.make(folder / kind.layout, seed, pool), 1):
+            report(done)
+    write_atomic(folder / file, dump_json({**stamp, "finished": True}))
+    return None
+
+
+def _make_images(
+    folder: Path,
+    images: int,
+    val: int,
+    size: tuple[int, int],
+    seed: int,
+    overwrite: bool,
+    workers: int | None,
+    report: Callable[[int], None],
+) -> None:
+    """The scenes, in three layouts."""
     stamp = {"version": _VERSION, "images": images, "val": val, "size": list(size), "seed": seed}
     total = images + val
-    if _is_finished(folder, stamp, overwrite):
-        if progress is not None:
-            progress(total, total)
-        return folder
+    if _is_finished(folder, stamp, overwrite, _STAMP, _LAYOUTS):
+        return report(total)
     for layout in _LAYOUTS:
         shutil.rmtree(folder / layout, ignore_errors=True)
     write_atomic(folder / _STAMP, dump_json({**stamp, "finished": False}))
     opencv()
     splits = [("train", range(images)), ("val", range(images, total))]
     done = 0
-    with ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 4)) as pool:
+    with _threads(workers) as pool:
         for split, numbers in splits:
             writers = _writers(folder, split)
 
@@ -107,22 +161,21 @@ def make_demo_set(
             for key in pool.map(stage, numbers):
                 keys.append(key)
                 done += 1
-                if progress is not None:
-                    progress(done, total)
+                report(done)
             for writer in writers:
                 writer.finish(keys)
     write_atomic(folder / _STAMP, dump_json({**stamp, "finished": True}))
-    return folder
+    return None
 
 
-def _is_finished(folder: Path, stamp: dict[str, Any], overwrite: bool) -> bool:
+def _is_finished(folder: Path, stamp: dict[str, Any], overwrite: bool, file: str, layouts: Sequence[str]) -> bool:
     """Whether this very set is there; DatasetError if something else is in its place."""
     try:
-        found = json.loads((folder / _STAMP).read_bytes())
+        found = json.loads((folder / file).read_bytes())
     except (OSError, ValueError):
-        taken = [layout for layout in _LAYOUTS if (folder / layout).exists()]
+        taken = [layout for layout in layouts if (folder / layout).exists()]
         if taken:
-            raise DatasetError(f"{folder}: holds {', '.join(taken)}, but no {_STAMP}: not a demo set") from None
+            raise DatasetError(f"{folder}: holds {', '.join(taken)}, but no {file}: not a demo set") from None
         return False
     if found == {**stamp, "finished": True}:
         return True

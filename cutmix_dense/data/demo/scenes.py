@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from cutmix_dense.data.demo.shapes import CLASSES, distance
 from cutmix_dense.data.demo.textures import PALETTES, blend, colour, edge, noise, pattern
 from cutmix_dense.data.extras import opencv
 
-__all__ = ["Scene", "draw_scene"]
+__all__ = ["Scene", "Thing", "develop", "draw_scene", "lay_things", "light_from"]
 
 _DIFFICULT_SHARE = 0.4  # less of a thing to be seen makes it difficult …
 _DIFFICULT_PIXELS = 24  # … and so do so few pixels
@@ -46,7 +47,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class _Thing:
+class Thing:
     """A shape at a place, `group` being the annotation it belongs to."""
 
     kind: int
@@ -68,23 +69,18 @@ def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     quiet, lively = PALETTES[int(rng.integers(len(PALETTES)))]
     canvas, stuff = paint_background(rng, size, quiet, lively[int(rng.integers(len(lively)))])
     things, crowds = _arrange(rng, size)
-    towards = rng.uniform(0.6, 2.5) * np.pi / 2  # where the light comes from, always from above
-    light = (math.cos(towards), -abs(math.sin(towards)) - 0.2)
+    light = light_from(rng)
     groups = max((thing.group for thing in things), default=-1) + 1
-    owner = np.full(size, groups, dtype=np.uint8)  # which group each pixel shows, `groups` for none
-    labels, whole = np.zeros(groups + 1, dtype=np.uint8), np.zeros(groups)
-    grain = 1 + 0.03 * noise(rng, size, (3, 3), 1)
-    paints = [colour(code) for code in lively]
+    labels = np.zeros(groups + 1, dtype=np.uint8)
     for thing in things:
-        window, inside = _paint_thing(rng, canvas, thing, paints, light, grain)
-        owner[window][inside] = thing.group
         labels[thing.group] = thing.kind + 1
-        whole[thing.group] += np.count_nonzero(inside)
+    grain = 1 + 0.03 * noise(rng, size, (3, 3), 1)
+    owner, whole = lay_things(lambda thing: rng, canvas, things, [colour(code) for code in lively], light, grain)
     seen = np.bincount(owner.ravel(), minlength=groups + 1)[:groups]
     kept = np.flatnonzero(seen)
     hidden = (seen < _DIFFICULT_SHARE * whole) | (seen < _DIFFICULT_PIXELS)
     return Scene(
-        image=_develop(rng, canvas, light),
+        image=develop(rng, canvas, light),
         things=labels[owner],
         masks=owner == kept.astype(np.uint8).reshape(-1, 1, 1),
         labels=labels[kept].astype(np.int64),
@@ -94,7 +90,35 @@ def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     )
 
 
-def _arrange(rng: np.random.Generator, size: tuple[int, int]) -> tuple[list[_Thing], set[int]]:
+def light_from(rng: np.random.Generator) -> tuple[float, float]:
+    """The direction (x, y) that the light comes from, always from above."""
+    towards = rng.uniform(0.6, 2.5) * np.pi / 2
+    return math.cos(towards), -abs(math.sin(towards)) - 0.2
+
+
+def lay_things(
+    rng_of: Callable[[Thing], np.random.Generator],
+    canvas: np.ndarray,
+    things: Sequence[Thing],
+    lively: list[np.ndarray],
+    light: tuple[float, float],
+    grain: np.ndarray,
+) -> tuple[UInt8[np.ndarray, "h w"], Float[np.ndarray, " g"]]:
+    """Paint things on the canvas, in place, one over the other.
+
+    Returns:
+        The group that each pixel shows, one more than the last for none; and the pixels that each would have alone.
+    """
+    groups = max((thing.group for thing in things), default=-1) + 1
+    owner, whole = np.full(canvas.shape[1:], groups, dtype=np.uint8), np.zeros(groups)
+    for thing in things:
+        window, inside = paint_thing(rng_of(thing), canvas, thing, lively, light, grain)
+        owner[window][inside] = thing.group
+        whole[thing.group] += np.count_nonzero(inside)
+    return owner, whole
+
+
+def _arrange(rng: np.random.Generator, size: tuple[int, int]) -> tuple[list[Thing], set[int]]:
     """Things from the one below to the one on top, and the groups that are crowds."""
     height, width = size
     unit = min(size)
@@ -103,7 +127,7 @@ def _arrange(rng: np.random.Generator, size: tuple[int, int]) -> tuple[list[_Thi
     radii = unit * np.exp(rng.uniform(np.log(0.02), np.log(largest), int(rng.integers(fewest, most + 1))))
     if style == "few":
         radii = np.maximum(radii, unit * 0.13)
-    things: list[_Thing] = []
+    things: list[Thing] = []
     crowds: set[int] = set()
     for group, radius in enumerate(np.sort(radii)[::-1].tolist()):
         x, y = rng.uniform(-0.02, 1.02) * width, rng.uniform(0.02, 1.02) * height
@@ -113,7 +137,7 @@ def _arrange(rng: np.random.Generator, size: tuple[int, int]) -> tuple[list[_Thi
                 break
             x, y = rng.uniform(-0.02, 1.02) * width, rng.uniform(0.02, 1.02) * height
         kind = int(rng.integers(len(CLASSES)))
-        things.append(_Thing(kind, x, y, radius, rng.uniform(0, 2 * np.pi), rng.random(), group))
+        things.append(Thing(kind, x, y, radius, rng.uniform(0, 2 * np.pi), rng.random(), group))
     if style != "empty" and rng.random() < 0.09:
         kind, group = int(rng.integers(len(CLASSES))), len(radii)
         crowds.add(group)
@@ -121,15 +145,15 @@ def _arrange(rng: np.random.Generator, size: tuple[int, int]) -> tuple[list[_Thi
         for _ in range(int(rng.integers(12, 28))):
             px, py = x + rng.normal(0, 0.11) * unit, y + rng.normal(0, 0.08) * unit
             radius = unit * rng.uniform(0.016, 0.034)
-            things.append(_Thing(kind, px, py, radius, rng.uniform(0, 2 * np.pi), rng.random(), group))
+            things.append(Thing(kind, px, py, radius, rng.uniform(0, 2 * np.pi), rng.random(), group))
     seen = [t for t in things if -t.reach < t.x < width + t.reach and -t.reach < t.y < height + t.reach]
     return seen, crowds
 
 
-def _paint_thing(
+def paint_thing(
     rng: np.random.Generator,
     canvas: np.ndarray,
-    thing: _Thing,
+    thing: Thing,
     lively: list[np.ndarray],
     light: tuple[float, float],
     grain: np.ndarray,
@@ -219,7 +243,7 @@ def _unit(x: float, y: float, z: float) -> tuple[float, float, float]:
     return x / length, y / length, z / length
 
 
-def _develop(rng: np.random.Generator, canvas: np.ndarray, light: tuple[float, float]) -> UInt8[np.ndarray, "h w 3"]:
+def develop(rng: np.random.Generator, canvas: np.ndarray, light: tuple[float, float]) -> UInt8[np.ndarray, "h w 3"]:
     """Light over the whole scene, a vignette, a little grain."""
     height, width = canvas.shape[1:]
     y, x = (np.arange(side, dtype=np.float32) / side - np.float32(0.5) for side in (height, width))

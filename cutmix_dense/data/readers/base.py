@@ -10,18 +10,22 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from cutmix_dense.transforms.layout import Layout
 
-__all__ = ["DenseDataset", "image_tensor", "instance_target", "map_tensor"]
+__all__ = ["DenseDataset", "finite", "image_tensor", "instance_target", "map_tensor"]
+
+_LARGEST = 1e18  # of a coordinate: the area of a box between two of them is finite in float32
 
 
-class DenseDataset(Dataset[tuple[tv_tensors.Image, dict[str, Any]]]):
+class DenseDataset(Dataset[tuple[Tensor, Any]]):
     """A map-style dataset of `(image, target)` pairs whose targets have the same keys for every sample.
 
-    The image is a `tv_tensors.Image`, uint8 (3, H, W). The target has `image_id`, and where the layout knows them
+    The image is a `tv_tensors.Image`, uint8 (3, H, W); the readers of clips and volumes say what theirs is. The target
+    has `image_id`, and where the layout knows them
 
     - instances: `boxes` (N, 4) `BoundingBoxes` XYXY float32, 0-based, half-open, in continuous pixels; `labels` (N,)
       int64; `iscrowd` (N,) int64; `area` (N,) float32, in pixels; `masks` (N, H, W) bool; `difficult` (N,) bool;
@@ -31,7 +35,7 @@ class DenseDataset(Dataset[tuple[tv_tensors.Image, dict[str, Any]]]):
     Boxes that are broken in the file (zero or negative sides, outside the image) are passed on as they are.
 
     Attributes:
-        layout: "coco", "coco_panoptic", "voc" or "cityscapes".
+        layout: one of `LAYOUTS`: "coco", "voc" …
         root: the folder the dataset was opened from.
         split: its name.
         classes: label `i` means `classes[i]`.
@@ -58,10 +62,10 @@ class DenseDataset(Dataset[tuple[tv_tensors.Image, dict[str, Any]]]):
         """The image file of sample `index`; SampleError if its name leads out of the image folder."""
 
     @abstractmethod
-    def _load(self, index: int) -> tuple[tv_tensors.Image, dict[str, Any]]:
+    def _load(self, index: int) -> tuple[Tensor, Any]:
         """Read sample `index`, which is in range."""
 
-    def __getitem__(self, index: int) -> tuple[tv_tensors.Image, dict[str, Any]]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
         """Read one sample; SampleError names the file that cannot be read and says why."""
         number = operator.index(index)
         if not -len(self) <= number < len(self):
@@ -73,6 +77,14 @@ class DenseDataset(Dataset[tuple[tv_tensors.Image, dict[str, Any]]]):
             f"{type(self).__name__}(root={str(self.root)!r}, split={self.split!r}, "
             f"samples={len(self)}, classes={len(self.classes)})"
         )
+
+
+def finite(value: Any) -> float:
+    """A coordinate or an area of a file; ValueError unless it is a number of at most 1e18 in size."""
+    number = float(value)
+    if not abs(number) <= _LARGEST:
+        raise ValueError(f"{value!r} is not finite, or beyond {_LARGEST:g}")
+    return number
 
 
 def image_tensor(image: UInt8[np.ndarray, "h w 3"]) -> tv_tensors.Image:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from cutmix_dense.data.extras import coco_masks
 from cutmix_dense.data.files import inside
 from cutmix_dense.data.images import read_rgb
 from cutmix_dense.data.masks import decode_segmentation
-from cutmix_dense.data.readers.base import DenseDataset, image_tensor, instance_target
+from cutmix_dense.data.readers.base import DenseDataset, finite, image_tensor, instance_target
 from cutmix_dense.data.readers.coco_files import find_annotations, find_images, read_coco_json
 
 __all__ = ["CocoDataset"]
@@ -54,7 +53,7 @@ class CocoDataset(DenseDataset):
     ) -> None:
         self.root, self.split = Path(root), split
         self.annotations = Path(annotations) if annotations is not None else find_annotations(self.root, split)
-        content = read_coco_json(self.annotations)
+        content = read_coco_json(self.annotations, more={"annotations": ("id", "category_id")})
         names = [str(image["file_name"]) for image in content["images"]]
         folder = Path(images) if images is not None else find_images(self.root, split, self.annotations, names[:1])
         if not folder.is_dir():
@@ -100,10 +99,10 @@ class CocoDataset(DenseDataset):
                 labels[i] = self._labels[annotation["category_id"]]
                 crowd[i] = int(annotation.get("iscrowd") or 0)
                 if annotation.get("area") is not None:
-                    area[i] = _finite(annotation["area"])
+                    area[i] = finite(annotation["area"])
                 if masks is not None:
                     masks[i] = decode_segmentation(annotation.get("segmentation"), size)
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, OverflowError) as error:
                 reason = f"annotation {annotation.get('id')} in {self.annotations}: {error}"
                 raise SampleError(path, reason) from error
         target = instance_target(image_id, size, boxes, labels, iscrowd=crowd, area=area, masks=masks)
@@ -124,15 +123,12 @@ class _CocoFiles(CocoDetection):
             self.coco.createIndex()
         self.ids = sorted(self.coco.imgs)
 
+    def _load_target(self, id: int | str) -> list[dict[str, Any]]:
+        # pycocotools goes by the annotations' ids, which not every file keeps apart, and takes text for a list of ids.
+        return self.coco.imgToAnns.get(id, [])
+
 
 def _numbers(bbox: Any) -> list[float]:
     if not isinstance(bbox, (list, tuple)) or len(bbox) != 4:
         raise ValueError(f"bbox must be [x, y, width, height], got {bbox!r}")
-    return [_finite(value) for value in bbox]
-
-
-def _finite(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{value!r} is not a finite number")
-    return number
+    return [finite(value) for value in bbox]

@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cutmix_dense.data.errors import DatasetError, SampleError, blaming
 from cutmix_dense.data.files import inside
@@ -18,14 +18,19 @@ _ALIASES = {"val": ("valid", "validation"), "valid": ("val",), "validation": ("v
 
 
 def read_coco_json(
-    path: Path, kind: str = "instances", more: Mapping[str, Sequence[str]] | None = None
+    path: Path,
+    kind: str = "instances",
+    more: Mapping[str, Sequence[str]] | None = None,
+    *,
+    items: Literal["images", "videos"] = "images",
 ) -> dict[str, Any]:
     """The parsed file; DatasetError says what keeps it from being COCO.
 
     Args:
         path: the JSON file.
-        kind: what its annotations are: "instances" or "panoptic".
+        kind: what its annotations are: "instances", "panoptic" …
         more: per list, fields that its entries must have besides those that every such file has.
+        items: what is annotated: images, or YouTube-VIS's videos.
     """
     try:
         with blaming(path), open(path, encoding="utf-8") as stream:
@@ -35,9 +40,10 @@ def read_coco_json(
         raise DatasetError(f"{path}: not a readable JSON file ({reason})") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: not COCO, the top level is a {type(content).__name__} and not an object")
+    owner = f"{items.removesuffix('s')}_id"
     needed: dict[str, Sequence[str]] = {
-        "images": ("id", "file_name"),
-        "annotations": ("image_id",),
+        items: ("id", "file_name" if items == "images" else "file_names"),
+        "annotations": (owner,),
         "categories": ("id", "name"),
     }
     needed = {key: (*fields, *(more or {}).get(key, ())) for key, fields in needed.items()}
@@ -49,7 +55,7 @@ def read_coco_json(
             lacking = [field for field in fields if not isinstance(entry, dict) or field not in entry]
             if lacking:
                 raise DatasetError(f"{path}: not COCO, {key}[{i}] has no {', '.join(map(repr, lacking))}")
-    for key in ("images", "categories"):
+    for key in (items, "categories"):
         ids = [entry["id"] for entry in content[key]]
         if any(not isinstance(value, (int, str)) for value in ids) or len({type(value) for value in ids}) > 1:
             raise DatasetError(f"{path}: the ids of {key!r} must all be integers (or all strings)")
@@ -57,12 +63,13 @@ def read_coco_json(
             twice = next(value for value in ids if ids.count(value) > 1)
             raise DatasetError(f"{path}: two of the {key!r} have the id {twice!r}")
     for i, annotation in enumerate(content["annotations"]):
-        if isinstance(annotation["image_id"], (list, dict)):
-            raise DatasetError(f"{path}: annotations[{i}]['image_id'] must be an integer or a string")
-    known = {image["id"] for image in content["images"]}
-    stray = sum(annotation["image_id"] not in known for annotation in content["annotations"])
+        for key in (owner, "id", "category_id"):
+            if isinstance(annotation.get(key), (list, dict)):
+                raise DatasetError(f"{path}: annotations[{i}][{key!r}] must be an integer or a string")
+    known = {item["id"] for item in content[items]}
+    stray = sum(annotation[owner] not in known for annotation in content["annotations"])
     if stray:
-        warnings.warn(f"{path}: {stray} annotations belong to images that the file does not list", stacklevel=2)
+        warnings.warn(f"{path}: {stray} annotations belong to {items} that the file does not list", stacklevel=2)
     return content
 
 
@@ -101,7 +108,7 @@ def find_images(root: Path, split: str, annotations: Path, first: list[str], kin
     folders = [root / name for name in names] + [root / "images" / name for name in names]
     there = [folder for folder in [*folders, root / "JPEGImages", root / "images"] if folder.is_dir()]
     for folder in there:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OSError):  # out of the folder, or too long for a name
             if all(inside(folder, name).is_file() for name in first):
                 return folder
     if not there:

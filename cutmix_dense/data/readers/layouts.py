@@ -12,11 +12,14 @@ from cutmix_dense.data.readers.cityscapes import CityscapesDataset, cityscapes_s
 from cutmix_dense.data.readers.coco import CocoDataset
 from cutmix_dense.data.readers.coco_files import splits_of
 from cutmix_dense.data.readers.coco_panoptic import CocoPanopticDataset
+from cutmix_dense.data.readers.decathlon import DecathlonDataset, decathlon_splits
+from cutmix_dense.data.readers.dota import DotaDataset, dota_splits
 from cutmix_dense.data.readers.voc import VocDataset, voc_folder, voc_splits
+from cutmix_dense.data.readers.youtube_vis import YouTubeVisDataset, youtube_vis_splits
 
 __all__ = ["LAYOUTS", "find_layouts", "list_splits", "open_dataset"]
 
-LAYOUTS = ("coco", "coco_panoptic", "voc", "cityscapes")
+LAYOUTS = ("coco", "coco_panoptic", "voc", "cityscapes", "dota", "youtube_vis", "decathlon")
 
 
 def open_dataset(
@@ -29,19 +32,21 @@ def open_dataset(
     label_ids: str = "train",
     classes: Sequence[str] | None = None,
     task: str = "detection",
+    frames: int | None = 8,
 ) -> DenseDataset:
-    """Open one split of a COCO, COCO panoptic, VOC or Cityscapes dataset; see `DenseDataset` for what a sample is.
+    """Open one split of a dataset in one of `LAYOUTS`; see `DenseDataset` and the readers for what a sample is.
 
     Args:
         root: the dataset folder (`datasets/README.md` shows the layouts).
-        layout: "coco", "coco_panoptic", "voc" or "cityscapes"; found out from the folder if not given. A folder that
-            has both of COCO's is "coco".
+        layout: "coco", "coco_panoptic", "voc", "cityscapes", "dota", "youtube_vis" or "decathlon"; found out from the
+            folder if not given. A folder that has both of COCO's is "coco".
         split: its name.
         images: image folder, where it is not the layout's.
-        annotations: annotation file (COCO) or folder, where it is not the layout's.
+        annotations: annotation file (COCO, YouTube-VIS) or folder, where it is not the layout's.
         label_ids: Cityscapes only: "train" (default, 19 classes) or "raw" (34 ids).
-        classes: VOC only: the class names, see `VocDataset`.
+        classes: VOC and DOTA only: the class names, see `VocDataset` and `DotaDataset`.
         task: VOC only: "detection" (default), "segmentation" or "instances", see `VocDataset`.
+        frames: YouTube-VIS only: frames of each clip, see `YouTubeVisDataset`.
 
     Raises:
         DatasetError: not this layout, or something of it is missing; the message names the file.
@@ -52,18 +57,28 @@ def open_dataset(
         layout = "coco" if annotations is not None and Path(annotations).suffix == ".json" else _only_layout(folder)
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {LAYOUTS}, got {layout!r}")
-    only: dict[str, tuple[str, Any, Any]] = {  # argument: its layout, what was given, the default
-        "label_ids": ("cityscapes", label_ids, "train"),
-        "classes": ("voc", classes, None),
-        "task": ("voc", task, "detection"),
+    only: dict[str, tuple[tuple[str, ...], Any, Any]] = {  # argument: its layouts, what was given, the default
+        "label_ids": (("cityscapes",), label_ids, "train"),
+        "classes": (("voc", "dota"), classes, None),
+        "task": (("voc",), task, "detection"),
+        "frames": (("youtube_vis",), frames, 8),
+        "images": (tuple(name for name in LAYOUTS if name != "decathlon"), images, None),
+        "annotations": (tuple(name for name in LAYOUTS if name != "decathlon"), annotations, None),
     }
     given = {name: value for name, (_, value, default) in only.items() if value != default}
     for name in given:
-        if only[name][0] != layout:
-            raise ValueError(f"{name}= is for the {only[name][0]} layout, this dataset is {layout}")
-    readers = {"coco": CocoDataset, "coco_panoptic": CocoPanopticDataset, "voc": VocDataset}
-    reader: Any = {**readers, "cityscapes": CityscapesDataset}[layout]
-    return reader(folder, split, images=images, annotations=annotations, **given)
+        if layout not in only[name][0]:
+            raise ValueError(f"{name}= is for the {' and '.join(only[name][0])} layout, this dataset is {layout}")
+    readers: dict[str, Any] = {
+        "coco": CocoDataset,
+        "coco_panoptic": CocoPanopticDataset,
+        "voc": VocDataset,
+        "cityscapes": CityscapesDataset,
+        "dota": DotaDataset,
+        "youtube_vis": YouTubeVisDataset,
+        "decathlon": DecathlonDataset,
+    }
+    return readers[layout](folder, split, **given)
 
 
 def find_layouts(root: str | Path) -> list[str]:
@@ -82,6 +97,12 @@ def find_layouts(root: str | Path) -> list[str]:
             found.append("voc")
     if (folder / "leftImg8bit").is_dir():
         found.append("cityscapes")
+    if dota_splits(folder):
+        found.append("dota")
+    if youtube_vis_splits(folder):
+        found.append("youtube_vis")
+    if (folder / "dataset.json").is_file() and (folder / "labelsTr").is_dir():
+        found.append("decathlon")
     return found
 
 
@@ -89,7 +110,14 @@ def list_splits(root: str | Path, layout: str) -> list[str]:
     """The names of the splits of a dataset."""
     if layout in ("coco", "coco_panoptic"):
         return splits_of(Path(root), "instances" if layout == "coco" else "panoptic")
-    return {"voc": voc_splits, "cityscapes": cityscapes_splits}[layout](Path(root))
+    splits: dict[str, Any] = {
+        "voc": voc_splits,
+        "cityscapes": cityscapes_splits,
+        "dota": dota_splits,
+        "youtube_vis": youtube_vis_splits,
+        "decathlon": decathlon_splits,
+    }
+    return splits[layout](Path(root))
 
 
 def _only_layout(root: Path) -> str:
@@ -106,4 +134,4 @@ def _only_layout(root: Path) -> str:
         if path.is_dir() and find_layouts(path)
     ]
     hint = f"; below it there are {', '.join(below)}" if below else ""
-    raise DatasetError(f"{root}: neither COCO, VOC nor Cityscapes (see datasets/README.md){hint}")
+    raise DatasetError(f"{root}: none of the known layouts (see datasets/README.md){hint}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from cutmix_dense.data.errors import DatasetError, SampleError, blaming
 from cutmix_dense.data.files import inside
 from cutmix_dense.data.images import read_indices, read_rgb
 from cutmix_dense.data.masks import boxes_from_masks
-from cutmix_dense.data.readers.base import DenseDataset, image_tensor, instance_target, map_tensor
+from cutmix_dense.data.readers.base import DenseDataset, finite, image_tensor, instance_target, map_tensor
 
 __all__ = ["VocDataset"]
 
@@ -128,9 +127,7 @@ class VocDataset(DenseDataset):
         difficult = np.zeros(len(objects), dtype=bool)
         for i, node in enumerate(objects):
             try:
-                boxes[i] = [float(node.findtext(f"bndbox/{corner}", "")) for corner in _CORNERS]
-                if not all(math.isfinite(value) for value in boxes[i]):
-                    raise ValueError(f"box {boxes[i].tolist()} is not finite")
+                boxes[i] = [finite(node.findtext(f"bndbox/{corner}", "")) for corner in _CORNERS]
                 label = (node.findtext("name") or "").strip()
                 if label not in self._labels:
                     raise ValueError(f"class {label!r} is not among {self.classes[1:]}")

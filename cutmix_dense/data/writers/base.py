@@ -18,7 +18,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from cutmix_dense.data.errors import DatasetError
-from cutmix_dense.data.files import dump_json, write_atomic
+from cutmix_dense.data.files import dump_json, inside, write_atomic
 from cutmix_dense.data.masks import boxes_from_masks
 
 __all__ = ["Sample", "Writer"]
@@ -98,7 +98,7 @@ class Writer(ABC):
         """List the samples of `keys`, in that order (default: all that are staged, sorted); then clear the staging.
 
         Raises:
-            DatasetError: a key that is not staged.
+            DatasetError: a key that is not staged, or whose record is broken.
         """
         records = self._staging / "records"
         chosen = sorted(path.stem for path in records.glob("*.json")) if keys is None else list(keys)
@@ -111,16 +111,19 @@ class Writer(ABC):
             raise DatasetError(f"{self.root}: a key is given twice")
         samples = []
         for key in chosen:
-            content = json.loads(self._record_path(key).read_bytes())
-            for name in content["files"]:
+            files, sample = self._read_record(self._record_path(key))
+            for name in files:
                 staged, place = self._staging / "files" / name, self.root / name
                 if staged.is_file():  # moved already when an earlier finish was interrupted
                     place.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(staged, place)
                 elif not place.is_file():
                     raise DatasetError(f"{place}: was staged for {key!r}, but has gone")
-            samples.append(content["sample"])
-        self._write_lists(chosen, samples)
+            samples.append(sample)
+        try:
+            self._write_lists(chosen, samples)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DatasetError(f"{self._staging}: a staged sample is broken ({error!r}); remove the folder") from error
         shutil.rmtree(self._staging, ignore_errors=True)
         if self._staging.parent.is_dir() and not any(self._staging.parent.iterdir()):
             self._staging.parent.rmdir()
@@ -128,6 +131,16 @@ class Writer(ABC):
     def discard(self) -> None:
         """Forget what is staged and not listed."""
         shutil.rmtree(self._staging, ignore_errors=True)
+
+    def _read_record(self, path: Path) -> tuple[list[str], Any]:
+        """The files of a staged sample, under the root, and what the lists need of it."""
+        try:
+            content = json.loads(path.read_bytes())
+            for name in content["files"]:
+                inside(self.root, name)
+            return list(content["files"]), content["sample"]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DatasetError(f"{path}: broken ({error}); remove it, and its sample is staged again") from error
 
     @abstractmethod
     def _encode(self, key: str, sample: Sample) -> tuple[dict[str, bytes], Any]:

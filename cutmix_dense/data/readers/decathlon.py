@@ -1,0 +1,145 @@
+"""Medical Segmentation Decathlon: NIfTI volumes and their label volumes, read through nibabel."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+from cutmix_dense.data.errors import DatasetError, SampleError, blaming
+from cutmix_dense.data.files import inside
+from cutmix_dense.data.readers.base import DenseDataset, map_tensor
+from cutmix_dense.extras import require
+from cutmix_dense.transforms.layout import Layout
+
+__all__ = ["DecathlonDataset", "decathlon_splits"]
+
+_SECTIONS = {"train": "training", "val": "validation"}
+_MOST_VOXELS = 2**30
+
+
+class DecathlonDataset(DenseDataset):
+    """Volumes with semantic labels from a folder with the Decathlon's layout and its `dataset.json`.
+
+    A sample is a float32 tensor (C, D, H, W), intensities as the file scales them, with the axes z, y, x: NIfTI's
+    x, y, z turned round, its voxels' order kept as it is in the file. The target has `image_id` (the file's name),
+    `semantic` (D, H, W) uint8 and `spacing` (3,) float32, millimetres along z, y, x. `classes` are the `labels` of
+    dataset.json. The transforms take it with ``layout="BCDHW"``.
+
+    Args:
+        root: the dataset folder, which holds dataset.json.
+        split: "train" for the list `training`, "val" for the list `validation`, which MONAI's users add.
+
+    Raises:
+        ImportError: nibabel is not installed.
+        DatasetError: a dataset.json that is missing or broken.
+        SampleError: on access, a volume that cannot be read, of more than 2³⁰ voxels, or with a label that dataset.json
+            does not list.
+    """
+
+    layout = "decathlon"
+    mix_layout: Layout = "BCDHW"
+
+    def __init__(self, root: str | Path, split: str = "train") -> None:
+        require("nibabel", "volumes")
+        self.root, self.split = Path(root), split
+        self.annotations = self.root / "dataset.json"
+        content = _read_json(self.annotations)
+        if not isinstance(content.get(_SECTIONS.get(split, "")), list):
+            found = ", ".join(decathlon_splits(self.root)) or "none"
+            raise DatasetError(f"{self.annotations}: no split {split!r} (splits found: {found})")
+        self._pairs: list[tuple[str, str]] = []
+        for i, entry in enumerate(content[_SECTIONS[split]]):
+            if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("image", "label")):
+                raise DatasetError(f"{self.annotations}: {_SECTIONS[split]}[{i}] must name an 'image' and a 'label'")
+            self._pairs.append((entry["image"], entry["label"]))
+        self.classes = _classes(content.get("labels"), self.annotations)
+        self.has_masks, self.has_semantic = False, True
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def image_path(self, index: int) -> Path:
+        """The image volume of sample `index`."""
+        return self._path(self._pairs[index][0])
+
+    def _path(self, name: str) -> Path:
+        try:
+            return inside(self.root, name)
+        except ValueError as error:
+            raise SampleError(self.annotations, str(error)) from error
+
+    def _load(self, index: int) -> tuple[Tensor, dict[str, Any]]:
+        path, label_path = (self._path(name) for name in self._pairs[index])
+        values, spacing = _read_volume(path)
+        labels, _ = _read_volume(label_path)
+        if labels.shape[0] != 1 or labels.shape[1:] != values.shape[1:]:
+            sizes = " and ".join("×".join(map(str, each.shape)) for each in (labels, values))
+            raise SampleError(label_path, f"labels and image must have one size, got (C×D×H×W) {sizes}")
+        low, high = float(labels.min()), float(labels.max())
+        if not (low >= 0 and high < len(self.classes)) or (labels != np.floor(labels)).any():
+            raise SampleError(label_path, f"labels must be whole numbers of {self.classes}, got {low:g} … {high:g}")
+        name = path.name.removesuffix(".gz").removesuffix(".nii")
+        target = {"image_id": name, "semantic": map_tensor(labels[0]), "spacing": torch.tensor(spacing)}
+        return tv_tensors.Image(torch.from_numpy(values)).as_subclass(Tensor), target
+
+
+def _read_volume(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
+    """(C, D, H, W) float32 values and the spacing along z, y, x of a NIfTI file."""
+    nibabel = require("nibabel", "volumes")
+    broken = (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, zlib.error, struct.error)
+    with blaming(path):
+        if not path.is_file():
+            raise FileNotFoundError
+        try:
+            image = nibabel.load(path)
+            shape = tuple(int(side) for side in image.shape)
+            if len(shape) not in (3, 4) or min(shape) < 1:
+                raise ValueError(f"must hold a volume of three axes, or four with channels, got {shape}")
+            if math.prod(shape) > _MOST_VOXELS:
+                raise ValueError(f"declares {shape} voxels, more than {_MOST_VOXELS}")
+            if image.get_data_dtype().kind not in "iuf":
+                raise ValueError(f"must hold numbers, got {image.get_data_dtype()}")
+            values = np.asarray(image.dataobj, dtype=np.float32)
+            spacing = tuple(float(side) for side in image.header.get_zooms()[2::-1])
+        except broken as error:
+            raise ValueError(f"not a readable NIfTI file ({error})") from error
+        if not np.isfinite(values).all():
+            raise ValueError("holds voxels that are not finite")
+    values = values.transpose(2, 1, 0)[None] if values.ndim == 3 else values.transpose(3, 2, 1, 0)
+    return np.ascontiguousarray(values), spacing
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        with blaming(path):
+            content = json.loads(path.read_text(encoding="utf-8"))
+    except (SampleError, RecursionError) as error:
+        reason = error.reason if isinstance(error, SampleError) else "nested too deeply"
+        raise DatasetError(f"{path}: not a readable JSON file ({reason})") from error
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path}: not a Decathlon's dataset.json, the top level is a {type(content).__name__}")
+    return content
+
+
+def _classes(labels: Any, path: Path) -> tuple[str, ...]:
+    """Names in the order of their numbers, which must count up from 0."""
+    if not isinstance(labels, dict) or sorted(labels) != sorted(str(number) for number in range(len(labels))):
+        raise DatasetError(f"{path}: 'labels' must name the numbers 0, 1, …, got {str(labels)[:200]}")
+    if not 1 <= len(labels) <= 255:
+        raise DatasetError(f"{path}: 'labels' must name 1 to 255 classes, got {len(labels)}")
+    return tuple(str(labels[str(number)]) for number in range(len(labels)))
+
+
+def decathlon_splits(root: Path) -> list[str]:
+    """The names of the splits that dataset.json lists."""
+    content = _read_json(root / "dataset.json")
+    return [split for split, section in _SECTIONS.items() if isinstance(content.get(section), list)]

@@ -1,0 +1,193 @@
+"""YouTube-VIS: tracks keep their ids, masks lie on their pixels frame by frame, hostile files are refused by name."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision import tv_tensors
+
+import cutmix_dense as cd
+from cutmix_dense.data import DatasetError, SampleError, find_layouts, list_splits, open_dataset
+from cutmix_dense.data.masks import encode_rle
+from cutmix_dense.data.mixed_sample import mix_sample
+
+LENGTHS = (5, 3)
+SIZE = (24, 36)
+
+
+def colour(video, track):
+    """Every track has a colour of its own, so pixels tell whose they are."""
+    return (40 * video + 20 * track, 200 - 30 * track, 90 + 50 * video)
+
+
+@pytest.fixture
+def make_clips(tmp_path):
+    """A folder with two videos in which two things move; `change` edits the JSON before it is written."""
+
+    def make(change=lambda content: None):
+        root = tmp_path / "clips"
+        content = {
+            "videos": [],
+            "annotations": [],
+            "categories": [{"id": 4, "name": "fish"}, {"id": 9, "name": "bird"}],
+        }
+        for video, length in enumerate(LENGTHS, 1):
+            frames = [np.zeros((*SIZE, 3), np.uint8) for _ in range(length)]
+            for track in (1, 2):
+                segmentations = []
+                for frame, pixels in enumerate(frames):
+                    mask = np.zeros(SIZE, bool)
+                    if not (track == 2 and frame == 1):  # the second one is away in frame 1
+                        mask[4 * track : 4 * track + 5, 3 + 4 * frame : 12 + 4 * frame] = True
+                        if track == 1:
+                            mask[8:] = False
+                        pixels[mask] = colour(video, track)
+                    segmentations.append(encode_rle(mask) if mask.any() else None)
+                content["annotations"].append(
+                    {
+                        "id": 10 * video + track,
+                        "video_id": video,
+                        "category_id": (4, 9)[track - 1],
+                        "iscrowd": 0,
+                        "segmentations": segmentations,
+                    }
+                )
+            names = [f"clip{video}/{frame:05d}.png" for frame in range(length)]
+            content["videos"].append({"id": video, "file_names": names, "height": SIZE[0], "width": SIZE[1]})
+            for name, pixels in zip(names, frames):
+                path = root / "train" / "JPEGImages" / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+        change(content)
+        (root / "train" / "instances.json").write_text(json.dumps(content))
+        return root
+
+    return make
+
+
+def check_pixels(video, targets):
+    """Masks are exactly the pixels of their track's colour; boxes are tight round them."""
+    assert len(video) == len(targets)
+    for picture, target in zip(video, targets):
+        for mask, box, track, label in zip(target["masks"], target["boxes"], target["track_id"], target["labels"]):
+            number, which = divmod(int(track), 10)
+            wanted = torch.tensor(colour(number, which), dtype=torch.uint8)[:, None, None]
+            assert torch.equal(mask.as_subclass(torch.Tensor), (picture == wanted).all(0).as_subclass(torch.Tensor))
+            assert int(label) == which
+            rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
+            assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+def test_whole_videos(make_clips):
+    root = make_clips()
+    assert find_layouts(root) == ["youtube_vis"]
+    assert list_splits(root, "youtube_vis") == ["train"]
+    dataset = open_dataset(root, frames=None)
+    assert dataset.mix_layout == "BTCHW"
+    assert dataset.classes == ("background", "fish", "bird")
+    assert dataset.category_ids == (-1, 4, 9)
+    for index, length in enumerate(LENGTHS):
+        video, targets = dataset[index]
+        assert isinstance(video, tv_tensors.Video)
+        assert video.shape == (length, 3, *SIZE)
+        check_pixels(video, targets)
+        assert [target["track_id"].tolist() for target in targets] == [
+            [10 * (index + 1) + 1] if frame == 1 else [10 * (index + 1) + 1, 10 * (index + 1) + 2]
+            for frame in range(length)
+        ]
+    assert dataset.image_path(1) == root / "train" / "JPEGImages" / "clip2"
+
+
+def test_frames_at_even_distances(make_clips):
+    root = make_clips()
+    whole = open_dataset(root, frames=None)
+    for count, chosen in ((2, ([1, 3], [0, 2])), (4, ([0, 1, 3, 4], [0, 1, 1, 2]))):
+        dataset = open_dataset(root, frames=count)
+        for index in range(2):
+            video, targets = dataset[index]
+            assert torch.equal(video, whole[index][0][chosen[index]])
+            check_pixels(video, targets)
+    with pytest.raises(ValueError, match="frames must be at least 1, got 0"):
+        open_dataset(root, frames=0)
+    with pytest.raises(ValueError, match="frames= is for the youtube_vis layout"):
+        open_dataset(root, "coco", frames=4)
+
+
+def test_mixed_clips_keep_tracks_on_their_pixels(make_clips):
+    dataset = open_dataset(make_clips(), frames=6)
+    seen = set()
+    for seed in range(8):
+        made = mix_sample(dataset, cd.CutMix(p=1.0, layout="BTCHW"), 0, seed=seed)
+        check_pixels(made.image, made.target)
+        seen |= {int(track) for target in made.target for track in target["track_id"]}
+    assert seen == {11, 12, 21, 22}
+
+
+def test_it_travels_to_workers(make_clips):
+    dataset = open_dataset(make_clips(), frames=3)
+    for twin in (copy.deepcopy(dataset), pickle.loads(pickle.dumps(dataset))):
+        assert torch.equal(twin[1][0], dataset[1][0])
+    loader = DataLoader(dataset, batch_size=None, num_workers=2)
+    for (video, targets), (expected, _) in zip(loader, dataset):
+        assert torch.equal(video, expected)
+        check_pixels(video, targets)
+
+
+def put(content, *path, value):
+    for key in path[:-1]:
+        content = content[key]
+    content[path[-1]] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("videos",), {}, "no list named 'videos'"),
+        (("videos", 0, "file_names"), [], r"videos\[0\]\['file_names'\] must list one frame or more"),
+        (("videos", 0, "file_names"), [3], r"videos\[0\]\['file_names'\] must list"),
+        (("videos", 1, "id"), 1, "two of the 'videos' have the id 1"),
+        (("annotations", 0), {"id": 1}, r"annotations\[0\] has no 'video_id', 'category_id', 'segmentations'"),
+    ],
+)
+def test_a_json_of_another_kind(make_clips, path, value, words):
+    root = make_clips(lambda content: put(content, *path, value=value))
+    with pytest.raises(DatasetError, match=words) as caught:
+        open_dataset(root)
+    assert "instances.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("videos", 0, "file_names"), ["../../../etc/passwd"] * 5, "leads out of the folder"),
+        (("videos", 0, "file_names"), ["/etc/passwd"] * 5, "leads out of the folder"),
+        (("videos", 0, "file_names"), ["clip1/none.png"] * 5, "file not found"),
+        (("annotations", 0, "segmentations"), [None], "an entry for each of 5 frames"),
+        (("annotations", 0, "category_id"), 5, "category_id 5 is not among"),
+        (("annotations", 0, "id"), "a", "the id of a track must be an integer"),
+        (("annotations", 0, "segmentations", 0), {"size": [9, 9], "counts": [81]}, "do not fit the image"),
+    ],
+)
+def test_a_sample_that_cannot_be_read_is_named(make_clips, path, value, words):
+    dataset = open_dataset(make_clips(lambda content: put(content, *path, value=value)))
+    with pytest.raises(SampleError, match=words):
+        dataset[0]
+    assert len(dataset[1][1]) == 8
+
+
+def test_what_is_missing(make_clips, tmp_path):
+    root = make_clips()
+    with pytest.raises(DatasetError, match=r"split 'val'; tried val/instances.json, val.json \(splits found: train\)"):
+        open_dataset(root, "youtube_vis", "val")
+    with pytest.raises(DatasetError, match="no such image folder"):
+        open_dataset(root, images=tmp_path / "none")
+    Image.new("RGB", (9, 9)).save(root / "train" / "JPEGImages" / "clip1" / "00002.png")
+    with pytest.raises(SampleError, match="the frames of a video must have one size"):
+        open_dataset(root, frames=None)[0]
