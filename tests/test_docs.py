@@ -7,12 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from snippets import ROOT, blocks, missing, run
 from torchvision.ops import box_convert
 
 import cutmix_dense as cd
+from tools import docs_pictures
+from tools.common import family
 
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [*DOCS, ROOT / "README.md", *(ROOT / folder / "README.md" for folder in ("configs", "datasets"))]
@@ -123,6 +127,67 @@ def stuff(names):
         assert ((painted == own) | (painted == partner)).all()
 
 
+def half_and_half(names):
+    (kept,) = names["kept"] if isinstance(names["kept"], list) else [names["kept"]]
+    assert kept["boxes"].tolist() == [[10, 10, 30, 40], [30, 10, 50, 40]]
+    assert kept["visibility"].tolist() == [0.5, 0.5]
+    assert len(names["dropped"]["boxes"]) == 0
+    assert len(names["moved"]["ignored"]["boxes"]) == 2
+
+
+def closed(names):
+    assert torch.equal(names["unmixed"], names["images"])
+
+
+def own_data(names):
+    assert names["dataset"].classes[0] == "background"
+    assert len(names["images"]) == 4
+
+
+def corners(names):
+    assert not torch.equal(names["mixed"], names["images"])
+    small = [target for target in names["after"] if len(target["boxes"]) == 2]
+    assert small
+    for target in small:
+        sides = target["boxes"][:, 2:] - target["boxes"][:, :2]
+        assert sides.min() < 14  # a third of the partner's box
+
+
+def clip(names):
+    assert names["mixed_clips"].shape == (2, 5, 3, 48, 64)
+    assert {int(track) for target in names["mixed_tracks"][0] for track in target["track_id"]} <= {7, 8}
+
+
+def nifti(names):
+    base, mixed = names["volumes"], names["mixed_volumes"]
+    assert base.shape == (2, 1, 12, 36, 40)
+    came = (mixed != base)[:, 0]
+    assert came.any()
+    assert torch.equal(mixed[:, 0][came], base.roll(1, 0)[:, 0][came])  # the partner's voxels, at their place
+    assert torch.equal(names["mixed_lesions"][came], names["lesions"].roll(1, 0)[came])
+    assert torch.equal(names["mixed_lesions"][~came], names["lesions"][~came])
+
+
+def in_monai(names):
+    image, label = names["batch"]["image"], names["batch"]["label"]
+    own, theirs = names["volumes"], names["volumes"].roll(1, 0)
+    assert ((image == own) | (image == theirs)).all()
+    assert not torch.equal(image, own)
+    assert label.shape == (2, 1, 12, 36, 40)
+
+
+def rotated(names):
+    for target in names["mixed_ships"]:
+        assert target["boxes"].format.value == "XYXYXYXY"
+        assert (target["visibility"] > 0).all()
+
+
+def panoptic(names):
+    queries, first = names["queries"], names["first"]
+    assert len(queries["mask_labels"]) == len(queries["class_labels"]) == len(first["segments_info"])
+    assert torch.equal(queries["mask_labels"].sum(0) > 0, first["panoptic"] > 0)
+
+
 CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "losses = model(images, targets)": torchvision,
     "mixed_yolo =": yolo,
@@ -130,6 +195,15 @@ CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "semantic_losses =": segformer,
     "mask_loss =": mask2former,
     "segments =": stuff,
+    "print(kept[": half_and_half,
+    "unmixed, after =": closed,
+    "make_demo_set(": own_data,
+    "mixed, after = Corners": corners,
+    "mixed_clips, mixed_tracks =": clip,
+    "mixed_volumes, mixed_lesions =": nifti,
+    "batch = mixd(": in_monai,
+    "mixed_images, mixed_ships =": rotated,
+    "queries =": panoptic,
 }
 """What is true after the block that holds a line."""
 
@@ -161,3 +235,35 @@ def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if not link.startswith(("http", "#")):
             assert (page.parent / link.partition("#")[0]).exists(), link
+
+
+def test_every_method_has_its_picture_and_its_line():
+    text = (ROOT / "docs" / "methods.md").read_text()
+    for name in family():
+        assert f"## {name}\n\n![{name}](pictures/method-{name.lower()}.webp)" in text
+        assert re.search(rf"cd\.{name}\(", text)
+
+
+def test_every_picture_is_drawn_and_shown():
+    files = {path.stem for path in (ROOT / "docs" / "pictures").glob("*")}
+    text = "".join(path.read_text() for path in DOCS)
+    assert files == set(docs_pictures.PICTURES)
+    assert files == set(re.findall(r"pictures/([\w-]+)\.webp", text))
+
+
+@pytest.mark.parametrize("name", ["method-cutmix", "method-mosaic", "rule-visibility"])
+def test_the_pictures_are_what_the_code_draws(name, tmp_path):
+    pytest.importorskip("nibabel")
+    draw, what = docs_pictures.PICTURES[name]
+    draw(what, tmp_path).save(tmp_path / "now.webp", quality=docs_pictures.QUALITY, method=6)
+    drawn, committed = (
+        np.asarray(Image.open(path).convert("RGB")).astype(int)
+        for path in (tmp_path / "now.webp", ROOT / "docs" / "pictures" / f"{name}.webp")
+    )
+    assert drawn.shape == committed.shape
+    assert np.abs(drawn - committed).mean() < 1.5  # fonts and encoders differ a little from version to version
+
+
+def test_the_rules_of_peers_are_all_told():
+    text = (ROOT / "docs" / "boxes.md").read_text()
+    assert all(f'`"{name}"`' in text for name in cd.functional.RULES)
