@@ -50,6 +50,7 @@ class MixPlan:
             the making.
 
     Raises:
+        TypeError: a field that is no tensor.
         ValueError: a field of the wrong shape, or (for plans on the CPU) a value out of range, named.
     """
 
@@ -369,6 +370,12 @@ class MixPlan:
     # ------------------------------------------------------------- validation
 
     def _validate_shapes(self) -> None:
+        given = {name: getattr(self, name) for name in ("source", "scale", "shift", "extent", "canvas", "owner")}
+        given |= {f"edges[{axis}]": edge for axis, edge in enumerate(self.edges)}
+        given |= {name: getattr(self, name) for name in ("carry", "weight") if getattr(self, name) is not None}
+        for name, value in given.items():
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
         if self.source.ndim != 2:
             raise ValueError(f"source must have shape (B, S), got {tuple(self.source.shape)}")
         if self.canvas.ndim != 2 or self.canvas.shape[1] not in (2, 3):
@@ -379,6 +386,8 @@ class MixPlan:
             raise ValueError(f"edges must hold one tensor per axis: {ndim}, got {len(self.edges)}")
         if self.source.dtype not in (torch.int64, torch.int32):
             raise ValueError(f"source must be int64 or int32, got {self.source.dtype}")
+        if self.carry is not None and self.carry.dtype != torch.bool:
+            raise ValueError(f"carry must be bool, got {self.carry.dtype}")
         if len(self.frame) != ndim:
             raise ValueError(f"frame must hold one size per axis: {ndim}, got {self.frame!r}")
         expected = {

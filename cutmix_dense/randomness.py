@@ -13,6 +13,15 @@ __all__ = ["call_generator", "generator_from", "rank_seed", "seed_from"]
 _calls = itertools.count()
 
 
+def _restart() -> None:
+    global _calls
+    _calls = itertools.count()
+
+
+if hasattr(os, "register_at_fork"):  # a forked worker counts from 0, as a spawned one does
+    os.register_at_fork(after_in_child=_restart)
+
+
 def seed_from(*parts: int | str) -> int:
     """An integer of 63 bits, a hash of ``parts``: equal parts give the equal seed, on any machine."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()

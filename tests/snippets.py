@@ -17,14 +17,15 @@ def blocks(path: Path, language: str) -> list[str]:
 
 
 def missing(snippet: str) -> list[str]:
-    """The top packages that a snippet imports and that aren't installed."""
+    """The top packages that a snippet imports, or an adapter named after its package does, and that aren't installed."""
     names = []
     for node in ast.walk(ast.parse(snippet)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.append(node.module)
-    tops = sorted({name.split(".")[0] for name in names})
+    adapters = {f"cutmix_dense.{name}" for name in ("albumentations", "lightning", "mmengine", "monai")}
+    tops = sorted({name.split(".")[1 if name in adapters else 0] for name in names})
     return [name for name in tops if importlib.util.find_spec(name) is None]
 
 

@@ -21,6 +21,9 @@ from cutmix_dense.data.writers import Writer
 
 __all__ = ["Job", "MixError", "Work", "indented_json", "read_record"]
 
+_BLAME = ("file", "reason")
+"""What a record says of a file that is to blame."""
+
 
 class MixError(RuntimeError):
     """The transform failed in a way that is not the fault of a file: the message names the images."""
@@ -123,9 +126,6 @@ def read_record(path: Path, key: str) -> dict[str, Any]:
     return record
 
 
-_BLAME = ("file", "reason")
-
-
 def _with_ignored(target: dict[str, Any]) -> dict[str, Any]:
     """The target with its ignored instances as crowds: every layout has a place for them, every metric skips them."""
     result = dict(target)
@@ -154,5 +154,5 @@ def _blame(dataset: DenseDataset, error: SampleError) -> dict[str, str]:
 
 
 def indented_json(content: Any) -> bytes:
-    """JSON for people: UTF-8, one value per line."""
-    return (json.dumps(content, indent=1, ensure_ascii=False, sort_keys=False) + "\n").encode()
+    """JSON for people: UTF-8, one value per line; half a surrogate pair stays the escape it came from."""
+    return (json.dumps(content, indent=1, ensure_ascii=False, sort_keys=False) + "\n").encode(errors="backslashreplace")

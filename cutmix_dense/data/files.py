@@ -28,7 +28,8 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 def dump_json(content: Any) -> bytes:
     """JSON as compact UTF-8 with a final newline; NaN and infinity are refused with ValueError."""
-    return (json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n").encode()
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode(errors="backslashreplace")  # half a surrogate pair becomes the escape that it came from
 
 
 def inside(folder: Path, name: str) -> Path:

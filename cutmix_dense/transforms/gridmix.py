@@ -124,7 +124,8 @@ Lines = tuple[Int[Tensor, "b g+1"], Bool[Tensor, "b g"]]
 
 
 def _check_count(count: tuple[int, int], name: str) -> None:
-    if not 1 <= count[0] <= count[1]:
+    whole = isinstance(count, (tuple, list)) and len(count) == 2 and all(isinstance(end, int) for end in count)
+    if not whole or not 1 <= count[0] <= count[1]:
         raise ValueError(f"{name} must be (low, high) with 1 <= low <= high, got {count!r}")
 
 

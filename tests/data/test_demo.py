@@ -94,6 +94,23 @@ def test_interrupted_sets_are_drawn_anew_and_others_left_alone(tmp_path):
         make_demo_set(tmp_path / "c", workers=0)
 
 
+def test_the_default_stays_what_it_was(tmp_path):
+    """Sets of version 2 that people have drawn already: same names, same stamp, same scenes."""
+    make_demo_set(tmp_path, images=1, val=1, size=(32, 40))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cityscapes", "coco", "demo.json", "voc"]
+    stamp = '{"version":2,"images":1,"val":1,"size":[32,40],"seed":0,"finished":true}\n'
+    assert (tmp_path / "demo.json").read_text() == stamp
+    scenes = [draw_scene(np.random.default_rng([0, i]), (240, 320)) for i in range(3)]
+    assert scenes[0].labels.tolist() == [4, 2, 7, 1, 7, 6, 2, 7, 8, 1, 4, 8, 8, 3, 6, 5, 7, 8, 5, 8, 6, 7, 5, 7]
+    assert [scene.labels.tolist() for scene in scenes[1:]] == [[3, 7, 2], [6, 2]]
+    # not to the bit: other builds of numpy and OpenCV may round otherwise
+    areas = [int(mask.sum()) for scene in scenes[1:] for mask in scene.masks]
+    np.testing.assert_allclose(areas, [2200, 2003, 1937, 12256, 8932], atol=4)
+    means = [scene.image.mean((0, 1)) for scene in scenes]
+    expected = [[135.18, 137.17, 136.12], [95.76, 110.15, 130.11], [111.45, 96.07, 119.68]]
+    np.testing.assert_allclose(means, expected, atol=0.1)
+
+
 def test_scenes_are_varied():
     scenes = [draw_scene(np.random.default_rng([0, i]), (120, 160)) for i in range(80)]
     counts = np.array([len(scene.labels) for scene in scenes])

@@ -63,6 +63,11 @@ class Thing:
         """Half the side of a square that holds it and its smooth edge."""
         return 1.06 * self.radius + 3
 
+    def meets(self, size: tuple[int, int]) -> bool:
+        """Whether any of it may be seen in a picture of (H, W) pixels."""
+        height, width = size
+        return -self.reach < self.x < width + self.reach and -self.reach < self.y < height + self.reach
+
 
 def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     """Draw one scene of (H, W) pixels; all of it follows from the generator."""
@@ -104,7 +109,7 @@ def lay_things(
     light: tuple[float, float],
     grain: np.ndarray,
 ) -> tuple[UInt8[np.ndarray, "h w"], Float[np.ndarray, " g"]]:
-    """Paint things on the canvas, in place, one over the other.
+    """Paint things on the canvas, in place, one over the other; those wholly outside of it are left out.
 
     Returns:
         The group that each pixel shows, one more than the last for none; and the pixels that each would have alone.
@@ -112,6 +117,8 @@ def lay_things(
     groups = max((thing.group for thing in things), default=-1) + 1
     owner, whole = np.full(canvas.shape[1:], groups, dtype=np.uint8), np.zeros(groups)
     for thing in things:
+        if not thing.meets((canvas.shape[1], canvas.shape[2])):
+            continue
         window, inside = paint_thing(rng_of(thing), canvas, thing, lively, light, grain)
         owner[window][inside] = thing.group
         whole[thing.group] += np.count_nonzero(inside)
@@ -146,8 +153,7 @@ def _arrange(rng: np.random.Generator, size: tuple[int, int]) -> tuple[list[Thin
             px, py = x + rng.normal(0, 0.11) * unit, y + rng.normal(0, 0.08) * unit
             radius = unit * rng.uniform(0.016, 0.034)
             things.append(Thing(kind, px, py, radius, rng.uniform(0, 2 * np.pi), rng.random(), group))
-    seen = [t for t in things if -t.reach < t.x < width + t.reach and -t.reach < t.y < height + t.reach]
-    return seen, crowds
+    return [thing for thing in things if thing.meets(size)], crowds
 
 
 def paint_thing(

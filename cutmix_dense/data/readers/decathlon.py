@@ -24,6 +24,7 @@ __all__ = ["DecathlonDataset", "decathlon_splits"]
 
 _SECTIONS = {"train": "training", "val": "validation"}
 _MOST_VOXELS = 2**30
+_RATIO = 1032  # nothing that gzip has packed is so many times as long: deflate's best is 1032 to 1
 
 
 class DecathlonDataset(DenseDataset):
@@ -108,8 +109,13 @@ def _read_volume(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
                 raise ValueError(f"declares {shape} voxels, more than {_MOST_VOXELS}")
             if image.get_data_dtype().kind not in "iuf":
                 raise ValueError(f"must hold numbers, got {image.get_data_dtype()}")
+            most = _RATIO * path.stat().st_size
+            if math.prod(shape) * image.get_data_dtype().itemsize > most:
+                raise ValueError(f"declares {shape} voxels, more than its bytes can hold")
             values = np.asarray(image.dataobj, dtype=np.float32)
             spacing = tuple(float(side) for side in image.header.get_zooms()[2::-1])
+            if not all(map(math.isfinite, spacing)):
+                raise ValueError(f"must have a finite spacing, got {spacing} along z, y, x")
         except broken as error:
             raise ValueError(f"not a readable NIfTI file ({error})") from error
         if not np.isfinite(values).all():

@@ -1,0 +1,213 @@
+"""The readers of data sets: one file of a tiny valid set is replaced by the input, then everything is read."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cutmix_dense import CutMix
+from cutmix_dense.data import open_dataset
+from cutmix_dense.data.errors import SampleError
+from cutmix_dense.data.masks import encode_rle
+
+from .invariants import check_mixed, check_sample, check_words
+from .mutators import behind_a_byte, edit_json, edit_png, edit_xml
+from .target import CALLING, READING, Target
+
+SIZE = (12, 16)
+
+
+def png(ids: np.ndarray, form: str = "PNG") -> bytes:
+    """A small picture as a file."""
+    stream = io.BytesIO()
+    Image.fromarray(ids).save(stream, form)
+    return stream.getvalue()
+
+
+def picture(seed: int = 0) -> np.ndarray:
+    """Random RGB pixels of `SIZE`."""
+    return np.random.default_rng(seed).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
+
+
+def put(path: Path, content: bytes) -> Path:
+    """Write a file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def read_all(open_it: Callable[[], Any], folder: Path) -> None:
+    """Open a data set and read every sample; errors name a file of it, samples keep their promises and can be mixed."""
+    samples = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = open_it()
+        except READING as error:
+            check_words(error, folder)
+            return
+        for index in range(min(len(dataset), 6)):
+            with contextlib.suppress(SampleError):
+                path = os.path.abspath(dataset.image_path(index))
+                assert path.startswith(f"{folder}{os.sep}"), path
+            try:
+                image, target = dataset[index]
+            except SampleError as error:
+                check_words(error, folder)
+                continue
+            check_sample(image, target, len(dataset.classes))
+            samples.append((image, target))
+        if len(samples) > 1:
+            images, targets = map(list, zip(*samples))
+            with contextlib.suppress(*CALLING):
+                mixed = CutMix(layout=dataset.mix_layout)(images, targets)
+                if dataset.mix_layout == "BCHW":
+                    check_mixed(*mixed)
+
+
+COCO = {
+    "images": [
+        {"id": 1, "file_name": "a.jpg", "height": 12, "width": 16},
+        {"id": 2, "file_name": "b.jpg", "height": 12, "width": 16},
+    ],
+    "annotations": [
+        {
+            "id": 1,
+            "image_id": 1,
+            "category_id": 3,
+            "bbox": [1, 2, 5, 6],
+            "area": 30.0,
+            "iscrowd": 0,
+            "segmentation": [[1, 2, 6, 2, 6, 8, 1, 8]],
+        },
+        {
+            "id": 2,
+            "image_id": 2,
+            "category_id": 5,
+            "bbox": [0, 0, 16, 6],
+            "iscrowd": 1,
+            "segmentation": {"size": [12, 16], "counts": [0, 6, 186]},
+        },
+        {
+            "id": 3,
+            "image_id": 2,
+            "category_id": 3,
+            "bbox": [0, 0, 16, 6],
+            "segmentation": encode_rle(np.arange(192).reshape(SIZE) < 90),
+        },
+    ],
+    "categories": [{"id": 3, "name": "ant"}, {"id": 5, "name": "zebra"}],
+}
+
+
+def coco_json(folder: Path) -> Target:
+    """COCO's instances file."""
+    for name in ("a", "b"):
+        put(folder / "train" / f"{name}.jpg", png(picture(), "JPEG"))
+    path = folder / "annotations" / "instances_train.json"
+
+    def run(data: bytes) -> None:
+        put(path, data)
+        read_all(lambda: open_dataset(folder, "coco", "train"), folder)
+
+    return Target(run, [json.dumps(COCO).encode()], edit_json)
+
+
+PANOPTIC = {
+    "images": COCO["images"],
+    "annotations": [
+        {
+            "image_id": image["id"],
+            "file_name": f"{image['file_name'][0]}.png",
+            "segments_info": [
+                {"id": 7, "category_id": 3, "iscrowd": 0, "bbox": [0, 0, 16, 6], "area": 96},
+                {"id": 300, "category_id": 5, "iscrowd": 0, "bbox": [0, 6, 16, 6], "area": 96},
+            ],
+        }
+        for image in COCO["images"]
+    ],
+    "categories": [{"id": 3, "name": "ant", "isthing": 1}, {"id": 5, "name": "sky", "isthing": 0}],
+}
+
+
+def coco_panoptic(folder: Path) -> Target:
+    """COCO's panoptic file (first byte even) or one of its maps (odd)."""
+    colors = np.zeros((*SIZE, 3), dtype=np.uint8)
+    colors[:6, :, 0] = 7
+    colors[6:, :, :2] = 44, 1
+    for name in ("a", "b"):
+        put(folder / "train" / f"{name}.jpg", png(picture(), "JPEG"))
+    valid = json.dumps(PANOPTIC).encode()
+    places = folder / "annotations" / "panoptic_train.json", folder / "annotations" / "panoptic_train" / "a.png"
+    maps = png(colors)
+    put(places[1].with_name("b.png"), maps)
+
+    def run(data: bytes) -> None:
+        odd = bool(data[:1] and data[0] % 2)
+        put(places[0], valid if odd else data[1:])
+        put(places[1], data[1:] if odd else maps)
+        read_all(lambda: open_dataset(folder, "coco_panoptic", "train"), folder)
+
+    def edit(data: bytes, most: int, seed: int) -> bytes:
+        return (edit_png if data[:1] == b"\x89" else edit_json)(data, most, seed)
+
+    return Target(run, [b"\0" + valid, b"\1" + maps], behind_a_byte(edit))
+
+
+VOC = (
+    "<annotation><folder>VOC2012</folder><filename>a.jpg</filename><size><width>16</width><height>12</height><depth>3"
+    "</depth></size><object><name>cat</name><difficult>0</difficult><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>9</xmax>"
+    "<ymax>10</ymax></bndbox></object><object><name>dog</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>16</xmax>"
+    "<ymax>12</ymax></bndbox></object></annotation>"
+)
+
+
+def voc_xml(folder: Path) -> Target:
+    """One of two XML files of PASCAL VOC; the list and the maps of the set are read, too."""
+    ids = np.zeros(SIZE, dtype=np.uint8)
+    ids[2:10, 1:9] = 1
+    for name in ("a", "b"):
+        put(folder / "JPEGImages" / f"{name}.jpg", png(picture(), "JPEG"))
+        put(folder / "Annotations" / f"{name}.xml", VOC.encode())
+        put(folder / "SegmentationObject" / f"{name}.png", png(ids))
+        put(folder / "SegmentationClass" / f"{name}.png", png(ids * 8))
+    for kind in ("Main", "Segmentation"):
+        put(folder / "ImageSets" / kind / "train.txt", b"a\nb\n")
+
+    def run(data: bytes) -> None:
+        put(folder / "Annotations" / "a.xml", data)
+        for task in ("detection", "instances"):
+            read_all(lambda task=task: open_dataset(folder, "voc", "train", task=task), folder)
+
+    return Target(run, [VOC.encode()], edit_xml)
+
+
+def cityscapes_png(folder: Path) -> Target:
+    """The picture, the labels or the instances of a frame, as the first byte says."""
+    ids = np.zeros(SIZE, dtype=np.uint8)
+    ids[2:10, 1:9] = 26
+    labels, instances = png(ids), png(ids.astype(np.uint16) * 1000 + 1)
+    stem = folder / "gtFine" / "train" / "aachen"
+    places = {
+        folder / "leftImg8bit" / "train" / "aachen" / "aachen_0_0_leftImg8bit.png": png(picture()),
+        stem / "aachen_0_0_gtFine_labelIds.png": labels,
+        stem / "aachen_0_0_gtFine_instanceIds.png": instances,
+    }
+
+    def run(data: bytes) -> None:
+        chosen = list(places)[data[0] % 3 if data else 0]
+        for path, valid in places.items():
+            put(path, data[1:] if path == chosen else valid)
+        for ids in ("train", "raw"):
+            read_all(lambda ids=ids: open_dataset(folder, "cityscapes", "train", label_ids=ids), folder)
+
+    return Target(run, [bytes([i]) + valid for i, valid in enumerate(places.values())], behind_a_byte(edit_png))
