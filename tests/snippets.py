@@ -17,7 +17,7 @@ def blocks(path: Path, language: str) -> list[str]:
 
 
 def missing(snippet: str) -> list[str]:
-    """The top packages that a snippet imports, or an adapter named after its package does, and that aren't installed."""
+    """The top packages that a snippet, or an adapter that it imports, asks for and that aren't installed."""
     names = []
     for node in ast.walk(ast.parse(snippet)):
         if isinstance(node, ast.Import):
