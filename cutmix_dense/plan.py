@@ -497,30 +497,17 @@ class MixPlan:
             raise ValueError(f"rectangles must have shape ({batch}, P, {2 * ndim}), got {tuple(rectangles.shape)}")
         if rectangles.is_floating_point():
             raise ValueError(f"rectangles must be whole pixels, got {rectangles.dtype}")
+        if device.type == "cpu":
+            arrays = (source.numpy(), rectangles.numpy(), sizes.numpy(), None if layer is None else layer.numpy())
+            return cls._painted(*arrays, mode, **placed)
         if layer is None:
             layer = torch.ones((batch, patches), dtype=torch.long, device=device)
         elif mode == "xor" and bool((layer != layer[:, :1]).any()):
             raise ValueError("mode 'xor' needs one layer per output; the rectangles name several")
-
-        elif (
-            layer.device.type == "cpu"
-            and layer.numel()
-            and not 0 <= int(layer.min()) <= int(layer.max()) < source.shape[1]
-        ):
-            raise ValueError(f"layer must name one of the {source.shape[1]} layers, got {layer.tolist()}")
         if patches == 0:  # as if by one empty rectangle
             patches = 1
             rectangles = rectangles.new_zeros((batch, 1, 2 * ndim))
             layer = layer.new_ones((batch, 1))
-
-        if device.type == "cpu":
-            rows, frame = source.numpy(), placed.get("frame")
-            if (rows[:, :1] < 0).any() or (rows < -1).any():
-                raise ValueError(f"source must be a pool index or -1, the base's never -1; got {rows.tolist()}")
-            if frame is not None and (sizes.numpy() > np.array(frame)).any():
-                raise ValueError(f"frame must hold every canvas, got {frame!r} for sizes {sizes.tolist()}")
-            if patches == 1:
-                return cls._one_rectangle(source, rectangles[:, 0], sizes, layer[:, 0], **placed)
         reach = sizes[source.clamp(min=0)]
         canvas = reach[:, 0]
         low = torch.minimum(rectangles[..., :ndim].clamp(min=0), canvas[:, None])
@@ -545,38 +532,54 @@ class MixPlan:
         return cls._placed(source, edges, owner, reach, canvas, check=False, **placed)
 
     @classmethod
-    def _one_rectangle(
+    def _painted(
         cls,
-        source: Int[Tensor, "b s"],
-        rectangle: Int[Tensor, "b 2*d"],
-        sizes: Int[Tensor, "pool d"],
-        layer: Int[Tensor, " b"],
+        source: Int[np.ndarray, "b s"],
+        rectangles: Int[np.ndarray, "b p 2*d"],
+        sizes: Int[np.ndarray, "pool d"],
+        layer: Int[np.ndarray, "b p"] | None,
+        mode: Literal["union", "xor"],
         **placed: Any,
     ) -> MixPlan:
-        """The most frequent plan, on the host: three cells per axis, the middle one is the rectangle.
-
-        In numpy, whose calls on a few numbers cost a fraction of torch's.
-        """
-        images, ndim = source.numpy(), sizes.shape[1]
-        reach = sizes.numpy()[images.clip(min=0)]
+        """``from_rectangles`` on the host, in numpy: each rectangle is painted over those before it."""
+        (batch, patches, _), ndim = rectangles.shape, sizes.shape[1]
+        if (source[:, 0] < 0).any() or source.min(initial=0) < -1:
+            raise ValueError(f"source must be a pool index or -1, the base's never -1; got {source.tolist()}")
+        if placed.get("frame") is not None and (sizes > placed["frame"]).any():
+            raise ValueError(f"frame must hold every canvas, got {placed['frame']!r} for sizes {sizes.tolist()}")
+        if layer is None:
+            layer = np.ones((batch, patches), dtype=np.int64)
+        elif mode == "xor" and (layer != layer[:, :1]).any():
+            raise ValueError("mode 'xor' needs one layer per output; the rectangles name several")
+        elif layer.size and not 0 <= layer.min() <= layer.max() < source.shape[1]:
+            raise ValueError(f"layer must name one of the {source.shape[1]} layers, got {layer.tolist()}")
+        reach = sizes[source.clip(min=0)]
         canvas = reach[:, 0]
-        edge = np.zeros((len(images), 4, ndim), dtype=np.int64)
-        edge[:, 1] = np.minimum(rectangle[:, :ndim].numpy().clip(min=0), canvas)
-        edge[:, 2] = np.maximum(np.minimum(rectangle[:, ndim:].numpy(), canvas), edge[:, 1])
-        edge[:, 3] = canvas
-        owner = np.zeros((len(images), *(3,) * ndim), dtype=np.int8)
-        shown = layer.numpy()
-        middle: Any = (slice(None), *(1,) * ndim)
-        owner[middle] = np.where(images[np.arange(len(images)), shown] >= 0, shown, 0)
-        return cls._placed(
-            source,
-            torch.from_numpy(edge).unbind(2),
-            torch.from_numpy(owner),
-            torch.from_numpy(reach),
-            torch.from_numpy(canvas),
-            check=False,
-            **placed,
-        )
+        edges = np.zeros((batch, 2 * patches + 2 if patches else 4, ndim), dtype=np.int64)
+        edges[:, -1] = canvas
+        low, high = edges[:, 1 : 1 + patches], edges[:, 1 + patches : 1 + 2 * patches]
+        np.minimum(rectangles[..., :ndim].clip(min=0), canvas[:, None], out=low)
+        np.maximum(np.minimum(rectangles[..., ndim:], canvas[:, None]), low, out=high)
+        owner = np.zeros((batch, *(edges.shape[1] - 1,) * ndim), dtype=np.int8 if source.shape[1] <= 127 else np.int16)
+        shows = source[np.arange(batch)[:, None], layer] >= 0
+        if patches == 1:  # the most frequent plan: three cells per axis, the middle one is the rectangle
+            owner[(slice(None), *(1,) * ndim)] = np.where(shows, layer, 0)[:, 0]
+        elif patches:
+            ends = np.stack([low, high], axis=2)
+            edges = np.sort(edges, axis=1)
+            again = edges[:, 1:] == edges[:, :-1]  # cells of no length are put behind the others, and cut off
+            edges[:, 1:] = np.where(again, canvas[:, None], edges[:, 1:])
+            edges.sort(axis=1)
+            lengths = np.maximum((~again).sum(axis=1).max(axis=0, initial=1), 1)
+            owner = owner[(slice(None), *map(slice, lengths))].copy()
+            cell = (edges[:, None, None] < ends[..., None, :]).sum(axis=3)  # the first cell that begins there
+            for output, patch in zip(*(places.tolist() for places in shows.nonzero())):
+                block = tuple(map(slice, *cell[output, patch].tolist()))
+                painted = owner[output][block]
+                painted[...] = np.where(painted, 0, layer[output, patch]) if mode == "xor" else layer[output, patch]
+        grid = tuple(torch.from_numpy(edges[:, : owner.shape[1 + axis] + 1, axis]) for axis in range(ndim))
+        fields = (torch.from_numpy(part) for part in (source, owner, reach, canvas))
+        return cls._placed(next(fields), grid, *fields, check=False, **placed)
 
     @classmethod
     def from_grid(

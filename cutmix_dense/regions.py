@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.checks import interval, positive
+from cutmix_dense.host import Column, as_column, as_tensor, module_of
 
 __all__ = [
     "AreaBox",
@@ -87,12 +88,13 @@ def beta(batch: int, alpha: float, generator: torch.Generator | None) -> Float[T
 
 
 def box_around(
-    centre: Int[Tensor, "b d"], side: Float[Tensor, "b 1"], sizes: Int[Tensor, "b d"]
+    centre: Int[Column, "b d"], side: Float[Column, "b 1"], sizes: Int[Column, "b d"]
 ) -> Int[Tensor, "b 1 2*d"]:
     """A rectangle of sides ``side · sizes`` round each centre, clipped at the border, as in CutMix's official code."""
-    half = (0.5 * side * sizes).long()
-    low, high = (centre - half).clamp(min=0), torch.minimum(centre + half, sizes)
-    return torch.cat([low, high], dim=1)[:, None]
+    xp = module_of(centre)
+    half = xp.asarray(0.5 * side * sizes, dtype=xp.int64)
+    low, high = xp.clip(centre - half, 0, None), xp.minimum(centre + half, sizes)
+    return as_tensor(xp.concatenate([low, high], axis=1)[:, None])
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,9 @@ class BetaBox(RegionSampler):
     ) -> Int[Tensor, "b 1 2*d"]:
         """One rectangle per sample."""
         ndim = sizes.shape[1]
-        centre = (draws[:, 1 : 1 + ndim] * sizes).long()
-        return box_around(centre, (1 - draws[:, :1]) ** (1 / ndim), sizes)
+        numbers, size = as_column(draws, draws.device), as_column(sizes, draws.device)
+        centre = module_of(numbers).asarray(numbers[:, 1 : 1 + ndim] * size, dtype=module_of(numbers).int64)
+        return box_around(centre, (1 - numbers[:, :1]) ** (1 / ndim), size)
 
 
 @dataclass(frozen=True)

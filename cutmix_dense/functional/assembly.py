@@ -14,11 +14,11 @@ from torch import Tensor
 from cutmix_dense.functional.boxes import from_xyxy
 from cutmix_dense.functional.fate import Entries, Fate, areas_of
 from cutmix_dense.functional.fields import FieldTable
-from cutmix_dense.functional.host import pick
 from cutmix_dense.functional.keypoints import mix_keypoints, swap_pairs
 from cutmix_dense.functional.masks import LayerMasks
 from cutmix_dense.functional.rotated import rotated_like
 from cutmix_dense.functional.wrapping import rewrap
+from cutmix_dense.host import pick
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["Form", "assemble"]

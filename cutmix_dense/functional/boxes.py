@@ -14,10 +14,14 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as tvf
 
-from cutmix_dense.functional.host import Column, as_column, as_tensor, module_of
+from cutmix_dense.host import Column, as_column, as_tensor, module_of
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["VisibleBoxes", "exact_dtype", "from_xyxy", "to_xyxy", "visible_boxes"]
+
+
+_MANY = 2**20
+"""Up to so many pairs of a box and a cell, all are looked at on the host; beyond, only the cells that a box meets."""
 
 
 class VisibleBoxes(NamedTuple):
@@ -78,6 +82,8 @@ def visible_boxes(
         seen_within = partial(_seen_whole, xp)
     elif plan.free_form:
         seen_within = partial(_seen_by_sums, plan, output=at[0], layer=at[1])
+    elif xp is np and plan.weight is None and plan.owner[:1].numel() * len(rows) > _MANY:
+        seen_within = partial(_seen_by_touched, plan, output=output, layer=layer)
     elif xp is np:
         seen_within = partial(_seen_by_cells, np, *_cells_on_host(plan, output, layer))
     else:
@@ -165,6 +171,46 @@ def _seen_by_cells(xp: Any, owned: Column, edges: list[Column], low: Column, hig
     for _ in axes:
         area, hidden = area.sum(axis=0), hidden.any(axis=0)
     return _Seen(area, hidden, *_outer(xp, lines))
+
+
+def _seen_by_touched(
+    plan: MixPlan, low: np.ndarray, high: np.ndarray, *, output: np.ndarray, layer: np.ndarray
+) -> _Seen:
+    """The same over the cells that each interval meets: for grids of many cells, of which a box meets few."""
+    axes = range(plan.ndim)
+    owner = plan.owner.numpy()
+    edges = [edge.numpy().astype(np.float64) for edge in plan.edges]
+    first = np.stack([(edge[:, 1:].T[:, output] <= low[axis]).sum(axis=0) for axis, edge in enumerate(edges)])
+    last = np.stack([(edge[:, :-1].T[:, output] < high[axis]).sum(axis=0) for axis, edge in enumerate(edges)])
+    counts = np.maximum(last - first, 0)
+    total = counts.prod(axis=0)
+    seen = _Seen(
+        np.zeros(len(output)), np.zeros(len(output), bool), np.full(low.shape, np.inf), np.full(low.shape, -np.inf)
+    )
+    some = np.flatnonzero(total)
+    share = total[some].cumsum() // _MANY
+    for boxes in np.split(some, np.flatnonzero(np.diff(share)) + 1):  # so many cells at a time as memory allows
+        if not len(boxes):
+            continue
+        begin = total[boxes].cumsum() - total[boxes]
+        box = boxes.repeat(total[boxes])
+        rest = np.arange(len(box)) - begin.repeat(total[boxes])
+        starts, stops, area, touched = [], [], 1.0, np.ones(len(box), bool)
+        cells: list[np.ndarray] = []
+        for axis in reversed(axes):
+            rest, step = np.divmod(rest, counts[axis, box])
+            cells.insert(0, first[axis, box] + step)
+            starts.insert(0, edges[axis][output[box], cells[0]])
+            stops.insert(0, edges[axis][output[box], cells[0] + 1])
+            length = np.minimum(high[axis, box], stops[0]) - np.maximum(low[axis, box], starts[0])
+            area, touched = area * length, touched & (length > 0)
+        shown = touched & (owner[(output[box], *cells)] == layer[box])
+        seen.area[boxes] = np.add.reduceat(area * shown, begin)
+        seen.hidden[boxes] = np.logical_or.reduceat(touched & ~shown, begin)
+        for axis in axes:
+            seen.low[axis, boxes] = np.minimum.reduceat(np.where(shown, starts[axis], np.inf), begin)
+            seen.high[axis, boxes] = np.maximum.reduceat(np.where(shown, stops[axis], -np.inf), begin)
+    return seen
 
 
 def _seen_by_sums(plan: MixPlan, low: Column, high: Column, *, output: Tensor, layer: Tensor) -> _Seen:

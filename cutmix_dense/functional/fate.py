@@ -14,10 +14,10 @@ from torch import Tensor
 from cutmix_dense.functional.boxes import VisibleBoxes, exact_dtype, visible_boxes
 from cutmix_dense.functional.fields import FieldTable
 from cutmix_dense.functional.filtering import Facts, FilterRule, OnFiltered, Reason
-from cutmix_dense.functional.host import Column, as_column, as_tensor, module_of
 from cutmix_dense.functional.masks import LayerMasks, mask_sizes, mix_masks
 from cutmix_dense.functional.report import Outcome
 from cutmix_dense.functional.rotated import Rotated, refitted_to_masks, visible_rotated
+from cutmix_dense.host import Column, as_column, as_tensor, module_of
 from cutmix_dense.plan import MixPlan
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from jaxtyping import Float, Int
 
-from cutmix_dense.functional.host import Column, module_of
+from cutmix_dense.host import Column, module_of
 
 __all__ = ["RULES", "Facts", "FilterRule", "OcclusionRule", "OnFiltered", "Reason", "rule_of"]
 

@@ -14,11 +14,11 @@ from cutmix_dense.functional.assembly import Form, assemble
 from cutmix_dense.functional.fate import BoxesFrom, Entries, Verdict, judge, outcomes_of
 from cutmix_dense.functional.fields import IGNORED, read_fields
 from cutmix_dense.functional.filtering import FilterRule, OnFiltered, Reason, check_on_filtered, rule_of
-from cutmix_dense.functional.host import as_tensor
 from cutmix_dense.functional.panoptic import take_panoptic
 from cutmix_dense.functional.report import MixReport, Outcome
 from cutmix_dense.functional.rotated import Rotated
 from cutmix_dense.functional.semantic import SoftSemantic, mix_maps
+from cutmix_dense.host import as_tensor
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["Boxes", "BoxesFrom", "mix_instances", "object_pixels"]
