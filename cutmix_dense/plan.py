@@ -543,9 +543,10 @@ class MixPlan:
     ) -> MixPlan:
         """``from_rectangles`` on the host, in numpy: each rectangle is painted over those before it."""
         (batch, patches, _), ndim = rectangles.shape, sizes.shape[1]
-        if (source[:, 0] < 0).any() or source.min(initial=0) < -1:
+        least = source.min(axis=0, initial=0)
+        if least[0] < 0 or least.min() < -1:
             raise ValueError(f"source must be a pool index or -1, the base's never -1; got {source.tolist()}")
-        if placed.get("frame") is not None and (sizes > placed["frame"]).any():
+        if placed.get("frame") is not None and (sizes.max(axis=0, initial=0) > placed["frame"]).any():
             raise ValueError(f"frame must hold every canvas, got {placed['frame']!r} for sizes {sizes.tolist()}")
         if layer is None:
             layer = np.ones((batch, patches), dtype=np.int64)
@@ -553,31 +554,31 @@ class MixPlan:
             raise ValueError("mode 'xor' needs one layer per output; the rectangles name several")
         elif layer.size and not 0 <= layer.min() <= layer.max() < source.shape[1]:
             raise ValueError(f"layer must name one of the {source.shape[1]} layers, got {layer.tolist()}")
-        reach = sizes[source.clip(min=0)]
+        reach = sizes[np.maximum(source, 0)]
         canvas = reach[:, 0]
-        edges = np.zeros((batch, 2 * patches + 2 if patches else 4, ndim), dtype=np.int64)
-        edges[:, -1] = canvas
-        low, high = edges[:, 1 : 1 + patches], edges[:, 1 + patches : 1 + 2 * patches]
-        np.minimum(rectangles[..., :ndim].clip(min=0), canvas[:, None], out=low)
-        np.maximum(np.minimum(rectangles[..., ndim:], canvas[:, None]), low, out=high)
-        owner = np.zeros((batch, *(edges.shape[1] - 1,) * ndim), dtype=np.int8 if source.shape[1] <= 127 else np.int16)
-        shows = source[np.arange(batch)[:, None], layer] >= 0
+        edges = np.zeros((ndim, batch, 2 * patches + 2 if patches else 4), dtype=np.int64)
+        edges[..., -1] = limit = canvas.T
+        low, high = edges[..., 1 : 1 + patches], edges[..., 1 + patches : 1 + 2 * patches]
+        ends = rectangles.transpose(2, 0, 1)
+        np.minimum(np.maximum(ends[:ndim], 0), limit[..., None], out=low)
+        np.maximum(np.minimum(ends[ndim:], limit[..., None]), low, out=high)
+        owner = np.zeros((batch, *(edges.shape[2] - 1,) * ndim), dtype=np.int8 if source.shape[1] <= 127 else np.int16)
+        painted = np.where(source[np.arange(batch)[:, None], layer] >= 0, layer, 0)
         if patches == 1:  # the most frequent plan: three cells per axis, the middle one is the rectangle
-            owner[(slice(None), *(1,) * ndim)] = np.where(shows, layer, 0)[:, 0]
+            owner[(slice(None), *(1,) * ndim)] = painted[:, 0]
         elif patches:
-            ends = np.stack([low, high], axis=2)
-            edges = np.sort(edges, axis=1)
-            again = edges[:, 1:] == edges[:, :-1]  # cells of no length are put behind the others, and cut off
-            edges[:, 1:] = np.where(again, canvas[:, None], edges[:, 1:])
-            edges.sort(axis=1)
-            lengths = np.maximum((~again).sum(axis=1).max(axis=0, initial=1), 1)
+            ends = np.stack([low, high], axis=-1)
+            edges = np.sort(edges, axis=2)
+            again = edges[..., 1:] == edges[..., :-1]  # cells of no length are put behind the others, and cut off
+            edges[..., 1:] = np.where(again, limit[..., None], edges[..., 1:])
+            edges.sort(axis=2)
+            lengths = np.maximum((~again).sum(axis=2).max(axis=1, initial=1), 1)
             owner = owner[(slice(None), *map(slice, lengths))].copy()
-            cell = (edges[:, None, None] < ends[..., None, :]).sum(axis=3)  # the first cell that begins there
-            for output, patch in zip(*(places.tolist() for places in shows.nonzero())):
-                block = tuple(map(slice, *cell[output, patch].tolist()))
-                painted = owner[output][block]
-                painted[...] = np.where(painted, 0, layer[output, patch]) if mode == "xor" else layer[output, patch]
-        grid = tuple(torch.from_numpy(edges[:, : owner.shape[1 + axis] + 1, axis]) for axis in range(ndim))
+            cell = (edges[:, :, None, None] < ends[..., None]).sum(axis=4)  # the first cell that begins there
+            for output, patch in zip(*(places.tolist() for places in painted.nonzero())):
+                cells = owner[output][tuple(slice(*bounds) for bounds in cell[:, output, patch].tolist())]
+                cells[...] = np.where(cells, 0, painted[output, patch]) if mode == "xor" else painted[output, patch]
+        grid = tuple(torch.from_numpy(edge[:, : cells + 1]) for edge, cells in zip(edges, owner.shape[1:]))
         fields = (torch.from_numpy(part) for part in (source, owner, reach, canvas))
         return cls._placed(next(fields), grid, *fields, check=False, **placed)
 
@@ -646,7 +647,7 @@ class MixPlan:
             source=source,
             scale=torch.ones((batch, layers, ndim), device=device) if scale is None else scale,
             shift=torch.zeros((batch, layers, ndim), device=device) if shift is None else shift,
-            extent=torch.nn.functional.pad(reach, (ndim, 0)),  # from 0 on
+            extent=torch.cat([torch.zeros_like(reach), reach], dim=2),
             canvas=canvas,
             edges=edges,
             owner=owner.to(torch.int8 if layers <= 127 else torch.int16),

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool
 from torch import Tensor
 
 from cutmix_dense.broadcast import along
 from cutmix_dense.compiling import is_compiling
-from cutmix_dense.kernels.block import Block, spatial
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["MOST_CELLS", "Patch", "blocks", "mix_slices", "patches", "suits"]
+__all__ = ["MOST_CELLS", "blocks", "mix_slices", "suits"]
 
 MOST_CELLS = 1024
 """Beyond this many cells per output a copy per cell costs more than a pass over the pixels."""
@@ -30,63 +29,63 @@ _SHARED_BYTES = 2**18
 """From so many bytes per image on, torch's threads copy its blocks faster than numpy does alone."""
 
 
-class Patch(NamedTuple):
-    """A block of pixels that one layer owns.
-
-    Attributes:
-        output: index of the output.
-        layer: the layer that owns the block, -1 for fill.
-        source: pool index of the layer's image, -1 for fill.
-        target_block: slices of the canvas, one per axis.
-        source_block: slices of the source, one per axis; empty for fill.
-        in_place: whether the block shows layer 0 where it lay: output and source are the same pixels.
-    """
-
-    output: int
-    layer: int
-    source: int
-    target_block: Block
-    source_block: Block
-    in_place: bool
-
-
 def suits(plan: MixPlan) -> bool:
     """Whether slices are the way to apply ``plan``: on the host, unscaled, hard, of few cells."""
-    cells = plan.owner[0].numel() if len(plan) else 0
+    cells = math.prod(plan.owner.shape[1:])
     return plan.device.type == "cpu" and bool(plan.unscaled) and plan.weight is None and cells <= MOST_CELLS
 
 
-def patches(plan: MixPlan, *, moved: bool = False) -> Iterator[Patch]:
-    """Every block of every output, fill included; together they tile the canvas.
+class _Patches(NamedTuple):
+    """Blocks of the canvas that one layer owns, or fill.
+
+    Attributes:
+        output: (N,) index of the output.
+        source: (N,) pool index of the image that shows, -1 for fill.
+        start: (N, D) first pixel on the canvas.
+        stop: (N, D) one past the last.
+        offset: (N, D) where the source's pixel 0 lies on the canvas; None if nowhere else than there.
+    """
+
+    output: np.ndarray
+    source: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+    offset: np.ndarray | None
+
+
+def _patches(plan: MixPlan, moved: bool) -> _Patches:
+    """Every block of every output; together they tile the canvas.
 
     Args:
         plan: one that ``suits``.
         moved: leave out the blocks that show layer 0 where it lay.
     """
     output, start, stop, layer = _cells(plan, moved)
-    shown = (output, layer.clip(min=0))
-    source, extent = plan.source.numpy()[shown], plan.extent.numpy()[shown]
-    offset = plan.shift.numpy()[shown].astype(np.int64)
-    inner_start = np.maximum(start, extent[:, : plan.ndim] + offset)
-    inner_stop = np.minimum(stop, extent[:, plan.ndim :] + offset)
-    empty = (layer < 0) | (inner_start >= inner_stop).any(axis=1)
-    cut = (inner_start != start).any(axis=1) | (inner_stop != stop).any(axis=1)
-    shifted = offset.any(axis=1)
-    in_place = (layer == 0) & (source == output) & ~shifted
-    facts = zip(*(values.tolist() for values in (output, layer, source, empty, cut, shifted, in_place)))
-    for row, (image, owner, taken_from, is_empty, is_cut, is_shifted, stays) in enumerate(facts):
-        if is_empty:
-            yield _fill(image, start[row].tolist(), stop[row].tolist())
-            continue
-        low, high = inner_start[row].tolist(), inner_stop[row].tolist()
-        if is_cut:
-            yield from _rim(image, start[row].tolist(), stop[row].tolist(), low, high)
-        if moved and stays:
-            continue
-        target = taken = tuple(map(slice, low, high))
-        if is_shifted:
-            taken = tuple(slice(a - o, b - o) for a, b, o in zip(low, high, offset[row].tolist()))
-        yield Patch(image, owner, taken_from, target, taken, stays)
+    shown = (output, np.maximum(layer, 0))
+    source = np.where(layer < 0, -1, plan.source.numpy()[shown])
+    extent, shift, ndim = plan.extent.numpy(), plan.shift.numpy(), plan.ndim
+    if not (shift.any() or extent[..., :ndim].any() or (extent[..., ndim:] < plan.canvas.numpy()[:, None]).any()):
+        return _Patches(output, source, start, stop, None)
+    offset = shift[shown].astype(np.int64)
+    low = np.maximum(start, extent[shown][:, :ndim] + offset)
+    high = np.minimum(stop, extent[shown][:, ndim:] + offset)
+    filled = (layer < 0) | (low >= high).any(axis=1)
+    rims = [
+        (output[row], *block)
+        for row in np.flatnonzero(~filled & ((low != start) | (high != stop)).any(axis=1)).tolist()
+        for block in _rim(start[row].tolist(), stop[row].tolist(), low[row].tolist(), high[row].tolist())
+    ]
+    low[filled], high[filled], offset[filled] = start[filled], stop[filled], 0
+    source = np.where(filled, -1, source)
+    if moved:
+        away = (source != output) | (layer != 0) | offset.any(axis=1)
+        output, source, low, high, offset = (values[away] for values in (output, source, low, high, offset))
+    if rims:
+        places, starts, stops = (np.array(values, dtype=np.int64) for values in zip(*rims))
+        output, source = np.append(output, places), np.append(source, np.full(len(rims), -1))
+        low, high = np.concatenate([low, starts]), np.concatenate([high, stops])
+        offset = np.concatenate([offset, np.zeros_like(starts)])
+    return _Patches(output, source, low, high, offset)
 
 
 class _Cells(NamedTuple):
@@ -164,91 +163,95 @@ def mix_slices(
         fill: value of pixels without owner, broadcastable against a block; None where the plan has none.
         held: ``outputs`` already holds each base where it lies: only what moves is copied.
     """
-    wanted = list(patches(plan, moved=held))
+    patches = _patches(plan, moved=held)
     inplace = outputs is pool
-    read, written, ground = _as_arrays(pool, outputs, fill)
-    if inplace and not (isinstance(read, Tensor) and (read.requires_grad or is_compiling())):
-        wanted = _exchange(read, wanted)
-    taken = [None if p.layer < 0 else read[p.source][spatial(p.source_block)] for p in wanted]
+    read, written, ground, copy = _holders(pool, outputs, fill)
+    if inplace and copy is not Tensor.copy_ and (pairs := _exchanges(patches)) is not None:
+        _exchange(read, pairs, copy)
+        return
+    targets = [written[index][block] for index, block in zip(patches.output.tolist(), _blocks(patches))]
+    sources = zip(patches.source.tolist(), _blocks(patches, within_source=True))
+    taken = [None if index < 0 else read[index][block] for index, block in sources]
     if inplace:
         own = Tensor.clone if isinstance(read, Tensor) else np.array
         taken = [None if pixels is None else own(pixels) for pixels in taken]
-    for patch, pixels in zip(wanted, taken):
+    for target, pixels in zip(targets, taken):
         assert pixels is not None or ground is not None, "a plan with fill was applied without a fill value"
-        written[patch.output][spatial(patch.target_block)] = ground if pixels is None else pixels
+        copy(target, ground if pixels is None else pixels)
 
 
-def _as_arrays(
+def _blocks(patches: _Patches, within_source: bool = False) -> list[Any]:
+    """Index of each patch, whatever lies before the spatial axes: in its output, or in its source."""
+    start, stop = patches.start, patches.stop
+    if within_source and patches.offset is not None:
+        start, stop = start - patches.offset, stop - patches.offset
+    return [(..., *map(slice, a, b)) for a, b in zip(start.tolist(), stop.tolist())]
+
+
+def _holders(
     pool: Tensor | Sequence[Tensor], outputs: Tensor | Sequence[Tensor], fill: Tensor | None
-) -> tuple[Any, Any, Any]:
-    """Numpy's views of all, whose copies of blocks cost least on one thread; themselves where torch's serve better.
+) -> tuple[Any, Any, Any, Callable[[Any, Any], Any]]:
+    """What is read, written and filled with, and how a block is copied.
 
-    That is where a gradient flows, and where several threads share the copy of a large block.
+    Numpy's views, which cost least to make, and its copies, unless several threads share that of a large block; the
+    tensors themselves where a gradient flows.
     """
     tensors = [t for part in (pool, outputs) for t in ([part] if isinstance(part, Tensor) else part)]
-    tensors += [] if fill is None else [fill]
-    image = pool[0]
-    shared = torch.get_num_threads() > 1 and image.numel() * image.element_size() >= _SHARED_BYTES
-    if shared or any(t.requires_grad for t in tensors) or is_compiling():
-        return pool, outputs, fill
+    if is_compiling() or any(t.requires_grad for t in tensors) or (fill is not None and fill.requires_grad):
+        return pool, outputs, fill, Tensor.copy_
 
     def array(part: Any) -> Any:
         if not isinstance(part, Tensor):
             return None if part is None else [array(tensor) for tensor in part]
         return (part.view(torch.int16) if part.dtype == torch.bfloat16 else part).numpy()
 
-    return array(pool), array(outputs), array(fill)
+    image = pool[0]
+    shared = torch.get_num_threads() > 1 and image.numel() * image.element_size() >= _SHARED_BYTES
+    return array(pool), array(outputs), array(fill), _copy_together if shared else np.copyto
 
 
-def _exchange(pool: Shaped[Tensor, "pool ..."] | Shaped[np.ndarray, "pool ..."], wanted: list[Patch]) -> list[Patch]:
-    """Swap the blocks that two images take from each other; returns what is left to do.
+def _copy_together(target: np.ndarray, pixels: np.ndarray) -> None:
+    """Copy by all threads of torch."""
+    torch.from_numpy(target).copy_(torch.from_numpy(pixels))
 
-    Only if all blocks are such: then no block is read that another one writes. One small buffer serves all.
+
+def _exchanges(patches: _Patches) -> _Patches | None:
+    """One patch of every two that two images take from each other at the same place; None unless all are such.
+
+    Then no block is read that another one writes.
     """
-    taken = {(p.output, p.source, _corner(p.target_block)): p for p in wanted if p.target_block == p.source_block}
-    pairs = []
-    for patch in wanted:
-        other = taken.get((patch.source, patch.output, _corner(patch.target_block)))
-        if patch.layer < 0 or other is None or other.target_block != patch.target_block:
-            return wanted
-        if patch.output < patch.source:
-            pairs.append(patch)
-    if not pairs:
-        return wanted
-    views = [(pool[p.output][spatial(p.target_block)], pool[p.source][spatial(p.target_block)]) for p in pairs]
-    sizes = [math.prod(mine.shape) for mine, _ in views]
-    copy: Any
-    copy, buffer = (
-        (Tensor.copy_, pool.new_empty(max(sizes)))
-        if isinstance(pool, Tensor)
-        else (np.copyto, np.empty(max(sizes), dtype=pool.dtype))
-    )
-    for (mine, theirs), size in zip(views, sizes):
-        held = buffer[:size].reshape(mine.shape)
+    output, source, start, stop, offset = patches
+    if offset is not None or len(output) % 2 or (source < 0).any():
+        return None
+    columns = np.column_stack([np.minimum(output, source), np.maximum(output, source), start, stop])
+    order = np.lexsort((output, *columns.T))
+    first, second = order[0::2], order[1::2]
+    if (columns[first] != columns[second]).any() or (output[first] == output[second]).any():
+        return None
+    return _Patches(output[first], source[first], start[first], stop[first], None)
+
+
+def _exchange(images: np.ndarray, pairs: _Patches, copy: Callable[[Any, Any], Any]) -> None:
+    """Swap blocks of two images each; one small buffer serves all."""
+    blocks = list(zip(pairs.output.tolist(), pairs.source.tolist(), _blocks(pairs)))
+    views = [(images[one][block], images[other][block]) for one, other, block in blocks]
+    buffer = np.empty(max((mine.size for mine, _ in views), default=0), dtype=images.dtype)
+    for mine, theirs in views:
+        held = buffer[: mine.size].reshape(mine.shape)
         copy(held, mine)
         copy(mine, theirs)
         copy(theirs, held)
-    return []
-
-
-def _corner(block: Block) -> tuple[int, ...]:
-    return tuple(part.start for part in block)
-
-
-def _fill(output: int, start: Sequence[int], stop: Sequence[int]) -> Patch:
-    return Patch(output, -1, -1, tuple(slice(a, b) for a, b in zip(start, stop)), (), False)
 
 
 def _rim(
-    output: int, start: Sequence[int], stop: Sequence[int], inner_start: Sequence[int], inner_stop: Sequence[int]
-) -> Iterator[Patch]:
-    """What lies in a block but not in the inner one, as fill."""
-    start, stop = list(start), list(stop)
+    start: list[int], stop: list[int], inner_start: Sequence[int], inner_stop: Sequence[int]
+) -> Iterator[tuple[list[int], list[int]]]:
+    """What lies in a block but not in the inner one, as blocks."""
     for axis in range(len(start)):
         if start[axis] < inner_start[axis]:
-            yield _fill(output, start, [*stop[:axis], inner_start[axis], *stop[axis + 1 :]])
+            yield list(start), [*stop[:axis], inner_start[axis], *stop[axis + 1 :]]
         if inner_stop[axis] < stop[axis]:
-            yield _fill(output, [*start[:axis], inner_stop[axis], *start[axis + 1 :]], stop)
+            yield [*start[:axis], inner_stop[axis], *start[axis + 1 :]], list(stop)
         start[axis], stop[axis] = inner_start[axis], inner_stop[axis]
 
 

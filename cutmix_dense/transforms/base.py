@@ -309,17 +309,21 @@ class MixTransform(v2.Transform, ABC):
         name = "bank" if isinstance(self.pairing, SampleBank) else self.pairing
         if name != "bank" and pool.outputs < len(pool):
             name = "behind"
-        partner = partners(name, pool.outputs, len(pool), count, generator)
-        mates, own = partner.numpy(), np.arange(pool.outputs)  # numpy costs less on a few numbers
-        leader = np.where(mates[:, 0] >= 0, np.minimum(mates[:, 0], own), own) if name == "swap" else own
+        # numpy costs less on a few numbers
+        mates = partners(name, pool.outputs, len(pool), count, generator).numpy()
+        leader = np.arange(pool.outputs)
+        if name == "swap":
+            leader = np.where(mates[:, 0] >= 0, np.minimum(mates[:, 0], leader), leader)
         draws = torch.rand(pool.outputs, generator=generator, dtype=torch.float64).numpy()
-        chosen = draws[leader] < (0.0 if self.closed else self.p)
-        return torch.from_numpy(np.where(chosen[:, None], mates, -1)), torch.from_numpy(leader)
+        stays = draws[leader] >= (0.0 if self.closed else self.p)
+        return torch.from_numpy(np.where(stays[:, None], -1, mates)), torch.from_numpy(leader)
 
     def draw_pairs(self, pool: Pool, generator: torch.Generator) -> tuple[Int[Tensor, "b 2"], Int[Tensor, " b"]]:
         """Base and partner of every output as a plan's ``source``, and whose draws it uses; see ``draw_partners``."""
         partner, leader = self.draw_partners(pool, generator)
-        return torch.cat([torch.arange(pool.outputs)[:, None], partner], dim=1), leader
+        source = np.empty((pool.outputs, 2), dtype=np.int64)
+        source[:, 0], source[:, 1] = np.arange(pool.outputs), partner.numpy()[:, 0]
+        return torch.from_numpy(source), leader
 
     def get_extra_state(self) -> dict[str, Any]:
         """What a checkpoint keeps: the bank's samples, and whether mixing is closed."""

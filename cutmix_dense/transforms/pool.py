@@ -134,7 +134,7 @@ class Pool:
     def shared(self, source: Int[Tensor, "b s"]) -> Int[Tensor, "b d"]:
         """Size of the area that all present layers of each output have in common."""
         if self.sizes.stride(0) == 0:  # one size for all
-            return self.sizes[:1].expand(len(source), -1)
+            return self.sizes[:1].expand(source.shape[0], -1)
         sizes = self.sizes[source.clamp(min=0)]
         return torch.where((source < 0)[..., None], sizes[:, :1], sizes).amin(dim=1)
 
