@@ -198,7 +198,12 @@ class MixPlan:
             layer: its layer.
             dtype: of the result.
         """
-        table = torch.cat([self.scale, self.shift, self.extent, *self.pixel_ranges()], dim=2).to(dtype)
+        parts = (self.scale, self.shift, self.extent, *self.pixel_ranges())
+        if self.device.type == "cpu" and not is_compiling():  # numpy costs less on a few numbers
+            rows = np.concatenate([part.detach().numpy() for part in parts], axis=2).reshape(-1, 6 * self.ndim)
+            columns = np.take(rows.T, output.numpy() * self.layers + layer.numpy(), axis=1)
+            return torch.from_numpy(columns).to(dtype).unflatten(0, (6, self.ndim))
+        table = torch.cat(parts, dim=2).to(dtype)
         columns = table.flatten(0, 1).T.index_select(1, output * self.layers + layer)
         return columns.unflatten(0, (6, self.ndim))
 

@@ -42,7 +42,6 @@ def assemble(
         torch.from_numpy(column[chosen]).to(device) for column in (entries.flat, entries.output, entries.layer)
     )
     counts = np.bincount(entries.output[chosen], minlength=entries.outputs).tolist()
-    canvas = [cast("tuple[int, int]", tuple(size)) for size in plan.canvas.tolist()]
     columns: dict[str, list[Any]] = {}
     for key in table.instances:
         example = table.example(key)
@@ -55,7 +54,7 @@ def assemble(
             assert fate.masks is not None
             columns[key] = _masks_of(example, fate.masks, entries, chosen, fate.mask_sizes)
             continue
-        rows = table.flat(key)[flat]
+        rows = table.flat(key).index_select(0, flat)
         if key == "boxes":
             assert fate.boxes is not None
             # those that stayed the same do so bit by bit
@@ -66,7 +65,7 @@ def assemble(
             else:
                 boxes = rotated_like(boxes, rows, fate.rotated, plan.scale[output, layer])
             mixed = torch.where(same, rows, boxes)
-            columns[key] = _wrapped(mixed.split(counts), example, canvas)
+            columns[key] = _wrapped(mixed.split(counts), example, plan)
             continue
         if key == "area":
             share, untouched = pick(fate.share, chosen), pick(fate.untouched, chosen)
@@ -86,7 +85,7 @@ def assemble(
                     rows = torch.where(mirrored[:, None], swap_pairs(rows, form.flip_pairs), rows)
                 shows = shows | untouched[:, None]
                 rows = torch.where(shows, rows, torch.zeros((), dtype=rows.dtype, device=device))
-        columns[key] = _wrapped(rows.split(counts), example, canvas)
+        columns[key] = _wrapped(rows.split(counts), example, plan)
     columns["visibility"] = list(pick(fate.visibility, chosen).split(counts))
     if form.weights or "weight" in table.instances:
         columns["weight"] = list(_weights(table, plan, output, layer, flat).split(counts))
@@ -137,10 +136,11 @@ def _origin(table: FieldTable, entries: Entries, chosen: Int[np.ndarray, " k"]) 
     return np.stack([image, index], axis=1)
 
 
-def _wrapped(parts: Sequence[Tensor], like: Tensor, canvas: Sequence[tuple[int, int]]) -> list[Tensor]:
+def _wrapped(parts: Sequence[Tensor], like: Tensor, plan: MixPlan) -> list[Tensor]:
     """The rows of each output in the class of ``like``."""
     if type(like) is Tensor:
         return list(parts)
     if hasattr(like, "canvas_size"):
-        return [rewrap(part, like, canvas_size=size) for part, size in zip(parts, canvas)]
+        sizes = [cast("tuple[int, int]", tuple(size)) for size in plan.canvas.tolist()]
+        return [rewrap(part, like, canvas_size=size) for part, size in zip(parts, sizes)]
     return [rewrap(part, like) for part in parts]

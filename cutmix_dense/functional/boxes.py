@@ -107,8 +107,9 @@ def _visible(xp: Any, boxes: Column, placement: Column, seen_within: Callable[[C
     """
     ndim = len(boxes) // 2
     finite = xp.isfinite(boxes).all(axis=0)
-    boxes = xp.where(finite, boxes, 0.0)
-    low, high = xp.flip(boxes[:ndim], (0,)), xp.flip(boxes[ndim:], (0,))  # array order, as all in a plan
+    if xp is torch or not finite.all():
+        boxes = xp.where(finite, boxes, 0.0)
+    low, high = _flipped(boxes[:ndim]), _flipped(boxes[ndim:])  # array order, as all in a plan
     broken = (high <= low).any(axis=0)
 
     scale, shift, first, last, range_low, range_high = placement
@@ -126,14 +127,19 @@ def _visible(xp: Any, boxes: Column, placement: Column, seen_within: Callable[[C
     tight = xp.stack([xp.maximum(seen.low, cut_low), xp.minimum(seen.high, cut_high)])
     mapped = xp.stack([mapped_low, mapped_high])
     return VisibleBoxes(
-        boxes=xp.flip(xp.where(shows, tight, 0.0), (1,)).reshape(2 * ndim, -1).T,
-        mapped=xp.flip(mapped, (1,)).reshape(2 * ndim, -1).T,
+        boxes=_flipped(xp.where(shows, tight, 0.0), 1).reshape(2 * ndim, -1).T,
+        mapped=_flipped(mapped, 1).reshape(2 * ndim, -1).T,
         visible=seen.area,
         whole=whole,
         untouched=identity & whole_in_range & ~seen.hidden & shows & finite & ~broken,
         finite=finite,
         broken=broken,
     )
+
+
+def _flipped(column: Column, axis: int = 0) -> Column:
+    """In the other order along an axis."""
+    return column.flip(axis) if isinstance(column, Tensor) else column[(slice(None),) * axis + (slice(None, None, -1),)]
 
 
 class _Seen(NamedTuple):

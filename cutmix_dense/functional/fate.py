@@ -213,8 +213,8 @@ def shares_of(
 ) -> tuple[Float[Column, " e"], Float[Column, " e"]]:
     """Visible share of the whole, exact and in single precision; 1 for what is untouched."""
     xp = module_of(visible)
-    share = xp.clip(visible / xp.clip(whole, xp.finfo(whole.dtype).tiny, None), 0, 1)
-    share = xp.where(untouched, 1.0, share)
+    share = visible / xp.maximum(whole, xp.full_like(whole, xp.finfo(whole.dtype).tiny))
+    share = xp.where(untouched, 1.0, xp.minimum(share, xp.ones_like(share)))
     return share, xp.asarray(share, dtype=xp.float32)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -148,11 +149,11 @@ class FieldTable:
             TypeError: boxes that aren't tensors of numbers.
             ValueError: rows of another length, rotated formats.
         """
-        parts = []
-        for index, value in enumerate(self.instances["boxes"]):
-            if value is None:
-                continue
-            parts.append(to_xyxy(value, f"targets[{index}]['boxes']", self.ndim))
+        values = self.instances["boxes"]
+        parts = [value for value in values if value is not None]
+        if not all(_is_xyxy(value, self.ndim) for value in parts):
+            given = [(index, value) for index, value in enumerate(values) if value is not None]
+            parts = [to_xyxy(value, f"targets[{index}]['boxes']", self.ndim) for index, value in given]
         boxes = torch.cat(parts) if parts else torch.zeros((0, 2 * self.ndim), device=self.device)
         return boxes.to(exact_dtype(boxes.device))
 
@@ -179,38 +180,39 @@ def read_fields(
     rows: list[dict[str, Any]] = []
     ignored: list[dict[str, Any]] = []
     for index, target in enumerate(targets):
-        rows.append({key: value for key, value in target.items() if key in of_instances})
-        extra = target.get(IGNORED)
-        if extra is not None and not isinstance(extra, Mapping):
-            raise TypeError(
-                f"targets[{index}]['{IGNORED}'] must be a dict of instance keys, got {type(extra).__name__}"
-            )
-        table.has_ignored |= extra is not None
-        ignored.append(dict(extra or {}))
-        table.counts.append(count_instances(rows[index], f"targets[{index}]"))
-        table.ignored_counts.append(count_instances(ignored[index], f"targets[{index}]['{IGNORED}']"))
-        maps = {
-            key: value
-            for key, value in target.items()
-            if key in of_maps or (key not in of_instances and key not in image_keys and is_map(value))
-        }
-        for key, value in maps.items():
-            if not isinstance(value, Tensor):
-                raise TypeError(f"targets[{index}][{key!r}] must be a tensor, got {type(value).__name__}")
-            table.semantic.setdefault(key, []).append(value)
-        kept = {k: v for k, v in target.items() if k not in of_instances and k not in maps and k != IGNORED}
-        for key, value in kept.items():
-            if key in LABEL_KEYS and key not in image_keys:
+        row: dict[str, Any] = {}
+        kept: dict[str, Any] = {}
+        for key, value in target.items():
+            if key in of_instances:
+                row[key] = value
+            elif key == IGNORED:
+                if value is not None and not isinstance(value, Mapping):
+                    raise TypeError(
+                        f"targets[{index}]['{IGNORED}'] must be a dict of instance keys, got {type(value).__name__}"
+                    )
+            elif key in of_maps or (key not in image_keys and is_map(value)):
+                if not isinstance(value, Tensor):
+                    raise TypeError(f"targets[{index}][{key!r}] must be a tensor, got {type(value).__name__}")
+                table.semantic.setdefault(key, []).append(value)
+            elif key in LABEL_KEYS and key not in image_keys:
                 raise ValueError(
                     f"targets[{index}] holds {key!r}, a label of the whole image: give labels as one (B,) or (B, K) "
                     "tensor beside the list of dicts, so that they are mixed, or name the key in image_keys"
                 )
-            if key not in IMAGE_KEYS and key not in image_keys and not _is_scalar(value):
+            elif key not in IMAGE_KEYS and key not in image_keys and not _is_scalar(value):
                 raise ValueError(
                     f"targets[{index}] holds the unknown key {key!r} ({_shape(value)}): name it in instance_keys (it "
                     "follows the instances), in image_keys (it stays the base image's) or in semantic_keys (a map)"
                 )
+            else:
+                kept[key] = value
+        extra = target.get(IGNORED)
+        table.has_ignored |= extra is not None
+        rows.append(row)
+        ignored.append(dict(extra or {}))
         table.image.append(kept)
+        table.counts.append(count_instances(row, f"targets[{index}]"))
+        table.ignored_counts.append(count_instances(extra, f"targets[{index}]['{IGNORED}']") if extra else 0)
     for key, maps_of_key in table.semantic.items():
         if len(maps_of_key) != len(targets):
             raise ValueError(
@@ -260,6 +262,11 @@ def _rows(row: dict[str, Any], key: str, count: int, where: str) -> Any:
     if count or (isinstance(value, Tensor) and not length):
         return value
     return value[:0] if isinstance(value, Tensor) else None
+
+
+def _is_xyxy(boxes: Any, ndim: int) -> bool:
+    """Whether boxes are plain rows of floating point already."""
+    return type(boxes) is Tensor and boxes.ndim == 2 and boxes.shape[1] == 2 * ndim and boxes.is_floating_point()
 
 
 def _boxes_like(boxes: Tensor, example: Tensor) -> Tensor:
@@ -313,12 +320,13 @@ def _check_devices(table: FieldTable) -> None:
         for index, value in enumerate(values):
             if not isinstance(value, Tensor):
                 continue
+            device = value.device
             if first is None:
-                first = (key, index, value.device)
-            elif value.device != first[2]:
+                first = (key, index, device)
+            elif device != first[2]:
                 raise ValueError(
                     f"targets must lie on one device: targets[{first[1]}][{first[0]!r}] lies on {first[2]}, "
-                    f"targets[{index}][{key!r}] on {value.device}"
+                    f"targets[{index}][{key!r}] on {device}"
                 )
 
 
@@ -328,7 +336,7 @@ _COUNTED = ("boxes", "masks", "labels", "class_labels")
 def count_instances(row: Mapping[str, Any], where: str) -> int:
     """Number of instances, told by the first key whose rows are beyond doubt."""
     others = (key for key, value in row.items() if key not in IMAGE_KEYS | SEMANTIC_KEYS and not is_map(value))
-    for key in (*_COUNTED, *others):
+    for key in chain(_COUNTED, others):
         value = row.get(key)
         if isinstance(value, Tensor) and value.ndim == 0:
             raise ValueError(f"{where}[{key!r}] must have one row per instance, got a single number")

@@ -148,7 +148,7 @@ def mix_instances(
     fate = judge(table, plan, entries, filter_rule, boxes_from, padded, rotated)
     form = Form(flip_pairs or (), instance_weights or plan.weight is not None)
     outcome = outcomes_of(fate.verdict, entries, on_filtered)
-    report = MixReport.of(entries, fate.verdict, outcome)
+    report = MixReport.of(entries, fate.verdict, outcome) if return_report else None
     showing = outcome != Outcome.DROPPED
     if on_filtered != "crowd":
         showing &= outcome != Outcome.IGNORED

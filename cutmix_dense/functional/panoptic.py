@@ -116,7 +116,7 @@ def take_panoptic(
     keys = set(PANOPTIC_KEYS) - set(named)
     if not isinstance(targets, Sequence) or any(not isinstance(target, Mapping) for target in targets):
         return targets, None  # refused by whoever reads the rest
-    holding = sum(any(key in target for key in keys) for target in targets)
+    holding = sum(not keys.isdisjoint(target) for target in targets)
     if not holding:
         return targets, None
     rest, parts, aside = [], [], []

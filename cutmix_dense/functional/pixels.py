@@ -128,8 +128,9 @@ def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int)
 
 def _check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
     ndim = plan.ndim
+    together = isinstance(images, Tensor)
     tensors = [images] if isinstance(images, Tensor) else images
-    shortest = ndim + isinstance(images, Tensor)
+    shortest = ndim + together
     for index, image in enumerate(tensors):
         if image.ndim < shortest:
             raise ValueError(f"pool must have at least {shortest} dimensions, got {tuple(image.shape)}")
@@ -145,17 +146,17 @@ def _check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
             )
     if plan.device.type != "cpu":
         return
-    used = int(plan.source.max()) if plan.source.numel() else -1
-    if used >= len(images):
-        raise ValueError(f"pool must hold {used + 1} images for this plan, got {len(images)}")
-    source, needed = plan.source.numpy(), plan.extent[..., ndim:].numpy()
-    sizes = np.array([tensors[0].shape[-ndim:]] if isinstance(images, Tensor) else [i.shape[-ndim:] for i in tensors])
-    size = sizes[0] if len(sizes) == 1 else sizes[source.clip(min=0)]
+    source, needed = plan.source.numpy(), plan.extent.numpy()[..., ndim:]
+    used, count = source.max(initial=-1), tensors[0].shape[0] if together else len(images)
+    if used >= count:
+        raise ValueError(f"pool must hold {used + 1} images for this plan, got {count}")
+    sizes = np.array([image.shape[-ndim:] for image in tensors])
+    size = sizes[0] if together else sizes[np.maximum(source, 0)]
     small = (source >= 0) & (needed > size).any(axis=-1)
     if small.any():
         output, layer = (int(places[0]) for places in small.nonzero())
         index = int(source[output, layer])
-        own = sizes[index if len(sizes) > 1 else 0].tolist()
+        own = sizes[0 if together else index].tolist()
         raise ValueError(
             f"pool image {index} is {own}, smaller than the {needed[output, layer].tolist()} pixels that the plan "
             "takes from it"
@@ -166,7 +167,7 @@ def check_inplace(images: Tensor, plan: MixPlan) -> None:
     """Raise ValueError unless ``plan`` can be applied to a batch within itself."""
     if not plan.unscaled:
         raise ValueError("inplace needs an unscaled plan, got one that scales its layers")
-    if len(plan) != len(images) or tuple(images.shape[-plan.ndim :]) != tuple(plan.frame):
+    if len(plan) != images.shape[0] or tuple(images.shape[-plan.ndim :]) != tuple(plan.frame):
         raise ValueError(
             f"inplace needs one output per image and outputs of the images' size; got {len(plan)} outputs of "
             f"{tuple(plan.frame)} for images {tuple(images.shape)}"

@@ -24,7 +24,7 @@ from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.layout import LAYOUTS, Layout, has_frames, spatial_axes
 from cutmix_dense.transforms.pool import Images, Pool, collate
-from cutmix_dense.transforms.targets import LabelsBy, TargetMixer
+from cutmix_dense.transforms.targets import LabelsBy, MixedTargets, TargetMixer
 
 __all__ = ["MixTransform"]
 
@@ -232,7 +232,9 @@ class MixTransform(v2.Transform, ABC):
         return_report: bool,
     ) -> Any:
         # all that can fail comes before the first write into an input
-        mixed = self._target_mixer().mix(targets, plan, pool, inplace)
+        mixed = MixedTargets()
+        if targets is not None:
+            mixed = self._target_mixer().mix(targets, plan, pool, inplace, return_report)
         if return_report and len(mixed.reports) != 1:
             raise ValueError(f"return_report needs one list of detection targets, got {len(mixed.reports)}")
         mixed_images = mix_pixels(images, plan, fill=self.fill, feather=self.feather, out=out, inplace=inplace)

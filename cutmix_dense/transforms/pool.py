@@ -55,7 +55,7 @@ class Pool:
 
     def __len__(self) -> int:
         """Number of images, partners included."""
-        return len(self.sizes)
+        return self.sizes.shape[0]
 
     @property
     def ndim(self) -> int:
@@ -90,15 +90,16 @@ class Pool:
             ValueError: a single image, an empty batch, images of no pixels, clips of different lengths, sizes that
                 don't fit.
         """
-        ndim, shape, own_shape = spatial_axes(layout), shape_of(layout), shape_of(layout, batch=False)
+        ndim = spatial_axes(layout)
         if isinstance(images, Tensor):
             if images.ndim != len(layout):
                 single = " a batch is needed, not a single image;" if images.ndim == len(layout) - 1 else ""
                 named = "" if layout == "BCHW" else f" for layout {layout!r}"
-                raise ValueError(f"images must have shape {shape}{named};{single} got {tuple(images.shape)}")
+                raise ValueError(f"images must have shape {shape_of(layout)}{named};{single} got {tuple(images.shape)}")
             frame = tuple(images.shape[-ndim:])
-            own = torch.tensor(frame).expand(len(images), -1)
+            own = torch.tensor(frame).expand(images.shape[0], -1)
         elif isinstance(images, (list, tuple)) and images and all(isinstance(image, Tensor) for image in images):
+            own_shape = shape_of(layout, batch=False)
             for index, image in enumerate(images):
                 if image.ndim != len(layout) - 1:
                     raise ValueError(f"images[{index}] must have shape {own_shape}, got {tuple(image.shape)}")
@@ -112,13 +113,15 @@ class Pool:
         else:
             kinds = sorted({type(i).__name__ for i in images}) if isinstance(images, (list, tuple)) else ""
             raise TypeError(
-                f"images must be a tensor {shape} or a list of tensors {own_shape}, got {type(images).__name__} {kinds}"
+                f"images must be a tensor {shape_of(layout)} or a list of tensors {shape_of(layout, batch=False)}, "
+                f"got {type(images).__name__} {kinds}"
             )
-        if len(own) == 0:
+        count = own.shape[0]
+        if count == 0:
             raise ValueError("images must hold at least one image, got none")
         if min(frame) < 1 or (not isinstance(images, Tensor) and bool((own < 1).any())):
             raise ValueError(f"images must have pixels, got the sizes {own.tolist()}")
-        outputs = len(own) if outputs is None else outputs
+        outputs = count if outputs is None else outputs
         frames = int(images[0].shape[0]) if has_frames(layout) else 1
         if sizes is None:
             return cls(own, frame, targets, images, outputs, layout, frames)
@@ -207,7 +210,7 @@ class Pool:
             size = sizes[index // self.frames]
             ignored = target.get(IGNORED)
             nested = {"masks": ignored.get("masks")} if isinstance(ignored, Mapping) else {}
-            for key, value in [*((key, target.get(key)) for key in keys), *nested.items()]:
+            for key, value in [*((key, target[key]) for key in keys if key in target), *nested.items()]:
                 if not isinstance(value, Tensor) or value.numel() == 0:
                     continue
                 if list(value.shape[-self.ndim :]) not in (size, list(self.frame)):

@@ -44,11 +44,13 @@ class MixedTargets:
 
     Attributes:
         targets: in the form they came in.
-        reports: one per list of instances.
+        wanted: whether reports are.
+        reports: one per list of instances, if they are wanted.
         pending: writes into per-pixel inputs that are still to be done, once nothing can fail any more.
     """
 
     targets: Any = None
+    wanted: bool = False
     reports: list[MixReport] = field(default_factory=list)
     pending: list[Callable[[], Any]] = field(default_factory=list)
 
@@ -78,7 +80,9 @@ class TargetMixer:
     labels_by: LabelsBy = "pixels"
     rotated: Rotated = "keep"
 
-    def mix(self, targets: Any, plan: MixPlan, pool: Pool, inplace: bool = False) -> MixedTargets:
+    def mix(
+        self, targets: Any, plan: MixPlan, pool: Pool, inplace: bool = False, reports: bool = False
+    ) -> MixedTargets:
         """The mixed targets in the form they came in.
 
         Args:
@@ -88,12 +92,13 @@ class TargetMixer:
             plan: who owns each output pixel.
             pool: the images they belong to.
             inplace: per-pixel tensors are to be written into themselves; they are checked, and left to ``write``.
+            reports: whether to say what happened to instances.
 
         Raises:
             TypeError: a kind of target that isn't known.
             ValueError: a size or a count that doesn't fit; see ``cutmix_dense.functional``.
         """
-        mixed = MixedTargets()
+        mixed = MixedTargets(wanted=reports)
         mixed.targets = self._mix("targets", targets, plan, pool, inplace, mixed)
         return mixed
 
@@ -157,7 +162,7 @@ class TargetMixer:
     ) -> list[dict[str, Any]]:
         maps = [key for target in targets for key, value in target.items() if isinstance(value, tv_tensors.Mask)]
         pool.check_maps(targets, sorted({"masks", MAP_KEY, *SEMANTIC_KEYS, *self.semantic_keys, *maps}))
-        dicts, report = mix_instances(
+        result = mix_instances(
             targets,
             plan,
             rule=self.rule,
@@ -174,8 +179,11 @@ class TargetMixer:
             soft_semantic=self.soft_semantic,
             num_classes=self.num_classes,
             rotated=self.rotated,
-            return_report=True,
+            return_report=mixed.wanted,
         )
+        if not mixed.wanted:
+            return result
+        dicts, report = result
         mixed.reports.append(report)
         return dicts
 
