@@ -494,17 +494,28 @@ class MixPlan:
         """
         if mode not in ("union", "xor"):
             raise ValueError(f"mode must be 'union' or 'xor', got {mode!r}")
-        batch = len(source)
-        patches = rectangles.shape[1]
-        ndim = sizes.shape[1]
-        device = rectangles.device
+        batch, patches, ndim = source.shape[0], rectangles.shape[1], sizes.shape[1]
         if rectangles.shape != (batch, patches, 2 * ndim):
             raise ValueError(f"rectangles must have shape ({batch}, P, {2 * ndim}), got {tuple(rectangles.shape)}")
         if rectangles.is_floating_point():
             raise ValueError(f"rectangles must be whole pixels, got {rectangles.dtype}")
-        if device.type == "cpu":
+        if rectangles.device.type == "cpu":
             arrays = (source.numpy(), rectangles.numpy(), sizes.numpy(), None if layer is None else layer.numpy())
             return cls._painted(*arrays, mode, **placed)
+        return cls._covered(source, rectangles, sizes, layer, mode, **placed)
+
+    @classmethod
+    def _covered(
+        cls,
+        source: Int[Tensor, "b s"],
+        rectangles: Int[Tensor, "b p 2*d"],
+        sizes: Int[Tensor, "pool d"],
+        layer: Int[Tensor, "b p"] | None,
+        mode: Literal["union", "xor"],
+        **placed: Any,
+    ) -> MixPlan:
+        """``from_rectangles`` on a device, without a transfer: which rectangles cover each cell is asked at once."""
+        (batch, patches, _), ndim, device = rectangles.shape, sizes.shape[1], rectangles.device
         if layer is None:
             layer = torch.ones((batch, patches), dtype=torch.long, device=device)
         elif mode == "xor" and bool((layer != layer[:, :1]).any()):
@@ -546,7 +557,7 @@ class MixPlan:
         mode: Literal["union", "xor"],
         **placed: Any,
     ) -> MixPlan:
-        """``from_rectangles`` on the host, in numpy: each rectangle is painted over those before it."""
+        """``from_rectangles`` on the host: each rectangle is painted over those before it."""
         (batch, patches, _), ndim = rectangles.shape, sizes.shape[1]
         least = source.min(axis=0, initial=0)
         if least[0] < 0 or least.min() < -1:
@@ -568,9 +579,9 @@ class MixPlan:
         np.minimum(np.maximum(ends[:ndim], 0), limit[..., None], out=low)
         np.maximum(np.minimum(ends[ndim:], limit[..., None]), low, out=high)
         owner = np.zeros((batch, *(edges.shape[2] - 1,) * ndim), dtype=np.int8 if source.shape[1] <= 127 else np.int16)
-        painted = np.where(source[np.arange(batch)[:, None], layer] >= 0, layer, 0)
+        present = source[np.arange(batch)[:, None], layer] >= 0
         if patches == 1:  # the most frequent plan: three cells per axis, the middle one is the rectangle
-            owner[(slice(None), *(1,) * ndim)] = painted[:, 0]
+            owner[(slice(None), *(1,) * ndim)] = np.where(present, layer, 0)[:, 0]
         elif patches:
             ends = np.stack([low, high], axis=-1)
             edges = np.sort(edges, axis=2)
@@ -580,9 +591,10 @@ class MixPlan:
             lengths = np.maximum((~again).sum(axis=2).max(axis=1, initial=1), 1)
             owner = owner[(slice(None), *map(slice, lengths))].copy()
             cell = (edges[:, :, None, None] < ends[..., None]).sum(axis=4)  # the first cell that begins there
-            for output, patch in zip(*(places.tolist() for places in painted.nonzero())):
+            for output, patch in zip(*(places.tolist() for places in present.nonzero())):
                 cells = owner[output][tuple(slice(*bounds) for bounds in cell[:, output, patch].tolist())]
-                cells[...] = np.where(cells, 0, painted[output, patch]) if mode == "xor" else painted[output, patch]
+                shown = layer[output, patch]
+                cells[...] = np.where(cells, 0, shown) if mode == "xor" else shown
         grid = tuple(torch.from_numpy(edge[:, : cells + 1]) for edge, cells in zip(edges, owner.shape[1:]))
         fields = (torch.from_numpy(part) for part in (source, owner, reach, canvas))
         return cls._placed(next(fields), grid, *fields, check=False, **placed)

@@ -47,6 +47,26 @@ def test_no_rectangles_leave_the_base():
     assert plan.share()[0].tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("mode", ["union", "xor"])
+@pytest.mark.parametrize(("ndim", "patches"), [(2, 0), (2, 1), (2, 2), (2, 9), (3, 1), (3, 5)])
+def test_rectangles_are_painted_on_the_host_as_they_are_covered_on_a_device(ndim, patches, mode, generator):
+    sizes = torch.tensor([(8, 12, 5), (6, 13, 7), (9, 7, 6)])[:, :ndim]
+    for _ in range(40):
+        source = torch.randint(-1, 3, (5, 4), generator=generator)
+        source[:, 0] = torch.randint(0, 3, (5,), generator=generator)
+        rectangles = torch.randint(-3, 16, (5, patches, 2 * ndim), generator=generator)
+        layer = torch.randint(0, 4, (5, patches), generator=generator)
+        layer = layer[:, :1].expand(-1, patches) if mode == "xor" else layer
+        host = MixPlan.from_rectangles(source, rectangles, sizes, layer=layer, mode=mode)
+        device = MixPlan._covered(source, rectangles, sizes, layer, mode)
+        host.validate()
+        assert torch.equal(host.owner_map(), device.owner_map())
+        assert torch.equal(host.share(), device.share())
+        for axis, edges in enumerate(host.edges):
+            assert edges.shape[1] <= max(2 * patches + 2, 4)
+            assert patches < 2 or edges.shape[1] <= host.frame[axis] + 1  # no more cells than pixels
+
+
 def test_an_absent_layer_shows_nothing():
     plan = plan_of([[2, 3, 6, 9]], source=((0, -1),))
     assert plan.share()[0].tolist() == [1, 0]

@@ -23,6 +23,9 @@ __all__ = ["VisibleBoxes", "exact_dtype", "from_xyxy", "to_xyxy", "visible_boxes
 _MANY = 2**20
 """Up to so many pairs of a box and a cell, all are looked at on the host; beyond, only the cells that a box meets."""
 
+_CELLS_AT_ONCE = 2**20
+"""So many of those at a time, which take some 100 MB."""
+
 
 class VisibleBoxes(NamedTuple):
     """What is visible of boxes: tensors, or arrays for those who gave arrays.
@@ -194,8 +197,8 @@ def _seen_by_touched(
         np.zeros(len(output)), np.zeros(len(output), bool), np.full(low.shape, np.inf), np.full(low.shape, -np.inf)
     )
     some = np.flatnonzero(total)
-    share = total[some].cumsum() // _MANY
-    for boxes in np.split(some, np.flatnonzero(np.diff(share)) + 1):  # so many cells at a time as memory allows
+    share = total[some].cumsum() // _CELLS_AT_ONCE
+    for boxes in np.split(some, np.flatnonzero(np.diff(share)) + 1):
         if not len(boxes):
             continue
         begin = total[boxes].cumsum() - total[boxes]
