@@ -185,6 +185,14 @@ class MixPlan:
         fields = (self.scale, self.shift, self.extent, self.canvas[:, None], (self.source < 0)[..., None])
         if self.device.type != "cpu" or is_compiling():
             return _ranges(torch, *fields)
+        if self.unscaled:  # whole pixels
+            offset = self.shift.detach().numpy().astype(np.int64)[:, :, None]
+            ends = self.extent.numpy().reshape(*offset.shape[:2], 2, self.ndim) + offset
+            ends = np.minimum(np.maximum(ends, 0), self.canvas.numpy()[:, None, None])
+            absent = self.source.numpy() < 0
+            if absent.any():
+                ends[absent, 1] = ends[absent, 0]
+            return torch.from_numpy(ends[:, :, 0]), torch.from_numpy(ends[:, :, 1])
         low, high = _ranges(np, *(field.detach().numpy() for field in fields))
         return torch.from_numpy(low), torch.from_numpy(high)
 

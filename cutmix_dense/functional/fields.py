@@ -226,7 +226,13 @@ def _collect(table: FieldTable, rows: list[dict[str, Any]], ignored: list[dict[s
     keys = dict.fromkeys(key for row in (*rows, *filter(None, ignored)) for key in row)  # in order of first appearance
     for key in keys:
         values: list[Any] = []
+        rank = _RANKS.get(key)
         for index, (row, extra) in enumerate(zip(rows, ignored)):
+            value = row.get(key)
+            plain = type(value) is Tensor and not extra and value.ndim == (rank or max(value.ndim, 1))
+            if plain and value.shape[0] == table.counts[index] > 0:  # as nearly always: nothing to say against it
+                values.append(value)
+                continue
             where = f"targets[{index}]"
             main = _rows(row, key, table.counts[index], where)
             more = _rows(extra, key, table.ignored_counts[index], f"{where}['{IGNORED}']") if extra else None
@@ -293,24 +299,26 @@ def _join(key: str, main: Any, more: Any) -> Any:
 
 
 def _check_alike(key: str, values: list[Any]) -> None:
-    first_index, first = -1, None
+    first_index, first, device, trailing = -1, None, None, None
     for index, value in enumerate(values):
         if value is None or not (value.shape[0] if isinstance(value, Tensor) else len(value)):
             continue
         if first is None:
             first_index, first = index, value
+            if isinstance(value, Tensor):
+                device, trailing = value.device, value.shape[1:]
         if isinstance(value, Tensor) != isinstance(first, Tensor):
             raise TypeError(f"targets[{index}][{key!r}] is a {type(value).__name__}, targets[{first_index}]'s is not")
         if not isinstance(value, Tensor):
             continue
-        if value.device != first.device:
+        if value.device != device:
             raise ValueError(
-                f"targets[{index}][{key!r}] lies on {value.device}, targets[{first_index}][{key!r}] on {first.device}"
+                f"targets[{index}][{key!r}] lies on {value.device}, targets[{first_index}][{key!r}] on {device}"
             )
-        if key != "masks" and value.shape[1:] != first.shape[1:]:
+        if key != "masks" and value.shape[1:] != trailing:
             raise ValueError(
                 f"targets[{index}][{key!r}] has rows of shape {tuple(value.shape[1:])}, "
-                f"targets[{first_index}][{key!r}] of {tuple(first.shape[1:])}"
+                f"targets[{first_index}][{key!r}] of {tuple(trailing)}"
             )
 
 

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from cutmix_dense.broadcast import along
 from cutmix_dense.compiling import is_compiling
 from cutmix_dense.plan import MixPlan
 
@@ -60,11 +59,15 @@ def _patches(plan: MixPlan, moved: bool) -> _Patches:
         plan: one that ``suits``.
         moved: leave out the blocks that show layer 0 where it lay.
     """
-    output, start, stop, layer = _cells(plan, moved)
+    images, extent, shift, ndim = plan.source.numpy(), plan.extent.numpy(), plan.shift.numpy(), plan.ndim
+    whole = ((shift == 0) & (extent[..., :ndim] == 0) & (extent[..., ndim:] >= plan.canvas.numpy()[:, None])).all(
+        axis=2
+    )
+    home = whole[:, 0] & (images[:, 0] == np.arange(len(images))) if moved else None
+    output, start, stop, layer = _cells(plan, home)
     shown = (output, np.maximum(layer, 0))
-    source = np.where(layer < 0, -1, plan.source.numpy()[shown])
-    extent, shift, ndim = plan.extent.numpy(), plan.shift.numpy(), plan.ndim
-    if not (shift.any() or extent[..., :ndim].any() or (extent[..., ndim:] < plan.canvas.numpy()[:, None]).any()):
+    source = np.where(layer < 0, -1, images[shown])
+    if whole.all():
         return _Patches(output, source, start, stop, None)
     offset = shift[shown].astype(np.int64)
     low = np.maximum(start, extent[shown][:, :ndim] + offset)
@@ -99,20 +102,19 @@ class _Cells(NamedTuple):
 
 def blocks(plan: MixPlan) -> Iterator[tuple[int, list[int], list[int], int]]:
     """The cells that hold something, neighbours of one layer joined: output, start, stop and layer."""
-    yield from zip(*(values.tolist() for values in _cells(plan, moved=False)))
+    yield from zip(*(values.tolist() for values in _cells(plan, None)))
 
 
-def _cells(plan: MixPlan, moved: bool) -> _Cells:
-    """The cells that hold something; with ``moved`` without those that certainly show layer 0 where it lay."""
-    if moved and math.prod(plan.owner.shape[1:]) <= _FEW_CELLS:
-        return _moved_cells(plan)
-    return _joined_cells(plan, moved)
+def _cells(plan: MixPlan, home: Bool[np.ndarray, " b"] | None) -> _Cells:
+    """The cells that hold something; without those of layer 0 in outputs whose layer 0 lies there already, ``home``."""
+    if home is not None and math.prod(plan.owner.shape[1:]) <= _FEW_CELLS:
+        return _moved_cells(plan, home)
+    return _joined_cells(plan, [False] * len(plan) if home is None else home.tolist())
 
 
-def _joined_cells(plan: MixPlan, moved: bool) -> _Cells:
+def _joined_cells(plan: MixPlan, home: Sequence[bool]) -> _Cells:
     """Cells joined with their neighbours of the same layer."""
     edges = [edge.tolist() for edge in plan.edges]
-    home = _at_home(plan).tolist() if moved else [False] * len(plan)
     found = [
         (output, start, stop, layer)
         for output, owner in enumerate(plan.owner.tolist())
@@ -124,26 +126,20 @@ def _joined_cells(plan: MixPlan, moved: bool) -> _Cells:
     return _Cells(np.array(output, dtype=np.int64), low, high, np.array(layer, dtype=np.int64))
 
 
-def _moved_cells(plan: MixPlan) -> _Cells:
-    """The cells that hold something else than layer 0 where it lay, found without a loop over the others."""
-    owner, edges = plan.owner.numpy(), [edge.numpy() for edge in plan.edges]
+def _moved_cells(plan: MixPlan, home: Bool[np.ndarray, " b"]) -> _Cells:
+    """The same without a loop over the cells, and without joining them."""
+    owner = plan.owner.numpy()
     wanted = owner != 0
-    home = _at_home(plan)
     if not home.all():
         wanted |= ~home.reshape(-1, *(1,) * plan.ndim)
-    for axis, edge in enumerate(edges):
-        wanted &= along(edge[:, 1:] > edge[:, :-1], axis, plan.ndim)
     output, *cells = wanted.nonzero()
-    start, stop = (np.array([edge[output, cell + more] for edge, cell in zip(edges, cells)]).T for more in (0, 1))
-    return _Cells(output, start, stop, owner[wanted])
-
-
-def _at_home(plan: MixPlan) -> Bool[np.ndarray, " b"]:
-    """Whether layer 0 of each output is the output's own image, whole and in its place."""
-    extent = plan.extent[:, 0].numpy()
-    moved = (plan.shift[:, 0].numpy() != 0) | (extent[:, : plan.ndim] != 0)
-    moved |= extent[:, plan.ndim :] < plan.canvas.numpy()
-    return (plan.source[:, 0].numpy() == np.arange(len(plan))) & ~moved.any(axis=1)
+    start, stop = (
+        np.array([edge.numpy()[output, cell + more] for edge, cell in zip(plan.edges, cells)]) for more in (0, 1)
+    )
+    layer, some = owner[wanted], (start < stop).all(axis=0)
+    if some.all():
+        return _Cells(output, start.T, stop.T, layer)
+    return _Cells(output[some], start.T[some], stop.T[some], layer[some])
 
 
 def mix_slices(
