@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from cutmix_dense.functional.fate import areas_of, reasons_of, shares_of
 from cutmix_dense.functional.fields import INSTANCE_KEYS
 from cutmix_dense.functional.filtering import Facts, FilterRule, Reason, rule_of
 from cutmix_dense.functional.rotated import COLUMNS, rotated_format
+from cutmix_dense.host import as_column, as_tensor, module_of
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["is_padded", "mix_padded"]
@@ -76,49 +78,54 @@ def mix_padded(
         raise ValueError("targets['boxes'] must be finite, got a NaN or infinite coordinate")
     plan = plan.to(boxes.device, non_blocking=True)
     batch, layers = plan.source.shape
-    slot = torch.arange(batch * layers * slots, device=boxes.device)
+    device, count = boxes.device, batch * layers * slots
+    slot = np.arange(count) if device.type == "cpu" else torch.arange(count, device=device)
+    xp = module_of(slot)
     output, layer, index = slot // (layers * slots), slot // slots % layers, slot % slots
-    image = plan.source.flatten()[slot // slots]
-    flat = image.clamp(min=0) * slots + index
+    image = as_column(plan.source, device).reshape(-1)[slot // slots]
+    flat = as_tensor(xp.clip(image, 0, None) * slots + index)
 
     def rows_of(key: str) -> Tensor:
-        return targets[key].as_subclass(Tensor).flatten(0, 1)[flat]
+        return targets[key].as_subclass(Tensor).flatten(0, 1).index_select(0, flat)
 
-    rows = rows_of("boxes")
-    seen = visible_boxes(to_xyxy(rows, "targets['boxes']", plan.ndim), plan, output, layer)
+    given = as_column(to_xyxy(rows_of("boxes"), "targets['boxes']", plan.ndim), device)
+    seen = visible_boxes(given, plan, output, layer)
     share, visibility = shares_of(seen.visible, seen.whole, seen.untouched)
     if "visibility" in targets:
-        visibility = visibility * rows_of("visibility").float()
+        visibility = visibility * as_column(rows_of("visibility").float(), device)
     facts = Facts(visibility, seen.visible, seen.boxes, seen.mapped, layer)
     kept = reasons_of(rule_of(rule, min_visibility, min_size), facts, seen.untouched, seen) == Reason.KEPT
     kept = kept & (image >= 0)
     if "valid" in targets:
-        kept = kept & rows_of("valid").bool()
+        kept = kept & as_column(rows_of("valid").bool(), device)
+    at = (as_tensor(output), as_tensor(layer))
     if plan.carry is not None:
-        kept = kept & plan.carries(output, layer, index)
+        kept = kept & as_column(plan.carries(*at, as_tensor(index)), device)
 
     mixed: dict[str, Tensor] = {}
+    untouched = as_tensor(seen.untouched)
     for key in targets:
         if key in ("valid", "visibility", "weight"):
             continue
         value = rows_of(key)
         if key == "boxes":
-            value = torch.where(seen.untouched[:, None], value, from_xyxy(seen.boxes, value))
+            value = torch.where(untouched[:, None], value, from_xyxy(as_tensor(seen.boxes), value))
         elif key == "area":
-            value = areas_of(value, plan, output, layer, share, seen.untouched)
+            value = areas_of(value, plan, *at, as_tensor(share), untouched)
         mixed[key] = value
-    mixed["visibility"] = visibility
+    mixed["visibility"] = as_tensor(visibility)
     if plan.weight is not None or "weight" in targets:
-        weight = torch.ones_like(visibility)
+        weight = torch.ones_like(mixed["visibility"])
         if plan.weight is not None:
-            weight = (plan.weight / plan.weight.sum(dim=1, keepdim=True)).float().flatten()[slot // slots]
+            weight = (plan.weight / plan.weight.sum(dim=1, keepdim=True)).float().flatten()[as_tensor(slot // slots)]
         mixed["weight"] = weight * rows_of("weight") if "weight" in targets else weight
-    empty = ~kept
+    filled = as_tensor(kept)
+    empty = ~filled
     shaped = {
         key: value.masked_fill(empty.reshape(-1, *(1,) * (value.ndim - 1)), 0).unflatten(0, (batch, layers * slots))
         for key, value in mixed.items()
     }
-    origin = torch.stack([image, index], dim=1).masked_fill(empty[:, None], -1)
+    origin = as_tensor(xp.stack([image, index], axis=1)).masked_fill(empty[:, None], -1)
     shaped["origin"] = origin.unflatten(0, (batch, layers * slots))
-    shaped["valid"] = kept.unflatten(0, (batch, layers * slots))
+    shaped["valid"] = filled.unflatten(0, (batch, layers * slots))
     return shaped
