@@ -213,6 +213,24 @@ def test_maps_labels_and_image_keys_together(generator):
         torch.testing.assert_close(out["labels"][index], torch.stack(share))
 
 
+@pytest.mark.parametrize("form", ["tensor", "list"])
+def test_pairs_and_probabilities_of_maps(form: str, generator):
+    """A hard plan is a blend of weights 0 and 1, frame by frame."""
+    clips = clips_of(3, 4)
+    plan = moving().make_plan(clips, generator=generator)
+    maps: Any = clips[:, :, 0].long()
+    expected = F.mix_semantic(maps, plan)
+    given = maps if form == "tensor" else list(maps)
+    pairs = F.mix_semantic_pair(given, plan)
+    for index in range(3):
+        a, b, weight = (part[index] for part in pairs) if form == "tensor" else pairs[index]
+        assert torch.equal(torch.where(weight > 0, a, b), expected[index])
+        assert set(weight.unique().tolist()) <= {0.0, 1.0}
+    soft = F.mix_semantic_soft(given, plan, num_classes=3)
+    for index in range(3):
+        assert torch.equal(soft[index].argmax(dim=0), expected[index])
+
+
 def test_labels_by_objects_count_all_frames(generator):
     clips = torch.zeros(3, 4, 1, 12, 17)
     frame = {"boxes": torch.tensor([[2.0, 2, 10, 9]]), "labels": torch.tensor([1])}
