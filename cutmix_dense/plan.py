@@ -45,6 +45,9 @@ class MixPlan:
         weight: for a soft plan (MixUp), how much each layer counts, >= 0. All layers then share the pixels of their
             extents in proportion, ``owner`` is 0 everywhere, and the cells don't straddle the border of an extent.
         free_form: the grid has one cell per pixel (``from_map``): what shows of an object can't be told from its box.
+        frames: of clips whose frames are planned one by one, how many each has: output ``b · frames + t`` is frame t of
+            clip b, and ``source`` counts the frames of the pool's clips in the same way. 1 otherwise, also where all
+            frames of a clip share its output.
         unscaled: whether every present layer has scale 1 and a whole-pixel shift; found out when None.
         check: whether the fields are looked at; only for makers that can't get them wrong, since it takes longer than
             the making.
@@ -65,6 +68,7 @@ class MixPlan:
     carry: Bool[Tensor, "b s n"] | None = None
     weight: Float[Tensor, "b s"] | None = None
     free_form: bool = False
+    frames: int = 1
     unscaled: bool | None = None
     check: InitVar[bool] = True
 
@@ -85,7 +89,9 @@ class MixPlan:
     def __repr__(self) -> str:
         grid = "×".join(str(n) for n in self.owner.shape[1:])
         frame = "×".join(str(n) for n in self.frame)
-        return f"MixPlan(outputs={len(self)}, layers={self.layers}, grid={grid}, frame={frame}, device={self.device})"
+        clips = f", frames={self.frames}" if self.frames > 1 else ""
+        facts = f"outputs={len(self)}, layers={self.layers}, grid={grid}, frame={frame}{clips}"
+        return f"MixPlan({facts}, device={self.device})"
 
     @property
     def layers(self) -> int:
@@ -116,16 +122,45 @@ class MixPlan:
         return moved
 
     def of_frames(self, count: int) -> MixPlan:
-        """The same plan for every frame of clips: output ``b · count + t`` shows the frames ``t`` of the sources of b.
+        """The plan of single frames: output ``b · count + t`` shows the frames ``t`` of the sources of clip b.
+
+        All frames of a clip get its output, unless they are planned one by one (``frames``).
 
         Args:
             count: frames of each clip, of the pool's and of the outputs alike; >= 1.
+
+        Raises:
+            ValueError: another count than that of a plan of ``frames``.
         """
+        if self.frames > 1:
+            if count != self.frames:
+                raise ValueError(f"count must be the plan's number of frames, {self.frames}, got {count}")
+            return replace(self, check=False, frames=1)
+        if count == 1:
+            return self
         fields = self._each(lambda tensor: tensor.repeat_interleave(count, dim=0))
-        frame = torch.arange(count, device=self.device).repeat(len(self))[:, None]
-        source = fields["source"]
-        fields["source"] = torch.where(source < 0, source, source * count + frame)
-        return replace(self, check=False, **fields)
+        return replace(self, check=False, **{**fields, "source": self.frame_sources(self.source, count)})
+
+    @staticmethod
+    def frame_sources(source: Int[Tensor, "b s"], count: int) -> Int[Tensor, "b*count s"]:
+        """Layers of clips as layers of their frames: row ``b · count + t`` names frame t of every clip of row b.
+
+        Args:
+            source: the clip of each layer, -1 for none, which stays.
+            count: frames of each clip.
+        """
+        frame = torch.arange(count, device=source.device).repeat(len(source))[:, None]
+        source = source.repeat_interleave(count, dim=0)
+        return torch.where(source < 0, source, source * count + frame)
+
+    def per_clip(self, values: Tensor) -> Tensor:
+        """Per clip what every output has a row of: (B, frames · S) of (B · frames, S); as it is without ``frames``."""
+        return values if self.frames == 1 else values.unflatten(0, (-1, self.frames)).flatten(1, 2)
+
+    @property
+    def bases(self) -> Int[Tensor, " b"]:
+        """Pool index of every output's base: an image, or the clip whose frames it is made of."""
+        return self.source[:: self.frames, 0] // self.frames
 
     def section(self, axis: int, pixel: int) -> MixPlan:
         """The plan of one slice of volumes: what they show where ``axis`` has ``pixel``, along the axes that are left.
@@ -279,8 +314,14 @@ class MixPlan:
         return (cells * weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-300)).flatten(2).sum(2)
 
     def share(self) -> Float[Tensor, "b s"]:
-        """Exact share of the canvas that each layer owns, in [0, 1]; what is missing to 1 is fill."""
-        return self.owned_pixels() / self.canvas.prod(dim=1, keepdim=True)
+        """Exact share of the canvas that each layer owns, in [0, 1]; what is missing to 1 is fill.
+
+        With ``frames`` one row per clip: the share of the pixels of all its frames.
+        """
+        owned, whole = self.owned_pixels(), self.canvas.prod(dim=1, keepdim=True)
+        if self.frames > 1:
+            owned, whole = (pixels.unflatten(0, (-1, self.frames)).sum(dim=1) for pixels in (owned, whole))
+        return owned / whole
 
     def shows(self, output: Int[Tensor, " n"], layer: Int[Tensor, " n"]) -> Bool[Tensor, "*g n"]:
         """In which cells a layer shows, as far as its extent reaches: those it owns; all for one with weight."""
@@ -395,6 +436,8 @@ class MixPlan:
             raise ValueError(f"canvas must have shape (B, 2) or (B, 3), got {tuple(self.canvas.shape)}")
         batch, layers = self.source.shape
         ndim = self.canvas.shape[1]
+        if self.frames < 1 or batch % self.frames:
+            raise ValueError(f"frames must divide the {batch} outputs into clips, got {self.frames!r}")
         if len(self.edges) != ndim:
             raise ValueError(f"edges must hold one tensor per axis: {ndim}, got {len(self.edges)}")
         if self.source.dtype not in (torch.int64, torch.int32):
@@ -495,7 +538,7 @@ class MixPlan:
             mode: ``"union"``: a pixel shows the layer of the last rectangle that covers it. ``"xor"``: it shows the
                 layer where an odd number of rectangles covers it.
             layer: the layer that each rectangle shows, default 1; ``"xor"`` needs one layer per output.
-            placed: ``frame``, ``carry``, ``scale``, ``shift`` as in ``from_grid``.
+            placed: ``frame``, ``carry``, ``scale``, ``shift`` as in ``from_grid``, and ``frames`` as in the class.
 
         Raises:
             ValueError: an unknown mode, layers that ``"xor"`` can't tell apart, or a field that the class refuses.

@@ -158,6 +158,16 @@ def clip(names):
     assert {int(track) for target in names["mixed_tracks"][0] for track in target["track_id"]} <= {7, 8}
 
 
+def moved(names):
+    plan = names["plan"]
+    assert (plan.frames, len(plan)) == (5, 10)
+    owner = plan.owner_map().unflatten(0, (2, 5))
+    assert (owner[:, 0] != owner[:, -1]).any()
+    changed = (names["moved_clips"] != names["clips"]).any(dim=2).flatten(1).double().mean(dim=1)
+    torch.testing.assert_close(plan.share()[:, 1], changed)
+    torch.testing.assert_close(names["moved"]["labels"].diagonal().double(), 1 - changed)
+
+
 def nifti(names):
     base, mixed = names["volumes"], names["mixed_volumes"]
     assert base.shape == (2, 1, 12, 36, 40)
@@ -200,6 +210,7 @@ CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "make_demo_set(": own_data,
     "mixed, after = Corners": corners,
     "mixed_clips, mixed_tracks =": clip,
+    "moved_clips, moved =": moved,
     "mixed_volumes, mixed_lesions =": nifti,
     "batch = mixd(": in_monai,
     "mixed_images, mixed_ships =": rotated,

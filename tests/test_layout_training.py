@@ -46,11 +46,12 @@ def test_a_network_learns_to_segment_volumes(method: str, generator):
     assert np.mean(losses[-3:]) < 0.8 * losses[0]
 
 
-def test_torchvisions_video_classifier_trains_on_clips(generator):
+@pytest.mark.parametrize("region", [None, cd.regions.PathBox()])
+def test_torchvisions_video_classifier_trains_on_clips(region: Any, generator):
     clips = torch.rand(4, 4, 3, 16, 16, generator=generator)  # (B, T, C, H, W)
     clips[2:] += torch.linspace(0, 1, 4).reshape(4, 1, 1, 1)  # two of them grow brighter
     labels = torch.tensor([0, 0, 1, 1])
-    mix = cd.CutMix(p=1.0, layout="BTCHW", num_classes=2, pairing="shuffle")
+    mix = cd.CutMix(region=region, p=1.0, layout="BTCHW", num_classes=2, pairing="shuffle")
     net = r3d_18(weights=None, num_classes=2)
 
     def loss_of(mixed: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

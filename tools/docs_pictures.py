@@ -90,6 +90,7 @@ RULES: dict[str, tuple[int, int, tuple[Setting, ...]]] = {
 
 KINDS: dict[str, tuple[str, int, int, tuple[str, ...]]] = {
     "clips": ("youtube_vis", 0, 3, ("CutMix",)),
+    "paths": ("youtube_vis", 3, 5, ("CutMix(region=PathBox(AreaBox(area=(0.12, 0.3))))",)),
     "volumes": ("decathlon", 4, 3, ("CutMix",)),
     "rotated": ("dota", 0, 3, ("CutMix",)),
 }

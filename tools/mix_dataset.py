@@ -1,4 +1,4 @@
-"""Write a mixed copy of a COCO, VOC or Cityscapes dataset to disk, in its own layout.
+"""Write a mixed copy of a COCO, COCO panoptic, VOC or Cityscapes dataset to disk, in its own layout.
 
     python tools/mix_dataset.py runs/demo/data/voc runs/voc-mixed --copies 2
     python tools/mix_dataset.py /data/coco /data/coco-cutmix --split train2017 --with-originals --transform CutMix p=0.5

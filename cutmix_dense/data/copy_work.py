@@ -127,10 +127,15 @@ def read_record(path: Path, key: str) -> dict[str, Any]:
 
 
 def _with_ignored(target: dict[str, Any]) -> dict[str, Any]:
-    """The target with its ignored instances as crowds: every layout has a place for them, every metric skips them."""
+    """The target with what it ignores as crowds: every layout has a place for them, every metric skips them."""
     result = dict(target)
     ignored = result.pop("ignored", None)
-    if not ignored or not len(ignored["labels"]):
+    if ignored and ignored.get("segments_info"):  # of a map of their own, with other ids than the target's segments
+        aside = ignored["panoptic"]
+        result["panoptic"] = torch.where(aside != 0, aside, result["panoptic"])
+        crowds = [{**info, "iscrowd": 1} for info in ignored["segments_info"]]
+        result["segments_info"] = [*result["segments_info"], *crowds]
+    if not ignored or not len(ignored.get("labels", ())):
         return result
     for key, rows in ignored.items():
         more = torch.ones_like(rows) if key == "iscrowd" else rows

@@ -9,13 +9,21 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32, UInt8, UInt16
+from jaxtyping import Int, Int32, UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
 
 from cutmix_dense.data.errors import SampleError, blaming
 from cutmix_dense.data.extras import opencv
 
-__all__ = ["encode_indices", "encode_rgb", "read_color_ids", "read_indices", "read_rgb", "voc_palette"]
+__all__ = [
+    "encode_color_ids",
+    "encode_indices",
+    "encode_rgb",
+    "read_color_ids",
+    "read_indices",
+    "read_rgb",
+    "voc_palette",
+]
 
 
 @contextmanager
@@ -94,6 +102,11 @@ def encode_indices(ids: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"], pa
     stream = io.BytesIO()
     image.save(stream, "PNG", compress_level=4)
     return stream.getvalue()
+
+
+def encode_color_ids(ids: Int[np.ndarray, "h w"]) -> bytes:
+    """The bytes of a COCO panoptic PNG, `read_color_ids` backwards: ids in 0 … 2²⁴ − 1."""
+    return encode_rgb(np.stack([ids >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8), ".png")
 
 
 @lru_cache(maxsize=1)

@@ -29,8 +29,8 @@ from cutmix_dense.data.copy_stamp import begin, check_output, copy_parameters
 from cutmix_dense.data.copy_work import Job, MixError, Work, indented_json, read_record
 from cutmix_dense.data.errors import DatasetError, SampleError
 from cutmix_dense.data.files import write_atomic
-from cutmix_dense.data.readers import DenseDataset, open_dataset
-from cutmix_dense.data.writers import CityscapesWriter, CocoWriter, VocWriter, Writer
+from cutmix_dense.data.readers import CocoPanopticDataset, DenseDataset, open_dataset
+from cutmix_dense.data.writers import CityscapesWriter, CocoPanopticWriter, CocoWriter, VocWriter, Writer
 from cutmix_dense.extras import require
 
 __all__ = [
@@ -60,7 +60,8 @@ def mix_dataset(
 
     Each sample of the copy is one mix of its base with `pool` - 1 partners. A file that
     cannot be read costs the samples it is the base of; as a partner it is replaced by the next choice. Both are
-    reported. Instances that the transform moves to ``target["ignored"]`` are written as crowds (`difficult` in VOC).
+    reported. Instances and segments that the transform moves to ``target["ignored"]`` are written as crowds
+    (`difficult` in VOC).
 
     With `ray` the samples are made by Ray Data, on as many machines as the cluster has, and listed by this process.
     Every machine must see the dataset and `output` at the same paths, as on NFS, and have the same versions of this
@@ -236,14 +237,23 @@ def _keys(dataset: DenseDataset, length: int) -> list[str]:
     return [name if often[name.lower()] == 1 else f"{name}-{index}" for index, name in enumerate(names)]
 
 
-_WRITERS: dict[str, type[Writer]] = {"coco": CocoWriter, "voc": VocWriter, "cityscapes": CityscapesWriter}
+_WRITERS: dict[str, type[Writer]] = {
+    "coco": CocoWriter,
+    "coco_panoptic": CocoPanopticWriter,
+    "voc": VocWriter,
+    "cityscapes": CityscapesWriter,
+}
 """The layouts that a copy can have."""
 
 
 def _writer(dataset: DenseDataset, root: Path, split: str, quality: int) -> Writer:
+    ids = getattr(dataset, "category_ids", None)
     if dataset.layout == "coco":
-        ids = getattr(dataset, "category_ids", None)
         return CocoWriter(root, classes=dataset.classes, split=split, category_ids=ids, quality=quality)
+    if isinstance(dataset, CocoPanopticDataset):
+        return CocoPanopticWriter(
+            root, classes=dataset.classes, things=dataset.things, split=split, category_ids=ids, quality=quality
+        )
     if dataset.layout == "voc":
         return VocWriter(root, classes=dataset.classes, split=split, quality=quality)
     return CityscapesWriter(root, split=split, label_ids=getattr(dataset, "label_ids", "train"))

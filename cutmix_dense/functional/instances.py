@@ -62,8 +62,8 @@ def mix_instances(
             tv_tensor of any format, rotated ones too; ``labels`` (N,); optionally ``masks`` (N, H, W), ``keypoints``
             (N, K, 2 | 3), ``iscrowd``, ``area``, ``ignored`` (a nested dict of instances) … An image without
             instances may lack any of them. Of volumes boxes are (N, 6) xyzxyz, masks (N, D, H, W). With ``panoptic``
-            (H, W) and ``segments_info`` a panoptic map; see ``mix_panoptic``.
-        plan: who owns each output pixel.
+            (H, W) and ``segments_info`` a panoptic map; see ``mix_panoptic``. Of clips one per frame, clip after clip.
+        plan: who owns each output pixel; where clips have one plan for all frames ``plan.of_frames``.
         min_visibility: least visibility, in [0, 1]; for all, or (base, pasted). The product with an incoming
             ``visibility`` counts.
         min_size: least length of a box's sides, pixels; for all, or (base, pasted).
@@ -109,6 +109,7 @@ def mix_instances(
         raise ValueError(f"boxes must be one of {get_args(Boxes)}, got {boxes!r}")
     if rotated not in get_args(Rotated):
         raise ValueError(f"rotated must be one of {get_args(Rotated)}, got {rotated!r}")
+    plan = plan.of_frames(plan.frames)
     targets, segments = take_panoptic(targets, (*instance_keys, *image_keys, *semantic_keys))
     table = read_fields(targets, instance_keys, image_keys, semantic_keys, plan.ndim)
     if segments is not None and table.instances and plan.carry is not None:

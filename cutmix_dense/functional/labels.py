@@ -23,14 +23,15 @@ def mix_labels(
     """Class probabilities of the mixed images.
 
     Each source counts by the pixels it owns, measured on the plan after clipping, never by a drawn λ. Fill belongs to
-    no class: the shares are those of the pixels that have an owner.
+    no class: the shares are those of the pixels that have an owner. Of clips whose frames are planned one by one
+    (``MixPlan.frames``) the pixels of all frames count, as in VideoMix (Yun et al., 2020).
 
     Args:
-        labels: (P,) integer classes, or (P, K) probabilities or indicators.
+        labels: (P,) integer classes, or (P, K) probabilities or indicators; of clips one per clip.
         plan: who owns each output pixel.
         num_classes: K; needed for (P,) labels.
-        weight: what each layer counts in place of its pixels, e.g. ``object_pixels``; an output without any weight
-            falls back to its pixels.
+        weight: what each layer of every output of the plan counts in place of its pixels, e.g. ``object_pixels``; an
+            image or a clip without any weight falls back to its pixels.
 
     Returns:
         (B, K) in the labels' floating dtype, else torch's default.
@@ -41,14 +42,17 @@ def mix_labels(
     """
     soft = as_probabilities(labels, num_classes)
     plan = plan.to(soft.device)
-    if soft.device.type == "cpu" and len(plan) and int(plan.source.max()) >= len(soft):
-        raise ValueError(f"labels must hold {int(plan.source.max()) + 1} rows for this plan, got {len(soft)}")
-    counts = plan.owned_pixels().to(torch.float64)
+    if soft.device.type == "cpu" and len(plan) and int(plan.source.max()) >= len(soft) * plan.frames:
+        most = int(plan.source.max()) // plan.frames
+        raise ValueError(f"labels must hold {most + 1} rows for this plan, got {len(soft)}")
+    source, counts = plan.source, plan.owned_pixels().to(torch.float64)
+    if plan.frames > 1:
+        source, counts = plan.per_clip(source // plan.frames), plan.per_clip(counts)
     if weight is not None:
-        weight = weight.to(counts)
+        weight = plan.per_clip(weight.to(counts))
         counts = torch.where(weight.sum(dim=1, keepdim=True) > 0, weight, counts)
     share = counts / counts.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-    mixed = (share[..., None] * soft[plan.source.clamp(min=0)].to(torch.float64)).sum(dim=1)
+    mixed = (share[..., None] * soft[source.clamp(min=0)].to(torch.float64)).sum(dim=1)
     return mixed.to(soft.dtype)
 
 

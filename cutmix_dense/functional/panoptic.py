@@ -87,6 +87,7 @@ def mix_panoptic(
 
     Source: Kirillov et al., Panoptic Segmentation (2019), and the COCO panoptic format.
     """
+    plan = plan.of_frames(plan.frames)
     given = list(maps)
     if len(given) != len(segments):
         raise ValueError(f"segments must have one list per map ({len(given)}), got {len(segments)}")

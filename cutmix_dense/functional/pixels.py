@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ def mix_pixels(
     Args:
         pool: (P, …, H, W), what lies between are channels (frames, …); or a list of (…, Hi, Wi), which gives a list.
             Under a plan of three axes (P, …, D, H, W). Padded batches keep the base's padding beyond a canvas of its
-            size.
+            size. Under a plan of ``frames`` clips (P, frames, …, H, W), or a list of (frames, …, Hi, Wi).
         plan: who owns each output pixel.
         fill: value of pixels that nobody owns, one number or one per channel. A plan with such pixels needs one.
         interpolation: how scaled layers are read: ``"antialias"`` (default of floating point and uint8), ``"bilinear"``
@@ -48,8 +48,12 @@ def mix_pixels(
 
     Raises:
         TypeError: ``pool`` is neither; ``interpolation`` is missing for integers.
-        ValueError: a pool too short or images smaller than the plan's extents, a missing ``fill``, a wrong ``out``.
+        ValueError: a pool too short or images smaller than the plan's extents, clips of another number of frames than
+            the plan's, a missing ``fill``, a wrong ``out``.
     """
+    if plan.frames > 1:
+        read = {"fill": fill, "interpolation": interpolation, "feather": feather}
+        return cast("Pool", _mix_clips(pool, plan, out, inplace, read))
     images = pool if isinstance(pool, Tensor) else list(pool)
     if not isinstance(images, Tensor) and not (images and all(isinstance(image, Tensor) for image in images)):
         raise TypeError(f"pool must be a tensor or a list of tensors, got {_describe(pool)}")
@@ -96,6 +100,43 @@ def mix_pixels(
     if plain.ndim == plan.ndim + 2 and plain.is_contiguous(memory_format=behind) and not plain.is_contiguous():
         result = result.contiguous(memory_format=behind)
     return cast("Pool", rewrap(result, images))
+
+
+def _mix_clips(pool: Any, plan: MixPlan, out: Tensor | None, inplace: bool, read: dict[str, Any]) -> Any:
+    """Clips whose frames are planned one by one: their frames are the pool, in one tensor or list."""
+    count, single = plan.frames, plan.of_frames(plan.frames)
+    frames = _frames_of(pool, plan, "pool")
+    if not isinstance(frames, Tensor):
+        mixed = mix_pixels(frames, single, out=out, inplace=inplace, **read)
+        return [rewrap(torch.stack(mixed[start : start + count]), pool[0]) for start in range(0, len(mixed), count)]
+    if inplace:
+        check_inplace(pool, plan)
+    into = None if out is None else _frames_of(out, plan, "out")
+    result = mix_pixels(frames, single, out=into, inplace=inplace, **read).unflatten(0, (-1, count))
+    target = pool if inplace else out
+    if target is None:
+        return rewrap(result, pool)
+    if target.untyped_storage().data_ptr() != result.untyped_storage().data_ptr():  # its frames are no view of it
+        target.as_subclass(Tensor).copy_(result)
+    return target
+
+
+def _frames_of(clips: Any, plan: MixPlan, name: str) -> Any:
+    """The frames of clips one after another: of a tensor a view, if its strides allow it.
+
+    Raises:
+        TypeError: neither a tensor nor a list of tensors.
+        ValueError: clips of another number of frames than the plan's.
+    """
+    whole = isinstance(clips, Tensor)
+    if not whole and not (isinstance(clips, (list, tuple)) and all(isinstance(clip, Tensor) for clip in clips)):
+        raise TypeError(f"{name} must be a tensor or a list of tensors, got {_describe(clips)}")
+    for shape in [tuple(clips.shape[1:])] if whole else [tuple(clip.shape) for clip in clips]:
+        if len(shape) <= plan.ndim or shape[0] != plan.frames:
+            raise ValueError(f"{name} must hold clips of the plan's {plan.frames} frames, got a clip of shape {shape}")
+    if whole:
+        return clips.as_subclass(Tensor).flatten(0, 1)
+    return [frame for clip in clips for frame in clip.as_subclass(Tensor)]
 
 
 def _interpolation(given: Interpolation | None, like: Tensor, plan: MixPlan) -> Interpolation:
@@ -167,7 +208,7 @@ def check_inplace(images: Tensor, plan: MixPlan) -> None:
     """Raise ValueError unless ``plan`` can be applied to a batch within itself."""
     if not plan.unscaled:
         raise ValueError("inplace needs an unscaled plan, got one that scales its layers")
-    if len(plan) != images.shape[0] or tuple(images.shape[-plan.ndim :]) != tuple(plan.frame):
+    if len(plan) != images.shape[0] * plan.frames or tuple(images.shape[-plan.ndim :]) != tuple(plan.frame):
         raise ValueError(
             f"inplace needs one output per image and outputs of the images' size; got {len(plan)} outputs of "
             f"{tuple(plan.frame)} for images {tuple(images.shape)}"

@@ -94,10 +94,11 @@ def mix_semantic_pair(
     if plan.layers != 2:
         raise ValueError(f"plan must have two layers for a pair of maps, got {plan.layers}")
     layers = [_layer_map(maps, plan, layer, ignore_index) for layer in range(2)]
-    weights = plan.pixel_weights()
+    weights = _weights(plan)
     if isinstance(maps, Tensor):
-        lead = (1,) * (layers[0].ndim - 1 - plan.ndim)  # a channel of one, or the frames of a clip
-        shared = weights.to(maps.device).unflatten(0, (-1, *lead)).movedim(1 + len(lead), 0)
+        shared = weights.to(maps.device).movedim(1, 0)
+        while shared.ndim <= layers[0].ndim:  # a channel of one, or the frames of clips that share their plan
+            shared = shared.unsqueeze(-plan.ndim - 1)
         return _as_pair(layers[0], layers[1], shared, ignore_index)
     return [_as_pair(a, b, _cropped(weight, a, plan.ndim), ignore_index) for a, b, weight in zip(*layers, weights)]
 
@@ -117,7 +118,7 @@ def mix_semantic_soft(
     Raises:
         ValueError: an id outside ``0 … num_classes - 1`` that isn't ``ignore_index``; see ``mix_semantic``.
     """
-    weights = plan.pixel_weights()
+    weights = _weights(plan)
     total: list[Tensor] = []
     for layer in range(plan.layers):
         layered = _layer_map(maps, plan, layer, ignore_index)
@@ -153,6 +154,12 @@ def mix_maps(
     if num_classes is None:
         raise ValueError("num_classes must be given for semantic probabilities, got None")
     return mix_semantic_soft(maps, plan, num_classes=num_classes, ignore_index=ignore_index)
+
+
+def _weights(plan: MixPlan) -> Float[Tensor, "b s *frame"]:
+    """How much of every pixel is each layer's; of clips whose frames are planned one by one (b, s, frames, *frame)."""
+    weights = plan.pixel_weights()
+    return weights if plan.frames == 1 else weights.unflatten(0, (-1, plan.frames)).transpose(1, 2)
 
 
 def _layer_map(maps: Any, plan: MixPlan, layer: int, ignore_index: int) -> Any:

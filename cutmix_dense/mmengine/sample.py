@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cutmix_dense.arrays import to_array, to_tensor
 from cutmix_dense.mmengine.scope import TRANSFORMS, build, refuse_blends, register_family
-from cutmix_dense.mmengine.structures import as_boxes, as_masks, as_tensor, boxes_like, masks_like
+from cutmix_dense.mmengine.structures import as_boxes, as_masks, as_tensor, boxes_like, masks_like, rows_of
 from cutmix_dense.randomness import rank_seed
 from cutmix_dense.transforms.single import SingleMix, mix_single
 
@@ -169,8 +169,8 @@ class SampleMix(BaseTransform):
         aside = torch.from_numpy(_flags(sample))
         if not aside.any():
             return row
-        own = {name: value[~aside] for name, value in row.items()}
-        return {**own, "ignored": {name: value[aside] for name, value in row.items()}}
+        own = {name: rows_of(value, ~aside) for name, value in row.items()}
+        return {**own, "ignored": {name: rows_of(value, aside) for name, value in row.items()}}
 
     def _results(self, samples: list[dict[str, Any]], target: dict[str, Any], made: SingleMix) -> dict[str, Any]:
         """The mixed instances under the framework's keys, ignored ones behind the others."""

@@ -7,14 +7,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
+from torchvision import tv_tensors
 
 from cutmix_dense.functional import MixReport
+from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.report import Outcome
+from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["as_boxes", "as_masks", "as_tensor", "boxes_like", "masks_like"]
+__all__ = ["as_boxes", "as_masks", "as_tensor", "boxes_like", "masks_like", "rows_of"]
+
+_ROTATED = {"rbox": "CXCYWHR", "qbox": "XYXYXYXY"}
+"""MMRotate's box types, by the names that it registers them under, and the torchvision formats that hold the same."""
 
 
 def as_tensor(value: Any) -> Tensor:
@@ -25,28 +31,47 @@ def as_tensor(value: Any) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else array.copy())
 
 
-def as_boxes(boxes: Any) -> Float[Tensor, "n 4"]:
-    """Boxes (xyxy) of an array, a tensor or a ``BaseBoxes``: of another box type the upright boxes round them."""
-    return boxes.convert_to("hbox").tensor if _is_structure(boxes) else as_tensor(boxes)
+def rows_of(values: Tensor, chosen: Bool[Tensor, " n"]) -> Tensor:
+    """Some of the rows, boxes of a format as such."""
+    return rewrap(values[chosen], values)
+
+
+def as_boxes(boxes: Any) -> Float[Tensor, "n c"]:
+    """Boxes of an array, a tensor or a ``BaseBoxes``.
+
+    Returns:
+        xyxy (N, 4). Of MMRotate's ``RotatedBoxes`` and ``QuadriBoxes`` a ``tv_tensors.BoundingBoxes`` of torchvision's
+        format (torchvision 0.23 or newer), in double precision, so that they come back to the last bit; of another box
+        type the upright boxes round them.
+    """
+    if not _is_structure(boxes):
+        return as_tensor(boxes)
+    form = _rotated_format(type(boxes))
+    if form is None:
+        return boxes.convert_to("hbox").tensor
+    rows = boxes.tensor.to(exact_dtype(boxes.tensor.device))
+    if form.name == "CXCYWHR":  # radians, clockwise on the screen, become degrees, counter-clockwise
+        rows = torch.cat([rows[:, :4], -torch.rad2deg(rows[:, 4:])], dim=1)
+    return tv_tensors.BoundingBoxes(rows, format=form, canvas_size=(0, 0))
 
 
 def boxes_like(
     example: Any,
     sources: Sequence[Callable[[], Any]],
-    mixed: Float[Tensor, "n 4"],
+    mixed: Float[Tensor, "n c"],
     report: MixReport,
     plan: MixPlan,
     output: int,
 ) -> Any:
     """Mixed boxes of one output, ignored ones behind the others, in the form of the base's.
 
-    A box type other than upright ones (rotated, quadrilateral) keeps its own parameters, scaled and shifted with its
-    image: it is judged by the upright box round it, and not cut.
+    MMRotate's box types come back as the core made them. Any other that isn't upright keeps its own parameters, scaled
+    and shifted with its image: it is judged by the upright box round it, and not cut.
 
     Args:
         example: the base's boxes.
         sources: per pool image a function that gives its boxes, ignored ones behind the others; for other box types.
-        mixed: xyxy boxes.
+        mixed: boxes as ``as_boxes`` gives them.
         report: what became of the instances.
         plan: where layers lie.
         output: which output of the plan.
@@ -57,6 +82,12 @@ def boxes_like(
     if not _is_structure(example):
         return mixed if isinstance(example, Tensor) else mixed.numpy()
     kind = type(example)
+    form = _rotated_format(kind)
+    if form is not None:
+        rows = mixed.as_subclass(Tensor)
+        if form.name == "CXCYWHR":
+            rows = torch.cat([rows[:, :4], -torch.deg2rad(rows[:, 4:])], dim=1)
+        return kind(rows.to(example.tensor.dtype), clone=False)
     if isinstance(example.convert_to("hbox"), kind):
         return kind(mixed, clone=False)
     moved = [example[:0]]
@@ -100,3 +131,14 @@ def masks_like(example: Any, mixed: Shaped[Tensor, "n h w"]) -> Any:
 
 def _is_structure(boxes: Any) -> bool:
     return hasattr(boxes, "convert_to")
+
+
+def _rotated_format(kind: type) -> Any:
+    """The torchvision format that holds what a box type does, if it is one of MMRotate's; None for others.
+
+    Told by the name that the type, or one that it is made from, is registered under in MMDetection.
+    """
+    from mmdet.structures.bbox.box_type import box_types
+
+    names = [name for name in _ROTATED if box_types.get(name) in kind.__mro__]
+    return getattr(tv_tensors.BoundingBoxFormat, _ROTATED[names[0]], None) if names else None

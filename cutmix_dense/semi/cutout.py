@@ -28,7 +28,7 @@ class Cutout(MixTransform):
 
     Raises:
         TypeError: ``region`` is no sampler.
-        ValueError: a region that looks at objects, an argument out of range.
+        ValueError: a region that looks at objects or that moves, an argument out of range.
 
     Source: DeVries, Taylor, Cutout (2017); for semi-supervised segmentation French et al. (2020), who keep what lies
     inside of the drawn box and erase the rest.
@@ -41,6 +41,8 @@ class Cutout(MixTransform):
             raise TypeError(f"region must be a sampler of cutmix_dense.regions, got {region!r}")
         if region.needs_objects:
             raise ValueError(f"region must not look at objects, got {region!r}")
+        if region.moves:
+            raise ValueError(f"region must stay at its place, got {region!r}")
         self.region = region
 
     @property

@@ -61,7 +61,8 @@ class MixTransform(v2.Transform, ABC):
             ``functional.mix_instances``.
         layout: axes of a batch: images ``"BCHW"``, clips ``"BTCHW"``, volumes ``"BCDHW"``.
 
-    Clips of T frames: one plan of two axes serves all frames of a clip. Semantic maps are (B, T, H, W); instances are
+    Clips of T frames: one plan of two axes serves all frames of a clip, unless the method's region moves from frame to
+    frame (``regions.PathBox``), which plans every frame by itself. Semantic maps are (B, T, H, W); instances are
     a list per clip of T dicts, one per frame, as video instance segmentation has them: ``boxes``, ``labels``,
     ``masks``, ``track_id`` and so on, judged frame by frame, so that a track may lose a frame and keeps its id in the
     others. ``origin`` and the report count frames: clip · T + frame.
@@ -231,6 +232,8 @@ class MixTransform(v2.Transform, ABC):
         inplace: bool,
         return_report: bool,
     ) -> Any:
+        if plan.frames not in (1, pool.frames):
+            raise ValueError(f"plan must be of {pool.frames} frames or of whole clips, got one of {plan.frames} frames")
         # all that can fail comes before the first write into an input
         mixed = MixedTargets()
         if targets is not None:

@@ -9,6 +9,7 @@ import torch
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import BetaBox, ObjectBoxes, RegionSampler
 from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.layout import has_frames
 from cutmix_dense.transforms.pool import Pool
 
 __all__ = ["CutMix"]
@@ -28,9 +29,12 @@ class CutMix(MixTransform):
     images of different sizes the region lies in the area that both share. Image-level labels count by the pixels that
     each image really owns.
 
+    Of clips all frames share one region, a tube (the spatial VideoMix of Yun et al., 2020); with ``regions.PathBox`` it
+    moves from frame to frame. A cuboid, which ends in time as well, comes of clips (B, C, T, H, W) and ``"BCDHW"``.
+
     Raises:
         TypeError: ``region`` is no sampler.
-        ValueError: an argument out of range.
+        ValueError: an argument out of range; a region that moves, of another layout than clips.
 
     Source: Yun et al., CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features (2019).
     """
@@ -46,6 +50,10 @@ class CutMix(MixTransform):
         super().__init__(p=p, **common)
         if region is not None and not isinstance(region, RegionSampler):
             raise TypeError(f"region must be a sampler of cutmix_dense.regions, got {region!r}")
+        if region is not None and region.moves and not has_frames(self.layout):
+            raise ValueError(
+                f"region must stay at its place for layout {self.layout!r}, which has no frames: {region!r}"
+            )
         self.alpha = alpha
         self.region = region
         self.same_region = same_region
@@ -65,5 +73,9 @@ class CutMix(MixTransform):
             every = pool.objects()
             draws, source, shared, sizes = (t.to(every.boxes.device) for t in (draws, source, shared, sizes))
             objects = tuple(ObjectBoxes(every.boxes[index], every.present[index]) for index in source.clamp(min=0).T)
-        rectangles = sampler.place(draws, shared, *objects)
-        return MixPlan.from_rectangles(source, rectangles, sizes, mode=sampler.mode, frame=pool.frame)
+        placed: Any = {"mode": sampler.mode, "frame": pool.frame}
+        if sampler.moves:
+            rectangles = sampler.place_frames(draws, shared, pool.frames, *objects).flatten(0, 1)
+            source, sizes = MixPlan.frame_sources(source, pool.frames), sizes.repeat_interleave(pool.frames, dim=0)
+            return MixPlan.from_rectangles(source, rectangles, sizes, frames=pool.frames, **placed)
+        return MixPlan.from_rectangles(source, sampler.place(draws, shared, *objects), sizes, **placed)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 __all__ = ["LAYOUTS", "Layout", "has_frames", "shape_of", "spatial_axes"]
 
 Layout = Literal["BCHW", "BTCHW", "BCDHW"]
-"""Axes of a batch: images; clips of T frames, which share one plan of two axes; volumes, whose plans have three."""
+"""Axes of a batch: images; clips of T frames, whose plans have two axes; volumes, whose plans have three."""
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 

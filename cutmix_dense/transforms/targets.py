@@ -136,7 +136,7 @@ class TargetMixer:
                 raise TypeError(f"targets[{key!r}] must have one entry per image, got {type(value).__name__}")
             if len(value) != len(pool):
                 raise ValueError(f"targets[{key!r}] must have one entry per image ({len(pool)}), got {len(value)}")
-            base = plan.source[:, 0]
+            base = plan.bases
             return value[base.to(value.device)] if isinstance(value, Tensor) else [value[i] for i in base.tolist()]
         labels = LABEL_KEYS.union(self.label_keys)
         if key in PANOPTIC_KEYS and key not in (*labels, *self.semantic_keys):
@@ -190,7 +190,7 @@ class TargetMixer:
     def _mix_frames(
         self, name: str, clips: Sequence[Sequence[Mapping[str, Any]]], plan: MixPlan, pool: Pool, mixed: MixedTargets
     ) -> list[list[dict[str, Any]]]:
-        """Instances of clips: the plan of a clip for each of its frames."""
+        """Instances of clips, judged frame by frame."""
         for index, clip in enumerate(clips):
             if len(clip) != pool.frames:
                 raise ValueError(f"{name}[{index}] must hold a dict per frame ({pool.frames}), got {len(clip)}")
@@ -273,8 +273,9 @@ class TargetMixer:
                 "image_keys": self.image_keys,
                 "semantic_keys": self.semantic_keys,
             }
-            each = plan.of_frames(pool.frames) if pool.clips else plan
-            weight = object_pixels(dicts, each, **keys).unflatten(0, (-1, pool.frames)).sum(dim=1)
+            weight = object_pixels(dicts, plan.of_frames(pool.frames), **keys)
+            if plan.frames == 1:  # its outputs are clips
+                weight = weight.unflatten(0, (-1, pool.frames)).sum(dim=1)
         return mix_labels(labels, plan, self.num_classes, weight=weight)
 
     def _mix_list(self, name: str, values: list[Tensor], plan: MixPlan, pool: Pool) -> Any:

@@ -102,6 +102,11 @@ def test_ids_segments_and_classes(make_panoptic):
     assert made["mask_labels"].sum((1, 2)).tolist() == [200, 700, 1]
 
 
+def test_what_a_folder_is_called_says_nothing_of_its_layout(make_panoptic, tmp_path):
+    root = make_panoptic().rename(tmp_path.parent / f"{tmp_path.name} holds")
+    assert find_layouts(root) == ["coco_panoptic"]
+
+
 def test_what_is_read_can_be_mixed(make_panoptic):
     dataset = open_dataset(make_panoptic())
     _, targets = cd.CutMix(p=1.0, min_visibility=0)(

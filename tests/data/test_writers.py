@@ -18,7 +18,7 @@ from torchvision.datasets import Cityscapes, CocoDetection, VOCDetection, VOCSeg
 
 from cutmix_dense.data import DatasetError, open_dataset
 from cutmix_dense.data.masks import boxes_from_masks
-from cutmix_dense.data.writers import CityscapesWriter, CocoWriter, VocWriter
+from cutmix_dense.data.writers import CityscapesWriter, CocoPanopticWriter, CocoWriter, VocWriter
 
 CLASSES = ("background", "disc", "ring", "twin")
 SIZE = (37, 53)
@@ -49,6 +49,21 @@ def sample(seed, raw=False):
         "semantic": torch.from_numpy(semantic),
     }
     return torch.from_numpy(rng.integers(0, 255, (3, *SIZE), dtype=np.uint8)), target
+
+
+def panoptic_sample(seed):
+    """A thing with a hole, one of two parts, a crowd, stuff and void; ids of one, two and three bytes."""
+    image, target = sample(seed)
+    ids = torch.full(SIZE, 7)
+    for number, mask in zip((300, 70_000, 256**3 - 1, 8), target["masks"]):
+        ids[mask] = number
+    ids[:2] = 0
+    categories = {7: 3, 300: 90, 70_000: 7, 256**3 - 1: 90, 8: 7}
+    infos = [
+        {"id": number, "category_id": category, "isthing": category != 3, "iscrowd": int(number == 256**3 - 1)}
+        for number, category in categories.items()
+    ]
+    return image, {"panoptic": ids, "segments_info": infos}
 
 
 def empty():
@@ -193,18 +208,98 @@ def test_cityscapes_of_maps_only(tmp_path):
     assert (tmp_path / "leftImg8bit" / "train" / "here" / "a_leftImg8bit.png").is_file()
 
 
+def panoptic_writer(root, **settings):
+    classes, ids = ("sky", "ring", "disc"), (3, 7, 90)
+    return CocoPanopticWriter(root, classes=classes, category_ids=ids, things=(90, 7), **settings)
+
+
+def test_coco_panoptic_reads_back_the_same(tmp_path):
+    writer = panoptic_writer(tmp_path, image_format="png")
+    image, target = panoptic_sample(0)
+    nothing = {"panoptic": torch.zeros(SIZE, dtype=torch.int32), "segments_info": []}
+    writer.add("a", image, target)
+    writer.add("b", image, nothing)
+    writer.finish(["b", "a"])
+    dataset = open_dataset(tmp_path)
+    assert dataset.layout == "coco_panoptic"
+    assert (dataset.classes, dataset.category_ids, dataset.things) == (("sky", "ring", "disc"), (3, 7, 90), (7, 90))
+    assert [dataset.image_path(i).name for i in range(2)] == ["b.png", "a.png"]
+    assert dataset[0][1]["segments_info"] == []
+    got_image, got = dataset[1]
+    assert torch.equal(got_image, image)
+    assert torch.equal(got["panoptic"].long(), target["panoptic"])
+    assert len(got["segments_info"]) == len(target["segments_info"]) == 5
+    for found, given in zip(got["segments_info"], target["segments_info"]):
+        assert {key: found[key] for key in given} == given
+        rows, columns = (target["panoptic"] == given["id"]).nonzero(as_tuple=True)
+        assert found["area"] == len(rows)
+        x, y, width, height = found["bbox"]
+        assert (x, y) == (columns.min(), rows.min())
+        assert (x + width, y + height) == (columns.max() + 1, rows.max() + 1)
+    colors = np.asarray(Image.open(tmp_path / "annotations" / "panoptic_train" / "a.png")).astype(int)
+    assert np.array_equal(colors @ [1, 256, 256**2], target["panoptic"].numpy())
+    again = panoptic_writer(tmp_path / "again", image_format="png")
+    for index, key in enumerate("ba"):
+        again.add(key, *dataset[index])
+    again.finish(["b", "a"])
+    assert files_of(tmp_path / "again") == {
+        name: content for name, content in files_of(tmp_path).items() if not name.startswith("again")
+    }
+
+
+def test_a_segment_without_pixels_is_left_out_and_visibility_is_kept(tmp_path):
+    image, target = panoptic_sample(0)
+    infos = [{**info, "visibility": 0.25, "origin": [[0, 0]]} for info in target["segments_info"]]
+    infos.append({"id": 5, "category_id": 7, "isthing": 1})
+    writer = panoptic_writer(tmp_path)
+    writer.add("a", image, {**target, "segments_info": infos})
+    writer.finish()
+    found = open_dataset(tmp_path)[0][1]["segments_info"]
+    assert [info["id"] for info in found] == [info["id"] for info in target["segments_info"]]
+    assert all(info["visibility"] == 0.25 and "origin" not in info for info in found)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"panoptic": torch.zeros(5, 5)}, r"panoptic must be \(37, 53\) like the image"),
+        ({"panoptic": None}, "panoptic and segments_info must be given"),
+        ({"segments_info": None}, "panoptic and segments_info must be given"),
+        ({"segments_info": []}, "panoptic holds ids that segments_info doesn't list"),
+        ({"panoptic": torch.full(SIZE, 256**3)}, "ids of segments must be below 2²⁴"),
+        ({"panoptic": torch.full(SIZE, 6)}, "category_id must be one of"),
+    ],
+)
+def test_panoptic_targets_that_do_not_fit_are_refused(tmp_path, change, message):
+    image, target = panoptic_sample(0)
+    more = {256**3: 7, 6: 11} if "panoptic" in change else {}
+    whole = [{"id": number, "category_id": category, "isthing": 1} for number, category in more.items()]
+    number = int(change["panoptic"].max()) if isinstance(change.get("panoptic"), torch.Tensor) else 0
+    infos = [info for info in whole if info["id"] == number] or target["segments_info"]
+    writer = panoptic_writer(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        writer.add("a", image, {**target, "segments_info": infos, **change})
+    assert not writer.has("a")
+    with pytest.raises(ValueError, match="things must be among"):
+        CocoPanopticWriter(tmp_path, classes=("sky",), things=(4,))
+
+
 def make_writer(kind, root):
     if kind is CityscapesWriter:
         return CityscapesWriter(root, label_ids="raw", city="c")
+    if kind is CocoPanopticWriter:
+        return panoptic_writer(root)
     return kind(root, classes=CLASSES)
 
 
 def stage(kind, root, key):
     """What a worker process does."""
-    make_writer(kind, root).add(key, *sample(int(key[1:]), raw=kind is CityscapesWriter))
+    number = int(key[1:])
+    data = panoptic_sample(number) if kind is CocoPanopticWriter else sample(number, raw=kind is CityscapesWriter)
+    make_writer(kind, root).add(key, *data)
 
 
-@pytest.mark.parametrize("kind", [CocoWriter, VocWriter, CityscapesWriter])
+@pytest.mark.parametrize("kind", [CocoWriter, CocoPanopticWriter, VocWriter, CityscapesWriter])
 def test_output_depends_on_the_keys_alone(kind, tmp_path):
     keys = [f"k{i}" for i in range(6)]
     for key in keys:
@@ -225,7 +320,7 @@ def test_output_depends_on_the_keys_alone(kind, tmp_path):
     assert not list(tmp_path.rglob(".staging"))
 
 
-@pytest.mark.parametrize("kind", [CocoWriter, VocWriter, CityscapesWriter])
+@pytest.mark.parametrize("kind", [CocoWriter, CocoPanopticWriter, VocWriter, CityscapesWriter])
 def test_nothing_is_listed_before_the_end_and_an_interrupted_end_can_be_repeated(kind, tmp_path, monkeypatch):
     for key in ("k1", "k2"):
         stage(kind, tmp_path, key)
@@ -236,7 +331,8 @@ def test_nothing_is_listed_before_the_end_and_an_interrupted_end_can_be_repeated
         with pytest.raises(ZeroDivisionError):
             writer.finish(["k1", "k2"])
     if kind is not CityscapesWriter:
-        assert not list(tmp_path.rglob("instances_*.json")) + list(tmp_path.rglob("ImageSets"))
+        listed = ("instances_*.json", "panoptic_*.json", "ImageSets")
+        assert not [path for name in listed for path in tmp_path.rglob(name)]
     again = make_writer(kind, tmp_path)
     assert again.has("k1")
     again.finish(["k1", "k2"])

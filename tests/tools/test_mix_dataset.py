@@ -19,6 +19,7 @@ import cutmix_dense as cd
 from cutmix_dense.data import DatasetError, SampleError, open_dataset
 from cutmix_dense.data.mixed_copy import MixError, mix_dataset
 from cutmix_dense.data.mixed_sample import complete_task, mix_sample, open_complete
+from cutmix_dense.data.writers import CocoPanopticWriter
 from cutmix_dense.randomness import generator_from
 from tools import mix_dataset as tool
 from tools.common import build_transform
@@ -128,6 +129,80 @@ def test_ignored_instances_become_crowds(demo, tmp_path):
     )
     assert ignored > 0
     assert crowds == before + ignored
+
+
+@pytest.fixture(scope="module")
+def panoptic(demo, tmp_path_factory):
+    """The demo's scenes as COCO panoptic: things on a background of stuff, and a strip of void."""
+    source = open_complete(demo / "coco", "coco")
+    root = tmp_path_factory.mktemp("panoptic")
+    count = len(source.classes)
+    writer = CocoPanopticWriter(root, classes=("ground", *source.classes[1:]), things=range(1, count))
+    for index in range(len(source)):
+        image, target = source[index]
+        ids = torch.full(target["masks"].shape[1:], 1000)
+        ids[:4] = 0
+        infos = [{"id": 1000, "category_id": 0, "isthing": 0}]
+        for number, (mask, label) in enumerate(zip(target["masks"], target["labels"].tolist()), start=1):
+            ids[mask.bool()] = number
+            infos.append({"id": number, "category_id": label, "isthing": 1})
+        writer.add(source.image_path(index).stem, image, {"panoptic": ids, "segments_info": infos})
+    writer.finish()
+    return root
+
+
+def test_a_panoptic_copy_holds_what_the_mix_made(panoptic, tmp_path):
+    source = open_complete(panoptic)
+    report = mix_dataset(source, tmp_path / "out", cd.CutMix(p=1.0), seed=4, with_originals=True)
+    assert (report.written, report.skipped) == (2 * len(source), [])
+    written = open_complete(tmp_path / "out")
+    assert written.layout == "coco_panoptic"
+    assert (written.classes, written.category_ids, written.things) == (
+        source.classes,
+        source.category_ids,
+        source.things,
+    )
+    partners = 0
+    for index in range(len(source)):
+        for given, found in (
+            (source[index][1], written[index][1]),
+            (mix_sample(source, cd.CutMix(p=1.0), index, seed=4).target, written[len(source) + index][1]),
+        ):
+            assert torch.equal(found["panoptic"], given["panoptic"])
+            keys = ("id", "category_id", "iscrowd", "area", "bbox")
+            assert [[info[key] for key in keys] for info in found["segments_info"]] == [
+                [info[key] for key in keys] for info in given["segments_info"]
+            ]
+        partners += any(origin[0] for info in given["segments_info"] for origin in info["origin"])
+    assert partners > 5
+
+
+def test_ignored_segments_become_crowds_of_their_own_ids(panoptic, tmp_path):
+    transform = cd.CutMix(p=1.0, on_filtered="ignore", min_visibility=0.9)
+    source = open_complete(panoptic)
+    report = mix_dataset(source, tmp_path / "out", transform, seed=4)
+    ignored = sum(count for (_, outcome, _), count in report.outcomes.items() if outcome == "ignored")
+    written = open_complete(tmp_path / "out")
+    crowds = 0
+    for index in range(len(written)):
+        infos = written[index][1]["segments_info"]
+        crowds += sum(info["iscrowd"] for info in infos)
+        made = mix_sample(source, transform, index, seed=4).target
+        aside = made["ignored"]["panoptic"]
+        assert torch.equal(written[index][1]["panoptic"], torch.where(aside != 0, aside, made["panoptic"]))
+    assert crowds == ignored > 0
+
+
+def test_a_panoptic_copy_is_the_same_at_any_number_of_workers(panoptic, tmp_path, hashes):
+    made = {}
+    for workers in (0, 2):
+        place = tmp_path / str(workers) / "copy"
+        arguments = [str(panoptic), str(place), "--workers", str(workers), "--transform", "CutMix", "--seed", "3"]
+        assert tool.main(arguments) == 0
+        made[workers] = hashes(tmp_path / str(workers))
+    assert made[0] == made[2]
+    assert "copy/annotations/panoptic_train.json" in made[0]
+    assert len(read_all(tmp_path / "0" / "copy", "coco_panoptic")) == 10
 
 
 def test_pixels_of_nobody_are_unlabeled_in_cityscapes(demo, tmp_path):

@@ -283,7 +283,9 @@ def _parameter(kind: type, name: str) -> Parameter:
             names = tuple(
                 part
                 for part, sampler in known_parts().items()
-                if issubclass(sampler, only) and not (kind is MultiBox and sampler is MultiBox)  # boxes of boxes …
+                if issubclass(sampler, only)
+                and not (kind is MultiBox and sampler is MultiBox)  # boxes of boxes …
+                and sampler.moves is not True  # those of clips, the page shows one picture
             )
             return Parameter(name, "part", choices=names, **shape)
     return Parameter(name, "words", choices=SUGGESTED.get(name, ()), **shape)

@@ -87,6 +87,11 @@ class CocoPanopticDataset(DenseDataset):
         return len(self._entries)
 
     @property
+    def things(self) -> tuple[int, ...]:
+        """The category ids that are things."""
+        return tuple(number for number in self.category_ids if self._things[number])
+
+    @property
     def category_names(self) -> tuple[str, ...]:
         """Names by `category_id`, for drawing; empty where no category has the number."""
         names = dict(zip(self.category_ids, self.classes))

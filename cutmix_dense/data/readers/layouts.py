@@ -14,7 +14,7 @@ from cutmix_dense.data.readers.coco_files import splits_of
 from cutmix_dense.data.readers.coco_panoptic import CocoPanopticDataset
 from cutmix_dense.data.readers.decathlon import DecathlonDataset, decathlon_splits
 from cutmix_dense.data.readers.dota import DotaDataset, dota_splits
-from cutmix_dense.data.readers.voc import VocDataset, voc_folder, voc_splits
+from cutmix_dense.data.readers.voc import VocDataset, voc_folders, voc_splits
 from cutmix_dense.data.readers.youtube_vis import YouTubeVisDataset, youtube_vis_splits
 
 __all__ = ["LAYOUTS", "find_layouts", "list_splits", "open_dataset"]
@@ -89,12 +89,8 @@ def find_layouts(root: str | Path) -> list[str]:
         found.append("coco")
     elif splits_of(folder, "panoptic"):
         found.append("coco_panoptic")
-    try:
-        if (voc_folder(folder) / "ImageSets").is_dir():
-            found.append("voc")
-    except DatasetError as error:
-        if "holds" in str(error):  # several years are VOC too
-            found.append("voc")
+    if voc_folders(folder):  # several years are VOC too
+        found.append("voc")
     if (folder / "leftImg8bit").is_dir():
         found.append("cityscapes")
     if dota_splits(folder):

@@ -201,13 +201,17 @@ def _parse_xml(path: Path) -> ElementTree.Element:
         return tree
 
 
+def voc_folders(root: Path) -> list[Path]:
+    """The folders that hold `ImageSets`: `root` itself, or every VOC<year> under it."""
+    if (root / "ImageSets").is_dir():
+        return [root]
+    patterns = ("VOC*/ImageSets", "VOCdevkit/VOC*/ImageSets")
+    return sorted(path.parent for pattern in patterns for path in root.glob(pattern) if path.is_dir())
+
+
 def voc_folder(root: Path) -> Path:
     """The folder that holds `ImageSets`: `root` itself, or the only VOC<year> under it."""
-    if (root / "ImageSets").is_dir():
-        return root
-    found = sorted(
-        path.parent for pattern in ("VOC*/ImageSets", "VOCdevkit/VOC*/ImageSets") for path in root.glob(pattern)
-    )
+    found = voc_folders(root)
     if len(found) == 1:
         return found[0]
     if found:

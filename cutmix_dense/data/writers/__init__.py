@@ -1,8 +1,9 @@
-"""Writers of the three layouts over one base that stages samples and lists them last."""
+"""Writers of four layouts over one base that stages samples and lists them last."""
 
 from cutmix_dense.data.writers.base import Writer
 from cutmix_dense.data.writers.cityscapes import CityscapesWriter
 from cutmix_dense.data.writers.coco import CocoWriter
+from cutmix_dense.data.writers.coco_panoptic import CocoPanopticWriter
 from cutmix_dense.data.writers.voc import VocWriter
 
-__all__ = ["CityscapesWriter", "CocoWriter", "VocWriter", "Writer"]
+__all__ = ["CityscapesWriter", "CocoPanopticWriter", "CocoWriter", "VocWriter", "Writer"]

@@ -26,7 +26,7 @@ __all__ = ["Sample", "Writer"]
 
 @dataclass(frozen=True)
 class Sample:
-    """One checked sample as arrays; `masks` and `semantic` are None where the target has none."""
+    """One checked sample as arrays; `masks`, `semantic`, `panoptic`, `segments` are None where the target has none."""
 
     image: UInt8[np.ndarray, "h w 3"]
     boxes: Float[np.ndarray, "n 4"]
@@ -37,6 +37,8 @@ class Sample:
     masks: Bool[np.ndarray, "n h w"] | None
     semantic: UInt8[np.ndarray, "h w"] | None
     visibility: Float[np.ndarray, " n"] | None
+    panoptic: Int[np.ndarray, "h w"] | None = None
+    segments: list[dict[str, Any]] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -84,7 +86,8 @@ class Writer(ABC):
             key: its name, which becomes the file name: a plain name without folders.
             image: uint8 (3, H, W) tensor, (H, W, 3) array, or PIL image.
             target: `boxes` (N, 4), `labels` (N,), `masks` (N, H, W), `iscrowd`, `area`, `difficult`, `visibility` (N,),
-                `semantic` (H, W), each where the layout has a place for it; other keys are not written.
+                `semantic` (H, W), `panoptic` (H, W) with `segments_info`, each where the layout has a place for it;
+                other keys are not written.
 
         Raises:
             ValueError: fields that do not fit together, or a label without a class.
@@ -188,7 +191,10 @@ class Writer(ABC):
         semantic = _field(target, "semantic", np.uint8)
         if semantic is not None and semantic.shape != size:
             raise ValueError(f"semantic must be {size} like the image, got {semantic.shape}")
-        return Sample(image=pixels, boxes=boxes, masks=masks, semantic=semantic, **fields)
+        panoptic, segments = _field(target, "panoptic", np.int64), target.get("segments_info")
+        if panoptic is not None and panoptic.shape != size:
+            raise ValueError(f"panoptic must be {size} like the image, got {panoptic.shape}")
+        return Sample(pixels, boxes, masks=masks, semantic=semantic, panoptic=panoptic, segments=segments, **fields)
 
 
 def _rgb(image: Any) -> np.ndarray:

@@ -1,0 +1,106 @@
+"""COCO panoptic: `<split>/<key>.jpg`, PNG maps of segment ids, and `annotations/panoptic_<split>.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cutmix_dense.data.images import encode_color_ids
+from cutmix_dense.data.writers.base import Sample
+from cutmix_dense.data.writers.coco import CocoLayout
+from cutmix_dense.functional.segments import Part, coded
+
+__all__ = ["CocoPanopticWriter"]
+
+
+class CocoPanopticWriter(CocoLayout):
+    """Writes a COCO panoptic split: the maps in `annotations/panoptic_<split>/`, as panopticapi reads them.
+
+    A segment keeps its id; `area` and `bbox` (x, y, width, height, whole pixels) are those of its pixels in the map,
+    and one without a pixel is left out. `visibility`, which mixed segments have, is kept as an extra field.
+
+    Args:
+        root: the folder of the dataset.
+        classes: names of the categories, things and stuff; there is no background.
+        things: the category ids that are things.
+        split: name of the split.
+        category_ids: the file's id of every class; default: its place in `classes`.
+        image_format: "jpg" or "png".
+        quality: JPEG quality.
+
+    Raises:
+        ValueError: things that aren't among the category ids; see `CocoLayout`.
+
+    Source: Kirillov et al., Panoptic Segmentation (2019), and COCO's data format.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        classes: Sequence[str],
+        things: Sequence[int],
+        split: str = "train",
+        category_ids: Sequence[int] | None = None,
+        image_format: str = "jpg",
+        quality: int = 95,
+    ) -> None:
+        super().__init__(
+            root,
+            classes=classes,
+            split=split,
+            category_ids=category_ids,
+            image_format=image_format,
+            quality=quality,
+        )
+        self.things = frozenset(things)
+        strange = sorted(self.things - set(self.category_ids))
+        if strange:
+            raise ValueError(f"things must be among the category_ids {self.category_ids}, got {strange}")
+
+    def _encode(self, key: str, sample: Sample) -> tuple[dict[str, bytes], Any]:
+        if sample.panoptic is None or sample.segments is None:
+            raise ValueError("panoptic and segments_info must be given to be written as COCO panoptic")
+        infos, codes = coded(Part(torch.from_numpy(sample.panoptic), sample.segments, "panoptic", "segments_info"))
+        most = max((info["id"] for info in infos), default=0)
+        if most >= 2**24:
+            raise ValueError(f"ids of segments must be below 2²⁴, which three bytes hold, got {most}")
+        found = codes.numpy()
+        segments = []
+        for number, info in enumerate(infos, start=1):
+            rows, columns = np.nonzero(found == number)
+            if info["category_id"] not in self.category_ids:
+                raise ValueError(f"category_id must be one of {self.category_ids}, got {info['category_id']}")
+            if not len(rows):
+                continue
+            x, y = int(columns.min()), int(rows.min())
+            segment = {
+                "id": info["id"],
+                "category_id": info["category_id"],
+                "area": len(rows),
+                "bbox": [x, y, int(columns.max()) + 1 - x, int(rows.max()) + 1 - y],
+                "iscrowd": info["iscrowd"],
+            }
+            if "visibility" in info:
+                segment["visibility"] = round(float(info["visibility"]), 6)
+            segments.append(segment)
+        files, entry = self.image_of(key, sample)
+        place = f"annotations/panoptic_{self.split}/{key}.png"
+        return {place: encode_color_ids(sample.panoptic), **files}, {**entry, "segments_info": segments}
+
+    def _write_lists(self, keys: list[str], samples: list[Any]) -> None:
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for image_id, (key, sample) in enumerate(zip(keys, samples), start=1):
+            segments = sample.pop("segments_info")
+            images.append({"id": image_id, **sample})
+            annotations.append({"image_id": image_id, "file_name": f"{key}.png", "segments_info": segments})
+        categories = [
+            {"id": number, "name": name, "supercategory": "none", "isthing": int(number in self.things)}
+            for number, name in zip(self.category_ids, self.classes)
+        ]
+        self.write_json("panoptic", images, annotations, categories)
