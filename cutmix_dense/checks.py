@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 __all__ = ["interval", "positive"]
 
@@ -15,13 +15,13 @@ def positive(value: float, name: str) -> float:
     return float(value)
 
 
-def interval(value: Sequence[float], name: str, most: float = math.inf) -> tuple[float, float]:
+def interval(value: Iterable[float], name: str, most: float = math.inf) -> tuple[float, float]:
     """``value`` as (low, high); ValueError unless 0 < low <= high <= most and both are finite."""
-    if (
-        not isinstance(value, Sequence)
-        or len(value) != 2
-        or not (0 < value[0] <= value[1] <= most and math.isfinite(value[1]))
-    ):
+    try:
+        low, high = () if isinstance(value, str) else map(float, value)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (0 < low <= high <= most and math.isfinite(high)):
         limit = "" if math.isinf(most) else f" <= {most:g}"
         raise ValueError(f"{name} must be (low, high) with 0 < low <= high{limit}, got {value!r}")
-    return float(value[0]), float(value[1])
+    return low, high

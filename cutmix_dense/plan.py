@@ -130,8 +130,10 @@ class MixPlan:
             count: frames of each clip, of the pool's and of the outputs alike; >= 1.
 
         Raises:
-            ValueError: another count than that of a plan of ``frames``.
+            ValueError: a count below 1, or another one than that of a plan of ``frames``.
         """
+        if count < 1:
+            raise ValueError(f"count must be at least 1, got {count}")
         if self.frames > 1:
             if count != self.frames:
                 raise ValueError(f"count must be the plan's number of frames, {self.frames}, got {count}")
@@ -499,6 +501,8 @@ class MixPlan:
             check(edge[:, 1:] >= edge[:, :-1], f"edges[{axis}]", "never decrease", edge)
             check(edge[:, :1] == 0, f"edges[{axis}]", "start at 0", edge)
             check(edge[:, -1:] == self.canvas[:, axis, None], f"edges[{axis}]", "end at the canvas", edge)
+        if self.unscaled and not self._is_unscaled():
+            raise ValueError("unscaled must be None or False for layers that are scaled, got True")
         owner = self.owner.flatten(1)
         if owner.numel() and not -1 <= int(owner.min()) <= int(owner.max()) < self.layers:
             check((owner >= -1) & (owner < self.layers), "owner", f"be -1 or a layer below {self.layers}", owner)
@@ -548,8 +552,13 @@ class MixPlan:
         batch, patches, ndim = source.shape[0], rectangles.shape[1], sizes.shape[1]
         if rectangles.shape != (batch, patches, 2 * ndim):
             raise ValueError(f"rectangles must have shape ({batch}, P, {2 * ndim}), got {tuple(rectangles.shape)}")
-        if rectangles.is_floating_point():
-            raise ValueError(f"rectangles must be whole pixels, got {rectangles.dtype}")
+        for name, value in {"source": source, "rectangles": rectangles, "sizes": sizes, "layer": layer}.items():
+            if value is not None and (value.is_floating_point() or value.dtype == torch.bool):
+                raise ValueError(f"{name} must be whole numbers, got {value.dtype}")
+        if layer is not None and tuple(layer.shape) != (batch, patches):
+            raise ValueError(f"layer must have shape ({batch}, {patches}), got {tuple(layer.shape)}")
+        if placed.get("frame") is not None and len(placed["frame"]) != ndim:
+            raise ValueError(f"frame must hold one size per axis: {ndim}, got {placed['frame']!r}")
         if rectangles.device.type == "cpu":
             arrays = (source.numpy(), rectangles.numpy(), sizes.numpy(), None if layer is None else layer.numpy())
             return cls._painted(*arrays, mode, **placed)
@@ -611,10 +620,13 @@ class MixPlan:
         """``from_rectangles`` on the host: each rectangle is painted over those before it."""
         (batch, patches, _), ndim = rectangles.shape, sizes.shape[1]
         least = source.min(axis=0, initial=0)
-        if least[0] < 0 or least.min() < -1:
-            raise ValueError(f"source must be a pool index or -1, the base's never -1; got {source.tolist()}")
-        if placed.get("frame") is not None and (sizes.max(axis=0, initial=0) > placed["frame"]).any():
-            raise ValueError(f"frame must hold every canvas, got {placed['frame']!r} for sizes {sizes.tolist()}")
+        if least[0] < 0 or least.min() < -1 or source.max(initial=-1) >= len(sizes):
+            rule = f"an index of the {len(sizes)} sizes or -1, the base's never -1"
+            raise ValueError(f"source must be {rule}; got {source.tolist()}")
+        if sizes.min(initial=1) < 1:
+            raise ValueError(f"sizes must be at least 1 pixel, got {sizes.tolist()}")
+        if layer is None and patches and source.shape[1] < 2:
+            raise ValueError(f"layer must be given where layer 1 isn't there: source has {source.shape[1]} layers")
         if layer is None:
             layer = np.ones((batch, patches), dtype=np.int64)
         elif mode == "xor" and (layer != layer[:, :1]).any():
@@ -623,6 +635,8 @@ class MixPlan:
             raise ValueError(f"layer must name one of the {source.shape[1]} layers, got {layer.tolist()}")
         reach = sizes[np.maximum(source, 0)]
         canvas = reach[:, 0]
+        if placed.get("frame") is not None and (canvas.max(axis=0, initial=0) > placed["frame"]).any():
+            raise ValueError(f"frame must hold every canvas, got {placed['frame']!r} for {canvas.tolist()}")
         edges = np.zeros((ndim, batch, 2 * patches + 2 if patches else 4), dtype=np.int64)
         edges[..., -1] = limit = canvas.T
         low, high = edges[..., 1 : 1 + patches], edges[..., 1 + patches : 1 + 2 * patches]
@@ -721,7 +735,7 @@ class MixPlan:
             owner=owner.to(torch.int8 if layers <= 127 else torch.int16),
             frame=frame,
             unscaled=True if unscaled else None,
-            check=check or not unscaled,
+            check=check or not unscaled or fields.get("carry") is not None or fields.get("frames", 1) != 1,
             **fields,
         )
 

@@ -150,6 +150,45 @@ def test_what_a_plan_refuses(change, message):
         replace(plan_of([[2, 3, 6, 9]]), **change)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": torch.tensor([[0, 2]])}, "source must be an index of the 2 sizes"),
+        ({"source": torch.tensor([[0.0, 1.0]])}, "source must be whole numbers"),
+        ({"source": torch.tensor([[0]])}, "layer must be given"),
+        ({"sizes": torch.tensor([[0, 12], [8, 12]])}, "sizes must be at least 1 pixel"),
+        ({"sizes": torch.tensor([[8.0, 12.0], [8.0, 12.0]])}, "sizes must be whole numbers"),
+        ({"layer": torch.tensor([[1, 1]])}, "layer must have shape"),
+        ({"frame": (8, 12, 9)}, "frame must hold one size per axis"),
+        ({"frame": (7, 12)}, "frame must hold every canvas"),
+        ({"carry": torch.ones(1, 2, 3)}, "carry must be bool"),
+        ({"frames": 3}, "frames must divide"),
+        ({"frames": 0}, "frames must divide"),
+    ],
+)
+def test_a_maker_refuses_by_name(change, message):
+    given = {
+        "source": torch.tensor([[0, 1]]),
+        "rectangles": torch.tensor([[[2, 3, 6, 9]]]),
+        "sizes": torch.tensor([[8, 12], [8, 12]]),
+        **change,
+    }
+    with pytest.raises(ValueError, match=message):
+        MixPlan.from_rectangles(given.pop("source"), given.pop("rectangles"), given.pop("sizes"), **given)
+
+
+def test_a_partner_may_be_larger_than_the_frame():
+    plan = plan_of([[2, 3, 6, 9]], sizes=((6, 8), (9, 8)), frame=(6, 8))
+    assert plan.owner_map()[0, 2:, 3:].eq(1).all()
+
+
+def test_a_scaled_plan_cannot_pass_for_an_unscaled_one():
+    plan = plan_of([[2, 3, 6, 9]])
+    with pytest.raises(ValueError, match="unscaled must be None or False"):
+        replace(plan, scale=plan.scale * 2)
+    assert not replace(plan, scale=plan.scale * 2, unscaled=None).unscaled
+
+
 def test_what_from_rectangles_refuses():
     with pytest.raises(ValueError, match="mode must be 'union' or 'xor'"):
         plan_of([[0, 0, 1, 1]], mode="and")
@@ -163,5 +202,5 @@ def test_what_from_rectangles_refuses():
         )
     with pytest.raises(ValueError, match="rectangles must have shape"):
         MixPlan.from_rectangles(torch.tensor([[0, 1]]), torch.zeros(1, 1, 3).long(), torch.tensor([[8, 12]] * 2))
-    with pytest.raises(ValueError, match="rectangles must be whole pixels"):
+    with pytest.raises(ValueError, match="rectangles must be whole numbers"):
         MixPlan.from_rectangles(torch.tensor([[0, 1]]), torch.zeros(1, 1, 4), torch.tensor([[8, 12]] * 2))

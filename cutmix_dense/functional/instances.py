@@ -183,11 +183,12 @@ def object_pixels(
 
     Args:
         targets: as for ``mix_instances``.
-        plan: who owns each output pixel.
+        plan: who owns each output pixel; where its outputs are frames of clips, so are the rows.
         instance_keys: as for ``mix_instances``.
         image_keys: as for ``mix_instances``.
         semantic_keys: as for ``mix_instances``.
     """
+    plan = plan.of_frames(plan.frames)
     targets, segments = take_panoptic(targets, (*instance_keys, *image_keys, *semantic_keys))
     table = read_fields(targets, instance_keys, image_keys, semantic_keys, ndim=plan.ndim)
     if segments is not None and not table.instances:

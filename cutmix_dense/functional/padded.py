@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cutmix_dense.functional.boxes import from_xyxy, to_xyxy, visible_boxes
+from cutmix_dense.functional.boxes import exact_dtype, from_xyxy, to_xyxy, visible_boxes
 from cutmix_dense.functional.fate import areas_of, reasons_of, shares_of
 from cutmix_dense.functional.fields import INSTANCE_KEYS
 from cutmix_dense.functional.filtering import Facts, FilterRule, Reason, rule_of
@@ -76,6 +76,8 @@ def mix_padded(
         raise ValueError("boxes without masks can't be told exactly under a free-form mask: accept boxes='estimate'")
     if boxes.device.type == "cpu" and not bool(boxes.isfinite().all()):
         raise ValueError("targets['boxes'] must be finite, got a NaN or infinite coordinate")
+    if plan.device.type == "cpu" and len(plan) and int(plan.source.max()) >= pool:
+        raise ValueError(f"targets must hold {int(plan.source.max()) + 1} images for this plan, got {pool}")
     plan = plan.to(boxes.device, non_blocking=True)
     batch, layers = plan.source.shape
     device, count = boxes.device, batch * layers * slots
@@ -88,7 +90,7 @@ def mix_padded(
     def rows_of(key: str) -> Tensor:
         return targets[key].as_subclass(Tensor).flatten(0, 1).index_select(0, flat)
 
-    given = as_column(to_xyxy(rows_of("boxes"), "targets['boxes']", plan.ndim), device)
+    given = as_column(to_xyxy(rows_of("boxes"), "targets['boxes']", plan.ndim).to(exact_dtype(device)), device)
     seen = visible_boxes(given, plan, output, layer)
     share, visibility = shares_of(seen.visible, seen.whole, seen.untouched)
     if "visibility" in targets:

@@ -111,7 +111,13 @@ def _mix_clips(pool: Any, plan: MixPlan, out: Tensor | None, inplace: bool, read
         return [rewrap(torch.stack(mixed[start : start + count]), pool[0]) for start in range(0, len(mixed), count)]
     if inplace:
         check_inplace(pool, plan)
-    into = None if out is None else _frames_of(out, plan, "out")
+    into = None
+    if out is not None:
+        shape = (len(plan) // count, count, *frames.shape[1 : frames.ndim - plan.ndim], *plan.frame)
+        if not isinstance(out, Tensor) or tuple(out.shape) != shape:
+            got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise ValueError(f"out must be a tensor of shape {shape}, got {got}")
+        into = _frames_of(out, plan, "out")
     result = mix_pixels(frames, single, out=into, inplace=inplace, **read).unflatten(0, (-1, count))
     target = pool if inplace else out
     if target is None:
@@ -219,6 +225,8 @@ def check_inplace(images: Tensor, plan: MixPlan) -> None:
 
 def _check_out(images: Tensor, plan: MixPlan, out: Tensor) -> None:
     shape = (len(plan), *images.shape[1 : images.ndim - plan.ndim], *plan.frame)
+    if not isinstance(out, Tensor):
+        raise TypeError(f"out must be a tensor of shape {shape}, got {type(out).__name__}")
     if tuple(out.shape) != shape or out.dtype != images.dtype or out.device != images.device:
         raise ValueError(
             f"out must be {images.dtype} of shape {shape} on {images.device}, "

@@ -164,16 +164,25 @@ def mix_slices(
     read, written, ground, copy = _holders(pool, outputs, fill)
     if inplace and copy is not Tensor.copy_ and (pairs := _exchanges(patches)) is not None:
         _exchange(read, pairs, copy)
+        _note_writing(outputs)
         return
-    targets = [written[index][block] for index, block in zip(patches.output.tolist(), _blocks(patches))]
     sources = zip(patches.source.tolist(), _blocks(patches, within_source=True))
     taken = [None if index < 0 else read[index][block] for index, block in sources]
     if inplace:
         own = Tensor.clone if isinstance(read, Tensor) else np.array
         taken = [None if pixels is None else own(pixels) for pixels in taken]
-    for target, pixels in zip(targets, taken):
+    for index, block, pixels in zip(patches.output.tolist(), _blocks(patches), taken):
         assert pixels is not None or ground is not None, "a plan with fill was applied without a fill value"
-        copy(target, ground if pixels is None else pixels)
+        # a view older than the first copy would not know of the gradient that came with it
+        copy(written[index][block], ground if pixels is None else pixels)
+    if copy is not Tensor.copy_:
+        _note_writing(outputs)
+
+
+def _note_writing(outputs: Tensor | Sequence[Tensor]) -> None:
+    """Let autograd know that a tensor was written to through numpy, in case a backward has saved it."""
+    if isinstance(outputs, Tensor) and not outputs.is_inference():
+        outputs[:0].zero_()  # nothing is written, but counted
 
 
 def _blocks(patches: _Patches, within_source: bool = False) -> list[Any]:
@@ -193,7 +202,8 @@ def _holders(
     tensors themselves where a gradient flows.
     """
     tensors = [t for part in (pool, outputs) for t in ([part] if isinstance(part, Tensor) else part)]
-    if is_compiling() or any(t.requires_grad for t in tensors) or (fill is not None and fill.requires_grad):
+    tensors += [] if fill is None else [fill]
+    if is_compiling() or any(t.requires_grad or t.is_neg() or t.is_conj() for t in tensors):
         return pool, outputs, fill, Tensor.copy_
 
     def array(part: Any) -> Any:
@@ -201,8 +211,9 @@ def _holders(
             return None if part is None else [array(tensor) for tensor in part]
         return (part.view(torch.int16) if part.dtype == torch.bfloat16 else part).numpy()
 
-    image = pool[0]
-    shared = torch.get_num_threads() > 1 and image.numel() * image.element_size() >= _SHARED_BYTES
+    shared = False
+    if len(pool) and torch.get_num_threads() > 1:
+        shared = pool[0].numel() * pool[0].element_size() >= _SHARED_BYTES
     return array(pool), array(outputs), array(fill), _copy_together if shared else np.copyto
 
 

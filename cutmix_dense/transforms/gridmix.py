@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -124,9 +125,10 @@ Lines = tuple[Int[Tensor, "b g+1"], Bool[Tensor, "b g"]]
 
 
 def _check_count(count: tuple[int, int], name: str) -> None:
-    whole = isinstance(count, (tuple, list)) and len(count) == 2 and all(isinstance(end, int) for end in count)
+    pair = isinstance(count, (tuple, list)) and len(count) == 2
+    whole = pair and all(isinstance(end, Integral) and not isinstance(end, bool) for end in count)
     if not whole or not 1 <= count[0] <= count[1]:
-        raise ValueError(f"{name} must be (low, high) with 1 <= low <= high, got {count!r}")
+        raise ValueError(f"{name} must be whole numbers (low, high) with 1 <= low <= high, got {count!r}")
 
 
 def _counts(draws: Float[Tensor, " b"], limits: tuple[int, int]) -> Int[Tensor, " b"]:

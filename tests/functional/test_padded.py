@@ -112,3 +112,15 @@ def test_free_form_masks_and_ignoring_are_refused():
         cd.CutMix(p=1.0, on_filtered="ignore")(images, padded())
     with pytest.raises(ValueError, match="one entry per image"):
         cd.CutMix(p=1.0)(images[:3], padded())
+
+
+def test_boxes_of_half_precision_and_too_few_images():
+    plan = cd.MixPlan.from_rectangles(
+        torch.tensor([[0, 1], [1, 0]]), torch.tensor([[[0, 0, 4, 8]]] * 2), torch.tensor([[8, 8]] * 2)
+    )
+    boxes = torch.tensor([[[1.0, 1.0, 3.0, 7.0]], [[5.0, 2.0, 8.0, 6.0]]])
+    half = mix_padded({"boxes": boxes.bfloat16()}, plan)
+    assert half["boxes"].dtype == torch.bfloat16
+    assert torch.equal(half["boxes"].float(), mix_padded({"boxes": boxes}, plan)["boxes"])
+    with pytest.raises(ValueError, match="targets must hold 2 images for this plan, got 1"):
+        mix_padded({"boxes": boxes[:1]}, plan)

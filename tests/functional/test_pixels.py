@@ -248,3 +248,43 @@ def test_out_may_not_be_the_input():
     images = torch.rand(3, 2, 9, 14)
     with pytest.raises(ValueError, match="must not share memory"):
         mix_pixels(images, random_plan(), out=images)
+
+
+FOREIGN = torch.tensor([[1, 0], [2, 1], [0, 2], [3, 3]])
+"""Bases that lie elsewhere than their outputs: nothing is held already."""
+
+
+@pytest.mark.parametrize("form", ["tensor", "list", "some of a list", "out"])
+def test_gradients_flow_where_no_output_holds_its_base(form):
+    pool = torch.rand(4, 3, 6, 8)
+    rectangles = torch.tensor([[[1, 1, 4, 5], [2, 3, 6, 8]]]).repeat(4, 1, 1)
+    plan = MixPlan.from_rectangles(FOREIGN, rectangles, torch.tensor([[6, 8]] * 4))
+    expected = mix_pixels(pool, plan)
+    images = [image.clone().requires_grad_(form != "some of a list" or index < 2) for index, image in enumerate(pool)]
+    if form in ("tensor", "out"):
+        given = torch.stack([image.detach() for image in images]).requires_grad_()
+        mixed = mix_pixels(given, plan, out=torch.empty(4, 3, 6, 8) if form == "out" else None)
+    else:
+        given, mixed = images, torch.stack(mix_pixels(images, plan))
+    assert torch.equal(mixed, expected)
+    mixed.sum().backward()
+    counts = torch.stack([plan.owner_map().eq(layer).sum((1, 2)) for layer in (0, 1)], dim=1)
+    for image in range(4):
+        leaf = given if isinstance(given, torch.Tensor) else given[image]
+        if leaf.requires_grad:
+            grad = leaf.grad[image] if isinstance(given, torch.Tensor) else leaf.grad
+            assert grad.sum() == 3 * counts[image == FOREIGN].sum()
+
+
+@pytest.mark.parametrize("size", [(6, 8), (320, 300)])
+@pytest.mark.parametrize("form", ["exchange", "in place", "out"])
+def test_autograd_knows_of_what_was_written(size, form):
+    images, weight = torch.rand(4, 3, *size), torch.ones(4, 3, *size, requires_grad=True)
+    source = torch.tensor([[0, 1], [1, 0], [2, 3], [3, 2]] if form == "exchange" else [[0, 1], [1, 2], [2, 3], [3, 0]])
+    rectangle = torch.tensor([[[1, 2, size[0] - 1, size[1] - 2]]]).repeat(4, 1, 1)
+    plan = MixPlan.from_rectangles(source, rectangle, torch.tensor([size] * 4))
+    out = torch.rand(4, 3, *size)
+    product = ((out if form == "out" else images) * weight).sum()  # saves what will be written to
+    mix_pixels(images, plan, **({"out": out} if form == "out" else {"inplace": True}))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.backward()
