@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from cutmix_dense.compiling import is_compiling
 from cutmix_dense.kernels.block import Block, bounds, filled, overlap, spatial, within
 from cutmix_dense.kernels.layers import background, blank, read, windows
 from cutmix_dense.kernels.resample import Interpolation
@@ -113,7 +115,23 @@ def _put_pixels(
 
 
 def _put(block: Tensor, mask: Tensor, pixels: Tensor) -> None:
-    block.copy_(torch.where(mask.to(block.device), pixels, block))
+    """Pixels into a block where the mask says so; numpy copies run by run what torch would blend value by value."""
+    if block.is_cpu and not (block.requires_grad or pixels.requires_grad or is_compiling()):
+        target, values = _as_arrays(block, pixels)
+        np.copyto(target, values, where=mask.numpy())
+    else:
+        block.copy_(torch.where(mask.to(block.device), pixels, block))
+
+
+def _as_arrays(block: Tensor, pixels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Both in numpy; a pixel whose channels lie side by side in both becomes one item of an array without channels."""
+    if block.dtype == torch.bfloat16:  # which numpy hasn't
+        block, pixels = block.view(torch.int16), pixels.view(torch.int16)
+    if block.ndim == 3 and pixels.ndim == 3 and block.shape[0] > 1 and block.stride(0) == pixels.stride(0) == 1:
+        item = f"V{block.shape[0] * block.element_size()}"
+        target, values = (tensor.permute(1, 2, 0).numpy().view(item)[..., 0] for tensor in (block, pixels))
+        return target, values
+    return block.numpy(), pixels.numpy()
 
 
 def _owned(host: MixPlan) -> list[dict[int, list[Block]]]:
