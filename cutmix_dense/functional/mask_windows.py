@@ -115,6 +115,7 @@ class WindowCutter:
         self._edges = [edge.numpy() for edge in plan.edges]
         self._low, self._high = (bound.numpy() for bound in plan.pixel_ranges())
         self._extent, self._shift = plan.extent.numpy(), plan.shift.numpy()
+        self._nothing: Block = (slice(0, 0),) * plan.ndim
         self._cells: dict[int, list[Array]] = {}
         self._taken: list[Array] | None = None
 
@@ -136,19 +137,17 @@ class WindowCutter:
             whole = np.array([_weighted(mask[window], window, valid[0].tolist(), copies) for mask, window in windows])
             start, stop, shown = self._scaled(masks, low, high, output, layer)
             complete = np.zeros(len(masks), dtype=bool)
+        visible, boxes = whole.astype(np.int64), np.concatenate([start[:, ::-1], stop[:, ::-1]], axis=1)
         pieces = []
         for row, (block, values) in enumerate(zip(_blocks(start, stop), shown)):
             owned = self._owned(block, output, layer)
-            complete[row] &= owned is True
             if owned is False:
-                block = (slice(0, 0),) * len(block)
-                values = values[block]
-            pieces.append(Piece(block, values if isinstance(owned, bool) else values * owned))
-        visible, boxes = whole.astype(np.int64), np.concatenate([start[:, ::-1], stop[:, ::-1]], axis=1)
-        changed = np.flatnonzero(~complete).tolist()
-        visible[changed] = _counted(pieces[row].values for row in changed)
-        for row in changed:
-            boxes[row] = _tight(pieces[row])
+                block, values = self._nothing, values[self._nothing]
+                visible[row], boxes[row] = 0, 0
+            elif not (owned is True and complete[row]):
+                values = values if owned is True else values * owned
+                visible[row], boxes[row] = np.count_nonzero(values), _tight(values, block)
+            pieces.append(Piece(block, values))
         return StackMasks(pieces, visible, whole, boxes, self.sizes[output], masks.dtype)
 
     def _scaled(
@@ -173,17 +172,15 @@ class WindowCutter:
         plan = self.plan
         if plan.weight is not None:
             return bool(plan.weight[output, layer] > 0)
-        if plan.free_form:  # one cell per pixel
-            owned = self._owner[output][block] == layer
-            return bool(owned.all()) or (owned if owned.any() else False)
-        if not block[0].stop:
-            return True
-        cells = [cell[part] for cell, part in zip(self._cells_of(output), block)]
-        touched = tuple(slice(cell[0], cell[-1] + 1) for cell in cells)
+        if block == self._nothing:
+            return False
+        cells = None if plan.free_form else [cell[part] for cell, part in zip(self._cells_of(output), block)]
+        touched = block if cells is None else tuple(slice(cell[0], cell[-1] + 1) for cell in cells)
         owned = self._owner[output][touched] == layer
-        if owned.all():
-            return True
-        return owned[np.ix_(*(cell - cell[0] for cell in cells))] if owned.any() else False
+        count = int(np.count_nonzero(owned))
+        if cells is None or count in (0, owned.size):
+            return owned if 0 < count < owned.size else count > 0
+        return owned[np.ix_(*(cell - cell[0] for cell in cells))]
 
     def _cells_of(self, output: int) -> list[Array]:
         """Per axis, the cell of each pixel of the frame."""
@@ -222,7 +219,7 @@ def _windows(stack: Shaped[Array, "n *size"]) -> tuple[Int[Array, "n d"], Int[Ar
 def _ends(lines: Bool[Array, "n l"]) -> tuple[Int[Array, " n"], Int[Array, " n"]]:
     """First True and one past the last one of each row; zeros for a row without."""
     if not lines.size:
-        return np.zeros((2, len(lines)), dtype=np.int64)
+        return np.zeros(len(lines), dtype=np.int64), np.zeros(len(lines), dtype=np.int64)
     some = lines.any(axis=1)
     return lines.argmax(axis=1), (lines.shape[1] - lines[:, ::-1].argmax(axis=1)) * some
 
@@ -244,14 +241,13 @@ def _counted(arrays: Iterable[Array]) -> Int[Array, " n"]:
     return np.array([np.count_nonzero(array) for array in arrays], dtype=np.int64)
 
 
-def _tight(piece: Piece) -> list[int]:
-    """Tight box of a piece, (min col, min row, max col + 1, max row + 1); zeros if nothing is visible."""
-    window = filled(piece.values)
+def _tight(values: Array, block: Block) -> list[int]:
+    """Tight box of what isn't 0 in a block, (min col, min row, max col + 1, max row + 1); zeros for nothing."""
+    window = filled(values)
     if window is None:
-        return [0] * 2 * len(piece.block)
-    offset = [part.start for part in piece.block]
-    ends = ([part.start for part in window], [part.stop for part in window])
-    return [at + o for end in ends for at, o in zip(reversed(end), reversed(offset))]
+        return [0] * 2 * len(block)
+    ends = [(part.start + at.start, part.start + at.stop) for part, at in zip(block, window)]
+    return [end for side in zip(*reversed(ends)) for end in side]
 
 
 def _weighted(values: Array, window: Block, first: Sequence[int], copies: Sequence[Array]) -> float:

@@ -62,4 +62,4 @@ def any_along(array: Shaped[np.ndarray, "..."], axis: int | tuple[int, ...]) -> 
     array = array.view(np.uint8)
     if array.size >= _LARGE:
         return torch.from_numpy(array).amax(dim=axis).numpy() != 0
-    return np.asarray(array.max(axis=axis, initial=0) != 0)
+    return np.asarray(np.maximum.reduce(array, axis=axis, initial=0) != 0)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from cutmix_dense.compiling import is_compiling
@@ -45,7 +45,7 @@ def mix_layered(
     host = plan.to("cpu")
     few = not len(host) or host.owner[0].numel() <= MOST_CELLS
     owned = _owned(host) if few else []
-    owner = None if few else host.owner_map()
+    owner = None if few else host.owner_map().numpy()
     outputs = []
     for output, canvas in enumerate(host.canvas.tolist()):
         size = host.frame if framed else tuple(canvas)
@@ -93,7 +93,7 @@ def _put_cells(
 
 def _put_pixels(
     target: Tensor,
-    owner: Int[Tensor, "*size"],
+    owner: Int[np.ndarray, "*size"],
     places: dict[int, Block],
     whole: Block,
     pixels: Read,
@@ -105,22 +105,22 @@ def _put_pixels(
     target.copy_(pixels(0, whole) if based else ground())
     for layer in places.keys() - {0} if based else places.keys():
         mask = owner == layer
-        window = filled(mask.numpy())
+        window = filled(mask)
         if window is not None:
             _put(target[spatial(window)], mask[window], pixels(layer, window))
-    window = filled((owner < 0).numpy()) if based else None
+    window = filled(owner < 0) if based else None
     if window is not None:
         assert fill is not None, "a plan with fill was applied without a fill value"
         _put(target[spatial(window)], owner[window] < 0, fill)
 
 
-def _put(block: Tensor, mask: Tensor, pixels: Tensor) -> None:
+def _put(block: Tensor, mask: Bool[np.ndarray, "*block"], pixels: Tensor) -> None:
     """Pixels into a block where the mask says so; numpy copies run by run what torch would blend value by value."""
     if block.is_cpu and not (block.requires_grad or pixels.requires_grad or is_compiling()):
         target, values = _as_arrays(block, pixels)
-        np.copyto(target, values, where=mask.numpy())
+        np.copyto(target, values, where=mask)
     else:
-        block.copy_(torch.where(mask.to(block.device), pixels, block))
+        block.copy_(torch.where(torch.from_numpy(mask).to(block.device), pixels, block))
 
 
 def _as_arrays(block: Tensor, pixels: Tensor) -> tuple[np.ndarray, np.ndarray]:
