@@ -139,8 +139,9 @@ class WindowCutter:
             complete = np.zeros(len(masks), dtype=bool)
         visible, boxes = whole.astype(np.int64), np.concatenate([start[:, ::-1], stop[:, ::-1]], axis=1)
         pieces = []
-        for row, (block, values) in enumerate(zip(_blocks(start, stop), shown)):
-            owned = self._owned(block, output, layer)
+        blocks = _blocks(start, stop)
+        owns = self._owns(start, stop, blocks, output, layer)
+        for row, (block, values, owned) in enumerate(zip(blocks, shown, owns)):
             if owned is False:
                 block, values = self._nothing, values[self._nothing]
                 visible[row], boxes[row] = 0, 0
@@ -167,20 +168,27 @@ class WindowCutter:
         shown = [mask[np.ix_(*(line[part] for line, part in zip(taken, block)))] for mask, block in zip(masks, blocks)]
         return start, stop, shown
 
-    def _owned(self, block: Block, output: int, layer: int) -> bool | Bool[Array, "*block"]:
-        """Whether a layer owns a block of the canvas: all of it, nothing, or which pixels."""
-        plan = self.plan
+    def _owns(
+        self, start: Int[Array, "n d"], stop: Int[Array, "n d"], blocks: list[Block], output: int, layer: int
+    ) -> list[bool | Bool[Array, "*block"]]:
+        """Whether a layer owns each block of the canvas: all of it, nothing, or which pixels."""
+        plan, owned = self.plan, self._owner[output] == layer
         if plan.weight is not None:
-            return bool(plan.weight[output, layer] > 0)
-        if block == self._nothing:
-            return False
-        cells = None if plan.free_form else [cell[part] for cell, part in zip(self._cells_of(output), block)]
-        touched = block if cells is None else tuple(slice(cell[0], cell[-1] + 1) for cell in cells)
-        owned = self._owner[output][touched] == layer
-        count = int(np.count_nonzero(owned))
-        if cells is None or count in (0, owned.size):
-            return owned if 0 < count < owned.size else count > 0
-        return owned[np.ix_(*(cell - cell[0] for cell in cells))]
+            return [bool(plan.weight[output, layer] > 0)] * len(blocks)
+        if plan.free_form:  # one cell per pixel
+            parts = [owned[block] for block in blocks]
+            return [part if part.any() and not part.all() else bool(part.size and part.flat[0]) for part in parts]
+        ends = zip((edge[output] for edge in self._edges), start.T[..., None], stop.T[..., None])
+        lengths = [(np.minimum(high, edge[1:]) - np.maximum(low, edge[:-1])).clip(min=0) for edge, low, high in ends]
+        pixels = np.einsum("ni,nj,ij->n" if plan.ndim == 2 else "ni,nj,nk,ijk->n", *lengths, owned)
+        whole = (stop - start).prod(axis=1)
+        facts = zip(blocks, (pixels == whole).tolist(), (pixels > 0).tolist())
+        return [
+            owned[np.ix_(*(cell[part] for cell, part in zip(self._cells_of(output), block)))]
+            if some and not every
+            else some
+            for block, every, some in facts
+        ]
 
     def _cells_of(self, output: int) -> list[Array]:
         """Per axis, the cell of each pixel of the frame."""
