@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from cutmix_dense.compiling import is_compiling
 from cutmix_dense.kernels.block import Block, bounds, filled, overlap, spatial, within
-from cutmix_dense.kernels.layers import background, blank, read, windows
+from cutmix_dense.kernels.host import as_items, in_numpy
+from cutmix_dense.kernels.layers import blank, lay_background, read, windows
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.slices import MOST_CELLS, blocks
 from cutmix_dense.plan import MixPlan
@@ -56,14 +56,14 @@ def mix_layered(
         def pixels(layer: int, block: Block, output: int = output) -> Tensor:
             return read(pool, host, output, layer, block, interpolation)
 
-        def ground(output: int = output, size: tuple[int, ...] = size) -> Tensor:
-            return background(pool, host, output, fill, size)
+        def lay_ground(target: Tensor, output: int = output) -> None:
+            lay_background(target, pool, host, output, fill)
 
         whole = tuple(slice(0, n) for n in size)
         if owner is None:
-            _put_cells(target, owned[output], places, whole, pixels, ground)
+            _put_cells(target, owned[output], places, whole, pixels, lay_ground)
         else:
-            _put_pixels(target, owner[output][whole], places, whole, pixels, ground, fill)
+            _put_pixels(target, owner[output][whole], places, whole, pixels, lay_ground, fill)
         outputs.append(target)
     return outputs
 
@@ -74,7 +74,7 @@ def _put_cells(
     places: dict[int, Block],
     whole: Block,
     pixels: Read,
-    ground: Callable[[], Tensor],
+    lay_ground: Callable[[Tensor], None],
 ) -> None:
     """Blocks of each layer, copied; the ground only where they leave some of it to see."""
     shown = {
@@ -82,7 +82,7 @@ def _put_cells(
         for layer, place in places.items()
     }
     if _area(part for parts in shown.values() for part in parts) < _area([whole]):
-        target.copy_(ground())
+        lay_ground(target)
     for layer, parts in shown.items():
         if parts:
             window = bounds(parts)
@@ -97,12 +97,15 @@ def _put_pixels(
     places: dict[int, Block],
     whole: Block,
     pixels: Read,
-    ground: Callable[[], Tensor],
+    lay_ground: Callable[[Tensor], None],
     fill: Tensor | None,
 ) -> None:
     """The base whole where it covers the output, else the ground; then every other layer through its mask."""
     based = places.get(0) == whole
-    target.copy_(pixels(0, whole) if based else ground())
+    if based:
+        target.copy_(pixels(0, whole))
+    else:
+        lay_ground(target)
     for layer in places.keys() - {0} if based else places.keys():
         mask = owner == layer
         window = filled(mask)
@@ -116,22 +119,11 @@ def _put_pixels(
 
 def _put(block: Tensor, mask: Bool[np.ndarray, "*block"], pixels: Tensor) -> None:
     """Pixels into a block where the mask says so; numpy copies run by run what torch would blend value by value."""
-    if block.is_cpu and not (block.requires_grad or pixels.requires_grad or is_compiling()):
-        target, values = _as_arrays(block, pixels)
+    if in_numpy(block, pixels):
+        target, values = as_items(block, pixels)
         np.copyto(target, values, where=mask)
     else:
         block.copy_(torch.where(torch.from_numpy(mask).to(block.device), pixels, block))
-
-
-def _as_arrays(block: Tensor, pixels: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Both in numpy; a pixel whose channels lie side by side in both becomes one item of an array without channels."""
-    if block.dtype == torch.bfloat16:  # which numpy hasn't
-        block, pixels = block.view(torch.int16), pixels.view(torch.int16)
-    if block.ndim == 3 and pixels.ndim == 3 and block.shape[0] > 1 and block.stride(0) == pixels.stride(0) == 1:
-        item = f"V{block.shape[0] * block.element_size()}"
-        target, values = (tensor.permute(1, 2, 0).numpy().view(item)[..., 0] for tensor in (block, pixels))
-        return target, values
-    return block.numpy(), pixels.numpy()
 
 
 def _owned(host: MixPlan) -> list[dict[int, list[Block]]]:
