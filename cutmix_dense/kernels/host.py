@@ -1,15 +1,15 @@
-"""Where numpy is faster than torch: copies and looks-up of single pixels on the host."""
+"""Where numpy is faster than torch: single pixels copied, looked up and rounded on the host."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from cutmix_dense.compiling import is_compiling
 
-__all__ = ["as_items", "in_numpy", "pick_pixels"]
+__all__ = ["as_items", "in_numpy", "pick_pixels", "round_into"]
 
 
 def in_numpy(*tensors: Tensor) -> bool:
@@ -39,3 +39,11 @@ def pick_pixels(image: Shaped[Tensor, "... *size"], places: list[Tensor]) -> Sha
     if items.dtype.kind == "V":
         return torch.from_numpy(items[..., None].view(np.uint8)).view(image.dtype).permute(2, 0, 1)
     return torch.from_numpy(items).view(image.dtype)
+
+
+def round_into(target: Shaped[Tensor, "..."], values: Float[Tensor, "..."]) -> None:
+    """Write values rounded into a tensor of whole numbers that holds them; ``values`` may be overwritten."""
+    if in_numpy(target, values):
+        np.copyto(target.numpy(), values.round_().numpy(), casting="unsafe")
+    else:
+        target.copy_(values.round_())
