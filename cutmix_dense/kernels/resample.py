@@ -103,19 +103,21 @@ def _resized(
         slice(max(0, math.floor((a + 0.5) / s - r)), min(n, math.ceil((b - 0.5) / s + r) + 1))
         for a, b, n, s, r in zip(start, stop, size, scale, reach)
     )
-    dtype = image.dtype
+    dtype, lead = image.dtype, image.shape[:-2]
     native = (dtype == torch.uint8 and not image.is_cuda) or dtype in (torch.float32, torch.float64)
     pixels = image if native else image.float()
     pixels = pixels[None] if image.ndim == 3 else pixels.reshape(1, -1, *image.shape[-2:])
     pixels = pixels[..., rows, : columns.stop]
-    if native and dtype == torch.uint8 and 1 < pixels.shape[1] <= 4 < pixels.stride(1):
-        # torch resizes bytes several times faster where the channels of a pixel lie side by side, and moves them slowly
-        pixels = torch.stack(pixels.unbind(1), dim=-1).permute(0, 3, 1, 2)
+    if native and dtype == torch.uint8 and 1 < pixels.shape[1] <= 4:
+        # torch resizes bytes several times faster where the channels of a pixel lie side by side, if all strides say so
+        image = pixels[0]
+        beside = image.permute(1, 2, 0) if image.stride(0) == 1 else torch.stack(image.unbind(), dim=-1)
+        pixels = beside[None].permute(0, 3, 1, 2)
     lines = _resize_axis(pixels, 3, scale[1], stop[1], interpolation)[..., start[1] :]
     lines = torch.nn.functional.pad(lines, (0, 0, rows.start, 0))  # by lines that nothing is made of
     part = _resize_axis(lines, 2, scale[0], stop[0], interpolation)[0, :, low[0] : high[0]]
     part = part[..., low[1] - start[1] : high[1] - start[1]]
-    return _as_dtype(part.reshape(*image.shape[:-2], *part.shape[-2:]), dtype)
+    return _as_dtype(part.reshape(*lead, *part.shape[-2:]), dtype)
 
 
 def _resize_axis(
