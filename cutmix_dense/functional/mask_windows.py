@@ -116,7 +116,6 @@ class WindowCutter:
         self._low, self._high = (bound.numpy() for bound in plan.pixel_ranges())
         self._extent, self._shift = plan.extent.numpy(), plan.shift.numpy()
         self._nothing: Block = (slice(0, 0),) * plan.ndim
-        self._cells: dict[int, list[Array]] = {}
         self._taken: list[Array] | None = None
 
     def cut(self, source: SourceMasks, output: int, layer: int) -> StackMasks:
@@ -182,22 +181,10 @@ class WindowCutter:
         lengths = [(np.minimum(high, edge[1:]) - np.maximum(low, edge[:-1])).clip(min=0) for edge, low, high in ends]
         pixels = np.einsum("ni,nj,ij->n" if plan.ndim == 2 else "ni,nj,nk,ijk->n", *lengths, owned)
         whole = (stop - start).prod(axis=1)
-        facts = zip(blocks, (pixels == whole).tolist(), (pixels > 0).tolist())
         return [
-            owned[np.ix_(*(cell[part] for cell, part in zip(self._cells_of(output), block)))]
-            if some and not every
-            else some
-            for block, every, some in facts
+            _spread(owned, [length[row] for length in lengths]) if some and not every else some
+            for row, (every, some) in enumerate(zip((pixels == whole).tolist(), (pixels > 0).tolist()))
         ]
-
-    def _cells_of(self, output: int) -> list[Array]:
-        """Per axis, the cell of each pixel of the frame."""
-        if output not in self._cells:
-            self._cells[output] = [
-                np.searchsorted(edge[output][1:], np.arange(size), side="right").clip(max=edge.shape[1] - 2)
-                for edge, size in zip(self._edges, self.plan.frame)
-            ]
-        return self._cells[output]
 
 
 def tight_boxes(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n 2*d"]:
@@ -222,6 +209,13 @@ def _windows(stack: Shaped[Array, "n *size"]) -> tuple[Int[Array, "n d"], Int[Ar
             lines = np.stack([any_along(mask[block], axis=others) for mask, block in parts])
         low[:, axis], high[:, axis] = _ends(lines)
     return low, high
+
+
+def _spread(owned: Bool[Array, "*g"], lengths: Sequence[Int[Array, " g"]]) -> Bool[Array, "*block"]:
+    """The pixels of a block, given how many of them lie in each cell along every axis."""
+    for axis, length in enumerate(lengths):
+        owned = owned.repeat(length, axis=axis)
+    return owned
 
 
 def _ends(lines: Bool[Array, "n l"]) -> tuple[Int[Array, " n"], Int[Array, " n"]]:
