@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,12 +45,22 @@ def measure(objects: int, size: int, repeats: int, ring: int, seed: int = 0) -> 
         stored = [[store(stack) for stack in pair] for pair in stacks]
         bytes_.append(weigh(stored[0][0]))
         contenders += [
-            Contender(name, lambda store=store: lambda n: [store(stack) for stack in stacks[n]]),
-            Contender(name, lambda mixed=mixed, stored=stored: lambda n: mixed(stored[n], plans[n], size)),
+            Contender(name, partial(_reader, store, stacks)),
+            Contender(name, partial(_mixer, mixed, stored, plans, size)),
         ]
     with threads(1):
         rows = interleave(contenders, ring, repeats=repeats, seed=seed)
     return list(zip(storages, bytes_, rows[::2], rows[1::2]))
+
+
+def _reader(store: Callable[[torch.Tensor], Any], stacks: Sequence[Sequence[torch.Tensor]]) -> Callable[[int], Any]:
+    return lambda n: [store(stack) for stack in stacks[n]]
+
+
+def _mixer(
+    mix: Callable[..., Any], stored: Sequence[Any], plans: Sequence[cd.MixPlan], size: int
+) -> Callable[[int], Any]:
+    return lambda n: mix(stored[n], plans[n], size)
 
 
 def _mix_dense(pair: Sequence[torch.Tensor], plan: cd.MixPlan, size: int) -> list[torch.Tensor]:
@@ -65,7 +76,7 @@ def _mix_packed(pair: Sequence[Array], plan: cd.MixPlan, size: int) -> list[Arra
         cut = packed & np.packbits(owner == layer, axis=1)
         visible = np.bitwise_count(cut).sum(axis=(1, 2), dtype=np.int64)
         kept = cut[visible > 0]
-        _ends(kept.any(axis=2))
+        _ends(np.any(kept, axis=2))
         _ends(np.unpackbits(np.bitwise_or.reduce(kept, axis=1), axis=1, count=size) > 0)
         dense.append(np.unpackbits(kept, axis=2, count=size))
     return dense
@@ -80,8 +91,8 @@ def _mix_crops(pair: Sequence[Crops], plan: cd.MixPlan, size: int) -> list[Array
             owned = owner[window] == layer
             cut = values if owned.all() else values * owned
             if np.count_nonzero(cut):
-                _ends(cut.any(axis=1)[None])
-                _ends(cut.any(axis=0)[None])
+                _ends(np.any(cut[None], axis=2))
+                _ends(np.any(cut[None], axis=1))
                 kept.append((window, cut))
         stack = np.zeros((len(kept), size, size), dtype=np.uint8)
         for mask, (window, cut) in zip(stack, kept):
