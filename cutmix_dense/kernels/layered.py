@@ -111,7 +111,7 @@ def _put_pixels(
         window = filled(mask)
         if window is not None:
             _put(target[spatial(window)], mask[window], pixels(layer, window))
-    window = filled(owner < 0) if based else None
+    window = filled(owner < 0) if based and owner.min() < 0 else None
     if window is not None:
         assert fill is not None, "a plan with fill was applied without a fill value"
         _put(target[spatial(window)], owner[window] < 0, fill)
