@@ -11,8 +11,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from cutmix_dense.kernels.block import Block, bounds, filled, overlap, spatial, within
-from cutmix_dense.kernels.host import as_items, in_numpy
 from cutmix_dense.kernels.layers import blank, lay_background, read, windows
+from cutmix_dense.kernels.numpy_pixels import as_items, in_numpy
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.slices import MOST_CELLS, blocks
 from cutmix_dense.plan import MixPlan

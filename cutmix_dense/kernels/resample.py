@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from cutmix_dense.kernels.host import pick_pixels, round_into
+from cutmix_dense.kernels.numpy_pixels import pick_pixels, round_into
 
 __all__ = ["Interpolation", "resample"]
 

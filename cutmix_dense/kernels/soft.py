@@ -12,8 +12,8 @@ from torch import Tensor
 
 from cutmix_dense.kernels.block import Block, overlap, spatial
 from cutmix_dense.kernels.blur import gaussian_blur
-from cutmix_dense.kernels.host import in_numpy, round_into
 from cutmix_dense.kernels.layers import background, lay_background, read, windows
+from cutmix_dense.kernels.numpy_pixels import in_numpy, round_into
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.plan import MixPlan
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from cutmix_dense.kernels.host import pick_pixels, round_into
 from cutmix_dense.kernels.layered import _put
+from cutmix_dense.kernels.numpy_pixels import pick_pixels, round_into
 from cutmix_dense.kernels.resample import resample
 
 DTYPES = [torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64]
