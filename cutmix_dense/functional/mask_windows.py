@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from cutmix_dense.kernels.block import Block, any_along, filled, overlap
+from cutmix_dense.kernels.block import Block, any_along, filled
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["Piece", "SourceMasks", "StackMasks", "WindowCutter", "tight_boxes"]
@@ -26,23 +26,28 @@ class Piece(NamedTuple):
 
 
 class SourceMasks:
-    """The masks of one image, and the window of each.
+    """The masks of one image, and the window round each.
 
     Args:
         stack: (N, *size) on the host, not 0 is inside.
+
+    Attributes:
+        array: the stack's memory.
+        low: per mask and axis the first pixel.
+        high: one past the last pixel; 0, as ``low``, for an empty mask.
     """
 
     def __init__(self, stack: Shaped[Tensor, "n *size"]) -> None:
         self.array = stack.detach().numpy()
-        count = len(self.array)
-        lines = (
-            any_along(self.array.reshape(count, self.array.shape[1], -1), axis=2) if self.array.size else [None] * count
-        )
-        self.windows = [_window(mask, line) for mask, line in zip(self.array, lines)]
+        self.low, self.high = _windows(self.array)
+        self._counts: dict[tuple[int, ...], Int[Array, " n"]] = {}
 
-    def cut_to(self, extent: Block) -> list[Block]:
-        """The windows within an extent; empty ones where nothing is inside."""
-        return [_overlap(window, extent) for window in self.windows]
+    def counts(self, low: Int[Array, "n d"], high: Int[Array, "n d"], extent: Sequence[int]) -> Int[Array, " n"]:
+        """Pixels of each within its window cut to an extent; counted once, since an image serves several outputs."""
+        key = tuple(extent)
+        if key not in self._counts:
+            self._counts[key] = _counted(mask[block] for mask, block in zip(self.array, _blocks(low, high)))
+        return self._counts[key]
 
 
 class StackMasks:
@@ -54,19 +59,19 @@ class StackMasks:
         boxes: tight box of what is visible, (min col, min row, max col + 1, max row + 1); zeros for nothing.
     """
 
-    def __init__(self, pieces: list[Piece], whole: Float[Tensor, " n"], size: Sequence[int], dtype: np.dtype) -> None:
+    def __init__(
+        self,
+        pieces: list[Piece],
+        visible: Int[Array, " n"],
+        whole: Shaped[Array, " n"],
+        boxes: Int[Array, "n 2*d"],
+        size: Sequence[int],
+        dtype: np.dtype,
+    ) -> None:
         self._pieces, self._size, self._dtype = pieces, tuple(size), dtype
-        tight = [_window(piece.values) for piece in pieces]
-        self.visible = torch.tensor([np.count_nonzero(piece.values) for piece in pieces], dtype=torch.int32)
-        self.whole = whole
-        ends = [
-            [part.start + within.start for part, within in zip(piece.block, window)][::-1]
-            + [part.start + within.stop for part, within in zip(piece.block, window)][::-1]
-            if window[0].stop
-            else [0] * 2 * len(window)
-            for piece, window in zip(pieces, tight)
-        ]
-        self.boxes = torch.tensor(ends, dtype=torch.float64).reshape(len(pieces), 2 * len(self._size))
+        self.visible: Int[Tensor, " n"] = torch.from_numpy(visible.astype(np.int32))
+        self.whole: Float[Tensor, " n"] = torch.from_numpy(whole.astype(np.float64))
+        self.boxes: Float[Tensor, "n 2*d"] = torch.from_numpy(boxes.astype(np.float64))
 
     def __len__(self) -> int:
         """Number of masks."""
@@ -90,12 +95,14 @@ class StackMasks:
     def put(self, rows: Sequence[int], stack: Shaped[Tensor, "n *size"]) -> None:
         """Write some of them into a stack of zeros."""
         for mask, row in zip(stack.numpy(), rows):
-            piece = self._pieces[row]
-            mask[piece.block] = piece.values
+            block, values = self._pieces[row]
+            mask[block] = values
 
 
 class WindowCutter:
     """A plan on the host, ready to cut masks window by window.
+
+    Where the windows of a layer lie is found for all at once; only masks on which layers meet are looked at one by one.
 
     Args:
         plan: on the host.
@@ -106,117 +113,148 @@ class WindowCutter:
         self.plan, self.sizes = plan, sizes
         self._owner = plan.owner.numpy()
         self._edges = [edge.numpy() for edge in plan.edges]
-        self._low, self._high = (bound.tolist() for bound in plan.pixel_ranges())
-        self._cells: dict[int, list[Array]] = {}
-        self._wholes: dict[tuple[int, ...], Tensor] = {}
+        self._low, self._high = (bound.numpy() for bound in plan.pixel_ranges())
+        self._extent, self._shift = plan.extent.numpy(), plan.shift.numpy()
+        self._nothing: Block = (slice(0, 0),) * plan.ndim
         self._taken: list[Array] | None = None
 
-    def cut(self, image: int, source: SourceMasks, output: int, layer: int) -> StackMasks:
+    def cut(self, source: SourceMasks, output: int, layer: int) -> StackMasks:
         """The masks of a layer of an output."""
-        plan = self.plan
-        extent = plan.extent[output, layer].tolist()
-        valid = tuple(slice(a, b) for a, b in zip(extent[: plan.ndim], extent[plan.ndim :]))
-        windows = source.cut_to(valid)
-        reach = tuple(slice(a, b) for a, b in zip(self._low[output][layer], self._high[output][layer]))
-        if plan.unscaled:
-            key = (image, *extent)  # an image serves several outputs
-            if key not in self._wholes:
-                counts = [np.count_nonzero(mask[window]) for mask, window in zip(source.array, windows)]
-                self._wholes[key] = torch.tensor(counts, dtype=torch.float64)
-            whole = self._wholes[key]
-            offset = [int(o) for o in plan.shift[output, layer].tolist()]
-            pieces = [
-                self._unscaled(mask, window, offset, reach, output, layer)
-                for mask, window in zip(source.array, windows)
-            ]
+        extent, masks = self._extent[output, layer], source.array
+        valid = np.split(extent, 2)
+        low, high = _clip(source.low, source.high, *valid)
+        if self.plan.unscaled:
+            whole = source.counts(low, high, extent.tolist())
+            offset = self._shift[output, layer].astype(np.int64)
+            start, stop = _clip(low + offset, high + offset, self._low[output, layer], self._high[output, layer])
+            shown = [mask[block] for mask, block in zip(masks, _blocks(start - offset, stop - offset))]
+            ends = zip((source.low, source.high), (low, high), (start, stop))
+            complete = np.all([(own == cut) & (cut + offset == here) for own, cut, here in ends], axis=(0, 2))
         else:
-            copies = [plan.copies(output, layer, axis).double().numpy() for axis in range(plan.ndim)]
-            whole = torch.tensor(
-                [_weighted(mask[window], window, valid, copies) for mask, window in zip(source.array, windows)],
-                dtype=torch.float64,
-            )
-            taken = [pixels[output, layer] for pixels in self._source_pixels()]
-            pieces = [
-                self._scaled(mask, window, taken, reach, output, layer) for mask, window in zip(source.array, windows)
-            ]
-        return StackMasks(pieces, whole, self.sizes[output], source.array.dtype)
-
-    def _unscaled(
-        self, mask: Array, window: Block, offset: Sequence[int], reach: Block, output: int, layer: int
-    ) -> Piece:
-        moved = tuple(slice(part.start + o, part.stop + o) for part, o in zip(window, offset))
-        block = _overlap(moved, reach)
-        taken = tuple(slice(part.start - o, part.stop - o) for part, o in zip(block, offset))
-        return Piece(block, self._owned(mask[taken], block, output, layer))
+            copies = [self.plan.copies(output, layer, axis).double().numpy() for axis in range(self.plan.ndim)]
+            windows = zip(masks, _blocks(low, high))
+            whole = np.array([_weighted(mask[window], window, valid[0].tolist(), copies) for mask, window in windows])
+            start, stop, shown = self._scaled(masks, low, high, output, layer)
+            complete = np.zeros(len(masks), dtype=bool)
+        visible, boxes = whole.astype(np.int64), np.concatenate([start[:, ::-1], stop[:, ::-1]], axis=1)
+        pieces = []
+        blocks = _blocks(start, stop)
+        owns = self._owns(start, stop, blocks, output, layer)
+        for row, (block, values, owned) in enumerate(zip(blocks, shown, owns)):
+            if owned is False:
+                block, values = self._nothing, values[self._nothing]
+                visible[row], boxes[row] = 0, 0
+            elif not (owned is True and complete[row]):
+                values = values if owned is True else values * owned
+                visible[row], boxes[row] = np.count_nonzero(values), _tight(values, block)
+            pieces.append(Piece(block, values))
+        return StackMasks(pieces, visible, whole, boxes, self.sizes[output], masks.dtype)
 
     def _scaled(
-        self, mask: Array, window: Block, taken: Sequence[Array], reach: Block, output: int, layer: int
-    ) -> Piece:
-        block, index = [], []
-        for part, source, within in zip(window, taken, reach):
-            shown = source[within]
-            inside = np.flatnonzero((shown >= part.start) & (shown < part.stop))
-            first, last = (within.start + inside[0], within.start + inside[-1] + 1) if len(inside) else (0, 0)
-            block.append(slice(int(first), int(last)))
-            index.append(source[first:last])
-        if any(part.start >= part.stop for part in block):
-            return Piece(_nothing(len(block)), mask[_nothing(len(block))])
-        return Piece(tuple(block), self._owned(mask[np.ix_(*index)], tuple(block), output, layer))
-
-    def _owned(self, values: Array, block: Block, output: int, layer: int) -> Array:
-        """Values of a block, 0 where the layer doesn't show."""
-        plan = self.plan
-        if plan.weight is not None:
-            return values if plan.weight[output, layer] > 0 else np.zeros_like(values)
-        if plan.free_form:  # one cell per pixel
-            owned = self._owner[output][block] == layer
-        else:
-            if not values.size:
-                return values
-            cells = self._cells_of(output)
-            first = tuple(cell[part.start] for cell, part in zip(cells, block))
-            if first == tuple(cell[part.stop - 1] for cell, part in zip(cells, block)):  # all in one cell
-                return values if self._owner[output][first] == layer else np.zeros_like(values)
-            owned = self._owner[output][np.ix_(*(cell[part] for cell, part in zip(cells, block)))] == layer
-        return values if owned.all() else np.where(owned, values, np.zeros((), dtype=values.dtype))
-
-    def _source_pixels(self) -> list[Array]:
+        self, masks: Array, low: Int[Array, "n d"], high: Int[Array, "n d"], output: int, layer: int
+    ) -> tuple[Int[Array, "n d"], Int[Array, "n d"], list[Array]]:
+        """Where on the canvas the windows come to lie, and the pixels there."""
         if self._taken is None:
             self._taken = [self.plan.source_pixels(axis).numpy() for axis in range(self.plan.ndim)]
-        return self._taken
+        taken = [pixels[output, layer] for pixels in self._taken]
+        start, stop = np.zeros_like(low), np.zeros_like(high)
+        for axis, source in enumerate(taken):
+            reach = slice(int(self._low[output, layer, axis]), int(self._high[output, layer, axis]))
+            inside = (source[reach] >= low[:, axis, None]) & (source[reach] < high[:, axis, None])
+            start[:, axis], stop[:, axis] = (end + reach.start for end in _ends(inside))
+        start, stop = _clip(start, stop, start, stop)  # nothing on one axis is nothing on all
+        blocks = _blocks(start, stop)
+        shown = [mask[np.ix_(*(line[part] for line, part in zip(taken, block)))] for mask, block in zip(masks, blocks)]
+        return start, stop, shown
 
-    def _cells_of(self, output: int) -> list[Array]:
-        """Per axis, the cell of each pixel of the frame."""
-        if output not in self._cells:
-            self._cells[output] = [
-                np.searchsorted(edge[output][1:], np.arange(size), side="right").clip(max=edge.shape[1] - 2)
-                for edge, size in zip(self._edges, self.plan.frame)
-            ]
-        return self._cells[output]
+    def _owns(
+        self, start: Int[Array, "n d"], stop: Int[Array, "n d"], blocks: list[Block], output: int, layer: int
+    ) -> list[bool | Bool[Array, "*block"]]:
+        """Whether a layer owns each block of the canvas: all of it, nothing, or which pixels."""
+        plan, owned = self.plan, self._owner[output] == layer
+        if plan.weight is not None:
+            return [bool(plan.weight[output, layer] > 0)] * len(blocks)
+        if plan.free_form:  # one cell per pixel
+            parts = [owned[block] for block in blocks]
+            return [part if part.any() and not part.all() else bool(part.size and part.flat[0]) for part in parts]
+        ends = zip((edge[output] for edge in self._edges), start.T[..., None], stop.T[..., None])
+        lengths = [(np.minimum(high, edge[1:]) - np.maximum(low, edge[:-1])).clip(min=0) for edge, low, high in ends]
+        pixels = np.einsum("ni,nj,ij->n" if plan.ndim == 2 else "ni,nj,nk,ijk->n", *lengths, owned)
+        whole = (stop - start).prod(axis=1)
+        return [
+            _spread(owned, [length[row] for length in lengths]) if some and not every else some
+            for row, (every, some) in enumerate(zip((pixels == whole).tolist(), (pixels > 0).tolist()))
+        ]
 
 
 def tight_boxes(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n 2*d"]:
     """(min col, min row, max col + 1, max row + 1) of each mask on the host; zeros for an empty one."""
-    windows = SourceMasks(masks).windows
-    ends = [[part.start for part in window][::-1] + [part.stop for part in window][::-1] for window in windows]
-    return torch.tensor(ends, dtype=torch.float64).reshape(len(windows), 2 * (masks.ndim - 1))
+    low, high = _windows(masks.detach().numpy())
+    return torch.from_numpy(np.concatenate([low[:, ::-1], high[:, ::-1]], axis=1).astype(np.float64))
 
 
-def _nothing(ndim: int) -> Block:
-    return (slice(0, 0),) * ndim
+def _windows(stack: Shaped[Array, "n *size"]) -> tuple[Int[Array, "n d"], Int[Array, "n d"]]:
+    """First pixel and one past the last one of every mask along each axis; zeros for an empty one.
+
+    All masks are passed once, for their lines along the first axis; the others are looked at within these.
+    """
+    count, ndim = len(stack), stack.ndim - 1
+    low, high = np.zeros((2, count, ndim), dtype=np.int64)
+    for axis in range(ndim) if stack.size else ():
+        if not axis:
+            lines = any_along(stack, axis=tuple(range(2, stack.ndim)))
+        else:
+            others = tuple(other for other in range(ndim) if other != axis)
+            parts = zip(stack, _blocks(low[:, :axis], high[:, :axis]))
+            lines = np.stack([any_along(mask[block], axis=others) for mask, block in parts])
+        low[:, axis], high[:, axis] = _ends(lines)
+    return low, high
 
 
-def _overlap(one: Block, other: Block) -> Block:
-    return overlap(one, other) or _nothing(len(one))
+def _spread(owned: Bool[Array, "*g"], lengths: Sequence[Int[Array, " g"]]) -> Bool[Array, "*block"]:
+    """The pixels of a block, given how many of them lie in each cell along every axis."""
+    for axis, length in enumerate(lengths):
+        owned = owned.repeat(length, axis=axis)
+    return owned
 
 
-def _window(mask: Array, lines: Bool[Array, " n"] | None = None) -> Block:
-    return filled(mask, lines) or _nothing(mask.ndim)
+def _ends(lines: Bool[Array, "n l"]) -> tuple[Int[Array, " n"], Int[Array, " n"]]:
+    """First True and one past the last one of each row; zeros for a row without."""
+    if not lines.size:
+        return np.zeros(len(lines), dtype=np.int64), np.zeros(len(lines), dtype=np.int64)
+    some = lines.any(axis=1)
+    return lines.argmax(axis=1), (lines.shape[1] - lines[:, ::-1].argmax(axis=1)) * some
 
 
-def _weighted(values: Array, window: Block, valid: Block, copies: Sequence[Array]) -> float:
-    """Pixels of a mask, each counted as often as the canvas without end shows it."""
+def _clip(low: Array, high: Array, least: Array, most: Array) -> tuple[Int[Array, "n d"], Int[Array, "n d"]]:
+    """What intervals along each axis share with others; zeros where it is nothing."""
+    low, high = np.maximum(low, least), np.minimum(high, most)
+    some = (low < high).all(axis=1, keepdims=True)
+    return low * some, high * some
+
+
+def _blocks(low: Int[Array, "n d"], high: Int[Array, "n d"]) -> list[Block]:
+    """Each row as a block."""
+    return [tuple(map(slice, *ends)) for ends in zip(low.tolist(), high.tolist())]
+
+
+def _counted(arrays: Iterable[Array]) -> Int[Array, " n"]:
+    """Pixels of each that aren't 0."""
+    return np.array([np.count_nonzero(array) for array in arrays], dtype=np.int64)
+
+
+def _tight(values: Array, block: Block) -> list[int]:
+    """Tight box of what isn't 0 in a block, (min col, min row, max col + 1, max row + 1); zeros for nothing."""
+    window = filled(values)
+    if window is None:
+        return [0] * 2 * len(block)
+    ends = [(part.start + at.start, part.start + at.stop) for part, at in zip(block, window)]
+    return [end for side in zip(*reversed(ends)) for end in side]
+
+
+def _weighted(values: Array, window: Block, first: Sequence[int], copies: Sequence[Array]) -> float:
+    """Pixels of a mask, each counted as often as the canvas without end shows it; ``copies`` begin at ``first``."""
     total: Any = (values != 0).astype(np.float64)
-    for part, extent, count in reversed(list(zip(window, valid, copies))):
-        total = total @ count[part.start - extent.start : part.stop - extent.start]
+    for part, begin, count in reversed(list(zip(window, first, copies))):
+        total = total @ count[part.start - begin : part.stop - begin]
     return float(total)

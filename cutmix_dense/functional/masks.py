@@ -72,7 +72,7 @@ def mix_masks(
         return _mix_on_device(masks, plan, size, jobs)
     stacks = {image: SourceMasks(cast("Tensor", masks[image])) for image in {image for *_, image in jobs}}
     cutter = WindowCutter(plan, size)
-    return {(output, layer): cutter.cut(image, stacks[image], output, layer) for output, layer, image in jobs}
+    return {(output, layer): cutter.cut(stacks[image], output, layer) for output, layer, image in jobs}
 
 
 def _mix_on_device(

@@ -43,7 +43,11 @@ def mix_batch(
         inplace: the result is written into ``pool``, whose layer 0 lies at its own place; see ``mix_slices``.
     """
     if feather > 0 or plan.weight is not None:
-        result = torch.stack(mix_soft(pool, plan, fill, interpolation, feather, framed=True))
+        shape = (len(plan), *pool.shape[1 : pool.ndim - plan.ndim], *plan.frame)
+        result = pool.new_empty(shape) if out is None or inplace else out
+        mix_soft(pool, plan, fill, interpolation, feather, framed=True, out=result)
+        if result is out:
+            return out
     elif suits_fused(pool, plan, out):
         from cutmix_dense.kernels.triton_mix import mix_fused  # needs triton, which is optional
 

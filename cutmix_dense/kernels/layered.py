@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from cutmix_dense.kernels.block import Block, bounds, filled, overlap, spatial, within
-from cutmix_dense.kernels.layers import background, blank, read, windows
+from cutmix_dense.kernels.layers import blank, lay_background, read, windows
+from cutmix_dense.kernels.numpy_pixels import as_items, in_numpy
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.slices import MOST_CELLS, blocks
 from cutmix_dense.plan import MixPlan
@@ -43,7 +45,7 @@ def mix_layered(
     host = plan.to("cpu")
     few = not len(host) or host.owner[0].numel() <= MOST_CELLS
     owned = _owned(host) if few else []
-    owner = None if few else host.owner_map()
+    owner = None if few else host.owner_map().numpy()
     outputs = []
     for output, canvas in enumerate(host.canvas.tolist()):
         size = host.frame if framed else tuple(canvas)
@@ -54,14 +56,14 @@ def mix_layered(
         def pixels(layer: int, block: Block, output: int = output) -> Tensor:
             return read(pool, host, output, layer, block, interpolation)
 
-        def ground(output: int = output, size: tuple[int, ...] = size) -> Tensor:
-            return background(pool, host, output, fill, size)
+        def lay_ground(target: Tensor, output: int = output) -> None:
+            lay_background(target, pool, host, output, fill)
 
         whole = tuple(slice(0, n) for n in size)
         if owner is None:
-            _put_cells(target, owned[output], places, whole, pixels, ground)
+            _put_cells(target, owned[output], places, whole, pixels, lay_ground)
         else:
-            _put_pixels(target, owner[output][whole], places, whole, pixels, ground, fill)
+            _put_pixels(target, owner[output][whole], places, whole, pixels, lay_ground, fill)
         outputs.append(target)
     return outputs
 
@@ -72,7 +74,7 @@ def _put_cells(
     places: dict[int, Block],
     whole: Block,
     pixels: Read,
-    ground: Callable[[], Tensor],
+    lay_ground: Callable[[Tensor], None],
 ) -> None:
     """Blocks of each layer, copied; the ground only where they leave some of it to see."""
     shown = {
@@ -80,7 +82,7 @@ def _put_cells(
         for layer, place in places.items()
     }
     if _area(part for parts in shown.values() for part in parts) < _area([whole]):
-        target.copy_(ground())
+        lay_ground(target)
     for layer, parts in shown.items():
         if parts:
             window = bounds(parts)
@@ -91,29 +93,37 @@ def _put_cells(
 
 def _put_pixels(
     target: Tensor,
-    owner: Int[Tensor, "*size"],
+    owner: Int[np.ndarray, "*size"],
     places: dict[int, Block],
     whole: Block,
     pixels: Read,
-    ground: Callable[[], Tensor],
+    lay_ground: Callable[[Tensor], None],
     fill: Tensor | None,
 ) -> None:
     """The base whole where it covers the output, else the ground; then every other layer through its mask."""
     based = places.get(0) == whole
-    target.copy_(pixels(0, whole) if based else ground())
+    if based:
+        target.copy_(pixels(0, whole))
+    else:
+        lay_ground(target)
     for layer in places.keys() - {0} if based else places.keys():
         mask = owner == layer
-        window = filled(mask.numpy())
+        window = filled(mask)
         if window is not None:
             _put(target[spatial(window)], mask[window], pixels(layer, window))
-    window = filled((owner < 0).numpy()) if based else None
+    window = filled(owner < 0) if based and owner.min() < 0 else None
     if window is not None:
         assert fill is not None, "a plan with fill was applied without a fill value"
         _put(target[spatial(window)], owner[window] < 0, fill)
 
 
-def _put(block: Tensor, mask: Tensor, pixels: Tensor) -> None:
-    block.copy_(torch.where(mask.to(block.device), pixels, block))
+def _put(block: Tensor, mask: Bool[np.ndarray, "*block"], pixels: Tensor) -> None:
+    """Pixels into a block where the mask says so; numpy copies run by run what torch would blend value by value."""
+    if in_numpy(block, pixels):
+        target, values = as_items(block, pixels)
+        np.copyto(target, values, where=mask)
+    else:
+        block.copy_(torch.where(torch.from_numpy(mask).to(block.device), pixels, block))
 
 
 def _owned(host: MixPlan) -> list[dict[int, list[Block]]]:

@@ -10,7 +10,7 @@ from cutmix_dense.kernels.block import Block, spatial
 from cutmix_dense.kernels.resample import Interpolation, resample
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["background", "blank", "read", "windows"]
+__all__ = ["background", "blank", "lay_background", "read", "windows"]
 
 
 def blank(like: Tensor, shape: Sequence[int]) -> Tensor:
@@ -22,22 +22,26 @@ def blank(like: Tensor, shape: Sequence[int]) -> Tensor:
 def background(
     pool: Tensor | Sequence[Tensor], plan: MixPlan, output: int, fill: Tensor | None, size: Sequence[int]
 ) -> Tensor:
-    """One output before any layer is put on it: fill, and beyond the canvas the base's own padding."""
+    """One output before any layer is put on it; see ``lay_background``."""
     base = pool[max(int(plan.source[output, 0]), 0)]
-    space = base.ndim - plan.ndim
-    ground = blank(base, (*base.shape[:space], *size))
-    if fill is None:
-        ground.zero_()
-    else:
-        ground.copy_(fill.expand_as(ground))
+    ground = blank(base, (*base.shape[: base.ndim - plan.ndim], *size))
+    lay_background(ground, pool, plan, output, fill)
+    return ground
+
+
+def lay_background(
+    target: Tensor, pool: Tensor | Sequence[Tensor], plan: MixPlan, output: int, fill: Tensor | None
+) -> None:
+    """Fill over one output, and beyond its canvas the base's own padding."""
+    base, size = pool[max(int(plan.source[output, 0]), 0)], target.shape[target.ndim - plan.ndim :]
     canvas = plan.canvas[output].tolist()
-    padded_alike = tuple(base.shape[space:]) == tuple(size) and bool(plan.keeps_padding(size)[output])
-    if canvas == list(size) or not padded_alike:
-        return ground
-    padded = base.clone()
-    block = spatial(slice(0, n) for n in canvas)
-    padded[block] = ground[block]
-    return padded
+    if canvas != list(size) and base.shape == target.shape and bool(plan.keeps_padding(size)[output]):
+        target.copy_(base)
+        target = target[spatial(slice(0, n) for n in canvas)]
+    if fill is None:
+        target.zero_()
+    else:
+        target.copy_(fill.expand_as(target))
 
 
 def windows(host: MixPlan, output: int) -> list[tuple[int, Block]]:

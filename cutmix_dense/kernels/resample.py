@@ -6,7 +6,10 @@ import math
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
+
+from cutmix_dense.kernels.numpy_pixels import pick_pixels, round_into
 
 __all__ = ["Interpolation", "resample"]
 
@@ -41,18 +44,17 @@ def resample(
     if unscaled:
         block: Any = (..., *(slice(int(a - t), int(b - t)) for a, b, t in zip(*window, shift)))
         return image[block]
-    filtered = interpolation != "nearest"
-    if filtered and _resizes(image, scale, shift, extent):
+    if interpolation != "nearest" and _resizes(image, scale, shift, extent):
         return _resized(image, scale, shift, extent[1], window, interpolation)
-    pixels = image if not filtered or dtype == torch.float64 else image.float()
-    for axis in range(len(scale)):
+    positions = [
+        (torch.arange(start, stop, device=image.device) + 0.5 - t) / s
+        for start, stop, s, t in zip(*window, scale, shift)
+    ]
+    if interpolation == "nearest":
+        return pick_pixels(image, [at.floor().long().clamp(a, b - 1) for at, a, b in zip(positions, *extent)])
+    pixels = image if dtype == torch.float64 else image.float()
+    for axis, (position, low, high) in enumerate(zip(positions, *extent)):
         dim = axis - len(scale)
-        low, high = extent[0][axis], extent[1][axis]
-        centre = torch.arange(window[0][axis], window[1][axis], device=image.device) + 0.5
-        position = (centre - shift[axis]) / scale[axis]
-        if not filtered:
-            pixels = pixels.index_select(dim, position.floor().long().clamp(low, high - 1))
-            continue
         reach = max(1.0, 1 / abs(scale[axis])) if interpolation == "antialias" else 1.0
         first = torch.ceil(position - reach - 0.5).long()
         taps = first[:, None] + torch.arange(math.ceil(2 * reach) + 1, device=image.device)
@@ -68,9 +70,16 @@ def resample(
 
 
 def _resizes(image: Tensor, scale: list[float], shift: list[float], extent: tuple[list[int], list[int]]) -> bool:
-    """Whether the map is what torch's own resize does: an image from its origin, not mirrored, to a whole pixel."""
-    whole = all(s > 0 and t == round(t) for s, t in zip(scale, shift))
-    return whole and len(scale) == 2 and image.ndim >= 2 and not any(extent[0]) and image.numel() > 0
+    """Whether the map is what torch's own resize does: an image from its origin, not mirrored, to a whole pixel.
+
+    Not if an axis has one pixel, or comes to have one: torch takes these for another memory format. Nor if a shrunk
+    axis keeps its length: torch leaves it as it is then.
+    """
+    if len(scale) != 2 or image.ndim < 2 or any(extent[0]) or not image.numel():
+        return False
+    placed = all(s > 0 and t == round(t) for s, t in zip(scale, shift))
+    lengths = [(n, math.ceil(n * s - 0.5), s) for n, s in zip(extent[1], scale)]
+    return placed and all(min(n, scaled) > 1 and (n != scaled or s >= 1) for n, scaled, s in lengths)
 
 
 def _resized(
@@ -81,27 +90,58 @@ def _resized(
     window: tuple[list[int], list[int]],
     interpolation: Interpolation,
 ) -> Tensor:
-    """The whole image resized by torch, and the window of it."""
-    dtype = image.dtype
-    target = [max(1, math.ceil(n * s - 0.5)) for n, s in zip(size, scale)]
-    # torch takes bytes of one row or column for another memory format, and gives other pixels or an internal error.
-    bytewise = dtype == torch.uint8 and not image.is_cuda and min(*size, *target) > 1
-    native = bytewise or dtype in (torch.float32, torch.float64)
-    pixels = (image if native else image.float())[..., : size[0], : size[1]]
-    pixels = pixels.reshape(1, -1, *size) if image.ndim != 3 else pixels[None]
-    resize = (
-        torch.ops.aten._upsample_bilinear2d_aa if interpolation == "antialias" else torch.ops.aten.upsample_bilinear2d
-    )
-    resized = resize(pixels, target, False, *scale)
+    """A window of the image resized by torch: columns first, as torch does it, of the rows that show.
+
+    Torch counts from the image's origin, so what lies before the window is resized with it along the axis; what lies
+    behind is left out.
+    """
     low, high = ([int(at - t) for at, t in zip(end, shift)] for end in window)
-    part = resized[0, :, low[0] : high[0], low[1] : high[1]]
-    return _as_dtype(part.reshape(*image.shape[:-2], *part.shape[-2:]), dtype)
+    stop = [max(2, at) for at in high]  # at least two pixels: see ``_resizes``
+    start = [min(at, end - 2) for at, end in zip(low, stop)]
+    reach = [max(1.0, 1 / s) if interpolation == "antialias" else 1.0 for s in scale]
+    rows, columns = (
+        slice(max(0, math.floor((a + 0.5) / s - r)), min(n, math.ceil((b - 0.5) / s + r) + 1))
+        for a, b, n, s, r in zip(start, stop, size, scale, reach)
+    )
+    dtype, lead = image.dtype, image.shape[:-2]
+    native = (dtype == torch.uint8 and not image.is_cuda) or dtype in (torch.float32, torch.float64)
+    pixels = image if native else image.float()
+    pixels = pixels[None] if image.ndim == 3 else pixels.reshape(1, -1, *image.shape[-2:])
+    pixels = pixels[..., rows, : columns.stop]
+    if native and dtype == torch.uint8 and 1 < pixels.shape[1] <= 4:
+        # torch resizes bytes several times faster where the channels of a pixel lie side by side, if all strides say so
+        image = pixels[0]
+        beside = image.permute(1, 2, 0) if image.stride(0) == 1 else torch.stack(image.unbind(), dim=-1)
+        pixels = beside[None].permute(0, 3, 1, 2)
+    lines = _resize_axis(pixels, 3, scale[1], stop[1], interpolation)[..., start[1] :]
+    lines = torch.nn.functional.pad(lines, (0, 0, rows.start, 0))  # by lines that nothing is made of
+    part = _resize_axis(lines, 2, scale[0], stop[0], interpolation)[0, :, low[0] : high[0]]
+    part = part[..., low[1] - start[1] : high[1] - start[1]]
+    return _as_dtype(part.reshape(*lead, *part.shape[-2:]), dtype)
+
+
+def _resize_axis(
+    pixels: Shaped[Tensor, "1 c h w"], axis: int, scale: float, length: int, interpolation: Interpolation
+) -> Shaped[Tensor, "1 c h w"]:
+    """The first ``length`` rows (axis 2) or columns (axis 3) of a resized image."""
+    if scale != 1:
+        resize = (
+            torch.ops.aten._upsample_bilinear2d_aa
+            if interpolation == "antialias"
+            else torch.ops.aten.upsample_bilinear2d
+        )
+        target, scales = list(pixels.shape[2:]), [1.0, 1.0]
+        target[axis - 2], scales[axis - 2] = length + (pixels.shape[axis] == length), scale  # else torch leaves it
+        pixels = resize(pixels, target, False, *scales)
+    return pixels.narrow(axis, 0, length)
 
 
 def _as_dtype(pixels: Tensor, dtype: torch.dtype) -> Tensor:
     if pixels.dtype == dtype:
         return pixels
-    if not dtype.is_floating_point:
-        bounds = torch.iinfo(dtype)
-        pixels = pixels.round().clamp(bounds.min, bounds.max)
-    return pixels.to(dtype)
+    if dtype.is_floating_point:
+        return pixels.to(dtype)
+    bounds = torch.iinfo(dtype)
+    whole = torch.empty_like(pixels, dtype=dtype)
+    round_into(whole, pixels.clamp(bounds.min, bounds.max))
+    return whole

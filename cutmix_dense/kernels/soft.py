@@ -12,11 +12,15 @@ from torch import Tensor
 
 from cutmix_dense.kernels.block import Block, overlap, spatial
 from cutmix_dense.kernels.blur import gaussian_blur
-from cutmix_dense.kernels.layers import background, read, windows
+from cutmix_dense.kernels.layers import background, lay_background, read, windows
+from cutmix_dense.kernels.numpy_pixels import in_numpy, round_into
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["mix_soft"]
+
+_STRIP = 2**17
+"""Values that are blended at once on the host."""
 
 Places = list[tuple[int, Block]]
 """Layers with the block of the canvas that each reaches."""
@@ -32,8 +36,11 @@ def mix_soft(
     interpolation: Interpolation,
     feather: float,
     framed: bool,
+    out: Tensor | None = None,
 ) -> list[Tensor]:
     """One output after the other: the sum of its layers by weight, computed in floating point.
+
+    ``out`` (B, …, *frame) holds the outputs then.
 
     With ``feather`` the weights are blurred within each layer's reach; what has no owner stays as hard as it was.
     """
@@ -41,7 +48,11 @@ def mix_soft(
     weights = host.pixel_weights() if feather > 0 else None
     outputs = []
     for output, canvas in enumerate(host.canvas.tolist()):
-        result = background(pool, host, output, fill, host.frame if framed else canvas)
+        if out is None:
+            result = background(pool, host, output, fill, host.frame if framed else canvas)
+        else:
+            result = out[output]
+            lay_background(result, pool, host, output, fill)
         places = windows(host, output)
         pixels = partial(read, pool, host, output, interpolation=interpolation)
         if weights is None:
@@ -63,10 +74,20 @@ def _blend_cells(target: Tensor, host: MixPlan, output: int, places: Places, pix
         # the shares sum to 1, so layers of equal value leave it unchanged
         shares = [(layer, weight[layer] / whole) for layer in layers]
         if shares:
-            total = _exact(pixels(shares[0][0], cell), copy=True).mul_(shares[0][1])
-            for layer, share in shares[1:]:
-                total.add_(_exact(pixels(layer, cell)), alpha=share)
-            _write(target[spatial(cell)], total)
+            _blend(target[spatial(cell)], [(pixels(layer, cell), share) for layer, share in shares], host.ndim)
+
+
+def _blend(target: Tensor, parts: list[tuple[Tensor, float]], ndim: int) -> None:
+    """The sum of some blocks by their shares, strip by strip on the host, where large temporaries leave the caches."""
+    length = target.shape[-ndim]
+    step = max(1, length * _STRIP // target.numel()) if in_numpy(target) else length
+    for start in range(0, length, step):
+        strip = (-ndim, start, min(step, length - start))
+        (first, share), *others = [(part.narrow(*strip), share) for part, share in parts]
+        total = _exact(first, copy=True).mul_(share)
+        for part, share in others:
+            total.add_(_exact(part), alpha=share)
+        _write(target.narrow(*strip), total)
 
 
 def _blend_pixels(target: Tensor, weight: Float[Tensor, "s *canvas"], places: Places, pixels: Read) -> None:
@@ -89,7 +110,10 @@ def _exact(pixels: Tensor, copy: bool = False) -> Tensor:
 
 
 def _write(target: Tensor, total: Tensor) -> None:
-    target.copy_(total if target.dtype.is_floating_point else total.round_())
+    if target.dtype.is_floating_point:
+        target.copy_(total)
+    else:
+        round_into(target, total)
 
 
 def _feathered(weight: Float[Tensor, "s *canvas"], places: Places, sigma: float) -> Float[Tensor, "s *canvas"]:

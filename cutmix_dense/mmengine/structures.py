@@ -112,8 +112,32 @@ def _provenance(report: MixReport, output: int) -> list[tuple[int, int, int]]:
 
 def as_masks(masks: Any) -> Shaped[Tensor, "n h w"]:
     """Masks of a ``BitmapMasks``, a ``PolygonMasks``, an array or a tensor."""
-    masks = masks.to_bitmap() if hasattr(masks, "to_bitmap") else masks
+    if hasattr(masks, "to_bitmap"):
+        return torch.from_numpy(_drawn(masks))
     return as_tensor(masks.masks if hasattr(masks, "masks") else masks)
+
+
+def _drawn(polygons: Any) -> Shaped[np.ndarray, "n h w"]:
+    """The bitmaps of a ``PolygonMasks``, bit by bit its own; each drawn in the window round it, not on a whole canvas.
+
+    pycocotools draws with coordinates in whole fifths of a pixel. They are rounded to these before they move, so that
+    what rounds up here does so there; windows leave a pixel round the polygon, and don't cross the image's border.
+    """
+    if not len(polygons):
+        return polygons.to_ndarray()
+    height, width = polygons.height, polygons.width
+    bitmaps = np.zeros((len(polygons), height, width), dtype=bool)
+    for bitmap, parts in zip(bitmaps, polygons.masks):
+        rounded = [np.floor(5 * np.asarray(part, dtype=np.float64) + 0.5).reshape(-1, 2) / 5 for part in parts]
+        corners = np.concatenate(rounded)
+        left, top = np.floor(corners.min(axis=0)).astype(int) - 1
+        right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 1
+        if min(left, top) < 0 or right > width or bottom > height:
+            bitmap[:] = type(polygons)([parts], height, width).to_ndarray()[0]
+            continue
+        moved = [(part - (left, top)).reshape(-1) for part in rounded]
+        bitmap[top:bottom, left:right] = type(polygons)([moved], bottom - top, right - left).to_ndarray()[0]
+    return bitmaps
 
 
 def masks_like(example: Any, mixed: Shaped[Tensor, "n h w"]) -> Any:

@@ -201,19 +201,23 @@ def _by_masks(
 ) -> Int[Tensor, "b *frame"]:
     """The owner of every pixel: 1 where a pasted mask lies, mapped as the masks themselves will be."""
     device = next(target["masks"].device for target in targets if target.get("masks") is not None)
-    union = torch.zeros((len(source), *pool.frame), dtype=torch.uint8, device=device)
+    union = torch.zeros((len(source), *pool.frame), dtype=torch.bool, device=device)
     partner = source[:, 1].clamp(min=0)
     for output, image in enumerate(partner.tolist()):
         masks = targets[image].get("masks")
-        index = chosen[output].nonzero()[:, 0]
-        if masks is None or not len(index):
+        rows = chosen[output].nonzero()[:, 0].tolist()
+        if masks is None or not rows:
             continue
         stack = masks.as_subclass(Tensor)
-        covered = torch.zeros(stack.shape[1:], dtype=torch.bool, device=device)
-        for row in index.tolist():
-            covered.logical_or_(stack[row])
+        join = Tensor.logical_or_ if stack.is_floating_point() else Tensor.bitwise_or_  # which is several times faster
+        covered = stack[rows[0]].clone()
+        for row in rows[1:]:
+            join(covered, stack[row])
         block = tuple(slice(0, min(a, b)) for a, b in zip(covered.shape, pool.frame))
-        union[output][block] = covered[block].to(torch.uint8)
+        torch.ne(covered[block], 0, out=union[output][block])
+    owner = union.view(torch.int8)
+    if bool((scale[:, 1] == 1).all() and (shift[:, 1] == 0).all()):  # every partner lies where it lay
+        return owner
     canvas = pool.sizes[source[:, 0]]
     alone = MixPlan.from_grid(
         torch.arange(len(source))[:, None],
@@ -225,4 +229,4 @@ def _by_masks(
         shift=shift[:, 1:],
         canvas=canvas,
     )
-    return mix_semantic(union, alone, ignore_index=0).to(torch.int8)
+    return mix_semantic(owner, alone, ignore_index=0)

@@ -21,6 +21,7 @@ import mmseg.registry
 from coded import CodedDataset, as_targets, check, coded_samples
 from mmdet.datasets import MultiImageMixDataset as DetMix
 from mmdet.structures.bbox import HorizontalBoxes
+from mmdet.structures.mask import PolygonMasks
 from mmengine.registry import init_default_scope
 from mmseg.datasets.dataset_wrappers import MultiImageMixDataset as SegMix
 from oracle import Settings
@@ -29,6 +30,7 @@ import cutmix_dense as cd
 import cutmix_dense.mmengine
 from cutmix_dense.build import from_config, known_transforms
 from cutmix_dense.mmengine import SampleMix
+from cutmix_dense.mmengine.structures import as_masks
 from cutmix_dense.transforms.single import mix_single
 
 META = ("img_id", "img_shape", "ori_shape", "flip", "flip_direction", "mix_seeds")
@@ -204,6 +206,25 @@ def test_polygons_come_back_as_bitmaps_and_arrays_as_arrays():
     for sample, was in zip(samples, before):
         assert np.array_equal(sample["img"], was["img"])
         assert np.array_equal(sample["gt_seg_map"], was["gt_seg_map"])
+
+
+def test_polygons_are_drawn_as_mmdet_draws_them():
+    """In windows of their own, with corners on ties of the grid that they are drawn by, in several parts, cut."""
+    rng = np.random.default_rng(0)
+    for turn in range(60):
+        height, width = (int(side) for side in rng.integers(20, 120, 2))
+        low, high = (-0.05, 1.05) if turn % 2 else (0.0, 1.0)
+        polygons = [
+            [
+                (rng.uniform(low, high, (rng.integers(3, 9), 2)) * (width, height)).round(turn % 3).reshape(-1)
+                for _ in range(rng.integers(1, 3))
+            ]
+            for _ in range(4)
+        ]
+        masks = PolygonMasks(polygons, height, width)
+        drawn = as_masks(masks)
+        assert drawn.dtype == torch.bool
+        assert np.array_equal(drawn.numpy(), masks.to_ndarray())
 
 
 def test_a_cache_needs_no_second_loading():
