@@ -35,6 +35,7 @@ LAYOUTS = {
     "coco_json": "coco",
     "coco_panoptic": "coco_panoptic",
     "voc_xml": "voc",
+    "voc_lists": "voc",
     "cityscapes_png": "cityscapes",
     "dota_text": "dota",
     "youtube_vis_json": "youtube_vis",

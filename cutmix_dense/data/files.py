@@ -1,4 +1,4 @@
-"""Files and their names: writing that is never half done, paths that never leave their folder."""
+"""Files and their names: writing that is never half done, lists of lines, paths that never leave their folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-__all__ = ["dump_json", "inside", "write_atomic"]
+from cutmix_dense.data.errors import DatasetError
+
+__all__ = ["dump_json", "inside", "read_lines", "write_atomic"]
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -30,6 +32,14 @@ def dump_json(content: Any) -> bytes:
     """JSON as compact UTF-8 with a final newline; NaN and infinity are refused with ValueError."""
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
     return text.encode(errors="backslashreplace")  # half a surrogate pair becomes the escape that it came from
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a list or of a file of names; DatasetError if it is no readable text in UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not a readable text file ({error})") from error
 
 
 def inside(folder: Path, name: str) -> Path:
