@@ -15,7 +15,9 @@ __all__ = ["dump_json", "inside", "read_lines", "write_atomic"]
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `content` to a temporary neighbour of `path` and rename it: readers see the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    # File systems take names of 255 bytes.
+    name = path.name if len(path.name.encode(errors="surrogatepass")) <= 200 else path.name[-32:]
+    temporary = path.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         try:
             temporary.write_bytes(content)

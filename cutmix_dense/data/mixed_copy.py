@@ -242,7 +242,8 @@ def _keys(dataset: DenseDataset, length: int) -> list[str]:
         stem = path.stem.removesuffix("_leftImg8bit").lstrip(".") or f"sample{index}"
         if dataset.layout == "cityscapes" and not stem.startswith(f"{path.parent.name}_"):
             stem = f"{path.parent.name}_{stem}"
-        names.append(stem)
+        # File systems take 255 bytes, and endings are still to come.
+        names.append(stem if len(stem.encode(errors="surrogatepass")) <= 200 else f"{stem[:40]}-{index}")
     # Case counts for nothing in the file systems of Windows and macOS.
     often = Counter(name.lower() for name in names)
     return [name if often[name.lower()] == 1 else f"{name}-{index}" for index, name in enumerate(names)]

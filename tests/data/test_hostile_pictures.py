@@ -272,6 +272,19 @@ def test_a_name_with_half_a_surrogate_pair_is_copied(make_coco, tmp_path):
     assert open_dataset(output, "coco").classes == ("background", "an\ud800t")
 
 
+@pytest.mark.parametrize("letter", ["a", "é"])
+def test_a_long_name_is_copied_under_a_shorter_one(make_coco, tmp_path, letter):
+    """File systems take names of 255 bytes; a copy's own are longer than the image's."""
+    name = letter * (250 // len(letter.encode())) + ".jpg"
+    root = make_coco([ANNOTATION], images=[{"id": 3, "file_name": name}])
+    (root / "train" / "a.jpg").rename(root / "train" / name)
+    output = tmp_path.parent / f"{tmp_path.name}-copy"
+    assert mix_dataset(open_dataset(root, "coco"), output, CutMix(), with_originals=True).written == 2
+    copy = open_dataset(output, "coco")
+    assert [copy.image_path(i).name for i in range(2)] == [f"{letter * 40}-0.jpg", f"{letter * 40}-0-mix0.jpg"]
+    assert [len(copy[i][1]["boxes"]) for i in range(2)] == [1, 1]
+
+
 @pytest.mark.parametrize("layout", ["voc", "cityscapes"])
 def test_a_truncated_picture_costs_its_sample_alone(make_voc, make_cityscapes, tmp_path, layout):
     if layout == "voc":
