@@ -30,6 +30,8 @@ MODULES = {
     "segmentations": "pictures",
     "targets": "surface",
     "plans": "plans",
+    "pipelines": "frameworks",
+    "albumentations": "frameworks",
     "settings": "words",
     "journals": "journals",
 }
