@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+from multiprocessing.context import get_spawning_popen
+from typing import Any
 
 import torch
 
-__all__ = ["call_generator", "generator_from", "rank_seed", "seed_from"]
+__all__ = ["TellsItsRank", "call_generator", "generator_from", "rank_seed", "seed_from"]
 
 _calls = itertools.count()
+_told: int | None = None
+"""The rank of the process that has spawned this one and sent it a transform."""
 
 
 def _restart() -> None:
@@ -64,7 +68,26 @@ def call_generator(generator: torch.Generator | None = None) -> torch.Generator:
     return generator
 
 
+class TellsItsRank:
+    """Mixin of what draws in a loader's workers: it takes the rank along to those that are spawned.
+
+    Forked workers know the process group of the rank they belong to. A spawned one knows what is pickled for it, and
+    ``RANK`` where a launcher like torchrun has set it: with neither, the workers of all ranks would draw alike.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes; on the way to a new process the rank, too."""
+        return dict(self.__dict__) if get_spawning_popen() is None else {**self.__dict__, "_rank": _rank()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the attributes, and remember the rank."""
+        global _told
+        state = dict(state)
+        _told = state.pop("_rank", _told)
+        super().__setstate__(state)  # type: ignore[misc]  # of nn.Module
+
+
 def _rank() -> int:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank()
-    return int(os.environ.get("RANK", 0))
+    return int(os.environ.get("RANK", _told or 0))

@@ -12,11 +12,14 @@ from fuzz.target import MODULES, fault_of, load
 
 from cutmix_dense.data import open_dataset
 
+NEEDED = {"decathlon": ["nibabel"], "pipelines": ["mmengine"], "albumentations": ["albumentations"]}
+"""What else than the package a target needs."""
+
 
 @pytest.mark.parametrize("name", MODULES)
 def test_a_target_finds_nothing_in_its_first_inputs(name, tmp_path):
-    if name == "decathlon":
-        pytest.importorskip("nibabel", reason="volumes are read with nibabel")
+    for needed in NEEDED.get(name, ()):
+        pytest.importorskip(needed)
     target = load(name, tmp_path.resolve() / name)
     for seed in target.seeds:
         target.run(seed)
@@ -35,6 +38,7 @@ LAYOUTS = {
     "coco_json": "coco",
     "coco_panoptic": "coco_panoptic",
     "voc_xml": "voc",
+    "voc_lists": "voc",
     "cityscapes_png": "cityscapes",
     "dota_text": "dota",
     "youtube_vis_json": "youtube_vis",
@@ -46,8 +50,8 @@ LAYOUTS = {
 @pytest.mark.parametrize(("name", "layout"), LAYOUTS.items())
 def test_a_seed_is_a_whole_data_set(name, layout, tmp_path):
     """From one that is refused, no edit would reach what comes after the refusal."""
-    if name == "decathlon":
-        pytest.importorskip("nibabel", reason="volumes are read with nibabel")
+    for needed in NEEDED.get(name, ()):
+        pytest.importorskip(needed)
     target = load(name, tmp_path.resolve())
     for seed in target.seeds:
         target.run(seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -98,3 +99,51 @@ def test_an_interval_is_a_pair(value):
 def test_a_range_of_counts_is_a_pair(value):
     with pytest.raises(ValueError, match=r"n_stripes must be \(low, high\)"):
         cd.StripeMix(n_stripes=value)
+
+
+@pytest.mark.parametrize("others", [{}, {"boxes": BOXES}])
+def test_instances_to_be_pasted_lie_somewhere(others):
+    targets = [{"labels": torch.arange(2), **others}, {"labels": torch.arange(3)}]
+    with pytest.raises(ValueError, match=r"targets\[\d\] has \d instances but neither 'boxes' nor 'masks'"):
+        cd.CopyPaste(p=1.0)(torch.zeros((2, 3, 9, 9)), targets)
+
+
+@pytest.mark.parametrize("whose", ["base", "partner"])
+@pytest.mark.parametrize(
+    ("change", "error", "reason"),
+    [
+        ({"img": None}, TypeError, r"img must be an array .*NoneType"),
+        ({"img": [1, 2]}, TypeError, r"img must be an array .*list"),
+        ({"img": np.zeros(0)}, TypeError, r"img must be an array .*an array of \(0,\)"),
+        (
+            {"gt_ignore_flags": np.ones(3, bool)},
+            ValueError,
+            "gt_ignore_flags must have a row for each of gt_bboxes's 2",
+        ),
+    ],
+)
+def test_a_sample_of_a_pipeline_is_checked_by_name(whose, change, error, reason):
+    mmengine = pytest.importorskip("cutmix_dense.mmengine", reason="the adapter needs MMEngine")
+    sample = {
+        "img": np.zeros((9, 9, 3), np.uint8),
+        "gt_bboxes": BOXES.numpy(),
+        "gt_bboxes_labels": np.arange(2),
+        "gt_ignore_flags": np.array([False, True]),
+    }
+    mix = mmengine.scope.TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
+    assert len(mix({**sample, "mix_results": [sample]})["img"]) == 9
+    base, partner = ({**sample, **change} if whose == name else sample for name in ("base", "partner"))
+    with pytest.raises(error, match=reason):
+        mix({**base, "mix_results": [partner]})
+
+
+def test_the_boxes_of_a_partner_have_four_columns():
+    A = pytest.importorskip("albumentations")
+    import cutmix_dense.albumentations as adapter
+
+    sample = {"image": np.zeros((9, 9, 3), np.uint8), "bboxes": BOXES.numpy(), "labels": [1, 2]}
+    mix = A.Compose([adapter.CutMix(p=1.0)], bbox_params=A.BboxParams("pascal_voc", label_fields=["labels"]))
+    with pytest.raises(
+        ValueError, match=r"mix_metadata.*\['bboxes'\] must be rows like the image's own, got shape \(2, 2\)"
+    ):
+        mix(**sample, mix_metadata=[{**sample, "bboxes": BOXES.numpy()[:, :2]}])

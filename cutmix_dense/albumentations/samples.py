@@ -179,6 +179,8 @@ class Layout:
             processor.preprocess(converted)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
+        except IndexError as error:
+            raise ValueError(f"{where}[{kind!r}] must be rows like the image's own, got shape {rows.shape}") from error
         finally:
             processor.is_sequence_input = lists
         return _two_dimensional(converted[kind], kind)

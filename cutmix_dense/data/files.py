@@ -1,4 +1,4 @@
-"""Files and their names: writing that is never half done, paths that never leave their folder."""
+"""Files and their names: writing that is never half done, lists of lines, paths that never leave their folder."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import threading
 from pathlib import Path
 from typing import Any
 
-__all__ = ["dump_json", "inside", "write_atomic"]
+from cutmix_dense.data.errors import DatasetError
+
+__all__ = ["dump_json", "inside", "read_lines", "write_atomic"]
 
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `content` to a temporary neighbour of `path` and rename it: readers see the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    # File systems take names of 255 bytes.
+    name = path.name if len(path.name.encode(errors="surrogatepass")) <= 200 else path.name[-32:]
+    temporary = path.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         try:
             temporary.write_bytes(content)
@@ -30,6 +34,14 @@ def dump_json(content: Any) -> bytes:
     """JSON as compact UTF-8 with a final newline; NaN and infinity are refused with ValueError."""
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
     return text.encode(errors="backslashreplace")  # half a surrogate pair becomes the escape that it came from
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a list or of a file of names; DatasetError if it is no readable text in UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not a readable text file ({error})") from error
 
 
 def inside(folder: Path, name: str) -> Path:

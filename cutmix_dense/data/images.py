@@ -47,22 +47,27 @@ def read_rgb(path: Path) -> UInt8[np.ndarray, "h w 3"]:
         return np.array(image.convert("RGB"))
 
 
-def read_indices(path: Path, size: tuple[int, int]) -> np.ndarray:
+def read_indices(path: Path, size: tuple[int, int], most: int = 2**16 - 1) -> np.ndarray:
     """The (H, W) map of ids in a PNG. Palette images give their indices, not their colours.
 
     Args:
         path: a palette, grey, or 16-bit PNG.
         size: the (H, W) of its image, which the map must have too.
+        most: the largest id that the layout has a meaning for.
 
     Raises:
-        SampleError: not there, broken, in colour, or of another size.
+        SampleError: not there, broken, in colour, of another size, or with an id beyond `most`.
     """
     with _opened(path) as image:
         if image.mode not in ("P", "L", "1") and not image.mode.startswith("I"):
             raise SampleError(path, f"a map of ids must be a palette or grey PNG, this one is {image.mode}")
         if image.size != size[::-1]:
             raise SampleError(path, f"the map is {image.width}×{image.height}, its image is {size[1]}×{size[0]}")
-        return np.array(image)
+        ids = np.array(image)
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high > most:
+        raise SampleError(path, f"the ids of a map must be in 0 … {most}, these are {low} … {high}")
+    return ids
 
 
 def read_color_ids(path: Path, size: tuple[int, int]) -> Int32[np.ndarray, "h w"]:

@@ -9,12 +9,22 @@ from jaxtyping import Bool, Float, Int
 
 from cutmix_dense.data.extras import coco_masks, opencv
 
-__all__ = ["boxes_from_masks", "decode_segmentation", "encode_rle", "encode_segmentation", "outline"]
+__all__ = ["boxes_from_masks", "check_room", "decode_segmentation", "encode_rle", "encode_segmentation", "outline"]
 
 _FAR = 100
 """A polygon's coordinates may lie so many sides of the image away."""
 _LONGEST = 2**22
 """So many pixels long may the outline of a polygon be: pycocotools takes 100 bytes for each."""
+
+_ROOM = 2**32
+"""So many bytes may the masks of a sample take, and the frames of a clip."""
+
+
+def check_room(what: str, count: int, size: tuple[int, int]) -> None:
+    """ValueError if so many planes of (H, W) bytes are more than a sample may take; a small file can name many."""
+    if count * size[0] * size[1] > _ROOM:
+        gigabytes = count * size[0] * size[1] / 2**30
+        raise ValueError(f"{count} {what} of {size[1]}×{size[0]} take {gigabytes:.1f} GiB, {_ROOM >> 30} are the most")
 
 
 def boxes_from_masks(masks: Bool[np.ndarray, "n h w"]) -> Float[np.ndarray, "n 4"]:

@@ -16,7 +16,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ def mix_dataset(
         ValueError: an argument out of range, a dataset of a layout that is only read; no Ray cluster at the address.
         DatasetError: an output that belongs to something else or was begun with other parameters; no sample at all
             could be made; a machine of the cluster does not see the dataset or the output.
-        MixError: the transform raised something else than ValueError, or Ray lost its workers.
+        MixError: the transform raised something else than ValueError, or a worker was lost.
         ImportError: `ray` without the extra.
     """
     for name, value, least in (("copies", copies, 0 if with_originals else 1), ("workers", workers, 0)):
@@ -141,7 +141,7 @@ def mix_dataset(
     if on_progress is not None:
         on_progress(len(done), len(jobs), None)
     skipped = []  # they get another try
-    with closing(_hand_out(work, pending, workers, ray, stamp)) as made_now:
+    with _telling_of_lost_workers(), closing(_hand_out(work, pending, workers, ray, stamp)) as made_now:
         for finished, record in enumerate(made_now, start=1):
             if "failed" in record:
                 with_whom = ", ".join(record.get("partners", []))
@@ -208,6 +208,18 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
+@contextmanager
+def _telling_of_lost_workers() -> Generator[None, None, None]:
+    """MixError where a worker is killed: torch raises it from a signal handler, wherever this process happens to be."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        told = "a worker was killed, by the system if memory ran out"
+        raise MixError(f"{told}; what was made is kept, and the same call goes on from there") from error
+
+
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     if sys.platform == "linux":
@@ -231,7 +243,8 @@ def _keys(dataset: DenseDataset, length: int) -> list[str]:
         stem = path.stem.removesuffix("_leftImg8bit").lstrip(".") or f"sample{index}"
         if dataset.layout == "cityscapes" and not stem.startswith(f"{path.parent.name}_"):
             stem = f"{path.parent.name}_{stem}"
-        names.append(stem)
+        # File systems take 255 bytes, and endings are still to come.
+        names.append(stem if len(stem.encode(errors="surrogatepass")) <= 200 else f"{stem[:40]}-{index}")
     # Case counts for nothing in the file systems of Windows and macOS.
     often = Counter(name.lower() for name in names)
     return [name if often[name.lower()] == 1 else f"{name}-{index}" for index, name in enumerate(names)]

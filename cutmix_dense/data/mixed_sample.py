@@ -30,13 +30,13 @@ __all__ = [
 
 def complete_task(root: str | Path, split: str) -> str:
     """The VOC task that reads all a split has: "instances" if every image of it has an object map, else "detection"."""
-    from cutmix_dense.data.readers.voc import voc_folder
+    from cutmix_dense.data.readers.voc import read_list, voc_folder
 
     folder = voc_folder(Path(root))
     lists = [folder / "ImageSets" / kind / f"{split}.txt" for kind in ("Main", "Segmentation")]
     if not all(path.is_file() for path in lists):
         return "segmentation" if lists[1].is_file() else "detection"
-    names, segmented = ({line.split()[0] for line in path.read_text().splitlines() if line.strip()} for path in lists)
+    names, segmented = (set(read_list(path)) for path in lists)
     if names != segmented or not (folder / "Annotations").is_dir():
         return "detection"
     maps = {path.stem for path in (folder / "SegmentationObject").glob("*.png")}

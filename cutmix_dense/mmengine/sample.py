@@ -169,6 +169,9 @@ class SampleMix(BaseTransform):
         aside = torch.from_numpy(_flags(sample))
         if not aside.any():
             return row
+        for key, name in self._rows.items():
+            if name in row and len(row[name]) != len(aside):
+                raise ValueError(f"{_FLAGS} must have a row for each of {key}'s {len(row[name])}, got {len(aside)}")
         own = {name: rows_of(value, ~aside) for name, value in row.items()}
         return {**own, "ignored": {name: rows_of(value, aside) for name, value in row.items()}}
 
@@ -240,8 +243,12 @@ def _map(sample: Mapping[str, Any], key: str) -> np.ndarray:
 
 
 def _refuse_unknown(sample: Mapping[str, Any], known: Set[str]) -> None:
-    """Raise for what belongs to pixels or instances and would stay unmixed."""
-    size = tuple(sample["img"].shape[:2])
+    """Raise for what belongs to pixels or instances and would stay unmixed, and for what is no sample."""
+    image = sample.get("img") if isinstance(sample, Mapping) else None
+    if not isinstance(image, np.ndarray) or image.ndim not in (2, 3) or not image.size:
+        given = f"an array of {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise TypeError(f"img must be an array (H, W) or (H, W, C) in the sample and in all its partners, got {given}")
+    size = tuple(image.shape[:2])
     for key, value in sample.items():
         shape = tuple(value.shape) if isinstance(value, (np.ndarray, Tensor)) else ()
         per_pixel = len(shape) >= 2 and size in (shape[:2], shape[-2:])

@@ -20,7 +20,7 @@ from cutmix_dense.functional.rotated import Rotated
 from cutmix_dense.functional.semantic import SoftSemantic
 from cutmix_dense.pairing import PAIRINGS, partners
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.randomness import call_generator
+from cutmix_dense.randomness import TellsItsRank, call_generator
 from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.layout import LAYOUTS, Layout, has_frames, spatial_axes
 from cutmix_dense.transforms.pool import Images, Pool, collate
@@ -29,7 +29,7 @@ from cutmix_dense.transforms.targets import LabelsBy, MixedTargets, TargetMixer
 __all__ = ["MixTransform"]
 
 
-class MixTransform(v2.Transform, ABC):
+class MixTransform(TellsItsRank, v2.Transform, ABC):
     """Base of the mixing transforms: a batch in, the mixed batch out.
 
     A subclass stores its own arguments under their names and says in ``draw_plan`` how its plan is drawn. It is used

@@ -170,6 +170,8 @@ class CopyPaste(MixTransform):
 def _check_rows(targets: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> None:
     """TypeError or ValueError unless what decides on pasting has a row for every instance."""
     for index, (target, count) in enumerate(zip(targets, counts)):
+        if count and target.get("boxes") is None and target.get("masks") is None:
+            raise ValueError(f"targets[{index}] has {count} instances but neither 'boxes' nor 'masks'")
         for key in ("boxes", "masks", "iscrowd"):
             value = target.get(key)
             if value is not None and not isinstance(value, Tensor):

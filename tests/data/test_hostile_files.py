@@ -9,8 +9,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cutmix_dense.data import DatasetError, SampleError, open_dataset
+from cutmix_dense.data.mixed_sample import open_complete
+from cutmix_dense.data.writers import VocWriter
 
 OBJECT = (
     "<object><name>cat</name><difficult>{4}</difficult><bndbox><xmin>{0}</xmin><ymin>{1}</ymin><xmax>{2}</xmax>"
@@ -146,6 +149,54 @@ def test_xml_in_other_encodings_is_read(make_voc, encoding):
     dataset = open_dataset(make_voc({"a": [("cat", (1, 1, 2, 2), 0)]}), "voc")
     (dataset.folder / "Annotations" / "a.xml").write_bytes(f"<annotation>{box}</annotation>".encode(encoding))
     assert dataset[0][1]["boxes"].tolist() == [[1, 2, 9, 10]]
+
+
+@pytest.mark.parametrize("name", ["ImageSets/Main/train.txt", "ImageSets/Segmentation/train.txt", "classes.txt"])
+@pytest.mark.parametrize("content", ["a\nb\n".encode("utf-16"), b"a\xff\n", bytes(range(256))])
+def test_a_list_of_voc_that_is_no_text_is_named(make_voc, name, content):
+    root = make_voc({"a": []})
+    (root / name).write_bytes(content)
+    with pytest.raises(DatasetError, match=rf"{name}: not a readable text file"):
+        open_dataset(root, "voc", task="segmentation" if "Segmentation" in name else "detection")
+    with pytest.raises(DatasetError, match=rf"{name}: not a readable text file"):
+        open_complete(root, "voc")
+    if name == "classes.txt":
+        with pytest.raises(DatasetError, match=rf"{name}: not a readable text file"):
+            VocWriter(root, classes=["background", "a"])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("cat\ndog\ncat\n", "class names must differ"),
+        ("0 background\n2 cat\n", "the class numbers must count up from 0 or 1"),
+        ("2 cat\n3 dog\n", "the class numbers must count up from 0 or 1"),
+        (f"0 background\n{'9' * 10_000} cat\n", "the class numbers must count up from 0 or 1"),
+    ],
+)
+def test_class_names_that_make_no_sense_are_named(make_voc, content, reason):
+    root = make_voc({"a": []})
+    (root / "classes.txt").write_text(content)
+    with pytest.raises(DatasetError, match=rf"classes\.txt: {reason}"):
+        open_dataset(root, "voc")
+
+
+@pytest.mark.parametrize(
+    ("content", "classes"), [("² cat\n³ dog\n", ("² cat", "³ dog")), ("01 cat\n02 dog\n", ("cat", "dog")), ("", ())]
+)
+def test_odd_class_names_are_read(make_voc, content, classes):
+    root = make_voc({"a": []})
+    (root / "classes.txt").write_text(content)
+    assert open_dataset(root, "voc").classes == ("background", *classes)
+
+
+def test_more_objects_than_a_map_can_number_are_not_paired(make_voc):
+    root = make_voc({"a": [("cat", (1, 1, 9, 9), 0)] * 10_000})
+    for kind in ("SegmentationClass", "SegmentationObject"):
+        (root / kind).mkdir()
+        Image.fromarray(np.ones((40, 60), dtype=np.uint8)).save(root / kind / "a.png")
+    with pytest.raises(SampleError, match=r"a\.png: a map has indices for 254 objects, the XML file has 10000"):
+        open_dataset(root, "voc", task="instances")[0]
 
 
 def test_a_folder_in_place_of_an_xml_is_named(make_voc):

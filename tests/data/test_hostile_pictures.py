@@ -16,7 +16,7 @@ from PIL import Image
 from cutmix_dense import CutMix
 from cutmix_dense.data import DatasetError, SampleError, open_dataset
 from cutmix_dense.data.images import read_color_ids, read_indices, read_rgb
-from cutmix_dense.data.masks import decode_segmentation
+from cutmix_dense.data.masks import check_room, decode_segmentation
 from cutmix_dense.data.mixed_copy import mix_dataset
 
 ANNOTATION = {"id": 1, "image_id": 3, "category_id": 4, "bbox": [1, 2, 5, 6]}
@@ -90,6 +90,56 @@ def test_a_map_of_another_size_is_not_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("was decoded"))
     with pytest.raises(SampleError, match="the map is 12000×12000, its image is 60×40"):
         read_indices(path, (40, 60))
+
+
+@pytest.mark.parametrize("task", ["segmentation", "instances"])
+@pytest.mark.parametrize(
+    ("largest", "form"), [(256, np.uint16), (65535, np.uint16), (2**31 - 1, np.int32), (-1, np.int32)]
+)
+@pytest.mark.parametrize("kind", ["SegmentationClass", "SegmentationObject"])
+def test_ids_beyond_a_byte_are_no_classes_of_voc(make_voc, kind, largest, form, task):
+    """They would come out as other classes, 256 as the background; counting up to them takes gigabytes."""
+    root = make_voc({"a": [("cat", (1, 1, 9, 9), 0)]})
+    for each in ("SegmentationClass", "SegmentationObject"):
+        ids = np.ones((40, 60), dtype=form if each == kind else np.uint8)
+        ids[3, 4] = largest if each == kind else 1
+        (root / each).mkdir()
+        Image.fromarray(ids).save(root / each / "a.png", "TIFF")  # a PNG holds 16 bits at most
+    dataset = open_dataset(root, "voc", task=task, classes=["cat"])
+    if task == "segmentation" and kind == "SegmentationObject":
+        assert int(dataset[0][1]["semantic"].max()) == 1  # the map is not read
+        return
+    with pytest.raises(
+        SampleError, match=rf"{kind}/a\.png: the ids of a map must be in 0 … 255, these are .*{largest}"
+    ):
+        dataset[0]
+
+
+def test_masks_that_fill_the_memory_are_not_made(make_coco, make_voc, make_cityscapes, monkeypatch):
+    """A map of 16 bits and a few kilobytes can name 65535 instances, a JSON file any number."""
+    check_room("masks", 2048, (1024, 2048))
+    with pytest.raises(ValueError, match=r"2049 masks of 2048×1024 take 4\.0 GiB, 4 are the most"):
+        check_room("masks", 2049, (1024, 2048))
+    monkeypatch.setattr("cutmix_dense.data.masks._ROOM", 3 * 40 * 60)
+    told = "{} masks of 60×40 take"
+    square = [[1, 2, 6, 2, 6, 8, 1, 8]]
+    coco = [
+        {**ANNOTATION, "id": number, "image_id": 3 if number < 4 else 7, "segmentation": square} for number in range(7)
+    ]
+    dataset = open_dataset(make_coco(coco), "coco")
+    with pytest.raises(SampleError, match=rf"b\.jpg: {told.format(4)}"):
+        dataset[0]
+    assert len(dataset[1][1]["masks"]) == 3
+    ids = np.repeat(np.arange(4, dtype=np.uint8), 10)[:, None].repeat(60, axis=1)
+    root = make_voc({"a": []}, base="voc")
+    for kind, pixels in {"SegmentationClass": ids, "SegmentationObject": ids + 1}.items():
+        (root / "voc" / kind).mkdir()
+        Image.fromarray(pixels).save(root / "voc" / kind / "a.png")
+    with pytest.raises(SampleError, match=rf"SegmentationObject/a\.png: {told.format(4)}"):
+        open_dataset(root / "voc", "voc", task="instances")[0]
+    root = make_cityscapes("aachen_0_0", np.full((40, 60), 26), 26_000 + ids.astype(np.uint16))
+    with pytest.raises(SampleError, match=rf"aachen_0_0_gtFine_instanceIds\.png: {told.format(4)}"):
+        open_dataset(root, "cityscapes")[0]
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
@@ -220,6 +270,19 @@ def test_a_name_with_half_a_surrogate_pair_is_copied(make_coco, tmp_path):
     output = tmp_path.parent / f"{tmp_path.name}-copy"
     assert mix_dataset(dataset, output, CutMix()).written == 2
     assert open_dataset(output, "coco").classes == ("background", "an\ud800t")
+
+
+@pytest.mark.parametrize("letter", ["a", "é"])
+def test_a_long_name_is_copied_under_a_shorter_one(make_coco, tmp_path, letter):
+    """File systems take names of 255 bytes; a copy's own are longer than the image's."""
+    name = letter * (250 // len(letter.encode())) + ".jpg"
+    root = make_coco([ANNOTATION], images=[{"id": 3, "file_name": name}])
+    (root / "train" / "a.jpg").rename(root / "train" / name)
+    output = tmp_path.parent / f"{tmp_path.name}-copy"
+    assert mix_dataset(open_dataset(root, "coco"), output, CutMix(), with_originals=True).written == 2
+    copy = open_dataset(output, "coco")
+    assert [copy.image_path(i).name for i in range(2)] == [f"{letter * 40}-0.jpg", f"{letter * 40}-0-mix0.jpg"]
+    assert [len(copy[i][1]["boxes"]) for i in range(2)] == [1, 1]
 
 
 @pytest.mark.parametrize("layout", ["voc", "cityscapes"])

@@ -191,3 +191,18 @@ def test_what_is_missing(make_clips, tmp_path):
     Image.new("RGB", (9, 9)).save(root / "train" / "JPEGImages" / "clip1" / "00002.png")
     with pytest.raises(SampleError, match="the frames of a video must have one size"):
         open_dataset(root, frames=None)[0]
+
+
+def test_a_clip_that_fills_the_memory_is_not_made(make_clips, monkeypatch):
+    """A name takes a few bytes in the file; the same picture can be named a million times."""
+
+    def change(content):
+        content["videos"][0]["file_names"] *= 20
+        for annotation in content["annotations"]:
+            annotation["segmentations"] *= 20 if annotation["video_id"] == 1 else 1
+
+    monkeypatch.setattr("cutmix_dense.data.masks._ROOM", 5 * 99 * SIZE[0] * SIZE[1])
+    dataset = open_dataset(make_clips(change), "youtube_vis", frames=None)
+    with pytest.raises(SampleError, match=r"00000\.png: 500 channels and masks of 36×24 take"):
+        dataset[0]
+    assert len(dataset[1][1]) == 3

@@ -13,49 +13,11 @@ import numpy as np
 from cutmix_dense.data import open_dataset
 from cutmix_dense.extras import require
 
-from .mutators import behind_a_byte, edit_json
+from .mutators import behind_a_byte, edit_json, edit_words
 from .readers import COCO, SIZE, picture, png, put, read_all
 from .target import Target
 
 DOTA = "imagesource:GoogleEarth\ngsd:0.15\n1 1 9 1 9 6 1 6 ship 0\n\n3 1 9 4 6 9 1 5 plane 1\n0 0 5 0 5 5 0 5 ship\n"
-WORDS = [
-    "nan",
-    "inf",
-    "-inf",
-    "1e308",
-    "1e18",
-    "-1",
-    "0",
-    "1",
-    "9" * 400,
-    "ship",
-    "tank",
-    ":",
-    "gsd:",
-    "é",
-    "\0",
-    "\u2028",
-]
-
-
-def edit_words(data: bytes, most: int, seed: int) -> bytes:
-    """Change, remove or double words and lines of a text."""
-    draw = random.Random(seed)
-    lines = [line.split(" ") for line in data.decode("utf-8", "replace").split("\n")]
-    for _ in range(draw.randint(1, 4)):
-        line = draw.choice(lines)
-        at = draw.randrange(len(line)) if line else 0
-        kind = draw.randrange(4)
-        if kind == 0:
-            lines.append(list(line))
-        elif kind == 1 and line:
-            del line[at]
-        elif kind == 2:
-            line.insert(at, draw.choice(WORDS))
-        elif line:
-            line[at] = draw.choice(WORDS)
-    changed = "\n".join(" ".join(line) for line in lines).encode()
-    return changed if len(changed) <= most else data
 
 
 def dota_text(folder: Path) -> Target:

@@ -24,6 +24,25 @@ HOSTILE: list[Any] = [
     ),
 ]
 """Values that a field may hold in a hostile file."""
+WORDS = [
+    "nan",
+    "inf",
+    "-inf",
+    "1e308",
+    "1e18",
+    "-1",
+    "0",
+    "1",
+    "9" * 400,
+    "ship",
+    "tank",
+    ":",
+    "gsd:",
+    "é",
+    "\0",
+    "\u2028",
+]
+"""Words that a text file may hold."""
 
 
 def _places(node: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
@@ -89,6 +108,26 @@ def edit_xml(data: bytes, most: int, seed: int) -> bytes:
         b"" if draw.random() < 0.9 else draw.choice([b'<!DOCTYPE a [<!ENTITY b "c">]>', b"\xef\xbb\xbf", b"<!-- -->"])
     )
     changed = prolog + ElementTree.tostring(tree)
+    return changed if len(changed) <= most else data
+
+
+def edit_words(data: bytes, most: int, seed: int) -> bytes:
+    """Change, remove or double words and lines of a text."""
+    draw = random.Random(seed)
+    lines = [line.split(" ") for line in data.decode("utf-8", "replace").split("\n")]
+    for _ in range(draw.randint(1, 4)):
+        line = draw.choice(lines)
+        at = draw.randrange(len(line)) if line else 0
+        kind = draw.randrange(4)
+        if kind == 0:
+            lines.append(list(line))
+        elif kind == 1 and line:
+            del line[at]
+        elif kind == 2:
+            line.insert(at, draw.choice(WORDS))
+        elif line:
+            line[at] = draw.choice(WORDS)
+    changed = "\n".join(" ".join(line) for line in lines).encode()
     return changed if len(changed) <= most else data
 
 

@@ -16,11 +16,13 @@ from PIL import Image
 
 from cutmix_dense import CutMix
 from cutmix_dense.data import open_dataset
+from cutmix_dense.data.class_tables import VOC_CLASSES
 from cutmix_dense.data.errors import SampleError
 from cutmix_dense.data.masks import encode_rle
+from cutmix_dense.data.mixed_sample import open_complete
 
 from .invariants import check_mixed, check_sample, check_words
-from .mutators import behind_a_byte, edit_json, edit_png, edit_xml
+from .mutators import behind_a_byte, edit_json, edit_png, edit_words, edit_xml
 from .target import CALLING, READING, Target
 
 SIZE = (12, 16)
@@ -173,15 +175,7 @@ VOC = (
 
 def voc_xml(folder: Path) -> Target:
     """One of two XML files of PASCAL VOC; the list and the maps of the set are read, too."""
-    ids = np.zeros(SIZE, dtype=np.uint8)
-    ids[2:10, 1:9] = 1
-    for name in ("a", "b"):
-        put(folder / "JPEGImages" / f"{name}.jpg", png(picture(), "JPEG"))
-        put(folder / "Annotations" / f"{name}.xml", VOC.encode())
-        put(folder / "SegmentationObject" / f"{name}.png", png(ids))
-        put(folder / "SegmentationClass" / f"{name}.png", png(ids * 8))
-    for kind in ("Main", "Segmentation"):
-        put(folder / "ImageSets" / kind / "train.txt", b"a\nb\n")
+    voc_set(folder)
 
     def run(data: bytes) -> None:
         put(folder / "Annotations" / "a.xml", data)
@@ -189,6 +183,45 @@ def voc_xml(folder: Path) -> Target:
             read_all(lambda task=task: open_dataset(folder, "voc", "train", task=task), folder)
 
     return Target(run, [VOC.encode()], edit_xml)
+
+
+def voc_set(folder: Path) -> dict[Path, bytes]:
+    """A set of PASCAL VOC of two images, whose objects have masks: its files but the pictures, written and returned."""
+    ids = np.zeros(SIZE, dtype=np.uint8)
+    ids[2:10, 1:9] = 1
+    files = {folder / "ImageSets" / kind / "train.txt": b"a\nb\n" for kind in ("Main", "Segmentation")}
+    for name in ("a", "b"):
+        put(folder / "JPEGImages" / f"{name}.jpg", png(picture(), "JPEG"))
+        files[folder / "Annotations" / f"{name}.xml"] = VOC.encode()
+        files[folder / "SegmentationObject" / f"{name}.png"] = png(ids)
+        files[folder / "SegmentationClass" / f"{name}.png"] = png(ids * 8)
+    for path, content in files.items():
+        put(path, content)
+    return files
+
+
+ONE_OBJECT = VOC[: VOC.index("<object><name>dog")] + "</annotation>"
+
+
+def voc_lists(folder: Path) -> Target:
+    """One of VOC's lists, the names of the classes, or a map of classes or objects, as the first byte says."""
+    files = voc_set(folder)
+    for name in ("a", "b"):
+        put(folder / "Annotations" / f"{name}.xml", ONE_OBJECT.encode())
+    files = {path: content for path, content in files.items() if path.stem in ("train", "a") and path.suffix != ".xml"}
+    files[folder / "classes.txt"] = "\n".join(VOC_CLASSES).encode()
+
+    def run(data: bytes) -> None:
+        chosen = list(files)[data[0] % len(files) if data else 0]
+        for path, valid in files.items():
+            put(path, data[1:] if path == chosen else valid)
+        for task in (None, "detection", "segmentation"):
+            read_all(lambda task=task: open_complete(folder, "voc", "train", task=task), folder)
+
+    def edit(data: bytes, most: int, seed: int) -> bytes:
+        return (edit_png if data[:1] == b"\x89" else edit_words)(data, most, seed)
+
+    return Target(run, [bytes([i]) + valid for i, valid in enumerate(files.values())], behind_a_byte(edit))
 
 
 def cityscapes_png(folder: Path) -> Target:

@@ -21,6 +21,7 @@ MODULES = {
     "coco_json": "readers",
     "coco_panoptic": "readers",
     "voc_xml": "readers",
+    "voc_lists": "readers",
     "cityscapes_png": "readers",
     "dota_text": "clips_and_volumes",
     "youtube_vis_json": "clips_and_volumes",
@@ -29,6 +30,8 @@ MODULES = {
     "segmentations": "pictures",
     "targets": "surface",
     "plans": "plans",
+    "pipelines": "frameworks",
+    "albumentations": "frameworks",
     "settings": "words",
     "journals": "journals",
 }

@@ -20,7 +20,7 @@ METHODS: dict[str, cd.MixTransform] = {
     "RICAP": cd.RICAP(p=1.0),
     "GridMix": cd.GridMix(p=1.0),
     "StripeMix": cd.StripeMix(p=1.0),
-    "CopyPaste": cd.CopyPaste(p=1.0, scale=(0.5, 1.5), flip=0.5),
+    "CopyPaste": cd.CopyPaste(p=1.0, scale=(0.5, 1.5), flip=0.5, flip_pairs=()),
     "ClassMix": cd.ClassMix(p=1.0, **FREE),
     "CowMix": cd.CowMix(p=1.0, **FREE),
     "FMix": cd.FMix(p=1.0, **FREE),
@@ -31,8 +31,8 @@ METHODS: dict[str, cd.MixTransform] = {
 }
 
 
-def batch(seed: int, boxes: int = 250, size: tuple[int, int] = (48, 64), count: int = 4):
-    """Images, and targets with boxes, labels and a semantic map."""
+def batch(seed: int, boxes: int = 250, size: tuple[int, int] = (48, 64), count: int = 4, *, masks: bool = False):
+    """Images, and targets with boxes, labels and a semantic map; with instance masks and keypoints if asked for."""
     generator = torch.Generator().manual_seed(seed)
     height, width = size
     images = torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8, generator=generator)
@@ -48,6 +48,14 @@ def batch(seed: int, boxes: int = 250, size: tuple[int, int] = (48, 64), count: 
                 "semantic": semantic.repeat_interleave(8, 0).repeat_interleave(8, 1),
             }
         )
+    if masks:
+        columns, rows = torch.arange(width) + 0.5, torch.arange(height) + 0.5
+        for target in targets:
+            x1, y1, x2, y2 = target["boxes"].round()[:, :, None].unbind(1)
+            inside = ((columns >= x1) & (columns < x2))[:, None, :], ((rows >= y1) & (rows < y2))[:, :, None]
+            target["masks"] = inside[0] & inside[1]
+            points = torch.stack([target["boxes"][:, :2], target["boxes"][:, 2:]], dim=1)
+            target["keypoints"] = torch.cat([points, torch.full_like(points[..., :1], 2)], dim=2)
     return images, targets
 
 

@@ -30,9 +30,9 @@ def live_tensors() -> int:
     return sum(isinstance(item, torch.Tensor) for item in gc.get_objects())
 
 
-def run(name: str, batches: int) -> tuple[int, int]:
+def run(name: str, batches: int, **settings: object) -> tuple[int, int]:
     """What `batches` batches leave behind once the first ones have warmed everything up: bytes and tensors."""
-    data = [batch(seed) for seed in range(8)]
+    data = [batch(seed, **settings) for seed in range(8)]
     mix = METHODS[name]
     generator = torch.Generator().manual_seed(0)
     before = tensors = 0
@@ -49,6 +49,14 @@ def run(name: str, batches: int) -> tuple[int, int]:
 def test_batches_leave_nothing_behind(name):
     grown, tensors = run(name, 60)
     # those of the batch that was alive when they were counted are gone; a bank is full by then
+    assert tensors <= 0
+    assert grown < 16 * MEBIBYTE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_thousands_of_batches_with_masks_leave_nothing_behind(name):
+    grown, tensors = run(name, 2000, boxes=12, masks=True)
     assert tensors <= 0
     assert grown < 16 * MEBIBYTE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import subprocess
@@ -18,18 +19,28 @@ from cutmix_dense.build import known_parts
 from .batches import METHODS, batch, digest, mixed
 
 
+def script(name: str, *words: object, **environment: str) -> subprocess.Popen[str]:
+    """Start a script of this folder."""
+    path = os.pathsep.join(filter(None, (str(Path(cd.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, str(Path(__file__).with_name(name)), *map(str, words)]
+    inherited = {key: value for key, value in os.environ.items() if key != "RANK"}
+    return subprocess.Popen(
+        command, env={**inherited, "PYTHONPATH": path, **environment}, stdout=subprocess.PIPE, text=True
+    )
+
+
+def output_of(process: subprocess.Popen[str]) -> str:
+    """What a script has printed, once it has ended well."""
+    with process:
+        printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0
+    return printed
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_seeds_mix_alike_in_other_processes_and_at_any_number_of_threads(threads):
-    environment = {
-        **os.environ,
-        "PYTHONHASHSEED": str(threads),
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(Path(cd.__file__).parents[1]), os.environ.get("PYTHONPATH")))),
-    }
-    script = Path(__file__).with_name("batches.py")
-    done = subprocess.run(
-        [sys.executable, script, str(threads)], env=environment, capture_output=True, text=True, check=True
-    )
-    told = dict(line.split(" ", 1)[::-1] for line in done.stdout.splitlines())
+    printed = output_of(script("batches.py", threads, PYTHONHASHSEED=str(threads)))
+    told = dict(line.split(" ", 1)[::-1] for line in printed.splitlines())
     fresh = pickle.loads(pickle.dumps(METHODS))  # a bank remembers what other tests mixed
     assert list(told) == list(METHODS)
     for name in METHODS:
@@ -101,3 +112,20 @@ def test_workers_draw_different_plans():
         Same(), batch_size=4, collate_fn=cd.CutMix(p=1.0), num_workers=3, multiprocessing_context="fork"
     )
     assert len({digest(parts) for parts in loader}) == 6  # the same four images, six times
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_ranks_that_are_seeded_alike_draw_different_plans(tmp_path):
+    """In the processes of the ranks and in their loaders' workers, however they start; no launcher has set RANK."""
+    processes = [script("ranks.py", rank, tmp_path / "group") for rank in range(2)]
+    ours, theirs = (json.loads(output_of(process)) for process in processes)
+    assert list(ours) == [*METHODS, "workers by fork", "workers by spawn"]
+    for name in ours:
+        digests = [*ours[name], *theirs[name]]
+        assert len(set(digests)) == len(digests) >= 4, name
+
+
+def test_a_rank_goes_along_to_new_processes_only():
+    assert "_rank" not in cd.CutMix().__getstate__()
+    twin = pickle.loads(pickle.dumps(cd.CutMix()))
+    assert vars(twin).keys() == vars(cd.CutMix()).keys()

@@ -22,10 +22,10 @@ def demo(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def hashes():
-    """A function that gives {path: hash} of every file under a folder."""
+    """A function that gives {path: hash} of everything under a folder; the hash of a folder is that of no bytes."""
 
     def of(root: Path) -> dict[str, str]:
-        files = sorted(path for path in root.rglob("*") if path.is_file())
-        return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+        contents = {path: path.read_bytes() if path.is_file() else b"" for path in sorted(root.rglob("*"))}
+        return {path.relative_to(root).as_posix(): hashlib.sha256(it).hexdigest() for path, it in contents.items()}
 
     return of

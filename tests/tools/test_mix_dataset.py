@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
-import random
 import shutil
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -312,61 +313,45 @@ def in_child(function) -> multiprocessing.Process:
 
 @forking
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_killed_at_every_rename(demo, tmp_path, hashes, layout):
-    """All that a run changes on disk goes through os.replace: stop right before and right after many of them."""
+def test_killed_at_every_change(demo, tmp_path, hashes, layout):
+    """All that a run changes on disk goes through three functions: stop right before and after many of their calls."""
     settings = {"copies": 1, "limit": 3, "with_originals": True}
     whole = tmp_path / "whole" / "copy"
-    calls = []
-    replace = os.replace
-    try:
-        os.replace = lambda *paths: (calls.append(1), replace(*paths))[1]
-        copy_of(demo, layout, whole, **settings)
-    finally:
-        os.replace = replace
-    expected, total = hashes(whole), len(calls)
-    assert total > 12
-    for number, stop in enumerate(sorted({1, 2, *np.linspace(3, total, 13).astype(int).tolist()})):
-        place = tmp_path / f"stopped{number}" / "copy"
+    changes = ("replace", "unlink", "rmdir")
 
-        def run(stop=stop, place=place):
-            counter = iter(range(1, 10**6))
+    def stopping(place, stop):
+        """Copy, and end the process right before the call `stop` if that is odd, else right after; their number."""
+        counter = itertools.count(1)
 
-            def counted(*paths):
+        def counted(change):
+            def call(*places, **options):
                 here = next(counter)
                 if here == stop and stop % 2:
                     os._exit(9)
-                replace(*paths)
+                change(*places, **options)
                 if here == stop:
                     os._exit(9)
 
-            os.replace = counted
-            copy_of(demo, layout, place, **settings)
+            return call
 
-        child = in_child(run)
+        with pytest.MonkeyPatch.context() as patch:
+            for name in changes:
+                patch.setattr(os, name, counted(getattr(os, name)))
+            copy_of(demo, layout, place, **settings)
+        return next(counter) - 1
+
+    total = stopping(whole, None)
+    expected = hashes(whole)
+    assert total > 24
+    for number, stop in enumerate(sorted({1, 2, *np.linspace(3, total, 17).astype(int).tolist()})):
+        place = tmp_path / f"stopped{number}" / "copy"
+        child = in_child(partial(stopping, place, stop))
         child.join(60)
         assert child.exitcode == 9
         read_all(place, layout)  # whatever is listed can be read
         report = copy_of(demo, layout, place, **settings)
         assert report.written == 6
-        assert hashes(place) == expected, f"stopped at rename {stop} of {total}"
-
-
-@forking
-def test_killed_at_random_moments(demo, tmp_path, hashes):
-    settings = {"copies": 2, "workers": 2}
-    copy_of(demo, "coco", tmp_path / "whole", **settings)
-    place = tmp_path / "killed"
-    moments = random.Random(7)
-    for _ in range(4):
-        child = in_child(lambda: copy_of(demo, "coco", place, **settings))
-        time.sleep(moments.uniform(0.05, 0.4))
-        os.kill(child.pid, signal.SIGKILL)
-        child.join()  # with a limit it would wait for the workers as well
-        listed = read_all(place, "coco")
-        assert len(listed) in (0, 20)
-    copy_of(demo, "coco", place, **settings)
-    time.sleep(0.3)  # a worker of a killed run that were still writing would show now
-    assert hashes(place) == hashes(tmp_path / "whole")
+        assert hashes(place) == expected, f"stopped at change {stop} of {total}"
 
 
 @forking

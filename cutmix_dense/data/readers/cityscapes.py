@@ -10,9 +10,9 @@ from torchvision import tv_tensors
 from torchvision.datasets import Cityscapes, VisionDataset
 
 from cutmix_dense.data.class_tables import RAW_CLASSES, TRAIN_CLASSES, countable_ids, id_to_train_id
-from cutmix_dense.data.errors import DatasetError
+from cutmix_dense.data.errors import DatasetError, blaming
 from cutmix_dense.data.images import read_indices, read_rgb
-from cutmix_dense.data.masks import boxes_from_masks
+from cutmix_dense.data.masks import boxes_from_masks, check_room
 from cutmix_dense.data.readers.base import DenseDataset, image_tensor, instance_target, map_tensor
 
 __all__ = ["CityscapesDataset"]
@@ -86,6 +86,8 @@ class CityscapesDataset(DenseDataset):
         values = [int(value) for value in np.unique(instances)]
         kinds = [value // 1000 if value >= 1000 else value for value in values]
         kept = [i for i, kind in enumerate(kinds) if kind in self._countable]
+        with blaming(instance_map):
+            check_room("masks", len(kept), size)
         masks = instances[None] == np.array([values[i] for i in kept], dtype=instances.dtype).reshape(-1, 1, 1)
         target = instance_target(
             image_id,

@@ -11,11 +11,11 @@ import numpy as np
 from torchvision import tv_tensors
 from torchvision.datasets import CocoDetection, VisionDataset
 
-from cutmix_dense.data.errors import DatasetError, SampleError
+from cutmix_dense.data.errors import DatasetError, SampleError, blaming
 from cutmix_dense.data.extras import coco_masks
 from cutmix_dense.data.files import inside
 from cutmix_dense.data.images import read_rgb
-from cutmix_dense.data.masks import decode_segmentation
+from cutmix_dense.data.masks import check_room, decode_segmentation
 from cutmix_dense.data.readers.base import DenseDataset, finite, image_tensor, instance_target
 from cutmix_dense.data.readers.coco_files import find_annotations, find_images, read_coco_json
 
@@ -89,6 +89,8 @@ class CocoDataset(DenseDataset):
         boxes = np.zeros((len(found), 4))
         labels, crowd = np.zeros(len(found), dtype=np.int64), np.zeros(len(found), dtype=np.int64)
         area = np.full(len(found), np.nan, dtype=np.float32)
+        with blaming(path):
+            check_room("masks", len(found) * self.has_masks, size)
         masks = np.zeros((len(found), *size), dtype=bool) if self.has_masks else None
         for i, annotation in enumerate(found):
             try:

@@ -15,9 +15,9 @@ from torchvision.datasets import VisionDataset, VOCDetection, VOCSegmentation
 
 from cutmix_dense.data.class_tables import VOC_CLASSES
 from cutmix_dense.data.errors import DatasetError, SampleError, blaming
-from cutmix_dense.data.files import inside
+from cutmix_dense.data.files import inside, read_lines
 from cutmix_dense.data.images import read_indices, read_rgb
-from cutmix_dense.data.masks import boxes_from_masks
+from cutmix_dense.data.masks import boxes_from_masks, check_room
 from cutmix_dense.data.readers.base import DenseDataset, finite, image_tensor, instance_target, map_tensor
 
 __all__ = ["VocDataset"]
@@ -65,7 +65,9 @@ class VocDataset(DenseDataset):
             raise ValueError(f"task must be one of {_TASKS}, got {task!r}")
         self.root, self.split, self.task = Path(root), split, task
         self.folder = voc_folder(self.root)
-        names = _read_list(self.folder, split, "Main" if task == "detection" else "Segmentation")
+        names = read_list(
+            self.folder / "ImageSets" / ("Main" if task == "detection" else "Segmentation") / f"{split}.txt"
+        )
         image_folder = Path(images) if images is not None else self.folder / "JPEGImages"
         self._xml = Path(annotations) if annotations is not None else self.folder / "Annotations"
         needed = [image_folder] if task == "segmentation" else [image_folder, self._xml]
@@ -95,14 +97,14 @@ class VocDataset(DenseDataset):
         size = (image.shape[0], image.shape[1])
         semantic = None
         if self.has_semantic:
-            semantic = read_indices(self.folder / "SegmentationClass" / f"{name}.png", size)
+            semantic = read_indices(self.folder / "SegmentationClass" / f"{name}.png", size, most=255)
         if self.task == "segmentation":
             return image_tensor(image), {"image_id": name, "semantic": map_tensor(np.asarray(semantic))}
         boxes, labels, difficult = self._objects(index, size)
         masks = None
         if self.has_masks:
             path = self.folder / "SegmentationObject" / f"{name}.png"
-            masks = _match_masks(path, read_indices(path, size), np.asarray(semantic), boxes, labels)
+            masks = _match_masks(path, read_indices(path, size, most=255), np.asarray(semantic), boxes, labels)
         target = instance_target(name, size, boxes, labels, difficult=difficult, masks=masks, semantic=semantic)
         return image_tensor(image), target
 
@@ -140,19 +142,19 @@ class VocDataset(DenseDataset):
 
     def _name_classes(self, given: Sequence[str] | None) -> tuple[str, ...]:
         if given is not None:
-            return _with_background(list(given))
+            return _with_background(list(given), "classes")
         for stated in (self.folder / "classes.txt", self.folder / "class_names.txt"):
             if stated.is_file():
-                return _with_background(_read_classes(stated))
+                return _with_background(_read_classes(stated), stated)
         found = _labels_in(self._xml)
         if found.issubset(VOC_CLASSES):
-            return _with_background(VOC_CLASSES)
+            return _with_background(VOC_CLASSES, self.folder)
         if self.has_semantic:
             raise DatasetError(
                 f"{self.folder}: SegmentationClass holds class numbers, but nothing says which number is which of "
                 f"{sorted(found)}; give classes= or a classes.txt with one name a line, background first"
             )
-        return _with_background(sorted(found))
+        return _with_background(sorted(found), self.folder)
 
 
 class _AnyFolder(VisionDataset):
@@ -219,31 +221,32 @@ def voc_folder(root: Path) -> Path:
     raise DatasetError(f"{root}: not PASCAL VOC, no ImageSets folder in it, in VOC*/ or in VOCdevkit/VOC*/")
 
 
-def _read_list(folder: Path, split: str, kind: str) -> list[str]:
-    path = folder / "ImageSets" / kind / f"{split}.txt"
+def read_list(path: Path) -> list[str]:
+    """The names in a list of `ImageSets`; DatasetError if there is no such list, or it is no text."""
     if not path.is_file():
         found = sorted(other.stem for other in path.parent.glob("*.txt"))
         raise DatasetError(f"{path}: no such list (lists found: {', '.join(found) or 'none'})")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in read_lines(path)]
     # The lists of one class, such as cat_train.txt, have a -1, 0 or 1 behind each name.
     return [re.sub(r"\s+(-1|0|1)$", "", line) for line in lines if line]
 
 
 def _read_classes(path: Path) -> list[str]:
     """One name a line; a number before it, as in `3 car`, must be its index (the background's being 0)."""
-    lines = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if all(len(line) == 2 and line[0].isdigit() for line in lines):
-        first = int(lines[0][0]) if lines else 0
-        if [int(line[0]) for line in lines] != list(range(first, first + len(lines))) or first > 1:
+    lines = [line.split(maxsplit=1) for line in read_lines(path) if line.strip()]
+    if all(len(line) == 2 and line[0].isdecimal() for line in lines):
+        # as words: Python refuses to make a number of thousands of digits
+        numbers = [line[0].lstrip("0") or "0" for line in lines]
+        if not any(numbers == [str(first + i) for i in range(len(lines))] for first in (0, 1)):
             raise DatasetError(f"{path}: the class numbers must count up from 0 or 1")
         return [line[1].strip() for line in lines]
     return [" ".join(line) for line in lines]
 
 
-def _with_background(names: Sequence[str]) -> tuple[str, ...]:
+def _with_background(names: Sequence[str], where: object) -> tuple[str, ...]:
     rest = names[1:] if names and names[0].strip("_").lower() == "background" else names
     if len(set(rest)) < len(rest):
-        raise DatasetError(f"class names must differ, got {list(rest)}")
+        raise DatasetError(f"{where}: class names must differ, got {list(rest)}")
     return ("background", *rest)
 
 
@@ -263,6 +266,10 @@ def _match_masks(
 ) -> np.ndarray:
     """Masks (N, H, W) of the XML's objects from the object map; SampleError unless each has one without doubt."""
     present = [int(i) for i in np.unique(ids) if i not in (0, 255)]
+    if len(boxes) > 254:  # those of 1 … 254; more would only be compared with one another for long
+        raise SampleError(path, f"a map has indices for 254 objects, the XML file has {len(boxes)}")
+    with blaming(path):
+        check_room("masks", len(present), (ids.shape[0], ids.shape[1]))
     masks = ids[None] == np.asarray(present, dtype=ids.dtype).reshape(-1, 1, 1)
     tight = boxes_from_masks(masks)
     kinds = [int(np.bincount(semantic[mask]).argmax()) for mask in masks]

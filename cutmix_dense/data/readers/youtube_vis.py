@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torchvision import tv_tensors
 
-from cutmix_dense.data.errors import DatasetError, SampleError
+from cutmix_dense.data.errors import DatasetError, SampleError, blaming
 from cutmix_dense.data.files import inside
 from cutmix_dense.data.images import read_rgb
-from cutmix_dense.data.masks import boxes_from_masks, decode_segmentation
+from cutmix_dense.data.masks import boxes_from_masks, check_room, decode_segmentation
 from cutmix_dense.data.readers.base import DenseDataset, image_tensor, instance_target
 from cutmix_dense.data.readers.coco_files import read_coco_json
 from cutmix_dense.transforms.layout import Layout
@@ -104,8 +104,11 @@ class YouTubeVisDataset(DenseDataset):
             if pictures and picture.shape != pictures[0].shape:
                 sizes = " and ".join(f"{each.shape[-1]}×{each.shape[-2]}" for each in (pictures[0], picture))
                 raise SampleError(path, f"the frames of a video must have one size, these are {sizes}")
+            size = (picture.shape[-2], picture.shape[-1])
+            with blaming(path):
+                check_room("channels and masks", (3 + len(self._tracks[video["id"]])) * count, size)
             pictures.append(picture)
-            targets.append(self._target(index, frame, path, (picture.shape[-2], picture.shape[-1])))
+            targets.append(self._target(index, frame, path, size))
         return tv_tensors.Video(torch.stack(pictures)), targets
 
     def _target(self, index: int, frame: int, path: Path, size: tuple[int, int]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,13 +128,13 @@ class Writer(ABC):
             self._write_lists(chosen, samples)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DatasetError(f"{self._staging}: a staged sample is broken ({error!r}); remove the folder") from error
-        shutil.rmtree(self._staging, ignore_errors=True)
-        if self._staging.parent.is_dir() and not any(self._staging.parent.iterdir()):
-            self._staging.parent.rmdir()
+        self.discard()
 
     def discard(self) -> None:
         """Forget what is staged and not listed."""
         shutil.rmtree(self._staging, ignore_errors=True)
+        with suppress(OSError):  # it isn't there, or another split is staged in it
+            self._staging.parent.rmdir()
 
     def _read_record(self, path: Path) -> tuple[list[str], Any]:
         """The files of a staged sample, under the root, and what the lists need of it."""

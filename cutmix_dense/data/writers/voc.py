@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from cutmix_dense.data.errors import DatasetError
-from cutmix_dense.data.files import write_atomic
+from cutmix_dense.data.files import read_lines, write_atomic
 from cutmix_dense.data.images import encode_indices, encode_rgb, voc_palette
 from cutmix_dense.data.writers.base import Sample, Writer
 
@@ -35,7 +35,7 @@ class VocWriter(Writer):
     def __init__(self, root: str | Path, *, classes: Sequence[str], split: str = "train", quality: int = 95) -> None:
         super().__init__(root, classes=classes, split=split, quality=quality)
         stated = self.root / "classes.txt"
-        if stated.is_file() and stated.read_text(encoding="utf-8").splitlines() != list(self.classes):
+        if stated.is_file() and read_lines(stated) != list(self.classes):
             raise DatasetError(f"{stated}: names other classes than those of the split {split!r}")
 
     def _encode(self, key: str, sample: Sample) -> tuple[dict[str, bytes], Any]:
