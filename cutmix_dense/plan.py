@@ -646,7 +646,8 @@ class MixPlan:
         owner = np.zeros((batch, *(edges.shape[2] - 1,) * ndim), dtype=np.int8 if source.shape[1] <= 127 else np.int16)
         present = source[np.arange(batch)[:, None], layer] >= 0
         if patches == 1:  # the most frequent plan: three cells per axis, the middle one is the rectangle
-            owner[(slice(None), *(1,) * ndim)] = np.where(present, layer, 0)[:, 0]
+            middle: Any = (slice(None), *(1,) * ndim)
+            owner[middle] = np.where(present, layer, 0)[:, 0]
         elif patches:
             ends = np.stack([low, high], axis=-1)
             edges = np.sort(edges, axis=2)
@@ -654,7 +655,8 @@ class MixPlan:
             edges[..., 1:] = np.where(again, limit[..., None], edges[..., 1:])
             edges.sort(axis=2)
             lengths = np.maximum((~again).sum(axis=2).max(axis=1, initial=1), 1)
-            owner = owner[(slice(None), *map(slice, lengths))].copy()
+            some: Any = (slice(None), *map(slice, lengths))
+            owner = owner[some].copy()
             cell = (edges[:, :, None, None] < ends[..., None]).sum(axis=4)  # the first cell that begins there
             for output, patch in zip(*(places.tolist() for places in present.nonzero())):
                 cells = owner[output][tuple(slice(*bounds) for bounds in cell[:, output, patch].tolist())]

@@ -204,8 +204,10 @@ def _seen_by_touched(
         begin = total[boxes].cumsum() - total[boxes]
         box = boxes.repeat(total[boxes])
         rest = np.arange(len(box)) - begin.repeat(total[boxes])
-        starts, stops, area, touched = [], [], 1.0, np.ones(len(box), bool)
+        area, touched = np.ones(len(box)), np.ones(len(box), bool)
         cells: list[np.ndarray] = []
+        starts: list[np.ndarray] = []
+        stops: list[np.ndarray] = []
         for axis in reversed(axes):
             rest, step = np.divmod(rest, counts[axis, box])
             cells.insert(0, first[axis, box] + step)
@@ -213,7 +215,8 @@ def _seen_by_touched(
             stops.insert(0, edges[axis][output[box], cells[0] + 1])
             length = np.minimum(high[axis, box], stops[0]) - np.maximum(low[axis, box], starts[0])
             area, touched = area * length, touched & (length > 0)
-        shown = touched & (owner[(output[box], *cells)] == layer[box])
+        at: Any = (output[box], *cells)
+        shown = touched & (owner[at] == layer[box])
         seen.area[boxes] = np.add.reduceat(area * shown, begin)
         seen.hidden[boxes] = np.logical_or.reduceat(touched & ~shown, begin)
         for axis in axes:

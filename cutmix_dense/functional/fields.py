@@ -229,10 +229,11 @@ def _collect(table: FieldTable, rows: list[dict[str, Any]], ignored: list[dict[s
         rank = _RANKS.get(key)
         for index, (row, extra) in enumerate(zip(rows, ignored)):
             value = row.get(key)
-            plain = type(value) is Tensor and not extra and value.ndim == (rank or max(value.ndim, 1))
-            if plain and value.shape[0] == table.counts[index] > 0:  # as nearly always: nothing to say against it
-                values.append(value)
-                continue
+            if type(value) is Tensor and not extra and value.ndim == (rank or max(value.ndim, 1)):
+                usual = value.shape[0] == table.counts[index] > 0  # as nearly always: nothing to say against it
+                if usual:
+                    values.append(value)
+                    continue
             where = f"targets[{index}]"
             main = _rows(row, key, table.counts[index], where)
             more = _rows(extra, key, table.ignored_counts[index], f"{where}['{IGNORED}']") if extra else None
@@ -318,7 +319,7 @@ def _check_alike(key: str, values: list[Any]) -> None:
         if key != "masks" and value.shape[1:] != trailing:
             raise ValueError(
                 f"targets[{index}][{key!r}] has rows of shape {tuple(value.shape[1:])}, "
-                f"targets[{first_index}][{key!r}] of {tuple(trailing)}"
+                f"targets[{first_index}][{key!r}] of {tuple(first.shape[1:])}"
             )
 
 

@@ -149,7 +149,6 @@ def mix_instances(
     fate = judge(table, plan, entries, filter_rule, boxes_from, padded, rotated)
     form = Form(flip_pairs or (), instance_weights or plan.weight is not None)
     outcome = outcomes_of(fate.verdict, entries, on_filtered)
-    report = MixReport.of(entries, fate.verdict, outcome) if return_report else None
     showing = outcome != Outcome.DROPPED
     if on_filtered != "crowd":
         showing &= outcome != Outcome.IGNORED
@@ -165,7 +164,7 @@ def mix_instances(
         _mark_crowds(mixed, entries, outcome == Outcome.IGNORED, showing)
     if segments is not None:
         segments.mix_into(mixed, plan, filter_rule, on_filtered)
-    return (mixed, report) if return_report else mixed
+    return (mixed, MixReport.of(entries, fate.verdict, outcome)) if return_report else mixed
 
 
 def object_pixels(
