@@ -197,6 +197,19 @@ def test_own_pictures_are_turned_as_their_camera_says(tmp_path):
     assert [tuple(dataset[index][0].shape) for index in range(2)] == [(3, 60, 40)] * 2
 
 
+@pytest.mark.parametrize("orientation", [None, 0, 1])
+def test_own_pictures_that_stand_upright_are_copied_as_they_are(demo, tmp_path, orientation):
+    files = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    for path, source in zip(files, sorted((demo / "coco").rglob("*.jpg"))):
+        with Image.open(source) as image:
+            exif = image.getexif()
+            if orientation is not None:
+                exif[0x0112] = orientation
+            image.save(path, exif=exif, quality=98)
+    dataset = sources.open_chosen(files, tmp_path)
+    assert [dataset.image_path(index).read_bytes() for index in range(2)] == [path.read_bytes() for path in files]
+
+
 def test_own_pictures_with_a_coco_file(demo, tmp_path):
     table = next((demo / "coco").rglob("*train*.json"))
     files = sorted(path for path in (demo / "coco").rglob("*.jpg") if "train" in str(path))[:3]

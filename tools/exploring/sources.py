@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from cutmix_dense.data import DatasetError, DenseDataset, open_dataset
 from cutmix_dense.data.demo import make_demo_set
@@ -28,6 +28,7 @@ DEMO_START = 9
 """A sample of the demo set in which much happens under the first seed."""
 
 _SCENES = 32
+_ORIENTATION = ExifTags.Base.Orientation
 _KEPT = 16
 """Data sets that stay open; the one that was looked at longest ago goes first."""
 
@@ -149,11 +150,10 @@ def open_chosen(paths: Sequence[str | Path], folder: Path) -> DenseDataset:
     content = _named(read_coco_json(tables[0]), names, tables[0].name) if tables else _unnamed(pictures)
     for path in pictures:
         with blaming(path), Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if tables or upright is image:
+            if tables or image.getexif().get(_ORIENTATION, 1) not in range(2, 9):
                 shutil.copyfile(path, place / path.name)
             else:
-                upright.save(place / path.name)
+                ImageOps.exif_transpose(image).save(place / path.name, quality=95)
     (place / "own.json").write_text(json.dumps(content), encoding="utf-8")
     return open_dataset(place, "coco", "own", images=place, annotations=place / "own.json")
 
