@@ -56,9 +56,9 @@ def main(argv: list[str] | None = None) -> int:
         shelf, ready = Shelf(), {}
         if arguments.root is not None:
             dataset = shown(open_from(arguments))
-            ready[f"{dataset.root} ({dataset.split})"] = shelf.put("root", dataset)
+            ready[f"{dataset.root} ({dataset.split})"] = shelf.put("root", dataset, keep=True)
         for layout, title in DEMO_LAYOUTS.items():
-            ready[f"Demo set as {title}"] = shelf.put(layout, open_demo(arguments.cache, layout))
+            ready[f"Demo set as {title}"] = shelf.put(layout, open_demo(arguments.cache, layout), keep=True)
         explorer = Explorer(shelf, ready, Path(uploads), DEMO_START if arguments.root is None else 0)
         try:
             explorer.launch(arguments.host, arguments.port, browser=arguments.open)

@@ -252,6 +252,43 @@ def test_a_shelf_closes_what_nobody_looks_at(demo):
         shelf.get("1")
 
 
+def test_a_shelf_keeps_what_it_must_and_a_folder_takes_one_place(demo):
+    dataset = sources.open_folder(str(demo / "coco"))
+    shelf = sources.Shelf()
+    shelf.put("kept", dataset, keep=True)
+    for number in range(16):
+        shelf.put(str(number), dataset)
+    others = [sources.open_folder(str(demo / "coco" / ".." / "coco"), layout, "train") for layout in (None, "coco")]
+    assert len({shelf.put(sources.key_of(other), other) for other in (dataset, *others)}) == 1
+    assert shelf.get(sources.key_of(dataset)) is others[1]
+    assert shelf.get("1") is shelf.get("kept") is dataset
+    assert sources.key_of(sources.open_folder(str(demo / "coco"), None, "val")) != sources.key_of(dataset)
+    again = sources.open_folder(str(demo / "coco"))
+    shelf.put("kept", again)
+    assert shelf.get("kept") is again
+    for number in range(16):
+        shelf.put(f"new {number}", dataset)
+    assert shelf.get("kept") is again
+
+
+def test_what_is_ready_stays_open_however_many_others_are_opened(demo, tmp_path):
+    pytest.importorskip("gradio", reason="the page needs gradio: extra explore")
+    from tools.exploring.page import Explorer
+
+    shelf = sources.Shelf()
+    ready = {"Kept": shelf.put("kept", sources.open_folder(str(demo / "voc")), keep=True)}
+    ready["Lost"] = shelf.put("lost", sources.open_folder(str(demo / "voc")))
+    page = Explorer(shelf, ready, tmp_path)
+    first, second = (page._open_folder(str(demo / "coco"), "found out", "") for _ in range(2))
+    assert first[0] == second[0]
+    assert first[1] != second[1]  # so that it is drawn anew
+    for number in range(16):
+        shelf.put(str(number), shelf.get("kept"))
+    assert page._chosen("Kept")[2] == "kept"
+    assert page._chosen("Kept")[-1] == ""
+    assert "no longer open" in page._chosen("Lost")[-1]
+
+
 @pytest.mark.parametrize("on_filtered", ["ignore", "crowd"])
 def test_what_fails_but_shows_is_told_as_the_setting_says(demo, on_filtered):
     dataset = sources.open_folder(str(demo / "voc"))

@@ -23,7 +23,7 @@ from tools.exploring import code  # noqa: E402
 from tools.exploring.controls import Field, fields_for, settings_from  # noqa: E402
 from tools.exploring.drawing import LAYERS, look  # noqa: E402
 from tools.exploring.parameters import COMMON, common_of, config_of, methods, own_of, summary_of  # noqa: E402
-from tools.exploring.sources import FAILURES, Shelf, open_chosen, open_folder  # noqa: E402
+from tools.exploring.sources import FAILURES, Shelf, key_of, open_chosen, open_folder  # noqa: E402
 from tools.exploring.style import CSS, theme  # noqa: E402
 
 __all__ = ["TITLE", "Explorer"]
@@ -41,7 +41,7 @@ class Explorer:
 
     Args:
         shelf: the data sets that are open; those that a page opens are put there.
-        ready: what to choose from at once: label and key on the shelf, the first one is shown.
+        ready: what to choose from at once: label and key on the shelf, which keeps them; the first one is shown.
         uploads: folder for copies of chosen pictures.
         start: the sample that is shown first.
     """
@@ -96,6 +96,7 @@ class Explorer:
         with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as blocks:
             first = next(iter(self.ready.values()))
             self.key = gr.State(first)
+            self.opening = gr.State("")  # another one each time: the same folder may hold something else by now
             gr.HTML(
                 f"<h1>{TITLE}</h1><p>Change anything: picture, boxes, masks and maps are mixed anew by one plan, and "
                 "the lines to paste follow.</p>",
@@ -207,7 +208,7 @@ class Explorer:
         outputs = [self.problem, self.mixed, self.sources, self.table, *self.code]
         # one listener for all of them: while it works the latest change waits, all between are passed over
         gr.on(
-            [blocks.load, *(control.change for control in inputs)],
+            [blocks.load, *(control.change for control in (self.opening, *inputs[1:]))],
             self.draw,
             inputs,
             outputs,
@@ -217,7 +218,7 @@ class Explorer:
         )
         groups = [self.about, *self.groups, *self.shared_groups.values()]
         self.method.change(self._chosen_method, self.method, groups, queue=False, **_QUIET)
-        opened = [self.key, self.index, self.problem]
+        opened = [self.key, self.opening, self.index, self.problem]
         self.choice.change(self._chosen, self.choice, [self.folder_group, self.own_group, *opened], **_QUIET)
         folder = [self.folder, self.layout, self.split]
         gr.on([self.open.click, self.folder.submit, self.split.submit], self._open_folder, folder, opened, **_QUIET)
@@ -267,27 +268,31 @@ class Explorer:
     def _chosen(self, choice: str) -> list[Any]:
         shown = [gr.update(visible=choice == _FOLDER), gr.update(visible=choice == _OWN)]
         if choice in (_FOLDER, _OWN):
-            return [*shown, *[gr.skip()] * 3]
-        return [*shown, *self._show(self.ready[choice])]
+            return [*shown, *[gr.skip()] * 4]
+        try:
+            return [*shown, *self._show(self.ready[choice])]
+        except FAILURES as error:
+            return [*shown, *_refused(error)]
 
     def _open_folder(self, folder: str, layout: str, split: str) -> list[Any]:
         try:
             dataset = open_folder(folder, None if layout == _FOUND else layout, split or None)
-            return self._show(self.shelf.put(secrets.token_hex(8), dataset))
+            return self._show(self.shelf.put(key_of(dataset), dataset))
         except FAILURES as error:
-            return [gr.skip(), gr.skip(), _problem(error)]
+            return _refused(error)
 
     def _open_files(self, files: Sequence[str] | None) -> list[Any]:
         if not files:
-            return [gr.skip()] * 3
+            return [gr.skip()] * 4
         try:
             return self._show(self.shelf.put(secrets.token_hex(8), open_chosen(files, self.uploads)))
         except FAILURES as error:
-            return [gr.skip(), gr.skip(), _problem(error)]
+            return _refused(error)
 
     def _show(self, key: str) -> list[Any]:
         """Another data set, from its first sample on."""
-        return [key, gr.update(value=0, maximum=max(1, len(self.shelf.get(key)) - 1)), ""]
+        count = len(self.shelf.get(key))
+        return [key, secrets.token_hex(8), gr.update(value=0, maximum=max(1, count - 1)), ""]
 
     def _step(self, step: int) -> Any:
         def move(key: str, index: int) -> Any:
@@ -301,6 +306,11 @@ class Explorer:
 
 def _about(method: str) -> str:
     return f"<p class=about>{escape(summary_of(method))}.</p>"
+
+
+def _refused(error: Exception) -> list[Any]:
+    """Nothing else was opened, and why."""
+    return [*[gr.skip()] * 3, _problem(error)]
 
 
 def _problem(error: Exception) -> str:

@@ -19,7 +19,17 @@ from cutmix_dense.data.errors import SampleError, blaming
 from cutmix_dense.data.readers.coco_files import read_coco_json
 from tools.common import UserError, add_dataset_arguments, open_from
 
-__all__ = ["DEMO_LAYOUTS", "DEMO_START", "FAILURES", "Shelf", "open_chosen", "open_demo", "open_folder", "shown"]
+__all__ = [
+    "DEMO_LAYOUTS",
+    "DEMO_START",
+    "FAILURES",
+    "Shelf",
+    "key_of",
+    "open_chosen",
+    "open_demo",
+    "open_folder",
+    "shown",
+]
 
 DEMO_LAYOUTS = {"voc": "PASCAL VOC", "coco": "COCO", "cityscapes": "Cityscapes"}
 """The layouts of the demo set; the first has boxes, masks and maps, so that every method works on it."""
@@ -30,7 +40,7 @@ DEMO_START = 9
 _SCENES = 32
 _ORIENTATION = ExifTags.Base.Orientation
 _KEPT = 16
-"""Data sets that stay open; the one that was looked at longest ago goes first."""
+"""Data sets that stay open besides those that are kept; the one that was looked at longest ago goes first."""
 
 
 class Shelf:
@@ -40,11 +50,17 @@ class Shelf:
     """
 
     def __init__(self) -> None:
+        self._kept: dict[str, DenseDataset] = {}
         self._open: dict[str, DenseDataset] = {}
         self._lock = Lock()
 
-    def put(self, key: str, dataset: DenseDataset) -> str:
-        """Keep a data set under a key, which is given back.
+    def put(self, key: str, dataset: DenseDataset, *, keep: bool = False) -> str:
+        """Put a data set under a key, which is given back; what had the key is closed.
+
+        Args:
+            key: of the data set, see :func:`key_of`.
+            dataset: with one picture or more.
+            keep: never close it, however many others are opened.
 
         Raises:
             UserError: the split lists no picture.
@@ -53,7 +69,10 @@ class Shelf:
             raise UserError(f"{dataset.root}: the split {dataset.split!r} lists no image")
         with self._lock:
             self._open.pop(key, None)
-            self._open[key] = dataset
+            if keep or key in self._kept:
+                self._kept[key] = dataset
+            else:
+                self._open[key] = dataset
             while len(self._open) > _KEPT:
                 self._open.pop(next(iter(self._open)))
         return key
@@ -65,13 +84,17 @@ class Shelf:
             UserError: it was closed, since many others were opened after it.
         """
         with self._lock:
+            if key in self._kept:
+                return self._kept[key]
             if key not in self._open:
                 raise UserError("these pictures are no longer open: choose them again")
             self._open[key] = self._open.pop(key)
             return self._open[key]
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._open
+
+def key_of(dataset: DenseDataset) -> str:
+    """The key of a data set that :func:`open_folder` opened: whoever opens it again has the same one."""
+    return repr((str(Path(dataset.root).resolve()), dataset.layout, dataset.split))
 
 
 def open_demo(folder: Path, layout: str) -> DenseDataset:
