@@ -18,9 +18,20 @@ from cutmix_dense.data.readers.dota import DotaDataset, dota_splits
 from cutmix_dense.data.readers.voc import VocDataset, voc_folders, voc_splits
 from cutmix_dense.data.readers.youtube_vis import YouTubeVisDataset, youtube_vis_splits
 
-__all__ = ["LAYOUTS", "find_layouts", "list_splits", "open_dataset"]
+__all__ = ["LAYOUTS", "READERS", "find_layouts", "list_splits", "open_dataset"]
 
-LAYOUTS = ("coco", "coco_panoptic", "voc", "cityscapes", "dota", "youtube_vis", "decathlon")
+READERS: dict[str, type[DenseDataset]] = {
+    "coco": CocoDataset,
+    "coco_panoptic": CocoPanopticDataset,
+    "voc": VocDataset,
+    "cityscapes": CityscapesDataset,
+    "dota": DotaDataset,
+    "youtube_vis": YouTubeVisDataset,
+    "decathlon": DecathlonDataset,
+}
+"""The reader of each layout."""
+
+LAYOUTS = tuple(READERS)
 
 
 def open_dataset(
@@ -72,16 +83,8 @@ def open_dataset(
     for name in given:
         if layout not in only[name][0]:
             raise ValueError(f"{name}= is for the {' and '.join(only[name][0])} layout, this dataset is {layout}")
-    readers: dict[str, Any] = {
-        "coco": CocoDataset,
-        "coco_panoptic": CocoPanopticDataset,
-        "voc": VocDataset,
-        "cityscapes": CityscapesDataset,
-        "dota": DotaDataset,
-        "youtube_vis": YouTubeVisDataset,
-        "decathlon": DecathlonDataset,
-    }
-    return readers[layout](folder, split, **given)
+    reader: Any = READERS[layout]  # whose arguments differ
+    return reader(folder, split, **given)
 
 
 def find_layouts(root: str | Path) -> list[str]:
