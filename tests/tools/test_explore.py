@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shlex
 import shutil
 import socket
 import sys
@@ -18,8 +19,9 @@ from PIL import Image
 import cutmix_dense as cd
 from cutmix_dense.build import from_config, known_parts, known_transforms
 from cutmix_dense.data import DatasetError, SampleError
+from cutmix_dense.data.readers import LAYOUTS
 from cutmix_dense.regions import RegionSampler
-from tools.common import UserError, _arguments, build_transform, family
+from tools.common import UserError, _arguments, build_transform, family, open_from
 from tools.exploring import sources
 from tools.exploring.drawing import LAYERS, look
 from tools.exploring.parameters import COMMON, LEFT_OUT, combine, common_of, config_of, methods, own_of
@@ -323,6 +325,36 @@ def test_a_folder_on_the_command_line_comes_first(explore, demo, tmp_path, monke
     assert (explorer.start, host, port) == (0, "127.0.0.1", None)
     first = next(iter(explorer.ready.values()))
     assert len(explorer.shelf.get(first)) == 4
+
+
+def test_the_command_of_a_folder_opened_with_options_opens_the_same(explore, demo, tmp_path, monkeypatch):
+    pytest.importorskip("gradio", reason="the page needs gradio: extra explore")
+    from tools import browse
+    from tools.exploring.page import Explorer
+
+    pages = []
+    monkeypatch.setattr(Explorer, "launch", lambda self, *where, **how: pages.append(self))
+    table = tmp_path / "my tables" / "some.json"
+    table.parent.mkdir()
+    shutil.copyfile(next((demo / "coco").rglob("*val*.json")), table)
+    for words in (
+        [str(demo / "coco"), "--annotations", str(table), "--images", str(demo / "coco" / "val")],
+        [str(demo / "cityscapes"), "--split", "val", "--label-ids", "raw"],
+        [str(demo / "voc"), "--split", "val", "--task", "detection"],
+    ):
+        assert explore.main([*words, "--cache", str(tmp_path)]) == 0
+        page = pages.pop()
+        text = page._snippets({"type": "CutMix"}, "root", 0, 0)[-1].text
+        arguments = browse.parser().parse_args(shlex.split(text.replace("\\\n", " "))[2:])
+        again, there = open_from(arguments), page.shelf.get("root")
+        assert (again.layout, again.classes, again.has_masks) == (there.layout, there.classes, there.has_masks)
+        assert [again.image_path(i) for i in range(len(again))] == [there.image_path(i) for i in range(len(there))]
+        plain = page._snippets({"type": "CutMix"}, "voc", 0, 0)[-1].text
+        assert re.findall(r" --[a-z-]+", plain) == [" --layout", " --split", " --transform", " --index", " --seed"]
+
+
+def test_only_layouts_that_can_be_shown_are_offered():
+    assert set(LAYOUTS) - set(sources.SHOWN_LAYOUTS) == {"youtube_vis", "decathlon"}
 
 
 def test_a_port_that_is_taken(explore, tmp_path, capsys):

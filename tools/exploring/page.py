@@ -11,7 +11,6 @@ from typing import Any
 
 from cutmix_dense.build import from_config
 from cutmix_dense.data import SampleError
-from cutmix_dense.data.readers import LAYOUTS
 from cutmix_dense.extras import require
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
@@ -23,7 +22,14 @@ from tools.exploring import code  # noqa: E402
 from tools.exploring.controls import Field, fields_for, settings_from  # noqa: E402
 from tools.exploring.drawing import LAYERS, look  # noqa: E402
 from tools.exploring.parameters import COMMON, common_of, config_of, methods, own_of, summary_of  # noqa: E402
-from tools.exploring.sources import FAILURES, Shelf, key_of, open_chosen, open_folder  # noqa: E402
+from tools.exploring.sources import (  # noqa: E402
+    FAILURES,
+    SHOWN_LAYOUTS,
+    Shelf,
+    key_of,
+    open_chosen,
+    open_folder,
+)
 from tools.exploring.style import CSS, theme  # noqa: E402
 
 __all__ = ["TITLE", "Explorer"]
@@ -44,15 +50,25 @@ class Explorer:
         ready: what to choose from at once: label and key on the shelf, which keeps them; the first one is shown.
         uploads: folder for copies of chosen pictures.
         start: the sample that is shown first.
+        words: by key, further options that a data set was opened with on the command line.
     """
 
-    def __init__(self, shelf: Shelf, ready: Mapping[str, str], uploads: Path, start: int = 0) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        ready: Mapping[str, str],
+        uploads: Path,
+        start: int = 0,
+        words: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self.shelf, self.ready, self.uploads, self.start = shelf, dict(ready), uploads, start
+        self.words = dict(words or {})
         self.fields: list[Field] = []
         self.shared_groups: dict[str, Any] = {}
         self.blocks = self._blocks()
-        first = self.shelf.get(next(iter(self.ready.values())))
-        self._snippets({"type": methods()[0]}, first, 0, 0)  # the adapters' frameworks load before anybody waits
+        self._snippets(
+            {"type": methods()[0]}, next(iter(self.ready.values())), 0, 0
+        )  # the adapters' frameworks load before anybody waits
 
     def launch(
         self, host: str = "127.0.0.1", port: int | None = None, *, browser: bool = False, block: bool = True
@@ -126,7 +142,7 @@ class Explorer:
         with gr.Column(visible=False) as self.folder_group:
             self.folder = gr.Textbox(label="folder", info="of a data set on this machine")
             with gr.Row():
-                self.layout = gr.Dropdown([_FOUND, *LAYOUTS], value=_FOUND, label="layout", min_width=120)
+                self.layout = gr.Dropdown([_FOUND, *SHOWN_LAYOUTS], value=_FOUND, label="layout", min_width=120)
                 self.split = gr.Textbox(label="split", placeholder="train, or the only one", min_width=120)
             self.open = gr.Button("Open the folder", variant="primary", size="sm")
         with gr.Column(visible=False) as self.own_group:
@@ -240,7 +256,7 @@ class Explorer:
         try:
             dataset = self.shelf.get(key)
             index, seed = min(int(index or 0), len(dataset) - 1), int(seed or 0)
-            snippets = self._snippets(config, dataset, index, seed)
+            snippets = self._snippets(config, key, index, seed)
             lines = [part for snippet in snippets for part in (snippet.text, _note(snippet.note))]
         except FAILURES as error:
             return [_problem(error), *[gr.skip()] * 11]
@@ -250,9 +266,10 @@ class Explorer:
             return [_problem(error), *[gr.skip()] * 3, *lines]
         return ["", seen.mixed, seen.sources, seen.table, *lines]
 
-    def _snippets(self, config: dict[str, Any], dataset: Any, index: int, seed: int) -> list[code.Snippet]:
+    def _snippets(self, config: dict[str, Any], key: str, index: int, seed: int) -> list[code.Snippet]:
+        dataset = self.shelf.get(key)
         own = Path(dataset.root).is_relative_to(self.uploads)
-        words = {} if own else {"layout": dataset.layout, "split": dataset.split}
+        words = {} if own else {"layout": dataset.layout, "split": dataset.split, **self.words.get(key, {})}
         return [
             code.torch_code(config),
             code.albumentations_code(config, dataset.has_semantic),

@@ -17,6 +17,7 @@ from cutmix_dense.data import DatasetError, DenseDataset, open_dataset
 from cutmix_dense.data.demo import make_demo_set
 from cutmix_dense.data.errors import SampleError, blaming
 from cutmix_dense.data.readers.coco_files import read_coco_json
+from cutmix_dense.data.readers.layouts import READERS
 from tools.common import UserError, add_dataset_arguments, open_from
 
 __all__ = [
@@ -33,6 +34,9 @@ __all__ = [
 
 DEMO_LAYOUTS = {"voc": "PASCAL VOC", "coco": "COCO", "cityscapes": "Cityscapes"}
 """The layouts of the demo set; the first has boxes, masks and maps, so that every method works on it."""
+
+SHOWN_LAYOUTS = tuple(name for name, reader in READERS.items() if reader.mix_layout == "BCHW")
+"""The layouts whose samples are single pictures, which the page can show."""
 
 DEMO_START = 9
 """A sample of the demo set in which much happens under the first seed."""
@@ -128,6 +132,14 @@ def open_folder(root: str, layout: str | None = None, split: str | None = None) 
     arguments = parser.parse_args([*words, "--", str(folder)])
     arguments.label_ids = "train"
     return shown(open_from(arguments))
+
+
+def further_words(arguments: argparse.Namespace) -> dict[str, str]:
+    """The options of a command line that decide what a data set holds besides layout and split, as they were typed."""
+    words = {"images": arguments.images, "annotations": arguments.annotations, "task": arguments.task}
+    if arguments.label_ids != "train":  # which browse.py takes by itself
+        words["label-ids"] = arguments.label_ids
+    return {option: word for option, word in words.items() if word is not None}
 
 
 def shown(dataset: DenseDataset) -> DenseDataset:
