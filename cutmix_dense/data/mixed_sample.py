@@ -77,8 +77,10 @@ def open_complete(
         special = {"task": task or complete_task(root, split), "classes": classes}
     elif layout == "cityscapes":
         special = {"label_ids": label_ids or "raw"}
-    elif task is not None:
-        special = {"task": task}
+    elif layout == "dota":
+        special = {"classes": classes}
+    if task is not None:
+        special["task"] = task
     return open_dataset(root, layout, split, images=images, annotations=annotations, **special)
 
 
