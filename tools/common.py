@@ -300,7 +300,10 @@ def add_dataset_arguments(parser: argparse.ArgumentParser, *, needed: bool = Tru
     )
     parser.add_argument("--split", help="name of the split (default: train, or the only one)")
     parser.add_argument("--images", help="image folder, where it is not the layout's")
-    parser.add_argument("--annotations", help="annotation file (COCO) or folder, where it is not the layout's")
+    parser.add_argument(
+        "--annotations",
+        help="annotation file (COCO, COCO panoptic, YouTube-VIS) or folder, where it is not the layout's",
+    )
     parser.add_argument(
         "--task",
         choices=("detection", "segmentation", "instances"),

@@ -51,15 +51,16 @@ def main(argv: list[str] | None = None) -> int:
     with reporting_errors("explore", arguments.traceback), tempfile.TemporaryDirectory(prefix="explore-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(uploads) / "gradio")  # what is uploaded goes when the page does
         from tools.exploring.page import Explorer
-        from tools.exploring.sources import DEMO_LAYOUTS, DEMO_START, Shelf, open_demo, shown
+        from tools.exploring.sources import DEMO_LAYOUTS, DEMO_START, Shelf, further_words, open_demo, shown
 
-        shelf, ready = Shelf(), {}
+        shelf, ready, words = Shelf(), {}, {}
         if arguments.root is not None:
             dataset = shown(open_from(arguments))
-            ready[f"{dataset.root} ({dataset.split})"] = shelf.put("root", dataset)
+            ready[f"{dataset.root} ({dataset.split})"] = shelf.put("root", dataset, keep=True)
+            words["root"] = further_words(arguments)
         for layout, title in DEMO_LAYOUTS.items():
-            ready[f"Demo set as {title}"] = shelf.put(layout, open_demo(arguments.cache, layout))
-        explorer = Explorer(shelf, ready, Path(uploads), DEMO_START if arguments.root is None else 0)
+            ready[f"Demo set as {title}"] = shelf.put(layout, open_demo(arguments.cache, layout), keep=True)
+        explorer = Explorer(shelf, ready, Path(uploads), DEMO_START if arguments.root is None else 0, words)
         try:
             explorer.launch(arguments.host, arguments.port, browser=arguments.open)
         except OSError as error:

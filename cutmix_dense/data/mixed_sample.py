@@ -58,13 +58,13 @@ def open_complete(
 
     Args:
         root: the dataset's folder.
-        layout: "coco", "voc" or "cityscapes"; found out if the folder has one only.
+        layout: one of `LAYOUTS`; found out as by `open_dataset`.
         split: its name.
         images: see `open_dataset`.
         annotations: see `open_dataset`.
         task: VOC only; by default what :func:`complete_task` says.
         label_ids: Cityscapes only: "raw" keeps the void classes, "train" has the 19 classes of the benchmark.
-        classes: VOC only; see `open_dataset`.
+        classes: VOC and DOTA only; see `open_dataset`.
 
     Raises:
         DatasetError: as `open_dataset`.
@@ -77,8 +77,10 @@ def open_complete(
         special = {"task": task or complete_task(root, split), "classes": classes}
     elif layout == "cityscapes":
         special = {"label_ids": label_ids or "raw"}
-    elif task is not None:
-        special = {"task": task}
+    elif layout == "dota":
+        special = {"classes": classes}
+    if task is not None:
+        special["task"] = task
     return open_dataset(root, layout, split, images=images, annotations=annotations, **special)
 
 
@@ -123,19 +125,19 @@ class MixedSample:
         indices: of base and partners in the dataset, the base first.
         images: the pool of the mix, in that order.
         targets: their targets.
-        plan: the plan, of one output.
-        image: the mixed image.
-        target: its target.
+        plan: the plan, of one output; under a region that moves over a clip, of one per frame.
+        image: the mixed image, clip or volume.
+        target: its target; of a clip a list, a target per frame.
         rows: what became of every instance that could be in it, as `MixReport.rows` says.
         replaced: partners that could not be read.
     """
 
     indices: list[int]
     images: list[Any]
-    targets: list[dict[str, Any]]
+    targets: list[Any]
     plan: MixPlan
     image: Any
-    target: dict[str, Any]
+    target: Any
     rows: list[dict[str, Any]]
     replaced: list[SampleError]
 

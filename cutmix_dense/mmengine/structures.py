@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,8 +42,8 @@ def as_boxes(boxes: Any) -> Float[Tensor, "n c"]:
 
     Returns:
         xyxy (N, 4). Of MMRotate's ``RotatedBoxes`` and ``QuadriBoxes`` a ``tv_tensors.BoundingBoxes`` of torchvision's
-        format (torchvision 0.23 or newer), in double precision, so that they come back to the last bit; of another box
-        type the upright boxes round them.
+        format (torchvision 0.23 or newer), in double precision where the device has it, so that float32 comes back to
+        the last bit, float64 to the rounding of degrees; of another box type the upright boxes round them.
     """
     if not _is_structure(boxes):
         return as_tensor(boxes)
@@ -162,7 +163,8 @@ def _rotated_format(kind: type) -> Any:
 
     Told by the name that the type, or one that it is made from, is registered under in MMDetection.
     """
-    from mmdet.structures.bbox.box_type import box_types
-
-    names = [name for name in _ROTATED if box_types.get(name) in kind.__mro__]
+    registry = sys.modules.get("mmdet.structures.bbox.box_type")
+    if registry is None:  # nothing was registered then
+        return None
+    names = [name for name in _ROTATED if registry.box_types.get(name) in kind.__mro__]
     return getattr(tv_tensors.BoundingBoxFormat, _ROTATED[names[0]], None) if names else None

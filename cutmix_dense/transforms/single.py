@@ -24,9 +24,9 @@ class SingleMix:
 
     Attributes:
         transform: the method that mixed: of several, the one that was drawn.
-        image: the mixed image (C, H, W).
-        targets: of the one output, in the form they came in.
-        plan: of one output.
+        image: the mixed image (C, H, W), clip or volume.
+        targets: of the one sample, in the form they came in.
+        plan: of one output; under a region that moves over a clip, of one per frame.
         report: what became of the instances; None without detection targets.
     """
 

@@ -128,6 +128,15 @@ def test_a_folder_with_instances_too_is_coco(make_panoptic):
     assert open_dataset(root, "coco_panoptic").layout == "coco_panoptic"
 
 
+def test_a_named_file_says_that_it_is_panoptic(make_panoptic):
+    root = make_panoptic()
+    table, images = root / "annotations" / "panoptic_train.json", root / "train"
+    instances = table.with_name("instances_train.json")
+    instances.write_text('{"images": [], "annotations": [], "categories": []}')
+    assert open_dataset(root, annotations=table, images=images).layout == "coco_panoptic"
+    assert open_dataset(root, annotations=str(instances), images=images).layout == "coco"
+
+
 def test_places_of_files(make_panoptic):
     root = make_panoptic()
     annotations = (root / "annotations" / "panoptic_train.json").rename(

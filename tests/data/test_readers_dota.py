@@ -14,7 +14,7 @@ from torchvision import tv_tensors
 import cutmix_dense as cd
 from cutmix_dense.data import DatasetError, SampleError, find_layouts, list_splits, open_dataset
 from cutmix_dense.data.mixed_copy import mix_dataset
-from cutmix_dense.data.mixed_sample import mix_sample
+from cutmix_dense.data.mixed_sample import mix_sample, open_complete
 from cutmix_dense.functional.polygons import clipped_areas
 
 pytestmark = pytest.mark.skipif(
@@ -71,6 +71,11 @@ def test_what_is_read(make_aerial):
     assert {key: len(value) for key, value in empty.items() if key != "image_id"} == dict.fromkeys(
         ("boxes", "labels", "iscrowd", "area", "difficult"), 0
     )
+
+
+def test_a_complete_set_has_the_classes_that_were_named(make_aerial):
+    names = ("ship", "plane")
+    assert open_complete(make_aerial(), classes=names).classes == open_dataset(make_aerial(), classes=names).classes
 
 
 def test_classes_are_numbered_alike_in_all_splits(make_aerial):

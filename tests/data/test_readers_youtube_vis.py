@@ -16,7 +16,7 @@ from torchvision import tv_tensors
 import cutmix_dense as cd
 from cutmix_dense.data import DatasetError, SampleError, find_layouts, list_splits, open_dataset
 from cutmix_dense.data.masks import encode_rle
-from cutmix_dense.data.mixed_sample import mix_sample
+from cutmix_dense.data.mixed_sample import mix_sample, open_complete
 
 LENGTHS = (5, 3)
 SIZE = (24, 36)
@@ -103,6 +103,24 @@ def test_whole_videos(make_clips):
             for frame in range(length)
         ]
     assert dataset.image_path(1) == root / "train" / "JPEGImages" / "clip2"
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_named_file_says_that_it_is_of_videos(make_clips, tmp_path, indent):
+    root = make_clips()
+    table = tmp_path / "named.json"
+    table.write_text(json.dumps(json.loads((root / "train" / "instances.json").read_text()), indent=indent))
+    dataset = open_dataset(root, annotations=table)
+    assert (dataset.layout, len(dataset)) == ("youtube_vis", len(LENGTHS))
+    assert open_complete(root, annotations=table).layout == "youtube_vis"
+
+
+def test_a_named_file_that_is_none_is_refused_as_coco(make_clips, tmp_path):
+    for path in (tmp_path / "nowhere.json", tmp_path / "empty.json"):
+        if path.stem == "empty":
+            path.write_text("")
+        with pytest.raises(DatasetError, match=path.name):
+            open_dataset(make_clips(), annotations=path)
 
 
 def test_frames_at_even_distances(make_clips):

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shlex
 import shutil
 import socket
 import sys
@@ -18,8 +19,9 @@ from PIL import Image
 import cutmix_dense as cd
 from cutmix_dense.build import from_config, known_parts, known_transforms
 from cutmix_dense.data import DatasetError, SampleError
+from cutmix_dense.data.readers import LAYOUTS
 from cutmix_dense.regions import RegionSampler
-from tools.common import UserError, _arguments, build_transform, family
+from tools.common import UserError, _arguments, build_transform, family, open_from
 from tools.exploring import sources
 from tools.exploring.drawing import LAYERS, look
 from tools.exploring.parameters import COMMON, LEFT_OUT, combine, common_of, config_of, methods, own_of
@@ -197,6 +199,19 @@ def test_own_pictures_are_turned_as_their_camera_says(tmp_path):
     assert [tuple(dataset[index][0].shape) for index in range(2)] == [(3, 60, 40)] * 2
 
 
+@pytest.mark.parametrize("orientation", [None, 0, 1])
+def test_own_pictures_that_stand_upright_are_copied_as_they_are(demo, tmp_path, orientation):
+    files = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    for path, source in zip(files, sorted((demo / "coco").rglob("*.jpg"))):
+        with Image.open(source) as image:
+            exif = image.getexif()
+            if orientation is not None:
+                exif[0x0112] = orientation
+            image.save(path, exif=exif, quality=98)
+    dataset = sources.open_chosen(files, tmp_path)
+    assert [dataset.image_path(index).read_bytes() for index in range(2)] == [path.read_bytes() for path in files]
+
+
 def test_own_pictures_with_a_coco_file(demo, tmp_path):
     table = next((demo / "coco").rglob("*train*.json"))
     files = sorted(path for path in (demo / "coco").rglob("*.jpg") if "train" in str(path))[:3]
@@ -239,6 +254,43 @@ def test_a_shelf_closes_what_nobody_looks_at(demo):
         shelf.get("1")
 
 
+def test_a_shelf_keeps_what_it_must_and_a_folder_takes_one_place(demo):
+    dataset = sources.open_folder(str(demo / "coco"))
+    shelf = sources.Shelf()
+    shelf.put("kept", dataset, keep=True)
+    for number in range(16):
+        shelf.put(str(number), dataset)
+    others = [sources.open_folder(str(demo / "coco" / ".." / "coco"), layout, "train") for layout in (None, "coco")]
+    assert len({shelf.put(sources.key_of(other), other) for other in (dataset, *others)}) == 1
+    assert shelf.get(sources.key_of(dataset)) is others[1]
+    assert shelf.get("1") is shelf.get("kept") is dataset
+    assert sources.key_of(sources.open_folder(str(demo / "coco"), None, "val")) != sources.key_of(dataset)
+    again = sources.open_folder(str(demo / "coco"))
+    shelf.put("kept", again)
+    assert shelf.get("kept") is again
+    for number in range(16):
+        shelf.put(f"new {number}", dataset)
+    assert shelf.get("kept") is again
+
+
+def test_what_is_ready_stays_open_however_many_others_are_opened(demo, tmp_path):
+    pytest.importorskip("gradio", reason="the page needs gradio: extra explore")
+    from tools.exploring.page import Explorer
+
+    shelf = sources.Shelf()
+    ready = {"Kept": shelf.put("kept", sources.open_folder(str(demo / "voc")), keep=True)}
+    ready["Lost"] = shelf.put("lost", sources.open_folder(str(demo / "voc")))
+    page = Explorer(shelf, ready, tmp_path)
+    first, second = (page._open_folder(str(demo / "coco"), "found out", "") for _ in range(2))
+    assert first[0] == second[0]
+    assert first[1] != second[1]  # so that it is drawn anew
+    for number in range(16):
+        shelf.put(str(number), shelf.get("kept"))
+    assert page._chosen("Kept")[2] == "kept"
+    assert page._chosen("Kept")[-1] == ""
+    assert "no longer open" in page._chosen("Lost")[-1]
+
+
 @pytest.mark.parametrize("on_filtered", ["ignore", "crowd"])
 def test_what_fails_but_shows_is_told_as_the_setting_says(demo, on_filtered):
     dataset = sources.open_folder(str(demo / "voc"))
@@ -273,6 +325,36 @@ def test_a_folder_on_the_command_line_comes_first(explore, demo, tmp_path, monke
     assert (explorer.start, host, port) == (0, "127.0.0.1", None)
     first = next(iter(explorer.ready.values()))
     assert len(explorer.shelf.get(first)) == 4
+
+
+def test_the_command_of_a_folder_opened_with_options_opens_the_same(explore, demo, tmp_path, monkeypatch):
+    pytest.importorskip("gradio", reason="the page needs gradio: extra explore")
+    from tools import browse
+    from tools.exploring.page import Explorer
+
+    pages = []
+    monkeypatch.setattr(Explorer, "launch", lambda self, *where, **how: pages.append(self))
+    table = tmp_path / "my tables" / "some.json"
+    table.parent.mkdir()
+    shutil.copyfile(next((demo / "coco").rglob("*val*.json")), table)
+    for words in (
+        [str(demo / "coco"), "--annotations", str(table), "--images", str(demo / "coco" / "val")],
+        [str(demo / "cityscapes"), "--split", "val", "--label-ids", "raw"],
+        [str(demo / "voc"), "--split", "val", "--task", "detection"],
+    ):
+        assert explore.main([*words, "--cache", str(tmp_path)]) == 0
+        page = pages.pop()
+        text = page._snippets({"type": "CutMix"}, "root", 0, 0)[-1].text
+        arguments = browse.parser().parse_args(shlex.split(text.replace("\\\n", " "))[2:])
+        again, there = open_from(arguments), page.shelf.get("root")
+        assert (again.layout, again.classes, again.has_masks) == (there.layout, there.classes, there.has_masks)
+        assert [again.image_path(i) for i in range(len(again))] == [there.image_path(i) for i in range(len(there))]
+        plain = page._snippets({"type": "CutMix"}, "voc", 0, 0)[-1].text
+        assert re.findall(r" --[a-z-]+", plain) == [" --layout", " --split", " --transform", " --index", " --seed"]
+
+
+def test_only_layouts_that_can_be_shown_are_offered():
+    assert set(LAYOUTS) - set(sources.SHOWN_LAYOUTS) == {"youtube_vis", "decathlon"}
 
 
 def test_a_port_that_is_taken(explore, tmp_path, capsys):

@@ -11,7 +11,6 @@ from typing import Any
 
 from cutmix_dense.build import from_config
 from cutmix_dense.data import SampleError
-from cutmix_dense.data.readers import LAYOUTS
 from cutmix_dense.extras import require
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
@@ -23,7 +22,14 @@ from tools.exploring import code  # noqa: E402
 from tools.exploring.controls import Field, fields_for, settings_from  # noqa: E402
 from tools.exploring.drawing import LAYERS, look  # noqa: E402
 from tools.exploring.parameters import COMMON, common_of, config_of, methods, own_of, summary_of  # noqa: E402
-from tools.exploring.sources import FAILURES, Shelf, open_chosen, open_folder  # noqa: E402
+from tools.exploring.sources import (  # noqa: E402
+    FAILURES,
+    SHOWN_LAYOUTS,
+    Shelf,
+    key_of,
+    open_chosen,
+    open_folder,
+)
 from tools.exploring.style import CSS, theme  # noqa: E402
 
 __all__ = ["TITLE", "Explorer"]
@@ -41,18 +47,28 @@ class Explorer:
 
     Args:
         shelf: the data sets that are open; those that a page opens are put there.
-        ready: what to choose from at once: label and key on the shelf, the first one is shown.
+        ready: what to choose from at once: label and key on the shelf, which keeps them; the first one is shown.
         uploads: folder for copies of chosen pictures.
         start: the sample that is shown first.
+        words: by key, further options that a data set was opened with on the command line.
     """
 
-    def __init__(self, shelf: Shelf, ready: Mapping[str, str], uploads: Path, start: int = 0) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        ready: Mapping[str, str],
+        uploads: Path,
+        start: int = 0,
+        words: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self.shelf, self.ready, self.uploads, self.start = shelf, dict(ready), uploads, start
+        self.words = dict(words or {})
         self.fields: list[Field] = []
         self.shared_groups: dict[str, Any] = {}
         self.blocks = self._blocks()
-        first = self.shelf.get(next(iter(self.ready.values())))
-        self._snippets({"type": methods()[0]}, first, 0, 0)  # the adapters' frameworks load before anybody waits
+        self._snippets(
+            {"type": methods()[0]}, next(iter(self.ready.values())), 0, 0
+        )  # the adapters' frameworks load before anybody waits
 
     def launch(
         self, host: str = "127.0.0.1", port: int | None = None, *, browser: bool = False, block: bool = True
@@ -96,6 +112,7 @@ class Explorer:
         with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as blocks:
             first = next(iter(self.ready.values()))
             self.key = gr.State(first)
+            self.opening = gr.State("")  # another one each time: the same folder may hold something else by now
             gr.HTML(
                 f"<h1>{TITLE}</h1><p>Change anything: picture, boxes, masks and maps are mixed anew by one plan, and "
                 "the lines to paste follow.</p>",
@@ -125,7 +142,7 @@ class Explorer:
         with gr.Column(visible=False) as self.folder_group:
             self.folder = gr.Textbox(label="folder", info="of a data set on this machine")
             with gr.Row():
-                self.layout = gr.Dropdown([_FOUND, *LAYOUTS], value=_FOUND, label="layout", min_width=120)
+                self.layout = gr.Dropdown([_FOUND, *SHOWN_LAYOUTS], value=_FOUND, label="layout", min_width=120)
                 self.split = gr.Textbox(label="split", placeholder="train, or the only one", min_width=120)
             self.open = gr.Button("Open the folder", variant="primary", size="sm")
         with gr.Column(visible=False) as self.own_group:
@@ -207,7 +224,7 @@ class Explorer:
         outputs = [self.problem, self.mixed, self.sources, self.table, *self.code]
         # one listener for all of them: while it works the latest change waits, all between are passed over
         gr.on(
-            [blocks.load, *(control.change for control in inputs)],
+            [blocks.load, *(control.change for control in (self.opening, *inputs[1:]))],
             self.draw,
             inputs,
             outputs,
@@ -217,7 +234,7 @@ class Explorer:
         )
         groups = [self.about, *self.groups, *self.shared_groups.values()]
         self.method.change(self._chosen_method, self.method, groups, queue=False, **_QUIET)
-        opened = [self.key, self.index, self.problem]
+        opened = [self.key, self.opening, self.index, self.problem]
         self.choice.change(self._chosen, self.choice, [self.folder_group, self.own_group, *opened], **_QUIET)
         folder = [self.folder, self.layout, self.split]
         gr.on([self.open.click, self.folder.submit, self.split.submit], self._open_folder, folder, opened, **_QUIET)
@@ -239,7 +256,7 @@ class Explorer:
         try:
             dataset = self.shelf.get(key)
             index, seed = min(int(index or 0), len(dataset) - 1), int(seed or 0)
-            snippets = self._snippets(config, dataset, index, seed)
+            snippets = self._snippets(config, key, index, seed)
             lines = [part for snippet in snippets for part in (snippet.text, _note(snippet.note))]
         except FAILURES as error:
             return [_problem(error), *[gr.skip()] * 11]
@@ -249,9 +266,10 @@ class Explorer:
             return [_problem(error), *[gr.skip()] * 3, *lines]
         return ["", seen.mixed, seen.sources, seen.table, *lines]
 
-    def _snippets(self, config: dict[str, Any], dataset: Any, index: int, seed: int) -> list[code.Snippet]:
+    def _snippets(self, config: dict[str, Any], key: str, index: int, seed: int) -> list[code.Snippet]:
+        dataset = self.shelf.get(key)
         own = Path(dataset.root).is_relative_to(self.uploads)
-        words = {} if own else {"layout": dataset.layout, "split": dataset.split}
+        words = {} if own else {"layout": dataset.layout, "split": dataset.split, **self.words.get(key, {})}
         return [
             code.torch_code(config),
             code.albumentations_code(config, dataset.has_semantic),
@@ -267,27 +285,31 @@ class Explorer:
     def _chosen(self, choice: str) -> list[Any]:
         shown = [gr.update(visible=choice == _FOLDER), gr.update(visible=choice == _OWN)]
         if choice in (_FOLDER, _OWN):
-            return [*shown, *[gr.skip()] * 3]
-        return [*shown, *self._show(self.ready[choice])]
+            return [*shown, *[gr.skip()] * 4]
+        try:
+            return [*shown, *self._show(self.ready[choice])]
+        except FAILURES as error:
+            return [*shown, *_refused(error)]
 
     def _open_folder(self, folder: str, layout: str, split: str) -> list[Any]:
         try:
             dataset = open_folder(folder, None if layout == _FOUND else layout, split or None)
-            return self._show(self.shelf.put(secrets.token_hex(8), dataset))
+            return self._show(self.shelf.put(key_of(dataset), dataset))
         except FAILURES as error:
-            return [gr.skip(), gr.skip(), _problem(error)]
+            return _refused(error)
 
     def _open_files(self, files: Sequence[str] | None) -> list[Any]:
         if not files:
-            return [gr.skip()] * 3
+            return [gr.skip()] * 4
         try:
             return self._show(self.shelf.put(secrets.token_hex(8), open_chosen(files, self.uploads)))
         except FAILURES as error:
-            return [gr.skip(), gr.skip(), _problem(error)]
+            return _refused(error)
 
     def _show(self, key: str) -> list[Any]:
         """Another data set, from its first sample on."""
-        return [key, gr.update(value=0, maximum=max(1, len(self.shelf.get(key)) - 1)), ""]
+        count = len(self.shelf.get(key))
+        return [key, secrets.token_hex(8), gr.update(value=0, maximum=max(1, count - 1)), ""]
 
     def _step(self, step: int) -> Any:
         def move(key: str, index: int) -> Any:
@@ -301,6 +323,11 @@ class Explorer:
 
 def _about(method: str) -> str:
     return f"<p class=about>{escape(summary_of(method))}.</p>"
+
+
+def _refused(error: Exception) -> list[Any]:
+    """Nothing else was opened, and why."""
+    return [*[gr.skip()] * 3, _problem(error)]
 
 
 def _problem(error: Exception) -> str:

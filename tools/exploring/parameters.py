@@ -332,7 +332,7 @@ def _number(parameter: Parameter, value: Any, place: int) -> float | int:
 
 
 def _read(text: str | None, parameter: Parameter) -> Any:
-    """A value that was typed: a number, a tuple of numbers, a word; nothing is None."""
+    """A value that was typed: a number, a tuple of numbers, a word; the default where nothing was, or "none"."""
     words = "" if text is None else str(text).strip()
     if words.lower() in ("", "none"):
         return parameter.default
@@ -340,4 +340,5 @@ def _read(text: str | None, parameter: Parameter) -> Any:
         value = ast.literal_eval(words)
     except (SyntaxError, ValueError):
         return words
+    # words that may be left out are lists, CarveMix's `classes` and `spacing`: one number is a list of one
     return (value,) if parameter.optional and isinstance(value, (int, float)) else value

@@ -11,25 +11,40 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from cutmix_dense.data import DatasetError, DenseDataset, open_dataset
 from cutmix_dense.data.demo import make_demo_set
 from cutmix_dense.data.errors import SampleError, blaming
 from cutmix_dense.data.readers.coco_files import read_coco_json
+from cutmix_dense.data.readers.layouts import READERS
 from tools.common import UserError, add_dataset_arguments, open_from
 
-__all__ = ["DEMO_LAYOUTS", "DEMO_START", "FAILURES", "Shelf", "open_chosen", "open_demo", "open_folder", "shown"]
+__all__ = [
+    "DEMO_LAYOUTS",
+    "DEMO_START",
+    "FAILURES",
+    "Shelf",
+    "key_of",
+    "open_chosen",
+    "open_demo",
+    "open_folder",
+    "shown",
+]
 
 DEMO_LAYOUTS = {"voc": "PASCAL VOC", "coco": "COCO", "cityscapes": "Cityscapes"}
 """The layouts of the demo set; the first has boxes, masks and maps, so that every method works on it."""
+
+SHOWN_LAYOUTS = tuple(name for name, reader in READERS.items() if reader.mix_layout == "BCHW")
+"""The layouts whose samples are single pictures, which the page can show."""
 
 DEMO_START = 9
 """A sample of the demo set in which much happens under the first seed."""
 
 _SCENES = 32
+_ORIENTATION = ExifTags.Base.Orientation
 _KEPT = 16
-"""Data sets that stay open; the one that was looked at longest ago goes first."""
+"""Data sets that stay open besides those that are kept; the one that was looked at longest ago goes first."""
 
 
 class Shelf:
@@ -39,11 +54,17 @@ class Shelf:
     """
 
     def __init__(self) -> None:
+        self._kept: dict[str, DenseDataset] = {}
         self._open: dict[str, DenseDataset] = {}
         self._lock = Lock()
 
-    def put(self, key: str, dataset: DenseDataset) -> str:
-        """Keep a data set under a key, which is given back.
+    def put(self, key: str, dataset: DenseDataset, *, keep: bool = False) -> str:
+        """Put a data set under a key, which is given back; what had the key is closed.
+
+        Args:
+            key: of the data set, see :func:`key_of`.
+            dataset: with one picture or more.
+            keep: never close it, however many others are opened.
 
         Raises:
             UserError: the split lists no picture.
@@ -52,7 +73,10 @@ class Shelf:
             raise UserError(f"{dataset.root}: the split {dataset.split!r} lists no image")
         with self._lock:
             self._open.pop(key, None)
-            self._open[key] = dataset
+            if keep or key in self._kept:
+                self._kept[key] = dataset
+            else:
+                self._open[key] = dataset
             while len(self._open) > _KEPT:
                 self._open.pop(next(iter(self._open)))
         return key
@@ -64,13 +88,17 @@ class Shelf:
             UserError: it was closed, since many others were opened after it.
         """
         with self._lock:
+            if key in self._kept:
+                return self._kept[key]
             if key not in self._open:
                 raise UserError("these pictures are no longer open: choose them again")
             self._open[key] = self._open.pop(key)
             return self._open[key]
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._open
+
+def key_of(dataset: DenseDataset) -> str:
+    """The key of a data set that :func:`open_folder` opened: whoever opens it again has the same one."""
+    return repr((str(Path(dataset.root).resolve()), dataset.layout, dataset.split))
 
 
 def open_demo(folder: Path, layout: str) -> DenseDataset:
@@ -104,6 +132,14 @@ def open_folder(root: str, layout: str | None = None, split: str | None = None) 
     arguments = parser.parse_args([*words, "--", str(folder)])
     arguments.label_ids = "train"
     return shown(open_from(arguments))
+
+
+def further_words(arguments: argparse.Namespace) -> dict[str, str]:
+    """The options of a command line that decide what a data set holds besides layout and split, as they were typed."""
+    words = {"images": arguments.images, "annotations": arguments.annotations, "task": arguments.task}
+    if arguments.label_ids != "train":  # which browse.py takes by itself
+        words["label-ids"] = arguments.label_ids
+    return {option: word for option, word in words.items() if word is not None}
 
 
 def shown(dataset: DenseDataset) -> DenseDataset:
@@ -149,11 +185,10 @@ def open_chosen(paths: Sequence[str | Path], folder: Path) -> DenseDataset:
     content = _named(read_coco_json(tables[0]), names, tables[0].name) if tables else _unnamed(pictures)
     for path in pictures:
         with blaming(path), Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if tables or upright is image:
+            if tables or image.getexif().get(_ORIENTATION, 1) not in range(2, 9):
                 shutil.copyfile(path, place / path.name)
             else:
-                upright.save(place / path.name)
+                ImageOps.exif_transpose(image).save(place / path.name, quality=95)
     (place / "own.json").write_text(json.dumps(content), encoding="utf-8")
     return open_dataset(place, "coco", "own", images=place, annotations=place / "own.json")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,20 @@ from cutmix_dense.data.readers.dota import DotaDataset, dota_splits
 from cutmix_dense.data.readers.voc import VocDataset, voc_folders, voc_splits
 from cutmix_dense.data.readers.youtube_vis import YouTubeVisDataset, youtube_vis_splits
 
-__all__ = ["LAYOUTS", "find_layouts", "list_splits", "open_dataset"]
+__all__ = ["LAYOUTS", "READERS", "find_layouts", "list_splits", "open_dataset"]
 
-LAYOUTS = ("coco", "coco_panoptic", "voc", "cityscapes", "dota", "youtube_vis", "decathlon")
+READERS: dict[str, type[DenseDataset]] = {
+    "coco": CocoDataset,
+    "coco_panoptic": CocoPanopticDataset,
+    "voc": VocDataset,
+    "cityscapes": CityscapesDataset,
+    "dota": DotaDataset,
+    "youtube_vis": YouTubeVisDataset,
+    "decathlon": DecathlonDataset,
+}
+"""The reader of each layout."""
+
+LAYOUTS = tuple(READERS)
 
 
 def open_dataset(
@@ -38,11 +50,12 @@ def open_dataset(
 
     Args:
         root: the dataset folder (`datasets/README.md` shows the layouts).
-        layout: "coco", "coco_panoptic", "voc", "cityscapes", "dota", "youtube_vis" or "decathlon"; found out from the
-            folder if not given. A folder that has both of COCO's is "coco".
+        layout: "coco", "coco_panoptic", "voc", "cityscapes", "dota", "youtube_vis" or "decathlon"; found out if not
+            given, from the JSON file that `annotations` names or else from the folder. A folder that has both of COCO's
+            is "coco".
         split: its name.
         images: image folder, where it is not the layout's.
-        annotations: annotation file (COCO, YouTube-VIS) or folder, where it is not the layout's.
+        annotations: annotation file (COCO, COCO panoptic, YouTube-VIS) or folder, where it is not the layout's.
         label_ids: Cityscapes only: "train" (default, 19 classes) or "raw" (34 ids).
         classes: VOC and DOTA only: the class names, see `VocDataset` and `DotaDataset`.
         task: VOC only: "detection" (default), "segmentation" or "instances", see `VocDataset`.
@@ -54,7 +67,8 @@ def open_dataset(
     """
     folder = Path(root)
     if layout is None:
-        layout = "coco" if annotations is not None and Path(annotations).suffix == ".json" else _only_layout(folder)
+        table = Path(annotations) if annotations is not None else None
+        layout = _layout_of_json(table) if table is not None and table.suffix == ".json" else _only_layout(folder)
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {LAYOUTS}, got {layout!r}")
     only: dict[str, tuple[tuple[str, ...], Any, Any]] = {  # argument: its layouts, what was given, the default
@@ -69,16 +83,8 @@ def open_dataset(
     for name in given:
         if layout not in only[name][0]:
             raise ValueError(f"{name}= is for the {' and '.join(only[name][0])} layout, this dataset is {layout}")
-    readers: dict[str, Any] = {
-        "coco": CocoDataset,
-        "coco_panoptic": CocoPanopticDataset,
-        "voc": VocDataset,
-        "cityscapes": CityscapesDataset,
-        "dota": DotaDataset,
-        "youtube_vis": YouTubeVisDataset,
-        "decathlon": DecathlonDataset,
-    }
-    return readers[layout](folder, split, **given)
+    reader: Any = READERS[layout]  # whose arguments differ
+    return reader(folder, split, **given)
 
 
 def find_layouts(root: str | Path) -> list[str]:
@@ -114,6 +120,18 @@ def list_splits(root: str | Path, layout: str) -> list[str]:
         "decathlon": decathlon_splits,
     }
     return splits[layout](Path(root))
+
+
+def _layout_of_json(path: Path) -> str:
+    """The layout whose annotation file this is, by the keys that it alone has; "coco" if there are none."""
+    try:
+        content = path.read_bytes()  # searched, not parsed, which takes far longer
+    except OSError:  # the reader says what is the matter
+        return "coco"
+    if re.search(rb'"segments_info"\s*:', content):
+        return "coco_panoptic"
+    videos = all(re.search(rb'"%b"\s*:\s*\[' % key, content) for key in (b"videos", b"file_names"))
+    return "youtube_vis" if videos else "coco"
 
 
 def _only_layout(root: Path) -> str:

@@ -1,0 +1,64 @@
+"""Box structures are told by what they can do, where MMDetection isn't installed, too."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("mmengine")
+
+from cutmix_dense.mmengine import TRANSFORMS
+from cutmix_dense.mmengine.structures import as_boxes
+
+
+class UprightBoxes:
+    """What the adapter asks of a ``BaseBoxes`` that is upright."""
+
+    def __init__(self, tensor, clone=True):
+        self.tensor = tensor.clone() if clone else tensor
+
+    def convert_to(self, name):
+        assert name == "hbox"
+        return self
+
+    def __len__(self):
+        return len(self.tensor)
+
+    def __getitem__(self, index):
+        return type(self)(self.tensor[index])
+
+    @classmethod
+    def cat(cls, parts, dim=0):
+        return cls(torch.cat([part.tensor for part in parts], dim))
+
+
+@pytest.fixture
+def no_mmdet(monkeypatch):
+    """As where it isn't installed; whoever imports it all the same fails."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mmdet"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "mmdet", None)
+
+
+@pytest.mark.usefixtures("no_mmdet")
+def test_boxes_of_a_type_that_nobody_registered_are_mixed():
+    rows = torch.tensor([[2.0, 3.0, 14.0, 15.0], [20.0, 4.0, 38.0, 28.0]])
+    samples = [
+        {
+            "img": np.full((30, 40, 3), number, np.uint8),
+            "img_shape": (30, 40),
+            "gt_bboxes": UprightBoxes(rows + number),
+            "gt_bboxes_labels": np.array([1, 2]),
+            "gt_ignore_flags": np.zeros(2, bool),
+        }
+        for number in range(2)
+    ]
+    assert torch.equal(as_boxes(samples[1]["gt_bboxes"]), rows + 1)
+    unmixed = TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": 0.0})({**samples[0], "mix_results": samples[1:]})
+    assert type(unmixed["gt_bboxes"]) is UprightBoxes
+    assert torch.equal(unmixed["gt_bboxes"].tensor, rows)
+    mixed = TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": 1.0})({**samples[0], "mix_results": samples[1:]})
+    assert len(mixed["gt_bboxes"]) == len(mixed["gt_bboxes_labels"])
