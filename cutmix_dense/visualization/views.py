@@ -75,7 +75,7 @@ def _frames(sample: MixedSample, count: int) -> list[View]:
     images = [frame for clip in sample.images for frame in clip]
     targets: list[Any] = [frame for clip in sample.targets for frame in clip]
     owners = [clip for clip in range(len(sample.images)) for _ in range(length)]
-    mixed: Sequence[Any] = sample.target  # type: ignore[assignment]
+    mixed: Sequence[Any] = sample.target
     return [
         View(f"frame {frame}", images, targets, sample.image[frame], mixed[frame], plan, frame, owners)
         for frame in _spread(0, length, count)
