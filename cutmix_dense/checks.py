@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 
-__all__ = ["interval", "positive"]
+__all__ = ["finite", "interval", "positive"]
+
+
+def finite(value: float) -> bool:
+    """Whether a number is one that a float can hold; an int may be larger, and ``float`` of it is an OverflowError."""
+    return -sys.float_info.max <= value <= sys.float_info.max
 
 
 def positive(value: float, name: str) -> float:
     """``value`` as a float; ValueError unless it is finite and above 0."""
-    if not (math.isfinite(value) and value > 0):
+    if not (finite(value) and value > 0):
         raise ValueError(f"{name} must be above 0, got {value!r}")
     return float(value)
 
@@ -20,7 +26,7 @@ def interval(value: Sequence[float], name: str, most: float = math.inf) -> tuple
     if (
         not isinstance(value, Sequence)
         or len(value) != 2
-        or not (0 < value[0] <= value[1] <= most and math.isfinite(value[1]))
+        or not (0 < value[0] <= value[1] <= most and finite(value[1]))
     ):
         limit = "" if math.isinf(most) else f" <= {most:g}"
         raise ValueError(f"{name} must be (low, high) with 0 < low <= high{limit}, got {value!r}")
