@@ -16,11 +16,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.broadcast import along, everywhere, within
-from cutmix_dense.checks import interval, positive
+from cutmix_dense.checks import finite, interval, positive
 from cutmix_dense.distance import carved
 from cutmix_dense.regions import beta, uniform
 
 __all__ = ["CarveMask", "ClassMask", "CowMask", "FourierMask", "MaskSampler", "NoiseDraws"]
+
+_MOST_SIGMA = 1024
 
 
 class NoiseDraws(NamedTuple):
@@ -53,7 +55,8 @@ class CowMask(MaskSampler):
 
     Args:
         proportion: expected share of the partner, in (0, 1), or (low, high) to draw it from uniformly.
-        sigma: strength of the blur in pixels, log-uniform in (low, high).
+        sigma: strength of the blur in pixels, log-uniform in (low, high), at most 1024: the noise that is blurred
+            reaches three sigma beyond the image.
 
     The threshold is mean + √2 · erfinv(2p − 1) · standard deviation of the noise, as in the official code. The noise is
     drawn larger than the frame and blurred in the Fourier domain, so that its strength is the same up to the border.
@@ -69,7 +72,7 @@ class CowMask(MaskSampler):
         low, high = self._proportions()
         if not 0 < low <= high < 1:
             raise ValueError(f"proportion must lie in (0, 1), got {self.proportion!r}")
-        interval(self.sigma, "sigma")
+        interval(self.sigma, "sigma", _MOST_SIGMA)
 
     def _proportions(self) -> tuple[float, float]:
         given = self.proportion
@@ -117,7 +120,7 @@ class FourierMask(MaskSampler):
 
     def __post_init__(self) -> None:
         positive(self.alpha, "alpha")
-        if not math.isfinite(self.decay):
+        if not finite(self.decay):
             raise ValueError(f"decay must be finite, got {self.decay!r}")
 
     def draw(self, batch: int, frame: tuple[int, ...], generator: torch.Generator | None = None) -> NoiseDraws:
@@ -213,7 +216,7 @@ class CarveMask:
     def __post_init__(self) -> None:
         if self.classes is not None and not self.classes:
             raise ValueError("classes must name at least one id, got none")
-        if self.spacing is not None and (not self.spacing or not all(0 < s < math.inf for s in self.spacing)):
+        if self.spacing is not None and (not self.spacing or not all(finite(s) and s > 0 for s in self.spacing)):
             raise ValueError(f"spacing must be above 0 along each axis, got {self.spacing!r}")
 
     def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b 2"]:

@@ -8,7 +8,6 @@ sizes are (depth, height, width), and a rectangle is a cuboid.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
@@ -17,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cutmix_dense.checks import interval, positive
+from cutmix_dense.checks import finite, interval, positive
 from cutmix_dense.host import Column, as_column, as_tensor, module_of
 
 __all__ = [
@@ -351,7 +350,7 @@ class ObjectBox(RegionSampler):
 
     def __post_init__(self) -> None:
         AreaBox(self.area, self.aspect)
-        if not (math.isfinite(self.margin) and self.margin >= 0):
+        if not (finite(self.margin) and self.margin >= 0):
             raise ValueError(f"margin must be at least 0, got {self.margin!r}")
         if self.candidates < 2:
             raise ValueError(f"candidates must be at least 2, got {self.candidates!r}")

@@ -101,6 +101,43 @@ def test_a_range_of_counts_is_a_pair(value):
         cd.StripeMix(n_stripes=value)
 
 
+HUGE = 10**400
+"""A whole number that no float holds."""
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: cd.RICAP(beta=HUGE), "beta"),
+        (lambda: cd.CutMix(alpha=HUGE), "alpha"),
+        (lambda: cd.CopyPaste(feather=HUGE), "feather"),
+        (lambda: cd.CopyPaste(scale=(1, HUGE)), "scale"),
+        (lambda: cd.CarveMix(spacing=(HUGE, 1)), "spacing"),
+        (lambda: cd.CowMix(sigma=(1, HUGE)), "sigma"),
+        (lambda: cd.CowMix(sigma=(1, 1e6)), "sigma"),
+        (lambda: cd.FMix(decay=HUGE), "decay"),
+        (lambda: cd.RandomMix([cd.CutMix()], weights=(HUGE,)), "weights"),
+        (lambda: cd.regions.ObjectBox(margin=HUGE), "margin"),
+        (lambda: cd.CutMix(min_size=HUGE), "min_size"),
+        (lambda: cd.CutMix(min_size=(1.0, HUGE)), "min_size"),
+        (lambda: cd.CutMix(min_visibility=HUGE), "min_visibility"),
+        (lambda: cd.Mosaic(grid=(HUGE, 2)), "grid"),
+        (lambda: cd.Mosaic(grid=(100_000, 100_000)), "grid"),
+    ],
+)
+def test_numbers_beyond_every_float_are_refused_by_name(make, name):
+    with pytest.raises(ValueError, match=f"^{name} must"):
+        make()
+
+
+def test_a_fill_of_bytes_is_no_nan():
+    plan = plan_of(shift=torch.full((1, 1, 2), 2.0))
+    image = torch.zeros((1, 3, 6, 5))
+    assert bool(mix_pixels(image, plan, fill=float("nan")).isnan().any())
+    with pytest.raises(ValueError, match=r"fill must lie within 0 … 255 for torch\.uint8, got nan"):
+        mix_pixels(image.byte(), plan, fill=float("nan"))
+
+
 @pytest.mark.parametrize("others", [{}, {"boxes": BOXES}])
 def test_instances_to_be_pasted_lie_somewhere(others):
     targets = [{"labels": torch.arange(2), **others}, {"labels": torch.arange(3)}]

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "distance.py": {"extras", "kernels"},
     "saliency.py": {"kernels"},
     "kernels": {"broadcast", "compiling", "plan", "kernels"},
-    "functional": {"broadcast", "plan", "host", "kernels", "functional"},
+    "functional": {"broadcast", "checks", "plan", "host", "kernels", "functional"},
     "albumentations": {"albumentations", "arrays", "build", "extras", "functional", "plan", "transforms"},
     "lightning.py": {"extras", "randomness", "transforms"},
     "monai.py": {"extras", "randomness", "transforms"},

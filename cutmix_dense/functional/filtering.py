@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from jaxtyping import Float, Int
 
+from cutmix_dense.checks import finite
 from cutmix_dense.host import Column, module_of
 
 __all__ = ["RULES", "Facts", "FilterRule", "OcclusionRule", "OnFiltered", "Reason", "rule_of"]
@@ -19,9 +20,9 @@ OnFiltered = Literal["drop", "ignore", "crowd"]
 
 def _pair(value: float | tuple[float, float], name: str) -> tuple[float, float]:
     if isinstance(value, (int, float)):
-        return float(value), float(value)
+        return value, value
     if isinstance(value, (tuple, list)) and len(value) == 2:
-        return float(value[0]), float(value[1])
+        return value[0], value[1]
     raise ValueError(f"{name} must be a number or (base, pasted), got {value!r}")
 
 
@@ -67,7 +68,7 @@ class FilterRule:
             if not 0 <= value <= 1:
                 raise ValueError(f"min_visibility must lie in [0, 1], got {self.min_visibility!r}")
         for value in _pair(self.min_size, "min_size"):
-            if not 0 <= value < math.inf:
+            if not (finite(value) and value >= 0):
                 raise ValueError(f"min_size must be at least 0 pixels, got {self.min_size!r}")
         if not self.max_aspect >= 1:
             raise ValueError(f"max_aspect must be at least 1, got {self.max_aspect!r}")
@@ -77,7 +78,7 @@ class FilterRule:
         xp = module_of(facts.layer)
 
         def reached(value: Column, threshold: float | tuple[float, float], name: str) -> Column:
-            base, pasted = _pair(threshold, name)
+            base, pasted = map(float, _pair(threshold, name))
             limit: Any = base
             if base != pasted:
                 limit = xp.asarray(xp.where(facts.layer > 0, pasted, base), dtype=value.dtype)

@@ -162,7 +162,7 @@ def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int)
     numbers = torch.as_tensor(fill)
     if not like.is_floating_point() and like.dtype != torch.bool:
         bounds = torch.iinfo(like.dtype)
-        if bool(((numbers < bounds.min) | (numbers > bounds.max)).any()):
+        if not bool(((numbers >= bounds.min) & (numbers <= bounds.max)).all()):  # NaN is not either
             raise ValueError(f"fill must lie within {bounds.min} … {bounds.max} for {like.dtype}, got {fill!r}")
     value = numbers.to(like.device, like.dtype)
     if value.ndim == 0:

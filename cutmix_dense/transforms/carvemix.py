@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 
 from cutmix_dense.broadcast import within
+from cutmix_dense.checks import positive
 from cutmix_dense.masks import CarveMask
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.base import MixTransform
@@ -51,7 +52,7 @@ class CarveMix(MixTransform):
     ) -> None:
         super().__init__(p=p, **common)
         self.classes = None if classes is None else tuple(int(index) for index in classes)
-        self.spacing = None if spacing is None else tuple(float(step) for step in spacing)
+        self.spacing = None if spacing is None else tuple(positive(step, "spacing") for step in spacing)
         self.sampler()  # refuses wrong settings at once
 
     def sampler(self) -> CarveMask:

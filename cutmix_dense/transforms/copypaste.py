@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -10,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cutmix_dense.checks import interval
+from cutmix_dense.checks import finite, interval
 from cutmix_dense.functional import mix_semantic
 from cutmix_dense.functional.fields import count_instances
 from cutmix_dense.functional.segments import segments_as_instances
@@ -65,7 +64,7 @@ class CopyPaste(MixTransform):
             raise ValueError(f"instances must be 'random', 'all', a count or a fraction in (0, 1), got {instances!r}")
         if not 0 <= flip <= 1:
             raise ValueError(f"flip must lie in [0, 1], got {flip!r}")
-        if not 0 <= feather < math.inf:
+        if not (finite(feather) and feather >= 0):
             raise ValueError(f"feather must be at least 0 pixels, got {feather!r}")
         self.instances = instances
         self.crowd = crowd

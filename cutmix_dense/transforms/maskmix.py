@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from cutmix_dense.checks import interval
 from cutmix_dense.masks import CowMask, FourierMask, MaskSampler, NoiseDraws
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.base import MixTransform
@@ -40,7 +41,7 @@ class CowMix(MaskMix):
 
     Args:
         proportion: expected share of the partner, in (0, 1), or (low, high).
-        sigma: strength of the blur, pixels, log-uniform in (low, high).
+        sigma: strength of the blur, pixels, log-uniform in (low, high), at most 1024.
         p: probability that an image is mixed, per sample.
         common: arguments of ``MixTransform``.
 
@@ -61,7 +62,7 @@ class CowMix(MaskMix):
 
     def sampler(self) -> CowMask:
         """See ``masks.CowMask``."""
-        return CowMask(self.proportion, (float(self.sigma[0]), float(self.sigma[1])))
+        return CowMask(self.proportion, interval(self.sigma, "sigma"))
 
 
 class FMix(MaskMix):

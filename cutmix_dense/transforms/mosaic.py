@@ -17,6 +17,9 @@ from cutmix_dense.transforms.pool import Pool
 
 __all__ = ["Mosaic"]
 
+_MOST_CELLS = 1024
+"""Each is an image of its own for every output."""
+
 
 class Mosaic(MixTransform):
     """Rows × columns of images of the batch round a jittered centre, boxes, masks and maps included.
@@ -55,8 +58,8 @@ class Mosaic(MixTransform):
         **common: Any,
     ) -> None:
         super().__init__(p=p, fill=fill, **common)
-        if len(grid) != 2 or min(grid) < 1 or max(grid) < 2:
-            raise ValueError(f"grid must be (rows, columns) with at least two cells, got {grid!r}")
+        if len(grid) != 2 or min(grid) < 1 or not 2 <= grid[0] * grid[1] <= _MOST_CELLS:
+            raise ValueError(f"grid must be (rows, columns) with 2 to {_MOST_CELLS} cells, got {grid!r}")
         if not 0 <= jitter < 1:
             raise ValueError(f"jitter must lie in [0, 1), got {jitter!r}")
         if size is not None and (len(size) != 2 or min(size) < 1):

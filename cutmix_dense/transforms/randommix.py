@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torchvision.transforms import v2
 
+from cutmix_dense.checks import finite
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.mixup import MixUp
@@ -48,13 +48,13 @@ class RandomMix(v2.Transform):
         layouts = sorted({transform.layout for transform in transforms})
         if len(layouts) > 1:
             raise ValueError(f"transforms must be of one layout, got {layouts}")
-        weights = [1.0] * len(transforms) if weights is None else [float(weight) for weight in weights]
-        if len(weights) != len(transforms) or not all(0 <= w < math.inf for w in weights) or sum(weights) <= 0:
+        weights = [1.0] * len(transforms) if weights is None else list(weights)
+        if len(weights) != len(transforms) or not all(finite(w) and w >= 0 for w in weights) or sum(weights) <= 0:
             raise ValueError(f"weights must be {len(transforms)} numbers >= 0, not all 0, got {weights!r}")
         if close_last < 0 or (close_last > 0 and (total is None or total < close_last)):
             raise ValueError(f"close_last must be at least 0 and at most total = {total!r}, got {close_last!r}")
         self.transforms = torch.nn.ModuleList(transforms)
-        self.weights = weights
+        self.weights = [float(weight) for weight in weights]
         self.total = total
         self.close_last = close_last
         if any(isinstance(transform, MixUp) or transform.instance_weights for transform in transforms):
