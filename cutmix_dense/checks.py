@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 
 __all__ = ["finite", "interval", "positive"]
 
@@ -24,7 +24,7 @@ def positive(value: float, name: str) -> float:
 def interval(value: Iterable[float], name: str, most: float = math.inf) -> tuple[float, float]:
     """``value`` as (low, high); ValueError unless 0 < low <= high <= most and both are finite."""
     try:
-        low, high = () if isinstance(value, str) else map(float, value)
+        low, high = () if isinstance(value, (str, Mapping, Set)) else map(float, value)
     except (TypeError, ValueError, OverflowError):
         low = high = math.nan
     if not (0 < low <= high <= most and finite(high)):

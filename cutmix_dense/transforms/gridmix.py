@@ -128,7 +128,7 @@ def _check_count(count: tuple[int, int], name: str) -> None:
     pair = isinstance(count, (tuple, list)) and len(count) == 2
     whole = pair and all(isinstance(end, Integral) and not isinstance(end, bool) for end in count)
     if not whole or not 1 <= count[0] <= count[1]:
-        raise ValueError(f"{name} must be whole numbers (low, high) with 1 <= low <= high, got {count!r}")
+        raise ValueError(f"{name} must be (low, high), whole numbers with 1 <= low <= high, got {count!r}")
 
 
 def _counts(draws: Float[Tensor, " b"], limits: tuple[int, int]) -> Int[Tensor, " b"]:
