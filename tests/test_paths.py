@@ -371,7 +371,7 @@ def test_what_is_refused(generator):
         moving().apply_plan(plan, clips[:, :3])
     with pytest.raises(ValueError, match=r"pool must hold clips of the plan's 4 frames, got a clip of shape \(3,"):
         F.mix_pixels(clips[:, :3], plan)
-    with pytest.raises(ValueError, match="out must hold clips of the plan's 4 frames"):
+    with pytest.raises(ValueError, match=r"out must be a tensor of shape \(3, 4, 2, 12, 17\)"):
         F.mix_pixels(clips, plan, out=torch.empty(3, 5, 2, 12, 17))
     with pytest.raises(TypeError, match="pool must be a tensor or a list of tensors"):
         F.mix_pixels("clips", plan)  # type: ignore[type-var]
