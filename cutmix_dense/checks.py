@@ -24,7 +24,8 @@ def positive(value: float, name: str) -> float:
 def interval(value: Iterable[float], name: str, most: float = math.inf) -> tuple[float, float]:
     """``value`` as (low, high); ValueError unless 0 < low <= high <= most and both are finite."""
     try:
-        low, high = () if isinstance(value, (str, Mapping, Set)) else map(float, value)
+        ordered = not isinstance(value, (str, Mapping, Set))
+        low, high = map(float, value if ordered else ())
     except (TypeError, ValueError, OverflowError):
         low = high = math.nan
     if not (0 < low <= high <= most and finite(high)):
