@@ -13,6 +13,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from cutmix_dense.compiling import is_compiling
+from cutmix_dense.kernels.block import spatial
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["MOST_CELLS", "blocks", "mix_slices", "suits"]
@@ -190,7 +191,7 @@ def _blocks(patches: _Patches, within_source: bool = False) -> list[Any]:
     start, stop = patches.start, patches.stop
     if within_source and patches.offset is not None:
         start, stop = start - patches.offset, stop - patches.offset
-    return [(..., *map(slice, a, b)) for a, b in zip(start.tolist(), stop.tolist())]
+    return [spatial(map(slice, a, b)) for a, b in zip(start.tolist(), stop.tolist())]
 
 
 def _holders(
