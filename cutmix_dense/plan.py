@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,11 +17,23 @@ from torch import Tensor
 
 from cutmix_dense.broadcast import along, everywhere
 from cutmix_dense.compiling import is_compiling
+from cutmix_dense.host import Column, as_tensor
+from cutmix_dense.plan_checks import check_shapes, check_values, is_unscaled
+from cutmix_dense.rectangles import Grid, cover, paint
 
-__all__ = ["MixPlan"]
+__all__ = ["MixPlan", "PlanArrays"]
 
-_FARTHEST = 2**23
-"""Pixels; float32 knows the centres of pixels, which are half-integers, so far."""
+
+class PlanArrays(NamedTuple):
+    """The fields of a plan as arrays; see ``MixPlan``."""
+
+    source: Int[np.ndarray, "b s"]
+    scale: Float[np.ndarray, "b s d"]
+    shift: Float[np.ndarray, "b s d"]
+    extent: Int[np.ndarray, "b s 2*d"]
+    canvas: Int[np.ndarray, "b d"]
+    owner: Int[np.ndarray, "b *g"]
+    edges: tuple[Int[np.ndarray, "b g+1"], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +86,11 @@ class MixPlan:
 
     def __post_init__(self, check: bool) -> None:
         if check:
-            self._validate_shapes()
+            check_shapes(self)
             if self.source.device.type == "cpu":
-                self.validate()
+                check_values(self)
         if self.unscaled is None:
-            object.__setattr__(self, "unscaled", self._is_unscaled())
+            object.__setattr__(self, "unscaled", is_unscaled(self))
 
     # ------------------------------------------------------------------ facts
 
@@ -210,6 +222,28 @@ class MixPlan:
             fields[name] = None if value is None else change(value)
         return {**fields, "edges": tuple(map(change, self.edges))}
 
+    @property
+    def arrays(self) -> PlanArrays:
+        """The fields of a plan on the host as arrays of the same memory, whose use costs less than that of tensors."""
+        found = self.__dict__.get("_arrays")
+        if found is None:
+            found = PlanArrays(
+                source=self.source.numpy(),
+                scale=self.scale.detach().numpy(),
+                shift=self.shift.detach().numpy(),
+                extent=self.extent.numpy(),
+                canvas=self.canvas.numpy(),
+                owner=self.owner.numpy(),
+                edges=tuple(edge.numpy() for edge in self.edges),
+            )
+            if not is_compiling():
+                self.__dict__["_arrays"] = found
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields, without what can be found again."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_arrays", "_ranges")}
+
     # -------------------------------------------------------------- ownership
 
     def pixel_ranges(self) -> tuple[Int[Tensor, "b s d"], Int[Tensor, "b s d"]]:
@@ -222,35 +256,72 @@ class MixPlan:
         fields = (self.scale, self.shift, self.extent, self.canvas[:, None], (self.source < 0)[..., None])
         if self.device.type != "cpu" or is_compiling():
             return _ranges(torch, *fields)
+        source, scale, shift, extent, canvas = self.arrays[:5]
         if self.unscaled:  # whole pixels
-            offset = self.shift.detach().numpy().astype(np.int64)[:, :, None]
-            ends = self.extent.numpy().reshape(*offset.shape[:2], 2, self.ndim) + offset
-            ends = np.minimum(np.maximum(ends, 0), self.canvas.numpy()[:, None, None])
-            absent = self.source.numpy() < 0
+            offset = shift.astype(np.int64)
+            low = np.minimum(np.maximum(extent[..., : self.ndim] + offset, 0), canvas[:, None])
+            high = np.minimum(np.maximum(extent[..., self.ndim :] + offset, 0), canvas[:, None])
+            absent = source < 0
             if absent.any():
-                ends[absent, 1] = ends[absent, 0]
-            return torch.from_numpy(ends[:, :, 0]), torch.from_numpy(ends[:, :, 1])
-        low, high = _ranges(np, *(field.detach().numpy() for field in fields))
+                high[absent] = low[absent]
+        else:
+            low, high = _ranges(np, scale, shift, extent, canvas[:, None], (source < 0)[..., None])
         return torch.from_numpy(low), torch.from_numpy(high)
 
     def placement(
-        self, output: Int[Tensor, " n"], layer: Int[Tensor, " n"], dtype: torch.dtype
-    ) -> Float[Tensor, "6 d n"]:
+        self, output: Int[Column, " n"], layer: Int[Column, " n"], dtype: torch.dtype
+    ) -> Float[Column, "6 d n"]:
         """Scale, shift, low and high end of the extent, and first and last bound of ``pixel_ranges`` of some layers.
 
         Args:
-            output: the output of each.
+            output: the output of each, an array (host) or a tensor.
             layer: its layer.
-            dtype: of the result.
+            dtype: of the result, which is of the same kind; of arrays float64.
         """
-        parts = (self.scale, self.shift, self.extent, *self.pixel_ranges())
-        if self.device.type == "cpu" and not is_compiling():  # numpy costs less on a few numbers
-            rows = np.concatenate([part.detach().numpy() for part in parts], axis=2).reshape(-1, 6 * self.ndim)
-            columns = np.take(rows.T, output.numpy() * self.layers + layer.numpy(), axis=1)
-            return torch.from_numpy(columns).to(dtype).unflatten(0, (6, self.ndim))
-        table = torch.cat(parts, dim=2).to(dtype)
-        columns = table.flatten(0, 1).T.index_select(1, output * self.layers + layer)
-        return columns.unflatten(0, (6, self.ndim))
+        slot = output * self.layers + layer
+        if isinstance(slot, np.ndarray):
+            ranges = (bound.numpy() for bound in self.pixel_ranges())
+            rows = np.concatenate([self.arrays.scale, self.arrays.shift, self.arrays.extent, *ranges], axis=2)
+            columns = rows.reshape(-1, 6 * self.ndim).T.astype(np.float64)
+            return np.take(columns, slot, axis=1).reshape(6, self.ndim, -1)
+        table = torch.cat([self.scale, self.shift, self.extent, *self.pixel_ranges()], dim=2).to(dtype)
+        return table.flatten(0, 1).T.index_select(1, slot).unflatten(0, (6, self.ndim))
+
+    @property
+    def most_cells(self) -> int:
+        """Cells of a grid that has on every axis as many as the axis with most of them."""
+        return max(self.owner.shape[1:]) ** self.ndim
+
+    def cells_of(
+        self, output: Int[Column, " n"], layer: Int[Column, " n"], dtype: torch.dtype
+    ) -> tuple[Bool[Column, "*g n"], Float[Column, "d g+1 n"]]:
+        """In which cells some layers show, and the edges of the cells; where an axis has fewer, empty ones follow.
+
+        Args:
+            output: the output of each, an array (host) or a tensor.
+            layer: its layer.
+            dtype: of the edges; of arrays float64.
+        """
+        grid, most = self.owner.shape[1:], max(self.owner.shape[1:])
+        if isinstance(output, np.ndarray):
+            owner, edges = self.arrays.owner, self.arrays.edges
+            if min(grid) < most:
+                owner = np.pad(owner, [(0, 0), *((0, most - cells) for cells in grid)])
+                edges = tuple(np.pad(edge, ((0, 0), (0, most + 1 - edge.shape[1])), "edge") for edge in edges)
+            table = np.array([edge.T for edge in edges], dtype=np.float64)
+            if self.weight is None:
+                cells = owner.reshape(len(owner), -1).T
+                shows = np.take(cells, output, axis=1) == layer.astype(owner.dtype)
+            else:
+                shows = (self.weight.numpy()[output, layer] > 0)[None].repeat(most**self.ndim, axis=0)
+            return shows.reshape(*(most,) * self.ndim, -1), np.take(table, output, axis=2)
+        shows = self.shows(output, layer)
+        stacked = [edge.T for edge in self.edges]
+        if min(grid) < most:
+            behind = [amount for cells in reversed(grid) for amount in (0, most - cells)]
+            shows = torch.nn.functional.pad(shows, (0, 0, *behind))
+            stacked = [torch.cat([edge, edge[-1:].expand(most + 1 - len(edge), -1)]) for edge in stacked]
+        return shows, torch.stack(stacked).to(dtype)[:, :, output]
 
     def carries(
         self, output: Int[Tensor, " n"], layer: Int[Tensor, " n"], position: Int[Tensor, " n"]
@@ -423,100 +494,13 @@ class MixPlan:
         cell = torch.searchsorted(edges[:, 1:].contiguous(), pixels.contiguous(), right=True)
         return cell.clamp(max=edges.shape[1] - 2)
 
-    # ------------------------------------------------------------- validation
-
-    def _validate_shapes(self) -> None:
-        given = {name: getattr(self, name) for name in ("source", "scale", "shift", "extent", "canvas", "owner")}
-        given |= {f"edges[{axis}]": edge for axis, edge in enumerate(self.edges)}
-        given |= {name: getattr(self, name) for name in ("carry", "weight") if getattr(self, name) is not None}
-        for name, value in given.items():
-            if not isinstance(value, Tensor):
-                raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
-        if self.source.ndim != 2:
-            raise ValueError(f"source must have shape (B, S), got {tuple(self.source.shape)}")
-        if self.canvas.ndim != 2 or self.canvas.shape[1] not in (2, 3):
-            raise ValueError(f"canvas must have shape (B, 2) or (B, 3), got {tuple(self.canvas.shape)}")
-        batch, layers = self.source.shape
-        ndim = self.canvas.shape[1]
-        if self.frames < 1 or batch % self.frames:
-            raise ValueError(f"frames must divide the {batch} outputs into clips, got {self.frames!r}")
-        if len(self.edges) != ndim:
-            raise ValueError(f"edges must hold one tensor per axis: {ndim}, got {len(self.edges)}")
-        if self.source.dtype not in (torch.int64, torch.int32):
-            raise ValueError(f"source must be int64 or int32, got {self.source.dtype}")
-        if self.carry is not None and self.carry.dtype != torch.bool:
-            raise ValueError(f"carry must be bool, got {self.carry.dtype}")
-        if len(self.frame) != ndim:
-            raise ValueError(f"frame must hold one size per axis: {ndim}, got {self.frame!r}")
-        expected = {
-            "scale": (self.scale, (batch, layers, ndim)),
-            "shift": (self.shift, (batch, layers, ndim)),
-            "extent": (self.extent, (batch, layers, 2 * ndim)),
-            "canvas": (self.canvas, (batch, ndim)),
-            "owner": (self.owner, (batch, *(edge.shape[-1] - 1 for edge in self.edges))),
-        }
-        for axis, edge in enumerate(self.edges):
-            expected[f"edges[{axis}]"] = (edge, (batch, edge.shape[-1]))
-        if self.weight is not None:
-            expected["weight"] = (self.weight, (batch, layers))
-        if self.carry is not None:
-            expected["carry"] = (self.carry, (batch, layers, self.carry.shape[-1]))
-        for name, (tensor, shape) in expected.items():
-            if tuple(tensor.shape) != shape:
-                raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
-            if tensor.device != self.source.device:
-                raise ValueError(
-                    f"{name} lies on {tensor.device}, source on {self.source.device}: one device is needed"
-                )
-            floating = name in ("scale", "shift", "weight")
-            if tensor.is_floating_point() != floating:
-                raise ValueError(f"{name} must be {'floating point' if floating else 'integer'}, got {tensor.dtype}")
-
     def validate(self) -> None:
         """Check every value; called for plans made on the CPU, elsewhere it costs a transfer.
 
         Raises:
             ValueError: the field, the first output where it is wrong, and what is allowed.
         """
-
-        def check(ok: Tensor, name: str, rule: str, value: Tensor) -> None:
-            if not bool(ok.all()):
-                output = int((~ok).nonzero()[0, 0])
-                raise ValueError(f"{name} of output {output} must {rule}, got {value[output].tolist()}")
-
-        present = self.source >= 0
-        present_d = present[..., None]
-        low, high = self.extent[..., : self.ndim], self.extent[..., self.ndim :]
-        check(self.source >= -1, "source", "be a pool index or -1", self.source)
-        check(~present_d | (self.scale.isfinite() & (self.scale != 0)), "scale", "be finite and not 0", self.scale)
-        check(~present_d | self.shift.isfinite(), "shift", "be finite", self.shift)
-        check(~present_d | ((low >= 0) & (low <= high)), "extent", "hold 0 <= low <= high", self.extent)
-        reach = self.scale.abs() * high + self.shift.abs()
-        rule = f"place its image within {_FARTHEST} pixels of the canvas"  # beyond, float32 has no half pixels
-        check(~present_d | (reach <= _FARTHEST), "scale and shift", rule, torch.stack([self.scale, self.shift], dim=-1))
-        check(self.canvas >= 1, "canvas", "be at least 1 pixel", self.canvas)
-        frame = torch.tensor(self.frame, device=self.device)
-        check(self.canvas <= frame, "canvas", f"fit the frame {self.frame}", self.canvas)
-        for axis, edge in enumerate(self.edges):
-            check(edge[:, 1:] >= edge[:, :-1], f"edges[{axis}]", "never decrease", edge)
-            check(edge[:, :1] == 0, f"edges[{axis}]", "start at 0", edge)
-            check(edge[:, -1:] == self.canvas[:, axis, None], f"edges[{axis}]", "end at the canvas", edge)
-        if self.unscaled and not self._is_unscaled():
-            raise ValueError("unscaled must be None or False for layers that are scaled, got True")
-        owner = self.owner.flatten(1)
-        if owner.numel() and not -1 <= int(owner.min()) <= int(owner.max()) < self.layers:
-            check((owner >= -1) & (owner < self.layers), "owner", f"be -1 or a layer below {self.layers}", owner)
-        if not bool(present.all()):
-            shown = torch.gather(present, 1, owner.long().clamp(min=0)) | (owner < 0)
-            check(shown, "owner", "show only layers that are present (source >= 0)", owner)
-
-        if self.weight is not None:
-            check((self.weight >= 0) & self.weight.isfinite(), "weight", "be at least 0", self.weight)
-            check(self.owner.flatten(1) == 0, "owner", "be 0 in a soft plan", owner)
-
-    def _is_unscaled(self) -> bool:
-        whole = (self.scale == 1) & (self.shift == self.shift.round())
-        return bool((whole | (self.source < 0)[..., None]).all())
+        check_values(self)
 
     # ----------------------------------------------------------------- makers
 
@@ -559,112 +543,19 @@ class MixPlan:
             raise ValueError(f"layer must have shape ({batch}, {patches}), got {tuple(layer.shape)}")
         if placed.get("frame") is not None and len(placed["frame"]) != ndim:
             raise ValueError(f"frame must hold one size per axis: {ndim}, got {placed['frame']!r}")
-        if rectangles.device.type == "cpu":
-            arrays = (source.numpy(), rectangles.numpy(), sizes.numpy(), None if layer is None else layer.numpy())
-            return cls._painted(*arrays, mode, **placed)
-        return cls._covered(source, rectangles, sizes, layer, mode, **placed)
+        if rectangles.device.type != "cpu":
+            return cls._of_grid(source, cover(source, rectangles, sizes, layer, mode), **placed)
+        arrays = (source.numpy(), rectangles.numpy(), sizes.numpy(), None if layer is None else layer.numpy())
+        grid = paint(*arrays, mode)
+        if placed.get("frame") is not None and (grid.canvas > placed["frame"]).any():
+            raise ValueError(f"frame must hold every canvas, got {placed['frame']!r} for {grid.canvas.tolist()}")
+        return cls._of_grid(source, grid, **placed)
 
     @classmethod
-    def _covered(
-        cls,
-        source: Int[Tensor, "b s"],
-        rectangles: Int[Tensor, "b p 2*d"],
-        sizes: Int[Tensor, "pool d"],
-        layer: Int[Tensor, "b p"] | None,
-        mode: Literal["union", "xor"],
-        **placed: Any,
-    ) -> MixPlan:
-        """``from_rectangles`` on a device, without a transfer: which rectangles cover each cell is asked at once."""
-        (batch, patches, _), ndim, device = rectangles.shape, sizes.shape[1], rectangles.device
-        if layer is None:
-            layer = torch.ones((batch, patches), dtype=torch.long, device=device)
-        elif mode == "xor" and bool((layer != layer[:, :1]).any()):
-            raise ValueError("mode 'xor' needs one layer per output; the rectangles name several")
-        if patches == 0:  # as if by one empty rectangle
-            patches = 1
-            rectangles = rectangles.new_zeros((batch, 1, 2 * ndim))
-            layer = layer.new_ones((batch, 1))
-        reach = sizes[source.clamp(min=0)]
-        canvas = reach[:, 0]
-        low = torch.minimum(rectangles[..., :ndim].clamp(min=0), canvas[:, None])
-        high = torch.maximum(torch.minimum(rectangles[..., ndim:], canvas[:, None]), low)
-        ends = torch.stack([torch.zeros_like(canvas), canvas], dim=1)
-        edges = torch.cat([ends[:, :1], low, high, ends[:, 1:]], dim=1).sort(dim=1).values.unbind(2)
-        covered = everywhere(torch.gather(source >= 0, 1, layer), ndim)
-        for axis in range(ndim):
-            start, stop = edges[axis][:, None, :-1], edges[axis][:, None, 1:]
-            inside = (low[..., axis, None] <= start) & (stop <= high[..., axis, None])
-            covered = covered & along(inside, axis, ndim)
-
-        if mode == "xor":
-            paint = everywhere(layer[:, 0], ndim)
-            owner = torch.where(covered.sum(dim=1) % 2 == 1, paint, 0)
-        else:
-            order = everywhere(torch.arange(1, patches + 1, device=device), ndim)
-            last = (covered * order).amax(dim=1)  # 0: no rectangle covers the cell
-            paint = torch.cat([torch.zeros_like(layer[:, :1]), layer], dim=1)
-            owner = torch.gather(paint, 1, last.flatten(1)).reshape(last.shape)
-
-        return cls._placed(source, edges, owner, reach, canvas, check=False, **placed)
-
-    @classmethod
-    def _painted(
-        cls,
-        source: Int[np.ndarray, "b s"],
-        rectangles: Int[np.ndarray, "b p 2*d"],
-        sizes: Int[np.ndarray, "pool d"],
-        layer: Int[np.ndarray, "b p"] | None,
-        mode: Literal["union", "xor"],
-        **placed: Any,
-    ) -> MixPlan:
-        """``from_rectangles`` on the host: each rectangle is painted over those before it."""
-        (batch, patches, _), ndim = rectangles.shape, sizes.shape[1]
-        least = source.min(axis=0, initial=0)
-        if least[0] < 0 or least.min() < -1 or source.max(initial=-1) >= len(sizes):
-            rule = f"an index of the {len(sizes)} sizes or -1, the base's never -1"
-            raise ValueError(f"source must be {rule}; got {source.tolist()}")
-        if sizes.min(initial=1) < 1:
-            raise ValueError(f"sizes must be at least 1 pixel, got {sizes.tolist()}")
-        if layer is None and patches and source.shape[1] < 2:
-            raise ValueError(f"layer must be given where layer 1 isn't there: source has {source.shape[1]} layers")
-        if layer is None:
-            layer = np.ones((batch, patches), dtype=np.int64)
-        elif mode == "xor" and (layer != layer[:, :1]).any():
-            raise ValueError("mode 'xor' needs one layer per output; the rectangles name several")
-        elif layer.size and not 0 <= layer.min() <= layer.max() < source.shape[1]:
-            raise ValueError(f"layer must name one of the {source.shape[1]} layers, got {layer.tolist()}")
-        reach = sizes[np.maximum(source, 0)]
-        canvas = reach[:, 0]
-        if placed.get("frame") is not None and (canvas.max(axis=0, initial=0) > placed["frame"]).any():
-            raise ValueError(f"frame must hold every canvas, got {placed['frame']!r} for {canvas.tolist()}")
-        edges = np.zeros((ndim, batch, 2 * patches + 2 if patches else 4), dtype=np.int64)
-        edges[..., -1] = limit = canvas.T
-        low, high = edges[..., 1 : 1 + patches], edges[..., 1 + patches : 1 + 2 * patches]
-        ends = rectangles.transpose(2, 0, 1)
-        np.minimum(np.maximum(ends[:ndim], 0), limit[..., None], out=low)
-        np.maximum(np.minimum(ends[ndim:], limit[..., None]), low, out=high)
-        owner = np.zeros((batch, *(edges.shape[2] - 1,) * ndim), dtype=np.int8 if source.shape[1] <= 127 else np.int16)
-        present = source[np.arange(batch)[:, None], layer] >= 0
-        if patches == 1:  # the most frequent plan: three cells per axis, the middle one is the rectangle
-            middle: Any = (slice(None), *(1,) * ndim)
-            owner[middle] = np.where(present, layer, 0)[:, 0]
-        elif patches:
-            ends = np.stack([low, high], axis=-1)
-            edges = np.sort(edges, axis=2)
-            again = edges[..., 1:] == edges[..., :-1]  # cells of no length are put behind the others, and cut off
-            edges[..., 1:] = np.where(again, limit[..., None], edges[..., 1:])
-            edges.sort(axis=2)
-            lengths = np.maximum((~again).sum(axis=2).max(axis=1, initial=1), 1)
-            some: Any = (slice(None), *map(slice, lengths))
-            owner = owner[some].copy()
-            cell = (edges[:, :, None, None] < ends[..., None]).sum(axis=4)  # the first cell that begins there
-            for output, patch in zip(*(places.tolist() for places in present.nonzero())):
-                cells = owner[output][tuple(slice(*bounds) for bounds in cell[:, output, patch].tolist())]
-                shown = layer[output, patch]
-                cells[...] = np.where(cells, 0, shown) if mode == "xor" else shown
-        grid = tuple(torch.from_numpy(edge[:, : cells + 1]) for edge, cells in zip(edges, owner.shape[1:]))
-        fields = (torch.from_numpy(part) for part in (source, owner, reach, canvas))
-        return cls._placed(next(fields), grid, *fields, check=False, **placed)
+    def _of_grid(cls, source: Int[Tensor, "b s"], grid: Grid, **placed: Any) -> MixPlan:
+        """Plan from a grid that is right."""
+        edges = tuple(map(as_tensor, grid.edges))
+        return cls._placed(source, edges, *map(as_tensor, grid[1:]), check=False, **placed)
 
     @classmethod
     def from_grid(
@@ -727,14 +618,15 @@ class MixPlan:
         if frame is None:
             frame = tuple(int(n) for n in canvas.amax(dim=0).tolist()) if batch else (1,) * ndim
         unscaled = scale is None and shift is None
+        small = torch.int8 if layers <= 127 else torch.int16
         return cls(
             source=source,
             scale=torch.ones((batch, layers, ndim), device=device) if scale is None else scale,
             shift=torch.zeros((batch, layers, ndim), device=device) if shift is None else shift,
-            extent=torch.cat([torch.zeros_like(reach), reach], dim=2),
+            extent=torch.nn.functional.pad(reach, (ndim, 0)),
             canvas=canvas,
             edges=edges,
-            owner=owner.to(torch.int8 if layers <= 127 else torch.int16),
+            owner=owner if owner.dtype == small else owner.to(small),
             frame=frame,
             unscaled=True if unscaled else None,
             check=check or not unscaled or fields.get("carry") is not None or fields.get("frames", 1) != 1,

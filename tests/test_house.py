@@ -19,7 +19,9 @@ MAY_IMPORT = {
     "checks.py": set(),
     "compiling.py": set(),
     "host.py": set(),
-    "plan.py": {"broadcast", "compiling"},
+    "rectangles.py": {"broadcast", "host"},
+    "plan_checks.py": {"plan"},  # for the type alone
+    "plan.py": {"broadcast", "compiling", "host", "plan_checks", "rectangles"},
     "randomness.py": set(),
     "pairing.py": set(),
     "regions.py": {"checks", "host"},

@@ -78,63 +78,50 @@ def visible_boxes(
     exact = np.float64 if xp is np else exact_dtype(boxes.device)
     rows: Column = xp.asarray(boxes, dtype=exact)
     at = (as_tensor(output), as_tensor(layer))
-    placement: Column = plan.placement(*at, as_tensor(rows).dtype)
-    placement = placement if xp is torch else placement.numpy()
-    seen_within: Callable[[Column, Column], _Seen]
+    seen_within: Callable[[Column], _Seen]
     if not covered:
         seen_within = partial(_seen_whole, xp)
     elif plan.free_form:
         seen_within = partial(_seen_by_sums, plan, output=at[0], layer=at[1])
-    elif xp is np and plan.weight is None and plan.owner[:1].numel() * len(rows) > _MANY:
+    elif xp is np and plan.weight is None and plan.most_cells * len(rows) > _MANY:
         seen_within = partial(_seen_by_touched, plan, output=output, layer=layer)
-    elif xp is np:
-        seen_within = partial(_seen_by_cells, np, *_cells_on_host(plan, output, layer))
     else:
-        edges = [edge.T[:, output].to(rows.dtype) for edge in plan.edges]
-        seen_within = partial(_seen_by_cells, torch, plan.shows(*at), edges)
+        seen_within = partial(_seen_by_cells, xp, *plan.cells_of(output, layer, exact_dtype(at[0].device)))
+    placement = plan.placement(output, layer, exact_dtype(at[0].device))
     return _visible(xp, np.ascontiguousarray(rows.T) if xp is np else rows.T, placement, seen_within)
 
 
-def _cells_on_host(plan: MixPlan, output: np.ndarray, layer: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """In which cells layers show, (*G, n), and the edges of the cells, (G+1, n) per axis."""
-    edges = [np.take(edge.numpy().T.astype(np.float64), output, axis=1) for edge in plan.edges]
-    if plan.weight is not None:
-        return plan.shows(torch.from_numpy(output), torch.from_numpy(layer)).numpy(), edges
-    return np.take(np.moveaxis(plan.owner.numpy(), 0, -1), output, axis=-1) == layer.astype(np.int16), edges
-
-
-def _visible(xp: Any, boxes: Column, placement: Column, seen_within: Callable[[Column, Column], _Seen]) -> VisibleBoxes:
+def _visible(xp: Any, boxes: Column, placement: Column, seen_within: Callable[[Column], _Seen]) -> VisibleBoxes:
     """The same in arrays of ``xp``, numpy or torch, one column per box: (2·D, n) ``boxes``, (6, D, n) ``placement``.
 
-    ``seen_within`` measures intervals of the canvas.
+    ``seen_within`` measures intervals (2, D, n) of the canvas: lows, then highs.
     """
     ndim = len(boxes) // 2
     finite = xp.isfinite(boxes).all(axis=0)
     if xp is torch or not finite.all():
         boxes = xp.where(finite, boxes, 0.0)
-    low, high = _flipped(boxes[:ndim]), _flipped(boxes[ndim:])  # array order, as all in a plan
-    broken = (high <= low).any(axis=0)
+    given = _flipped(boxes.reshape(2, ndim, -1), 1)  # array order, as all in a plan
+    broken = (given[1] <= given[0]).any(axis=0)
 
     scale, shift, first, last, range_low, range_high = placement
-    inner_low = xp.maximum(low, first)
-    inner_high = xp.maximum(xp.minimum(high, last), inner_low)
-    a, b = scale * inner_low + shift, scale * inner_high + shift
-    mapped_low, mapped_high = xp.minimum(a, b), xp.maximum(a, b)
-    whole = (mapped_high - mapped_low).prod(axis=0)
-    cut_low, cut_high = xp.maximum(mapped_low, range_low), xp.minimum(mapped_high, range_high)
+    inner = xp.minimum(xp.maximum(given, first), last)
+    mapped = scale * inner + shift
+    if xp is torch or (scale < 0).any():
+        mapped = xp.stack([xp.minimum(mapped[0], mapped[1]), xp.maximum(mapped[0], mapped[1])])
+    whole = xp.where(broken, 0.0, (mapped[1] - mapped[0]).prod(axis=0))
+    cut = xp.minimum(xp.maximum(mapped, range_low), range_high)
 
-    seen = seen_within(cut_low, cut_high)
-    whole_in_range = ((cut_low == mapped_low) & (cut_high == mapped_high)).all(axis=0)
-    identity = ((scale == 1) & (shift == 0)).all(axis=0)
-    shows = seen.area > 0
-    tight = xp.stack([xp.maximum(seen.low, cut_low), xp.minimum(seen.high, cut_high)])
-    mapped = xp.stack([mapped_low, mapped_high])
+    seen = seen_within(cut)
+    unmoved = ((scale == 1) & (shift == 0) & (cut == mapped)).reshape(2 * ndim, -1).all(axis=0)
+    area = xp.where(broken, 0.0, seen.area)
+    shows = area > 0
+    tight = xp.stack([xp.maximum(seen.low, cut[0]), xp.minimum(seen.high, cut[1])])
     return VisibleBoxes(
         boxes=_flipped(xp.where(shows, tight, 0.0), 1).reshape(2 * ndim, -1).T,
         mapped=_flipped(mapped, 1).reshape(2 * ndim, -1).T,
-        visible=seen.area,
+        visible=area,
         whole=whole,
-        untouched=identity & whole_in_range & ~seen.hidden & shows & finite & ~broken,
+        untouched=unmoved & ~seen.hidden & shows & finite,
         finite=finite,
         broken=broken,
     )
@@ -154,39 +141,45 @@ class _Seen(NamedTuple):
     high: Float[Column, "d n"]
 
 
-def _seen_whole(xp: Any, low: Column, high: Column) -> _Seen:
+def _seen_whole(xp: Any, cut: Column) -> _Seen:
     """As if nothing covered anything."""
-    area = xp.maximum(high - low, 0 * low).prod(axis=0)
+    low, high = cut
+    area = (high - low).prod(axis=0)
     return _Seen(area, xp.zeros_like(area, dtype=xp.bool_ if xp is np else xp.bool), low, high)
 
 
-def _seen_by_cells(xp: Any, owned: Column, edges: list[Column], low: Column, high: Column) -> _Seen:
-    """The closed form, over the cells of the grid (*G, n)."""
+def _seen_by_cells(xp: Any, owned: Column, edges: Column, cut: Column) -> _Seen:
+    """The closed form, over the cells of the grid: owned (G, …, G, n) by the box's layer, edges (D, G+1, n)."""
     axes = range(len(edges))
+    low, high = edges[:, :-1], edges[:, 1:]
+    lengths = xp.minimum(cut[1][:, None], high) - xp.maximum(cut[0][:, None], low)
+    meets = lengths > 0
     area: Column = 1.0
     touched: Column = True
-    for axis, edge in enumerate(edges):
-        length = xp.minimum(high[axis], edge[1:]) - xp.maximum(low[axis], edge[:-1])
-        length = length.reshape(*(len(length) if other == axis else 1 for other in axes), -1)
-        area, touched = area * length, touched & (length > 0)
+    for axis in axes:
+        shape = [lengths.shape[1] if other == axis else 1 for other in axes]
+        area, touched = area * lengths[axis].reshape(*shape, -1), touched & meets[axis].reshape(*shape, -1)
     shown = owned & touched
     lines = []
-    for axis, edge in enumerate(edges):
+    for axis in axes:
         line = shown
         for other in reversed(axes):
             line = line if other == axis else line.any(axis=other)
-        lines.append((line, edge))
-    area, hidden = area * shown, shown != touched
-    for _ in axes:
-        area, hidden = area.sum(axis=0), hidden.any(axis=0)
-    return _Seen(area, hidden, *_outer(xp, lines))
+        lines.append(line)
+    shows = xp.stack(lines)
+    flat = (lengths.shape[1] ** len(edges), -1)
+    return _Seen(
+        area=(area * shown).reshape(flat).sum(axis=0),
+        hidden=(shown != touched).reshape(flat).any(axis=0),
+        low=xp.amin(xp.where(shows, low, xp.inf), axis=1),
+        high=xp.amax(xp.where(shows, high, -xp.inf), axis=1),
+    )
 
 
-def _seen_by_touched(
-    plan: MixPlan, low: np.ndarray, high: np.ndarray, *, output: np.ndarray, layer: np.ndarray
-) -> _Seen:
+def _seen_by_touched(plan: MixPlan, cut: np.ndarray, *, output: np.ndarray, layer: np.ndarray) -> _Seen:
     """The same over the cells that each interval meets: for grids of many cells, of which a box meets few."""
     axes = range(plan.ndim)
+    low, high = cut
     owner = plan.owner.numpy()
     edges = [edge.numpy().astype(np.float64) for edge in plan.edges]
     first = np.stack([(edge[:, 1:].T[:, output] <= low[axis]).sum(axis=0) for axis, edge in enumerate(edges)])
@@ -225,13 +218,13 @@ def _seen_by_touched(
     return seen
 
 
-def _seen_by_sums(plan: MixPlan, low: Column, high: Column, *, output: Tensor, layer: Tensor) -> _Seen:
+def _seen_by_sums(plan: MixPlan, cut: Column, *, output: Tensor, layer: Tensor) -> _Seen:
     """The same from summed-area tables, for one cell per pixel: no tensor of boxes × pixels."""
-    if isinstance(low, np.ndarray):
-        tensors = _seen_by_sums(plan, torch.from_numpy(low), torch.from_numpy(high), output=output, layer=layer)
+    if isinstance(cut, np.ndarray):
+        tensors = _seen_by_sums(plan, torch.from_numpy(cut), output=output, layer=layer)
         return _Seen(*(tensor.numpy() for tensor in tensors))
     ndim = plan.ndim
-    low, high = low.T, high.T
+    low, high = cut[0].T, cut[1].T
     slot, which = torch.unique(output * plan.layers + layer, return_inverse=True)
     sums = plan.shows(slot // plan.layers, slot % plan.layers).movedim(-1, 0).to(torch.int32)
     for axis in range(1, ndim + 1):

@@ -121,8 +121,7 @@ def visible_rotated(
     corners = _corners(torch.from_numpy(rows), form)
     broken = ~_is_simple(corners) if form.name == "XYXYXYXY" else (rows[:, 2:4] <= 0).any(axis=1)
 
-    at = (torch.from_numpy(output), torch.from_numpy(layer))
-    placed = np.moveaxis(plan.placement(*at, torch.float64).numpy(), 1, 2)[..., ::-1]  # (6, n, 2), x first
+    placed = np.moveaxis(plan.placement(output, layer, torch.float64), 1, 2)[..., ::-1]  # (6, n, 2), x first
     scale, shift, first, last, range_low, range_high = placed
     mapped = corners * scale[:, None] + shift[:, None]
     # a mirrored box runs the other way round: its corners change names as torchvision's flips change them

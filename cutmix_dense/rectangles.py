@@ -1,0 +1,146 @@
+"""Rectangles as an ownership grid: painted one over the other on the host, asked cell by cell on a device."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from cutmix_dense.broadcast import along, everywhere
+from cutmix_dense.host import Column
+
+__all__ = ["Grid", "cover", "paint"]
+
+Mode = Literal["union", "xor"]
+
+
+class Grid(NamedTuple):
+    """Who owns the cells between rectangles: arrays on the host, tensors on a device.
+
+    Attributes:
+        edges: per axis, whole pixels.
+        owner: the layer of each cell.
+        reach: size of each layer's image, pixels; anything for absent layers.
+        canvas: size of each base, pixels.
+    """
+
+    edges: tuple[Int[Column, "b g+1"], ...]
+    owner: Int[Column, "b *g"]
+    reach: Int[Column, "b s d"]
+    canvas: Int[Column, "b d"]
+
+
+def paint(
+    source: Int[np.ndarray, "b s"],
+    rectangles: Int[np.ndarray, "b p 2*d"],
+    sizes: Int[np.ndarray, "pool d"],
+    layer: Int[np.ndarray, "b p"] | None,
+    mode: Mode,
+) -> Grid:
+    """The grid of rectangles that lie on the host: each is painted over those before it.
+
+    Args:
+        source: see ``MixPlan.from_rectangles``, as the others.
+        rectangles: lows then highs in array order.
+        sizes: of every pool image.
+        layer: of each rectangle, default 1.
+        mode: how rectangles combine.
+
+    Raises:
+        ValueError: a value out of its range, named.
+    """
+    (batch, patches, _), ndim, layers = rectangles.shape, sizes.shape[1], source.shape[1]
+    least = int(source.min(initial=0))
+    if least < -1 or source.max(initial=-1) >= len(sizes) or (least < 0 and source[:, 0].min() < 0):
+        rule = f"an index of the {len(sizes)} sizes or -1, the base's never -1"
+        raise ValueError(f"source must be {rule}; got {source.tolist()}")
+    if sizes.min(initial=1) < 1:
+        raise ValueError(f"sizes must be at least 1 pixel, got {sizes.tolist()}")
+    if layer is None and patches and layers < 2:
+        raise ValueError(f"layer must be given where layer 1 isn't there: source has {layers} layers")
+    if layer is not None and mode == "xor" and (layer != layer[:, :1]).any():
+        raise ValueError("mode 'xor' needs one layer per output; the rectangles name several")
+    if layer is not None and layer.size and not 0 <= layer.min() <= layer.max() < layers:
+        raise ValueError(f"layer must name one of the {layers} layers, got {layer.tolist()}")
+    reach = sizes[source if least >= 0 else np.maximum(source, 0)]
+    canvas = reach[:, 0]
+    edges = np.zeros((ndim, batch, 2 * patches + 2 if patches else 4), dtype=np.int64)
+    edges[..., -1] = limit = canvas.T
+    low, high = edges[..., 1 : 1 + patches], edges[..., 1 + patches : 1 + 2 * patches]
+    ends = rectangles.transpose(2, 0, 1)
+    np.minimum(np.maximum(ends[:ndim], 0), limit[..., None], out=low)
+    np.maximum(np.minimum(ends[ndim:], limit[..., None]), low, out=high)
+    owner = np.zeros((batch, *(edges.shape[2] - 1,) * ndim), dtype=np.int8 if layers <= 127 else np.int16)
+    if patches == 1 and layer is None:  # the most frequent plan: three cells per axis, the middle one is the rectangle
+        middle: Any = (slice(None), *(1,) * ndim)
+        owner[middle] = 1 if least >= 0 else source[:, 1] >= 0
+    elif patches:
+        layer = np.ones((batch, patches), dtype=np.int64) if layer is None else layer
+        ends = np.stack([low, high], axis=-1)
+        edges = np.sort(edges, axis=2)
+        again = edges[..., 1:] == edges[..., :-1]  # cells of no length are put behind the others, and cut off
+        edges[..., 1:] = np.where(again, limit[..., None], edges[..., 1:])
+        edges.sort(axis=2)
+        lengths = np.maximum((~again).sum(axis=2).max(axis=1, initial=1), 1)
+        some: Any = (slice(None), *map(slice, lengths))
+        owner = owner[some].copy()
+        cell = (edges[:, :, None, None] < ends[..., None]).sum(axis=4)  # the first cell that begins there
+        present = source[np.arange(batch)[:, None], layer] >= 0
+        for output, patch in zip(*(places.tolist() for places in present.nonzero())):
+            cells = owner[output][tuple(slice(*bounds) for bounds in cell[:, output, patch].tolist())]
+            shown = layer[output, patch]
+            cells[...] = np.where(cells, 0, shown) if mode == "xor" else shown
+    return Grid(tuple(edge[:, : cells + 1] for edge, cells in zip(edges, owner.shape[1:])), owner, reach, canvas)
+
+
+def cover(
+    source: Int[Tensor, "b s"],
+    rectangles: Int[Tensor, "b p 2*d"],
+    sizes: Int[Tensor, "pool d"],
+    layer: Int[Tensor, "b p"] | None,
+    mode: Mode,
+) -> Grid:
+    """The grid of rectangles that lie on a device, without a transfer: which of them cover each cell is asked at once.
+
+    Args:
+        source: see ``MixPlan.from_rectangles``, as the others.
+        rectangles: lows then highs in array order.
+        sizes: of every pool image.
+        layer: of each rectangle, default 1.
+        mode: how rectangles combine.
+
+    Raises:
+        ValueError: several layers of an output with mode ``"xor"``.
+    """
+    (batch, patches, _), ndim, device = rectangles.shape, sizes.shape[1], rectangles.device
+    if layer is None:
+        layer = torch.ones((batch, patches), dtype=torch.long, device=device)
+    elif mode == "xor" and bool((layer != layer[:, :1]).any()):
+        raise ValueError("mode 'xor' needs one layer per output; the rectangles name several")
+    if patches == 0:  # as if by one empty rectangle
+        patches = 1
+        rectangles = rectangles.new_zeros((batch, 1, 2 * ndim))
+        layer = layer.new_ones((batch, 1))
+    reach = sizes[source.clamp(min=0)]
+    canvas = reach[:, 0]
+    low = torch.minimum(rectangles[..., :ndim].clamp(min=0), canvas[:, None])
+    high = torch.maximum(torch.minimum(rectangles[..., ndim:], canvas[:, None]), low)
+    ends = torch.stack([torch.zeros_like(canvas), canvas], dim=1)
+    edges = torch.cat([ends[:, :1], low, high, ends[:, 1:]], dim=1).sort(dim=1).values.unbind(2)
+    covered = everywhere(torch.gather(source >= 0, 1, layer), ndim)
+    for axis in range(ndim):
+        start, stop = edges[axis][:, None, :-1], edges[axis][:, None, 1:]
+        inside = (low[..., axis, None] <= start) & (stop <= high[..., axis, None])
+        covered = covered & along(inside, axis, ndim)
+    if mode == "xor":
+        paint = everywhere(layer[:, 0], ndim)
+        owner = torch.where(covered.sum(dim=1) % 2 == 1, paint, 0)
+    else:
+        order = everywhere(torch.arange(1, patches + 1, device=device), ndim)
+        last = (covered * order).amax(dim=1)  # 0: no rectangle covers the cell
+        paint = torch.cat([torch.zeros_like(layer[:, :1]), layer], dim=1)
+        owner = torch.gather(paint, 1, last.flatten(1)).reshape(last.shape)
+    return Grid(edges, owner.to(torch.int8 if source.shape[1] <= 127 else torch.int16), reach, canvas)
