@@ -555,7 +555,12 @@ class MixPlan:
     def _of_grid(cls, source: Int[Tensor, "b s"], grid: Grid, **placed: Any) -> MixPlan:
         """Plan from a grid that is right."""
         edges = tuple(map(as_tensor, grid.edges))
-        return cls._placed(source, edges, *map(as_tensor, grid[1:]), check=False, **placed)
+        plan = cls._placed(source, edges, *map(as_tensor, grid[1:]), check=False, **placed)
+        if isinstance(grid.reach, np.ndarray) and placed.get("scale") is placed.get("shift") is None:
+            high = np.minimum(grid.reach, grid.canvas[:, None])  # known already, from arrays
+            high[plan.arrays.source < 0] = 0
+            plan.__dict__["_ranges"] = torch.from_numpy(np.zeros_like(high)), torch.from_numpy(high)
+        return plan
 
     @classmethod
     def from_grid(
@@ -619,11 +624,15 @@ class MixPlan:
             frame = tuple(int(n) for n in canvas.amax(dim=0).tolist()) if batch else (1,) * ndim
         unscaled = scale is None and shift is None
         small = torch.int8 if layers <= 127 else torch.int16
+        xp = torch if device.type != "cpu" or is_compiling() else np  # which costs less on a few numbers
+        where = {"device": device} if xp is torch else {}
+        extent = xp.zeros((batch, layers, 2 * ndim), dtype=xp.int64, **where)
+        extent[..., ndim:] = reach if xp is torch else reach.numpy()
         return cls(
             source=source,
-            scale=torch.ones((batch, layers, ndim), device=device) if scale is None else scale,
-            shift=torch.zeros((batch, layers, ndim), device=device) if shift is None else shift,
-            extent=torch.nn.functional.pad(reach, (ndim, 0)),
+            scale=as_tensor(xp.ones((batch, layers, ndim), dtype=xp.float32, **where)) if scale is None else scale,
+            shift=as_tensor(xp.zeros((batch, layers, ndim), dtype=xp.float32, **where)) if shift is None else shift,
+            extent=as_tensor(extent),
             canvas=canvas,
             edges=edges,
             owner=owner if owner.dtype == small else owner.to(small),

@@ -114,7 +114,7 @@ def box_around(
     """A rectangle of sides ``side · sizes`` round each centre, clipped at the border, as in CutMix's official code."""
     xp = module_of(centre)
     half = xp.asarray(0.5 * side * sizes, dtype=xp.int64)
-    low, high = xp.clip(centre - half, 0, None), xp.minimum(centre + half, sizes)
+    low, high = xp.maximum(centre - half, 0 * half), xp.minimum(centre + half, sizes)
     return as_tensor(xp.concatenate([low, high], axis=1)[:, None])
 
 

@@ -311,24 +311,30 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         Returns:
             partner (B, count), -1 for none and for images that stay unmixed; leader (B,).
         """
+        mates, leader = self._draw_mates(pool, generator, count)
+        return torch.from_numpy(mates), torch.from_numpy(leader)
+
+    def draw_pairs(self, pool: Pool, generator: torch.Generator) -> tuple[Int[Tensor, "b 2"], Int[Tensor, " b"]]:
+        """Base and partner of every output as a plan's ``source``, and whose draws it uses; see ``draw_partners``."""
+        mates, leader = self._draw_mates(pool, generator, 1)
+        source = np.empty((pool.outputs, 2), dtype=np.int64)
+        source[:, 0], source[:, 1] = np.arange(pool.outputs), mates[:, 0]
+        return torch.from_numpy(source), torch.from_numpy(leader)
+
+    def _draw_mates(
+        self, pool: Pool, generator: torch.Generator, count: int
+    ) -> tuple[Int[np.ndarray, "b count"], Int[np.ndarray, " b"]]:
+        """``draw_partners`` in arrays, which cost less on a few numbers."""
         name = "bank" if isinstance(self.pairing, SampleBank) else self.pairing
         if name != "bank" and pool.outputs < len(pool):
             name = "behind"
-        # numpy costs less on a few numbers
         mates = partners(name, pool.outputs, len(pool), count, generator).numpy()
         leader = np.arange(pool.outputs)
         if name == "swap":
             leader = np.where(mates[:, 0] >= 0, np.minimum(mates[:, 0], leader), leader)
         draws = torch.rand(pool.outputs, generator=generator, dtype=torch.float64).numpy()
         stays = draws[leader] >= (0.0 if self.closed else self.p)
-        return torch.from_numpy(np.where(stays[:, None], -1, mates)), torch.from_numpy(leader)
-
-    def draw_pairs(self, pool: Pool, generator: torch.Generator) -> tuple[Int[Tensor, "b 2"], Int[Tensor, " b"]]:
-        """Base and partner of every output as a plan's ``source``, and whose draws it uses; see ``draw_partners``."""
-        partner, leader = self.draw_partners(pool, generator)
-        source = np.empty((pool.outputs, 2), dtype=np.int64)
-        source[:, 0], source[:, 1] = np.arange(pool.outputs), partner.numpy()[:, 0]
-        return torch.from_numpy(source), leader
+        return np.where(stays[:, None], -1, mates), leader
 
     def get_extra_state(self) -> dict[str, Any]:
         """What a checkpoint keeps: the bank's samples, and whether mixing is closed."""

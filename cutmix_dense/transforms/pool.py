@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -97,7 +98,7 @@ class Pool:
                 named = "" if layout == "BCHW" else f" for layout {layout!r}"
                 raise ValueError(f"images must have shape {shape_of(layout)}{named};{single} got {tuple(images.shape)}")
             frame = tuple(images.shape[-ndim:])
-            own = torch.tensor(frame).expand(images.shape[0], -1)
+            own = torch.from_numpy(np.array([frame])).expand(images.shape[0], -1)
         elif isinstance(images, (list, tuple)) and images and all(isinstance(image, Tensor) for image in images):
             own_shape = shape_of(layout, batch=False)
             for index, image in enumerate(images):
@@ -108,8 +109,9 @@ class Pool:
                         f"images must have equal numbers of frames: images[{index}] has {len(image)}, "
                         f"images[0] {len(images[0])}"
                     )
-            own = torch.tensor([tuple(image.shape[-ndim:]) for image in images], dtype=torch.long)
-            frame = tuple(own.amax(dim=0).tolist())
+            every = [tuple(image.shape[-ndim:]) for image in images]
+            own = torch.from_numpy(np.array(every, dtype=np.int64))
+            frame = tuple(map(max, zip(*every)))
         else:
             kinds = sorted({type(i).__name__ for i in images}) if isinstance(images, (list, tuple)) else ""
             raise TypeError(
@@ -119,7 +121,7 @@ class Pool:
         count = own.shape[0]
         if count == 0:
             raise ValueError("images must hold at least one image, got none")
-        if min(frame) < 1 or (not isinstance(images, Tensor) and bool((own < 1).any())):
+        if min(frame) < 1 or (not isinstance(images, Tensor) and min(map(min, every)) < 1):
             raise ValueError(f"images must have pixels, got the sizes {own.tolist()}")
         outputs = count if outputs is None else outputs
         frames = int(images[0].shape[0]) if has_frames(layout) else 1
