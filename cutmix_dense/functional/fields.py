@@ -82,6 +82,7 @@ class FieldTable:
         semantic: per semantic key, one map per pool image.
         has_ignored: whether some target holds ignored instances (perhaps none).
         ndim: number of spatial axes of the images.
+        joined: per instance key whose values are plain tensors of one form, all rows of the pool.
     """
 
     instances: dict[str, list[Any]] = field(default_factory=dict)
@@ -91,6 +92,7 @@ class FieldTable:
     semantic: dict[str, list[Tensor]] = field(default_factory=dict)
     has_ignored: bool = False
     ndim: int = 2
+    joined: dict[str, Tensor] = field(default_factory=dict)
 
     def example(self, key: str) -> Tensor | None:
         """A tensor that shows class, dtype and trailing shape of a key: the first with rows, else the first."""
@@ -113,6 +115,8 @@ class FieldTable:
 
     def flat(self, key: str) -> Tensor:
         """The rows of the whole pool as one plain tensor, in the form of the key's example."""
+        if key in self.joined:
+            return self.joined[key]
         example = self.example(key)
         assert example is not None
         parts = [value for value in self.instances[key] if value is not None and value.shape[0]]
@@ -149,6 +153,9 @@ class FieldTable:
             TypeError: boxes that aren't tensors of numbers.
             ValueError: rows of another length, rotated formats.
         """
+        joined = self.joined.get("boxes")
+        if joined is not None and _is_xyxy(joined, self.ndim):
+            return joined.to(exact_dtype(joined.device))
         values = self.instances["boxes"]
         parts = [value for value in values if value is not None]
         if not all(_is_xyxy(value, self.ndim) for value in parts):
@@ -224,16 +231,14 @@ def read_fields(
 
 def _collect(table: FieldTable, rows: list[dict[str, Any]], ignored: list[dict[str, Any]]) -> None:
     keys = dict.fromkeys(key for row in (*rows, *filter(None, ignored)) for key in row)  # in order of first appearance
+    plain = not any(ignored)
     for key in keys:
-        values: list[Any] = []
-        rank = _RANKS.get(key)
+        values = [row.get(key) for row in rows]
+        if plain and (joined := _joined(key, values, table.counts)) is not None:
+            table.instances[key], table.joined[key] = values, joined
+            continue
+        values = []
         for index, (row, extra) in enumerate(zip(rows, ignored)):
-            value = row.get(key)
-            if type(value) is Tensor and not extra and value.ndim == (rank or max(value.ndim, 1)):
-                usual = value.shape[0] == table.counts[index] > 0  # as nearly always: nothing to say against it
-                if usual:
-                    values.append(value)
-                    continue
             where = f"targets[{index}]"
             main = _rows(row, key, table.counts[index], where)
             more = _rows(extra, key, table.ignored_counts[index], f"{where}['{IGNORED}']") if extra else None
@@ -241,6 +246,20 @@ def _collect(table: FieldTable, rows: list[dict[str, Any]], ignored: list[dict[s
         table.instances[key] = values
         _check_alike(key, values)
     _check_devices(table)
+
+
+def _joined(key: str, values: list[Any], counts: list[int]) -> Tensor | None:
+    """All rows of a key, as nearly always: plain tensors against which nothing speaks; None where something may."""
+    rank = _RANKS.get(key)
+    if key == "masks" or not values or any(type(value) is not Tensor for value in values):
+        return None
+    if any(len(value) != count if value.ndim else True for value, count in zip(values, counts)) or 0 in counts:
+        return None
+    try:
+        joined = torch.cat(values)
+    except (RuntimeError, TypeError):  # of several shapes or devices: said where they are looked at one by one
+        return None
+    return joined if rank is None or joined.ndim == rank else None
 
 
 def _rows(row: dict[str, Any], key: str, count: int, where: str) -> Any:
@@ -326,7 +345,7 @@ def _check_alike(key: str, values: list[Any]) -> None:
 def _check_devices(table: FieldTable) -> None:
     first: tuple[str, int, torch.device] | None = None
     for key, values in table.instances.items():
-        for index, value in enumerate(values):
+        for index, value in enumerate(values[:1] if key in table.joined else values):
             if not isinstance(value, Tensor):
                 continue
             device = value.device
@@ -344,6 +363,9 @@ _COUNTED = ("boxes", "masks", "labels", "class_labels")
 
 def count_instances(row: Mapping[str, Any], where: str) -> int:
     """Number of instances, told by the first key whose rows are beyond doubt."""
+    boxes = row.get(_COUNTED[0])
+    if type(boxes) is Tensor and boxes.ndim:  # as nearly always
+        return len(boxes)
     others = (key for key, value in row.items() if key not in IMAGE_KEYS | SEMANTIC_KEYS and not is_map(value))
     for key in chain(_COUNTED, others):
         value = row.get(key)
