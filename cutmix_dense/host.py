@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-__all__ = ["Column", "as_column", "as_tensor", "module_of", "pick"]
+__all__ = ["Column", "as_column", "as_tensor", "module_of", "pick", "sent"]
 
 Column = Any
 """A numpy array on the host, a tensor on a device."""
@@ -28,7 +28,16 @@ def as_column(values: Shaped[Tensor, "..."] | Shaped[np.ndarray, "..."], device:
     """Values where they are worked on: in numpy for the host, else as a tensor on the device."""
     if device.type == "cpu":
         return values.detach().numpy() if isinstance(values, Tensor) else values
-    return (values if isinstance(values, Tensor) else torch.from_numpy(values)).to(device)
+    return sent(values, device)
+
+
+def sent(
+    values: Shaped[Tensor, "..."] | Shaped[np.ndarray, "..."], device: torch.device, dtype: torch.dtype | None = None
+) -> Shaped[Tensor, "..."]:
+    """Values on a device; from the host without waiting for what it is doing: CUDA takes its own copy at once."""
+    tensor = as_tensor(values)
+    # MPS reads the host's memory later, when it may hold something else
+    return tensor.to(device, dtype, non_blocking=tensor.device.type == "cpu" and device.type != "mps")
 
 
 def as_tensor(column: Column) -> Shaped[Tensor, "..."]:
@@ -40,4 +49,4 @@ def pick(column: Column, rows: Int[np.ndarray, " k"]) -> Shaped[Tensor, "k ..."]
     """Some rows of a column, as a tensor."""
     if isinstance(column, np.ndarray):
         return torch.from_numpy(column[rows])
-    return column[torch.from_numpy(rows).to(column.device)]
+    return column.index_select(0, sent(rows, column.device))

@@ -242,7 +242,9 @@ class MixPlan:
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields, without what can be found again."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_arrays", "_ranges")}
+        return {
+            name: value for name, value in self.__dict__.items() if name not in ("_arrays", "_elsewhere", "_ranges")
+        }
 
     # -------------------------------------------------------------- ownership
 

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "masks.py": {"broadcast", "checks", "distance", "regions"},
     "distance.py": {"extras", "kernels"},
     "saliency.py": {"kernels"},
-    "kernels": {"broadcast", "compiling", "plan", "kernels"},
+    "kernels": {"broadcast", "compiling", "host", "plan", "kernels"},
     "functional": {"broadcast", "checks", "plan", "host", "kernels", "functional"},
     "albumentations": {"albumentations", "arrays", "build", "extras", "functional", "plan", "transforms"},
     "lightning.py": {"extras", "randomness", "transforms"},
@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "build.py": {"functional", "masks", "regions", "transforms"},
     "transforms": {
         "broadcast",
+        "host",
         "checks",
         "plan",
         "pairing",

@@ -18,7 +18,8 @@ from cutmix_dense.functional.keypoints import mix_keypoints, swap_pairs
 from cutmix_dense.functional.masks import LayerMasks
 from cutmix_dense.functional.rotated import rotated_like
 from cutmix_dense.functional.wrapping import rewrap
-from cutmix_dense.host import pick
+from cutmix_dense.host import pick, sent
+from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["Form", "assemble"]
@@ -37,10 +38,8 @@ def assemble(
 ) -> list[dict[str, Any]]:
     """The rows of the chosen entries, one dict per output, in the order of the keys that came in."""
     device = table.device
-    plan = plan.to(device)
-    flat, output, layer = (
-        torch.from_numpy(column[chosen]).to(device) for column in (entries.flat, entries.output, entries.layer)
-    )
+    plan = plan_to_device(plan, device)
+    flat, output, layer = (sent(column[chosen], device) for column in (entries.flat, entries.output, entries.layer))
     counts = np.bincount(entries.output[chosen], minlength=entries.outputs).tolist()
     columns: dict[str, list[Any]] = {}
     for key in table.instances:
@@ -89,7 +88,7 @@ def assemble(
     columns["visibility"] = list(pick(fate.visibility, chosen).split(counts))
     if form.weights or "weight" in table.instances:
         columns["weight"] = list(_weights(table, plan, output, layer, flat).split(counts))
-    origin = torch.from_numpy(_origin(table, entries, chosen)).to(device)
+    origin = sent(_origin(table, entries, chosen), device)
     columns["origin"] = list(origin.split(counts))
     return [{key: column[output] for key, column in columns.items()} for output in range(entries.outputs)]
 

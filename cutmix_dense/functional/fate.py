@@ -17,7 +17,8 @@ from cutmix_dense.functional.filtering import Facts, FilterRule, OnFiltered, Rea
 from cutmix_dense.functional.masks import LayerMasks, mask_sizes, mix_masks
 from cutmix_dense.functional.report import Outcome
 from cutmix_dense.functional.rotated import Rotated, refitted_to_masks, visible_rotated
-from cutmix_dense.host import Column, as_column, as_tensor, module_of
+from cutmix_dense.host import Column, as_column, as_tensor, module_of, sent
+from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
 
 __all__ = [
@@ -111,7 +112,7 @@ def judge(
         ValueError: coordinates that aren't finite; masks that don't fit; instances with neither boxes nor masks.
     """
     device, form = table.device, table.rotated
-    drawn, plan = plan, plan.to(device)
+    drawn, plan = plan, plan_to_device(plan, device)
     output, layer, flat = (as_column(part, device) for part in (entries.output, entries.layer, entries.flat))
     xp = module_of(output)
     by_box: VisibleBoxes | None = None
@@ -128,8 +129,8 @@ def judge(
             by_box = VisibleBoxes(*(_moved(part, device) for part in seen))
     if "masks" in table.instances:
         stacks = [None if value is None else value.as_subclass(Tensor) for value in table.instances["masks"]]
-        sizes = mask_sizes(stacks, plan, padded)
-        masks = mix_masks(stacks, plan, sizes)
+        sizes = mask_sizes(stacks, drawn, padded)
+        masks = mix_masks(stacks, drawn, sizes)
     elif boxes_from == "mask":
         raise ValueError("boxes_from 'mask' needs targets with 'masks', got none")
     if by_box is None and masks is None and len(entries.output):
@@ -199,7 +200,7 @@ def _moved(values: Shaped[np.ndarray, "..."], device: torch.device) -> Column:
     """An array as a column of the device, floating point in its exact dtype."""
     if device.type == "cpu":
         return values
-    return torch.from_numpy(values).to(device, exact_dtype(device) if values.dtype.kind == "f" else None)
+    return sent(values, device, exact_dtype(device) if values.dtype.kind == "f" else None)
 
 
 def _joined(parts: Sequence[Tensor], device: torch.device, *row: int) -> Column:

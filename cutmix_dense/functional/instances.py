@@ -18,7 +18,7 @@ from cutmix_dense.functional.panoptic import take_panoptic
 from cutmix_dense.functional.report import MixReport, Outcome
 from cutmix_dense.functional.rotated import Rotated
 from cutmix_dense.functional.semantic import SoftSemantic, mix_maps
-from cutmix_dense.host import as_tensor
+from cutmix_dense.host import as_tensor, sent
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["Boxes", "BoxesFrom", "mix_instances", "object_pixels"]
@@ -205,7 +205,7 @@ def _mark_crowds(
     mixed: list[Target], entries: Entries, crowd: Bool[np.ndarray, " e"], showing: Bool[np.ndarray, " e"]
 ) -> None:
     for output, target in enumerate(mixed):
-        mark = torch.from_numpy(crowd[showing & (entries.output == output)]).to(target["visibility"].device)
+        mark = sent(crowd[showing & (entries.output == output)], target["visibility"].device)
         given = target.get("iscrowd")
         if given is None:
             target["iscrowd"] = mark.long()

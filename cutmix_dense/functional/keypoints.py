@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.host import sent
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["mix_keypoints", "mix_points", "mix_poses", "swap_pairs"]
@@ -114,4 +116,4 @@ def swap_pairs(rows: Tensor, flip_pairs: Sequence[tuple[int, int]]) -> Tensor:
         if not (0 <= left < len(order) and 0 <= right < len(order)):
             raise ValueError(f"flip_pairs must name keypoints in 0 … {len(order) - 1}, got {(left, right)}")
         order[left], order[right] = right, left
-    return rows[:, torch.tensor(order, device=rows.device)]
+    return rows.index_select(1, sent(np.array(order, dtype=np.int64), rows.device))

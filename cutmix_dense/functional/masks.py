@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from cutmix_dense.functional.mask_windows import SourceMasks, StackMasks, WindowCutter, tight_boxes
+from cutmix_dense.host import sent
 from cutmix_dense.kernels.block import spatial
+from cutmix_dense.kernels.device import plan_to_device, serves
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["LayerMasks", "MixedMasks", "boxes_of_masks", "mask_sizes", "mix_masks"]
@@ -35,7 +38,7 @@ class MixedMasks(NamedTuple):
         """Some of the masks."""
         if len(rows) == len(self.masks):
             return self.masks
-        return self.masks[torch.tensor(rows, device=self.masks.device)]
+        return self.masks.index_select(0, sent(np.array(rows, dtype=np.int64), self.masks.device))
 
     def blank(self, count: int) -> Shaped[Tensor, "count *size"]:
         """A stack of zeros for masks like these."""
@@ -56,7 +59,7 @@ def mix_masks(
 
     Args:
         masks: per pool image (N, H, W), not 0 is inside; None or N = 0 where there are none.
-        plan: on the masks' device.
+        plan: on the host, so that nothing has to be waited for, or on the masks' device.
         size: size of each output's masks, at least its canvas.
 
     Returns:
@@ -68,47 +71,79 @@ def mix_masks(
         for layer, image in enumerate(layers)
         if image >= 0 and masks[image] is not None and len(masks[image])
     ]
-    if plan.device.type != "cpu":
-        return _mix_on_device(masks, plan, size, jobs)
-    stacks = {image: SourceMasks(cast("Tensor", masks[image])) for image in {image for *_, image in jobs}}
-    cutter = WindowCutter(plan, size)
+    given = [cast("Tensor", masks[image]) for *_, image in jobs]
+    if given and given[0].device.type != "cpu":
+        return _mix_on_device(given, plan, size, jobs)
+    stacks = {image: SourceMasks(stack) for (*_, image), stack in zip(jobs, given)}
+    cutter = WindowCutter(plan.to("cpu"), size)
     return {(output, layer): cutter.cut(stacks[image], output, layer) for output, layer, image in jobs}
 
 
+Jobs = Sequence[tuple[int, int, int]]
+"""Output, layer and pool image of the layers that have masks."""
+
+
 def _mix_on_device(
-    masks: Sequence[Tensor | None], plan: MixPlan, size: Sequence[Sequence[int]], jobs: Sequence[tuple[int, int, int]]
+    stacks: Sequence[Tensor], plan: MixPlan, size: Sequence[Sequence[int]], jobs: Jobs
 ) -> dict[tuple[int, int], LayerMasks]:
-    """Whole stacks at once."""
-    owner = None if not jobs or plan.weight is not None else plan.owner_map()
-    shared = None if plan.weight is None else plan.pixel_weights() > 0
+    """Whole stacks at once, where they lie; ``stacks`` are those of the jobs."""
+    whole_numbers = not any(stack.is_floating_point() or stack.is_complex() for stack in stacks)
+    if serves(stacks[0].device) and plan.ndim == 2 and whole_numbers:
+        return _cut_by_kernel(stacks, plan, size, jobs)
+    device = stacks[0].device
+    there = plan_to_device(plan, device)
+    owner = None if plan.weight is not None else there.owner_map()
+    shared = None if plan.weight is None else there.pixel_weights() > 0
+    source_pixels = [there.source_pixels(axis) for axis in range(plan.ndim)]
     mixed: dict[tuple[int, int], LayerMasks] = {}
-    for output, layer, image in jobs:
-        stack = masks[image]
-        assert stack is not None
+    for (output, layer, _), stack in zip(jobs, stacks):
         extent = plan.extent[output, layer].tolist()
         valid = spatial(slice(a, b) for a, b in zip(extent[: plan.ndim], extent[plan.ndim :]))
-        pixels, counts = stack, []
-        for axis in range(plan.ndim):
-            index = plan.source_pixels(axis)[output, layer][: size[output][axis]]
-            pixels = pixels.index_select(axis + 1, index.clamp(max=stack.shape[axis + 1] - 1))
-            if not plan.unscaled:
-                counts.append(plan.copies(output, layer, axis))
+        pixels = stack
+        for axis, index in enumerate(source_pixels):
+            shown_there = index[output, layer][: size[output][axis]]
+            pixels = pixels.index_select(axis + 1, shown_there.clamp(max=stack.shape[axis + 1] - 1))
         canvas = tuple(slice(0, n) for n in size[output])
         if shared is not None:
             shown = shared[output, layer][canvas]
         else:
             assert owner is not None
             shown = owner[output][canvas] == layer
-        cut = torch.where(shown, pixels, torch.zeros((), dtype=stack.dtype, device=stack.device))
+        cut = torch.where(shown, pixels, torch.zeros((), dtype=stack.dtype, device=device))
         if plan.unscaled:
             whole = _pixels(stack[valid]).double()
         else:
             inside = _ones(stack[valid]).float()
-            for count in reversed(counts):
-                inside = inside @ count.float()
+            for axis in reversed(range(plan.ndim)):
+                inside = inside @ sent(plan.copies(output, layer, axis), device, torch.float32)
             whole = inside.double()
         mixed[output, layer] = MixedMasks(cut, _pixels(cut), whole, boxes_of_masks(cut))
     return mixed
+
+
+def _cut_by_kernel(
+    stacks: Sequence[Tensor], plan: MixPlan, size: Sequence[Sequence[int]], jobs: Jobs
+) -> dict[tuple[int, int], LayerMasks]:
+    """The same by one launch per pool image, which reads its masks once for every layer that shows them."""
+    from cutmix_dense.kernels.triton_masks import cut_masks  # needs triton, which is optional
+
+    there = plan_to_device(plan, stacks[0].device)
+    places: dict[int, list[tuple[int, int]]] = {}
+    for output, layer, image in jobs:
+        places.setdefault(image, []).append((output, layer))
+    stack_of = {image: stack for (*_, image), stack in zip(jobs, stacks)}
+    found: dict[tuple[int, int], LayerMasks] = {}
+    for image, shown in places.items():
+        stack = stack_of[image]
+        count = len(stack)
+        outputs, layers = (np.array(column).repeat(count) for column in zip(*shown))
+        rows = np.tile(np.arange(count), len(shown))
+        cut = cut_masks(stack, there, *sent(np.stack([rows, outputs, layers]), stack.device))
+        for place, part in zip(shown, zip(*(column.split(count) for column in cut))):
+            masks, visible, whole, boxes = part
+            canvas = spatial(slice(0, length) for length in size[place[0]])
+            found[place] = MixedMasks(masks[canvas], visible, whole.double(), boxes.double())
+    return {(output, layer): found[output, layer] for output, layer, _ in jobs}
 
 
 def mask_sizes(masks: Sequence[Tensor | None], plan: MixPlan, padded: bool | None = None) -> list[tuple[int, ...]]:

@@ -15,6 +15,7 @@ from cutmix_dense.functional.fields import INSTANCE_KEYS
 from cutmix_dense.functional.filtering import Facts, FilterRule, Reason, rule_of
 from cutmix_dense.functional.rotated import COLUMNS, rotated_format
 from cutmix_dense.host import as_column, as_tensor, module_of
+from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["is_padded", "mix_padded"]
@@ -78,7 +79,7 @@ def mix_padded(
         raise ValueError("targets['boxes'] must be finite, got a NaN or infinite coordinate")
     if plan.device.type == "cpu" and len(plan) and int(plan.source.max()) >= pool:
         raise ValueError(f"targets must hold {int(plan.source.max()) + 1} images for this plan, got {pool}")
-    plan = plan.to(boxes.device, non_blocking=True)
+    plan = plan_to_device(plan, boxes.device)
     batch, layers = plan.source.shape
     device, count = boxes.device, batch * layers * slots
     slot = np.arange(count) if device.type == "cpu" else torch.arange(count, device=device)

@@ -20,6 +20,7 @@ from cutmix_dense.functional.report import MixReport, Outcome
 from cutmix_dense.functional.segments import INFO_KEY, MAP_KEY, PANOPTIC_KEYS, Info, Part, coded, part_of
 from cutmix_dense.functional.semantic import mix_semantic
 from cutmix_dense.functional.wrapping import rewrap
+from cutmix_dense.host import sent
 from cutmix_dense.kernels.block import spatial
 from cutmix_dense.plan import MixPlan
 
@@ -252,7 +253,7 @@ class SegmentPool:
             ignored_segments.append(left)
             for into, part in ((maps, ~aside), (ignored_maps, aside)):
                 table = torch.tensor([0, *(numbers * part[rows]).tolist()], dtype=self.like.dtype)
-                into.append(table.to(self.like.device)[seen.maps[number]])
+                into.append(sent(table, self.like.device)[seen.maps[number]])
         separate = self.has_ignored or on_filtered == "ignore"
         return MixedPanoptic(
             self._as_given(maps),
@@ -305,10 +306,10 @@ class SegmentPool:
         ignored = [len(infos) - count for infos, count in zip(self.infos, self.counts)]
         entries = Entries.of(FieldTable(counts=self.counts, ignored_counts=ignored), source)
         mixed = mix_semantic(self.codes, plan, ignore_index=0)
-        owner = plan.owner_map().to(self.like.device)
+        owner = sent(plan.owner_map(), self.like.device)
         slots = np.bincount(entries.output * plan.layers + entries.layer, minlength=source.numel())
         per_layer = slots.reshape(source.shape)
-        first = torch.from_numpy(per_layer.cumsum(axis=1) - per_layer).to(self.like.device)
+        first = sent(per_layer.cumsum(axis=1) - per_layer, self.like.device)
         maps, shown, wholes = [], [], []
         cache: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
         for output, code in enumerate(mixed):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.functional.wrapping import rewrap
+from cutmix_dense.host import sent
 from cutmix_dense.kernels import Interpolation, mix_batch, mix_list
 from cutmix_dense.plan import MixPlan
 
@@ -164,7 +165,9 @@ def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int)
         bounds = torch.iinfo(like.dtype)
         if not bool(((numbers >= bounds.min) & (numbers <= bounds.max)).all()):  # NaN is not either
             raise ValueError(f"fill must lie within {bounds.min} … {bounds.max} for {like.dtype}, got {fill!r}")
-    value = numbers.to(like.device, like.dtype)
+    if numbers.ndim == 0 and numbers.device.type == "cpu":
+        return torch.full((), numbers.to(like.dtype).item(), dtype=like.dtype, device=like.device)
+    value = sent(numbers, like.device, like.dtype)
     if value.ndim == 0:
         return value
     channels = like.shape[-ndim - 1] if like.ndim > ndim else 0

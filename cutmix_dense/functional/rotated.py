@@ -20,6 +20,7 @@ from torchvision.transforms.v2 import functional as tvf
 from cutmix_dense.functional.boxes import VisibleBoxes, to_xyxy
 from cutmix_dense.functional.masks import LayerMasks
 from cutmix_dense.functional.polygons import clipped_areas, clipped_points, signed_areas, smallest_rectangles
+from cutmix_dense.host import sent
 from cutmix_dense.plan import MixPlan
 
 __all__ = [
@@ -80,7 +81,7 @@ def bounds_of(boxes: Tensor, where: str = "boxes", ndim: int = 2) -> Float[Tenso
     if form is None:
         return to_xyxy(boxes, where, ndim)
     corners = _corners(as_rotated(boxes, form, where), form)
-    return torch.from_numpy(np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)).to(boxes.device)
+    return sent(np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1), boxes.device)
 
 
 def visible_rotated(

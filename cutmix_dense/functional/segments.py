@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from cutmix_dense.host import sent
+
 __all__ = [
     "INFO_KEY",
     "MAP_KEY",
@@ -79,13 +81,12 @@ def panoptic_targets(
     missing = sorted(set(categories) - set(labels)) if labels is not None else []
     if missing:
         raise ValueError(f"labels must name the class of every category, got none for {missing}")
-    index = torch.tensor([row + 1 for row in rows], dtype=codes.dtype, device=codes.device)
+    index = sent(torch.tensor([row + 1 for row in rows], dtype=codes.dtype), codes.device)
     return {
         "mask_labels": (codes[None] == index.reshape(-1, *(1,) * codes.ndim)).float(),
-        "class_labels": torch.tensor(
-            [category if labels is None else labels[category] for category in categories],
-            dtype=torch.long,
-            device=codes.device,
+        "class_labels": sent(
+            torch.tensor([category if labels is None else labels[category] for category in categories]).long(),
+            codes.device,
         ),
     }
 
@@ -114,9 +115,9 @@ def segments_as_instances(target: Mapping[str, Any]) -> Mapping[str, Any]:
     index = torch.arange(1, len(infos) + 1, device=codes.device)
     return {
         "masks": codes[None] == index.reshape(-1, *(1,) * codes.ndim),
-        "labels": torch.tensor([info["category_id"] for info in infos], dtype=torch.long, device=codes.device),
-        "iscrowd": torch.tensor([info["iscrowd"] for info in infos], dtype=torch.long, device=codes.device),
-        "isthing": torch.tensor([bool(info["isthing"]) for info in infos], dtype=torch.bool, device=codes.device),
+        "labels": sent(torch.tensor([info["category_id"] for info in infos], dtype=torch.long), codes.device),
+        "iscrowd": sent(torch.tensor([info["iscrowd"] for info in infos], dtype=torch.long), codes.device),
+        "isthing": sent(torch.tensor([bool(info["isthing"]) for info in infos], dtype=torch.bool), codes.device),
     }
 
 
@@ -127,7 +128,7 @@ def category_map(target: Mapping[str, Any]) -> Int[Tensor, "h w"]:
         TypeError, ValueError: see ``mix_panoptic``.
     """
     infos, codes = coded(Part(target[MAP_KEY], target[INFO_KEY], MAP_KEY, INFO_KEY))
-    table = torch.tensor([-1, *(info["category_id"] for info in infos)], dtype=torch.long, device=codes.device)
+    table = sent(torch.tensor([-1, *(info["category_id"] for info in infos)], dtype=torch.long), codes.device)
     return table[codes.long()]
 
 
@@ -155,8 +156,8 @@ def coded(part: Part) -> tuple[list[Info], Int[Tensor, "*size"]]:
     given = ids.as_subclass(Tensor).detach().long().contiguous()
     numbers = np.array([info["id"] for info in infos], dtype=np.int64)
     order = numbers.argsort()
-    known = torch.from_numpy(np.append(numbers[order], np.iinfo(np.int64).max)).to(given.device)  # an end that none has
-    code = torch.from_numpy(np.append(order + 1, 0).astype(np.int32)).to(given.device)
+    known = sent(np.append(numbers[order], np.iinfo(np.int64).max), given.device)  # an end that none has
+    code = sent(np.append(order + 1, 0).astype(np.int32), given.device)
     place = torch.searchsorted(known, given)
     found = known[place] == given
     stray = ~found & (given != 0)

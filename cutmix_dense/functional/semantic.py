@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cutmix_dense.functional.pixels import mix_pixels
+from cutmix_dense.host import sent
 from cutmix_dense.kernels.block import spatial
 from cutmix_dense.plan import MixPlan
 
@@ -96,7 +97,7 @@ def mix_semantic_pair(
     layers = [_layer_map(maps, plan, layer, ignore_index) for layer in range(2)]
     weights = _weights(plan)
     if isinstance(maps, Tensor):
-        shared = weights.to(maps.device).movedim(1, 0)
+        shared = sent(weights, maps.device).movedim(1, 0)
         while shared.ndim <= layers[0].ndim:  # a channel of one, or the frames of clips that share their plan
             shared = shared.unsqueeze(-plan.ndim - 1)
         return _as_pair(layers[0], layers[1], shared, ignore_index)
@@ -181,7 +182,7 @@ def _layer_map(maps: Any, plan: MixPlan, layer: int, ignore_index: int) -> Any:
 
 def _cropped(weights: Float[Tensor, "*s *frame"], like: Tensor, ndim: int) -> Float[Tensor, "*s *canvas"]:
     """Weights of a frame on the canvas of a map, where it lies."""
-    return weights[spatial(slice(0, length) for length in like.shape[-ndim:])].to(like.device)
+    return sent(weights[spatial(slice(0, length) for length in like.shape[-ndim:])], like.device)
 
 
 def _as_pair(a: Tensor, b: Tensor, weights: Float[Tensor, "2 ..."], ignore_index: int) -> SemanticPair:

@@ -58,7 +58,7 @@ def mix_batch(
         mix_slices(pool, plan, result, fill, held=held)
         return result
     elif pool.device.type != "cpu" and (plan.unscaled or interpolation == "nearest"):
-        result = mix_gather(pool, plan.to(pool.device, non_blocking=True), fill)
+        result = mix_gather(pool, plan_to_device(plan, pool.device), fill)
     else:
         shape = (len(plan), *pool.shape[1 : pool.ndim - plan.ndim], *plan.frame)
         result = pool.new_empty(shape) if out is None or inplace else out

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cutmix_dense.compiling import is_compiling
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["plan_to_device", "serves", "suits_fused"]
@@ -44,15 +45,23 @@ def _has_even_planes(batch: Tensor) -> bool:
 
 
 def plan_to_device(plan: MixPlan, device: torch.device) -> MixPlan:
-    """The plan on ``device``: its small tensors packed into one buffer, sent by one asynchronous copy.
+    """The plan on ``device``: its small tensors packed into one buffer, sent by one asynchronous copy, once.
 
     Args:
         plan: on the host (packed), or anywhere (sent tensor by tensor, or returned if it is there already).
         device: with its index, as ``tensor.device`` gives it.
     """
-    if plan.device.type != "cpu" or device.type != "cuda":
-        return plan.to(device, non_blocking=True)
-    return _unpack(plan, _pack(plan, pinned=True).to(device, non_blocking=True))
+    if plan.device == device:
+        return plan
+    found = plan.__dict__.get("_elsewhere")
+    if found is None or found.device != device:
+        if plan.device.type == "cpu" and device.type == "cuda":
+            found = _unpack(plan, _pack(plan, pinned=True).to(device, non_blocking=True))
+        else:
+            found = plan.to(device, non_blocking=device.type not in ("cpu", "mps"))
+        if not is_compiling():
+            plan.__dict__["_elsewhere"] = found
+    return found
 
 
 def _parts(plan: MixPlan) -> dict[str, tuple[Tensor, ...]]:

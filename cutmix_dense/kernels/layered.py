@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from cutmix_dense.host import sent
 from cutmix_dense.kernels.block import Block, bounds, filled, overlap, spatial, within
 from cutmix_dense.kernels.layers import blank, lay_background, read, windows
 from cutmix_dense.kernels.numpy_pixels import as_items, in_numpy
@@ -123,7 +124,7 @@ def _put(block: Tensor, mask: Bool[np.ndarray, "*block"], pixels: Tensor) -> Non
         target, values = as_items(block, pixels)
         np.copyto(target, values, where=mask)
     else:
-        block.copy_(torch.where(torch.from_numpy(mask).to(block.device), pixels, block))
+        block.copy_(torch.where(sent(mask, block.device), pixels, block))
 
 
 def _owned(host: MixPlan) -> list[dict[int, list[Block]]]:

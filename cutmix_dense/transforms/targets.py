@@ -29,6 +29,7 @@ from cutmix_dense.functional.pixels import check_inplace
 from cutmix_dense.functional.rotated import Rotated
 from cutmix_dense.functional.segments import MAP_KEY, PANOPTIC_KEYS
 from cutmix_dense.functional.semantic import SoftSemantic, mix_maps
+from cutmix_dense.host import sent
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.pool import Pool, are_frames, detection_targets
 
@@ -137,7 +138,7 @@ class TargetMixer:
             if len(value) != len(pool):
                 raise ValueError(f"targets[{key!r}] must have one entry per image ({len(pool)}), got {len(value)}")
             base = plan.bases
-            return value[base.to(value.device)] if isinstance(value, Tensor) else [value[i] for i in base.tolist()]
+            return value[sent(base, value.device)] if isinstance(value, Tensor) else [value[i] for i in base.tolist()]
         labels = LABEL_KEYS.union(self.label_keys)
         if key in PANOPTIC_KEYS and key not in (*labels, *self.semantic_keys):
             raise ValueError(f"targets[{key!r}] is of a panoptic map: give a list of dicts, one per image")

@@ -12,7 +12,7 @@ assert os.environ.get("TRITON_INTERPRET") == "1", "the kernels must be defined i
 from kernels.plans import METHODS, batch, plan_of, random_plan, soft_plan  # noqa: E402
 
 from cutmix_dense.functional import mix_pixels, mix_semantic  # noqa: E402
-from cutmix_dense.functional.masks import boxes_of_masks, mix_masks  # noqa: E402
+from cutmix_dense.functional.masks import _mix_on_device, boxes_of_masks, mix_masks  # noqa: E402
 from cutmix_dense.kernels.device import serves, suits_fused  # noqa: E402
 from cutmix_dense.kernels.gather import mix_gather  # noqa: E402
 from cutmix_dense.kernels.layered import mix_layered  # noqa: E402
@@ -187,7 +187,9 @@ def test_unscaled_layers_of_a_scaled_plan_are_not_filtered():
 
 def assert_cut_alike(masks, plan):
     """Every mask of every layer, by the kernel and by the reference."""
-    reference = mix_masks(list(masks), plan, [plan.frame] * len(plan))
+    sizes = [plan.frame] * len(plan)
+    reference = mix_masks(list(masks), plan, sizes)
+    jobs = [(*place, int(plan.source[place])) for place in reference]
     count = masks.shape[1]
     entries = [(int(plan.source[o, s]) * count + n, o, s) for o, s in reference for n in range(count)]
     row, output, layer = torch.tensor(entries).T
@@ -197,6 +199,11 @@ def assert_cut_alike(masks, plan):
     assert torch.equal(cut.visible, torch.cat([part.visible for part in reference.values()]))
     assert torch.equal(cut.whole.double(), torch.cat([part.whole for part in reference.values()]))
     assert torch.equal(cut.boxes.double(), boxes_of_masks(cut.masks))
+    by_layer = _mix_on_device([masks[int(plan.source[place])] for place in reference], plan, sizes, jobs)
+    assert list(by_layer) == list(reference)
+    for place, part in by_layer.items():
+        for found, expected in zip(part, (getattr(reference[place], name) for name in part._fields)):
+            assert torch.equal(found, expected), place
 
 
 @pytest.mark.parametrize("method", ["ricap", "copypaste, scaled and mirrored", "cowmix"])

@@ -1,0 +1,168 @@
+"""A device that isn't there: tensors that say they lie elsewhere, work on the host, and tell what would wait for it.
+
+As with CUDA, tensors of host and device don't mix in one operation, values come to the host only by a transfer, and a
+transfer waits unless it goes to the device and is ``non_blocking``. What asks for values (``item``, ``tolist``,
+``nonzero``, a boolean index) waits, too. So device paths run on real numbers where no device is, and their waits count.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+aten = torch.ops.aten
+
+DEVICE = torch.device("meta")
+"""What its tensors give as their device: one that torch knows without a driver, and that no code here asks for."""
+
+_WAITING = {
+    aten._local_scalar_dense.default,
+    aten.nonzero.default,
+    aten.masked_select.default,
+    aten.equal.default,
+    aten._unique2.default,
+    aten.unique_dim.default,
+    aten.repeat_interleave.Tensor,
+    aten.bincount.default,
+}
+"""Operations whose result (or its shape) the host needs to go on."""
+
+
+_INDEXING = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default}
+
+
+class Away(Tensor):
+    """A tensor of the device; ``here`` holds its numbers."""
+
+    here: Tensor
+
+    @staticmethod
+    def __new__(cls, here: Tensor) -> Away:
+        """Wrap a tensor of the host."""
+        made = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls,
+            here.size(),
+            strides=here.stride(),
+            storage_offset=here.storage_offset(),
+            dtype=here.dtype,
+            device=DEVICE,
+        )
+        made.here = here
+        return made
+
+    def tolist(self) -> Any:
+        """Plain numbers, which have to be waited for."""
+        if StandIn.current is not None:
+            StandIn.current.waits.append("tolist")
+        return self.here.tolist()
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """What torch does past the mode (``as_subclass``); outside of it there is no device."""
+        if StandIn.current is None:
+            raise RuntimeError(f"{func} on the device outside of StandIn()")
+        return StandIn.current.__torch_dispatch__(func, types, args, kwargs)
+
+
+class _Makers(TorchFunctionMode):
+    """``torch.tensor`` with the device: numbers of the host, sent and waited for."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One call."""
+        kwargs = dict(kwargs or {})
+        if func not in (torch.tensor, torch.as_tensor) or torch.device(kwargs.get("device") or "cpu") != DEVICE:
+            return func(*args, **kwargs)
+        return func(*args, **{**kwargs, "device": "cpu"}).to(DEVICE)
+
+
+class StandIn(TorchDispatchMode):
+    """While it is on, the device is there.
+
+    Attributes:
+        waits: the operations that made the host wait for it, in order.
+    """
+
+    current: ClassVar[StandIn | None] = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[str] = []
+        self._makers = _Makers()
+
+    def __enter__(self) -> StandIn:
+        """Switch the device on."""
+        StandIn.current = self
+        self._makers.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        """Switch it off."""
+        StandIn.current = None
+        super().__exit__(*error)
+        self._makers.__exit__(*error)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One operation."""
+        kwargs = dict(kwargs or {})
+        tensors = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
+        away = [tensor for tensor in tensors if isinstance(tensor, Away)]
+        wanted = kwargs.get("device")
+        stays = bool(away) if wanted is None else torch.device(wanted).type == DEVICE.type
+        if func is aten._to_copy.default and stays != bool(away):
+            self._wait_unless(stays and kwargs.get("non_blocking", False), func)
+        elif func is aten.copy_.default and isinstance(args[0], Away) != isinstance(args[1], Away):
+            self._wait_unless(isinstance(args[0], Away) and len(args) > 2 and args[2], func)
+        elif away:
+            self._check_together(func, tensors, away)
+            self._wait_unless(func not in _WAITING and not _counts_booleans(func, args), func)
+        if wanted is not None:
+            kwargs["device"] = torch.device("cpu")
+        if kwargs.get("pin_memory"):
+            kwargs["pin_memory"] = False
+        found = {id(tensor.here): tensor for tensor in away}
+        result = func(*tree_map(_here, args), **tree_map(_here, kwargs))
+
+        def there(value: Any) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            return found[id(value)] if id(value) in found else Away(value)
+
+        return tree_map(there, result) if stays else result
+
+    def _wait_unless(self, free: bool, func: Any) -> None:
+        if not free:
+            self.waits.append(str(func))
+
+    def _check_together(self, func: Any, tensors: list[Tensor], away: list[Away]) -> None:
+        """As CUDA: single numbers of the host may join; of indices all may, but they are sent and waited for."""
+        others = [tensor for tensor in tensors if not isinstance(tensor, Away) and tensor.ndim]
+        if others and func in _INDEXING:
+            self.waits.append(f"{func} by an index of the host")
+        elif others:
+            raise RuntimeError(f"{func} got tensors of the device and of the host")
+
+
+def _counts_booleans(func: Any, args: Any) -> bool:
+    """Whether an index of booleans has to be counted: unless one number is put where they are true (a masked fill)."""
+    if func not in _INDEXING or not any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1]):
+        return False
+    return func is aten.index.Tensor or args[2].numel() > 1
+
+
+def send(value: Any) -> Any:
+    """Tensors anywhere in a structure, on the device."""
+    return tree_map(lambda leaf: Away(leaf) if isinstance(leaf, Tensor) else leaf, value)
+
+
+def fetch(value: Any) -> Any:
+    """And back."""
+    return tree_map(_here, value)
+
+
+def _here(value: Any) -> Any:
+    return value.here if isinstance(value, Away) else value
