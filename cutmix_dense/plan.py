@@ -21,11 +21,25 @@ from cutmix_dense.host import Column, as_tensor
 from cutmix_dense.plan_checks import check_shapes, check_values, is_unscaled
 from cutmix_dense.rectangles import Grid, cover, paint
 
-__all__ = ["MixPlan", "PlanArrays"]
+__all__ = ["MixPlan", "PlanArrays", "PlanFacts"]
+
+
+_FOUND = ("_arrays", "_elsewhere", "_facts", "_ranges")
+"""What a plan keeps of what it was asked, and finds again where it was lost."""
+
+
+class PlanFacts(NamedTuple):
+    """The small fields of a plan as arrays; see ``MixPlan``."""
+
+    source: Int[np.ndarray, "b s"]
+    scale: Float[np.ndarray, "b s d"]
+    shift: Float[np.ndarray, "b s d"]
+    extent: Int[np.ndarray, "b s 2*d"]
+    canvas: Int[np.ndarray, "b d"]
 
 
 class PlanArrays(NamedTuple):
-    """The fields of a plan as arrays; see ``MixPlan``."""
+    """The fields of a plan on the host as arrays; see ``MixPlan``."""
 
     source: Int[np.ndarray, "b s"]
     scale: Float[np.ndarray, "b s d"]
@@ -223,6 +237,27 @@ class MixPlan:
         return {**fields, "edges": tuple(map(change, self.edges))}
 
     @property
+    def facts(self) -> PlanFacts:
+        """Where each layer comes from and lies, on the host: of a plan on a device by one transfer, kept."""
+        if self.device.type == "cpu":
+            return PlanFacts(*self.arrays[:5])
+        if "_facts" not in self.__dict__:
+            fields = (self.source, self.scale, self.shift, self.extent, self.canvas)
+            exact = torch.float32 if self.device.type == "mps" else torch.float64
+            joined = torch.cat([field.detach().flatten().to(exact) for field in fields]).to("cpu").numpy()
+            ends = np.cumsum([field.numel() for field in fields])[:-1]
+            parts = (part.reshape(field.shape) for part, field in zip(np.split(joined, ends), fields))
+            source, scale, shift, extent, canvas = parts
+            self.__dict__["_facts"] = PlanFacts(
+                source.astype(np.int64),
+                scale.astype(np.float32),
+                shift.astype(np.float32),
+                extent.astype(np.int64),
+                canvas.astype(np.int64),
+            )
+        return self.__dict__["_facts"]
+
+    @property
     def arrays(self) -> PlanArrays:
         """The fields of a plan on the host as arrays of the same memory, whose use costs less than that of tensors."""
         found = self.__dict__.get("_arrays")
@@ -242,9 +277,7 @@ class MixPlan:
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields, without what can be found again."""
-        return {
-            name: value for name, value in self.__dict__.items() if name not in ("_arrays", "_elsewhere", "_ranges")
-        }
+        return {name: value for name, value in self.__dict__.items() if name not in _FOUND}
 
     # -------------------------------------------------------------- ownership
 
@@ -342,15 +375,15 @@ class MixPlan:
         high = self.extent[..., self.ndim + axis, None] - 1
         return torch.maximum(torch.minimum(position.floor().long(), high), low).clamp(min=0)
 
-    def copies(self, output: int, layer: int, axis: int) -> Int[Tensor, " length"]:
+    def copies(self, output: int, layer: int, axis: int) -> Int[np.ndarray, " length"]:
         """How many pixels of a canvas without end show each source pixel of a layer's extent along ``axis``."""
-        scale, shift = self.scale[output, layer, axis], self.shift[output, layer, axis]
-        low, high = self.extent[output, layer, axis], self.extent[output, layer, self.ndim + axis]
-        ends = torch.stack([low * scale + shift, high * scale + shift])
-        pixel = torch.arange(int((ends.amin() - 0.5).ceil()), int((ends.amax() - 0.5).ceil()), device=self.device)
-        index = ((pixel + 0.5 - shift) / scale).floor().long()
-        index = torch.minimum(index.clamp(min=0), high - 1).clamp(min=low) - low
-        return torch.bincount(index, minlength=int(high - low))
+        _, scales, shifts, extents, _ = self.facts
+        scale, shift = scales[output, layer, axis], shifts[output, layer, axis]
+        low, high = extents[output, layer, axis], extents[output, layer, self.ndim + axis]
+        ends = np.array([low, high], dtype=scale.dtype) * scale + shift
+        pixel = np.arange(int(np.ceil(ends.min() - np.float32(0.5))), int(np.ceil(ends.max() - np.float32(0.5))))
+        index = np.floor((pixel.astype(scale.dtype) + np.float32(0.5) - shift) / scale).astype(np.int64)
+        return np.bincount(np.maximum(np.minimum(index, high - 1), low) - low, minlength=int(high - low))
 
     def cell_lengths(self, low: Tensor, high: Tensor, index: Tensor, axis: int) -> Tensor:
         """Overlap, in pixels, of intervals with the columns (rows, …) of the grid.

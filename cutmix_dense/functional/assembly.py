@@ -140,6 +140,6 @@ def _wrapped(parts: Sequence[Tensor], like: Tensor, plan: MixPlan) -> list[Tenso
     if type(like) is Tensor:
         return list(parts)
     if hasattr(like, "canvas_size"):
-        sizes = [cast("tuple[int, int]", tuple(size)) for size in plan.canvas.tolist()]
+        sizes = [cast("tuple[int, int]", tuple(size)) for size in plan.facts.canvas.tolist()]
         return [rewrap(part, like, canvas_size=size) for part, size in zip(parts, sizes)]
     return [rewrap(part, like) for part in parts]

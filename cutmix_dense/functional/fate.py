@@ -51,12 +51,12 @@ class Entries:
     outputs: int
 
     @classmethod
-    def of(cls, table: FieldTable, source: Int[Tensor, "b s"]) -> Entries:
+    def of(cls, table: FieldTable, source: Int[np.ndarray, "b s"]) -> Entries:
         """All entries of a plan's ``source``."""
         own = np.array(table.counts, dtype=np.int64)
         counts = own + np.array(table.ignored_counts, dtype=np.int64)
         start = counts.cumsum() - counts
-        images = source.flatten().numpy()
+        images = source.reshape(-1)
         layers = max(source.shape[1], 1)
         per_layer = counts[images] * (images >= 0) if len(counts) else np.zeros_like(images)
         slot = np.arange(len(images)).repeat(per_layer)

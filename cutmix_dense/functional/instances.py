@@ -117,9 +117,9 @@ def mix_instances(
             "plan.carry counts instances, and which segments of 'panoptic' they are isn't known: give the panoptic "
             "keys without instances, so that it counts segments, or the instances without them"
         )
-    source = plan.source.to("cpu")
-    if source.numel() and int(source.max()) >= len(targets):
-        raise ValueError(f"targets must hold {int(source.max()) + 1} images for this plan, got {len(targets)}")
+    source = plan.facts.source
+    if source.max(initial=-1) >= len(targets):
+        raise ValueError(f"targets must hold {source.max() + 1} images for this plan, got {len(targets)}")
 
     base = source[:, 0].tolist()
     mixed: list[Target] = [dict(table.image[index]) for index in base]
@@ -130,7 +130,7 @@ def mix_instances(
     if (
         "keypoints" in table.instances
         and flip_pairs is None
-        and bool(((plan.scale[..., -1] < 0) & (plan.source >= 0)).any())
+        and ((plan.facts.scale[..., -1] < 0) & (source >= 0)).any()
     ):
         raise ValueError("flip_pairs must be given for keypoints under a plan that mirrors, got None (may be empty)")
     entries = Entries.of(table, source)
@@ -194,7 +194,7 @@ def object_pixels(
         return segments.thing_pixels(plan)
     total = torch.zeros(len(plan) * plan.layers, dtype=torch.float64)
     if table.instances:
-        entries = Entries.of(table, plan.source.to("cpu"))
+        entries = Entries.of(table, plan.facts.source)
         fate = judge(table, plan, entries, FilterRule(0.0, 0.0), "auto")
         counted = as_tensor(fate.visible).double().to("cpu") * torch.from_numpy(fate.verdict.reason == Reason.KEPT)
         total.index_add_(0, torch.from_numpy(entries.output * plan.layers + entries.layer), counted)

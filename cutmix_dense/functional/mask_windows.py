@@ -131,7 +131,7 @@ class WindowCutter:
             ends = zip((source.low, source.high), (low, high), (start, stop))
             complete = np.all([(own == cut) & (cut + offset == here) for own, cut, here in ends], axis=(0, 2))
         else:
-            copies = [self.plan.copies(output, layer, axis).double().numpy() for axis in range(self.plan.ndim)]
+            copies = [self.plan.copies(output, layer, axis).astype(np.float64) for axis in range(self.plan.ndim)]
             windows = zip(masks, _blocks(low, high))
             whole = np.array([_weighted(mask[window], window, valid[0].tolist(), copies) for mask, window in windows])
             start, stop, shown = self._scaled(masks, low, high, output, layer)

@@ -67,7 +67,7 @@ def mix_masks(
     """
     jobs = [
         (output, layer, image)
-        for output, layers in enumerate(plan.source.tolist())
+        for output, layers in enumerate(plan.facts.source.tolist())
         for layer, image in enumerate(layers)
         if image >= 0 and masks[image] is not None and len(masks[image])
     ]
@@ -97,7 +97,7 @@ def _mix_on_device(
     source_pixels = [there.source_pixels(axis) for axis in range(plan.ndim)]
     mixed: dict[tuple[int, int], LayerMasks] = {}
     for (output, layer, _), stack in zip(jobs, stacks):
-        extent = plan.extent[output, layer].tolist()
+        extent = plan.facts.extent[output, layer].tolist()
         valid = spatial(slice(a, b) for a, b in zip(extent[: plan.ndim], extent[plan.ndim :]))
         pixels = stack
         for axis, index in enumerate(source_pixels):
@@ -157,16 +157,16 @@ def mask_sizes(masks: Sequence[Tensor | None], plan: MixPlan, padded: bool | Non
     Raises:
         ValueError: masks smaller than the part of their image that the plan shows, or of another number of axes.
     """
-    source, extent, ndim, frame = plan.source.to("cpu"), plan.extent.to("cpu"), plan.ndim, tuple(plan.frame)
+    (source, _, _, extent, canvas), ndim, frame = plan.facts, plan.ndim, tuple(plan.frame)
     framed, larger = True, False
     for index, stack in enumerate(masks):
         used = source == index
-        if stack is None or stack.numel() == 0 or not bool(used.any()):
+        if stack is None or stack.numel() == 0 or not used.any():
             continue
         size = tuple(stack.shape[1:])
         if stack.ndim != ndim + 1:
             raise ValueError(f"targets[{index}]['masks'] must have {ndim + 1} dimensions, got {tuple(stack.shape)}")
-        needed = tuple(extent[used][:, ndim:].amax(dim=0).tolist())
+        needed = tuple(extent[used][:, ndim:].max(axis=0).tolist())
         if any(a < b for a, b in zip(size, needed)):
             raise ValueError(
                 f"targets[{index}]['masks'] must cover the image's {needed} pixels, got {tuple(stack.shape)}"
@@ -175,7 +175,7 @@ def mask_sizes(masks: Sequence[Tensor | None], plan: MixPlan, padded: bool | Non
         larger |= size != needed
     if framed and (larger if padded is None else padded):
         return [frame] * len(plan)
-    return [tuple(size) for size in plan.canvas.tolist()]
+    return [tuple(size) for size in canvas.tolist()]
 
 
 def boxes_of_masks(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n 2*d"]:

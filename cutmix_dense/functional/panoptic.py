@@ -296,9 +296,9 @@ class SegmentPool:
     def _see(self, plan: MixPlan) -> _Seen:
         if plan.weight is not None:
             raise ValueError(f"{MAP_KEY!r} maps hold ids of segments, which don't blend under a soft plan")
-        source = plan.source.to("cpu")
-        if source.numel() and int(source.max()) >= len(self.infos):
-            raise ValueError(f"maps must hold {int(source.max()) + 1} images for this plan, got {len(self.infos)}")
+        source = plan.facts.source
+        if source.max(initial=-1) >= len(self.infos):
+            raise ValueError(f"maps must hold {source.max() + 1} images for this plan, got {len(self.infos)}")
         for index, code in enumerate(self.codes):
             if code.ndim != plan.ndim:
                 size = tuple(code.shape)
@@ -307,7 +307,7 @@ class SegmentPool:
         entries = Entries.of(FieldTable(counts=self.counts, ignored_counts=ignored), source)
         mixed = mix_semantic(self.codes, plan, ignore_index=0)
         owner = sent(plan.owner_map(), self.like.device)
-        slots = np.bincount(entries.output * plan.layers + entries.layer, minlength=source.numel())
+        slots = np.bincount(entries.output * plan.layers + entries.layer, minlength=source.size)
         per_layer = slots.reshape(source.shape)
         first = sent(per_layer.cumsum(axis=1) - per_layer, self.like.device)
         maps, shown, wholes = [], [], []
@@ -338,7 +338,7 @@ class SegmentPool:
     ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n 2*d"]]:
         """Pixels and box of every segment of an image as a layer maps it, before anything is cut."""
         ndim, count = plan.ndim, len(self.infos[image])
-        extent = plan.extent[output, layer].tolist()
+        extent = plan.facts.extent[output, layer].tolist()
         part = self.codes[image][spatial(slice(a, b) for a, b in zip(extent[:ndim], extent[ndim:]))]
         key = (image, *extent)
         if key not in cache:  # an image serves several outputs
@@ -347,7 +347,7 @@ class SegmentPool:
         if not plan.unscaled:
             copies = torch.ones((), dtype=torch.long, device=part.device)
             for axis in range(ndim):
-                copies = copies * along(plan.copies(output, layer, axis).to(part.device), axis, ndim)
+                copies = copies * along(sent(plan.copies(output, layer, axis), part.device), axis, ndim)
             total = torch.zeros(count + 1, dtype=torch.long, device=part.device)
             area = total.index_add_(0, part.flatten().long(), copies.flatten())[1:].cpu().numpy().astype(np.float64)
         scale, shift, low = (
