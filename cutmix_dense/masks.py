@@ -18,6 +18,7 @@ from torch import Tensor
 from cutmix_dense.broadcast import along, everywhere, within
 from cutmix_dense.checks import finite, interval, positive
 from cutmix_dense.distance import carved
+from cutmix_dense.host import sent
 from cutmix_dense.regions import beta, uniform
 
 __all__ = ["CarveMask", "ClassMask", "CowMask", "FourierMask", "MaskSampler", "NoiseDraws"]
@@ -187,7 +188,7 @@ class ClassMask:
         present = present.scatter(1, column, torch.ones_like(known))[:, :spare]
         count = present.sum(dim=1, keepdim=True)
         wanted = count // 2 if self.rounding == "floor" else (count + 1) // 2
-        score = torch.where(present, draws.to(ids.device), torch.inf)
+        score = torch.where(present, sent(draws, ids.device), torch.inf)
         rank = score.argsort(dim=1).argsort(dim=1)
         chosen = torch.cat([present & (rank < wanted), torch.zeros_like(present[:, :1])], dim=1)
         return chosen.gather(1, column).reshape(maps.shape)

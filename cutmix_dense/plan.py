@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cutmix_dense.broadcast import along, everywhere
 from cutmix_dense.compiling import is_compiling
-from cutmix_dense.host import Column, as_tensor
+from cutmix_dense.host import Column, as_tensor, sent
 from cutmix_dense.plan_checks import check_shapes, check_values, is_unscaled
 from cutmix_dense.rectangles import Grid, cover, paint
 
@@ -104,7 +104,7 @@ class MixPlan:
             if self.source.device.type == "cpu":
                 check_values(self)
         if self.unscaled is None:
-            object.__setattr__(self, "unscaled", is_unscaled(self))
+            object.__setattr__(self, "unscaled", is_unscaled(self.source, self.scale, self.shift))
 
     # ------------------------------------------------------------------ facts
 
@@ -555,7 +555,8 @@ class MixPlan:
         The canvas is the base's valid size. Outputs whose layer is absent keep what lies below it.
 
         Args:
-            source: pool index per layer, -1 for none; the base must be present.
+            source: pool index per layer, -1 for none; the base must be present. It and ``sizes`` may lie on the host
+                where ``rectangles``, and the plan with them, lie on a device.
             rectangles: lows then highs in array order, half-open; clipped to the canvas, empty ones show nothing.
             sizes: valid size of every pool image, pixels.
             mode: ``"union"``: a pixel shows the layer of the last rectangle that covers it. ``"xor"``: it shows the
@@ -631,7 +632,8 @@ class MixPlan:
         reach = sizes[source.clamp(min=0)]
         canvas = reach[:, 0] if canvas is None else canvas
         if source.device.type != "cpu" or bool((source < 0).any()):
-            present = torch.gather(source >= 0, 1, owner.clamp(min=0).flatten(1).long()).reshape(owner.shape)
+            there = sent(source >= 0, owner.device)
+            present = torch.gather(there, 1, owner.clamp(min=0).flatten(1).long()).reshape(owner.shape)
             owner = torch.where(present | (owner < 0), owner, 0)
         placed: Any = {"frame": frame, "carry": carry, "weight": weight, "scale": scale, "shift": shift}
         return cls._placed(source, edges, owner, reach, canvas, free_form=free_form, **placed)
@@ -651,31 +653,51 @@ class MixPlan:
         check: bool = True,
         **fields: Any,
     ) -> MixPlan:
-        """Plan of layers that show their images whole, from grid and sizes that fit each other."""
+        """Plan of layers that show their images whole, from grid and sizes that fit each other.
+
+        It lies where ``owner`` does. What is given on the host of a plan on a device is sent there, and known here.
+        """
         batch, layers = source.shape
         ndim = canvas.shape[1]
         device = source.device
         if frame is None:
             frame = tuple(int(n) for n in canvas.amax(dim=0).tolist()) if batch else (1,) * ndim
         unscaled = scale is None and shift is None
-        small = torch.int8 if layers <= 127 else torch.int16
         xp = torch if device.type != "cpu" or is_compiling() else np  # which costs less on a few numbers
         where = {"device": device} if xp is torch else {}
         extent = xp.zeros((batch, layers, 2 * ndim), dtype=xp.int64, **where)
         extent[..., ndim:] = reach if xp is torch else reach.numpy()
-        return cls(
+        size = (batch, layers, ndim)
+        scale = as_tensor(xp.ones(size, dtype=xp.float32, **where)) if scale is None else scale
+        shift = as_tensor(xp.zeros(size, dtype=xp.float32, **where)) if shift is None else shift
+        check = check or not unscaled or fields.get("carry") is not None or fields.get("frames", 1) != 1
+        extents = as_tensor(extent)
+        facts: PlanFacts | None = None
+        if owner.device != device and device.type == "cpu":
+            facts = PlanFacts(*(field.numpy() for field in (source, scale, shift, extents, canvas)))
+            unscaled = unscaled or is_unscaled(source, scale, shift)
+            source, scale, shift, extents, canvas = (
+                sent(field, owner.device) for field in (source, scale, shift, extents, canvas)
+            )
+            edges = tuple(sent(edge, owner.device) for edge in edges)
+            fields = {k: sent(v, owner.device) if isinstance(v, Tensor) else v for k, v in fields.items()}
+        narrow = torch.int8 if layers <= 127 else torch.int16
+        plan = cls(
             source=source,
-            scale=as_tensor(xp.ones((batch, layers, ndim), dtype=xp.float32, **where)) if scale is None else scale,
-            shift=as_tensor(xp.zeros((batch, layers, ndim), dtype=xp.float32, **where)) if shift is None else shift,
-            extent=as_tensor(extent),
+            scale=scale,
+            shift=shift,
+            extent=extents,
             canvas=canvas,
             edges=edges,
-            owner=owner if owner.dtype == small else owner.to(small),
+            owner=owner if owner.dtype == narrow else owner.to(narrow),
             frame=frame,
-            unscaled=True if unscaled else None,
-            check=check or not unscaled or fields.get("carry") is not None or fields.get("frames", 1) != 1,
+            unscaled=unscaled if unscaled or facts is not None else None,
+            check=check,
             **fields,
         )
+        if facts is not None:
+            plan.__dict__["_facts"] = facts
+        return plan
 
     @classmethod
     def from_map(
@@ -688,14 +710,15 @@ class MixPlan:
         """Plan from a free-form mask: one cell per pixel.
 
         Args:
-            source: pool index per layer, -1 for none.
+            source: pool index per layer, -1 for none. It, ``sizes`` and what is placed may lie on the host where
+                ``owner``, and the plan with it, lies on a device.
             owner: the layer of each pixel; what lies beyond an output's canvas is not looked at.
             sizes: valid size of every pool image, pixels.
             placed: ``carry``, ``scale``, ``shift``, ``canvas`` as in ``from_grid``.
         """
         frame = tuple(owner.shape[1:])
         canvas = placed.get("canvas")
-        canvas = sizes[source[:, 0]] if canvas is None else canvas
+        canvas = sent(sizes[source[:, 0]] if canvas is None else canvas, owner.device)
         edges = tuple(
             torch.minimum(torch.arange(size + 1, device=owner.device)[None], canvas[:, axis, None])
             for axis, size in enumerate(frame)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def check_values(plan: MixPlan) -> None:
         check(edge[:, 1:] >= edge[:, :-1], f"edges[{axis}]", "never decrease", edge)
         check(edge[:, :1] == 0, f"edges[{axis}]", "start at 0", edge)
         check(edge[:, -1:] == plan.canvas[:, axis, None], f"edges[{axis}]", "end at the canvas", edge)
-    if plan.unscaled and not is_unscaled(plan):
+    if plan.unscaled and not is_unscaled(plan.source, plan.scale, plan.shift):
         raise ValueError("unscaled must be None or False for layers that are scaled, got True")
     owner = plan.owner.flatten(1)
     if owner.numel() and not -1 <= int(owner.min()) <= int(owner.max()) < plan.layers:
@@ -111,7 +112,7 @@ def check_values(plan: MixPlan) -> None:
         check(plan.owner.flatten(1) == 0, "owner", "be 0 in a soft plan", owner)
 
 
-def is_unscaled(plan: MixPlan) -> bool:
-    """Whether every present layer has scale 1 and a whole-pixel shift, as the fields say."""
-    whole = (plan.scale == 1) & (plan.shift == plan.shift.round())
-    return bool((whole | (plan.source < 0)[..., None]).all())
+def is_unscaled(source: Int[Tensor, "b s"], scale: Float[Tensor, "b s d"], shift: Float[Tensor, "b s d"]) -> bool:
+    """Whether every present layer has scale 1 and a whole-pixel shift."""
+    whole = (scale == 1) & (shift == shift.round())
+    return bool((whole | (source < 0)[..., None]).all())

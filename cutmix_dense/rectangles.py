@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from cutmix_dense.broadcast import along, everywhere
-from cutmix_dense.host import Column
+from cutmix_dense.host import Column, sent
 
 __all__ = ["Grid", "cover", "paint"]
 
@@ -103,12 +103,12 @@ def cover(
     layer: Int[Tensor, "b p"] | None,
     mode: Mode,
 ) -> Grid:
-    """The grid of rectangles that lie on a device, without a transfer: which of them cover each cell is asked at once.
+    """The grid of rectangles that lie on a device, without a wait: which of them cover each cell is asked at once.
 
     Args:
-        source: see ``MixPlan.from_rectangles``, as the others.
-        rectangles: lows then highs in array order.
-        sizes: of every pool image.
+        source: see ``MixPlan.from_rectangles``, as the others; on the host or the device.
+        rectangles: lows then highs in array order; on the device.
+        sizes: of every pool image; where ``source`` lies, and so are the sizes in the result.
         layer: of each rectangle, default 1.
         mode: how rectangles combine.
 
@@ -125,12 +125,12 @@ def cover(
         rectangles = rectangles.new_zeros((batch, 1, 2 * ndim))
         layer = layer.new_ones((batch, 1))
     reach = sizes[source.clamp(min=0)]
-    canvas = reach[:, 0]
+    canvas = sent(reach[:, 0], device)
     low = torch.minimum(rectangles[..., :ndim].clamp(min=0), canvas[:, None])
     high = torch.maximum(torch.minimum(rectangles[..., ndim:], canvas[:, None]), low)
     ends = torch.stack([torch.zeros_like(canvas), canvas], dim=1)
     edges = torch.cat([ends[:, :1], low, high, ends[:, 1:]], dim=1).sort(dim=1).values.unbind(2)
-    covered = everywhere(torch.gather(source >= 0, 1, layer), ndim)
+    covered = everywhere(torch.gather(sent(source >= 0, device), 1, layer), ndim)
     for axis in range(ndim):
         start, stop = edges[axis][:, None, :-1], edges[axis][:, None, 1:]
         inside = (low[..., axis, None] <= start) & (stop <= high[..., axis, None])
@@ -143,4 +143,4 @@ def cover(
         last = (covered * order).amax(dim=1)  # 0: no rectangle covers the cell
         paint = torch.cat([torch.zeros_like(layer[:, :1]), layer], dim=1)
         owner = torch.gather(paint, 1, last.flatten(1)).reshape(last.shape)
-    return Grid(edges, owner.to(torch.int8 if source.shape[1] <= 127 else torch.int16), reach, canvas)
+    return Grid(edges, owner.to(torch.int8 if source.shape[1] <= 127 else torch.int16), reach, reach[:, 0])

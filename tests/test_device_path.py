@@ -86,6 +86,26 @@ def test_a_device_gives_what_the_host_gives_and_is_waited_for_once_at_most(metho
     assert device.waits == ["aten._to_copy.default"] * once, "the verdict on lists of instances, and nothing else"
 
 
+DATA = {  # methods whose plan looks at the data: at which kind, and what more they wait for before the verdict
+    "classmix": ("semantic", METHODS["classmix"], 0),
+    "saliencymix": ("boxes", lambda: cd.SaliencyMix(p=1.0), 0),
+    "objectbox": ("boxes", lambda: cd.CutMix(p=1.0, region=cd.regions.ObjectBox()), 0),
+}
+
+
+@pytest.mark.parametrize("method", DATA)
+def test_plans_drawn_where_the_data_lie(method):
+    kind, make, more = DATA[method]
+    images, kinds = batch()
+    transform, targets = make(), kinds[kind]
+    expected = transform(images.float(), targets, generator=torch.Generator().manual_seed(11))
+    with StandIn() as device:
+        mixed = transform(send(images.float()), send(targets), generator=torch.Generator().manual_seed(11))
+    for found, wanted in zip(tree_flatten(fetch(mixed))[0], tree_flatten(expected)[0], strict=True):
+        torch.testing.assert_close(found, wanted)
+    assert len(device.waits) == more + (kind != "semantic")
+
+
 def test_what_waits_is_noticed():
     here = torch.arange(6).reshape(2, 3)
     with StandIn() as device:

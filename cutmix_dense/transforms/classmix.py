@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
+from cutmix_dense.host import sent
 from cutmix_dense.masks import ClassMask
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.base import MixTransform
@@ -68,5 +69,5 @@ class ClassMix(MixTransform):
         source, leader = self.draw_pairs(pool, generator)
         draws = sampler.draw(pool.outputs, generator)[leader]
         maps = pool.maps(self.semantic_keys)
-        mask = sampler.place(draws, maps[source[:, 1].clamp(min=0).to(maps.device)])
-        return MixPlan.from_map(source.to(mask.device), mask.long(), pool.sizes.to(mask.device))
+        mask = sampler.place(draws, maps[sent(source[:, 1].clamp(min=0), maps.device)])
+        return MixPlan.from_map(source, mask.long(), pool.sizes)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from cutmix_dense.host import sent
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import BetaBox, ObjectBoxes, RegionSampler
 from cutmix_dense.transforms.base import MixTransform
@@ -71,8 +72,10 @@ class CutMix(MixTransform):
         objects: tuple[ObjectBoxes, ...] = ()
         if sampler.needs_objects:
             every = pool.objects()
-            draws, source, shared, sizes = (t.to(every.boxes.device) for t in (draws, source, shared, sizes))
-            objects = tuple(ObjectBoxes(every.boxes[index], every.present[index]) for index in source.clamp(min=0).T)
+            device = every.boxes.device
+            draws, shared = sent(draws, device), sent(shared, device)
+            images = sent(source.clamp(min=0).T, device)
+            objects = tuple(ObjectBoxes(every.boxes[index], every.present[index]) for index in images)
         placed: Any = {"mode": sampler.mode, "frame": pool.frame}
         if sampler.moves:
             rectangles = sampler.place_frames(draws, shared, pool.frames, *objects).flatten(0, 1)

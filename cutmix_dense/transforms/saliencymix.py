@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 
 from cutmix_dense.checks import positive
+from cutmix_dense.host import sent
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import beta, box_around
 from cutmix_dense.saliency import saliency_peak
@@ -51,8 +52,7 @@ class SaliencyMix(MixTransform):
                 for image, (height, width) in zip(pool.images, pool.sizes.tolist())
             ]
         )
-        shared = pool.shared(source).to(peaks.device)
-        source = source.to(peaks.device)
-        centre = torch.minimum(peaks[source[:, 1].clamp(min=0)], shared - 1)
-        rectangles = box_around(centre, side.to(peaks.device), shared)
-        return MixPlan.from_rectangles(source, rectangles, pool.sizes.to(peaks.device), frame=pool.frame)
+        shared = sent(pool.shared(source), peaks.device)
+        centre = torch.minimum(peaks[sent(source[:, 1].clamp(min=0), peaks.device)], shared - 1)
+        rectangles = box_around(centre, sent(side, peaks.device), shared)
+        return MixPlan.from_rectangles(source, rectangles, pool.sizes, frame=pool.frame)
