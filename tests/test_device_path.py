@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from stand_in import StandIn, fetch, send
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_flatten, tree_map
 
 import cutmix_dense as cd
 
@@ -104,6 +104,85 @@ def test_plans_drawn_where_the_data_lie(method):
     for found, wanted in zip(tree_flatten(fetch(mixed))[0], tree_flatten(expected)[0], strict=True):
         torch.testing.assert_close(found, wanted)
     assert len(device.waits) == more + (kind != "semantic")
+
+
+def small(targets: Any) -> Any:
+    return [{key: target[key] for key in ("boxes", "labels")} for target in targets]
+
+
+IMAGES, KINDS = batch()
+IMAGES = IMAGES.float()
+LIST = [IMAGES[0], IMAGES[1, :, :40, :60], IMAGES[2], IMAGES[3, :, :44]]
+SIZES = torch.tensor([[48, 70], [40, 60], [30, 70], [48, 50]])
+CLASSES = torch.tensor([1, 2, 3, 4])
+CLIPS, VOLUMES = IMAGES[:, None].repeat(1, 2, 1, 1, 1), torch.arange(3 * 12 * 14 * 16.0).reshape(3, 1, 12, 14, 16)
+SOLID = {"boxes": torch.tensor([[1.0, 2, 3, 8, 9, 10], [4, 4, 4, 15, 13, 11]]), "labels": torch.tensor([1, 2])}
+SOLID["masks"] = torch.arange(2 * 12 * 14 * 16).reshape(2, 12, 14, 16) % 3 > 0
+REGION = cd.regions.PathBox(cd.regions.AreaBox())
+
+
+def cut(**settings: Any) -> cd.CutMix:
+    return cd.CutMix(p=1.0, **settings)
+
+
+OPTIONS = {  # transform, images, targets, arguments of the call, waits
+    "in place": (lambda: cut(pairing="swap"), IMAGES, KINDS["semantic"], {"inplace": True}, 0),
+    "valid sizes": (cut, IMAGES, KINDS["instances"], {"sizes": SIZES}, 1),
+    "report": (cut, IMAGES, KINDS["instances"], {"return_report": True}, 1),
+    "ignored": (lambda: cut(on_filtered="ignore", min_visibility=0.6), IMAGES, KINDS["instances"], {}, 1),
+    "crowds": (lambda: cut(on_filtered="crowd", min_visibility=0.6), IMAGES, KINDS["instances"], {}, 1),
+    "weights": (lambda: cut(instance_weights=True), IMAGES, KINDS["instances"], {}, 1),
+    "a peer's rule": (lambda: cut(rule="mmdet_copy_paste"), IMAGES, KINDS["instances"], {}, 1),
+    "two thresholds": (lambda: cut(min_visibility=(0.1, 0.5)), IMAGES, KINDS["instances"], {}, 1),
+    "labels": (lambda: cut(num_classes=10), IMAGES, CLASSES, {}, 0),
+    "labels by objects": (
+        lambda: cut(num_classes=10, labels_by="objects"),
+        IMAGES,
+        {"objects": KINDS["instances"], "label": CLASSES},
+        {},
+        2,
+    ),
+    "list": (cut, LIST, small(KINDS["instances"]), {}, 1),
+    "list, scaled": (lambda: cd.Mosaic(fill=3), LIST, small(KINDS["instances"]), {}, 1),
+    "clips": (lambda: cut(layout="BTCHW"), CLIPS, KINDS["semantic"][:, None].repeat(1, 2, 1, 1), {}, 0),
+    "path": (
+        lambda: cut(layout="BTCHW", region=REGION),
+        CLIPS,
+        [[target] * 2 for target in small(KINDS["instances"])],
+        {},
+        1,
+    ),
+    "volumes": (lambda: cut(layout="BCDHW"), VOLUMES, [SOLID] * 3, {}, 1),
+    "volumes, scaled": (lambda: cd.ResizeMix(p=1.0, layout="BCDHW"), VOLUMES, [SOLID] * 3, {}, 1),
+    "estimate": (lambda: cd.CowMix(p=1.0, boxes="estimate"), IMAGES, small(KINDS["instances"]), {}, 1),
+    "estimate, padded": (lambda: cd.FMix(p=1.0, boxes="estimate"), IMAGES, KINDS["padded"], {}, 0),
+    "probabilities": (
+        lambda: cd.MixUp(p=1.0, soft_semantic="probabilities", num_classes=6),
+        IMAGES,
+        KINDS["semantic"],
+        {},
+        0,
+    ),
+    "half precision": (cut, IMAGES.half(), KINDS["instances"], {}, 1),
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options(option):
+    make, images, targets, arguments, waits = OPTIONS[option]
+    first, second = (
+        tree_map(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, (images, targets))
+        for _ in range(2)
+    )
+    expected = make()(*first, generator=torch.Generator().manual_seed(2), **arguments)
+    with StandIn() as device:
+        mixed = make()(*send(second), generator=torch.Generator().manual_seed(2), **arguments)
+    for found, wanted in zip(tree_flatten(fetch(mixed))[0], tree_flatten(expected)[0], strict=True):
+        if isinstance(wanted, cd.MixReport):
+            assert list(found.rows()) == list(wanted.rows())
+        else:
+            torch.testing.assert_close(found, wanted)
+    assert len(device.waits) == waits
 
 
 def test_what_waits_is_noticed():

@@ -225,7 +225,11 @@ def _seen_by_sums(plan: MixPlan, cut: Column, *, output: Tensor, layer: Tensor) 
         return _Seen(*(tensor.numpy() for tensor in tensors))
     ndim = plan.ndim
     low, high = cut[0].T, cut[1].T
-    slot, which = torch.unique(output * plan.layers + layer, return_inverse=True)
+    which = output * plan.layers + layer
+    if which.device.type == "cpu":
+        slot, which = torch.unique(which, return_inverse=True)
+    else:  # how many there are would have to be waited for
+        slot = torch.arange(len(plan) * plan.layers, device=which.device)
     sums = plan.shows(slot // plan.layers, slot % plan.layers).movedim(-1, 0).to(torch.int32)
     for axis in range(1, ndim + 1):
         sums = sums.cumsum(dim=axis, dtype=torch.int32)

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cutmix_dense.functional.assembly import Form, assemble
+from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.fate import BoxesFrom, Entries, Verdict, judge, outcomes_of
 from cutmix_dense.functional.fields import IGNORED, read_fields
 from cutmix_dense.functional.filtering import FilterRule, OnFiltered, Reason, check_on_filtered, rule_of
@@ -192,12 +193,12 @@ def object_pixels(
     table = read_fields(targets, instance_keys, image_keys, semantic_keys, ndim=plan.ndim)
     if segments is not None and not table.instances:
         return segments.thing_pixels(plan)
-    total = torch.zeros(len(plan) * plan.layers, dtype=torch.float64)
+    total = torch.zeros(len(plan) * plan.layers, dtype=exact_dtype(table.device), device=table.device)
     if table.instances:
         entries = Entries.of(table, plan.facts.source)
         fate = judge(table, plan, entries, FilterRule(0.0, 0.0), "auto")
-        counted = as_tensor(fate.visible).double().to("cpu") * torch.from_numpy(fate.verdict.reason == Reason.KEPT)
-        total.index_add_(0, torch.from_numpy(entries.output * plan.layers + entries.layer), counted)
+        counted = as_tensor(fate.visible).to(total.dtype) * sent(fate.verdict.reason == Reason.KEPT, total.device)
+        total.index_add_(0, sent(entries.output * plan.layers + entries.layer, total.device), counted)
     return total.reshape(len(plan), plan.layers)
 
 

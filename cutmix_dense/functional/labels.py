@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cutmix_dense.host import sent
 from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
 
@@ -50,7 +51,7 @@ def mix_labels(
     if plan.frames > 1:
         source, counts = plan.per_clip(source // plan.frames), plan.per_clip(counts)
     if weight is not None:
-        weight = plan.per_clip(weight.to(counts))
+        weight = plan.per_clip(sent(weight, counts.device, counts.dtype))
         counts = torch.where(weight.sum(dim=1, keepdim=True) > 0, weight, counts)
     share = counts / counts.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
     mixed = (share[..., None] * soft[source.clamp(min=0)].to(torch.float64)).sum(dim=1)

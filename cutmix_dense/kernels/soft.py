@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cutmix_dense.host import sent
 from cutmix_dense.kernels.block import Block, overlap, spatial
 from cutmix_dense.kernels.blur import gaussian_blur
 from cutmix_dense.kernels.layers import background, lay_background, read, windows
@@ -92,7 +93,7 @@ def _blend(target: Tensor, parts: list[tuple[Tensor, float]], ndim: int) -> None
 
 def _blend_pixels(target: Tensor, weight: Float[Tensor, "s *canvas"], places: Places, pixels: Read) -> None:
     """Every pixel with shares of its own."""
-    weight = weight.to(target.device)
+    weight = sent(weight, target.device)
     total = _exact(target, copy=True) * (weight.sum(dim=0) == 0)
     for layer, place in places:
         taken = _exact(pixels(layer, place))
