@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "albumentations": {"albumentations", "arrays", "build", "extras", "functional", "plan", "transforms"},
     "lightning.py": {"extras", "randomness", "transforms"},
     "monai.py": {"extras", "randomness", "transforms"},
-    "mmengine": {"arrays", "build", "extras", "functional", "plan", "randomness", "transforms", "mmengine"},
+    "mmengine": {"arrays", "build", "extras", "functional", "host", "plan", "randomness", "transforms", "mmengine"},
     "evaluation": {"data", "extras", "mmengine", "evaluation"},
     "semi": {"broadcast", "functional", "plan", "randomness", "regions", "transforms", "semi"},
     "build.py": {"functional", "masks", "regions", "transforms"},

@@ -11,6 +11,8 @@ from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from cutmix_dense.functional import MixReport
+from cutmix_dense.functional.wrapping import rewrap
+from cutmix_dense.host import sent
 from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.mmengine.scope import MODELS, build, refuse_blends, register_family
 from cutmix_dense.mmengine.structures import as_boxes, as_masks, as_tensor, boxes_like, masks_like
@@ -119,8 +121,9 @@ def _targets(samples: Sequence[Any], inputs: Tensor | list[Tensor]) -> dict[str,
         targets[name] = torch.stack(maps) if stacked else maps
     if "gt_instances" in names:
         rows = [_instances_of(sample) for sample in samples]
-        on_host = any("masks" in row for row, _ in rows)
-        targets["instances"] = [_as_target(row, aside, on_host) for row, aside in rows]
+        targets["instances"] = [_as_target(row, aside) for row, aside in rows]
+        if any("masks" in row for row, _ in rows):  # which lie on the host
+            _bring_to_host(targets["instances"])
     return targets
 
 
@@ -144,13 +147,26 @@ def _instances_of(sample: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return dict(sample.gt_instances.items()), dict(sample.get("ignored_instances", sample.gt_instances[:0]).items())
 
 
-def _as_target(row: dict[str, Any], aside: dict[str, Any], on_host: bool) -> dict[str, Any]:
+def _as_target(row: dict[str, Any], aside: dict[str, Any]) -> dict[str, Any]:
     def tensors(fields: dict[str, Any]) -> dict[str, Any]:
-        read = {_NAMES.get(key, key): _READ.get(key, as_tensor)(value) for key, value in fields.items()}
-        return {key: value.to("cpu") for key, value in read.items()} if on_host else read
+        return {_NAMES.get(key, key): _READ.get(key, as_tensor)(value) for key, value in fields.items()}
 
     some = any(len(value) for value in aside.values())
     return {**tensors(row), "ignored": tensors(aside)} if some else tensors(row)
+
+
+def _bring_to_host(targets: Sequence[dict[str, Any]]) -> None:
+    """Replace what lies on a device: by one transfer for all values of one form, not one for each image."""
+    alike: dict[Any, list[tuple[dict[str, Any], str]]] = {}
+    for row in (row for target in targets for row in (target, target.get("ignored", {}))):
+        for key, value in row.items():
+            if key != "ignored" and value.device.type != "cpu":
+                alike.setdefault((value.dtype, value.device, value.shape[1:]), []).append((row, key))
+    for places in alike.values():
+        columns = [row[key] for row, key in places]
+        joined = torch.cat([column.as_subclass(Tensor) for column in columns]).to("cpu")
+        for (row, key), column, part in zip(places, columns, joined.split([len(column) for column in columns])):
+            row[key] = rewrap(part, column)
 
 
 def _write_instances(
@@ -173,15 +189,19 @@ def _write_instances(
         elif key == "masks":
             value = masks_like(example, value)
         if hasattr(example, "device"):
-            value = value.to(example.device)
+            value = sent(value, example.device)
         kept[key], ignored[key] = value[:count], value[count:]
     device = kept["labels"].device if "labels" in kept else None
     element = sample.gt_instances
     for fields, rest in ((kept, target), (ignored, aside)):
-        fields |= {key: value.to(device) for key, value in rest.items() if isinstance(value, Tensor)}
+        fields |= {key: _moved(value, device) for key, value in rest.items() if isinstance(value, Tensor)}
     sample.gt_instances = _like(element, kept)
     if "ignored_instances" in sample or len(report):
         sample.ignored_instances = _like(sample.get("ignored_instances", element), ignored)
+
+
+def _moved(value: Tensor, device: torch.device | None) -> Tensor:
+    return value if device is None else sent(value, device)
 
 
 def _like(element: Any, fields: dict[str, Any]) -> Any:

@@ -1,0 +1,62 @@
+"""Batch mixes of data samples whose tensors lie on a device: the results, and how often the host waits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("mmdet", reason="needs MMDetection (see README: tests of the frameworks)")
+
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.structures import InstanceData, PixelData
+from stand_in import StandIn, fetch, send
+from test_device_path import SIZE, batch
+
+from cutmix_dense.mmengine import MODELS
+
+
+def data_samples(masks, place):
+    _, kinds = batch()
+    made = []
+    for target, semantic in zip(kinds["instances"], kinds["semantic"]):
+        sample = DetDataSample(metainfo={"img_shape": SIZE, "pad_shape": SIZE, "batch_input_shape": SIZE})
+        count = len(target["labels"])
+        rows = {key: target[key] for key in ("labels", "area")} | {"bboxes": target["boxes"]}
+        own, ignored = (
+            {key: place(value[part].clone()) for key, value in rows.items()}
+            for part in (slice(min(count, 1), None), slice(0, min(count, 1)))
+        )
+        if masks:
+            stack = target["masks"].numpy().astype(np.uint8)
+            own["masks"], ignored["masks"] = (
+                BitmapMasks(part, *SIZE) for part in (stack[min(count, 1) :], stack[: min(count, 1)])
+            )
+        sample.gt_instances, sample.ignored_instances = InstanceData(**own), InstanceData(**ignored)
+        sample.gt_sem_seg = PixelData(sem_seg=place(semantic[None].clone()))
+        made.append(sample)
+    return made
+
+
+@pytest.mark.parametrize(("masks", "waits"), [(False, 1), (True, 3)])
+def test_data_samples_on_a_device(masks, waits):
+    images = batch()[0].float()
+    mix = MODELS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
+    torch.manual_seed(3)
+    expected, there = mix(images.clone(), data_samples(masks, lambda tensor: tensor))
+    torch.manual_seed(3)
+    with StandIn() as device:
+        mixed, found = mix(send(images.clone()), data_samples(masks, send))
+    assert torch.equal(fetch(mixed), expected)
+    for one, other in zip(found, there, strict=True):
+        assert torch.equal(fetch(one.gt_sem_seg.sem_seg), other.gt_sem_seg.sem_seg)
+        for ours, theirs in ((one.gt_instances, other.gt_instances), (one.ignored_instances, other.ignored_instances)):
+            assert set(ours.keys()) == set(theirs.keys())
+            for key, value in theirs.items():
+                if key == "masks":
+                    assert np.array_equal(ours.masks.masks, value.masks)
+                else:
+                    assert torch.equal(fetch(ours[key]), value), key
+                    assert ours[key].device != value.device
+    assert len(device.waits) == waits, "the verdict; with masks, which lie on the host, one for each kind of row"
