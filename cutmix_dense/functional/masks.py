@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from cutmix_dense.functional.mask_windows import SourceMasks, StackMasks, WindowCutter, tight_boxes
 from cutmix_dense.kernels.block import spatial
+from cutmix_dense.kernels.numpy_pixels import in_numpy
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["LayerMasks", "MixedMasks", "boxes_of_masks", "mask_sizes", "mix_masks"]
+__all__ = ["LayerMasks", "MixedMasks", "boxes_of_masks", "mark_masks", "mask_sizes", "mix_masks"]
 
 
 class MixedMasks(NamedTuple):
@@ -122,16 +124,17 @@ def mask_sizes(masks: Sequence[Tensor | None], plan: MixPlan, padded: bool | Non
     Raises:
         ValueError: masks smaller than the part of their image that the plan shows, or of another number of axes.
     """
-    source, extent, ndim, frame = plan.source.to("cpu"), plan.extent.to("cpu"), plan.ndim, tuple(plan.frame)
+    source, extent = (part.to("cpu").numpy() for part in (plan.source, plan.extent))
+    ndim, frame = plan.ndim, tuple(plan.frame)
     framed, larger = True, False
     for index, stack in enumerate(masks):
         used = source == index
-        if stack is None or stack.numel() == 0 or not bool(used.any()):
+        if stack is None or stack.numel() == 0 or not used.any():
             continue
         size = tuple(stack.shape[1:])
         if stack.ndim != ndim + 1:
             raise ValueError(f"targets[{index}]['masks'] must have {ndim + 1} dimensions, got {tuple(stack.shape)}")
-        needed = tuple(extent[used][:, ndim:].amax(dim=0).tolist())
+        needed = tuple(extent[used][:, ndim:].max(axis=0).tolist())
         if any(a < b for a, b in zip(size, needed)):
             raise ValueError(
                 f"targets[{index}]['masks'] must cover the image's {needed} pixels, got {tuple(stack.shape)}"
@@ -157,6 +160,25 @@ def boxes_of_masks(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n 2*d"]:
         highs.append(torch.where(line, position + 1, 0).amax(dim=1))
     boxes = torch.stack([*lows, *highs], dim=1)
     return torch.where((boxes[:, -1:] > 0), boxes, 0).double()
+
+
+def mark_masks(target: Bool[Tensor, "*size"], masks: Sequence[Shaped[Tensor, "*size"]]) -> None:
+    """Write where any of some masks (one at least) isn't 0."""
+    joins = not masks[0].is_floating_point()  # bits, several times faster than truth
+    if in_numpy(target, *masks) and masks[0].dtype != torch.bfloat16:
+        arrays = [mask.numpy() for mask in masks]
+        covered = arrays[0]
+        if len(arrays) > 1:
+            join = np.bitwise_or if joins else np.logical_or
+            covered = join(*arrays[:2])
+            for array in arrays[2:]:
+                join(covered, array, out=covered)
+        np.not_equal(covered, 0, out=target.numpy())
+        return
+    marked = masks[0].clone()
+    for mask in masks[1:]:
+        (marked.bitwise_or_ if joins else marked.logical_or_)(mask)
+    torch.ne(marked, 0, out=target)
 
 
 def _ones(masks: Tensor) -> UInt8[Tensor, "n *size"]:
