@@ -577,6 +577,7 @@ class MixPlan:
         shift: Float[Tensor, "b s d"] | None = None,
         canvas: Int[Tensor, "b d"] | None = None,
         free_form: bool = False,
+        check: bool = True,
     ) -> MixPlan:
         """Plan from a grid; layers show their whole images, by default at their own place on the base's canvas.
 
@@ -592,6 +593,7 @@ class MixPlan:
             shift: see the class, default 0.
             canvas: size of each output, default the base's.
             free_form: see the class.
+            check: see the class; what is placed otherwise than by default, or carried, is looked at all the same.
         """
         reach = sizes[source.clamp(min=0)]
         canvas = reach[:, 0] if canvas is None else canvas
@@ -599,7 +601,7 @@ class MixPlan:
             present = torch.gather(source >= 0, 1, owner.clamp(min=0).flatten(1).long()).reshape(owner.shape)
             owner = torch.where(present | (owner < 0), owner, 0)
         placed: Any = {"frame": frame, "carry": carry, "weight": weight, "scale": scale, "shift": shift}
-        return cls._placed(source, edges, owner, reach, canvas, free_form=free_form, **placed)
+        return cls._placed(source, edges, owner, reach, canvas, free_form=free_form, check=check, **placed)
 
     @classmethod
     def _placed(
@@ -656,7 +658,7 @@ class MixPlan:
             source: pool index per layer, -1 for none.
             owner: the layer of each pixel; what lies beyond an output's canvas is not looked at.
             sizes: valid size of every pool image, pixels.
-            placed: ``carry``, ``scale``, ``shift``, ``canvas`` as in ``from_grid``.
+            placed: ``carry``, ``scale``, ``shift``, ``canvas``, ``check`` as in ``from_grid``.
         """
         frame = tuple(owner.shape[1:])
         canvas = placed.get("canvas")
