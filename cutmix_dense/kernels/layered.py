@@ -45,7 +45,7 @@ def mix_layered(
     host = plan.to("cpu")
     few = not len(host) or host.owner[0].numel() <= MOST_CELLS
     owned = _owned(host) if few else []
-    owner = None if few else host.owner_map().numpy()
+    owner = None if few else _owner_map(host)
     outputs = []
     for output, canvas in enumerate(host.canvas.tolist()):
         size = host.frame if framed else tuple(canvas)
@@ -124,6 +124,15 @@ def _put(block: Tensor, mask: Bool[np.ndarray, "*block"], pixels: Tensor) -> Non
         np.copyto(target, values, where=mask)
     else:
         block.copy_(torch.where(torch.from_numpy(mask).to(block.device), pixels, block))
+
+
+def _owner_map(host: MixPlan) -> Int[np.ndarray, "b *frame"]:
+    """The layer of every pixel of the frame, to be read: the plan's own memory where all layers cover the frame."""
+    low, high = (bound.numpy() for bound in host.pixel_ranges())
+    covering = ((low == 0) & (high == host.frame)).all(axis=2) | (host.source.numpy() < 0)
+    if host.free_form and covering.all() and (host.canvas.numpy() == host.frame).all():
+        return host.owner.numpy()
+    return host.owner_map().numpy()
 
 
 def _owned(host: MixPlan) -> list[dict[int, list[Block]]]:
