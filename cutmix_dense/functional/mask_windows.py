@@ -147,7 +147,9 @@ class WindowCutter:
             elif not (owned is True and complete[row]):
                 values = shown[row] if owned is True else _cut(shown[row], owned)
                 pieces[row] = Piece(blocks[row], values)
-                visible[row], boxes[row] = np.count_nonzero(values), _tight(values, blocks[row])
+                visible[row] = np.count_nonzero(values)
+                if not (complete[row] and visible[row] == whole[row]):  # else the window is still tight
+                    boxes[row] = _tight(values, blocks[row])
         return StackMasks(pieces, visible, whole, boxes, self.sizes[output], masks.dtype)
 
     def _scaled(
