@@ -13,7 +13,9 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-__all__ = ["Column", "as_column", "as_tensor", "module_of", "pick", "sent"]
+__all__ = ["HOST", "Column", "as_column", "as_tensor", "module_of", "pick", "sent"]
+
+HOST = torch.device("cpu")
 
 Column = Any
 """A numpy array on the host, a tensor on a device."""

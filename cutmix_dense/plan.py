@@ -589,9 +589,12 @@ class MixPlan:
 
     @classmethod
     def _of_grid(cls, source: Int[Tensor, "b s"], grid: Grid, **placed: Any) -> MixPlan:
-        """Plan from a grid that is right."""
+        """Plan from a grid that is right; what else is given may not be."""
         edges = tuple(map(as_tensor, grid.edges))
-        plan = cls._placed(source, edges, *map(as_tensor, grid[1:]), check=False, **placed)
+        check = (
+            any(placed.get(name) is not None for name in ("scale", "shift", "carry")) or placed.get("frames", 1) != 1
+        )
+        plan = cls._placed(source, edges, *map(as_tensor, grid[1:]), check=check, **placed)
         if isinstance(grid.reach, np.ndarray) and placed.get("scale") is placed.get("shift") is None:
             high = np.minimum(grid.reach, grid.canvas[:, None])  # known already, from arrays
             high[plan.arrays.source < 0] = 0
@@ -613,6 +616,7 @@ class MixPlan:
         shift: Float[Tensor, "b s d"] | None = None,
         canvas: Int[Tensor, "b d"] | None = None,
         free_form: bool = False,
+        check: bool = True,
     ) -> MixPlan:
         """Plan from a grid; layers show their whole images, by default at their own place on the base's canvas.
 
@@ -628,6 +632,7 @@ class MixPlan:
             shift: see the class, default 0.
             canvas: size of each output, default the base's.
             free_form: see the class.
+            check: see the class.
         """
         reach = sizes[source.clamp(min=0)]
         canvas = reach[:, 0] if canvas is None else canvas
@@ -636,7 +641,7 @@ class MixPlan:
             present = torch.gather(there, 1, owner.clamp(min=0).flatten(1).long()).reshape(owner.shape)
             owner = torch.where(present | (owner < 0), owner, 0)
         placed: Any = {"frame": frame, "carry": carry, "weight": weight, "scale": scale, "shift": shift}
-        return cls._placed(source, edges, owner, reach, canvas, free_form=free_form, **placed)
+        return cls._placed(source, edges, owner, reach, canvas, free_form=free_form, check=check, **placed)
 
     @classmethod
     def _placed(
@@ -670,7 +675,6 @@ class MixPlan:
         size = (batch, layers, ndim)
         scale = as_tensor(xp.ones(size, dtype=xp.float32, **where)) if scale is None else scale
         shift = as_tensor(xp.zeros(size, dtype=xp.float32, **where)) if shift is None else shift
-        check = check or not unscaled or fields.get("carry") is not None or fields.get("frames", 1) != 1
         extents = as_tensor(extent)
         facts: PlanFacts | None = None
         if owner.device != device and device.type == "cpu":
@@ -714,7 +718,7 @@ class MixPlan:
                 ``owner``, and the plan with it, lies on a device.
             owner: the layer of each pixel; what lies beyond an output's canvas is not looked at.
             sizes: valid size of every pool image, pixels.
-            placed: ``carry``, ``scale``, ``shift``, ``canvas`` as in ``from_grid``.
+            placed: ``carry``, ``scale``, ``shift``, ``canvas``, ``check`` as in ``from_grid``.
         """
         frame = tuple(owner.shape[1:])
         canvas = placed.get("canvas")

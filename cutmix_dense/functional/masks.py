@@ -7,16 +7,17 @@ from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from cutmix_dense.functional.mask_windows import SourceMasks, StackMasks, WindowCutter, tight_boxes
-from cutmix_dense.host import sent
+from cutmix_dense.host import HOST, sent
 from cutmix_dense.kernels.block import spatial
 from cutmix_dense.kernels.device import plan_to_device, serves
+from cutmix_dense.kernels.numpy_pixels import in_numpy
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["LayerMasks", "MixedMasks", "boxes_of_masks", "mask_sizes", "mix_masks"]
+__all__ = ["LayerMasks", "MixedMasks", "boxes_of_masks", "mark_masks", "mask_sizes", "mix_masks"]
 
 
 class MixedMasks(NamedTuple):
@@ -75,7 +76,7 @@ def mix_masks(
     if given and given[0].device.type != "cpu":
         return _mix_on_device(given, plan, size, jobs)
     stacks = {image: SourceMasks(stack) for (*_, image), stack in zip(jobs, given)}
-    cutter = WindowCutter(plan.to("cpu"), size)
+    cutter = WindowCutter(plan_to_device(plan, HOST), size)
     return {(output, layer): cutter.cut(stacks[image], output, layer) for output, layer, image in jobs}
 
 
@@ -192,6 +193,25 @@ def boxes_of_masks(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n 2*d"]:
         highs.append(torch.where(line, position + 1, 0).amax(dim=1))
     boxes = torch.stack([*lows, *highs], dim=1)
     return torch.where((boxes[:, -1:] > 0), boxes, 0).double()
+
+
+def mark_masks(target: Bool[Tensor, "*size"], masks: Sequence[Shaped[Tensor, "*size"]]) -> None:
+    """Write where any of some masks (one at least) isn't 0."""
+    joins = not masks[0].is_floating_point()  # bits, several times faster than truth
+    if in_numpy(target, *masks) and masks[0].dtype != torch.bfloat16:
+        arrays = [mask.numpy() for mask in masks]
+        covered = arrays[0]
+        if len(arrays) > 1:
+            join = np.bitwise_or if joins else np.logical_or
+            covered = join(*arrays[:2])
+            for array in arrays[2:]:
+                join(covered, array, out=covered)
+        np.not_equal(covered, 0, out=target.numpy())
+        return
+    marked = masks[0].clone()
+    for mask in masks[1:]:
+        (marked.bitwise_or_ if joins else marked.logical_or_)(mask)
+    torch.ne(marked, 0, out=target)
 
 
 def _ones(masks: Tensor) -> UInt8[Tensor, "n *size"]:

@@ -20,8 +20,9 @@ from cutmix_dense.functional.report import MixReport, Outcome
 from cutmix_dense.functional.segments import INFO_KEY, MAP_KEY, PANOPTIC_KEYS, Info, Part, coded, part_of
 from cutmix_dense.functional.semantic import mix_semantic
 from cutmix_dense.functional.wrapping import rewrap
-from cutmix_dense.host import sent
+from cutmix_dense.host import HOST, sent
 from cutmix_dense.kernels.block import spatial
+from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["MixedPanoptic", "SegmentPool", "mix_panoptic", "take_panoptic"]
@@ -219,7 +220,7 @@ class SegmentPool:
         seen = self._see(plan)
         entries, visible, whole = seen.entries, seen.visible, seen.whole
         infos = [self.infos[image][row] for image, row in zip(entries.image.tolist(), entries.position.tolist())]
-        host = plan.to("cpu")
+        host = plan_to_device(plan, HOST)
         output, layer, position = (torch.from_numpy(part) for part in (entries.output, entries.layer, entries.position))
         identity = identity_of(host, entries.output, entries.layer)
         untouched = identity & (visible == whole) & (visible > 0)

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.functional.wrapping import rewrap
-from cutmix_dense.host import sent
+from cutmix_dense.host import HOST, sent
 from cutmix_dense.kernels import Interpolation, mix_batch, mix_list
+from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["mix_pixels"]
@@ -76,7 +77,9 @@ def mix_pixels(
         if padded is not None:
             mixed = list(mix_batch(padded, plan, fill=value, interpolation=interpolation, feather=feather))
         else:
-            mixed = mix_list(images, plan.to("cpu"), fill=value, interpolation=interpolation, feather=feather)
+            mixed = mix_list(
+                images, plan_to_device(plan, HOST), fill=value, interpolation=interpolation, feather=feather
+            )
         return cast("Pool", [rewrap(image, like) for image in mixed])
 
     plain = images.as_subclass(Tensor)

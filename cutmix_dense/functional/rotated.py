@@ -20,7 +20,8 @@ from torchvision.transforms.v2 import functional as tvf
 from cutmix_dense.functional.boxes import VisibleBoxes, to_xyxy
 from cutmix_dense.functional.masks import LayerMasks
 from cutmix_dense.functional.polygons import clipped_areas, clipped_points, signed_areas, smallest_rectangles
-from cutmix_dense.host import sent
+from cutmix_dense.host import HOST, sent
+from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
 
 __all__ = [
@@ -116,7 +117,7 @@ def visible_rotated(
     """
     if plan.ndim != 2:
         raise ValueError(f"rotated boxes need images of 2 axes, got a plan of {plan.ndim}")
-    plan = plan.to("cpu")
+    plan = plan_to_device(plan, HOST)
     finite = np.isfinite(rows).all(axis=1)
     rows = np.where(finite[:, None], rows, 0.0)
     corners = _corners(torch.from_numpy(rows), form)

@@ -45,10 +45,12 @@ def _has_even_planes(batch: Tensor) -> bool:
 
 
 def plan_to_device(plan: MixPlan, device: torch.device) -> MixPlan:
-    """The plan on ``device``: its small tensors packed into one buffer, sent by one asynchronous copy, once.
+    """The plan on ``device``: its small tensors packed into one buffer, sent by one copy, once.
+
+    To CUDA the copy is asynchronous; to the host it is waited for.
 
     Args:
-        plan: on the host (packed), or anywhere (sent tensor by tensor, or returned if it is there already).
+        plan: anywhere; returned if it is there already.
         device: with its index, as ``tensor.device`` gives it.
     """
     if plan.device == device:
@@ -57,8 +59,10 @@ def plan_to_device(plan: MixPlan, device: torch.device) -> MixPlan:
     if found is None or found.device != device:
         if plan.device.type == "cpu" and device.type == "cuda":
             found = _unpack(plan, _pack(plan, pinned=True).to(device, non_blocking=True))
+        elif device.type == "cpu":
+            found = _unpack(plan, _pack(plan, pinned=False).to(device))
         else:
-            found = plan.to(device, non_blocking=device.type not in ("cpu", "mps"))
+            found = plan.to(device, non_blocking=plan.device.type == "cpu" and device.type != "mps")
         if not is_compiling():
             plan.__dict__["_elsewhere"] = found
     return found
@@ -78,10 +82,10 @@ def _starts(tensors: list[Tensor]) -> list[int]:
 
 
 def _pack(plan: MixPlan, *, pinned: bool) -> Tensor:
-    """All tensors of a host plan, one after the other, as bytes."""
+    """All tensors of a plan, one after the other, as bytes, where it lies."""
     tensors = [tensor for part in _parts(plan).values() for tensor in part]
     starts = _starts(tensors)
-    buffer = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=pinned)
+    buffer = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=pinned, device=plan.device)
     for start, tensor in zip(starts, tensors):
         data = tensor.contiguous().flatten().view(torch.uint8)
         buffer[start : start + len(data)].copy_(data)
@@ -97,7 +101,7 @@ def _unpack(plan: MixPlan, buffer: Tensor) -> MixPlan:
         for start, tensor in zip(_starts(tensors), tensors)
     )
     moved: dict[str, Any] = {name: tuple(next(views) for _ in part) for name, part in parts.items()}
-    whole = replace(plan, **{name: part if name == "edges" else part[0] for name, part in moved.items()})
+    whole = replace(plan, check=False, **{name: part if name == "edges" else part[0] for name, part in moved.items()})
     if "_fills" in plan.__dict__:  # what the host found out needn't be asked of the device
         whole.__dict__["_fills"] = plan.__dict__["_fills"]
     return whole

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from cutmix_dense.host import sent
+from cutmix_dense.host import HOST, sent
 from cutmix_dense.kernels.block import Block, bounds, filled, overlap, spatial, within
+from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.kernels.layers import blank, lay_background, read, windows
 from cutmix_dense.kernels.numpy_pixels import as_items, in_numpy
 from cutmix_dense.kernels.resample import Interpolation
@@ -43,10 +44,10 @@ def mix_layered(
         framed: outputs are of the frame's size, else of their canvas's.
         out: (B, …, *frame) whose parts are to hold the outputs.
     """
-    host = plan.to("cpu")
+    host = plan_to_device(plan, HOST)
     few = not len(host) or host.owner[0].numel() <= MOST_CELLS
     owned = _owned(host) if few else []
-    owner = None if few else host.owner_map().numpy()
+    owner = None if few else _owner_map(host)
     outputs = []
     for output, canvas in enumerate(host.canvas.tolist()):
         size = host.frame if framed else tuple(canvas)
@@ -125,6 +126,15 @@ def _put(block: Tensor, mask: Bool[np.ndarray, "*block"], pixels: Tensor) -> Non
         np.copyto(target, values, where=mask)
     else:
         block.copy_(torch.where(sent(mask, block.device), pixels, block))
+
+
+def _owner_map(host: MixPlan) -> Int[np.ndarray, "b *frame"]:
+    """The layer of every pixel of the frame, to be read: the plan's own memory where all layers cover the frame."""
+    low, high = (bound.numpy() for bound in host.pixel_ranges())
+    covering = ((low == 0) & (high == host.frame)).all(axis=2) | (host.source.numpy() < 0)
+    if host.free_form and covering.all() and (host.canvas.numpy() == host.frame).all():
+        return host.owner.numpy()
+    return host.owner_map().numpy()
 
 
 def _owned(host: MixPlan) -> list[dict[int, list[Block]]]:

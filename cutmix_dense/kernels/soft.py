@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cutmix_dense.host import sent
+from cutmix_dense.host import HOST, sent
 from cutmix_dense.kernels.block import Block, overlap, spatial
 from cutmix_dense.kernels.blur import gaussian_blur
+from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.kernels.layers import background, lay_background, read, windows
 from cutmix_dense.kernels.numpy_pixels import in_numpy, round_into
 from cutmix_dense.kernels.resample import Interpolation
@@ -45,7 +46,7 @@ def mix_soft(
 
     With ``feather`` the weights are blurred within each layer's reach; what has no owner stays as hard as it was.
     """
-    host = plan.to("cpu")
+    host = plan_to_device(plan, HOST)
     weights = host.pixel_weights() if feather > 0 else None
     outputs = []
     for output, canvas in enumerate(host.canvas.tolist()):

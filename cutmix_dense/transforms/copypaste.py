@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -12,7 +13,9 @@ from torch import Tensor
 from cutmix_dense.checks import finite, interval
 from cutmix_dense.functional import mix_semantic
 from cutmix_dense.functional.fields import count_instances
+from cutmix_dense.functional.masks import mark_masks
 from cutmix_dense.functional.segments import segments_as_instances
+from cutmix_dense.host import sent
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
@@ -104,30 +107,25 @@ class CopyPaste(MixTransform):
         partner = source[:, 1].clamp(min=0)
         pasted = self._chosen(draws[:, 0], draws[:, 3 + pool.ndim :], targets, partner)
         carry = torch.stack([torch.ones_like(pasted), pasted], dim=1)
-        scale, shift = self._placed(draws, pool, source)
+        scale, shift = self._placed(draws.numpy(), pool, source)
         chosen = carry[:, 1] & (source[:, 1:] >= 0)
         if any(target.get("masks") is not None for target in targets):
-            owner = _by_masks(chosen, targets, pool, source, scale, shift)
-            placed = {"carry": carry, "scale": scale, "shift": shift}
-            at = owner.device
-            return MixPlan.from_map(
-                source.to(at), owner, pool.sizes.to(at), **{name: value.to(at) for name, value in placed.items()}
-            )
+            owner = _by_masks(chosen, targets, pool, source)
+            if bool(((scale == 1) & (shift == 0)).all()):  # every partner lies where it lay
+                return MixPlan.from_map(source, owner, pool.sizes, carry=carry, check=False)
+            owner = _moved(owner, pool, source, scale, shift)
+            return MixPlan.from_map(source, owner, pool.sizes, carry=carry, scale=scale, shift=shift)
         objects = pool.objects()
         at = objects.boxes.device
-        boxes, present = objects.boxes[partner.to(at)], objects.present[partner.to(at)]
-        source, sizes, scale, shift = (value.to(at) for value in (source, pool.sizes, scale, shift))
-        ends = [end * scale[:, 1:] + shift[:, 1:] for end in boxes.chunk(2, dim=-1)]
-        unpasted = MixPlan.from_rectangles(
-            source, torch.zeros_like(boxes[:, :0]).long(), sizes, frame=pool.frame, scale=scale, shift=shift
-        )
+        boxes, present = (rows.index_select(0, sent(partner, at)) for rows in objects)
+        ends = [end * sent(scale[:, 1:], at) + sent(shift[:, 1:], at) for end in boxes.chunk(2, dim=-1)]
+        placed: Any = {"frame": pool.frame, "scale": scale, "shift": shift}
+        unpasted = MixPlan.from_rectangles(source, torch.zeros_like(boxes[:, :0]).long(), pool.sizes, **placed)
         least, most = (bound[:, 1:] for bound in unpasted.pixel_ranges())  # a box may jut out of its image
         low = torch.maximum(torch.minimum(*ends).floor().long(), least)
         high = torch.minimum(torch.maximum(*ends).ceil().long(), most)
-        rectangles = torch.cat([low, torch.maximum(low, high)], dim=2) * (chosen.to(at) & present)[..., None]
-        return MixPlan.from_rectangles(
-            source, rectangles, sizes, frame=pool.frame, carry=carry.to(at), scale=scale, shift=shift
-        )
+        rectangles = torch.cat([low, torch.maximum(low, high)], dim=2) * (sent(chosen, at) & present)[..., None]
+        return MixPlan.from_rectangles(source, rectangles, pool.sizes, carry=carry, **placed)
 
     def _chosen(
         self,
@@ -137,33 +135,32 @@ class CopyPaste(MixTransform):
         partner: Int[Tensor, " b"],
     ) -> Bool[Tensor, "b n"]:
         """Which of the partner's instances are pasted, from a draw for their number and a score for each."""
-        may = _may_be_pasted(targets, scores.shape[1], self.crowd)[partner]
-        count = may.sum(dim=1)
-        wanted: Tensor
+        may = _may_be_pasted(targets, scores.shape[1], self.crowd)[partner.numpy()]
+        count = may.sum(axis=1)
         if self.instances == "all":
             wanted = count
         elif self.instances == "random":
-            wanted = 1 + (number * count).long()
+            wanted = 1 + (number.numpy() * count).astype(np.int64)
         elif isinstance(self.instances, float):
-            wanted = (count * self.instances).ceil().long()
+            wanted = np.ceil(count.astype(np.float32) * np.float32(self.instances))
         else:
-            wanted = torch.full_like(count, int(self.instances))
-        rank = torch.where(may, scores, torch.inf).argsort(dim=1).argsort(dim=1)
-        return may & (rank < wanted[:, None])
+            wanted = np.full_like(count, int(self.instances))
+        rank = np.where(may, scores.numpy(), np.inf).argsort(axis=1).argsort(axis=1)
+        return torch.from_numpy(may & (rank < wanted[:, None]))
 
     def _placed(
-        self, draws: Float[Tensor, "b k"], pool: Pool, source: Int[Tensor, "b 2"]
+        self, draws: Float[np.ndarray, "b k"], pool: Pool, source: Int[Tensor, "b 2"]
     ) -> tuple[Float[Tensor, "b 2 d"], Float[Tensor, "b 2 d"]]:
         """Scale and shift of both layers."""
-        sizes = pool.sizes[source.clamp(min=0)].double()
+        sizes = pool.sizes.numpy()[np.maximum(source.numpy(), 0)].astype(np.float64)
         factor = self.scale[0] + draws[:, 1:2] * (self.scale[1] - self.scale[0])
         mirrored = draws[:, 2] < self.flip
         low = (draws[:, 3 : 3 + pool.ndim] * (sizes[:, 0] - factor * sizes[:, 1])).round()
-        scale, shift = torch.ones_like(sizes), torch.zeros_like(sizes)
+        scale, shift = np.ones_like(sizes), np.zeros_like(sizes)
         scale[:, 1], shift[:, 1] = factor, low
-        shift[:, 1, -1] += torch.where(mirrored, factor[:, 0] * sizes[:, 1, -1], 0.0)
-        scale[:, 1, -1] *= torch.where(mirrored, -1.0, 1.0)
-        return scale.float(), shift.float()
+        shift[:, 1, -1] += np.where(mirrored, factor[:, 0] * sizes[:, 1, -1], 0.0)
+        scale[:, 1, -1] *= np.where(mirrored, -1.0, 1.0)
+        return torch.from_numpy(scale.astype(np.float32)), torch.from_numpy(shift.astype(np.float32))
 
 
 def _check_rows(targets: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> None:
@@ -180,27 +177,22 @@ def _check_rows(targets: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> 
                 raise ValueError(f"targets[{index}][{key!r}] must have one row per instance ({count}), got {got}")
 
 
-def _may_be_pasted(targets: Sequence[Mapping[str, Any]], most: int, crowd: bool) -> Bool[Tensor, "b n"]:
+def _may_be_pasted(targets: Sequence[Mapping[str, Any]], most: int, crowd: bool) -> Bool[np.ndarray, "b n"]:
     """Which instances of each image can be chosen: no crowds unless they are allowed, and no stuff."""
-    may = torch.zeros((len(targets), most), dtype=torch.bool)
+    may = np.zeros((len(targets), most), dtype=bool)
     for index, target in enumerate(targets):
         present = count_instances(target, "targets")
         crowds = target.get("iscrowd")
-        may[index, :present] = True if crowd or crowds is None or not present else (crowds == 0).to("cpu")
+        may[index, :present] = True if crowd or crowds is None or not present else (crowds == 0).to("cpu").numpy()
         if "isthing" in target:
-            may[index, :present] &= torch.as_tensor(target["isthing"]).to("cpu", torch.bool)
+            may[index, :present] &= torch.as_tensor(target["isthing"]).to("cpu", torch.bool).numpy()
     return may
 
 
 def _by_masks(
-    chosen: Bool[Tensor, "b n"],
-    targets: Sequence[Mapping[str, Any]],
-    pool: Pool,
-    source: Int[Tensor, "b 2"],
-    scale: Float[Tensor, "b 2 d"],
-    shift: Float[Tensor, "b 2 d"],
+    chosen: Bool[Tensor, "b n"], targets: Sequence[Mapping[str, Any]], pool: Pool, source: Int[Tensor, "b 2"]
 ) -> Int[Tensor, "b *frame"]:
-    """The owner of every pixel: 1 where a pasted mask lies, mapped as the masks themselves will be."""
+    """1 where a pasted mask lies in its own image, else 0."""
     device = next(target["masks"].device for target in targets if target.get("masks") is not None)
     union = torch.zeros((len(source), *pool.frame), dtype=torch.bool, device=device)
     partner = source[:, 1].clamp(min=0)
@@ -210,21 +202,25 @@ def _by_masks(
         if masks is None or not rows:
             continue
         stack = masks.as_subclass(Tensor)
-        join = Tensor.logical_or_ if stack.is_floating_point() else Tensor.bitwise_or_  # which is several times faster
-        covered = stack[rows[0]].clone()
-        for row in rows[1:]:
-            join(covered, stack[row])
-        block = tuple(slice(0, min(a, b)) for a, b in zip(covered.shape, pool.frame))
-        torch.ne(covered[block], 0, out=union[output][block])
-    owner = union.view(torch.int8)
-    if bool((scale[:, 1] == 1).all() and (shift[:, 1] == 0).all()):  # every partner lies where it lay
-        return owner
+        block = tuple(slice(0, min(a, b)) for a, b in zip(stack.shape[1:], pool.frame))
+        mark_masks(union[output][block], [stack[row][block] for row in rows])
+    return union.view(torch.int8)
+
+
+def _moved(
+    owner: Int[Tensor, "b *frame"],
+    pool: Pool,
+    source: Int[Tensor, "b 2"],
+    scale: Float[Tensor, "b 2 d"],
+    shift: Float[Tensor, "b 2 d"],
+) -> Int[Tensor, "b *frame"]:
+    """The owner of every pixel: 1 where a pasted mask lies on the canvas, mapped as the masks themselves will be."""
     canvas = pool.sizes[source[:, 0]]
     alone = MixPlan.from_grid(
         torch.arange(len(source))[:, None],
         tuple(torch.stack([torch.zeros_like(size), size], dim=1) for size in canvas.T),
         torch.zeros((len(source), *(1,) * pool.ndim), dtype=torch.long),
-        pool.sizes[partner],
+        pool.sizes[source[:, 1].clamp(min=0)],
         frame=pool.frame,
         scale=scale[:, 1:],
         shift=shift[:, 1:],
