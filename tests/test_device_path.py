@@ -86,7 +86,7 @@ def test_a_device_gives_what_the_host_gives_and_is_waited_for_once_at_most(metho
     assert device.waits == ["aten._to_copy.default"] * once, "the verdict on lists of instances, and nothing else"
 
 
-DATA = {  # methods whose plan looks at the data: at which kind, and what more is waited for: plans that scale are read on the host
+DATA = {  # methods whose plan looks at the data: at which kind, and what is waited for to read plans that scale
     "classmix": ("semantic", METHODS["classmix"], 0),
     "copypaste": ("instances", METHODS["copypaste"], 1),
     "copypaste, of boxes": ("boxes", lambda: cd.CopyPaste(p=1.0, scale=(0.5, 1.5)), 1),
