@@ -157,7 +157,7 @@ def _interpolation(given: Interpolation | None, like: Tensor, plan: MixPlan) -> 
 
 
 def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int) -> Tensor:
-    if isinstance(fill, int) and 0 <= fill <= 127:  # fits every dtype
+    if isinstance(fill, int) and 0 <= fill <= (255 if like.dtype == torch.uint8 else 127):  # what fits every dtype
         return torch.full((), fill, dtype=like.dtype, device=like.device)  # made there: no copy, no sync
     numbers = torch.as_tensor(fill)
     if not like.is_floating_point() and like.dtype != torch.bool:
@@ -193,21 +193,51 @@ def _check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
             )
     if plan.device.type != "cpu":
         return
-    source, needed = plan.source.numpy(), plan.extent.numpy()[..., ndim:]
-    used, count = source.max(initial=-1), tensors[0].shape[0] if together else len(images)
-    if used >= count:
-        raise ValueError(f"pool must hold {used + 1} images for this plan, got {count}")
-    sizes = np.array([image.shape[-ndim:] for image in tensors])
+    last, reaches = _reach(plan, together)
+    count = tensors[0].shape[0] if together else len(tensors)
+    if last >= count:
+        raise ValueError(f"pool must hold {last + 1} images for this plan, got {count}")
+    for index, reach in reaches.items():
+        size = tensors[index].shape[-ndim:]
+        if any(most > length for most, length in zip(reach, size)):
+            _refuse_small(tensors, plan, together)
+
+
+def _reach(plan: MixPlan, together: bool) -> tuple[int, dict[int, list[int]]]:
+    """The last pool image that is taken from, and how far each is reached into: found once for a plan.
+
+    Args:
+        plan: on the host.
+        together: whether all images are of one size: then image 0 stands for all.
+    """
+    found = plan.__dict__.setdefault("_reach", {})
+    if together not in found:
+        source, ends = plan.source.numpy(), plan.extent.numpy()[..., plan.ndim :]
+        present = source >= 0
+        images, ends = source[present], ends[present]
+        reaches: dict[int, list[int]] = {}
+        if together and len(images):
+            reaches[0] = ends.max(axis=0).tolist()
+        elif not together:
+            for image, end in zip(images.tolist(), ends.tolist()):
+                reaches[image] = list(map(max, reaches[image], end)) if image in reaches else end
+        found[together] = int(source.max(initial=-1)), reaches
+    return found[together]
+
+
+def _refuse_small(tensors: Sequence[Tensor], plan: MixPlan, together: bool) -> None:
+    """Raise for the first layer whose image is smaller than what is taken from it."""
+    source, needed = plan.source.numpy(), plan.extent.numpy()[..., plan.ndim :]
+    sizes = np.array([image.shape[-plan.ndim :] for image in tensors])
     size = sizes[0] if together else sizes[np.maximum(source, 0)]
     small = (source >= 0) & (needed > size).any(axis=-1)
-    if small.any():
-        output, layer = (int(places[0]) for places in small.nonzero())
-        index = int(source[output, layer])
-        own = sizes[0 if together else index].tolist()
-        raise ValueError(
-            f"pool image {index} is {own}, smaller than the {needed[output, layer].tolist()} pixels that the plan "
-            "takes from it"
-        )
+    output, layer = (int(places[0]) for places in small.nonzero())
+    index = int(source[output, layer])
+    own = sizes[0 if together else index].tolist()
+    raise ValueError(
+        f"pool image {index} is {own}, smaller than the {needed[output, layer].tolist()} pixels that the plan takes "
+        "from it"
+    )
 
 
 def check_inplace(images: Tensor, plan: MixPlan) -> None:
@@ -238,10 +268,10 @@ def _check_out(images: Tensor, plan: MixPlan, out: Tensor) -> None:
 
 def _common_padding(images: list[Tensor], plan: MixPlan) -> Tensor | None:
     """A list of equal sizes, larger than what the plan takes from them, is a padded batch; else None."""
-    size = tuple(images[0].shape[-plan.ndim :])
-    if size != tuple(plan.frame) or any(image.shape != images[0].shape for image in images):
+    shape, size = images[0].shape, [*plan.frame]
+    if list(shape[-plan.ndim :]) != size or any(image.shape != shape for image in images):
         return None
-    if bool((plan.canvas == torch.tensor(size, device=plan.device)).all()):
+    if all(canvas == size for canvas in plan.canvas.tolist()):
         return None
     return torch.stack([image.as_subclass(Tensor) for image in images])
 
