@@ -64,7 +64,7 @@ def mix(
             continue
         array = layout.data[key]
         if key == "mask" and "semantic" in found:
-            result[key] = _like(found["semantic"][None], array)
+            result[key] = _like(found["semantic"], array)
             continue
         tensors = [sample.pixels[key] for sample in pool]
         if kind == "image":
@@ -86,7 +86,7 @@ def _targets(layout: Layout, pool: Sequence[Sample]) -> list[dict[str, Tensor]] 
     targets: list[dict[str, Tensor]] = [{} for _ in pool]
     if "mask" in layout.kinds and is_class_map(layout.data["mask"]):
         for sample, target in zip(pool, targets):
-            target["semantic"] = sample.pixels["mask"][0]
+            target["semantic"] = sample.pixels["mask"]
     if "bboxes" in layout.kinds:
         _check_masks(pool)
         fields = _measured(layout)
@@ -183,5 +183,6 @@ def _joined(parts: Sequence[np.ndarray], kind: str) -> tuple[np.ndarray, np.ndar
 
 
 def _like(tensor: Tensor, array: np.ndarray) -> np.ndarray:
-    """A (C, H, W) tensor as an array with as many axes as ``array``."""
-    return to_array(tensor[0] if array.ndim == 2 else tensor)
+    """A (C, H, W) tensor, or a class map (H, W), as an array with as many axes as ``array``."""
+    mixed = to_array(tensor)
+    return mixed.reshape(*mixed.shape[:2], *array.shape[2:])

@@ -29,7 +29,7 @@ class Sample:
     Attributes:
         where: what errors call it.
         size: (height, width) of its image, pixels.
-        pixels: images and maps by key, (C, H, W).
+        pixels: images and maps by key, (C, H, W); class maps (H, W).
         rows: its boxes as Albumentations keeps them: normalised xyxy, then the label columns.
         points: its keypoints as Albumentations keeps them: x, y (pixels), z, angle, scale, then the label columns.
         masks: (N, H, W), one per row; None if the call has no masks.
@@ -142,22 +142,24 @@ class Layout:
             _check_pixels(value, where, key)
             if value.shape[:2] != size:
                 raise ValueError(f"{where}[{key!r}] must have its image's size {size}, got {value.shape}")
-            tensor = to_tensor(value)
-            pixels[key] = tensor = tensor[None] if value.ndim == 2 else tensor
-            if base is not None and (tensor.dtype != base.pixels[key].dtype or len(tensor) != len(base.pixels[key])):
-                like = self.data[key]
+            like = self.data[key]
+            if base is not None and (value.dtype != like.dtype or _channels(value) != _channels(like)):
                 raise ValueError(
-                    f"{where}[{key!r}] must be {like.dtype} with {len(base.pixels[key])} channels like the image's, "
+                    f"{where}[{key!r}] must be {like.dtype} with {_channels(like)} channels like the image's, "
                     f"got {value.dtype} of shape {value.shape}"
                 )
-        boxes = rows.get("bboxes", np.zeros((0, 4), np.float32))
+            if kind == "mask" and is_class_map(value):
+                pixels[key] = to_tensor(value[..., 0] if value.ndim == 3 else value)
+            else:
+                pixels[key] = to_tensor(value if value.ndim == 3 else value[..., None])
+        boxes = rows["bboxes"] if "bboxes" in rows else np.zeros((0, 4), np.float32)
         masks = self._masks(values.get("masks"), boxes, size, where) if "masks" in self.kinds else None
         return Sample(
             where,
             size,
             pixels,
             boxes,
-            rows.get("keypoints", np.zeros((0, 5), np.float32)),
+            rows["keypoints"] if "keypoints" in rows else np.zeros((0, 5), np.float32),
             masks,
         )
 
@@ -240,6 +242,10 @@ def _check_pixels(value: Any, where: str, key: str) -> None:
         raise TypeError(f"{where}[{key!r}] must be a numpy array (H, W) or (H, W, C), got {found}")
 
 
+def _channels(value: np.ndarray) -> int:
+    return value.shape[2] if value.ndim == 3 else 1
+
+
 def _check_labels(known: Any, labels: Any, where: str) -> None:
     """Refuse a partner's labels that the base's encoding would falsify, and make room for longer words."""
     if known is None:
@@ -252,5 +258,7 @@ def _check_labels(known: Any, labels: Any, where: str) -> None:
         return
     if known.dtype.kind in "US" and array.dtype.kind == known.dtype.kind:
         known.dtype = np.promote_types(known.dtype, array.dtype)
+    elif known.is_numerical and array.dtype == known.dtype and array.dtype.kind in "iub":
+        return
     elif known.is_numerical and not np.array_equal(array.astype(known.dtype), array):
         raise ValueError(f"{where} must hold values that fit {known.dtype}, the dtype of the image's own")

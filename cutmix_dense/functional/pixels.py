@@ -178,18 +178,20 @@ def _check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
     together = isinstance(images, Tensor)
     tensors = [images] if isinstance(images, Tensor) else images
     shortest = ndim + together
+    first = tensors[0]
+    dtype, device, channels = first.dtype, first.device, first.shape[: first.ndim - ndim]
     for index, image in enumerate(tensors):
-        if image.ndim < shortest:
-            raise ValueError(f"pool must have at least {shortest} dimensions, got {tuple(image.shape)}")
-        if image.dtype != tensors[0].dtype or image.device != tensors[0].device:
+        shape = image.shape
+        if len(shape) < shortest:
+            raise ValueError(f"pool must have at least {shortest} dimensions, got {tuple(shape)}")
+        if image.dtype != dtype or image.device != device:
             raise ValueError(
                 f"pool must be of one dtype and device: image {index} is {image.dtype} on {image.device}, "
-                f"image 0 is {tensors[0].dtype} on {tensors[0].device}"
+                f"image 0 is {dtype} on {device}"
             )
-        if image.shape[: image.ndim - ndim] != tensors[0].shape[: tensors[0].ndim - ndim]:
+        if shape[: len(shape) - ndim] != channels:
             raise ValueError(
-                f"pool must have equal channels: image {index} is {tuple(image.shape)}, "
-                f"image 0 {tuple(tensors[0].shape)}"
+                f"pool must have equal channels: image {index} is {tuple(shape)}, image 0 {tuple(first.shape)}"
             )
     if plan.device.type != "cpu":
         return
@@ -212,16 +214,19 @@ def _reach(plan: MixPlan, together: bool) -> tuple[int, dict[int, list[int]]]:
     """
     found = plan.__dict__.setdefault("_reach", {})
     if together not in found:
-        source, ends = plan.source.numpy(), plan.extent.numpy()[..., plan.ndim :]
-        present = source >= 0
-        images, ends = source[present], ends[present]
         reaches: dict[int, list[int]] = {}
-        if together and len(images):
-            reaches[0] = ends.max(axis=0).tolist()
-        elif not together:
-            for image, end in zip(images.tolist(), ends.tolist()):
-                reaches[image] = list(map(max, reaches[image], end)) if image in reaches else end
-        found[together] = int(source.max(initial=-1)), reaches
+        if together:
+            source, ends = plan.source.numpy(), plan.extent.numpy()[..., plan.ndim :]
+            last, present = int(source.max(initial=-1)), source >= 0
+            if last >= 0:
+                reaches[0] = ends[present].max(axis=0).tolist()
+        else:
+            ends_of_layers = plan.extent[..., plan.ndim :].flatten(0, 1).tolist()
+            for image, end in zip(plan.source.flatten().tolist(), ends_of_layers):
+                if image >= 0:
+                    reaches[image] = list(map(max, reaches.get(image, end), end))
+            last = max(reaches, default=-1)
+        found[together] = last, reaches
     return found[together]
 
 

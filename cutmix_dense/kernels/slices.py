@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from cutmix_dense.compiling import is_compiling
 from cutmix_dense.kernels.block import spatial
+from cutmix_dense.kernels.numpy_pixels import in_numpy
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["MOST_CELLS", "blocks", "mix_slices", "suits"]
@@ -239,7 +239,7 @@ def _holders(
     """
     tensors = [tensor for part in (pool, outputs) for tensor in ([part] if isinstance(part, Tensor) else part)]
     tensors += [] if fill is None else [fill]
-    if is_compiling() or any(t.requires_grad or t.is_neg() or t.is_conj() for t in tensors):
+    if not in_numpy(*tensors):
         return pool, outputs, Tensor.copy_
     shared = False
     if len(pool) and torch.get_num_threads() > 1:
