@@ -254,11 +254,9 @@ def _check_labels(known: Any, labels: Any, where: str) -> None:
     numbers = known.is_numerical or known.encoder.is_numerical
     if array.size and numbers != bool(np.issubdtype(array.dtype, np.number) or array.dtype == bool):
         raise ValueError(f"{where} must hold {'numbers' if numbers else 'words'} like the image's own")
-    if known.dtype is None:
+    if known.dtype is None or (array.dtype == known.dtype and array.dtype.kind in "iub"):
         return
     if known.dtype.kind in "US" and array.dtype.kind == known.dtype.kind:
         known.dtype = np.promote_types(known.dtype, array.dtype)
-    elif known.is_numerical and array.dtype == known.dtype and array.dtype.kind in "iub":
-        return
     elif known.is_numerical and not np.array_equal(array.astype(known.dtype), array):
         raise ValueError(f"{where} must hold values that fit {known.dtype}, the dtype of the image's own")

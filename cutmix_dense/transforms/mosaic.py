@@ -77,17 +77,17 @@ class Mosaic(MixTransform):
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """Grid lines, which image in which cell, and how each is scaled and placed."""
         batch, (rows, columns) = pool.outputs, self.grid
-        cells = rows * columns
+        cells, lines = rows * columns, rows + columns - 2
         partner, _ = self.draw_partners(pool, generator, self.partners)
-        draws = uniform(batch, rows + columns - 2 + 4 * cells, generator).numpy()  # which costs less on a few numbers
-        ends = np.cumsum([rows - 1, columns - 1, cells, cells])
-        down, across, order, scales, places = np.split(draws, ends, axis=1)
+        draws = uniform(batch, lines + 4 * cells, generator).numpy()  # which costs less on a few numbers
+        order, scales, place = (draws[:, lines + n * cells : lines + m * cells] for n, m in ((0, 1), (1, 2), (2, 4)))
 
         source = np.concatenate([np.arange(batch)[:, None], partner.numpy()], axis=1)
         mixed = source[:, 1:2] >= 0
         sizes = pool.sizes.numpy()[np.maximum(source, 0)].astype(np.float64)
-        canvas = pool.sizes[:batch].numpy() if self.size is None else np.array([self.size] * batch)
-        edges = tuple(self._lines(part, canvas[:, axis], mixed) for axis, part in enumerate((down, across)))
+        canvas = pool.sizes[:batch].numpy() if self.size is None else np.array([self.size] * batch, dtype=np.int64)
+        inner = (draws[:, : rows - 1], draws[:, rows - 1 : lines])
+        edges = tuple(self._lines(part, canvas[:, axis], mixed) for axis, part in enumerate(inner))
         layer_of_cell = np.where(mixed, order.argsort(axis=1), np.arange(cells))
         cell_of_layer = layer_of_cell.argsort(axis=1)
 
@@ -95,10 +95,10 @@ class Mosaic(MixTransform):
         scale = (canvas[:, None] / sizes).min(axis=2) * np.where(mixed, drawn, 1.0)  # of the one that fits
         if self.size is None:  # an image that is left alone keeps every pixel
             scale = np.where(mixed, scale, 1.0)
-        place = places.reshape(batch, cells, 2)
+        place, output = place.reshape(batch, cells, 2), np.arange(batch)[:, None]
         shift = np.empty((batch, cells, 2))
         for axis, (edge, index) in enumerate(zip(edges, np.divmod(cell_of_layer, columns))):
-            low, high = (np.take_along_axis(edge, index + end, axis=1) for end in (0, 1))
+            low, high = edge[output, index], edge[output, index + 1]
             anchor = self._anchor(index, self.grid[axis], place[..., axis])
             shift[..., axis] = low + anchor * (high - low - scale * sizes[..., axis])
         shift = np.where(mixed[..., None], np.rint(shift), 0.0)
@@ -109,7 +109,7 @@ class Mosaic(MixTransform):
             torch.from_numpy(layer_of_cell.reshape(batch, rows, columns)),
             pool.sizes,
             frame=frame,
-            scale=torch.from_numpy(scale.astype(np.float32))[..., None].repeat(1, 1, 2),
+            scale=torch.from_numpy(np.repeat(scale[..., None].astype(np.float32), 2, axis=2)),
             shift=torch.from_numpy(shift.astype(np.float32)),
             canvas=torch.from_numpy(canvas),
         )
