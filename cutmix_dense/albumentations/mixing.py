@@ -121,7 +121,7 @@ def _instances(
     layout: Layout, pool: Sequence[Sample], found: dict[str, Any], plan: MixPlan, member: MixTransform
 ) -> dict[str, Any]:
     """Rows of the boxes that are left, and their masks; a row whose box stayed the same is that very row."""
-    canvas = np.array(plan.canvas[0].tolist())
+    canvas = plan.canvas.numpy()[0]
     rows, first = _joined([sample.rows for sample in pool], "bboxes")
     origin = found["origin"].numpy()
     chosen = first[origin[:, 0]] + origin[:, 1]

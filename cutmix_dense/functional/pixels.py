@@ -195,54 +195,46 @@ def _check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
             )
     if plan.device.type != "cpu":
         return
-    last, reaches = _reach(plan, together)
-    count = tensors[0].shape[0] if together else len(tensors)
+    reaches = {} if together else _reaches(plan)
+    last = int(plan.source.numpy().max(initial=-1)) if together else max(reaches, default=-1)
+    count = first.shape[0] if together else len(tensors)
     if last >= count:
         raise ValueError(f"pool must hold {last + 1} images for this plan, got {count}")
-    for index, reach in reaches.items():
-        size = tensors[index].shape[-ndim:]
-        if any(most > length for most, length in zip(reach, size)):
-            _refuse_small(tensors, plan, together)
+    if together:
+        fits = not (plan.extent.numpy()[..., ndim:] > first.shape[-ndim:]).any()
+    else:
+        fits = all(a <= b for index, reach in reaches.items() for a, b in zip(reach, tensors[index].shape[-ndim:]))
+    if not fits:
+        _refuse_small(tensors, plan, together)
 
 
-def _reach(plan: MixPlan, together: bool) -> tuple[int, dict[int, list[int]]]:
-    """The last pool image that is taken from, and how far each is reached into: found once for a plan.
-
-    Args:
-        plan: on the host.
-        together: whether all images are of one size: then image 0 stands for all.
-    """
-    found = plan.__dict__.setdefault("_reach", {})
-    if together not in found:
+def _reaches(plan: MixPlan) -> dict[int, list[int]]:
+    """How far each pool image that is taken from is reached into; found once for a plan, which is on the host."""
+    if "_reaches" not in plan.__dict__:
         reaches: dict[int, list[int]] = {}
-        if together:
-            source, ends = plan.source.numpy(), plan.extent.numpy()[..., plan.ndim :]
-            last, present = int(source.max(initial=-1)), source >= 0
-            if last >= 0:
-                reaches[0] = ends[present].max(axis=0).tolist()
-        else:
-            ends_of_layers = plan.extent[..., plan.ndim :].flatten(0, 1).tolist()
-            for image, end in zip(plan.source.flatten().tolist(), ends_of_layers):
+        for images, extents in zip(plan.source.tolist(), plan.extent.tolist()):
+            for image, extent in zip(images, extents):
                 if image >= 0:
+                    end = extent[plan.ndim :]
                     reaches[image] = list(map(max, reaches.get(image, end), end))
-            last = max(reaches, default=-1)
-        found[together] = last, reaches
-    return found[together]
+        plan.__dict__["_reaches"] = reaches
+    return plan.__dict__["_reaches"]
 
 
 def _refuse_small(tensors: Sequence[Tensor], plan: MixPlan, together: bool) -> None:
-    """Raise for the first layer whose image is smaller than what is taken from it."""
+    """Raise for the first layer whose image is smaller than what is taken from it; absent layers take nothing."""
     source, needed = plan.source.numpy(), plan.extent.numpy()[..., plan.ndim :]
     sizes = np.array([image.shape[-plan.ndim :] for image in tensors])
     size = sizes[0] if together else sizes[np.maximum(source, 0)]
     small = (source >= 0) & (needed > size).any(axis=-1)
-    output, layer = (int(places[0]) for places in small.nonzero())
-    index = int(source[output, layer])
-    own = sizes[0 if together else index].tolist()
-    raise ValueError(
-        f"pool image {index} is {own}, smaller than the {needed[output, layer].tolist()} pixels that the plan takes "
-        "from it"
-    )
+    if small.any():
+        output, layer = (int(places[0]) for places in small.nonzero())
+        index = int(source[output, layer])
+        own = sizes[0 if together else index].tolist()
+        raise ValueError(
+            f"pool image {index} is {own}, smaller than the {needed[output, layer].tolist()} pixels that the plan "
+            "takes from it"
+        )
 
 
 def check_inplace(images: Tensor, plan: MixPlan) -> None:

@@ -76,7 +76,7 @@ def mix_list(
     if feather > 0 or plan.weight is not None:
         return mix_soft(pool, plan, fill, interpolation, feather, framed=False)
     if pool[0].device.type == "cpu" and suits(plan):
-        sources, sizes = plan.source[:, 0].tolist(), plan.canvas.tolist()
+        sources, sizes = [layers[0] for layers in plan.source.tolist()], plan.canvas.tolist()
         bases = [max(index, 0) for index in sources]
         shapes = [pool[base].shape for base in bases]
         space = pool[0].ndim - plan.ndim

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,13 +54,8 @@ class _Patches(NamedTuple):
     offset: np.ndarray | None
 
 
-class _Step(NamedTuple):
-    """One block to copy: into which output, where there, from which pool image (-1 for fill), and where there."""
-
-    output: int
-    block: Any
-    source: int
-    source_block: Any
+_Step = tuple[int, Any, int, Any]
+"""A block to copy: into which output, where there, from which pool image (-1 for fill), and where there."""
 
 
 def _kept(find: Callable[[MixPlan, bool], Any]) -> Callable[[MixPlan, bool], Any]:
@@ -170,33 +165,39 @@ def _moved_cells(plan: MixPlan, home: Bool[np.ndarray, " b"]) -> _Cells:
 @_kept
 def _steps(plan: MixPlan, moved: bool) -> list[_Step]:
     """What is to be copied; see ``_patches``."""
-    if len(plan) == 1 and math.prod(plan.owner.shape[1:]) <= _FEW_CELLS:
-        return list(_few_steps(plan, moved))
+    if moved and len(plan) == 1 and math.prod(plan.owner.shape[1:]) <= _FEW_CELLS:
+        return list(_few_moves(plan))
     patches = _patches(plan, moved)
     parts = (patches.output.tolist(), _blocks(patches), patches.source.tolist(), _blocks(patches, within_source=True))
-    return [_Step(*part) for part in zip(*parts)]
+    return list(zip(*parts))
 
 
-def _few_steps(plan: MixPlan, moved: bool) -> Iterator[_Step]:
-    """The same for one output of few cells, in plain numbers, which cost a fraction of numpy's calls then."""
-    images, shifts, extents = (field[0].tolist() for field in (plan.source, plan.shift, plan.extent))
-    for start, stop, layer in _joined(plan.owner[0].tolist(), [edge[0].tolist() for edge in plan.edges]):
-        shift = [0] * plan.ndim if layer < 0 else [int(t) for t in shifts[layer]]
-        low = high = start
+def _few_moves(plan: MixPlan) -> Iterator[_Step]:
+    """What moves in one output of few cells, in plain numbers, which cost a fraction of numpy's calls then."""
+    fields = (plan.source, plan.shift, plan.extent, plan.canvas, *plan.edges)
+    images, shifts, extents, canvas, *edges = (field.tolist()[0] for field in fields)
+    ndim = plan.ndim
+    held = images[0] == 0 and not any(shifts[0])
+    whole = held and not any(extents[0][:ndim]) and all(a >= b for a, b in zip(extents[0][ndim:], canvas))
+    for cell, layer in zip(product(*map(pairwise, edges)), plan.owner.flatten().tolist()):
+        if (whole and layer == 0) or any(a >= b for a, b in cell):
+            continue
+        start, stop = zip(*cell)
+        low, high = start, start
         if layer >= 0:
-            ends = extents[layer]
-            low = [max(a, end + t) for a, end, t in zip(start, ends, shift)]
-            high = [min(b, end + t) for b, end, t in zip(stop, ends[plan.ndim :], shift)]
+            shift, extent = [int(t) for t in shifts[layer]], extents[layer]
+            low = tuple(max(a, end + t) for a, end, t in zip(start, extent, shift))
+            high = tuple(min(b, end + t) for b, end, t in zip(stop, extent[ndim:], shift))
         if any(a >= b for a, b in zip(low, high)):
             block = spatial(map(slice, start, stop))
-            yield _Step(0, block, -1, block)
+            yield 0, block, -1, block
             continue
-        if not moved or layer > 0 or images[0] != 0 or any(shift):
-            source = [(a - t, b - t) for a, b, t in zip(low, high, shift)]
-            yield _Step(0, spatial(map(slice, low, high)), images[layer], spatial(slice(*ends) for ends in source))
+        if layer > 0 or not held:
+            source = (slice(a - t, b - t) for a, b, t in zip(low, high, shift))
+            yield 0, spatial(map(slice, low, high)), images[layer], spatial(source)
         for rim in _rim(list(start), list(stop), low, high):
             block = spatial(map(slice, *rim))
-            yield _Step(0, block, -1, block)
+            yield 0, block, -1, block
 
 
 def mix_slices(
@@ -218,23 +219,24 @@ def mix_slices(
         held: ``outputs`` holds each base where it lies: only what moves is copied.
         bases: the pool image that each output is yet to get whole before; ``held`` is true of them, too.
     """
-    steps, inplace = _steps(plan, held), outputs is pool
+    inplace = outputs is pool
     read, written, copy = _holders(pool, outputs, fill)
     if inplace and copy is not Tensor.copy_ and (pairs := _exchanges(_patches(plan, held))) is not None:
         _exchange(read, pairs, copy)
         _note_writing(outputs)
         return
+    steps = _steps(plan, held)
     for index, base in enumerate(bases):
         copy(written[index], read[base])
-    taken = [None if step.source < 0 else read[step.source][step.source_block] for step in steps]
+    taken = [None if source < 0 else read[source][block] for _, _, source, block in steps]
     if inplace:
         own = Tensor.clone if isinstance(read, Tensor) else np.array
         taken = [None if pixels is None else own(pixels) for pixels in taken]
-    ground = _readable(fill, copy) if any(step.source < 0 for step in steps) else None
-    for step, pixels in zip(steps, taken):
+    ground = None if fill is None else _readable(fill, copy)
+    for (output, block, _, _), pixels in zip(steps, taken):
         assert pixels is not None or ground is not None, "a plan with fill was applied without a fill value"
         # a view older than the first copy would not know of the gradient that came with it
-        copy(written[step.output][step.block], ground if pixels is None else pixels)
+        copy(written[output][block], ground if pixels is None else pixels)
     if copy is not Tensor.copy_:
         _note_writing(outputs)
 
@@ -274,7 +276,7 @@ def _holders(
 
 def _readable(part: Any, copy: Callable[[Any, Any], Any]) -> Any:
     """Tensors as ``copy`` takes them: arrays, or as they are."""
-    if part is None or copy is Tensor.copy_:
+    if copy is Tensor.copy_:
         return part
     if not isinstance(part, Tensor):
         return [_readable(tensor, copy) for tensor in part]
