@@ -24,7 +24,7 @@ def to_tensor(array: Shaped[np.ndarray, "h w *c"]) -> Shaped[Tensor, "*c h w"]:
         raise TypeError(f"a numpy array is needed, got {type(array).__name__}")
     if array.ndim not in (2, 3):
         raise ValueError(f"an array (H, W) or (H, W, C) is needed, got shape {array.shape}")
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+    if not array.flags.writeable or min(array.strides) < 0:
         array = array.copy()
     tensor = torch.from_numpy(array)
     return tensor.permute(2, 0, 1) if tensor.ndim == 3 else tensor

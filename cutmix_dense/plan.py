@@ -7,7 +7,7 @@ holds nothing random. Every per-axis quantity is in **array order**: (y, x) for 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import InitVar, dataclass, replace
+from dataclasses import InitVar, dataclass, fields, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -22,10 +22,6 @@ from cutmix_dense.plan_checks import check_shapes, check_values, is_unscaled
 from cutmix_dense.rectangles import Grid, cover, paint
 
 __all__ = ["MixPlan", "PlanArrays", "PlanFacts"]
-
-
-_FOUND = ("_arrays", "_elsewhere", "_facts", "_ranges")
-"""What a plan keeps of what it was asked, and finds again where it was lost."""
 
 
 class PlanFacts(NamedTuple):
@@ -277,7 +273,7 @@ class MixPlan:
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields, without what can be found again."""
-        return {name: value for name, value in self.__dict__.items() if name not in _FOUND}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     # -------------------------------------------------------------- ownership
 

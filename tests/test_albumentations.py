@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -427,9 +428,9 @@ def test_whole_pixels_stay_whole():
         pixels = np.stack([x, x, x + 1, x + 1], axis=1)
         rows = (pixels / width).astype(np.float32)
         sample_ = Sample("it", (width, width), {}, rows, np.zeros((0, 5)), None)
-        assert np.array_equal(sample_.pixel_boxes(), pixels)
-        sample_.rows = ((pixels + 0.25) / width).astype(np.float32)
-        assert np.allclose(sample_.pixel_boxes(), pixels + 0.25, atol=1e-3)
+        assert np.array_equal(sample_.pixel_boxes, pixels)
+        between = replace(sample_, rows=((pixels + 0.25) / width).astype(np.float32))
+        assert np.allclose(between.pixel_boxes, pixels + 0.25, atol=1e-3)
 
 
 def test_visibility_is_judged_by_the_mix_and_not_undone():

@@ -54,7 +54,7 @@ def mix(
             )
     targets = _targets(layout, pool)
     images = [sample.pixels["image"] for sample in pool]
-    made = mix_single(method, images, targets, torch.Generator().manual_seed(seed))
+    made = mix_single(method, images, targets, torch.Generator().manual_seed(seed), report=False)
     plan, member = made.plan, made.transform
     found = made.targets[0] if made.targets else {}
 
@@ -64,7 +64,7 @@ def mix(
             continue
         array = layout.data[key]
         if key == "mask" and "semantic" in found:
-            result[key] = _like(found["semantic"][None], array)
+            result[key] = _like(found["semantic"], array)
             continue
         tensors = [sample.pixels[key] for sample in pool]
         if kind == "image":
@@ -86,14 +86,15 @@ def _targets(layout: Layout, pool: Sequence[Sample]) -> list[dict[str, Tensor]] 
     targets: list[dict[str, Tensor]] = [{} for _ in pool]
     if "mask" in layout.kinds and is_class_map(layout.data["mask"]):
         for sample, target in zip(pool, targets):
-            target["semantic"] = sample.pixels["mask"][0]
+            target["semantic"] = sample.pixels["mask"]
     if "bboxes" in layout.kinds:
         _check_masks(pool)
+        fields = _measured(layout)
         for sample, target in zip(pool, targets):
-            target["boxes"] = torch.from_numpy(sample.pixel_boxes())
+            target["boxes"] = torch.from_numpy(sample.pixel_boxes)
             if sample.masks is not None:
                 target["masks"] = sample.masks
-            for field in _measured(layout):
+            for field in fields:
                 column = label_column(layout, "bboxes", field, sample.rows)
                 values = sample.rows[:, column] if column is not None else np.zeros(0)
                 target[field] = torch.from_numpy(values.astype(np.float64))
@@ -120,20 +121,21 @@ def _instances(
     layout: Layout, pool: Sequence[Sample], found: dict[str, Any], plan: MixPlan, member: MixTransform
 ) -> dict[str, Any]:
     """Rows of the boxes that are left, and their masks; a row whose box stayed the same is that very row."""
-    canvas = np.array(plan.canvas[0].tolist())
+    canvas = plan.canvas.numpy()[0]
     rows, first = _joined([sample.rows for sample in pool], "bboxes")
     origin = found["origin"].numpy()
     chosen = first[origin[:, 0]] + origin[:, 1]
-    mixed, before = found["boxes"].numpy(), np.concatenate([sample.pixel_boxes() for sample in pool])
+    mixed, before = found["boxes"].numpy(), np.concatenate([sample.pixel_boxes for sample in pool])
     rows = rows[chosen]
     same_size = (np.array([sample.size for sample in pool]) == canvas).all(axis=1)
     same = same_size[origin[:, 0]] & (mixed == before[chosen]).all(axis=1)
     rows[~same, :4] = mixed[~same] / canvas[[1, 0, 1, 0]]
-    for field in _measured(layout):
+    fields = _measured(layout)
+    for field in fields:
         column = label_column(layout, "bboxes", field, rows)
         if column is not None and field in found:
             rows[:, column] = found[field].numpy()
-    if member.on_filtered == "crowd" and "iscrowd" not in _measured(layout) and len(rows):
+    if member.on_filtered == "crowd" and "iscrowd" not in fields and len(rows):
         raise ValueError("on_filtered 'crowd' needs 'iscrowd' among the label fields of bbox_params, to say which are")
     if "masks" not in layout.kinds:
         return {"bboxes": rows}
@@ -181,5 +183,6 @@ def _joined(parts: Sequence[np.ndarray], kind: str) -> tuple[np.ndarray, np.ndar
 
 
 def _like(tensor: Tensor, array: np.ndarray) -> np.ndarray:
-    """A (C, H, W) tensor as an array with as many axes as ``array``."""
-    return to_array(tensor[0] if array.ndim == 2 else tensor)
+    """A (C, H, W) tensor, or a class map (H, W), as an array with as many axes as ``array``."""
+    mixed = to_array(tensor)
+    return mixed.reshape(*mixed.shape[:2], *array.shape[2:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,14 @@ _REFUSED = ("images", "volume", "volumes", "mask3d", "masks3d")
 _WIDTHS = {"bboxes": 4, "keypoints": 5}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sample:
     """One image and what belongs to it.
 
     Attributes:
         where: what errors call it.
         size: (height, width) of its image, pixels.
-        pixels: images and maps by key, (C, H, W).
+        pixels: images and maps by key, (C, H, W); class maps (H, W).
         rows: its boxes as Albumentations keeps them: normalised xyxy, then the label columns.
         points: its keypoints as Albumentations keeps them: x, y (pixels), z, angle, scale, then the label columns.
         masks: (N, H, W), one per row; None if the call has no masks.
@@ -41,16 +42,13 @@ class Sample:
     points: Shaped[np.ndarray, "m k"]
     masks: Shaped[Tensor, "n h w"] | None
 
-    @property
-    def scale(self) -> Float[np.ndarray, "4"]:
-        """From normalised to pixel xyxy."""
-        return np.array([self.size[1], self.size[0]] * 2, dtype=np.float64)
-
+    @cached_property
     def pixel_boxes(self) -> Float[np.ndarray, "n 4"]:
         """Its boxes in pixels; a side within single precision of a whole pixel lies on it."""
-        boxes = self.rows[:, :4].astype(np.float64) * self.scale
+        scale = np.array([self.size[1], self.size[0]] * 2, dtype=np.float64)
+        boxes = self.rows[:, :4].astype(np.float64) * scale
         whole = np.rint(boxes)
-        return np.where(np.abs(boxes - whole) <= self.scale * 2.0**-22, whole, boxes)
+        return np.where(np.abs(boxes - whole) <= scale * 2.0**-22, whole, boxes)
 
 
 class Layout:
@@ -127,35 +125,41 @@ class Layout:
         for key, kind in self.kinds.items():
             if kind in ("image", "mask") and item.get(key) is None:
                 raise ValueError(f"{where} must have {key!r}, which the image it is mixed with has; got {sorted(item)}")
-        _pixels(item["image"], f"{where}['image']")
+        _check_pixels(item["image"], where, "image")
         rows = {kind: self._encoded(item, kind, where) for kind in _WIDTHS if kind in self.kinds}
         return self._sample(where, item, rows, base)
 
     def _sample(
         self, where: str, values: Mapping[str, Any], rows: dict[str, np.ndarray], base: Sample | None
     ) -> Sample:
-        size = _pixels(values["image"], f"{where}['image']").shape[-2:]
+        _check_pixels(values["image"], where, "image")
+        size = values["image"].shape[:2]
         pixels = {}
         for key, kind in self.kinds.items():
             if kind not in ("image", "mask"):
                 continue
-            pixels[key] = tensor = _pixels(values[key], f"{where}[{key!r}]")
-            if tensor.shape[-2:] != size:
-                raise ValueError(f"{where}[{key!r}] must have its image's size {tuple(size)}, got {values[key].shape}")
-            if base is not None and (tensor.dtype != base.pixels[key].dtype or len(tensor) != len(base.pixels[key])):
-                like = self.data[key]
+            value = values[key]
+            _check_pixels(value, where, key)
+            if value.shape[:2] != size:
+                raise ValueError(f"{where}[{key!r}] must have its image's size {size}, got {value.shape}")
+            like = self.data[key]
+            if base is not None and (value.dtype != like.dtype or _channels(value) != _channels(like)):
                 raise ValueError(
-                    f"{where}[{key!r}] must be {like.dtype} with {len(base.pixels[key])} channels like the image's, "
-                    f"got {values[key].dtype} of shape {values[key].shape}"
+                    f"{where}[{key!r}] must be {like.dtype} with {_channels(like)} channels like the image's, "
+                    f"got {value.dtype} of shape {value.shape}"
                 )
-        boxes = rows.get("bboxes", np.zeros((0, 4), np.float32))
-        masks = self._masks(values.get("masks"), boxes, tuple(size), where) if "masks" in self.kinds else None
+            if kind == "mask" and is_class_map(value):
+                pixels[key] = to_tensor(value[..., 0] if value.ndim == 3 else value)
+            else:
+                pixels[key] = to_tensor(value if value.ndim == 3 else value[..., None])
+        boxes = rows["bboxes"] if "bboxes" in rows else np.zeros((0, 4), np.float32)
+        masks = self._masks(values.get("masks"), boxes, size, where) if "masks" in self.kinds else None
         return Sample(
             where,
-            (int(size[0]), int(size[1])),
+            size,
             pixels,
             boxes,
-            rows.get("keypoints", np.zeros((0, 5), np.float32)),
+            rows["keypoints"] if "keypoints" in rows else np.zeros((0, 5), np.float32),
             masks,
         )
 
@@ -232,12 +236,14 @@ def _two_dimensional(rows: Any, kind: str) -> np.ndarray:
     return array if array.ndim == 2 else np.zeros((0, _WIDTHS[kind]), np.float32)
 
 
-def _pixels(value: Any, where: str) -> Shaped[Tensor, "c h w"]:
+def _check_pixels(value: Any, where: str, key: str) -> None:
     if not isinstance(value, np.ndarray) or value.ndim not in (2, 3) or 0 in value.shape:
         found = getattr(value, "shape", type(value).__name__)
-        raise TypeError(f"{where} must be a numpy array (H, W) or (H, W, C), got {found}")
-    tensor = to_tensor(value)
-    return tensor[None] if tensor.ndim == 2 else tensor
+        raise TypeError(f"{where}[{key!r}] must be a numpy array (H, W) or (H, W, C), got {found}")
+
+
+def _channels(value: np.ndarray) -> int:
+    return value.shape[2] if value.ndim == 3 else 1
 
 
 def _check_labels(known: Any, labels: Any, where: str) -> None:
@@ -248,7 +254,7 @@ def _check_labels(known: Any, labels: Any, where: str) -> None:
     numbers = known.is_numerical or known.encoder.is_numerical
     if array.size and numbers != bool(np.issubdtype(array.dtype, np.number) or array.dtype == bool):
         raise ValueError(f"{where} must hold {'numbers' if numbers else 'words'} like the image's own")
-    if known.dtype is None:
+    if known.dtype is None or (array.dtype == known.dtype and array.dtype.kind in "iub"):
         return
     if known.dtype.kind in "US" and array.dtype.kind == known.dtype.kind:
         known.dtype = np.promote_types(known.dtype, array.dtype)

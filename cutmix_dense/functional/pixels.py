@@ -161,7 +161,7 @@ def _interpolation(given: Interpolation | None, like: Tensor, plan: MixPlan) -> 
 
 
 def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int) -> Tensor:
-    if isinstance(fill, int) and 0 <= fill <= 127:  # fits every dtype
+    if isinstance(fill, int) and 0 <= fill <= (255 if like.dtype == torch.uint8 else 127):  # what fits every dtype
         return torch.full((), fill, dtype=like.dtype, device=like.device)  # made there: no copy, no sync
     numbers = torch.as_tensor(fill)
     if not like.is_floating_point() and like.dtype != torch.bool:
@@ -184,26 +184,53 @@ def _check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
     together = isinstance(images, Tensor)
     tensors = [images] if isinstance(images, Tensor) else images
     shortest = ndim + together
+    first = tensors[0]
+    dtype, device, channels = first.dtype, first.device, first.shape[: first.ndim - ndim]
     for index, image in enumerate(tensors):
-        if image.ndim < shortest:
-            raise ValueError(f"pool must have at least {shortest} dimensions, got {tuple(image.shape)}")
-        if image.dtype != tensors[0].dtype or image.device != tensors[0].device:
+        shape = image.shape
+        if len(shape) < shortest:
+            raise ValueError(f"pool must have at least {shortest} dimensions, got {tuple(shape)}")
+        if image.dtype != dtype or image.device != device:
             raise ValueError(
                 f"pool must be of one dtype and device: image {index} is {image.dtype} on {image.device}, "
-                f"image 0 is {tensors[0].dtype} on {tensors[0].device}"
+                f"image 0 is {dtype} on {device}"
             )
-        if image.shape[: image.ndim - ndim] != tensors[0].shape[: tensors[0].ndim - ndim]:
+        if shape[: len(shape) - ndim] != channels:
             raise ValueError(
-                f"pool must have equal channels: image {index} is {tuple(image.shape)}, "
-                f"image 0 {tuple(tensors[0].shape)}"
+                f"pool must have equal channels: image {index} is {tuple(shape)}, image 0 {tuple(first.shape)}"
             )
     if plan.device.type != "cpu":
         return
-    source, needed = plan.source.numpy(), plan.extent.numpy()[..., ndim:]
-    used, count = source.max(initial=-1), tensors[0].shape[0] if together else len(images)
-    if used >= count:
-        raise ValueError(f"pool must hold {used + 1} images for this plan, got {count}")
-    sizes = np.array([image.shape[-ndim:] for image in tensors])
+    reaches = {} if together else _reaches(plan)
+    last = int(plan.source.numpy().max(initial=-1)) if together else max(reaches, default=-1)
+    count = first.shape[0] if together else len(tensors)
+    if last >= count:
+        raise ValueError(f"pool must hold {last + 1} images for this plan, got {count}")
+    if together:
+        fits = not (plan.extent.numpy()[..., ndim:] > first.shape[-ndim:]).any()
+    else:
+        fits = all(a <= b for index, reach in reaches.items() for a, b in zip(reach, tensors[index].shape[-ndim:]))
+    if not fits:
+        _refuse_small(tensors, plan, together)
+
+
+def _reaches(plan: MixPlan) -> dict[int, list[int]]:
+    """How far each pool image that is taken from is reached into; found once for a plan, which is on the host."""
+    if "_reaches" not in plan.__dict__:
+        reaches: dict[int, list[int]] = {}
+        for images, extents in zip(plan.source.tolist(), plan.extent.tolist()):
+            for image, extent in zip(images, extents):
+                if image >= 0:
+                    end = extent[plan.ndim :]
+                    reaches[image] = list(map(max, reaches.get(image, end), end))
+        plan.__dict__["_reaches"] = reaches
+    return plan.__dict__["_reaches"]
+
+
+def _refuse_small(tensors: Sequence[Tensor], plan: MixPlan, together: bool) -> None:
+    """Raise for the first layer whose image is smaller than what is taken from it; absent layers take nothing."""
+    source, needed = plan.source.numpy(), plan.extent.numpy()[..., plan.ndim :]
+    sizes = np.array([image.shape[-plan.ndim :] for image in tensors])
     size = sizes[0] if together else sizes[np.maximum(source, 0)]
     small = (source >= 0) & (needed > size).any(axis=-1)
     if small.any():
@@ -244,10 +271,10 @@ def _check_out(images: Tensor, plan: MixPlan, out: Tensor) -> None:
 
 def _common_padding(images: list[Tensor], plan: MixPlan) -> Tensor | None:
     """A list of equal sizes, larger than what the plan takes from them, is a padded batch; else None."""
-    size = tuple(images[0].shape[-plan.ndim :])
-    if size != tuple(plan.frame) or any(image.shape != images[0].shape for image in images):
+    shape, size = images[0].shape, [*plan.frame]
+    if list(shape[-plan.ndim :]) != size or any(image.shape != shape for image in images):
         return None
-    if bool((plan.canvas == torch.tensor(size, device=plan.device)).all()):
+    if all(canvas == size for canvas in plan.canvas.tolist()):
         return None
     return torch.stack([image.as_subclass(Tensor) for image in images])
 

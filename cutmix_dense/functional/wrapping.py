@@ -20,4 +20,4 @@ def rewrap(value: Tensor, like: Tensor, **metadata: Any) -> Tensor:
     """
     if isinstance(like, tv_tensors.TVTensor):
         return tv_tensors.wrap(value.as_subclass(Tensor), like=like, **metadata)
-    return value.as_subclass(Tensor)
+    return value if type(value) is Tensor else value.as_subclass(Tensor)

@@ -76,16 +76,13 @@ def mix_list(
     if feather > 0 or plan.weight is not None:
         return mix_soft(pool, plan, fill, interpolation, feather, framed=False)
     if pool[0].device.type == "cpu" and suits(plan):
+        sources, sizes = [layers[0] for layers in plan.source.tolist()], plan.canvas.tolist()
+        bases = [max(index, 0) for index in sources]
+        shapes = [pool[base].shape for base in bases]
         space = pool[0].ndim - plan.ndim
-        sizes = [tuple(size) for size in plan.canvas.tolist()]
-        bases = [pool[max(index, 0)] for index in plan.source[:, 0].tolist()]
-        held = all(tuple(base.shape[space:]) == size for base, size in zip(bases, sizes))
-        held = held and plan.source[:, 0].tolist() == list(range(len(plan)))
-        outputs = [blank(base, (*base.shape[:space], *size)) for base, size in zip(bases, sizes)]
-        if held:
-            for output, base in zip(outputs, bases):
-                output.copy_(base)
-        mix_slices(pool, plan, outputs, fill, held=held)
+        held = sources == list(range(len(plan))) and all(list(s[space:]) == size for s, size in zip(shapes, sizes))
+        outputs = [blank(pool[base], (*shape[:space], *size)) for base, shape, size in zip(bases, shapes, sizes)]
+        mix_slices(pool, plan, outputs, fill, held=held, bases=bases if held else ())
         return outputs
     return mix_layered(pool, plan, fill, interpolation, framed=False)
 

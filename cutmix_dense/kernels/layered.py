@@ -14,7 +14,7 @@ from cutmix_dense.host import HOST, sent
 from cutmix_dense.kernels.block import Block, bounds, filled, overlap, spatial, within
 from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.kernels.layers import blank, lay_background, read, windows
-from cutmix_dense.kernels.numpy_pixels import as_items, in_numpy
+from cutmix_dense.kernels.numpy_pixels import as_items, in_numpy, put_blocks
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.slices import MOST_CELLS, blocks
 from cutmix_dense.plan import MixPlan
@@ -48,10 +48,10 @@ def mix_layered(
     few = not len(host) or host.owner[0].numel() <= MOST_CELLS
     owned = _owned(host) if few else []
     owner = None if few else _owner_map(host)
-    outputs = []
+    outputs, bases = [], host.source[:, 0].tolist()
     for output, canvas in enumerate(host.canvas.tolist()):
         size = host.frame if framed else tuple(canvas)
-        base = pool[max(int(host.source[output, 0]), 0)]
+        base = pool[max(bases[output], 0)]
         target = blank(base, (*base.shape[: base.ndim - host.ndim], *size)) if out is None else out[output]
         places = dict(windows(host, output))
 
@@ -65,7 +65,7 @@ def mix_layered(
         if owner is None:
             _put_cells(target, owned[output], places, whole, pixels, lay_ground)
         else:
-            _put_pixels(target, owner[output][whole], places, whole, pixels, lay_ground, fill)
+            _put_blocks(target, owner[output][whole], places, whole, pixels, lay_ground, fill)
         outputs.append(target)
     return outputs
 
@@ -88,12 +88,11 @@ def _put_cells(
     for layer, parts in shown.items():
         if parts:
             window = bounds(parts)
-            taken = pixels(layer, window)
-            for part in parts:
-                target[spatial(part)] = taken[spatial(within(part, window))]
+            copies = [(spatial(part), spatial(within(part, window))) for part in parts]
+            put_blocks(target, pixels(layer, window), copies)
 
 
-def _put_pixels(
+def _put_blocks(
     target: Tensor,
     owner: Int[np.ndarray, "*size"],
     places: dict[int, Block],
@@ -138,11 +137,13 @@ def _owner_map(host: MixPlan) -> Int[np.ndarray, "b *frame"]:
 
 
 def _owned(host: MixPlan) -> list[dict[int, list[Block]]]:
-    """Per output, the blocks of the canvas that each layer owns."""
-    owned: list[dict[int, list[Block]]] = [{} for _ in range(len(host))]
-    for output, start, stop, layer in blocks(host):
-        owned[output].setdefault(layer, []).append(tuple(slice(a, b) for a, b in zip(start, stop)))
-    return owned
+    """Per output, the blocks of the canvas that each layer owns; found once for a plan."""
+    if "_owned" not in host.__dict__:
+        owned: list[dict[int, list[Block]]] = [{} for _ in range(len(host))]
+        for output, start, stop, layer in blocks(host):
+            owned[output].setdefault(layer, []).append(tuple(map(slice, start, stop)))
+        host.__dict__["_owned"] = owned
+    return host.__dict__["_owned"]
 
 
 def _area(parts: Iterable[Block]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -44,14 +45,34 @@ def lay_background(
         target.copy_(fill.expand_as(target))
 
 
+class _Placed(NamedTuple):
+    """One layer in plain numbers: its pool image, its map, what is valid of it, and where it can show."""
+
+    image: int
+    scale: list[float]
+    shift: list[float]
+    extent: tuple[list[int], list[int]]
+    window: Block
+
+
+def _placed(host: MixPlan) -> list[dict[int, _Placed]]:
+    """Per output, the layers that can show; found once for a plan, all of whose maps are read by it."""
+    if "_placed_layers" not in host.__dict__:
+        fields = (host.source, host.scale, host.shift, host.extent, *host.pixel_ranges())
+        found: list[dict[int, _Placed]] = []
+        for layers in zip(*(field.tolist() for field in fields)):
+            found.append({})
+            for layer, (image, scale, shift, extent, low, high) in enumerate(zip(*layers)):
+                if image >= 0 and all(a < b for a, b in zip(low, high)):
+                    ends = (extent[: host.ndim], extent[host.ndim :])
+                    found[-1][layer] = _Placed(image, scale, shift, ends, tuple(map(slice, low, high)))
+        host.__dict__["_placed_layers"] = found
+    return host.__dict__["_placed_layers"]
+
+
 def windows(host: MixPlan, output: int) -> list[tuple[int, Block]]:
     """The layers of one output that can show, with the block of the canvas that each can show in."""
-    low, high = (bound[output].tolist() for bound in host.pixel_ranges())
-    return [
-        (layer, tuple(slice(a, b) for a, b in zip(low[layer], high[layer])))
-        for layer in range(host.layers)
-        if int(host.source[output, layer]) >= 0 and all(a < b for a, b in zip(low[layer], high[layer]))
-    ]
+    return [(layer, placed.window) for layer, placed in _placed(host)[output].items()]
 
 
 def read(
@@ -63,12 +84,6 @@ def read(
     interpolation: Interpolation,
 ) -> Tensor:
     """The pixels of one layer on a block of the canvas."""
-    extent = host.extent[output, layer].tolist()
-    return resample(
-        pool[int(host.source[output, layer])],
-        host.scale[output, layer].tolist(),
-        host.shift[output, layer].tolist(),
-        (extent[: host.ndim], extent[host.ndim :]),
-        ([part.start for part in block], [part.stop for part in block]),
-        interpolation,
-    )
+    placed = _placed(host)[output][layer]
+    window = ([part.start for part in block], [part.stop for part in block])
+    return resample(pool[placed.image], placed.scale, placed.shift, placed.extent, window, interpolation)

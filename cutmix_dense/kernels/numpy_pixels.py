@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from cutmix_dense.compiling import is_compiling
 
-__all__ = ["as_items", "in_numpy", "pick_pixels", "round_into"]
+__all__ = ["as_items", "in_numpy", "nearest_pixels", "pick_pixels", "put_blocks", "round_into"]
 
 
 def in_numpy(*tensors: Tensor) -> bool:
-    """Whether numpy may do it: all on the host, no gradient, nothing that is being compiled."""
-    return all(tensor.is_cpu and not tensor.requires_grad for tensor in tensors) and not is_compiling()
+    """Whether numpy may do it: all on the host, as they lie in memory, no gradient, nothing that is being compiled."""
+    plain = all(t.is_cpu and not (t.requires_grad or t.is_neg() or t.is_conj()) for t in tensors)
+    return plain and not is_compiling()
 
 
 def as_items(*tensors: Shaped[Tensor, "... *size"]) -> list[Shaped[np.ndarray, "... *size"]]:
@@ -27,18 +31,71 @@ def as_items(*tensors: Shaped[Tensor, "... *size"]) -> list[Shaped[np.ndarray, "
     return [tensor.numpy() for tensor in tensors]
 
 
-def pick_pixels(image: Shaped[Tensor, "... *size"], places: list[Tensor]) -> Shaped[Tensor, "... *picked"]:
+def nearest_pixels(
+    image: Tensor, window: tuple[int, int], scale: float, shift: float, valid: tuple[int, int]
+) -> Int[np.ndarray, " n"] | Int[Tensor, " n"]:
+    """The pixel of an axis that lies nearest to each pixel of a window; in numpy where ``pick_pixels`` uses that.
+
+    Args:
+        image: the one that will be read.
+        window: first pixel of the canvas and one past the last.
+        scale: ``canvas = scale * source + shift``.
+        shift: see ``scale``.
+        valid: first pixel that may be read and one past the last.
+    """
+    low, high = valid
+    if not in_numpy(image):
+        position = (torch.arange(*window, device=image.device) + 0.5 - shift) / scale
+        return position.floor().long().clamp(low, high - 1)
+    real = np.float64 if torch.get_default_dtype() == torch.float64 else np.float32  # as torch counts
+    centre = np.arange(*window, dtype=real) + real(0.5) - real(shift)
+    return np.minimum(np.maximum(np.floor(centre / real(scale)).astype(np.int64), low), high - 1)
+
+
+def pick_pixels(
+    image: Shaped[Tensor, "... *size"], places: Sequence[Int[np.ndarray, " n"] | Int[Tensor, " n"]]
+) -> Shaped[Tensor, "... *picked"]:
     """The pixels at some places along each of the last axes."""
     if not in_numpy(image):
         for axis, place in enumerate(places):
-            image = image.index_select(axis - len(places), place)
+            image = image.index_select(axis - len(places), torch.as_tensor(place, device=image.device))
         return image
     (items,) = as_items(image)
-    for axis, place in enumerate(places):
-        items = items.take(place.numpy(), axis=axis - len(places))
+    picked = [np.asarray(place) for place in places]
+    if items.ndim == len(picked) and len(picked[0]):
+        # whole lines cost least: they are left out before the others are picked, but repeated behind
+        low, high = int(picked[0].min()), int(picked[0].max()) + 1
+        if high - low < len(picked[0]):
+            items, picked[0] = items[low:high], picked[0] - low
+            for axis in range(1, len(picked)):
+                items = items.take(picked[axis], axis=axis)
+            return _as_tensor(items.take(picked[0], axis=0), image.dtype)
+    for axis, place in enumerate(picked):
+        items = items.take(place, axis=axis - len(picked))
+    return _as_tensor(items, image.dtype)
+
+
+def _as_tensor(items: Shaped[np.ndarray, "... *size"], dtype: torch.dtype) -> Shaped[Tensor, "... *size"]:
+    """The tensor of ``as_items``."""
     if items.dtype.kind == "V":
-        return torch.from_numpy(items[..., None].view(np.uint8)).view(image.dtype).permute(2, 0, 1)
-    return torch.from_numpy(items).view(image.dtype)
+        return torch.from_numpy(items[..., None].view(np.uint8)).view(dtype).permute(2, 0, 1)
+    tensor = torch.from_numpy(items)
+    return tensor if tensor.dtype == dtype else tensor.view(dtype)
+
+
+def put_blocks(
+    target: Shaped[Tensor, "... *size"], pixels: Shaped[Tensor, "... *other"], blocks: Iterable[tuple[Any, Any]]
+) -> None:
+    """Copy blocks of pixels of the same dtype: for each its index in ``target`` and that in ``pixels``."""
+    if not in_numpy(target, pixels):
+        for to, of in blocks:
+            target[to] = pixels[of]
+        return
+    if target.dtype == torch.bfloat16:  # which numpy hasn't
+        target, pixels = target.view(torch.int16), pixels.view(torch.int16)
+    written, read = target.numpy(), pixels.numpy()
+    for to, of in blocks:
+        np.copyto(written[to], read[of])
 
 
 def round_into(target: Shaped[Tensor, "..."], values: Float[Tensor, "..."]) -> None:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from cutmix_dense.kernels.numpy_pixels import pick_pixels, round_into
+from cutmix_dense.kernels.numpy_pixels import nearest_pixels, pick_pixels, round_into
 
 __all__ = ["Interpolation", "resample"]
 
@@ -46,12 +46,13 @@ def resample(
         return image[block]
     if interpolation != "nearest" and _resizes(image, scale, shift, extent):
         return _resized(image, scale, shift, extent[1], window, interpolation)
+    if interpolation == "nearest":
+        axes = zip(zip(*window), scale, shift, zip(*extent))
+        return pick_pixels(image, [nearest_pixels(image, at, s, t, valid) for at, s, t, valid in axes])
     positions = [
         (torch.arange(start, stop, device=image.device) + 0.5 - t) / s
         for start, stop, s, t in zip(*window, scale, shift)
     ]
-    if interpolation == "nearest":
-        return pick_pixels(image, [at.floor().long().clamp(a, b - 1) for at, a, b in zip(positions, *extent)])
     pixels = image if dtype == torch.float64 else image.float()
     for axis, (position, low, high) in enumerate(zip(positions, *extent)):
         dim = axis - len(scale)
@@ -113,8 +114,9 @@ def _resized(
         image = pixels[0]
         beside = image.permute(1, 2, 0) if image.stride(0) == 1 else torch.stack(image.unbind(), dim=-1)
         pixels = beside[None].permute(0, 3, 1, 2)
-    lines = _resize_axis(pixels, 3, scale[1], stop[1], interpolation)[..., start[1] :]
-    lines = torch.nn.functional.pad(lines, (0, 0, rows.start, 0))  # by lines that nothing is made of
+    lines = _resize_axis(pixels, 3, scale[1], stop[1], interpolation)
+    if rows.start or start[1]:
+        lines = torch.nn.functional.pad(lines[..., start[1] :], (0, 0, rows.start, 0))  # by lines that count nothing
     part = _resize_axis(lines, 2, scale[0], stop[0], interpolation)[0, :, low[0] : high[0]]
     part = part[..., low[1] - start[1] : high[1] - start[1]]
     return _as_dtype(part.reshape(*lead, *part.shape[-2:]), dtype)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from functools import wraps
+from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +13,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from cutmix_dense.compiling import is_compiling
 from cutmix_dense.kernels.block import spatial
+from cutmix_dense.kernels.numpy_pixels import in_numpy
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["MOST_CELLS", "blocks", "mix_slices", "suits"]
@@ -53,6 +54,24 @@ class _Patches(NamedTuple):
     offset: np.ndarray | None
 
 
+_Step = tuple[int, Any, int, Any]
+"""A block to copy: into which output, where there, from which pool image (-1 for fill), and where there."""
+
+
+def _kept(find: Callable[[MixPlan, bool], Any]) -> Callable[[MixPlan, bool], Any]:
+    """Find something of a plan once: it is kept with it; plans made of that one know nothing of it."""
+
+    @wraps(find)
+    def kept(plan: MixPlan, moved: bool) -> Any:
+        found = plan.__dict__.setdefault(find.__name__, {})
+        if moved not in found:
+            found[moved] = find(plan, moved)
+        return found[moved]
+
+    return kept
+
+
+@_kept
 def _patches(plan: MixPlan, moved: bool) -> _Patches:
     """Every block of every output; together they tile the canvas.
 
@@ -143,6 +162,44 @@ def _moved_cells(plan: MixPlan, home: Bool[np.ndarray, " b"]) -> _Cells:
     return _Cells(output[some], start.T[some], stop.T[some], layer[some])
 
 
+@_kept
+def _steps(plan: MixPlan, moved: bool) -> list[_Step]:
+    """What is to be copied; see ``_patches``."""
+    if moved and len(plan) == 1 and math.prod(plan.owner.shape[1:]) <= _FEW_CELLS:
+        return list(_few_moves(plan))
+    patches = _patches(plan, moved)
+    parts = (patches.output.tolist(), _blocks(patches), patches.source.tolist(), _blocks(patches, within_source=True))
+    return list(zip(*parts))
+
+
+def _few_moves(plan: MixPlan) -> Iterator[_Step]:
+    """What moves in one output of few cells, in plain numbers, which cost a fraction of numpy's calls then."""
+    fields = (plan.source, plan.shift, plan.extent, plan.canvas, *plan.edges)
+    images, shifts, extents, canvas, *edges = (field.tolist()[0] for field in fields)
+    ndim = plan.ndim
+    held = images[0] == 0 and not any(shifts[0])
+    whole = held and not any(extents[0][:ndim]) and all(a >= b for a, b in zip(extents[0][ndim:], canvas))
+    for cell, layer in zip(product(*map(pairwise, edges)), plan.owner.flatten().tolist()):
+        if (whole and layer == 0) or any(a >= b for a, b in cell):
+            continue
+        start, stop = zip(*cell)
+        low, high = start, start
+        if layer >= 0:
+            shift, extent = [int(t) for t in shifts[layer]], extents[layer]
+            low = tuple(max(a, end + t) for a, end, t in zip(start, extent, shift))
+            high = tuple(min(b, end + t) for b, end, t in zip(stop, extent[ndim:], shift))
+        if any(a >= b for a, b in zip(low, high)):
+            block = spatial(map(slice, start, stop))
+            yield 0, block, -1, block
+            continue
+        if layer > 0 or not held:
+            source = (slice(a - t, b - t) for a, b, t in zip(low, high, shift))
+            yield 0, spatial(map(slice, low, high)), images[layer], spatial(source)
+        for rim in _rim(list(start), list(stop), low, high):
+            block = spatial(map(slice, *rim))
+            yield 0, block, -1, block
+
+
 def mix_slices(
     pool: Tensor | Sequence[Tensor],
     plan: MixPlan,
@@ -150,6 +207,7 @@ def mix_slices(
     fill: Tensor | None,
     *,
     held: bool,
+    bases: Sequence[int] = (),
 ) -> None:
     """Write every patch into ``outputs``.
 
@@ -158,24 +216,27 @@ def mix_slices(
         plan: one that ``suits``.
         outputs: as many as the plan has; may be ``pool`` itself, which is then read before anything is written.
         fill: value of pixels without owner, broadcastable against a block; None where the plan has none.
-        held: ``outputs`` already holds each base where it lies: only what moves is copied.
+        held: ``outputs`` holds each base where it lies: only what moves is copied.
+        bases: the pool image that each output is yet to get whole before; ``held`` is true of them, too.
     """
-    patches = _patches(plan, moved=held)
     inplace = outputs is pool
-    read, written, ground, copy = _holders(pool, outputs, fill)
-    if inplace and copy is not Tensor.copy_ and (pairs := _exchanges(patches)) is not None:
+    read, written, copy = _holders(pool, outputs, fill)
+    if inplace and copy is not Tensor.copy_ and (pairs := _exchanges(_patches(plan, held))) is not None:
         _exchange(read, pairs, copy)
         _note_writing(outputs)
         return
-    sources = zip(patches.source.tolist(), _blocks(patches, within_source=True))
-    taken = [None if index < 0 else read[index][block] for index, block in sources]
+    steps = _steps(plan, held)
+    for index, base in enumerate(bases):
+        copy(written[index], read[base])
+    taken = [None if source < 0 else read[source][block] for _, _, source, block in steps]
     if inplace:
         own = Tensor.clone if isinstance(read, Tensor) else np.array
         taken = [None if pixels is None else own(pixels) for pixels in taken]
-    for index, block, pixels in zip(patches.output.tolist(), _blocks(patches), taken):
+    ground = None if fill is None else _readable(fill, copy)
+    for (output, block, _, _), pixels in zip(steps, taken):
         assert pixels is not None or ground is not None, "a plan with fill was applied without a fill value"
         # a view older than the first copy would not know of the gradient that came with it
-        copy(written[index][block], ground if pixels is None else pixels)
+        copy(written[output][block], ground if pixels is None else pixels)
     if copy is not Tensor.copy_:
         _note_writing(outputs)
 
@@ -196,26 +257,30 @@ def _blocks(patches: _Patches, within_source: bool = False) -> list[Any]:
 
 def _holders(
     pool: Tensor | Sequence[Tensor], outputs: Tensor | Sequence[Tensor], fill: Tensor | None
-) -> tuple[Any, Any, Any, Callable[[Any, Any], Any]]:
-    """What is read, written and filled with, and how a block is copied.
+) -> tuple[Any, Any, Callable[[Any, Any], Any]]:
+    """What is read and written, and how a block is copied.
 
     Numpy's views, which cost least to make, and its copies, unless several threads share that of a large block; the
     tensors themselves where a gradient flows.
     """
-    tensors = [t for part in (pool, outputs) for t in ([part] if isinstance(part, Tensor) else part)]
+    tensors = [tensor for part in (pool, outputs) for tensor in ([part] if isinstance(part, Tensor) else part)]
     tensors += [] if fill is None else [fill]
-    if is_compiling() or any(t.requires_grad or t.is_neg() or t.is_conj() for t in tensors):
-        return pool, outputs, fill, Tensor.copy_
-
-    def array(part: Any) -> Any:
-        if not isinstance(part, Tensor):
-            return None if part is None else [array(tensor) for tensor in part]
-        return (part.view(torch.int16) if part.dtype == torch.bfloat16 else part).numpy()
-
+    if not in_numpy(*tensors):
+        return pool, outputs, Tensor.copy_
     shared = False
     if len(pool) and torch.get_num_threads() > 1:
         shared = pool[0].numel() * pool[0].element_size() >= _SHARED_BYTES
-    return array(pool), array(outputs), array(fill), _copy_together if shared else np.copyto
+    copy = _copy_together if shared else np.copyto
+    return _readable(pool, copy), _readable(outputs, copy), copy
+
+
+def _readable(part: Any, copy: Callable[[Any, Any], Any]) -> Any:
+    """Tensors as ``copy`` takes them: arrays, or as they are."""
+    if copy is Tensor.copy_:
+        return part
+    if not isinstance(part, Tensor):
+        return [_readable(tensor, copy) for tensor in part]
+    return (part.view(torch.int16) if part.dtype == torch.bfloat16 else part).numpy()
 
 
 def _copy_together(target: np.ndarray, pixels: np.ndarray) -> None:

@@ -111,7 +111,8 @@ class SampleMix(BaseTransform):
             _refuse_unknown(sample, {*self._rows, *_MAPS, _FLAGS})
         self._check_maps(samples)
         self.mix.close(bool(self._closed))
-        images = [to_tensor(np.atleast_3d(sample["img"])) for sample in samples]
+        images = [sample["img"] for sample in samples]
+        images = [to_tensor(image if image.ndim == 3 else image[..., None]) for image in images]
         made = mix_single(self.mix, images, self._targets(samples), torch.Generator().manual_seed(seed))
         mixed = {key: value for key, value in results.items() if key != "mix_results"}
         mixed["mix_seeds"] = [*results.get("mix_seeds", ()), seed]
@@ -166,9 +167,10 @@ class SampleMix(BaseTransform):
         for key, name in self._rows.items():
             if key in sample:
                 row[name] = _READ.get(key, as_tensor)(sample[key])
-        aside = torch.from_numpy(_flags(sample))
-        if not aside.any():
+        flags = _flags(sample)
+        if not flags.any():
             return row
+        aside = torch.from_numpy(flags)
         for key, name in self._rows.items():
             if name in row and len(row[name]) != len(aside):
                 raise ValueError(f"{_FLAGS} must have a row for each of {key}'s {len(row[name])}, got {len(aside)}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Bool, Float, Int
 
 from cutmix_dense.checks import interval
 from cutmix_dense.plan import MixPlan
@@ -77,56 +77,57 @@ class Mosaic(MixTransform):
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """Grid lines, which image in which cell, and how each is scaled and placed."""
         batch, (rows, columns) = pool.outputs, self.grid
-        cells = rows * columns
+        cells, lines = rows * columns, rows + columns - 2
         partner, _ = self.draw_partners(pool, generator, self.partners)
-        mixed = partner[:, :1] >= 0
-        draws = uniform(batch, rows + columns - 2 + 4 * cells, generator)
-        lines, order, scales, places = draws.split([rows + columns - 2, cells, cells, 2 * cells], dim=1)
+        draws = uniform(batch, lines + 4 * cells, generator).numpy()  # which costs less on a few numbers
+        order, scales, place = (draws[:, lines + n * cells : lines + m * cells] for n, m in ((0, 1), (1, 2), (2, 4)))
 
-        source = torch.cat([torch.arange(batch)[:, None], partner], dim=1)
-        sizes = pool.sizes[source.clamp(min=0)].double()
-        canvas = pool.sizes[:batch] if self.size is None else torch.tensor([self.size] * batch)
-        edges = tuple(
-            self._lines(part, canvas[:, axis], mixed)
-            for axis, part in enumerate(lines.split([rows - 1, columns - 1], dim=1))
-        )
-        layer_of_cell = torch.where(mixed, order.argsort(dim=1), torch.arange(cells))
-        cell_of_layer = layer_of_cell.argsort(dim=1)
+        source = np.concatenate([np.arange(batch)[:, None], partner.numpy()], axis=1)
+        mixed = source[:, 1:2] >= 0
+        sizes = pool.sizes.numpy()[np.maximum(source, 0)].astype(np.float64)
+        canvas = pool.sizes[:batch].numpy() if self.size is None else np.array([self.size] * batch, dtype=np.int64)
+        inner = (draws[:, : rows - 1], draws[:, rows - 1 : lines])
+        edges = tuple(self._lines(part, canvas[:, axis], mixed) for axis, part in enumerate(inner))
+        layer_of_cell = np.where(mixed, order.argsort(axis=1), np.arange(cells))
+        cell_of_layer = layer_of_cell.argsort(axis=1)
 
-        fit = (canvas[:, None] / sizes).amin(dim=2)
         drawn = self.scale[0] + scales * (self.scale[1] - self.scale[0])
-        scale = (fit * torch.where(mixed, drawn, 1.0))[..., None].expand(-1, -1, 2).clone()
+        scale = (canvas[:, None] / sizes).min(axis=2) * np.where(mixed, drawn, 1.0)  # of the one that fits
         if self.size is None:  # an image that is left alone keeps every pixel
-            scale = torch.where(mixed[..., None], scale, 1.0)
-        place = places.reshape(batch, cells, 2)
-        shift = torch.empty(batch, cells, 2, dtype=torch.float64)
-        for axis, (edge, index) in enumerate(zip(edges, (cell_of_layer // columns, cell_of_layer % columns))):
-            low, high = edge.gather(1, index), edge.gather(1, index + 1)
+            scale = np.where(mixed, scale, 1.0)
+        place, output = place.reshape(batch, cells, 2), np.arange(batch)[:, None]
+        shift = np.empty((batch, cells, 2))
+        for axis, (edge, index) in enumerate(zip(edges, np.divmod(cell_of_layer, columns))):
+            low, high = edge[output, index], edge[output, index + 1]
             anchor = self._anchor(index, self.grid[axis], place[..., axis])
-            shift[..., axis] = low + anchor * (high - low - scale[..., axis] * sizes[..., axis])
-        shift = torch.where(mixed[..., None], shift.round(), 0.0)
+            shift[..., axis] = low + anchor * (high - low - scale * sizes[..., axis])
+        shift = np.where(mixed[..., None], np.rint(shift), 0.0)
         frame = pool.frame if self.size is None else self.size
         return MixPlan.from_grid(
-            source,
-            edges,
-            layer_of_cell.reshape(batch, rows, columns),
+            torch.from_numpy(source),
+            tuple(map(torch.from_numpy, edges)),
+            torch.from_numpy(layer_of_cell.reshape(batch, rows, columns)),
             pool.sizes,
             frame=frame,
-            scale=scale.float(),
-            shift=shift.float(),
-            canvas=canvas,
+            scale=torch.from_numpy(np.repeat(scale[..., None].astype(np.float32), 2, axis=2)),
+            shift=torch.from_numpy(shift.astype(np.float32)),
+            canvas=torch.from_numpy(canvas),
         )
 
-    def _lines(self, draws: Float[Tensor, "b n"], length: Int[Tensor, " b"], mixed: Tensor) -> Int[Tensor, "b n+2"]:
+    def _lines(
+        self, draws: Float[np.ndarray, "b n"], length: Int[np.ndarray, " b"], mixed: Bool[np.ndarray, "b 1"]
+    ) -> Int[np.ndarray, "b n+2"]:
         """Edges of the cells along one axis; an image that is left alone has one cell that is not empty."""
         count = draws.shape[1] + 1
-        at = (torch.arange(1, count) + (2 * draws - 1) * self.jitter) / count
-        inner = torch.where(mixed, (at * length[:, None]).round().long(), length[:, None])
-        return torch.cat([torch.zeros_like(length)[:, None], inner, length[:, None]], dim=1)
+        at = (np.arange(1, count) + (2 * draws - 1) * self.jitter) / count
+        edges = np.zeros((len(length), count + 1), dtype=np.int64)
+        edges[:, 1:] = length[:, None]
+        edges[:, 1:-1] = np.where(mixed, np.rint(at * length[:, None]), length[:, None])
+        return edges
 
     @staticmethod
-    def _anchor(index: Tensor, count: int, drawn: Tensor) -> Tensor:
+    def _anchor(index: Int[np.ndarray, "b s"], count: int, drawn: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b s"]:
         """Where in its cell an image is held: 0 at the low edge, 1 at the high one."""
         if count == 1:
             return drawn
-        return torch.where(index == 0, 1.0, torch.where(index == count - 1, 0.0, drawn))
+        return np.where(index == 0, 1.0, np.where(index == count - 1, 0.0, drawn))

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from cutmix_dense.functional import MixReport
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.randomness import call_generator
+from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.base import MixTransform
-from cutmix_dense.transforms.pool import detection_targets
+from cutmix_dense.transforms.pool import Pool, detection_targets
 from cutmix_dense.transforms.randommix import RandomMix
 
 __all__ = ["SingleMix", "mix_single"]
@@ -27,7 +29,7 @@ class SingleMix:
         image: the mixed image (C, H, W), clip or volume.
         targets: of the one sample, in the form they came in.
         plan: of one output; under a region that moves over a clip, of one per frame.
-        report: what became of the instances; None without detection targets.
+        report: what became of the instances; None without detection targets, or if none was asked for.
     """
 
     transform: MixTransform
@@ -43,7 +45,12 @@ class SingleMix:
 
 
 def mix_single(
-    transform: MixTransform | RandomMix, images: Sequence[Tensor], targets: Any, generator: torch.Generator
+    transform: MixTransform | RandomMix,
+    images: Sequence[Tensor],
+    targets: Any,
+    generator: torch.Generator,
+    *,
+    report: bool = True,
 ) -> SingleMix:
     """Mix the first image with the others, which are its partners in order.
 
@@ -52,13 +59,18 @@ def mix_single(
         images: the base (C, H, W), then its partners; without any the base stays unmixed.
         targets: of all of them, as for the transform's call; one list of dicts at most.
         generator: makes the plan; the same one gives ``choose(generator).make_plan(..., outputs=1)`` the same plan.
+        report: whether to say what became of the instances.
 
     Raises:
         TypeError, ValueError: as the transform's call.
     """
     member = transform.choose(generator)
-    pool = list(images)
-    plan = member.make_plan(pool, targets, generator=generator, outputs=1)
-    with_report = detection_targets(targets) is not None
-    result = member.apply_plan(plan, pool, targets, return_report=with_report)
-    return SingleMix(member, result[0][0], result[1], plan, result[2] if with_report else None)
+    if isinstance(member.pairing, SampleBank):
+        raise ValueError("pairing with a bank draws plans over batch and bank: call the transform itself")
+    # make_plan and apply_plan would each check the images
+    every = list(images)
+    pool = Pool.of(every, targets, outputs=1, layout=member.layout)
+    plan = member.draw_plan(pool, call_generator(generator))
+    reports = report and detection_targets(targets) is not None
+    result = member._apply(plan, pool, every, targets, None, False, reports)
+    return SingleMix(member, result[0][0], result[1], plan, result[2] if reports else None)

@@ -1,0 +1,65 @@
+"""Blocks copied by slices: one output in plain numbers, several in numpy's, and what a plan keeps of itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cutmix_dense import MixPlan
+from cutmix_dense.functional import mix_pixels
+from cutmix_dense.kernels.gather import mix_gather
+from cutmix_dense.kernels.slices import suits
+
+SIZES = [(13, 22), (9, 25), (15, 12)]
+
+
+def unscaled_plan(seed: int, sizes: torch.Tensor) -> MixPlan:
+    """One output of three layers moved by whole pixels, partly outside, with cells of fill and of no length."""
+    generator = torch.Generator().manual_seed(seed)
+    base = seed % 3
+    source = torch.tensor([[base, (base + 1) % 3, (base + 2) % 3]])
+    canvas = sizes[source[:, 0]]
+    inner = (torch.rand(2, 1, 2, generator=generator).sort(dim=2).values * canvas[0][:, None, None]).round().long()
+    edges = tuple(torch.cat([torch.zeros(1, 1).long(), inner[a], canvas[:, a, None]], dim=1) for a in range(2))
+    shift = torch.randint(-6, 7, (1, 3, 2), generator=generator).float()
+    shift[:, 0] *= seed % 2  # of every other plan the base lies where it did
+    owner = torch.randint(-1, 3, (1, 3, 3), generator=generator)
+    return MixPlan.from_grid(source, edges, owner, sizes, scale=torch.ones(1, 3, 2), shift=shift)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_one_output_is_what_the_index_says_of_images_of_any_sizes(seed):
+    torch.manual_seed(seed)
+    images = [torch.randint(1, 255, (3, *size), dtype=torch.uint8) for size in SIZES]
+    plan = unscaled_plan(seed, torch.tensor(SIZES))
+    assert suits(plan)
+    frame = torch.zeros(3, 3, 15, 25, dtype=torch.uint8)
+    for image, held in zip(images, frame):
+        held[:, : image.shape[1], : image.shape[2]] = image
+    height, width = plan.canvas[0].tolist()
+    expected = mix_gather(frame, plan, torch.tensor(0, dtype=torch.uint8))[0, :, :height, :width]
+    behind = [image.permute(1, 2, 0).contiguous().permute(2, 0, 1) for image in images]
+    for given in (images, behind, [image.float().requires_grad_() for image in images]):
+        (found,) = mix_pixels(given, plan, fill=0)
+        assert torch.equal(found.detach().byte(), expected)
+
+
+def test_what_a_plan_keeps_of_its_blocks_does_not_outlive_it():
+    sizes = torch.tensor(SIZES[:1] * 2)
+    images = [torch.zeros(1, 13, 22), torch.ones(1, 13, 22)]
+    plan = MixPlan.from_rectangles(torch.tensor([[0, 1]]), torch.tensor([[[2, 3, 7, 9]]]), sizes)
+    for _ in range(2):
+        (found,) = mix_pixels(images, plan)
+        assert found.sum() == 5 * 6
+    (turned,) = mix_pixels(images, replace(plan, source=plan.source.flip(1)))
+    assert turned.sum() == 13 * 22 - 5 * 6
+    with pytest.raises(ValueError, match=r"pool image 1 is \[13, 21\], smaller than the \[13, 22\] pixels"):
+        mix_pixels([images[0], images[1][..., 1:]], plan)
+    with pytest.raises(ValueError, match="pool must hold 2 images for this plan, got 1"):
+        mix_pixels(images[:1], plan)
+    scaled = replace(plan, scale=plan.scale * 2, unscaled=None)
+    assert mix_pixels(images, scaled, interpolation="nearest")[0].sum() == 5 * 6
+    extent = torch.tensor([[[0, 0, 13, 22], [0, 0, 2, 2]]])
+    assert mix_pixels(images, replace(scaled, extent=extent), interpolation="nearest", fill=0)[0].sum() == 2
