@@ -38,6 +38,8 @@ def sent(
 ) -> Shaped[Tensor, "..."]:
     """Values on a device; from the host without waiting for what it is doing: CUDA takes its own copy at once."""
     tensor = as_tensor(values)
+    if dtype is None and tensor.device == device:
+        return tensor
     # MPS reads the host's memory later, when it may hold something else
     return tensor.to(device, dtype, non_blocking=tensor.device.type == "cpu" and device.type != "mps")
 

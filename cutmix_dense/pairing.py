@@ -102,7 +102,7 @@ def behind(batch: int, pool: int, count: int) -> Int[Tensor, "batch count"]:
         pool: number of images, > ``batch``.
         count: partners of each image.
     """
-    return batch + torch.arange(batch * count).reshape(batch, count) % (pool - batch)
+    return torch.from_numpy(batch + np.arange(batch * count).reshape(batch, count) % (pool - batch))
 
 
 def partners(

@@ -593,7 +593,9 @@ class MixPlan:
         plan = cls._placed(source, edges, *map(as_tensor, grid[1:]), check=check, **placed)
         if isinstance(grid.reach, np.ndarray) and placed.get("scale") is placed.get("shift") is None:
             high = np.minimum(grid.reach, grid.canvas[:, None])  # known already, from arrays
-            high[plan.arrays.source < 0] = 0
+            absent = source.numpy() < 0
+            if absent.any():
+                high[absent] = 0
             plan.__dict__["_ranges"] = torch.from_numpy(np.zeros_like(high)), torch.from_numpy(high)
         return plan
 

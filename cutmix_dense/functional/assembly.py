@@ -129,10 +129,12 @@ def _masks_of(
 
 def _origin(table: FieldTable, entries: Entries, chosen: Int[np.ndarray, " k"]) -> Int[np.ndarray, "k 2"]:
     """Pool image, and index in its own list: ignored instances have one of theirs."""
-    image = entries.image[chosen]
-    others = np.array(table.counts, dtype=np.int64)[image]
-    index = entries.position[chosen] - np.where(entries.ignored[chosen], others, 0)
-    return np.stack([image, index], axis=1)
+    origin = np.empty((len(chosen), 2), dtype=np.int64)
+    origin[:, 0], origin[:, 1] = entries.image[chosen], entries.position[chosen]
+    if any(table.ignored_counts):
+        others = np.array(table.counts, dtype=np.int64)[origin[:, 0]]
+        origin[:, 1] -= np.where(entries.ignored[chosen], others, 0)
+    return origin
 
 
 def _wrapped(parts: Sequence[Tensor], like: Tensor, plan: MixPlan) -> list[Tensor]:

@@ -140,8 +140,11 @@ class Pool:
         """Size of the area that all present layers of each output have in common."""
         if self.sizes.stride(0) == 0:  # one size for all
             return self.sizes[:1].expand(source.shape[0], -1)
-        sizes = self.sizes[source.clamp(min=0)]
-        return torch.where((source < 0)[..., None], sizes[:, :1], sizes).amin(dim=1)
+        images = source.numpy()  # numpy costs less on a few numbers
+        sizes = self.sizes.numpy()[np.maximum(images, 0)]
+        if images.min(initial=0) < 0:
+            sizes = np.where((images < 0)[..., None], sizes[:, :1], sizes)
+        return torch.from_numpy(np.minimum.reduce(sizes, axis=1))
 
     def objects(self) -> ObjectBoxes:
         """Boxes of every image, of a clip those of all its frames, padded; from masks where there are no boxes.
