@@ -100,7 +100,9 @@ class MixPlan:
             if self.source.device.type == "cpu":
                 check_values(self)
         if self.unscaled is None:
-            object.__setattr__(self, "unscaled", is_unscaled(self.source, self.scale, self.shift))
+            here = self.device.type == "cpu" and not is_compiling()
+            fields = self.arrays[:3] if here else (self.source, self.scale, self.shift)
+            object.__setattr__(self, "unscaled", is_unscaled(np if here else torch, *fields))
 
     # ------------------------------------------------------------------ facts
 
@@ -677,7 +679,7 @@ class MixPlan:
         facts: PlanFacts | None = None
         if owner.device != device and device.type == "cpu":
             facts = PlanFacts(*(field.numpy() for field in (source, scale, shift, extents, canvas)))
-            unscaled = unscaled or is_unscaled(source, scale, shift)
+            unscaled = unscaled or is_unscaled(torch, source, scale, shift)
             source, scale, shift, extents, canvas = (
                 sent(field, owner.device) for field in (source, scale, shift, extents, canvas)
             )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from cutmix_dense.host import Column
 
 if TYPE_CHECKING:
     from cutmix_dense.plan import MixPlan
@@ -70,49 +73,56 @@ def check_shapes(plan: MixPlan) -> None:
 
 
 def check_values(plan: MixPlan) -> None:
-    """Check every value of a plan whose shapes are right.
+    """Check every value of a plan whose shapes are right, on the host.
 
     Raises:
         ValueError: the field, the first output where it is wrong, and what is allowed.
     """
+    plan = plan.to("cpu")
+    source, scale, shift, extent, canvas, owner, edges = plan.arrays
+    ndim, layers = plan.ndim, plan.layers
 
-    def check(ok: Tensor, name: str, rule: str, value: Tensor) -> None:
-        if not bool(ok.all()):
-            output = int((~ok).nonzero()[0, 0])
+    def check(right: Bool[np.ndarray, "b ..."], name: str, rule: str, value: np.ndarray) -> None:
+        if not right.all():
+            output = int(np.argwhere(~right)[0, 0])
             raise ValueError(f"{name} of output {output} must {rule}, got {value[output].tolist()}")
 
-    present = plan.source >= 0
-    present_d = present[..., None]
-    low, high = plan.extent[..., : plan.ndim], plan.extent[..., plan.ndim :]
-    check(plan.source >= -1, "source", "be a pool index or -1", plan.source)
-    check(~present_d | (plan.scale.isfinite() & (plan.scale != 0)), "scale", "be finite and not 0", plan.scale)
-    check(~present_d | plan.shift.isfinite(), "shift", "be finite", plan.shift)
-    check(~present_d | ((low >= 0) & (low <= high)), "extent", "hold 0 <= low <= high", plan.extent)
-    reach = plan.scale.abs() * high + plan.shift.abs()
-    rule = f"place its image within {_FARTHEST} pixels of the canvas"  # beyond, float32 has no half pixels
-    check(~present_d | (reach <= _FARTHEST), "scale and shift", rule, torch.stack([plan.scale, plan.shift], dim=-1))
-    check(plan.canvas >= 1, "canvas", "be at least 1 pixel", plan.canvas)
-    frame = torch.tensor(plan.frame, device=plan.device)
-    check(plan.canvas <= frame, "canvas", f"fit the frame {plan.frame}", plan.canvas)
-    for axis, edge in enumerate(plan.edges):
+    check(source >= -1, "source", "be a pool index or -1", source)
+    absent = (source < 0)[..., None]
+    every = not absent.any()
+    if not every:  # what an absent layer says is of no matter
+        scale, shift, extent = np.where(absent, 1, scale), np.where(absent, 0, shift), np.where(absent, 0, extent)
+    low, high = extent[..., :ndim], extent[..., ndim:]
+    check(np.isfinite(scale) & (scale != 0), "scale", "be finite and not 0", scale)
+    check(np.isfinite(shift), "shift", "be finite", shift)
+    check((low >= 0) & (low <= high), "extent", "hold 0 <= low <= high", extent)
+    reach = np.abs(scale).astype(np.float64) * high + np.abs(shift)
+    if (reach > _FARTHEST).any():
+        rule = f"place its image within {_FARTHEST} pixels of the canvas"  # beyond, float32 has no half pixels
+        check(reach <= _FARTHEST, "scale and shift", rule, np.stack([scale, shift], axis=-1))
+    check(canvas >= 1, "canvas", "be at least 1 pixel", canvas)
+    check(canvas <= np.array(plan.frame), "canvas", f"fit the frame {plan.frame}", canvas)
+    for axis, edge in enumerate(edges):
         check(edge[:, 1:] >= edge[:, :-1], f"edges[{axis}]", "never decrease", edge)
-        check(edge[:, :1] == 0, f"edges[{axis}]", "start at 0", edge)
-        check(edge[:, -1:] == plan.canvas[:, axis, None], f"edges[{axis}]", "end at the canvas", edge)
-    if plan.unscaled and not is_unscaled(plan.source, plan.scale, plan.shift):
+        check(edge[:, 0] == 0, f"edges[{axis}]", "start at 0", edge)
+        check(edge[:, -1] == canvas[:, axis], f"edges[{axis}]", "end at the canvas", edge)
+    if plan.unscaled and not is_unscaled(np, source, scale, shift):
         raise ValueError("unscaled must be None or False for layers that are scaled, got True")
-    owner = plan.owner.flatten(1)
-    if owner.numel() and not -1 <= int(owner.min()) <= int(owner.max()) < plan.layers:
-        check((owner >= -1) & (owner < plan.layers), "owner", f"be -1 or a layer below {plan.layers}", owner)
-    if not bool(present.all()):
-        shown = torch.gather(present, 1, owner.long().clamp(min=0)) | (owner < 0)
+    owner = owner.reshape(len(owner), -1)
+    if owner.size and not -1 <= owner.min() <= owner.max() < layers:
+        check((owner >= -1) & (owner < layers), "owner", f"be -1 or a layer below {layers}", owner)
+    if not every:
+        shown = np.take_along_axis(source >= 0, np.maximum(owner, 0).astype(np.int64), axis=1) | (owner < 0)
         check(shown, "owner", "show only layers that are present (source >= 0)", owner)
-
     if plan.weight is not None:
-        check((plan.weight >= 0) & plan.weight.isfinite(), "weight", "be at least 0", plan.weight)
-        check(plan.owner.flatten(1) == 0, "owner", "be 0 in a soft plan", owner)
+        weight = plan.weight.detach().numpy()
+        check((weight >= 0) & np.isfinite(weight), "weight", "be at least 0", weight)
+        check(owner == 0, "owner", "be 0 in a soft plan", owner)
 
 
-def is_unscaled(source: Int[Tensor, "b s"], scale: Float[Tensor, "b s d"], shift: Float[Tensor, "b s d"]) -> bool:
-    """Whether every present layer has scale 1 and a whole-pixel shift."""
-    whole = (scale == 1) & (shift == shift.round())
+def is_unscaled(
+    xp: Any, source: Int[Column, "b s"], scale: Float[Column, "b s d"], shift: Float[Column, "b s d"]
+) -> bool:
+    """Whether every present layer has scale 1 and a whole-pixel shift, in arrays or (``xp`` is torch) in tensors."""
+    whole = (scale == 1) & (shift == xp.floor(shift))
     return bool((whole | (source < 0)[..., None]).all())
