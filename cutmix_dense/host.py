@@ -6,6 +6,7 @@ what both have.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-__all__ = ["HOST", "Column", "as_column", "as_tensor", "module_of", "pick", "sent"]
+__all__ = ["HOST", "Column", "as_column", "as_tensor", "fetched", "module_of", "pick", "sent"]
 
 HOST = torch.device("cpu")
 
@@ -36,12 +37,24 @@ def as_column(values: Shaped[Tensor, "..."] | Shaped[np.ndarray, "..."], device:
 def sent(
     values: Shaped[Tensor, "..."] | Shaped[np.ndarray, "..."], device: torch.device, dtype: torch.dtype | None = None
 ) -> Shaped[Tensor, "..."]:
-    """Values on a device; from the host without waiting for what it is doing: CUDA takes its own copy at once."""
+    """Values on a device; from the host without waiting for what it is doing: CUDA takes its own copy at once.
+
+    Pinned memory it would read later; that of a caller, who may change it, is waited for.
+    """
     tensor = as_tensor(values)
     if dtype is None and tensor.device == device:
         return tensor
-    # MPS reads the host's memory later, when it may hold something else
-    return tensor.to(device, dtype, non_blocking=tensor.device.type == "cpu" and device.type != "mps")
+    # MPS, too, reads the host's memory later
+    waits = tensor.device.type != "cpu" or device.type == "mps" or (device.type == "cuda" and tensor.is_pinned())
+    return tensor.to(device, dtype, non_blocking=not waits)
+
+
+def fetched(columns: Sequence[Tensor]) -> list[Tensor]:
+    """Columns of one form on the host: from a device by one transfer for all."""
+    if not columns or columns[0].device.type == "cpu":
+        return list(columns)
+    joined = torch.cat([column.as_subclass(Tensor) for column in columns]).to("cpu")
+    return list(joined.split([len(column) for column in columns]))
 
 
 def as_tensor(column: Column) -> Shaped[Tensor, "..."]:

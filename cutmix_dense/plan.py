@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, fields, replace
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from cutmix_dense.plan_checks import check_shapes, check_values, is_unscaled
 from cutmix_dense.rectangles import Grid, cover, paint
 
 __all__ = ["MixPlan", "PlanArrays", "PlanFacts"]
+
+
+Found = TypeVar("Found")
 
 
 class PlanFacts(NamedTuple):
@@ -142,7 +146,7 @@ class MixPlan:
             return tensor.to(device, non_blocking=non_blocking)
 
         moved = replace(self, check=False, **self._each(move))
-        moved.__dict__.update({name: self.__dict__[name] for name in ("_fills",) if name in self.__dict__})
+        self.tell(moved)
         return moved
 
     def of_frames(self, count: int) -> MixPlan:
@@ -239,39 +243,71 @@ class MixPlan:
         """Where each layer comes from and lies, on the host: of a plan on a device by one transfer, kept."""
         if self.device.type == "cpu":
             return PlanFacts(*self.arrays[:5])
-        if "_facts" not in self.__dict__:
-            fields = (self.source, self.scale, self.shift, self.extent, self.canvas)
-            exact = torch.float32 if self.device.type == "mps" else torch.float64
-            joined = torch.cat([field.detach().flatten().to(exact) for field in fields]).to("cpu").numpy()
-            ends = np.cumsum([field.numel() for field in fields])[:-1]
-            parts = (part.reshape(field.shape) for part, field in zip(np.split(joined, ends), fields))
-            source, scale, shift, extent, canvas = parts
-            self.__dict__["_facts"] = PlanFacts(
-                source.astype(np.int64),
-                scale.astype(np.float32),
-                shift.astype(np.float32),
-                extent.astype(np.int64),
-                canvas.astype(np.int64),
-            )
-        return self.__dict__["_facts"]
+        return self.kept("facts", self._fetched_facts)
+
+    def _fetched_facts(self) -> PlanFacts:
+        fields = (self.source, self.scale, self.shift, self.extent, self.canvas)
+        exact = torch.float32 if self.device.type == "mps" else torch.float64
+        joined = torch.cat([field.detach().flatten().to(exact) for field in fields]).to("cpu").numpy()
+        ends = np.cumsum([field.numel() for field in fields])[:-1]
+        source, scale, shift, extent, canvas = (
+            part.reshape(field.shape) for part, field in zip(np.split(joined, ends), fields)
+        )
+        return PlanFacts(
+            source.astype(np.int64),
+            scale.astype(np.float32),
+            shift.astype(np.float32),
+            extent.astype(np.int64),
+            canvas.astype(np.int64),
+        )
 
     @property
     def arrays(self) -> PlanArrays:
         """The fields of a plan on the host as arrays of the same memory, whose use costs less than that of tensors."""
-        found = self.__dict__.get("_arrays")
-        if found is None:
-            found = PlanArrays(
-                source=self.source.numpy(),
-                scale=self.scale.detach().numpy(),
-                shift=self.shift.detach().numpy(),
-                extent=self.extent.numpy(),
-                canvas=self.canvas.numpy(),
-                owner=self.owner.numpy(),
-                edges=tuple(edge.numpy() for edge in self.edges),
-            )
-            if not is_compiling():
-                self.__dict__["_arrays"] = found
-        return found
+        return self.kept("arrays", self._viewed)
+
+    def _viewed(self) -> PlanArrays:
+        return PlanArrays(
+            source=self.source.numpy(),
+            scale=self.scale.detach().numpy(),
+            shift=self.shift.detach().numpy(),
+            extent=self.extent.numpy(),
+            canvas=self.canvas.numpy(),
+            owner=self.owner.numpy(),
+            edges=tuple(edge.numpy() for edge in self.edges),
+        )
+
+    def kept(self, name: str, find: Callable[[], Found]) -> Found:
+        """What ``find`` gives: kept with the plan under a name, until one of its tensors is written to.
+
+        Writes through numpy aren't noticed. Plans made of this one don't have it, nor does a pickled one.
+        """
+        if is_compiling():
+            return find()
+        stamp = self._stamp()
+        held = self.__dict__.get("_kept", {}).get(name)
+        if held is None or held[0] != stamp:
+            held = (stamp, find())
+            self.__dict__.setdefault("_kept", {})[name] = held
+        return held[1]
+
+    def _stamp(self) -> tuple[int, ...] | None:
+        """How often each tensor was written to; tensors of inference mode don't know."""
+        tensors = (self.source, self.scale, self.shift, self.extent, self.canvas, self.owner, *self.edges)
+        try:
+            return tuple([tensor._version for tensor in tensors])
+        except RuntimeError:
+            return None
+
+    def tell(self, other: MixPlan) -> None:
+        """Hand what the host knows of this plan on to one of the same numbers elsewhere, which needn't ask then."""
+        kept = self.__dict__.get("_kept", {})
+        known = {name: kept[name][1] for name in ("fills", "facts") if name in kept and kept[name][0] == self._stamp()}
+        if self.device.type == "cpu":
+            known["facts"] = PlanFacts(*(array.copy() for array in self.arrays[:5]))
+        for name, value in known.items():
+            if other.device.type != "cpu" or name != "facts":
+                other.kept(name, partial(_given, value))
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields, without what can be found again."""
@@ -281,9 +317,7 @@ class MixPlan:
 
     def pixel_ranges(self) -> tuple[Int[Tensor, "b s d"], Int[Tensor, "b s d"]]:
         """First pixel and one past the last pixel of the canvas whose pre-image lies in each layer's extent."""
-        if "_ranges" not in self.__dict__:
-            self.__dict__["_ranges"] = self._pixel_ranges()
-        return self.__dict__["_ranges"]
+        return self.kept("ranges", self._pixel_ranges)
 
     def _pixel_ranges(self) -> tuple[Int[Tensor, "b s d"], Int[Tensor, "b s d"]]:
         fields = (self.scale, self.shift, self.extent, self.canvas[:, None], (self.source < 0)[..., None])
@@ -443,10 +477,11 @@ class MixPlan:
 
     def has_fill(self) -> bool:
         """Whether some canvas pixel belongs to no layer; found once, with a transfer for plans made on a device."""
-        if "_fills" not in self.__dict__:
-            owned = self.owned_pixels().sum(dim=1)
-            self.__dict__["_fills"] = bool((owned.round() < self.canvas.prod(dim=1)).any())
-        return self.__dict__["_fills"]
+        return self.kept("fills", self._has_fill)
+
+    def _has_fill(self) -> bool:
+        owned = self.owned_pixels().sum(dim=1)
+        return bool((owned.round() < self.canvas.prod(dim=1)).any())
 
     def owner_map(self) -> Int[Tensor, "b *frame"]:
         """The layer of every pixel of the frame; -1 for fill and beyond the canvas. Soft plans: the base's pixels."""
@@ -594,11 +629,12 @@ class MixPlan:
         )
         plan = cls._placed(source, edges, *map(as_tensor, grid[1:]), check=check, **placed)
         if isinstance(grid.reach, np.ndarray) and placed.get("scale") is placed.get("shift") is None:
-            high = np.minimum(grid.reach, grid.canvas[:, None])  # known already, from arrays
+            high = np.minimum(grid.reach, grid.canvas[:, None]).astype(np.int64)  # known already, from arrays
             absent = source.numpy() < 0
             if absent.any():
                 high[absent] = 0
-            plan.__dict__["_ranges"] = torch.from_numpy(np.zeros_like(high)), torch.from_numpy(high)
+            ranges = torch.from_numpy(np.zeros_like(high)), torch.from_numpy(high)
+            plan.kept("ranges", lambda: ranges)
         return plan
 
     @classmethod
@@ -678,7 +714,9 @@ class MixPlan:
         extents = as_tensor(extent)
         facts: PlanFacts | None = None
         if owner.device != device and device.type == "cpu":
-            facts = PlanFacts(*(field.numpy() for field in (source, scale, shift, extents, canvas)))
+            scale, shift, canvas = (field.to("cpu") for field in (scale, shift, canvas))
+            given = (source, scale, shift, extents, canvas)
+            facts = PlanFacts(*(field.detach().numpy().copy() for field in given))
             unscaled = unscaled or is_unscaled(torch, source, scale, shift)
             source, scale, shift, extents, canvas = (
                 sent(field, owner.device) for field in (source, scale, shift, extents, canvas)
@@ -700,7 +738,7 @@ class MixPlan:
             **fields,
         )
         if facts is not None:
-            plan.__dict__["_facts"] = facts
+            plan.kept("facts", lambda: facts)
         return plan
 
     @classmethod
@@ -757,6 +795,10 @@ class MixPlan:
         )
         weight = torch.where(source >= 0, weight.clamp(min=1e-12), 0)  # alone, even the lightest layer shows whole
         return cls.from_grid(source, edges, owner, sizes, frame=frame, weight=weight)
+
+
+def _given(value: Found) -> Found:
+    return value
 
 
 def _ranges(xp: Any, scale: Any, shift: Any, extent: Any, canvas: Any, absent: Any) -> tuple[Any, Any]:

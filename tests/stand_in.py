@@ -3,6 +3,7 @@
 As with CUDA, tensors of host and device don't mix in one operation, values come to the host only by a transfer, and a
 transfer waits unless it goes to the device and is ``non_blocking``. What asks for values (``item``, ``tolist``,
 ``nonzero``, a boolean index) waits, too. So device paths run on real numbers where no device is, and their waits count.
+It isn't CUDA: what asks for that by name (packing a plan into pinned memory, Triton's kernels) doesn't run on it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _WAITING = {
     aten.unique_dim.default,
     aten.repeat_interleave.Tensor,
     aten.bincount.default,
+    aten.unique_consecutive.default,
 }
 """Operations whose result (or its shape) the host needs to go on."""
 
@@ -118,7 +120,7 @@ class StandIn(TorchDispatchMode):
         elif func is aten.copy_.default and isinstance(args[0], Away) != isinstance(args[1], Away):
             self._wait_unless(isinstance(args[0], Away) and len(args) > 2 and args[2], func)
         elif away:
-            self._check_together(func, tensors, away)
+            self._check_together(func, args, tensors)
             self._wait_unless(func not in _WAITING and not _counts_booleans(func, args), func)
         if wanted is not None:
             kwargs["device"] = torch.device("cpu")
@@ -138,10 +140,14 @@ class StandIn(TorchDispatchMode):
         if not free:
             self.waits.append(str(func))
 
-    def _check_together(self, func: Any, tensors: list[Tensor], away: list[Away]) -> None:
-        """As CUDA: single numbers of the host may join; of indices all may, but they are sent and waited for."""
-        others = [tensor for tensor in tensors if not isinstance(tensor, Away) and tensor.ndim]
-        if others and func in _INDEXING:
+    def _check_together(self, func: Any, args: Any, tensors: list[Tensor]) -> None:
+        """As CUDA: single numbers of the host may join, but for what is written or joined, and so may indices."""
+        alone = func in (aten.cat.default, aten.stack.default)
+        others = [tensor for tensor in tensors if not isinstance(tensor, Away) and (tensor.ndim or alone)]
+        if func._schema.is_mutable and not isinstance(args[0], Away):
+            others.append(args[0])
+        indexed = [args[0], *(value for value in args[2:3] if isinstance(value, Tensor) and value.ndim)]
+        if others and func in _INDEXING and all(isinstance(tensor, Away) for tensor in indexed):
             self.waits.append(f"{func} by an index of the host")
         elif others:
             raise RuntimeError(f"{func} got tensors of the device and of the host")

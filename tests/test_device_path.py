@@ -47,6 +47,7 @@ def batch() -> tuple[torch.Tensor, dict[str, Any]]:
                 "masks": masks & (torch.rand(count, *SIZE) < 0.8),
                 "keypoints": torch.cat([torch.rand(count, 2, 2) * 40, torch.full((count, 2, 1), 2.0)], dim=2),
                 "area": torch.rand(count) * 100,
+                "iscrowd": torch.zeros(count, dtype=torch.long),
             }
         )
     semantic = torch.randint(0, 5, (4, 6, 7)).repeat_interleave(8, 1).repeat_interleave(10, 2)
@@ -86,9 +87,9 @@ def test_a_device_gives_what_the_host_gives_and_is_waited_for_once_at_most(metho
     assert device.waits == ["aten._to_copy.default"] * once, "the verdict on lists of instances, and nothing else"
 
 
-DATA = {  # methods whose plan looks at the data: at which kind, and what is waited for to read plans that scale
+DATA = {  # methods whose plan looks at the data: at which kind; what is waited for besides: crowds, scaled plans
     "classmix": ("semantic", METHODS["classmix"], 0),
-    "copypaste": ("instances", METHODS["copypaste"], 1),
+    "copypaste": ("instances", METHODS["copypaste"], 2),
     "copypaste, of boxes": ("boxes", lambda: cd.CopyPaste(p=1.0, scale=(0.5, 1.5)), 1),
     "saliencymix": ("boxes", lambda: cd.SaliencyMix(p=1.0), 0),
     "objectbox": ("boxes", lambda: cd.CutMix(p=1.0, region=cd.regions.ObjectBox()), 0),
@@ -187,6 +188,29 @@ def test_options(option):
     assert len(device.waits) == waits
 
 
+def test_a_plan_whose_tensors_are_written_to_is_read_anew():
+    sizes, rectangles = torch.tensor([SIZE] * 3), torch.tensor([[[5, 6, 20, 30]], [[1, 2, 30, 40]], [[0, 0, 9, 9]]])
+    one, other = (
+        cd.MixPlan.from_rectangles(torch.tensor(source), boxes, sizes)
+        for source, boxes in (([[0, 1], [1, 2], [2, 0]], rectangles), ([[2, 0], [0, 1], [1, 2]], rectangles.flip(0)))
+    )
+    images = torch.arange(3.0)[:, None, None, None].expand(3, 1, *SIZE).contiguous()
+    targets = [{"boxes": torch.tensor([[1.0, 1, 40, 40]]), "labels": torch.tensor([image])} for image in range(3)]
+    wanted = [cd.functional.mix_pixels(list(images), other), cd.functional.mix_instances(targets, other)]
+    with StandIn():
+        for plan, place in ((one, lambda value: value), (one.to(send(images).device), send)):
+            for _ in range(2):
+                found = [
+                    cd.functional.mix_pixels(list(place(images)), plan),
+                    cd.functional.mix_instances(place(targets), plan),
+                ]
+                for name in ("source", "scale", "shift", "extent", "canvas", "owner"):
+                    getattr(plan, name).copy_(getattr(other, name))
+                for edge, new in zip(plan.edges, other.edges):
+                    edge.copy_(new)
+            torch.testing.assert_close(fetch(found), wanted)
+
+
 def test_what_waits_is_noticed():
     here = torch.arange(6).reshape(2, 3)
     with StandIn() as device:
@@ -209,7 +233,16 @@ def test_what_waits_is_noticed():
         device.waits.clear()
         there[there > 1] = 0  # a masked fill
         assert device.waits == []
-        with pytest.raises(RuntimeError, match="of the device and of the host"):
-            there + here
+        single = torch.tensor(1)
+        assert (there + single).device == there.device
+        for refused in (
+            lambda: there + here,
+            lambda: here[there],
+            lambda: torch.stack([there.sum(), here.sum()]),
+            lambda: single.add_(there.sum()),
+            lambda: here.index_put_((torch.tensor([0]),), there[0]),
+        ):
+            with pytest.raises(RuntimeError, match="of the device and of the host"):
+                refused()
     assert here.tolist() == fetch(send(here)).tolist()
     assert fetch(there).tolist() == [[0, 1, 0], [0, 0, 0]]

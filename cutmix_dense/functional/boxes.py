@@ -102,26 +102,27 @@ def _visible(xp: Any, boxes: Column, placement: Column, seen_within: Callable[[C
         boxes = xp.where(finite, boxes, 0.0)
     given = _flipped(boxes.reshape(2, ndim, -1), 1)  # array order, as all in a plan
     broken = (given[1] <= given[0]).any(axis=0)
+    if xp is torch or broken.any():
+        given = xp.where(given[1] < given[0], given[0], given)
 
     scale, shift, first, last, range_low, range_high = placement
     inner = xp.minimum(xp.maximum(given, first), last)
     mapped = scale * inner + shift
     if xp is torch or (scale < 0).any():
         mapped = xp.stack([xp.minimum(mapped[0], mapped[1]), xp.maximum(mapped[0], mapped[1])])
-    whole = xp.where(broken, 0.0, (mapped[1] - mapped[0]).prod(axis=0))
+    whole = (mapped[1] - mapped[0]).prod(axis=0)
     cut = xp.minimum(xp.maximum(mapped, range_low), range_high)
 
     seen = seen_within(cut)
     unmoved = ((scale == 1) & (shift == 0) & (cut == mapped)).reshape(2 * ndim, -1).all(axis=0)
-    area = xp.where(broken, 0.0, seen.area)
-    shows = area > 0
+    shows = seen.area > 0
     tight = xp.stack([xp.maximum(seen.low, cut[0]), xp.minimum(seen.high, cut[1])])
     return VisibleBoxes(
         boxes=_flipped(xp.where(shows, tight, 0.0), 1).reshape(2 * ndim, -1).T,
         mapped=_flipped(mapped, 1).reshape(2 * ndim, -1).T,
-        visible=area,
+        visible=seen.area,
         whole=whole,
-        untouched=unmoved & ~seen.hidden & shows & finite,
+        untouched=unmoved & ~seen.hidden & shows & finite & ~broken,
         finite=finite,
         broken=broken,
     )

@@ -253,6 +253,8 @@ def _joined(key: str, values: list[Any], counts: list[int]) -> Tensor | None:
     rank = _RANKS.get(key)
     if key == "masks" or not values or any(type(value) is not Tensor for value in values):
         return None
+    if any(value.dtype != values[0].dtype for value in values):
+        return None
     if any(len(value) != count if value.ndim else True for value, count in zip(values, counts)) or 0 in counts:
         return None
     try:

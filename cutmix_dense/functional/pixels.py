@@ -216,15 +216,17 @@ def _check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
 
 def _reaches(plan: MixPlan) -> dict[int, list[int]]:
     """How far each pool image that is taken from is reached into; found once for a plan, which is on the host."""
-    if "_reaches" not in plan.__dict__:
-        reaches: dict[int, list[int]] = {}
-        for images, extents in zip(plan.source.tolist(), plan.extent.tolist()):
-            for image, extent in zip(images, extents):
-                if image >= 0:
-                    end = extent[plan.ndim :]
-                    reaches[image] = list(map(max, reaches.get(image, end), end))
-        plan.__dict__["_reaches"] = reaches
-    return plan.__dict__["_reaches"]
+    return plan.kept("reaches", lambda: _find_reaches(plan))
+
+
+def _find_reaches(plan: MixPlan) -> dict[int, list[int]]:
+    reaches: dict[int, list[int]] = {}
+    for images, extents in zip(plan.source.tolist(), plan.extent.tolist()):
+        for image, extent in zip(images, extents):
+            if image >= 0:
+                end = extent[plan.ndim :]
+                reaches[image] = list(map(max, reaches.get(image, end), end))
+    return reaches
 
 
 def _refuse_small(tensors: Sequence[Tensor], plan: MixPlan, together: bool) -> None:

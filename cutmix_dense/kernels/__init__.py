@@ -11,6 +11,7 @@ from cutmix_dense.kernels.device import plan_to_device, suits_fused
 from cutmix_dense.kernels.gather import mix_gather
 from cutmix_dense.kernels.layered import mix_layered
 from cutmix_dense.kernels.layers import background, blank
+from cutmix_dense.kernels.numpy_pixels import note_writing
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.slices import mix_slices, suits
 from cutmix_dense.kernels.soft import mix_soft
@@ -47,6 +48,7 @@ def mix_batch(
         result = pool.new_empty(shape) if out is None or inplace else out
         mix_soft(pool, plan, fill, interpolation, feather, framed=True, out=result)
         if result is out:
+            note_writing(out)
             return out
     elif suits_fused(pool, plan, out):
         from cutmix_dense.kernels.triton_mix import mix_fused  # needs triton, which is optional
@@ -64,6 +66,7 @@ def mix_batch(
         result = pool.new_empty(shape) if out is None or inplace else out
         mix_layered(pool, plan, fill, interpolation, framed=True, out=result)
         if result is out:
+            note_writing(out)
             return out
     target = pool if inplace else out
     return result if target is None else target.copy_(result)

@@ -55,17 +55,20 @@ def plan_to_device(plan: MixPlan, device: torch.device) -> MixPlan:
     """
     if plan.device == device:
         return plan
-    found = plan.__dict__.get("_elsewhere")
-    if found is None or found.device != device:
-        if plan.device.type == "cpu" and device.type == "cuda":
-            found = _unpack(plan, _pack(plan, pinned=True).to(device, non_blocking=True))
-        elif device.type == "cpu":
-            found = _unpack(plan, _pack(plan, pinned=False).to(device))
-        else:
-            found = plan.to(device, non_blocking=plan.device.type == "cpu" and device.type != "mps")
-        if not is_compiling():
-            plan.__dict__["_elsewhere"] = found
-    return found
+    if device.type != "cuda" or is_compiling():
+        return plan.kept(f"on {device}", lambda: _moved(plan, device))
+    if torch.cuda.is_current_stream_capturing():  # what is captured holds nothing before it is replayed
+        return _moved(plan, device)
+    stream = torch.cuda.current_stream(device).cuda_stream  # others don't wait for its copy
+    return plan.kept(f"on {device}, {stream}", lambda: _moved(plan, device))
+
+
+def _moved(plan: MixPlan, device: torch.device) -> MixPlan:
+    if plan.device.type == "cpu" and device.type == "cuda":
+        return _unpack(plan, _pack(plan, pinned=True).to(device, non_blocking=True))
+    if device.type == "cpu":
+        return _unpack(plan, _pack(plan, pinned=False).to(device))
+    return plan.to(device, non_blocking=plan.device.type == "cpu" and device.type != "mps")
 
 
 def _parts(plan: MixPlan) -> dict[str, tuple[Tensor, ...]]:
@@ -102,6 +105,5 @@ def _unpack(plan: MixPlan, buffer: Tensor) -> MixPlan:
     )
     moved: dict[str, Any] = {name: tuple(next(views) for _ in part) for name, part in parts.items()}
     whole = replace(plan, check=False, **{name: part if name == "edges" else part[0] for name, part in moved.items()})
-    if "_fills" in plan.__dict__:  # what the host found out needn't be asked of the device
-        whole.__dict__["_fills"] = plan.__dict__["_fills"]
+    plan.tell(whole)
     return whole

@@ -138,12 +138,14 @@ def _owner_map(host: MixPlan) -> Int[np.ndarray, "b *frame"]:
 
 def _owned(host: MixPlan) -> list[dict[int, list[Block]]]:
     """Per output, the blocks of the canvas that each layer owns; found once for a plan."""
-    if "_owned" not in host.__dict__:
-        owned: list[dict[int, list[Block]]] = [{} for _ in range(len(host))]
-        for output, start, stop, layer in blocks(host):
-            owned[output].setdefault(layer, []).append(tuple(map(slice, start, stop)))
-        host.__dict__["_owned"] = owned
-    return host.__dict__["_owned"]
+    return host.kept("owned blocks", lambda: _find_owned(host))
+
+
+def _find_owned(host: MixPlan) -> list[dict[int, list[Block]]]:
+    owned: list[dict[int, list[Block]]] = [{} for _ in range(len(host))]
+    for output, start, stop, layer in blocks(host):
+        owned[output].setdefault(layer, []).append(tuple(map(slice, start, stop)))
+    return owned
 
 
 def _area(parts: Iterable[Block]) -> int:

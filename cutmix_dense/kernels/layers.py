@@ -57,17 +57,19 @@ class _Placed(NamedTuple):
 
 def _placed(host: MixPlan) -> list[dict[int, _Placed]]:
     """Per output, the layers that can show; found once for a plan, all of whose maps are read by it."""
-    if "_placed_layers" not in host.__dict__:
-        fields = (host.source, host.scale, host.shift, host.extent, *host.pixel_ranges())
-        found: list[dict[int, _Placed]] = []
-        for layers in zip(*(field.tolist() for field in fields)):
-            found.append({})
-            for layer, (image, scale, shift, extent, low, high) in enumerate(zip(*layers)):
-                if image >= 0 and all(a < b for a, b in zip(low, high)):
-                    ends = (extent[: host.ndim], extent[host.ndim :])
-                    found[-1][layer] = _Placed(image, scale, shift, ends, tuple(map(slice, low, high)))
-        host.__dict__["_placed_layers"] = found
-    return host.__dict__["_placed_layers"]
+    return host.kept("placed layers", lambda: _find_placed(host))
+
+
+def _find_placed(host: MixPlan) -> list[dict[int, _Placed]]:
+    fields = (host.source, host.scale, host.shift, host.extent, *host.pixel_ranges())
+    found: list[dict[int, _Placed]] = []
+    for layers in zip(*(field.tolist() for field in fields)):
+        found.append({})
+        for layer, (image, scale, shift, extent, low, high) in enumerate(zip(*layers)):
+            if image >= 0 and all(a < b for a, b in zip(low, high)):
+                ends = (extent[: host.ndim], extent[host.ndim :])
+                found[-1][layer] = _Placed(image, scale, shift, ends, tuple(map(slice, low, high)))
+    return found
 
 
 def windows(host: MixPlan, output: int) -> list[tuple[int, Block]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cutmix_dense.compiling import is_compiling
 
-__all__ = ["as_items", "in_numpy", "nearest_pixels", "pick_pixels", "put_blocks", "round_into"]
+__all__ = ["as_items", "in_numpy", "nearest_pixels", "note_writing", "pick_pixels", "put_blocks", "round_into"]
 
 
 def in_numpy(*tensors: Tensor) -> bool:
@@ -81,6 +81,12 @@ def _as_tensor(items: Shaped[np.ndarray, "... *size"], dtype: torch.dtype) -> Sh
         return torch.from_numpy(items[..., None].view(np.uint8)).view(dtype).permute(2, 0, 1)
     tensor = torch.from_numpy(items)
     return tensor if tensor.dtype == dtype else tensor.view(dtype)
+
+
+def note_writing(outputs: Tensor | Sequence[Tensor]) -> None:
+    """Let autograd know that a tensor was written to through numpy, in case a backward has saved it."""
+    if isinstance(outputs, Tensor) and not outputs.is_inference():
+        outputs[:0].zero_()  # nothing is written, but counted
 
 
 def put_blocks(

@@ -14,7 +14,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from cutmix_dense.kernels.block import spatial
-from cutmix_dense.kernels.numpy_pixels import in_numpy
+from cutmix_dense.kernels.numpy_pixels import in_numpy, note_writing
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["MOST_CELLS", "blocks", "mix_slices", "suits"]
@@ -59,14 +59,11 @@ _Step = tuple[int, Any, int, Any]
 
 
 def _kept(find: Callable[[MixPlan, bool], Any]) -> Callable[[MixPlan, bool], Any]:
-    """Find something of a plan once: it is kept with it; plans made of that one know nothing of it."""
+    """Find something of a plan once; it is kept with it."""
 
     @wraps(find)
     def kept(plan: MixPlan, moved: bool) -> Any:
-        found = plan.__dict__.setdefault(find.__name__, {})
-        if moved not in found:
-            found[moved] = find(plan, moved)
-        return found[moved]
+        return plan.kept(f"{find.__name__}, moved" if moved else find.__name__, lambda: find(plan, moved))
 
     return kept
 
@@ -223,7 +220,7 @@ def mix_slices(
     read, written, copy = _holders(pool, outputs, fill)
     if inplace and copy is not Tensor.copy_ and (pairs := _exchanges(_patches(plan, held))) is not None:
         _exchange(read, pairs, copy)
-        _note_writing(outputs)
+        note_writing(outputs)
         return
     steps = _steps(plan, held)
     for index, base in enumerate(bases):
@@ -238,13 +235,7 @@ def mix_slices(
         # a view older than the first copy would not know of the gradient that came with it
         copy(written[output][block], ground if pixels is None else pixels)
     if copy is not Tensor.copy_:
-        _note_writing(outputs)
-
-
-def _note_writing(outputs: Tensor | Sequence[Tensor]) -> None:
-    """Let autograd know that a tensor was written to through numpy, in case a backward has saved it."""
-    if isinstance(outputs, Tensor) and not outputs.is_inference():
-        outputs[:0].zero_()  # nothing is written, but counted
+        note_writing(outputs)
 
 
 def _blocks(patches: _Patches, within_source: bool = False) -> list[Any]:

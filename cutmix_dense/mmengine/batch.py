@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cutmix_dense.functional import MixReport
 from cutmix_dense.functional.wrapping import rewrap
-from cutmix_dense.host import sent
+from cutmix_dense.host import fetched, sent
 from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.mmengine.scope import MODELS, build, refuse_blends, register_family
 from cutmix_dense.mmengine.structures import as_boxes, as_masks, as_tensor, boxes_like, masks_like
@@ -164,8 +164,7 @@ def _bring_to_host(targets: Sequence[dict[str, Any]]) -> None:
                 alike.setdefault((value.dtype, value.device, value.shape[1:]), []).append((row, key))
     for places in alike.values():
         columns = [row[key] for row, key in places]
-        joined = torch.cat([column.as_subclass(Tensor) for column in columns]).to("cpu")
-        for (row, key), column, part in zip(places, columns, joined.split([len(column) for column in columns])):
+        for (row, key), column, part in zip(places, columns, fetched(columns)):
             row[key] = rewrap(part, column)
 
 
@@ -189,7 +188,7 @@ def _write_instances(
         elif key == "masks":
             value = masks_like(example, value)
         if hasattr(example, "device"):
-            value = sent(value, example.device)
+            value = sent(value, torch.device(example.device))
         kept[key], ignored[key] = value[:count], value[count:]
     device = kept["labels"].device if "labels" in kept else None
     element = sample.gt_instances

@@ -15,7 +15,7 @@ from cutmix_dense.functional import mix_semantic
 from cutmix_dense.functional.fields import count_instances
 from cutmix_dense.functional.masks import mark_masks
 from cutmix_dense.functional.segments import segments_as_instances
-from cutmix_dense.host import sent
+from cutmix_dense.host import HOST, fetched, sent
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
@@ -180,12 +180,18 @@ def _check_rows(targets: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> 
 def _may_be_pasted(targets: Sequence[Mapping[str, Any]], most: int, crowd: bool) -> Bool[np.ndarray, "b n"]:
     """Which instances of each image can be chosen: no crowds unless they are allowed, and no stuff."""
     may = np.zeros((len(targets), most), dtype=bool)
-    for index, target in enumerate(targets):
-        present = count_instances(target, "targets")
-        crowds = target.get("iscrowd")
-        may[index, :present] = True if crowd or crowds is None or not present else (crowds == 0).to("cpu").numpy()
-        if "isthing" in target:
-            may[index, :present] &= torch.as_tensor(target["isthing"]).to("cpu", torch.bool).numpy()
+    counts = [count_instances(target, "targets") for target in targets]
+    columns = []
+    for target, present in zip(targets, counts):
+        crowds, things = target.get("iscrowd"), target.get("isthing")
+        fits = torch.ones(present, dtype=torch.bool) if crowd or crowds is None or not present else crowds == 0
+        if things is not None:
+            things = torch.as_tensor(things).bool()
+            fits = things if crowds is None else fits.to(things.device) & things
+        columns.append(fits)
+    device = next((column.device for column in columns if column.device.type != "cpu"), HOST)
+    for row, present, fits in zip(may, counts, fetched([sent(column, device) for column in columns])):
+        row[:present] = fits.numpy()
     return may
 
 

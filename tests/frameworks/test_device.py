@@ -60,3 +60,14 @@ def test_data_samples_on_a_device(masks, waits):
                     assert torch.equal(fetch(ours[key]), value), key
                     assert ours[key].device != value.device
     assert len(device.waits) == waits, "the verdict; with masks, which lie on the host, one for each kind of row"
+
+
+def test_fields_that_are_arrays_come_along():
+    images = batch()[0].float()
+    samples = data_samples(False, lambda tensor: tensor)
+    for sample in samples:
+        for rows in (sample.gt_instances, sample.ignored_instances):
+            rows.area = rows.area.numpy()
+    mix = MODELS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
+    _, mixed = mix(images, samples)
+    assert all(len(sample.gt_instances.area) == len(sample.gt_instances.labels) for sample in mixed)

@@ -398,3 +398,10 @@ class TestFields:
             mix_instances([EMPTY], plan_of([0, 5, 20, 15]))
         with pytest.raises(TypeError, match="targets must be a list of dicts"):
             mix_instances(torch.zeros(2), plan_of([0, 5, 20, 15]))
+
+
+def test_boxes_of_bools_are_refused_beside_others():
+    targets = [{"boxes": torch.tensor([[1.0, 1, 5, 5]])}, {"boxes": torch.ones(1, 4, dtype=torch.bool)}]
+    plan = MixPlan.from_rectangles(torch.tensor([[0, 1]]), torch.tensor([[[0, 0, 4, 4]]]), torch.tensor([[9, 9]] * 2))
+    with pytest.raises(TypeError, match=r"targets\[1\]\['boxes'\] must be a tensor of numbers, got torch.bool"):
+        mix_instances(targets, plan)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
+import cutmix_dense as cd
 from cutmix_dense import MixPlan
 from cutmix_dense.functional import mix_pixels, mix_semantic
 from cutmix_dense.kernels.gather import mix_gather
@@ -286,5 +287,17 @@ def test_autograd_knows_of_what_was_written(size, form):
     out = torch.rand(4, 3, *size)
     product = ((out if form == "out" else images) * weight).sum()  # saves what will be written to
     mix_pixels(images, plan, **({"out": out} if form == "out" else {"inplace": True}))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.backward()
+
+
+@pytest.mark.parametrize("method", ["CutMix", "ResizeMix", "Mosaic", "RICAP", "CowMix", "MixUp"])
+def test_autograd_notices_that_out_is_written_to(method):
+    images, out = torch.rand(3, 3, 20, 30), torch.rand(3, 3, 20, 30)
+    transform = getattr(cd, method)(p=1.0)
+    plan = transform.make_plan(images, generator=torch.Generator().manual_seed(1))
+    weight = torch.rand(3, 3, 20, 30, requires_grad=True)
+    product = (out * weight).sum()
+    mix_pixels(images, plan, fill=0, out=out)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         product.backward()
