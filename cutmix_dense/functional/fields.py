@@ -253,15 +253,13 @@ def _joined(key: str, values: list[Any], counts: list[int]) -> Tensor | None:
     rank = _RANKS.get(key)
     if key == "masks" or not values or any(type(value) is not Tensor for value in values):
         return None
-    if any(value.dtype != values[0].dtype for value in values):
-        return None
-    if any(len(value) != count if value.ndim else True for value, count in zip(values, counts)) or 0 in counts:
+    if 0 in counts or len({value.dtype for value in values}) > 1:
         return None
     try:
-        joined = torch.cat(values)
+        joined = torch.cat(values) if list(map(len, values)) == counts else None
     except (RuntimeError, TypeError):  # of several shapes or devices: said where they are looked at one by one
         return None
-    return joined if rank is None or joined.ndim == rank else None
+    return joined if joined is not None and rank in (None, joined.ndim) else None
 
 
 def _rows(row: dict[str, Any], key: str, count: int, where: str) -> Any:
