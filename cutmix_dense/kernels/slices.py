@@ -145,14 +145,12 @@ def _joined_cells(plan: MixPlan, home: Sequence[bool]) -> _Cells:
 
 def _moved_cells(plan: MixPlan, home: Bool[np.ndarray, " b"]) -> _Cells:
     """The same without a loop over the cells, and without joining them."""
-    owner = plan.owner.numpy()
+    owner, edges = plan.arrays.owner, plan.arrays.edges
     wanted = owner != 0
     if not home.all():
         wanted |= ~home.reshape(-1, *(1,) * plan.ndim)
     output, *cells = wanted.nonzero()
-    start, stop = (
-        np.array([edge.numpy()[output, cell + more] for edge, cell in zip(plan.edges, cells)]) for more in (0, 1)
-    )
+    start, stop = (np.array([edge[output, cell + more] for edge, cell in zip(edges, cells)]) for more in (0, 1))
     layer, some = owner[wanted], (start < stop).all(axis=0)
     if some.all():
         return _Cells(output, start.T, stop.T, layer)
@@ -279,26 +277,25 @@ def _copy_together(target: np.ndarray, pixels: np.ndarray) -> None:
     torch.from_numpy(target).copy_(torch.from_numpy(pixels))
 
 
-def _exchanges(patches: _Patches) -> _Patches | None:
-    """One patch of every two that two images take from each other at the same place; None unless all are such.
+def _exchanges(patches: _Patches) -> list[tuple[int, int, Any]] | None:
+    """The blocks that two images each take from each other at the same place; None unless all patches are such.
 
     Then no block is read that another one writes.
     """
-    output, source, start, stop, offset = patches
-    if offset is not None or len(output) % 2 or (source < 0).any():
+    if patches.offset is not None or len(patches.output) % 2:
         return None
-    columns = np.column_stack([np.minimum(output, source), np.maximum(output, source), start, stop])
-    order = np.lexsort((output, *columns.T))
-    first, second = order[0::2], order[1::2]
-    if (columns[first] != columns[second]).any() or (output[first] == output[second]).any():
+    takers: dict[tuple[int, ...], list[int]] = {}
+    for output, source, start, stop in zip(*(column.tolist() for column in patches[:4])):
+        takers.setdefault((min(output, source), max(output, source), *start, *stop), []).append(output)
+    if any(key[0] < 0 or len(pair) != 2 or pair[0] == pair[1] for key, pair in takers.items()):
         return None
-    return _Patches(output[first], source[first], start[first], stop[first], None)
+    ndim = patches.start.shape[1]
+    return [(*pair, spatial(map(slice, key[2 : 2 + ndim], key[2 + ndim :]))) for key, pair in takers.items()]
 
 
-def _exchange(images: np.ndarray, pairs: _Patches, copy: Callable[[Any, Any], Any]) -> None:
+def _exchange(images: np.ndarray, pairs: Sequence[tuple[int, int, Any]], copy: Callable[[Any, Any], Any]) -> None:
     """Swap blocks of two images each; one small buffer serves all."""
-    blocks = list(zip(pairs.output.tolist(), pairs.source.tolist(), _blocks(pairs)))
-    views = [(images[one][block], images[other][block]) for one, other, block in blocks]
+    views = [(images[one][block], images[other][block]) for one, other, block in pairs]
     buffer = np.empty(max((mine.size for mine, _ in views), default=0), dtype=images.dtype)
     for mine, theirs in views:
         held = buffer[: mine.size].reshape(mine.shape)
