@@ -34,7 +34,7 @@ def test_a_packed_plan_is_the_same_plan(plan):
         assert ours.storage_offset() * ours.element_size() % 16 == 0
     assert again.frame == plan.frame
     assert (again.unscaled, again.free_form) == (plan.unscaled, plan.free_form)
-    assert again.__dict__["_fills"] == plan.__dict__["_fills"]
+    assert again.kept("fills", lambda: "asked anew") == plan.has_fill()
 
 
 def test_a_plan_that_is_there_stays():
