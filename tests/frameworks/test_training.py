@@ -51,13 +51,13 @@ class Watch(Hook):
 
     def __init__(self, monkeypatch):
         self.losses, self.plans, self.done = [], [], 0
-        original = cd.MixTransform.apply_plan
+        original = cd.MixTransform._apply  # by which every plan is applied
 
-        def apply_plan(transform, plan, *args, **options):
+        def apply(transform, plan, *args):
             self.plans.append((self.done, bool((plan.source[:, 1:] >= 0).any())))
-            return original(transform, plan, *args, **options)
+            return original(transform, plan, *args)
 
-        monkeypatch.setattr(cd.MixTransform, "apply_plan", apply_plan)
+        monkeypatch.setattr(cd.MixTransform, "_apply", apply)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.losses.append({name: value.item() for name, value in outputs.items() if "loss" in name})
