@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, fields, replace
-from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -22,7 +21,7 @@ from cutmix_dense.host import Column, as_tensor, sent
 from cutmix_dense.plan_checks import check_shapes, check_values, is_unscaled
 from cutmix_dense.rectangles import Grid, cover, paint
 
-__all__ = ["MixPlan", "PlanArrays", "PlanFacts"]
+__all__ = ["MixPlan", "PlanFacts"]
 
 
 Found = TypeVar("Found")
@@ -36,18 +35,6 @@ class PlanFacts(NamedTuple):
     shift: Float[np.ndarray, "b s d"]
     extent: Int[np.ndarray, "b s 2*d"]
     canvas: Int[np.ndarray, "b d"]
-
-
-class PlanArrays(NamedTuple):
-    """The fields of a plan on the host as arrays; see ``MixPlan``."""
-
-    source: Int[np.ndarray, "b s"]
-    scale: Float[np.ndarray, "b s d"]
-    shift: Float[np.ndarray, "b s d"]
-    extent: Int[np.ndarray, "b s 2*d"]
-    canvas: Int[np.ndarray, "b d"]
-    owner: Int[np.ndarray, "b *g"]
-    edges: tuple[Int[np.ndarray, "b g+1"], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +92,7 @@ class MixPlan:
                 check_values(self)
         if self.unscaled is None:
             here = self.device.type == "cpu" and not is_compiling()
-            fields = self.arrays[:3] if here else (self.source, self.scale, self.shift)
+            fields = self.facts[:3] if here else (self.source, self.scale, self.shift)
             object.__setattr__(self, "unscaled", is_unscaled(np if here else torch, *fields))
 
     # ------------------------------------------------------------------ facts
@@ -240,13 +227,17 @@ class MixPlan:
 
     @property
     def facts(self) -> PlanFacts:
-        """Where each layer comes from and lies, on the host: of a plan on a device by one transfer, kept."""
-        if self.device.type == "cpu":
-            return PlanFacts(*self.arrays[:5])
-        return self.kept("facts", self._fetched_facts)
+        """The small fields in numpy: on the host of the same memory, of a plan on a device by one transfer."""
+        return self.kept("facts", self._viewed_facts if self.device.type == "cpu" else self._fetched_facts)
+
+    def _small_fields(self) -> tuple[Tensor, ...]:
+        return self.source, self.scale, self.shift, self.extent, self.canvas
+
+    def _viewed_facts(self) -> PlanFacts:
+        return PlanFacts(*(field.detach().numpy() for field in self._small_fields()))
 
     def _fetched_facts(self) -> PlanFacts:
-        fields = (self.source, self.scale, self.shift, self.extent, self.canvas)
+        fields = self._small_fields()
         exact = torch.float32 if self.device.type == "mps" else torch.float64
         joined = torch.cat([field.detach().flatten().to(exact) for field in fields]).to("cpu").numpy()
         ends = np.cumsum([field.numel() for field in fields])[:-1]
@@ -261,22 +252,6 @@ class MixPlan:
             canvas.astype(np.int64),
         )
 
-    @property
-    def arrays(self) -> PlanArrays:
-        """The fields of a plan on the host as arrays of the same memory, whose use costs less than that of tensors."""
-        return self.kept("arrays", self._viewed)
-
-    def _viewed(self) -> PlanArrays:
-        return PlanArrays(
-            source=self.source.numpy(),
-            scale=self.scale.detach().numpy(),
-            shift=self.shift.detach().numpy(),
-            extent=self.extent.numpy(),
-            canvas=self.canvas.numpy(),
-            owner=self.owner.numpy(),
-            edges=tuple(edge.numpy() for edge in self.edges),
-        )
-
     def kept(self, name: str, find: Callable[[], Found]) -> Found:
         """What ``find`` gives: kept with the plan under a name, until one of its tensors is written to.
 
@@ -284,16 +259,22 @@ class MixPlan:
         """
         if is_compiling():
             return find()
-        stamp = self._stamp()
         held = self.__dict__.get("_kept", {}).get(name)
-        if held is None or held[0] != stamp:
-            held = (stamp, find())
-            self.__dict__.setdefault("_kept", {})[name] = held
-        return held[1]
+        if held is not None and held[0] == self._stamp():
+            return held[1]
+        value = find()
+        self.keep(name, value)
+        return value
+
+    def keep(self, name: str, value: Any) -> None:
+        """Keep what is known already, so that ``kept`` needn't find it."""
+        if not is_compiling():
+            self.__dict__.setdefault("_kept", {})[name] = (self._stamp(), value)
 
     def _stamp(self) -> tuple[int, ...] | None:
         """How often each tensor was written to; tensors of inference mode don't know."""
-        tensors = (self.source, self.scale, self.shift, self.extent, self.canvas, self.owner, *self.edges)
+        tensors = [*self._small_fields(), self.owner, *self.edges]
+        tensors += [tensor for tensor in (self.carry, self.weight) if tensor is not None]
         try:
             return tuple([tensor._version for tensor in tensors])
         except RuntimeError:
@@ -301,13 +282,16 @@ class MixPlan:
 
     def tell(self, other: MixPlan) -> None:
         """Hand what the host knows of this plan on to one of the same numbers elsewhere, which needn't ask then."""
-        kept = self.__dict__.get("_kept", {})
-        known = {name: kept[name][1] for name in ("fills", "facts") if name in kept and kept[name][0] == self._stamp()}
-        if self.device.type == "cpu":
-            known["facts"] = PlanFacts(*(array.copy() for array in self.arrays[:5]))
+        if is_compiling():
+            return
+        stamp, kept = self._stamp(), self.__dict__.get("_kept", {})
+        known = {name: kept[name][1] for name in ("fills", "facts") if name in kept and kept[name][0] == stamp}
+        if self.device.type == "cpu":  # whose memory may be written to
+            known["facts"] = PlanFacts(*(field.copy() for field in self.facts))
+        if other.device.type == "cpu":  # which has its own
+            known.pop("facts", None)
         for name, value in known.items():
-            if other.device.type != "cpu" or name != "facts":
-                other.kept(name, partial(_given, value))
+            other.keep(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields, without what can be found again."""
@@ -323,7 +307,7 @@ class MixPlan:
         fields = (self.scale, self.shift, self.extent, self.canvas[:, None], (self.source < 0)[..., None])
         if self.device.type != "cpu" or is_compiling():
             return _ranges(torch, *fields)
-        source, scale, shift, extent, canvas = self.arrays[:5]
+        source, scale, shift, extent, canvas = self.facts
         if self.unscaled:  # whole pixels
             offset = shift.astype(np.int64)
             low = np.minimum(np.maximum(extent[..., : self.ndim] + offset, 0), canvas[:, None])
@@ -348,7 +332,7 @@ class MixPlan:
         slot = output * self.layers + layer
         if isinstance(slot, np.ndarray):
             ranges = (bound.numpy() for bound in self.pixel_ranges())
-            rows = np.concatenate([self.arrays.scale, self.arrays.shift, self.arrays.extent, *ranges], axis=2)
+            rows = np.concatenate([*self.facts[1:4], *ranges], axis=2)
             columns = rows.reshape(-1, 6 * self.ndim).T.astype(np.float64)
             return np.take(columns, slot, axis=1).reshape(6, self.ndim, -1)
         table = torch.cat([self.scale, self.shift, self.extent, *self.pixel_ranges()], dim=2).to(dtype)
@@ -371,16 +355,16 @@ class MixPlan:
         """
         grid, most = self.owner.shape[1:], max(self.owner.shape[1:])
         if isinstance(output, np.ndarray):
-            owner, edges = self.arrays.owner, self.arrays.edges
+            owner, edges = self.owner.numpy(), [edge.numpy() for edge in self.edges]
             if min(grid) < most:
                 owner = np.pad(owner, [(0, 0), *((0, most - cells) for cells in grid)])
-                edges = tuple(np.pad(edge, ((0, 0), (0, most + 1 - edge.shape[1])), "edge") for edge in edges)
+                edges = [np.pad(edge, ((0, 0), (0, most + 1 - edge.shape[1])), "edge") for edge in edges]
             table = np.array([edge.T for edge in edges], dtype=np.float64)
             if self.weight is None:
                 cells = owner.reshape(len(owner), -1).T
                 shows = np.take(cells, output, axis=1) == layer.astype(owner.dtype)
             else:
-                shows = (self.weight.numpy()[output, layer] > 0)[None].repeat(most**self.ndim, axis=0)
+                shows = (self.weight.detach().numpy()[output, layer] > 0)[None].repeat(most**self.ndim, axis=0)
             return shows.reshape(*(most,) * self.ndim, -1), np.take(table, output, axis=2)
         shows = self.shows(output, layer)
         stacked = [edge.T for edge in self.edges]
@@ -634,7 +618,7 @@ class MixPlan:
             if absent.any():
                 high[absent] = 0
             ranges = torch.from_numpy(np.zeros_like(high)), torch.from_numpy(high)
-            plan.kept("ranges", lambda: ranges)
+            plan.keep("ranges", ranges)
         return plan
 
     @classmethod
@@ -738,7 +722,7 @@ class MixPlan:
             **fields,
         )
         if facts is not None:
-            plan.kept("facts", lambda: facts)
+            plan.keep("facts", facts)
         return plan
 
     @classmethod
@@ -795,10 +779,6 @@ class MixPlan:
         )
         weight = torch.where(source >= 0, weight.clamp(min=1e-12), 0)  # alone, even the lightest layer shows whole
         return cls.from_grid(source, edges, owner, sizes, frame=frame, weight=weight)
-
-
-def _given(value: Found) -> Found:
-    return value
 
 
 def _ranges(xp: Any, scale: Any, shift: Any, extent: Any, canvas: Any, absent: Any) -> tuple[Any, Any]:

@@ -79,7 +79,7 @@ def check_values(plan: MixPlan) -> None:
         ValueError: the field, the first output where it is wrong, and what is allowed.
     """
     plan = plan.to("cpu")
-    source, scale, shift, extent, canvas, owner, edges = plan.arrays
+    (source, scale, shift, extent, canvas), owner = plan.facts, plan.owner.numpy()
     ndim, layers = plan.ndim, plan.layers
 
     def check(right: Bool[np.ndarray, "b ..."], name: str, rule: str, value: np.ndarray) -> None:
@@ -102,7 +102,7 @@ def check_values(plan: MixPlan) -> None:
         check(reach <= _FARTHEST, "scale and shift", rule, np.stack([scale, shift], axis=-1))
     check(canvas >= 1, "canvas", "be at least 1 pixel", canvas)
     check(canvas <= np.array(plan.frame), "canvas", f"fit the frame {plan.frame}", canvas)
-    for axis, edge in enumerate(edges):
+    for axis, edge in enumerate(edge.numpy() for edge in plan.edges):
         check(edge[:, 1:] >= edge[:, :-1], f"edges[{axis}]", "never decrease", edge)
         check(edge[:, 0] == 0, f"edges[{axis}]", "start at 0", edge)
         check(edge[:, -1] == canvas[:, axis], f"edges[{axis}]", "end at the canvas", edge)

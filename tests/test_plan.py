@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cutmix_dense import MixPlan
+from cutmix_dense.functional import mix_instances
 from cutmix_dense.rectangles import cover
 
 
@@ -205,3 +206,18 @@ def test_what_from_rectangles_refuses():
         MixPlan.from_rectangles(torch.tensor([[0, 1]]), torch.zeros(1, 1, 3).long(), torch.tensor([[8, 12]] * 2))
     with pytest.raises(ValueError, match="rectangles must be whole numbers"):
         MixPlan.from_rectangles(torch.tensor([[0, 1]]), torch.zeros(1, 1, 4), torch.tensor([[8, 12]] * 2))
+
+
+def test_what_a_plan_keeps_is_found_anew_when_a_weight_is_written_to():
+    plan = MixPlan.blend(torch.tensor([[0, 1]]), torch.tensor([[0.5, 0.5]]), torch.tensor([[8, 12], [8, 12]]))
+    assert plan.kept("weights", lambda: plan.weight.tolist()) == [[0.5, 0.5]]
+    plan.weight[0, 1] = 0.25
+    assert plan.kept("weights", lambda: plan.weight.tolist()) == [[0.5, 0.25]]
+
+
+def test_boxes_under_weights_that_need_a_gradient():
+    sizes, weight = torch.tensor([[8, 12], [8, 12]]), torch.tensor([[0.5, 0.5]], requires_grad=True)
+    plan = MixPlan.blend(torch.tensor([[0, 1]]), weight, sizes)
+    targets = [{"boxes": torch.tensor([[1.0, 1, 5, 5]]), "labels": torch.tensor([1])}] * 2
+    (mixed,) = mix_instances(targets, plan)
+    assert mixed["boxes"].tolist() == [[1, 1, 5, 5]] * 2

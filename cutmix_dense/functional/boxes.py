@@ -80,17 +80,16 @@ def visible_boxes(
     xp = module_of(boxes)
     exact = np.float64 if xp is np else exact_dtype(boxes.device)
     rows: Column = xp.asarray(boxes, dtype=exact)
-    at = (as_tensor(output), as_tensor(layer))
     seen_within: Callable[[Column], _Seen]
     if not covered:
         seen_within = partial(_seen_whole, xp)
     elif plan.free_form:
-        seen_within = partial(_seen_by_sums, plan, output=at[0], layer=at[1])
+        seen_within = partial(_seen_by_sums, plan, output=as_tensor(output), layer=as_tensor(layer))
     elif xp is np and plan.weight is None and plan.most_cells * len(rows) > _MANY:
         seen_within = partial(_seen_by_touched, plan, output=output, layer=layer)
     else:
-        seen_within = partial(_seen_by_cells, xp, *plan.cells_of(output, layer, exact_dtype(at[0].device)))
-    placement = plan.placement(output, layer, exact_dtype(at[0].device))
+        seen_within = partial(_seen_by_cells, xp, *plan.cells_of(output, layer, rows.dtype))
+    placement = plan.placement(output, layer, rows.dtype)
     return _visible(xp, np.ascontiguousarray(rows.T) if xp is np else rows.T, placement, seen_within)
 
 

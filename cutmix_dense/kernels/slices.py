@@ -145,7 +145,7 @@ def _joined_cells(plan: MixPlan, home: Sequence[bool]) -> _Cells:
 
 def _moved_cells(plan: MixPlan, home: Bool[np.ndarray, " b"]) -> _Cells:
     """The same without a loop over the cells, and without joining them."""
-    owner, edges = plan.arrays.owner, plan.arrays.edges
+    owner, edges = plan.owner.numpy(), [edge.numpy() for edge in plan.edges]
     wanted = owner != 0
     if not home.all():
         wanted |= ~home.reshape(-1, *(1,) * plan.ndim)

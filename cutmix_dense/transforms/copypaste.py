@@ -187,7 +187,7 @@ def _may_be_pasted(targets: Sequence[Mapping[str, Any]], most: int, crowd: bool)
         fits = torch.ones(present, dtype=torch.bool) if crowd or crowds is None or not present else crowds == 0
         if things is not None:
             things = torch.as_tensor(things).bool()
-            fits = things if crowds is None else fits.to(things.device) & things
+            fits = sent(fits, things.device) & things
         columns.append(fits)
     device = next((column.device for column in columns if column.device.type != "cpu"), HOST)
     for row, present, fits in zip(may, counts, fetched([sent(column, device) for column in columns])):
