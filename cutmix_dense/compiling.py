@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 __all__ = ["is_compiling"]
 
 
-def is_compiling() -> bool:
-    """Whether the code that runs is being traced by ``torch.compile``."""
-    if hasattr(torch.compiler, "is_compiling"):
-        return torch.compiler.is_compiling()
-    return torch._utils.is_compiling()
+is_compiling: Callable[[], bool] = getattr(torch.compiler, "is_compiling", None) or torch._utils.is_compiling
+"""Whether the code that runs is being traced by ``torch.compile``."""

@@ -28,9 +28,15 @@ def module_of(column: Column) -> Any:
 
 
 def as_column(values: Shaped[Tensor, "..."] | Shaped[np.ndarray, "..."], device: torch.device) -> Column:
-    """Values where they are worked on: in numpy for the host, else as a tensor on the device."""
+    """Values where they are worked on: in numpy for the host, else as a tensor on the device.
+
+    Of bfloat16, which numpy hasn't, float32 is made there.
+    """
     if device.type == "cpu":
-        return values.detach().numpy() if isinstance(values, Tensor) else values
+        if not isinstance(values, Tensor):
+            return values
+        values = values.detach()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     return sent(values, device)
 
 

@@ -24,7 +24,7 @@ def roll(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " 
     """
     if batch < 2:
         return _alone(batch)
-    return torch.from_numpy(np.roll(np.arange(batch), 1))
+    return torch.from_numpy(np.arange(-1, batch - 1) % batch)
 
 
 def shuffle(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:

@@ -6,7 +6,7 @@ holds nothing random. Every per-axis quantity is in **array order**: (y, x) for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, fields, replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -19,9 +19,9 @@ from cutmix_dense.broadcast import along, everywhere
 from cutmix_dense.compiling import is_compiling
 from cutmix_dense.host import Column, as_tensor, sent
 from cutmix_dense.plan_checks import check_shapes, check_values, is_unscaled
-from cutmix_dense.rectangles import Grid, cover, paint
+from cutmix_dense.rectangles import Grid, Patch, cover, paint
 
-__all__ = ["MixPlan", "PlanFacts"]
+__all__ = ["MixPlan", "Patch", "PlanFacts"]
 
 
 Found = TypeVar("Found")
@@ -263,18 +263,21 @@ class MixPlan:
         if held is not None and held[0] == self._stamp():
             return held[1]
         value = find()
-        self.keep(name, value)
+        self.keep({name: value})
         return value
 
-    def keep(self, name: str, value: Any) -> None:
-        """Keep what is known already, so that ``kept`` needn't find it."""
+    def keep(self, found: Mapping[str, Any]) -> None:
+        """Keep what is known already, by name, so that ``kept`` needn't find it."""
         if not is_compiling():
-            self.__dict__.setdefault("_kept", {})[name] = (self._stamp(), value)
+            stamp, kept = self._stamp(), self.__dict__.setdefault("_kept", {})
+            kept.update({name: (stamp, value) for name, value in found.items()})
 
     def _stamp(self) -> tuple[int, ...] | None:
         """How often each tensor was written to; tensors of inference mode don't know."""
-        tensors = [*self._small_fields(), self.owner, *self.edges]
-        tensors += [tensor for tensor in (self.carry, self.weight) if tensor is not None]
+        tensors = self.__dict__.get("_written")
+        if tensors is None:
+            given = (*self._small_fields(), self.owner, *self.edges, self.carry, self.weight)
+            tensors = self.__dict__["_written"] = [tensor for tensor in given if tensor is not None]
         try:
             return tuple([tensor._version for tensor in tensors])
         except RuntimeError:
@@ -290,14 +293,18 @@ class MixPlan:
             known["facts"] = PlanFacts(*(field.copy() for field in self.facts))
         if other.device.type == "cpu":  # which has its own
             known.pop("facts", None)
-        for name, value in known.items():
-            other.keep(name, value)
+        other.keep(known)
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields, without what can be found again."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     # -------------------------------------------------------------- ownership
+
+    @property
+    def patch(self) -> Patch | None:
+        """All that a plan of one rectangle per output says, where ``from_rectangles`` made it so on the host."""
+        return self.kept("patch", lambda: None)
 
     def pixel_ranges(self) -> tuple[Int[Tensor, "b s d"], Int[Tensor, "b s d"]]:
         """First pixel and one past the last pixel of the canvas whose pre-image lies in each layer's extent."""
@@ -331,10 +338,12 @@ class MixPlan:
         """
         slot = output * self.layers + layer
         if isinstance(slot, np.ndarray):
-            ranges = (bound.numpy() for bound in self.pixel_ranges())
-            rows = np.concatenate([*self.facts[1:4], *ranges], axis=2)
-            columns = rows.reshape(-1, 6 * self.ndim).T.astype(np.float64)
-            return np.take(columns, slot, axis=1).reshape(6, self.ndim, -1)
+            ranges, (_, scale, shift, extent, _), ndim = self.pixel_ranges(), self.facts, self.ndim
+            parts = (scale, shift, extent[..., :ndim], extent[..., ndim:], *(bound.numpy() for bound in ranges))
+            columns = np.empty((6, ndim, len(self), self.layers))
+            for column, part in zip(columns, parts):
+                column[...] = part.transpose(2, 0, 1)
+            return columns.reshape(6, ndim, -1).take(slot, axis=2)
         table = torch.cat([self.scale, self.shift, self.extent, *self.pixel_ranges()], dim=2).to(dtype)
         return table.flatten(0, 1).T.index_select(1, slot).unflatten(0, (6, self.ndim))
 
@@ -453,11 +462,17 @@ class MixPlan:
             return self.owner.movedim(0, -1)[..., output] == layer
         return (self.weight[output, layer] > 0).expand(*self.owner.shape[1:], -1)
 
-    def keeps_padding(self, size: Sequence[int]) -> Bool[Tensor, " b"]:
-        """Of a padded pool of images of ``size``, which outputs keep their base's padding: those of the base's size."""
+    def keeps_padding(self, size: Sequence[int]) -> Bool[Column, " b"]:
+        """Of a padded pool of images of ``size``, which outputs keep their base's padding: those of the base's size.
+
+        On the host an array.
+        """
+        here = self.device.type == "cpu" and not is_compiling()
+        fields: Any = self.facts if here else self._small_fields()
+        source, _, _, extent, canvas = fields
         if tuple(size) != tuple(self.frame):
-            return torch.zeros(len(self), dtype=torch.bool, device=self.device)
-        return (self.source[:, 0] >= 0) & (self.canvas == self.extent[:, 0, self.ndim :]).all(dim=1)
+            return source[:, 0] < -1  # none
+        return (source[:, 0] >= 0) & (canvas == extent[:, 0, self.ndim :]).all(1)
 
     def has_fill(self) -> bool:
         """Whether some canvas pixel belongs to no layer; found once, with a transfer for plans made on a device."""
@@ -611,14 +626,14 @@ class MixPlan:
         check = (
             any(placed.get(name) is not None for name in ("scale", "shift", "carry")) or placed.get("frames", 1) != 1
         )
-        plan = cls._placed(source, edges, *map(as_tensor, grid[1:]), check=check, **placed)
+        plan = cls._placed(source, edges, *map(as_tensor, grid[1:4]), check=check, **placed)
         if isinstance(grid.reach, np.ndarray) and placed.get("scale") is placed.get("shift") is None:
             high = np.minimum(grid.reach, grid.canvas[:, None]).astype(np.int64)  # known already, from arrays
             absent = source.numpy() < 0
             if absent.any():
                 high[absent] = 0
-            ranges = torch.from_numpy(np.zeros_like(high)), torch.from_numpy(high)
-            plan.keep("ranges", ranges)
+            ranges = torch.from_numpy(np.zeros(high.shape, dtype=np.int64)), torch.from_numpy(high)
+            plan.keep({"facts": plan._viewed_facts(), "ranges": ranges, "patch": grid.patch})
         return plan
 
     @classmethod
@@ -722,7 +737,7 @@ class MixPlan:
             **fields,
         )
         if facts is not None:
-            plan.keep("facts", facts)
+            plan.keep({"facts": facts})
         return plan
 
     @classmethod

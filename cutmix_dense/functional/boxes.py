@@ -15,7 +15,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as tvf
 
 from cutmix_dense.host import Column, as_column, as_tensor, module_of
-from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan import MixPlan, Patch
 
 __all__ = ["VisibleBoxes", "exact_dtype", "from_xyxy", "to_xyxy", "visible_boxes"]
 
@@ -74,23 +74,24 @@ def visible_boxes(
         covered: whether to find out what is covered; else only the canvas cuts, for those who measure masks.
     """
     if isinstance(boxes, Tensor) and boxes.device.type == "cpu":
-        columns = (as_column(column, boxes.device) for column in (boxes, output, layer))
-        seen = visible_boxes(next(columns), plan, *columns, covered=covered)
+        given = (as_column(column, boxes.device) for column in (boxes, output, layer))
+        seen = visible_boxes(next(given), plan, *given, covered=covered)
         return VisibleBoxes(*(as_tensor(column) for column in seen))
     xp = module_of(boxes)
-    exact = np.float64 if xp is np else exact_dtype(boxes.device)
-    rows: Column = xp.asarray(boxes, dtype=exact)
+    columns: Column
+    columns = np.ascontiguousarray(boxes.T, dtype=np.float64) if xp is np else boxes.to(exact_dtype(boxes.device)).T
     seen_within: Callable[[Column], _Seen]
     if not covered:
         seen_within = partial(_seen_whole, xp)
     elif plan.free_form:
         seen_within = partial(_seen_by_sums, plan, output=as_tensor(output), layer=as_tensor(layer))
-    elif xp is np and plan.weight is None and plan.most_cells * len(rows) > _MANY:
+    elif xp is np and plan.patch is not None:
+        seen_within = partial(_seen_round_patch, plan.patch, output=output, layer=layer)
+    elif xp is np and plan.weight is None and plan.most_cells * len(output) > _MANY:
         seen_within = partial(_seen_by_touched, plan, output=output, layer=layer)
     else:
-        seen_within = partial(_seen_by_cells, xp, *plan.cells_of(output, layer, rows.dtype))
-    placement = plan.placement(output, layer, rows.dtype)
-    return _visible(xp, np.ascontiguousarray(rows.T) if xp is np else rows.T, placement, seen_within)
+        seen_within = partial(_seen_by_cells, xp, *plan.cells_of(output, layer, columns.dtype))
+    return _visible(xp, columns, plan.placement(output, layer, columns.dtype), seen_within)
 
 
 def _visible(xp: Any, boxes: Column, placement: Column, seen_within: Callable[[Column], _Seen]) -> VisibleBoxes:
@@ -149,6 +150,35 @@ def _seen_whole(xp: Any, cut: Column) -> _Seen:
     low, high = cut
     area = (high - low).prod(axis=0)
     return _Seen(area, xp.zeros_like(area, dtype=xp.bool_ if xp is np else xp.bool), low, high)
+
+
+def _seen_round_patch(patch: Patch, cut: np.ndarray, *, output: np.ndarray, layer: np.ndarray) -> _Seen:
+    """The same for one rectangle per output: layer 1 shows within it, the base round it."""
+    low, high = cut
+    inner_low = np.maximum(low, patch.low.take(output, axis=1))
+    inner_high = np.minimum(high, patch.high.take(output, axis=1))
+    lengths, inner = high - low, np.maximum(inner_high - inner_low, 0)
+    before, behind = inner_low - low, high - inner_high  # what is left on either side
+    sides = before + behind
+    pasted, meets, spanned = layer > 0, (inner > 0).all(axis=0), sides == 0
+    # a sum of what is left, since a difference of areas would lose slivers
+    left, shared, whole = sides[0], inner[0], lengths[0]
+    for axis in range(1, len(low)):
+        left = left * lengths[axis] + shared * sides[axis]
+        shared, whole = shared * inner[axis], whole * lengths[axis]
+    round_low, round_high = low.copy(), high.copy()
+    for axis in range(len(low)):
+        across = meets
+        for other in range(len(low)):
+            across = across if other == axis else across & spanned[other]
+        np.copyto(round_low[axis], inner_high[axis], where=across & (before[axis] == 0))
+        np.copyto(round_high[axis], inner_low[axis], where=across & (behind[axis] == 0))
+    return _Seen(
+        area=np.where(pasted, shared, np.where(meets, left, whole)),
+        hidden=np.where(pasted, ~spanned.all(axis=0), meets),
+        low=np.where(pasted, inner_low, round_low),
+        high=np.where(pasted, inner_high, round_high),
+    )
 
 
 def _seen_by_cells(xp: Any, owned: Column, edges: Column, cut: Column) -> _Seen:

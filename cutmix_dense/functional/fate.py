@@ -214,8 +214,8 @@ def shares_of(
 ) -> tuple[Float[Column, " e"], Float[Column, " e"]]:
     """Visible share of the whole, exact and in single precision; 1 for what is untouched."""
     xp = module_of(visible)
-    share = visible / xp.maximum(whole, xp.full_like(whole, xp.finfo(whole.dtype).tiny))
-    share = xp.where(untouched, 1.0, xp.minimum(share, xp.ones_like(share)))
+    share = visible / (whole + (whole <= 0))  # of nothing, nothing shows
+    share = xp.where(untouched | (share > 1), 1.0, share)
     return share, xp.asarray(share, dtype=xp.float32)
 
 

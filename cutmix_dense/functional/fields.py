@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchvision import tv_tensors
 
-from cutmix_dense.functional.boxes import exact_dtype, from_xyxy, to_xyxy
+from cutmix_dense.functional.boxes import from_xyxy, to_xyxy
 from cutmix_dense.functional.rotated import COLUMNS, as_rotated, rotated_format
 
 __all__ = ["IMAGE_KEYS", "INSTANCE_KEYS", "LABEL_KEYS", "SEMANTIC_KEYS", "FieldTable", "count_instances", "read_fields"]
@@ -147,7 +147,7 @@ class FieldTable:
         return torch.cat(parts)
 
     def flat_boxes(self) -> Float[Tensor, "n 2*d"]:
-        """The boxes of the whole pool, xyxy in double precision where the device has it.
+        """The boxes of the whole pool, xyxy.
 
         Raises:
             TypeError: boxes that aren't tensors of numbers.
@@ -155,14 +155,13 @@ class FieldTable:
         """
         joined = self.joined.get("boxes")
         if joined is not None and _is_xyxy(joined, self.ndim):
-            return joined.to(exact_dtype(joined.device))
+            return joined
         values = self.instances["boxes"]
         parts = [value for value in values if value is not None]
         if not all(_is_xyxy(value, self.ndim) for value in parts):
             given = [(index, value) for index, value in enumerate(values) if value is not None]
             parts = [to_xyxy(value, f"targets[{index}]['boxes']", self.ndim) for index, value in given]
-        boxes = torch.cat(parts) if parts else torch.zeros((0, 2 * self.ndim), device=self.device)
-        return boxes.to(exact_dtype(boxes.device))
+        return torch.cat(parts) if parts else torch.zeros((0, 2 * self.ndim), device=self.device)
 
 
 def read_fields(
@@ -256,7 +255,7 @@ def _joined(key: str, values: list[Any], counts: list[int]) -> Tensor | None:
     if 0 in counts or len({value.dtype for value in values}) > 1:
         return None
     try:
-        joined = torch.cat(values) if list(map(len, values)) == counts else None
+        joined = torch.cat(values) if [value.shape[0] for value in values] == counts else None
     except (RuntimeError, TypeError):  # of several shapes or devices: said where they are looked at one by one
         return None
     return joined if joined is not None and rank in (None, joined.ndim) else None
@@ -365,7 +364,7 @@ def count_instances(row: Mapping[str, Any], where: str) -> int:
     """Number of instances, told by the first key whose rows are beyond doubt."""
     boxes = row.get(_COUNTED[0])
     if type(boxes) is Tensor and boxes.ndim:  # as nearly always
-        return len(boxes)
+        return boxes.shape[0]
     others = (key for key, value in row.items() if key not in IMAGE_KEYS | SEMANTIC_KEYS and not is_map(value))
     for key in chain(_COUNTED, others):
         value = row.get(key)

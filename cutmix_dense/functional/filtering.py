@@ -87,9 +87,9 @@ class FilterRule:
         reason = xp.full_like(facts.layer, int(Reason.KEPT))
         if facts.boxes is not None:
             sides = facts.sides
-            shortest, longest = xp.amin(sides, axis=1), xp.amax(sides, axis=1)
+            shortest = xp.amin(sides, axis=1)
             if self.max_aspect < math.inf:
-                reason[longest >= self.max_aspect * shortest] = Reason.ELONGATED
+                reason[xp.amax(sides, axis=1) >= self.max_aspect * shortest] = Reason.ELONGATED
             reason[~reached(shortest, self.min_size, "min_size")] = Reason.TOO_SMALL
         reason[~reached(facts.visibility, self.min_visibility, "min_visibility")] = Reason.LOW_VISIBILITY
         reason[facts.visible <= 0] = Reason.COVERED

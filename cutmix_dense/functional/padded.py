@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cutmix_dense.functional.boxes import exact_dtype, from_xyxy, to_xyxy, visible_boxes
+from cutmix_dense.functional.boxes import from_xyxy, to_xyxy, visible_boxes
 from cutmix_dense.functional.fate import areas_of, reasons_of, shares_of
 from cutmix_dense.functional.fields import INSTANCE_KEYS
 from cutmix_dense.functional.filtering import Facts, FilterRule, Reason, rule_of
@@ -75,24 +75,27 @@ def mix_padded(
             raise ValueError(f"targets[{key!r}] must have one row per slot, ({pool}, {slots}, …), got {shape}")
     if plan.free_form and not estimate:
         raise ValueError("boxes without masks can't be told exactly under a free-form mask: accept boxes='estimate'")
-    if boxes.device.type == "cpu" and not bool(boxes.isfinite().all()):
-        raise ValueError("targets['boxes'] must be finite, got a NaN or infinite coordinate")
-    if plan.device.type == "cpu" and len(plan) and int(plan.source.max()) >= pool:
-        raise ValueError(f"targets must hold {int(plan.source.max()) + 1} images for this plan, got {pool}")
-    plan = plan_to_device(plan, boxes.device)
+    device = boxes.device
+    if plan.device.type == "cpu" and plan.facts.source.max(initial=-1) >= pool:
+        raise ValueError(f"targets must hold {plan.facts.source.max() + 1} images for this plan, got {pool}")
+    plan = plan_to_device(plan, device)
     batch, layers = plan.source.shape
-    device, count = boxes.device, batch * layers * slots
+    shape = (batch, layers * slots)
+    count = batch * layers * slots
     slot = np.arange(count) if device.type == "cpu" else torch.arange(count, device=device)
-    xp = module_of(slot)
     output, layer, index = slot // (layers * slots), slot // slots % layers, slot % slots
-    image = as_column(plan.source, device).reshape(-1)[slot // slots]
-    flat = as_tensor(xp.clip(image, 0, None) * slots + index)
+    xp = module_of(slot)
+    source = as_column(plan.source, device).reshape(-1)
+    image = source.repeat(slots) if xp is np else source.repeat_interleave(slots)
+    images = as_tensor(source * (source >= 0))
 
     def rows_of(key: str) -> Tensor:
-        return targets[key].as_subclass(Tensor).flatten(0, 1).index_select(0, flat)
+        return targets[key].as_subclass(Tensor).index_select(0, images).flatten(0, 1)
 
-    given = as_column(to_xyxy(rows_of("boxes"), "targets['boxes']", plan.ndim).to(exact_dtype(device)), device)
+    given = as_column(to_xyxy(rows_of("boxes"), "targets['boxes']", plan.ndim), device)
     seen = visible_boxes(given, plan, output, layer)
+    if xp is np and not seen.finite.all():
+        raise ValueError("targets['boxes'] must be finite, got a NaN or infinite coordinate")
     share, visibility = shares_of(seen.visible, seen.whole, seen.untouched)
     if "visibility" in targets:
         visibility = visibility * as_column(rows_of("visibility").float(), device)
@@ -120,15 +123,16 @@ def mix_padded(
     if plan.weight is not None or "weight" in targets:
         weight = torch.ones_like(mixed["visibility"])
         if plan.weight is not None:
-            weight = (plan.weight / plan.weight.sum(dim=1, keepdim=True)).float().flatten()[as_tensor(slot // slots)]
+            weight = (plan.weight / plan.weight.sum(dim=1, keepdim=True)).float().flatten().repeat_interleave(slots)
         mixed["weight"] = weight * rows_of("weight") if "weight" in targets else weight
     filled = as_tensor(kept)
     empty = ~filled
+    mixed["origin"] = as_tensor(xp.stack([image, index], axis=1))
     shaped = {
-        key: value.masked_fill(empty.reshape(-1, *(1,) * (value.ndim - 1)), 0).unflatten(0, (batch, layers * slots))
+        key: value.masked_fill(empty.reshape(-1, *(1,) * (value.ndim - 1)), -1 if key == "origin" else 0).reshape(
+            *shape, *value.shape[1:]
+        )
         for key, value in mixed.items()
     }
-    origin = as_tensor(xp.stack([image, index], axis=1)).masked_fill(empty[:, None], -1)
-    shaped["origin"] = origin.unflatten(0, (batch, layers * slots))
-    shaped["valid"] = filled.unflatten(0, (batch, layers * slots))
+    shaped["valid"] = filled.reshape(shape)
     return shaped

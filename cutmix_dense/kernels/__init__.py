@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -95,8 +96,8 @@ def _prepared(pool: Tensor, plan: MixPlan, fill: Tensor | None, out: Tensor | No
     shape = (len(plan), *pool.shape[1 : pool.ndim - plan.ndim], *plan.frame)
     if out is None:
         out = torch.empty_like(pool) if tuple(pool.shape) == shape else pool.new_empty(shape)
-    own_bases = plan.source[:, 0].tolist() == list(range(len(plan)))
-    if tuple(pool.shape) == shape and own_bases and bool(plan.keeps_padding(plan.frame).all()):
+    own_bases = tuple(pool.shape) == shape and bool((plan.facts.source[:, 0] == np.arange(len(plan))).all())
+    if own_bases and bool(plan.keeps_padding(plan.frame).all()):
         # one long copy of the bases, padding included, and the few patches on top, beats many short copies
         return out.copy_(pool), True
     padded = (plan.canvas != torch.tensor(plan.frame)).any(dim=1)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cutmix_dense.kernels.block import spatial
 from cutmix_dense.kernels.numpy_pixels import in_numpy, note_writing
-from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan import MixPlan, Patch
 
 __all__ = ["MOST_CELLS", "blocks", "mix_slices", "suits"]
 
@@ -160,11 +160,25 @@ def _moved_cells(plan: MixPlan, home: Bool[np.ndarray, " b"]) -> _Cells:
 @_kept
 def _steps(plan: MixPlan, moved: bool) -> list[_Step]:
     """What is to be copied; see ``_patches``."""
+    if moved and plan.patch is not None:
+        images = plan.source.tolist()
+        if all(layers[0] == output for output, layers in enumerate(images)):
+            return list(_patch_moves(images, plan.patch))
     if moved and len(plan) == 1 and math.prod(plan.owner.shape[1:]) <= _FEW_CELLS:
         return list(_few_moves(plan))
     patches = _patches(plan, moved)
     parts = (patches.output.tolist(), _blocks(patches), patches.source.tolist(), _blocks(patches, within_source=True))
     return list(zip(*parts))
+
+
+def _patch_moves(images: Sequence[Sequence[int]], patch: Patch) -> Iterator[_Step]:
+    """What moves where one rectangle of layer 1 is all that a plan says."""
+    shows = (patch.low < patch.high).all(axis=0)
+    for output, low, high in zip(
+        shows.nonzero()[0].tolist(), patch.low.T[shows].tolist(), patch.high.T[shows].tolist()
+    ):
+        block = spatial(map(slice, low, high))
+        yield output, block, images[output][1], block
 
 
 def _few_moves(plan: MixPlan) -> Iterator[_Step]:
@@ -216,11 +230,11 @@ def mix_slices(
     """
     inplace = outputs is pool
     read, written, copy = _holders(pool, outputs, fill)
-    if inplace and copy is not Tensor.copy_ and (pairs := _exchanges(_patches(plan, held))) is not None:
+    steps = _steps(plan, held)
+    if inplace and copy is not Tensor.copy_ and (pairs := _exchanges(steps)) is not None:
         _exchange(read, pairs, copy)
         note_writing(outputs)
         return
-    steps = _steps(plan, held)
     for index, base in enumerate(bases):
         copy(written[index], read[base])
     taken = [None if source < 0 else read[source][block] for _, _, source, block in steps]
@@ -258,7 +272,7 @@ def _holders(
         return pool, outputs, Tensor.copy_
     shared = False
     if len(pool) and torch.get_num_threads() > 1:
-        shared = pool[0].numel() * pool[0].element_size() >= _SHARED_BYTES
+        shared = (pool.nbytes // len(pool) if isinstance(pool, Tensor) else pool[0].nbytes) >= _SHARED_BYTES
     copy = _copy_together if shared else np.copyto
     return _readable(pool, copy), _readable(outputs, copy), copy
 
@@ -277,20 +291,20 @@ def _copy_together(target: np.ndarray, pixels: np.ndarray) -> None:
     torch.from_numpy(target).copy_(torch.from_numpy(pixels))
 
 
-def _exchanges(patches: _Patches) -> list[tuple[int, int, Any]] | None:
-    """The blocks that two images each take from each other at the same place; None unless all patches are such.
+def _exchanges(steps: Sequence[_Step]) -> list[tuple[int, int, Any]] | None:
+    """The blocks that two images each take from each other at the same place; None unless all steps are such.
 
     Then no block is read that another one writes.
     """
-    if patches.offset is not None or len(patches.output) % 2:
+    takers: dict[int, tuple[int, list[Any]]] = {}
+    for output, block, source, there in steps:
+        mate, blocks = takers.setdefault(output, (source, []))
+        if source != mate or source in (output, -1) or there != block:
+            return None
+        blocks.append(block)
+    if any(takers.get(mate) != (output, blocks) for output, (mate, blocks) in takers.items()):
         return None
-    takers: dict[tuple[int, ...], list[int]] = {}
-    for output, source, start, stop in zip(*(column.tolist() for column in patches[:4])):
-        takers.setdefault((min(output, source), max(output, source), *start, *stop), []).append(output)
-    if any(key[0] < 0 or len(pair) != 2 or pair[0] == pair[1] for key, pair in takers.items()):
-        return None
-    ndim = patches.start.shape[1]
-    return [(*pair, spatial(map(slice, key[2 : 2 + ndim], key[2 + ndim :]))) for key, pair in takers.items()]
+    return [(output, mate, block) for output, (mate, blocks) in takers.items() if output < mate for block in blocks]
 
 
 def _exchange(images: np.ndarray, pairs: Sequence[tuple[int, int, Any]], copy: Callable[[Any, Any], Any]) -> None:

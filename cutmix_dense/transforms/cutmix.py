@@ -67,7 +67,7 @@ class CutMix(MixTransform):
         if self.same_region:
             draws = sampler.draw(1, generator, pool.ndim).expand(pool.outputs, -1)
         else:
-            draws = sampler.draw(pool.outputs, generator, pool.ndim)[leader]
+            draws = sampler.draw(pool.outputs, generator, pool.ndim).index_select(0, leader)
         sizes, shared = pool.sizes, pool.shared(source)
         objects: tuple[ObjectBoxes, ...] = ()
         if sampler.needs_objects:

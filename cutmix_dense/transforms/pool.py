@@ -210,12 +210,15 @@ class Pool:
             targets: one dict per image; of clips one per frame, clip after clip.
             keys: of what has a value per pixel.
         """
-        sizes = self.sizes.tolist()
+        sizes, either = self.sizes.tolist(), {*keys, IGNORED}
         for index, target in enumerate(targets):
+            held = either.intersection(target)
+            if not held:
+                continue
             size = sizes[index // self.frames]
             ignored = target.get(IGNORED)
             nested = {"masks": ignored.get("masks")} if isinstance(ignored, Mapping) else {}
-            for key, value in [*((key, target[key]) for key in keys if key in target), *nested.items()]:
+            for key, value in [*((key, target[key]) for key in keys if key in held), *nested.items()]:
                 if not isinstance(value, Tensor) or value.numel() == 0:
                     continue
                 if list(value.shape[-self.ndim :]) not in (size, list(self.frame)):

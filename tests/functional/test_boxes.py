@@ -1,6 +1,8 @@
-"""Boxes under grids of many cells: what is told from the cells that a box meets is what all cells tell."""
+"""Boxes told the short ways, from one rectangle or from the cells that a box meets: what all cells tell."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,13 +36,62 @@ def test_the_cells_that_a_box_meets_tell_what_all_cells_tell(ndim, most, generat
                 patch.setattr(module, "_seen_by_cells", None)
                 patch.setattr(module, "_CELLS_AT_ONCE", 7)
             sparse = visible_boxes(given, plan, output, which)
-        for name, one, other in zip(dense._fields, dense, sparse):
-            if one.is_floating_point():
-                torch.testing.assert_close(one, other, atol=1e-9, rtol=0, msg=name)
-            else:
-                assert torch.equal(one, other), name
+        assert_same(dense, sparse)
         seen_parts += int(((dense.visible > 0) & (dense.visible < dense.whole)).sum())
     assert seen_parts > 8
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_one_rectangle_tells_what_all_cells_tell(ndim, generator):
+    """Boxes that the rectangle covers, spans, touches, is within; slivers; images of several sizes, absent partners."""
+    sizes = torch.tensor([(19, 31, 11), (23, 17, 13), (21, 29, 12)])[:, :ndim]
+    tried, whole, parts, gone = 0, 0, 0, 0
+    for _ in range(150):
+        source = torch.stack([torch.arange(3), torch.randint(-1, 3, (3,), generator=generator)], dim=1)
+        ends = torch.randint(-2, 34, (3, 1, 2, ndim), generator=generator).sort(dim=2).values
+        plan = MixPlan.from_rectangles(source, ends.flatten(2), sizes)
+        output = torch.randint(0, 3, (80,), generator=generator)
+        which = torch.randint(0, 2, (80,), generator=generator) * (source[output, 1] >= 0)
+        low = torch.rand(80, ndim, generator=generator).double() * 20 - 3
+        given = torch.cat([low, low + torch.rand(80, ndim, generator=generator).double() * 20 - 1], dim=1)
+        given[::2] = given[::2].round()
+        given[1::8] = given[1::8].round() + 1e-9  # of what the rectangle leaves, next to nothing shows
+        given[0, 0] = torch.nan
+        reach = sizes[source[:, 1].clamp(min=0)]
+        within = (ends[:, 0, 1].minimum(sizes) <= reach) | (source[:, 1:] < 0)
+        if bool(within.all()):
+            assert plan.patch is not None
+        if plan.patch is None:  # a partner that doesn't fill its rectangle
+            continue
+        tried += 1
+        again = replace(plan)
+        assert again.patch is None
+        seen = visible_boxes(given, plan, output, which)
+        assert_same(seen, visible_boxes(given, again, output, which))
+        whole += int(seen.untouched.sum())
+        parts += int(((seen.visible > 0) & (seen.visible < seen.whole)).sum())
+        gone += int(((seen.visible == 0) & (seen.whole > 0)).sum())
+    assert tried > 40
+    assert min(whole, parts, gone) > 100
+
+
+def test_a_rectangle_that_is_written_to_is_no_longer_known(generator):
+    sizes = torch.tensor([(8, 9), (8, 9)])
+    plan = MixPlan.from_rectangles(torch.tensor([[0, 1], [1, 0]]), torch.tensor([[[1, 2, 5, 6]]] * 2), sizes)
+    assert plan.patch is not None
+    plan.owner.zero_()
+    assert plan.patch is None
+    box = torch.tensor([[3.0, 2.0, 5.0, 4.0]])
+    seen = visible_boxes(box, plan, torch.tensor([0]), torch.tensor([0]))
+    assert seen.untouched.tolist() == [True]
+
+
+def assert_same(one, other):
+    for name, left, right in zip(one._fields, one, other):
+        if left.is_floating_point():
+            torch.testing.assert_close(left, right, atol=1e-9, rtol=0, msg=name)
+        else:
+            assert torch.equal(left, right), name
 
 
 def test_hundreds_of_pasted_boxes_cost_what_they_cover(generator):

@@ -63,3 +63,24 @@ def test_what_a_plan_keeps_of_its_blocks_does_not_outlive_it():
     assert mix_pixels(images, scaled, interpolation="nearest")[0].sum() == 5 * 6
     extent = torch.tensor([[[0, 0, 13, 22], [0, 0, 2, 2]]])
     assert mix_pixels(images, replace(scaled, extent=extent), interpolation="nearest", fill=0)[0].sum() == 2
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_one_rectangle_per_output_is_what_the_index_says(seed, inplace):
+    """Partners in a ring, exchanged, taken by two, missing, or the image itself; other bases; rectangles of nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    partner = [[1, 2, 3, 0], [1, 0, 3, 2], [2, 2, 0, 1], [-1, 3, -1, 1], [0, 1, 3, 2]][seed % 5]
+    base = [1, 0, 2, 3] if seed % 3 == 2 else [0, 1, 2, 3]
+    ends = torch.randint(-2, 14, (4, 1, 2, 2), generator=generator).sort(dim=2).values
+    if seed % 2:
+        ends[1], ends[3] = ends[0], ends[2]  # what an exchange needs
+    sizes = torch.tensor([(11, 12)] * 4)
+    plan = MixPlan.from_rectangles(torch.tensor([base, partner]).T, ends.flatten(2), sizes)
+    assert plan.patch is not None
+    pool = torch.randint(1, 255, (4, 3, 11, 12), dtype=torch.uint8, generator=generator)
+    expected = mix_gather(pool, plan, None)
+    given = pool.clone()
+    mixed = mix_pixels(given, plan, inplace=inplace)
+    assert torch.equal(mixed, expected)
+    assert torch.equal(given, expected if inplace else pool)
