@@ -87,8 +87,8 @@ def edge_off_by_one_in_images(by: int) -> Patch:
 def last_pixel_forgotten_in_boxes_of_masks(patch: pytest.MonkeyPatch) -> None:
     right = fate.mix_masks
 
-    def wrong(masks: Any, plan: MixPlan, size: Any) -> Any:
-        cut = right(masks, plan, size)
+    def wrong(masks: Any, plan: MixPlan, *rest: Any) -> Any:
+        cut = right(masks, plan, *rest)
         for stack in cut.values():
             stack.boxes = stack.boxes - torch.tensor([0.0, 0.0, 1.0, 1.0])
         return cut
@@ -180,12 +180,12 @@ def mask_cut_from_the_base(patch: pytest.MonkeyPatch) -> None:
     """Pasted masks keep what the base shows, not what their own image shows."""
     right = fate.mix_masks
 
-    def wrong(masks: Any, plan: MixPlan, size: Any) -> Any:
+    def wrong(masks: Any, plan: MixPlan, *rest: Any) -> Any:
         exchanged = torch.where(plan.owner == 0, 1, torch.where(plan.owner == 1, 0, plan.owner)).to(plan.owner)
         present = (plan.source[:, 1] >= 0).reshape(-1, *(1,) * plan.ndim)
         other = replace(plan, owner=torch.where(present, exchanged, plan.owner))
-        cut = right(masks, plan, size)
-        return {key: value if key[1] == 0 else right(masks, other, size)[key] for key, value in cut.items()}
+        cut = right(masks, plan, *rest)
+        return {key: value if key[1] == 0 else right(masks, other, *rest)[key] for key, value in cut.items()}
 
     patch.setattr(fate, "mix_masks", wrong)
 
@@ -194,10 +194,10 @@ def masks_not_mixed(patch: pytest.MonkeyPatch) -> None:
     """The image is mixed, the base's masks stay as they were."""
     right = fate.mix_masks
 
-    def wrong(masks: Any, plan: MixPlan, size: Any) -> Any:
+    def wrong(masks: Any, plan: MixPlan, *rest: Any) -> Any:
         uncut = replace(plan, owner=torch.zeros_like(plan.owner))
-        cut = right(masks, plan, size)
-        return {key: right(masks, uncut, size)[key] if key[1] == 0 else value for key, value in cut.items()}
+        cut = right(masks, plan, *rest)
+        return {key: right(masks, uncut, *rest)[key] if key[1] == 0 else value for key, value in cut.items()}
 
     patch.setattr(fate, "mix_masks", wrong)
 

@@ -115,6 +115,10 @@ def judge(
     drawn, plan = plan, plan_to_device(plan, device)
     output, layer, flat = (as_column(part, device) for part in (entries.output, entries.layer, entries.flat))
     xp = module_of(output)
+    carried: Column | None = None
+    if plan.carry is not None:
+        at = (as_tensor(output), as_tensor(layer), as_tensor(as_column(entries.position, device)))
+        carried = as_column(plan.carries(*at), device) | as_column(entries.ignored, device)
     by_box: VisibleBoxes | None = None
     masks: dict[tuple[int, int], LayerMasks] | None = None
     sizes: list[tuple[int, ...]] = []
@@ -130,7 +134,7 @@ def judge(
     if "masks" in table.instances:
         stacks = [None if value is None else value.as_subclass(Tensor) for value in table.instances["masks"]]
         sizes = mask_sizes(stacks, drawn, padded)
-        masks = mix_masks(stacks, drawn, sizes)
+        masks = mix_masks(stacks, drawn, sizes, carried if xp is np else None)
     elif boxes_from == "mask":
         raise ValueError("boxes_from 'mask' needs targets with 'masks', got none")
     if by_box is None and masks is None and len(entries.output):
@@ -172,9 +176,8 @@ def judge(
 
     facts = Facts(visibility, visible, boxes, None if by_box is None else by_box.mapped, layer)
     reason = reasons_of(rule, facts, untouched, by_box, None if masks is None else whole == 0)
-    if plan.carry is not None:
-        at = (as_tensor(output), as_tensor(layer), as_tensor(as_column(entries.position, device)))
-        carried = as_column(plan.carries(*at), device) | as_column(entries.ignored, device)
+    if carried is not None:
+        visibility = xp.where(carried, visibility, xp.zeros_like(visibility))
         reason[~carried & (reason != Reason.NOT_FINITE)] = Reason.NOT_CARRIED
     complete = untouched | (visible >= whole * (1 - 1e-9))
     if xp is torch:  # the one transfer

@@ -30,6 +30,7 @@ class SourceMasks:
 
     Args:
         stack: (N, *size) on the host, not 0 is inside.
+        wanted: which of them matter (default all); the others are taken for empty ones.
 
     Attributes:
         array: the stack's memory.
@@ -37,9 +38,10 @@ class SourceMasks:
         high: one past the last pixel; 0, as ``low``, for an empty mask.
     """
 
-    def __init__(self, stack: Shaped[Tensor, "n *size"]) -> None:
+    def __init__(self, stack: Shaped[Tensor, "n *size"], wanted: Bool[Array, " n"] | None = None) -> None:
         self.array = stack.detach().numpy()
-        windows, counts = _windows(self.array, counted=True)
+        rows = range(len(self.array)) if wanted is None else np.flatnonzero(wanted).tolist()
+        windows, counts = _windows(self.array, rows, counted=True)
         self.low, self.high = windows[:, 0], windows[:, 1]
         self._counts: Int[Array, " n"] = np.array(counts, dtype=np.int64)
 
@@ -120,11 +122,13 @@ class WindowCutter:
         self._nothing: Block = (slice(0, 0),) * plan.ndim
         self._taken: list[Array] | None = None
 
-    def cut(self, source: SourceMasks, output: int, layer: int) -> StackMasks:
-        """The masks of a layer of an output."""
+    def cut(self, source: SourceMasks, output: int, layer: int, carried: Bool[Array, " n"] | None = None) -> StackMasks:
+        """The masks of a layer of an output; of those that aren't carried nothing."""
         extent, masks = self._extent[output, layer], source.array
         first = extent[: self.plan.ndim]
         low, high = _clip(source.low, source.high, first, extent[self.plan.ndim :])
+        if carried is not None:
+            low, high = low * carried[:, None], high * carried[:, None]
         if self.plan.unscaled:
             whole = source.counts(low, high)
             offset = self._shift[output, layer].astype(np.int64)
@@ -193,25 +197,31 @@ class WindowCutter:
 
 def tight_boxes(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n 2*d"]:
     """(min col, min row, max col + 1, max row + 1) of each mask on the host; zeros for an empty one."""
-    windows, _ = _windows(masks.detach().numpy())
+    windows, _ = _windows(masks.detach().numpy(), range(len(masks)))
     return torch.from_numpy(windows[..., ::-1].reshape(len(masks), 2 * (masks.ndim - 1)).astype(np.float64))
 
 
-def _windows(stack: Shaped[Array, "n *size"], counted: bool = False) -> tuple[Int[Array, "n 2 d"], list[int]]:
-    """First pixel and one past the last one of every mask along each axis; zeros for an empty one.
+def _windows(
+    stack: Shaped[Array, "n *size"], rows: Sequence[int], counted: bool = False
+) -> tuple[Int[Array, "n 2 d"], list[int]]:
+    """First pixel and one past the last one of masks along each axis; zeros for an empty one, and one not asked for.
 
     All masks are passed once, for their lines along the first axis; the others are looked at within these.
 
     Args:
         stack: not 0 is inside.
+        rows: the masks that are asked for.
         counted: whether the pixels of each are counted too, while they are in the cache.
     """
     counts = [0] * len(stack)
     windows = [[[0] * (stack.ndim - 1)] * 2] * len(stack)
     stack = as_bytes(stack)
-    lines = joined(stack, axis=tuple(range(2, stack.ndim))) if stack.size else ()
-    for row, (mask, line) in enumerate(zip(stack, lines)):
-        block = filled(mask, line)
+    axes = tuple(range(1, stack.ndim - 1))
+    together = len(rows) == len(stack) and stack.size
+    lines = joined(stack, tuple(axis + 1 for axis in axes)) if together else None
+    for row in rows if stack.size else ():
+        mask = stack[row]
+        block = filled(mask, joined(mask, axes) if lines is None else lines[row])
         if block is None:
             continue
         windows[row] = [[part.start for part in block], [part.stop for part in block]]

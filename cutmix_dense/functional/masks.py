@@ -54,7 +54,10 @@ LayerMasks = MixedMasks | StackMasks
 
 
 def mix_masks(
-    masks: Sequence[Tensor | None], plan: MixPlan, size: Sequence[Sequence[int]]
+    masks: Sequence[Tensor | None],
+    plan: MixPlan,
+    size: Sequence[Sequence[int]],
+    carried: Bool[np.ndarray, " e"] | None = None,
 ) -> dict[tuple[int, int], LayerMasks]:
     """Cut the masks of every layer that has some.
 
@@ -62,6 +65,8 @@ def mix_masks(
         masks: per pool image (N, H, W), not 0 is inside; None or N = 0 where there are none.
         plan: on the host, so that nothing has to be waited for, or on the masks' device.
         size: size of each output's masks, at least its canvas.
+        carried: which rows of the result, one layer after another, come along (default all). On the host the others
+            aren't looked at, and come out empty.
 
     Returns:
         Per (output, layer) of layers present whose image has masks: the cut masks, all N of them in order.
@@ -75,9 +80,18 @@ def mix_masks(
     given = [cast("Tensor", masks[image]) for *_, image in jobs]
     if given and given[0].device.type != "cpu":
         return _mix_on_device(given, plan, size, jobs)
-    stacks = {image: SourceMasks(stack) for (*_, image), stack in zip(jobs, given)}
+    along: Sequence[Bool[np.ndarray, " n"] | None] = [None] * len(jobs)
+    wanted: dict[int, Bool[np.ndarray, " n"]] = {}
+    if carried is not None:
+        along = parts = np.split(carried, np.cumsum([len(stack) for stack in given])[:-1])
+        for (*_, image), rows in zip(jobs, parts):
+            wanted[image] = rows | wanted[image] if image in wanted else rows
+    stacks = {image: SourceMasks(stack, wanted.get(image)) for (*_, image), stack in zip(jobs, given)}
     cutter = WindowCutter(plan_to_device(plan, HOST), size)
-    return {(output, layer): cutter.cut(stacks[image], output, layer) for output, layer, image in jobs}
+    return {
+        (output, layer): cutter.cut(stacks[image], output, layer, rows)
+        for (output, layer, image), rows in zip(jobs, along)
+    }
 
 
 Jobs = Sequence[tuple[int, int, int]]

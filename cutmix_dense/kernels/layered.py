@@ -47,7 +47,7 @@ def mix_layered(
     host = plan_to_device(plan, HOST)
     few = not len(host) or host.owner[0].numel() <= MOST_CELLS
     owned = _owned(host) if few else []
-    owner = None if few else _owner_map(host)
+    shown = [] if few else _shown(host, framed)
     outputs, bases = [], host.source[:, 0].tolist()
     for output, canvas in enumerate(host.canvas.tolist()):
         size = host.frame if framed else tuple(canvas)
@@ -62,10 +62,10 @@ def mix_layered(
             lay_background(target, pool, host, output, fill)
 
         whole = tuple(slice(0, n) for n in size)
-        if owner is None:
+        if few:
             _put_cells(target, owned[output], places, whole, pixels, lay_ground)
         else:
-            _put_blocks(target, owner[output][whole], places, whole, pixels, lay_ground, fill)
+            _put_shown(target, shown[output], places, whole, pixels, lay_ground, fill)
         outputs.append(target)
     return outputs
 
@@ -92,9 +92,9 @@ def _put_cells(
             put_blocks(target, pixels(layer, window), copies)
 
 
-def _put_blocks(
+def _put_shown(
     target: Tensor,
-    owner: Int[np.ndarray, "*size"],
+    shown: dict[int, tuple[Block, Bool[np.ndarray, "*block"]]],
     places: dict[int, Block],
     whole: Block,
     pixels: Read,
@@ -102,20 +102,16 @@ def _put_blocks(
     fill: Tensor | None,
 ) -> None:
     """The base whole where it covers the output, else the ground; then every other layer through its mask."""
-    based = places.get(0) == whole
-    if based:
+    if places.get(0) == whole:
         target.copy_(pixels(0, whole))
     else:
         lay_ground(target)
-    for layer in places.keys() - {0} if based else places.keys():
-        mask = owner == layer
-        window = filled(mask)
-        if window is not None:
-            _put(target[spatial(window)], mask[window], pixels(layer, window))
-    window = filled(owner < 0) if based and owner.min() < 0 else None
-    if window is not None:
-        assert fill is not None, "a plan with fill was applied without a fill value"
-        _put(target[spatial(window)], owner[window] < 0, fill)
+    for layer, (window, mask) in shown.items():
+        if layer >= 0:
+            _put(target[spatial(window)], mask, pixels(layer, window))
+        else:
+            assert fill is not None, "a plan with fill was applied without a fill value"
+            _put(target[spatial(window)], mask, fill)
 
 
 def _put(block: Tensor, mask: Bool[np.ndarray, "*block"], pixels: Tensor) -> None:
@@ -134,6 +130,29 @@ def _owner_map(host: MixPlan) -> Int[np.ndarray, "b *frame"]:
     if host.free_form and covering.all() and (host.canvas.numpy() == host.frame).all():
         return host.owner.numpy()
     return host.owner_map().numpy()
+
+
+def _shown(host: MixPlan, framed: bool) -> list[dict[int, tuple[Block, Bool[np.ndarray, "*block"]]]]:
+    """Per output, what has to be put on the base that covers it, or on the ground: where each layer shows.
+
+    The least block that holds all of it, and which of its pixels; of -1 where nobody shows, if there is a base. Found
+    once for a plan.
+    """
+    return host.kept("shown, framed" if framed else "shown", lambda: _find_shown(host, framed))
+
+
+def _find_shown(host: MixPlan, framed: bool) -> list[dict[int, tuple[Block, Bool[np.ndarray, "*block"]]]]:
+    found: list[dict[int, tuple[Block, Bool[np.ndarray, "*block"]]]] = []
+    for output, (owner, canvas) in enumerate(zip(_owner_map(host), host.canvas.tolist())):
+        places, whole = dict(windows(host, output)), tuple(slice(0, n) for n in (host.frame if framed else canvas))
+        owner = owner[whole]
+        based = places.get(0) == whole
+        masks = {layer: owner == layer for layer in (places.keys() - {0} if based else places.keys())}
+        if based and owner.min() < 0:
+            masks[-1] = owner < 0
+        blocks = {layer: filled(mask) for layer, mask in masks.items()}
+        found.append({layer: (block, masks[layer][block]) for layer, block in blocks.items() if block is not None})
+    return found
 
 
 def _owned(host: MixPlan) -> list[dict[int, list[Block]]]:

@@ -181,6 +181,29 @@ class TestFiltering:
         (mixed,), report = mix_instances([EMPTY, target_of([0, 0, 10, 10], [20, 0, 30, 10])], plan, return_report=True)
         assert mixed["labels"].tolist() == [2]
         assert [row["reason"] for row in report.rows()] == ["not carried", ""]
+        assert report.visibility.tolist() == [0.0, 1.0]
+
+    def test_masks_that_one_output_carries_and_another_does_not(self):
+        """Of what stays behind nothing is looked at, and nothing is said to be visible; ignored ones come along."""
+        carry = torch.tensor(
+            [[[True, True], [True, True]], [[True, True], [False, True]], [[False, True], [True, True]]]
+        )
+        rectangles = torch.tensor([[[0, 0, 20, 15]], [[0, 0, 20, 15]], [[0, 0, 0, 0]]])
+        source = torch.tensor([[0, 1], [1, 2], [2, 1]])
+        plan = MixPlan.from_rectangles(source, rectangles, torch.tensor([SIZE] * 3), carry=carry)
+        blocks = [[(1, 1, 5, 5), (10, 20, 14, 28)], [(2, 2, 6, 6), (0, 10, 10, 20)], [(3, 3, 7, 7), (4, 18, 9, 24)]]
+        pool = [
+            {"masks": torch.stack([mask_of(block) for block in each]), "labels": torch.tensor([1, 2]) + 10 * image}
+            for image, each in enumerate(blocks)
+        ]
+        pool[2]["ignored"] = {"masks": mask_of((8, 8, 12, 12))[None], "labels": torch.tensor([29])}
+        mixed, report = mix_instances(pool, plan, return_report=True)
+        assert [target["labels"].tolist() for target in mixed] == [[2, 11, 12], [12], [22]]
+        assert [target["ignored"]["labels"].tolist() for target in mixed] == [[], [29], [29]]
+        left = [row["instance"] for row in report.rows() if row["reason"] == "not carried"]
+        assert left == [0, 0]
+        assert [row["visibility"] for row in report.rows() if row["reason"] == "not carried"] == [0.0, 0.0]
+        assert torch.equal(mixed[0]["masks"][2], mask_of((0, 10, 10, 15)))
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
