@@ -57,8 +57,11 @@ def mix_batch(
         plan = plan_to_device(plan, pool.device)
         return mix_fused(pool, plan, fill, interpolation, out=out, inplace=inplace)
     elif pool.device.type == "cpu" and suits(plan):
-        result, held = (pool, True) if inplace else _prepared(pool, plan, fill, out)
-        mix_slices(pool, plan, result, fill, held=held)
+        if inplace:
+            mix_slices(pool, plan, pool, fill, held=True)
+            return pool
+        result, held = _prepared(pool, plan, fill, out)
+        mix_slices(pool, plan, result, fill, held=held, bases=range(len(plan)) if held else ())
         return result
     elif pool.device.type != "cpu" and (plan.unscaled or interpolation == "nearest"):
         result = mix_gather(pool, plan_to_device(plan, pool.device), fill)
@@ -92,14 +95,16 @@ def mix_list(
 
 
 def _prepared(pool: Tensor, plan: MixPlan, fill: Tensor | None, out: Tensor | None) -> tuple[Tensor, bool]:
-    """A tensor for the outputs whose pixels beyond the canvas are set, and whether it holds the bases already."""
+    """A tensor for the outputs, and whether they are the pool's images, padding included, with few patches on top.
+
+    One long copy beats many short ones then; else the pixels beyond the canvas are set.
+    """
     shape = (len(plan), *pool.shape[1 : pool.ndim - plan.ndim], *plan.frame)
     if out is None:
         out = torch.empty_like(pool) if tuple(pool.shape) == shape else pool.new_empty(shape)
     own_bases = tuple(pool.shape) == shape and bool((plan.facts.source[:, 0] == np.arange(len(plan))).all())
     if own_bases and bool(plan.keeps_padding(plan.frame).all()):
-        # one long copy of the bases, padding included, and the few patches on top, beats many short copies
-        return out.copy_(pool), True
+        return out, True
     padded = (plan.canvas != torch.tensor(plan.frame)).any(dim=1)
     for output in padded.nonzero()[:, 0].tolist():
         out[output].copy_(background(pool, plan, output, fill, plan.frame))

@@ -26,6 +26,9 @@ _FEW_CELLS = 16
 """Up to so many cells per output, looking for neighbours to join costs more than a copy for each."""
 
 
+_RUN_BYTES = 2**21
+"""Bases of so many bytes are copied at once; with more the outputs have left the cache when their patches follow."""
+
 _SHARED_BYTES = 2**18
 """From so many bytes per image on, torch's threads copy its blocks faster than numpy does alone."""
 
@@ -226,7 +229,8 @@ def mix_slices(
         outputs: as many as the plan has; may be ``pool`` itself, which is then read before anything is written.
         fill: value of pixels without owner, broadcastable against a block; None where the plan has none.
         held: ``outputs`` holds each base where it lies: only what moves is copied.
-        bases: the pool image that each output is yet to get whole before; ``held`` is true of them, too.
+        bases: the pool image that each output is yet to get whole before (of a tensor the one of its own number);
+            ``held`` is true of them, too.
     """
     inplace = outputs is pool
     read, written, copy = _holders(pool, outputs, fill)
@@ -235,19 +239,38 @@ def mix_slices(
         _exchange(read, pairs, copy)
         note_writing(outputs)
         return
-    for index, base in enumerate(bases):
-        copy(written[index], read[base])
-    taken = [None if source < 0 else read[source][block] for _, _, source, block in steps]
+    if bases:
+        steps = sorted([*_whole(pool, bases, copy), *steps], key=_first_output)
+    taken: list[Any] = []
     if inplace:
         own = Tensor.clone if isinstance(read, Tensor) else np.array
-        taken = [None if pixels is None else own(pixels) for pixels in taken]
+        taken = [None if source == -1 else own(read[source][block]) for _, _, source, block in steps]
     ground = None if fill is None else _readable(fill, copy)
-    for (output, block, _, _), pixels in zip(steps, taken):
-        assert pixels is not None or ground is not None, "a plan with fill was applied without a fill value"
+    for number, (output, block, source, there) in enumerate(steps):
+        assert source != -1 or ground is not None, "a plan with fill was applied without a fill value"
+        pixels = ground if source == -1 else taken[number] if inplace else read[source][there]
         # a view older than the first copy would not know of the gradient that came with it
-        copy(written[output][block], ground if pixels is None else pixels)
+        copy(written[output][block], pixels)
     if copy is not Tensor.copy_:
         note_writing(outputs)
+
+
+def _whole(
+    pool: Tensor | Sequence[Tensor], bases: Sequence[int], copy: Callable[[Any, Any], Any]
+) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """Copies of whole bases, of a batch several at once: few enough that patches on top find them in the cache."""
+    if not isinstance(pool, Tensor):
+        yield from ((output, ..., base, ...) for output, base in enumerate(bases))
+        return
+    # autograd would take every copy for one of the whole batch
+    together = len(bases) if copy is Tensor.copy_ else max(1, _RUN_BYTES * len(pool) // max(pool.nbytes, 1))
+    for begun in range(0, len(bases), together):
+        run = slice(begun, min(begun + together, len(bases)))
+        yield run, ..., run, ...
+
+
+def _first_output(step: tuple[Any, Any, Any, Any]) -> int:
+    return step[0].start if isinstance(step[0], slice) else step[0]
 
 
 def _blocks(patches: _Patches, within_source: bool = False) -> list[Any]:
