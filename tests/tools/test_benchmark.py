@@ -8,11 +8,14 @@ import math
 import time
 
 import pytest
+import torch
 
+from cutmix_dense import MixPlan, functional
 from tools import benchmark as tool
-from tools.benchmarking import machine, report
+from tools.benchmarking import machine, plain, report
 from tools.benchmarking.growth import Curve
 from tools.benchmarking.jobs import FLOOR, JOBS, Result, Settings
+from tools.benchmarking.samples import make_batches
 from tools.benchmarking.timing import Contender, Timing, interleave, threads
 
 PEERS = ("kornia", "monai", "ultralytics", "mmdet", "albumentations")
@@ -65,6 +68,35 @@ def test_every_job_has_rows_and_peers_that_are_missing_are_named(tmp_path, witho
     assert "not installed: No module named 'kornia.augmentation'" in table
     ours = [row for made in record["jobs"] for row in made["rows"] if row["name"].startswith("ours CutMix")]
     assert sum(row["n"] > 0 for row in ours) >= 8
+
+
+@pytest.mark.parametrize("exchange", [False, True])
+def test_the_yardstick_mixes_what_ours_mixes(exchange, generator):
+    """Else it would be none: images bit for bit, boxes to single precision, labels, and who is kept."""
+    whole = parts = 0
+    for batch in make_batches(12, 6, 80, 7):
+        partner, region = plain.draw(6, (80, 80), exchange, generator)
+        rectangles = region.long()[:, None, [1, 0, 3, 2]]
+        source = torch.stack([torch.arange(6), partner], dim=1)
+        plan = MixPlan.from_rectangles(source, rectangles, torch.full((6, 2), 80))
+        expected, out = functional.mix_pixels(batch.images, plan), torch.empty_like(batch.images)
+        if exchange:
+            assert torch.equal(partner[partner], torch.arange(6))
+            plain.swap_within(batch.images, partner, region)
+            assert torch.equal(batch.images, expected)
+        else:
+            plain.mix_into(out, batch.images, partner, region)
+            assert torch.equal(out, expected)
+        ours = functional.mix_instances(batch.targets, plan)
+        found = plain.mix_ragged(batch.targets, partner, region)
+        for one, other in zip(found, ours):
+            torch.testing.assert_close(one["boxes"], other["boxes"])
+            assert torch.equal(one["labels"], other["labels"])
+            whole += int((other["visibility"] == 1).sum())
+            parts += int((other["visibility"] < 1).sum())
+        slots = functional.mix_padded({"boxes": batch.boxes, "labels": batch.labels}, plan)
+        assert torch.equal(plain.mix_padded(batch.boxes, batch.labels, partner, region)[2], slots["valid"])
+    assert min(whole, parts) > 50
 
 
 def test_table_is_a_table(tmp_path):

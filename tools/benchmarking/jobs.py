@@ -15,6 +15,7 @@ import torch
 import cutmix_dense as cd
 from tools.benchmarking import peers
 from tools.benchmarking.machine import last_level_cache
+from tools.benchmarking.plain import plain_contenders
 from tools.benchmarking.samples import Batch, make_batches, make_samples, nbytes
 from tools.benchmarking.timing import Contender, Timing, interleave, threads
 
@@ -234,7 +235,7 @@ def batch_contenders(job: str, batches: Sequence[Batch], with_peers: bool = True
             _ours("CutMix + masks, in place (swap)", swap, batches, ragged, "inplace", "masks into fresh memory"),
             _ours("CopyPaste + masks, out=", paste, batches, ragged),
         ]
-    return rows + (peers.batch_peers(job, batches) if with_peers else [])
+    return rows + ([*plain_contenders(job, batches), *peers.batch_peers(job, batches)] if with_peers else [])
 
 
 _TITLES = {"images": "images", "boxes": "images + {n} boxes", "semantic": "images + map", "masks": "images + {n} masks"}
