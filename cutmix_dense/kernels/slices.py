@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -167,8 +167,6 @@ def _steps(plan: MixPlan, moved: bool) -> list[_Step]:
         images = plan.source.tolist()
         if all(layers[0] == output for output, layers in enumerate(images)):
             return list(_patch_moves(images, plan.patch))
-    if moved and len(plan) == 1 and math.prod(plan.owner.shape[1:]) <= _FEW_CELLS:
-        return list(_few_moves(plan))
     patches = _patches(plan, moved)
     parts = (patches.output.tolist(), _blocks(patches), patches.source.tolist(), _blocks(patches, within_source=True))
     return list(zip(*parts))
@@ -182,34 +180,6 @@ def _patch_moves(images: Sequence[Sequence[int]], patch: Patch) -> Iterator[_Ste
     ):
         block = spatial(map(slice, low, high))
         yield output, block, images[output][1], block
-
-
-def _few_moves(plan: MixPlan) -> Iterator[_Step]:
-    """What moves in one output of few cells, in plain numbers, which cost a fraction of numpy's calls then."""
-    fields = (plan.source, plan.shift, plan.extent, plan.canvas, *plan.edges)
-    images, shifts, extents, canvas, *edges = (field.tolist()[0] for field in fields)
-    ndim = plan.ndim
-    held = images[0] == 0 and not any(shifts[0])
-    whole = held and not any(extents[0][:ndim]) and all(a >= b for a, b in zip(extents[0][ndim:], canvas))
-    for cell, layer in zip(product(*map(pairwise, edges)), plan.owner.flatten().tolist()):
-        if (whole and layer == 0) or any(a >= b for a, b in cell):
-            continue
-        start, stop = zip(*cell)
-        low, high = start, start
-        if layer >= 0:
-            shift, extent = [int(t) for t in shifts[layer]], extents[layer]
-            low = tuple(max(a, end + t) for a, end, t in zip(start, extent, shift))
-            high = tuple(min(b, end + t) for b, end, t in zip(stop, extent[ndim:], shift))
-        if any(a >= b for a, b in zip(low, high)):
-            block = spatial(map(slice, start, stop))
-            yield 0, block, -1, block
-            continue
-        if layer > 0 or not held:
-            source = (slice(a - t, b - t) for a, b, t in zip(low, high, shift))
-            yield 0, spatial(map(slice, low, high)), images[layer], spatial(source)
-        for rim in _rim(list(start), list(stop), low, high):
-            block = spatial(map(slice, *rim))
-            yield 0, block, -1, block
 
 
 def mix_slices(

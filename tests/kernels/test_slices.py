@@ -1,4 +1,4 @@
-"""Blocks copied by slices: one output in plain numbers, several in numpy's, and what a plan keeps of itself."""
+"""Blocks copied by slices: what is found of them, in which order they are copied, and what a plan keeps of itself."""
 
 from __future__ import annotations
 
