@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 __all__ = ["is_compiling"]
 
 
-is_compiling: Callable[[], bool] = getattr(torch.compiler, "is_compiling", None) or torch._utils.is_compiling
-"""Whether the code that runs is being traced by ``torch.compile``."""
+def is_compiling() -> bool:
+    """Whether the code that runs is being traced by ``torch.compile``.
+
+    Asked by a function of ours, which is traced itself: torch's own says no to a caller that fell out of a graph.
+    """
+    if hasattr(torch.compiler, "is_compiling"):
+        return torch.compiler.is_compiling()
+    return torch._utils.is_compiling()

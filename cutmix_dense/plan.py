@@ -267,13 +267,15 @@ class MixPlan:
         return value
 
     def keep(self, found: Mapping[str, Any]) -> None:
-        """Keep what is known already, by name, so that ``kept`` needn't find it."""
-        if not is_compiling():
-            stamp, kept = self._stamp(), self.__dict__.setdefault("_kept", {})
+        """Keep what is known already, by name, so that ``kept`` needn't find it; what is known at once, in one call."""
+        if is_compiling():
+            return
+        stamp, kept = self._stamp(), self.__dict__.setdefault("_kept", {})
+        if stamp is not None or self.device.type != "cpu":  # on the host finding it again costs little
             kept.update({name: (stamp, value) for name, value in found.items()})
 
     def _stamp(self) -> tuple[int, ...] | None:
-        """How often each tensor was written to; tensors of inference mode don't know."""
+        """How often each tensor was written to; None of inference mode's, which don't know."""
         tensors = self.__dict__.get("_written")
         if tensors is None:
             given = (*self._small_fields(), self.owner, *self.edges, self.carry, self.weight)
@@ -462,17 +464,14 @@ class MixPlan:
             return self.owner.movedim(0, -1)[..., output] == layer
         return (self.weight[output, layer] > 0).expand(*self.owner.shape[1:], -1)
 
-    def keeps_padding(self, size: Sequence[int]) -> Bool[Column, " b"]:
-        """Of a padded pool of images of ``size``, which outputs keep their base's padding: those of the base's size.
-
-        On the host an array.
-        """
+    def keeps_padding(self, size: Sequence[int]) -> Bool[Tensor, " b"]:
+        """Of a padded pool of images of ``size``, which outputs keep their base's padding: those of the base's size."""
         here = self.device.type == "cpu" and not is_compiling()
         fields: Any = self.facts if here else self._small_fields()
         source, _, _, extent, canvas = fields
         if tuple(size) != tuple(self.frame):
-            return source[:, 0] < -1  # none
-        return (source[:, 0] >= 0) & (canvas == extent[:, 0, self.ndim :]).all(1)
+            return as_tensor(source[:, 0] < -1)  # none
+        return as_tensor((source[:, 0] >= 0) & (canvas == extent[:, 0, self.ndim :]).all(1))
 
     def has_fill(self) -> bool:
         """Whether some canvas pixel belongs to no layer; found once, with a transfer for plans made on a device."""
@@ -626,7 +625,8 @@ class MixPlan:
         check = (
             any(placed.get(name) is not None for name in ("scale", "shift", "carry")) or placed.get("frames", 1) != 1
         )
-        plan = cls._placed(source, edges, *map(as_tensor, grid[1:4]), check=check, **placed)
+        fields = map(as_tensor, (grid.owner, grid.reach, grid.canvas))
+        plan = cls._placed(source, edges, *fields, check=check, **placed)
         if isinstance(grid.reach, np.ndarray) and placed.get("scale") is placed.get("shift") is None:
             high = np.minimum(grid.reach, grid.canvas[:, None]).astype(np.int64)  # known already, from arrays
             absent = source.numpy() < 0

@@ -18,7 +18,7 @@ Mode = Literal["union", "xor"]
 
 
 class Patch(NamedTuple):
-    """The one rectangle of every output in which layer 1 shows, and nothing but it; all else is the base.
+    """The one rectangle of every output in which layer 1 shows, and nothing but it; all else is the base, layer 0.
 
     Attributes:
         low: first pixels, in array order.
@@ -93,7 +93,7 @@ def paint(
         middle: Any = (slice(None), *(1,) * ndim)
         owner[middle] = present = 1 if least >= 0 else source[:, 1] >= 0
         patch = Patch(low[..., 0], high[..., 0] if least >= 0 else np.where(present, high[..., 0], low[..., 0]))
-        if not ((patch.high <= reach[:, 1].T) | (patch.high <= patch.low)).all():
+        if layers > 2 or not ((patch.high <= reach[:, 1].T) | (patch.high <= patch.low)).all():
             patch = None
     elif patches:
         layer = np.ones((batch, patches), dtype=np.int64) if layer is None else layer

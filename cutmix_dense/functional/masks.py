@@ -86,7 +86,8 @@ def mix_masks(
         along = parts = np.split(carried, np.cumsum([len(stack) for stack in given])[:-1])
         for (*_, image), rows in zip(jobs, parts):
             wanted[image] = rows | wanted[image] if image in wanted else rows
-    stacks = {image: SourceMasks(stack, wanted.get(image)) for (*_, image), stack in zip(jobs, given)}
+    stack_of = {image: stack for (*_, image), stack in zip(jobs, given)}
+    stacks = {image: SourceMasks(stack, wanted.get(image)) for image, stack in stack_of.items()}
     cutter = WindowCutter(plan_to_device(plan, HOST), size)
     return {
         (output, layer): cutter.cut(stacks[image], output, layer, rows)

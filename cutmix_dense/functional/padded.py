@@ -94,7 +94,7 @@ def mix_padded(
 
     given = as_column(to_xyxy(rows_of("boxes"), "targets['boxes']", plan.ndim), device)
     seen = visible_boxes(given, plan, output, layer)
-    if xp is np and not seen.finite.all():
+    if xp is np and not (seen.finite | (image < 0)).all():
         raise ValueError("targets['boxes'] must be finite, got a NaN or infinite coordinate")
     share, visibility = shares_of(seen.visible, seen.whole, seen.untouched)
     if "visibility" in targets:

@@ -233,6 +233,7 @@ class SegmentPool:
         reason[stuff & (reason >= Reason.LOW_VISIBILITY)] = Reason.KEPT
         carried = host.carries(output, layer, position).numpy() | entries.ignored
         reason[~carried] = Reason.NOT_CARRIED
+        visibility = np.where(carried, visibility, np.float32(0))
         verdict = Verdict(reason, untouched | (visible >= whole * (1 - 1e-9)), visibility)
         outcome = outcomes_of(verdict, entries, on_filtered)
         aside = outcome == Outcome.IGNORED

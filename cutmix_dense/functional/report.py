@@ -39,8 +39,7 @@ class MixReport:
         layer: layer that the instance is part of; 0 is the base.
         source: pool index of its image.
         instance: its index there; ignored instances count on after the others.
-        visibility: share of the whole instance that is visible, 0 where it didn't come along, NaN where the box is
-            broken.
+        visibility: share of the whole instance that is visible; 0 where it didn't come along or its box is broken.
         outcome: an ``Outcome``.
         reason: a ``Reason``.
     """

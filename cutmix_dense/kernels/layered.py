@@ -151,7 +151,9 @@ def _find_shown(host: MixPlan, framed: bool) -> list[dict[int, tuple[Block, Bool
         if based and owner.min() < 0:
             masks[-1] = owner < 0
         blocks = {layer: filled(mask) for layer, mask in masks.items()}
-        found.append({layer: (block, masks[layer][block]) for layer, block in blocks.items() if block is not None})
+        found.append(
+            {layer: (block, masks[layer][block].copy()) for layer, block in blocks.items() if block is not None}
+        )
     return found
 
 

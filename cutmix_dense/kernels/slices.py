@@ -57,8 +57,11 @@ class _Patches(NamedTuple):
     offset: np.ndarray | None
 
 
-_Step = tuple[int, Any, int, Any]
-"""A block to copy: into which output, where there, from which pool image (-1 for fill), and where there."""
+_Step = tuple[Any, Any, Any, Any]
+"""A block to copy: into which output, where there, from which pool image (-1 for fill), and where there.
+
+Of whole bases that are copied together a slice of both.
+"""
 
 
 def _kept(find: Callable[[MixPlan, bool], Any]) -> Callable[[MixPlan, bool], Any]:
@@ -225,9 +228,7 @@ def mix_slices(
         note_writing(outputs)
 
 
-def _whole(
-    pool: Tensor | Sequence[Tensor], bases: Sequence[int], copy: Callable[[Any, Any], Any]
-) -> Iterator[tuple[Any, Any, Any, Any]]:
+def _whole(pool: Tensor | Sequence[Tensor], bases: Sequence[int], copy: Callable[[Any, Any], Any]) -> Iterator[_Step]:
     """Copies of whole bases, of a batch several at once: few enough that patches on top find them in the cache."""
     if not isinstance(pool, Tensor):
         yield from ((output, ..., base, ...) for output, base in enumerate(bases))
@@ -239,7 +240,7 @@ def _whole(
         yield run, ..., run, ...
 
 
-def _first_output(step: tuple[Any, Any, Any, Any]) -> int:
+def _first_output(step: _Step) -> int:
     return step[0].start if isinstance(step[0], slice) else step[0]
 
 

@@ -75,6 +75,29 @@ def test_one_rectangle_tells_what_all_cells_tell(ndim, generator):
     assert min(whole, parts, gone) > 100
 
 
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_layers_beyond_the_first_show_nowhere(count):
+    """A plan of more layers than its rectangles name: instances of the others are not told to be in the rectangle."""
+    sizes = torch.tensor([(20, 30)] * 4)
+    plan = MixPlan.from_rectangles(torch.arange(count)[None], torch.tensor([[[2, 3, 15, 25]]]), sizes)
+    layer = torch.arange(count)
+    box = torch.tensor([[5.0, 5.0, 12.0, 12.0]]).expand(count, -1)
+    seen = visible_boxes(box, plan, torch.zeros(count).long(), layer)
+    assert seen.visible.tolist() == [0.0, 49.0, 0.0, 0.0][:count]
+    slots = {"boxes": box[:, None], "labels": layer[:, None]}
+    assert cd.functional.mix_padded(slots, plan)["valid"].tolist() == [[False, True, False, False][:count]]
+
+
+def test_inference_mode_which_counts_no_writes(generator):
+    sizes, box = torch.tensor([(8, 9)] * 2), torch.tensor([[3.0, 2.0, 5.0, 4.0]])
+    with torch.inference_mode():
+        plan = MixPlan.from_rectangles(torch.tensor([[0, 1], [1, 0]]), torch.tensor([[[1, 2, 5, 6]]] * 2), sizes)
+        at = torch.tensor([0]), torch.tensor([0])
+        assert visible_boxes(box, plan, *at).visible.tolist() == [0.0]
+        plan.owner.zero_()
+        assert visible_boxes(box, plan, *at).visible.tolist() == [4.0]
+
+
 def test_a_rectangle_that_is_written_to_is_no_longer_known(generator):
     sizes = torch.tensor([(8, 9), (8, 9)])
     plan = MixPlan.from_rectangles(torch.tensor([[0, 1], [1, 0]]), torch.tensor([[[1, 2, 5, 6]]] * 2), sizes)

@@ -7,6 +7,7 @@ import torch
 from torchvision import tv_tensors
 
 from cutmix_dense import FilterRule, MixPlan
+from cutmix_dense.functional import masks as masks_module
 from cutmix_dense.functional import mix_instances
 
 SIZE = (20, 30)
@@ -183,8 +184,13 @@ class TestFiltering:
         assert [row["reason"] for row in report.rows()] == ["not carried", ""]
         assert report.visibility.tolist() == [0.0, 1.0]
 
-    def test_masks_that_one_output_carries_and_another_does_not(self):
+    def test_masks_that_one_output_carries_and_another_does_not(self, monkeypatch):
         """Of what stays behind nothing is looked at, and nothing is said to be visible; ignored ones come along."""
+        wanted = []
+        sources = masks_module.SourceMasks
+        monkeypatch.setattr(
+            masks_module, "SourceMasks", lambda stack, rows: wanted.append(rows.tolist()) or sources(stack, rows)
+        )
         carry = torch.tensor(
             [[[True, True], [True, True]], [[True, True], [False, True]], [[False, True], [True, True]]]
         )
@@ -204,6 +210,11 @@ class TestFiltering:
         assert left == [0, 0]
         assert [row["visibility"] for row in report.rows() if row["reason"] == "not carried"] == [0.0, 0.0]
         assert torch.equal(mixed[0]["masks"][2], mask_of((0, 10, 10, 15)))
+        assert wanted == [
+            [True, True],
+            [True, True],
+            [False, True, True],
+        ]  # image 2 is base and partner, without its first
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

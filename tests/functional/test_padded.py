@@ -103,6 +103,20 @@ def test_mistakes_are_named(change, message):
         mix_padded({**padded(), **change}, plan)
 
 
+@pytest.mark.parametrize(("partner", "seen"), [(0, True), (-1, False), (1, False)])
+def test_a_box_that_is_not_finite_matters_where_its_image_shows(partner, seen):
+    boxes = torch.tensor([[[1.0, 1.0, torch.nan, 9.0]], [[2.0, 2.0, 9.0, 9.0]]])
+    sizes, rectangle = torch.tensor([(12, 14)] * 2), torch.tensor([[[0, 0, 3, 3]]])
+    plan = cd.MixPlan.from_rectangles(torch.tensor([[1, partner]]), rectangle, sizes)
+    if seen:
+        with pytest.raises(ValueError, match="finite"):
+            mix_padded({"boxes": boxes}, plan)
+        return
+    mixed = mix_padded({"boxes": boxes}, plan)
+    assert mixed["valid"].tolist() == [[True, False]]
+    assert mixed["boxes"].isfinite().all()
+
+
 def test_free_form_masks_and_ignoring_are_refused():
     images = torch.rand(5, 3, 40, 60)
     with pytest.raises(ValueError, match="estimate"):

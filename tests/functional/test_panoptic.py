@@ -412,7 +412,8 @@ def test_carry_counts_segments():
     plan = replace(halves(at=4), carry=torch.tensor([[[True, True, True], [True, False, True]]]))
     mixed = F.mix_panoptic([ids, ids], [infos, infos], plan)
     assert [(info["id"], info["area"]) for info in mixed.segments[0]] == [(5, 21 + 0), (7, 3), (9, 12)]
-    assert [row["reason"] for row in mixed.report.rows()][4] == "not carried"
+    left = list(mixed.report.rows())[4]
+    assert (left["reason"], left["visibility"]) == ("not carried", 0.0)
     assert not mixed.maps[0][1:4, 4:6].any()
 
 

@@ -24,10 +24,11 @@ def draw(batch: int, size: tuple[int, int], exchange: bool, generator: torch.Gen
     """Partners (B,), the image before or in exchanging pairs; boxes (B, 4) xyxy, whole pixels, as of ``BetaBox(1)``."""
     share, centre = torch.rand(batch, generator=generator), torch.rand(2, batch, generator=generator)
     if exchange:
-        order, partner = torch.randperm(batch, generator=generator), torch.arange(batch)
+        order, partner = torch.randperm(batch - batch % 2, generator=generator), torch.arange(batch)
         partner[order[0::2]], partner[order[1::2]] = order[1::2], order[0::2]
         first = torch.minimum(partner, torch.arange(batch))
         share, centre = share[first], centre[:, first]
+        share[partner == torch.arange(batch)] = 1  # of an odd number the last one stays as it is
     else:
         partner = torch.arange(batch).roll(1)
     height, width = size
