@@ -56,7 +56,7 @@ def mix_batch(
 
         plan = plan_to_device(plan, pool.device)
         return mix_fused(pool, plan, fill, interpolation, out=out, inplace=inplace)
-    elif pool.device.type == "cpu" and suits(plan):
+    elif pool.device.type == "cpu" and suits(plan) and not (inplace and _takes_padding(plan)):
         if inplace:
             mix_slices(pool, plan, pool, fill, held=True)
             return pool
@@ -92,6 +92,12 @@ def mix_list(
         mix_slices(pool, plan, outputs, fill, held=held, bases=bases if held else ())
         return outputs
     return mix_layered(pool, plan, fill, interpolation, framed=False)
+
+
+def _takes_padding(plan: MixPlan) -> bool:
+    """Whether some output gets the padding of another image than the one of its own number."""
+    source, canvas = plan.facts.source, plan.facts.canvas
+    return bool(((source[:, 0] != np.arange(len(plan))) & (canvas != plan.frame).any(axis=1)).any())
 
 
 def _prepared(pool: Tensor, plan: MixPlan, fill: Tensor | None, out: Tensor | None) -> tuple[Tensor, bool]:

@@ -103,3 +103,17 @@ def test_bases_that_are_copied_a_few_at_a_time(seed, together, monkeypatch):
     out = torch.full_like(pool, 255)
     assert mix_pixels(pool, plan, fill=0, out=out) is out
     assert torch.equal(out, mix_gather(pool, plan, fill))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_in_place_a_padded_output_takes_its_bases_padding(dtype):
+    """As out of place, where the base is another image than the one that is written over."""
+    sizes = torch.tensor([(4, 5), (3, 7), (4, 7)])
+    pool = torch.arange(3 * 2 * 4 * 7).reshape(3, 2, 4, 7).to(dtype)
+    rectangle = torch.tensor([[[1, 2, 3, 4]]] * 3)
+    plan = MixPlan.from_rectangles(torch.tensor([[1, 0], [0, 1], [2, 1]]), rectangle, sizes, frame=(4, 7))
+    expected = mix_gather(pool, plan, torch.tensor(0, dtype=dtype))
+    assert torch.equal(mix_pixels(pool, plan, fill=0), expected)
+    given = pool.clone()
+    assert mix_pixels(given, plan, fill=0, inplace=True) is given
+    assert torch.equal(given, expected)
