@@ -206,7 +206,8 @@ def _windows(
 ) -> tuple[Int[Array, "n 2 d"], list[int]]:
     """First pixel and one past the last one of masks along each axis; zeros for an empty one, and one not asked for.
 
-    All masks are passed once, for their lines along the first axis; the others are looked at within these.
+    Each is passed once for its lines along the first axis, all together if all are asked for; the other axes are looked
+    at within these.
 
     Args:
         stack: not 0 is inside.

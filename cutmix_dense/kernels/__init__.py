@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from cutmix_dense.kernels.device import plan_to_device, suits_fused
@@ -96,8 +97,12 @@ def mix_list(
 
 def _takes_padding(plan: MixPlan) -> bool:
     """Whether some output gets the padding of another image than the one of its own number."""
-    source, canvas = plan.facts.source, plan.facts.canvas
-    return bool(((source[:, 0] != np.arange(len(plan))) & (canvas != plan.frame).any(axis=1)).any())
+    return bool((~_own_bases(plan) & (plan.facts.canvas != plan.frame).any(axis=1)).any())
+
+
+def _own_bases(plan: MixPlan) -> Bool[np.ndarray, " b"]:
+    """Whether the base of each output is the pool image of its own number."""
+    return plan.facts.source[:, 0] == np.arange(len(plan))
 
 
 def _prepared(pool: Tensor, plan: MixPlan, fill: Tensor | None, out: Tensor | None) -> tuple[Tensor, bool]:
@@ -108,8 +113,7 @@ def _prepared(pool: Tensor, plan: MixPlan, fill: Tensor | None, out: Tensor | No
     shape = (len(plan), *pool.shape[1 : pool.ndim - plan.ndim], *plan.frame)
     if out is None:
         out = torch.empty_like(pool) if tuple(pool.shape) == shape else pool.new_empty(shape)
-    own_bases = tuple(pool.shape) == shape and bool((plan.facts.source[:, 0] == np.arange(len(plan))).all())
-    if own_bases and bool(plan.keeps_padding(plan.frame).all()):
+    if tuple(pool.shape) == shape and _own_bases(plan).all() and bool(plan.keeps_padding(plan.frame).all()):
         return out, True
     padded = (plan.canvas != torch.tensor(plan.frame)).any(dim=1)
     for output in padded.nonzero()[:, 0].tolist():

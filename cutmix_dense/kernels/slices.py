@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -64,17 +63,6 @@ Of whole bases that are copied together a slice of both.
 """
 
 
-def _kept(find: Callable[[MixPlan, bool], Any]) -> Callable[[MixPlan, bool], Any]:
-    """Find something of a plan once; it is kept with it."""
-
-    @wraps(find)
-    def kept(plan: MixPlan, moved: bool) -> Any:
-        return plan.kept(f"{find.__name__}, moved" if moved else find.__name__, lambda: find(plan, moved))
-
-    return kept
-
-
-@_kept
 def _patches(plan: MixPlan, moved: bool) -> _Patches:
     """Every block of every output; together they tile the canvas.
 
@@ -163,9 +151,12 @@ def _moved_cells(plan: MixPlan, home: Bool[np.ndarray, " b"]) -> _Cells:
     return _Cells(output[some], start.T[some], stop.T[some], layer[some])
 
 
-@_kept
 def _steps(plan: MixPlan, moved: bool) -> list[_Step]:
-    """What is to be copied; see ``_patches``."""
+    """What is to be copied, see ``_patches``; found once for a plan."""
+    return plan.kept("steps, moved" if moved else "steps", lambda: _find_steps(plan, moved))
+
+
+def _find_steps(plan: MixPlan, moved: bool) -> list[_Step]:
     if moved and plan.patch is not None:
         images = plan.source.tolist()
         if all(layers[0] == output for output, layers in enumerate(images)):
