@@ -6,36 +6,59 @@ A mask is True where the partner shows.
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cutmix_dense.broadcast import along, everywhere, within
+from cutmix_dense.broadcast import along
 from cutmix_dense.checks import finite, interval, positive
 from cutmix_dense.distance import carved
 from cutmix_dense.host import sent
+from cutmix_dense.kernels.numpy_pixels import in_numpy
 from cutmix_dense.regions import beta, uniform
 
 __all__ = ["CarveMask", "ClassMask", "CowMask", "FourierMask", "MaskSampler", "NoiseDraws"]
 
 _MOST_SIGMA = 1024
 
+_BAND = 6.0
+"""Standard deviations of a blur's spectrum; less than 2e-8 of what lies beyond gets through."""
+
 
 class NoiseDraws(NamedTuple):
     """Random numbers of a noise mask.
 
     Attributes:
-        noise: one field per sample, at least the frame's size.
+        noise: one spectrum per sample: its frequencies along each axis, and real and imaginary part.
         numbers: further numbers per sample.
     """
 
-    noise: Float[Tensor, "b *size"]
+    noise: Float[Tensor, "b *frequencies 2"]
     numbers: Float[Tensor, "b k"]
+
+    def of(self, samples: Int[Tensor, " n"]) -> NoiseDraws:
+        """The draws of some samples."""
+        return NoiseDraws(self.noise.index_select(0, samples), self.numbers.index_select(0, samples))
+
+
+class _Band(NamedTuple):
+    """What of an axis a blur lets through.
+
+    Attributes:
+        period: of the noise, pixels.
+        frequencies: cycles per pixel: from 0 on, then the negative ones, which the last axis, a real one, hasn't.
+    """
+
+    period: int
+    frequencies: Float[Tensor, " n"]
 
 
 class MaskSampler(ABC):
@@ -47,7 +70,13 @@ class MaskSampler(ABC):
 
     @abstractmethod
     def place(self, draws: NoiseDraws, sizes: Int[Tensor, "b d"], frame: tuple[int, ...]) -> Bool[Tensor, "b *frame"]:
-        """Masks from draws; within ``sizes``, the area that base and partner share, each has its share of pixels."""
+        """Masks from draws; within ``sizes``, the area that base and partner share, each has its share of pixels.
+
+        Args:
+            draws: what ``draw`` gave for the same frame.
+            sizes: on the host, pixels.
+            frame: size of a mask.
+        """
 
 
 @dataclass(frozen=True)
@@ -59,8 +88,9 @@ class CowMask(MaskSampler):
         sigma: strength of the blur in pixels, log-uniform in (low, high), at most 1024: the noise that is blurred
             reaches three sigma beyond the image.
 
-    The threshold is mean + √2 · erfinv(2p − 1) · standard deviation of the noise, as in the official code. The noise is
-    drawn larger than the frame and blurred in the Fourier domain, so that its strength is the same up to the border.
+    The threshold is mean + √2 · erfinv(2p − 1) · standard deviation of the noise, as in the official code. That blurs
+    the noise where it lies; here it is drawn in the Fourier domain, which has the same law, and only those frequencies
+    that the weakest blur lets through. It is larger than the frame, so that opposite borders don't know of each other.
 
     Source: French, Oliver, Salimans, Milking CowMask for Semi-Supervised Image Classification (2020); σ of 8–32 as used
     for segmentation by ClassMix's authors.
@@ -80,29 +110,40 @@ class CowMask(MaskSampler):
         return given if isinstance(given, tuple) else (given, given)
 
     def draw(self, batch: int, frame: tuple[int, ...], generator: torch.Generator | None = None) -> NoiseDraws:
-        """Normal noise with a margin of three sigma, the blur's strength, the proportion."""
-        margin = math.ceil(3 * self.sigma[1])
-        noise = torch.randn((batch, *(size + margin for size in frame)), generator=generator)
-        return NoiseDraws(noise, uniform(batch, 2, generator))
+        """Spectra of normal noise, the blur's strength, the proportion."""
+        lines = [len(band.frequencies) for band in self._bands(frame)]
+        return NoiseDraws(torch.randn((batch, *lines, 2), generator=generator), uniform(batch, 2, generator))
+
+    def _bands(self, frame: tuple[int, ...]) -> list[_Band]:
+        """The band of every axis; the noise's period has a margin of three sigma."""
+        bands = []
+        for axis, size in enumerate(frame):
+            period = _fast_length(size + math.ceil(3 * self.sigma[1]))
+            most = math.ceil(_BAND / (2 * math.pi * self.sigma[0]) * period)
+            if axis == len(frame) - 1:
+                line = torch.fft.rfftfreq(period)[: most + 1]
+            else:
+                line = torch.fft.fftfreq(period)
+                if 2 * most + 1 < period:
+                    line = torch.cat([line[: most + 1], line[-most:]])
+            bands.append(_Band(period, line))
+        return bands
 
     def place(self, draws: NoiseDraws, sizes: Int[Tensor, "b d"], frame: tuple[int, ...]) -> Bool[Tensor, "b *frame"]:
         """Blur, and cut at the threshold."""
         low, high = self._proportions()
         sigma = self.sigma[0] * (self.sigma[1] / self.sigma[0]) ** draws.numbers[:, 0]
         proportion = low + draws.numbers[:, 1] * (high - low)
-        axes = tuple(range(1, draws.noise.ndim))
-        frequency = _frequency(draws.noise.shape[1:], draws.noise.device)
-        exponent = -2 * (math.pi * everywhere(sigma.float(), len(axes)) * frequency) ** 2
-        spectrum = torch.fft.rfftn(draws.noise, dim=axes) * exponent.exp()
-        smooth = torch.fft.irfftn(spectrum, s=draws.noise.shape[1:], dim=axes)
-        crop = (slice(None), *(slice(0, size) for size in frame))
-        smooth = smooth[crop]
-        valid = within(sizes, frame)
-        count = valid.flatten(1).sum(1)
-        mean = (smooth * valid).flatten(1).sum(1) / count
-        spread = (((smooth - everywhere(mean, len(axes))) * valid) ** 2).flatten(1).sum(1) / count
-        threshold = mean + math.sqrt(2) * torch.erfinv(2 * proportion.float() - 1) * spread.sqrt()
-        return (smooth <= everywhere(threshold, len(axes))) & valid
+        spreads = math.sqrt(2) * torch.erfinv(2 * proportion.float() - 1)
+        bands = self._bands(frame)
+        masks = np.zeros((len(sizes), *frame), dtype=bool)
+        for mask, noise, blur, spread, size in zip(
+            masks, draws.noise, sigma.tolist(), spreads.tolist(), sizes.tolist()
+        ):
+            valid = tuple(slice(0, length) for length in size)
+            values = _blurred(noise, blur, bands, frame).numpy()[valid]
+            np.less_equal(values, values.mean() + spread * values.std(), out=mask[valid])
+        return torch.from_numpy(masks)
 
 
 @dataclass(frozen=True)
@@ -132,17 +173,17 @@ class FourierMask(MaskSampler):
 
     def place(self, draws: NoiseDraws, sizes: Int[Tensor, "b d"], frame: tuple[int, ...]) -> Bool[Tensor, "b *frame"]:
         """Back from the Fourier domain, and the highest pixels."""
-        frequency = _frequency(frame, draws.noise.device).clamp(min=1 / max(frame))
-        spectrum = torch.view_as_complex(draws.noise.contiguous()) / frequency**self.decay
-        field = torch.fft.irfftn(spectrum, s=frame, dim=tuple(range(1, len(frame) + 1)))
-        valid = within(sizes, frame)
-        count = valid.flatten(1).sum(1)
+        logarithm = _frequency(frame).clamp(min=1 / max(frame)).log() * -self.decay
+        falling = (logarithm - logarithm.max()).exp()
+        count = sizes.prod(dim=1)
         base = draws.numbers[:, 0] * count
         number = count - torch.where(draws.numbers[:, 1] > 0.5, base.ceil(), base.floor()).long()
-        ordered = torch.where(valid, field, -torch.inf).flatten(1).argsort(dim=1)  # what isn't valid comes first
-        rank = torch.empty_like(ordered).scatter_(1, ordered, torch.arange(ordered.shape[1]).expand_as(ordered))
-        lowest = rank.shape[1] - count + number  # of the valid pixels, those below belong to the partner
-        return (rank < lowest[:, None]).reshape(field.shape) & valid
+        masks = np.zeros((len(sizes), *frame), dtype=bool)
+        for mask, noise, partners, size in zip(masks, draws.noise, number.tolist(), sizes.tolist()):
+            valid = tuple(slice(0, length) for length in size)
+            field = torch.fft.irfftn(torch.view_as_complex(noise) * falling, s=frame)
+            mask[valid] = _lowest(field.numpy()[valid], partners)
+        return torch.from_numpy(masks)
 
 
 @dataclass(frozen=True)
@@ -178,20 +219,49 @@ class ClassMask:
             draws: what ``draw`` gave.
             maps: labels or pseudo-labels of the images that classes are taken from.
         """
-        ids = maps.long().flatten(1)
-        known = (ids != self.ignore_index) & (ids >= 0)
-        spare = self.max_classes  # one column more takes what isn't a class
-        if ids.device.type == "cpu" and bool((known & (ids >= spare)).any()):
-            raise ValueError(f"maps must hold ids below max_classes = {spare}, got {int(ids[known].max())}")
-        column = torch.where(known, ids, spare).clamp(max=spare)
-        present = torch.zeros((len(ids), spare + 1), dtype=torch.bool, device=ids.device)
-        present = present.scatter(1, column, torch.ones_like(known))[:, :spare]
+        host = in_numpy(maps)
+        columns = [self._columns(ids.flatten()) for ids in maps] if host else self._columns(maps.flatten(1))
+        if host:
+            seen = torch.stack([torch.bincount(column, minlength=self._spare + 1) for column in columns]) > 0
+        else:
+            seen = torch.zeros((len(maps), self._spare + 1), dtype=torch.bool, device=maps.device)
+            seen = seen.scatter(1, columns, torch.ones_like(columns, dtype=torch.bool))
+        chosen = self._chosen(seen, sent(draws, maps.device))
+        if not host:
+            return chosen.gather(1, columns).reshape(maps.shape)
+        masks = np.empty((len(maps), math.prod(maps.shape[1:])), dtype=bool)
+        for mask, column, row in zip(masks, columns, chosen.numpy()):
+            row.take(column.numpy(), out=mask, mode="clip")  # which numpy does without a copy in between
+        return torch.from_numpy(masks).reshape(maps.shape)
+
+    @property
+    def _spare(self) -> int:
+        """The column of a table of ids that takes what is no class; all bytes have a column before it."""
+        return max(self.max_classes, 256)
+
+    def _columns(self, ids: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
+        """The column of each pixel's id; bytes are looked up as they are on the host."""
+        if ids.dtype != torch.uint8 or ids.device.type != "cpu":
+            ids = ids.long()
+        if ids.device.type == "cpu" and ids.numel() and int(ids.max()) >= self.max_classes:
+            large = ids[(ids >= self.max_classes) & (ids != self.ignore_index)]
+            if large.numel():
+                raise ValueError(f"maps must hold ids below max_classes = {self.max_classes}, got {int(large.max())}")
+        if ids.dtype == torch.uint8:
+            return ids
+        return torch.where((ids >= 0) & (ids != self.ignore_index), ids, self._spare).clamp_(max=self._spare)
+
+    def _chosen(self, seen: Bool[Tensor, "b columns"], draws: Float[Tensor, "b k"]) -> Bool[Tensor, "b columns"]:
+        """Half of the classes among the ids that are seen: those of the lowest scores."""
+        present = seen[:, : self.max_classes].clone()
+        if 0 <= self.ignore_index < self.max_classes:
+            present[:, self.ignore_index] = False
         count = present.sum(dim=1, keepdim=True)
         wanted = count // 2 if self.rounding == "floor" else (count + 1) // 2
-        score = torch.where(present, sent(draws, ids.device), torch.inf)
-        rank = score.argsort(dim=1).argsort(dim=1)
-        chosen = torch.cat([present & (rank < wanted), torch.zeros_like(present[:, :1])], dim=1)
-        return chosen.gather(1, column).reshape(maps.shape)
+        rank = torch.where(present, draws, torch.inf).argsort(dim=1).argsort(dim=1)
+        chosen = torch.zeros_like(seen)
+        chosen[:, : self.max_classes] = present & (rank < wanted)
+        return chosen
 
 
 @dataclass(frozen=True)
@@ -246,13 +316,51 @@ class CarveMask:
         return torch.stack([torch.from_numpy(mask) for mask in masks])
 
 
-def _frequency(shape: Any, device: torch.device) -> Float[Tensor, "*half"]:
+def _frequency(shape: Sequence[int]) -> Float[Tensor, "*half"]:
     """Distance from zero frequency in cycles per pixel, for a real transform."""
-    squares = []
-    for axis, size in enumerate(shape):
-        line = torch.fft.rfftfreq(size) if axis == len(shape) - 1 else torch.fft.fftfreq(size)
-        squares.append(along(line**2, axis, len(shape)))
-    total = squares[0]
-    for square in squares[1:]:
-        total = total + square
-    return total.sqrt().to(device)
+    lines = [*map(torch.fft.fftfreq, shape[:-1]), torch.fft.rfftfreq(shape[-1])]
+    return sum((along(line**2, axis, len(shape)) for axis, line in enumerate(lines)), torch.zeros(())).sqrt()
+
+
+def _blurred(
+    noise: Float[Tensor, "*frequencies 2"], sigma: float, bands: Sequence[_Band], frame: tuple[int, ...]
+) -> Float[Tensor, "*frame"]:
+    """Noise of these frequencies, blurred by ``sigma`` pixels, at some scale."""
+    last = len(frame) - 1
+    spectrum = torch.view_as_complex(noise)
+    for axis, (_, line) in enumerate(bands):
+        passed = (-2 * (math.pi * sigma * line) ** 2).exp()
+        if axis == last:  # of what was drawn for these two only the real part is used
+            passed = torch.where((line == 0) | (line == 0.5), math.sqrt(2), 1) * passed
+        spectrum = spectrum * along(passed, axis, len(frame))
+    for axis, (period, line) in enumerate(bands[:last]):
+        ahead, behind = spectrum.split([(len(line) + 1) // 2, len(line) // 2], dim=axis)
+        gap = [*spectrum.shape]
+        gap[axis] = period - len(line)
+        spectrum = torch.cat([ahead, spectrum.new_zeros(gap), behind], dim=axis)
+        spectrum = torch.fft.ifft(spectrum, dim=axis).narrow(axis, 0, frame[axis])
+    return torch.fft.irfft(spectrum, n=bands[last].period, dim=last).narrow(last, 0, frame[last])
+
+
+def _fast_length(least: int) -> int:
+    """The next length whose only factors are 2, 3 and 5, which Fourier transforms like."""
+    for length in itertools.count(least):
+        rest = length
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return length
+    raise AssertionError("there is always a next one")
+
+
+def _lowest(values: Float[np.ndarray, "*size"], number: int) -> Bool[np.ndarray, "*size"]:
+    """Which values are the so many lowest; of equal ones the first."""
+    if number == 0:
+        return np.zeros(values.shape, dtype=bool)
+    limit = np.partition(values, number - 1, axis=None)[number - 1]
+    lowest = values <= limit
+    surplus = int(np.count_nonzero(lowest)) - number
+    if surplus:
+        lowest[tuple(np.argwhere(values == limit)[-surplus:].T)] = False
+    return lowest

@@ -483,8 +483,8 @@ class MixPlan:
 
     def owner_map(self) -> Int[Tensor, "b *frame"]:
         """The layer of every pixel of the frame; -1 for fill and beyond the canvas. Soft plans: the base's pixels."""
-        if self.free_form and self.device.type == "cpu":
-            return self._bounded_owner()
+        if self.device.type == "cpu" and not is_compiling():
+            return torch.from_numpy(self._painted_owner())
         outputs = everywhere(torch.arange(len(self), device=self.device), self.ndim)
         cells, pixels = [], []
         for axis in range(self.ndim):
@@ -499,33 +499,51 @@ class MixPlan:
             valid = valid & inside[outputs, layer, pixels[axis]]
         return torch.where(valid, owner, -1).to(self.owner.dtype)
 
-    def _bounded_owner(self) -> Int[Tensor, "b *frame"]:
-        """The same for one cell per pixel: a copy of ``owner``, cleared where a layer doesn't reach."""
-        owner = self.owner.clone()
+    def _painted_owner(self) -> Int[np.ndarray, "b *frame"]:
+        """The same on the host: cells as blocks of pixels, cleared where a layer doesn't reach."""
+        cells, edges = self.owner.numpy(), [edge.numpy() for edge in self.edges]
+        owner = np.full((len(self), *self.frame), -1, dtype=cells.dtype)
         low, high = (bound.tolist() for bound in self.pixel_ranges())
-        for output, (pixels, canvas) in enumerate(zip(owner, self.canvas.tolist())):
+        for output, canvas in enumerate(self.canvas.tolist()):
             inner = tuple(slice(0, n) for n in canvas)
-            if tuple(canvas) != self.frame:
-                beyond = torch.ones(pixels.shape, dtype=torch.bool)
-                beyond[inner] = False
-                pixels[beyond] = -1
-            for layer, image in enumerate(self.source[output].tolist()):
+            pixels = cells[output]
+            if self.free_form:
+                pixels = pixels[inner]
+            else:
+                for axis in reversed(range(self.ndim)):
+                    pixels = pixels.repeat(np.diff(edges[axis][output]), axis=axis)
+            owner[output][inner] = pixels
+            pixels = owner[output]
+            for layer in range(self.layers):
                 reach = tuple(slice(a, b) for a, b in zip(low[output][layer], high[output][layer]))
-                if image >= 0 and reach != inner:
+                if reach != inner:
                     lost = pixels == layer
                     lost[reach] = False
                     pixels[lost] = -1
         return owner
 
     def pixel_weights(self) -> Float[Tensor, "b s *frame"]:
-        """How much of every pixel of the frame is each layer's; their sum is 1, or 0 for fill and beyond the canvas."""
+        """How much of every pixel of the frame is each layer's; their sum is 1, or 0 for fill and beyond the canvas.
+
+        To be read only: where all pixels of an output have the same shares they lie in memory once.
+        """
         if self.weight is None:
             layers = everywhere(torch.arange(self.layers, device=self.device), self.ndim)
             return (self.owner_map()[:, None] == layers).float()
         weight = everywhere(self.weight.float(), self.ndim)
+        if self.device.type == "cpu" and not is_compiling() and self.covers_frame():
+            weight = torch.where(everywhere(self.source < 0, self.ndim), 0, weight)
+            weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+            return weight.expand(-1, -1, *self.frame)
         for axis, inside in enumerate(self._inside()):
             weight = weight * along(inside, axis, self.ndim)
         return weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+
+    def covers_frame(self) -> bool:
+        """Whether each layer that is present reaches all of the frame; of plans on the host."""
+        low, high = (bound.numpy() for bound in self.pixel_ranges())
+        covers = ((low == 0) & (high == self.frame)).all(axis=2)
+        return bool((covers | (self.facts.source < 0)).all())
 
     def _inside(self) -> list[Bool[Tensor, "b s length"]]:
         """Per axis, which pixels of the frame lie in each layer's extent."""
@@ -671,10 +689,7 @@ class MixPlan:
         """
         reach = sizes[source.clamp(min=0)]
         canvas = reach[:, 0] if canvas is None else canvas
-        if source.device.type != "cpu" or bool((source < 0).any()):
-            there = sent(source >= 0, owner.device)
-            present = torch.gather(there, 1, owner.clamp(min=0).flatten(1).long()).reshape(owner.shape)
-            owner = torch.where(present | (owner < 0), owner, 0)
+        owner = _without_absent(source, owner)
         placed: Any = {"frame": frame, "carry": carry, "weight": weight, "scale": scale, "shift": shift}
         return cls._placed(source, edges, owner, reach, canvas, free_form=free_form, check=check, **placed)
 
@@ -794,6 +809,20 @@ class MixPlan:
         )
         weight = torch.where(source >= 0, weight.clamp(min=1e-12), 0)  # alone, even the lightest layer shows whole
         return cls.from_grid(source, edges, owner, sizes, frame=frame, weight=weight)
+
+
+def _without_absent(source: Int[Tensor, "b s"], owner: Int[Tensor, "b *g"]) -> Int[Tensor, "b *g"]:
+    """The base where the layer of a cell is absent; ``source`` may lie on the host of a device's ``owner``."""
+    if source.device.type != "cpu" or (owner.device.type != "cpu" and bool((source < 0).any())):
+        there = sent(source >= 0, owner.device)
+        present = torch.gather(there, 1, owner.clamp(min=0).flatten(1).long()).reshape(owner.shape)
+        return torch.where(present | (owner < 0), owner, 0)
+    absent = (source < 0).nonzero().tolist()
+    if absent:
+        owner = owner.clone()
+    for output, layer in absent:
+        owner[output].masked_fill_(owner[output] == layer, 0)
+    return owner
 
 
 def _ranges(xp: Any, scale: Any, shift: Any, extent: Any, canvas: Any, absent: Any) -> tuple[Any, Any]:

@@ -111,9 +111,11 @@ def check_values(plan: MixPlan) -> None:
     owner = owner.reshape(len(owner), -1)
     if owner.size and not -1 <= owner.min() <= owner.max() < layers:
         check((owner >= -1) & (owner < layers), "owner", f"be -1 or a layer below {layers}", owner)
-    if not every:
-        shown = np.take_along_axis(source >= 0, np.maximum(owner, 0).astype(np.int64), axis=1) | (owner < 0)
-        check(shown, "owner", "show only layers that are present (source >= 0)", owner)
+    for output, layer in np.argwhere(source < 0).tolist():
+        if (owner[output] == layer).any():
+            raise ValueError(
+                f"owner of output {output} must show only layers that are present (source >= 0), got layer {layer}"
+            )
     if plan.weight is not None:
         weight = plan.weight.detach().numpy()
         check((weight >= 0) & np.isfinite(weight), "weight", "be at least 0", weight)

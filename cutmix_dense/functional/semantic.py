@@ -186,6 +186,6 @@ def _cropped(weights: Float[Tensor, "*s *frame"], like: Tensor, ndim: int) -> Fl
 
 
 def _as_pair(a: Tensor, b: Tensor, weights: Float[Tensor, "2 ..."], ignore_index: int) -> SemanticPair:
-    first = weights[0] * (a != ignore_index)
-    second = weights[1] * (b != ignore_index)
-    return SemanticPair(a, b, first / (first + second).clamp(min=torch.finfo(first.dtype).tiny))
+    first = weights[0].masked_fill(a == ignore_index, 0)
+    second = weights[1].masked_fill(b == ignore_index, 0)
+    return SemanticPair(a, b, first.div_(second.add_(first).clamp_(min=torch.finfo(first.dtype).tiny)))

@@ -125,11 +125,7 @@ def _put(block: Tensor, mask: Bool[np.ndarray, "*block"], pixels: Tensor) -> Non
 
 def _owner_map(host: MixPlan) -> Int[np.ndarray, "b *frame"]:
     """The layer of every pixel of the frame, to be read: the plan's own memory where all layers cover the frame."""
-    low, high = (bound.numpy() for bound in host.pixel_ranges())
-    covering = ((low == 0) & (high == host.frame)).all(axis=2) | (host.source.numpy() < 0)
-    if host.free_form and covering.all() and (host.canvas.numpy() == host.frame).all():
-        return host.owner.numpy()
-    return host.owner_map().numpy()
+    return host.owner.numpy() if host.free_form and host.covers_frame() else host.owner_map().numpy()
 
 
 def _shown(host: MixPlan, framed: bool) -> list[dict[int, tuple[Block, Bool[np.ndarray, "*block"]]]]:

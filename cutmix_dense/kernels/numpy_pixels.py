@@ -12,7 +12,19 @@ from torch import Tensor
 
 from cutmix_dense.compiling import is_compiling
 
-__all__ = ["as_items", "in_numpy", "nearest_pixels", "note_writing", "pick_pixels", "put_blocks", "round_into"]
+__all__ = [
+    "as_items",
+    "blend_into",
+    "in_numpy",
+    "nearest_pixels",
+    "note_writing",
+    "pick_pixels",
+    "put_blocks",
+    "round_into",
+]
+
+_STRIP = 2**16
+"""Values that are blended at once; with many more what lies between leaves the cache."""
 
 
 def in_numpy(*tensors: Tensor) -> bool:
@@ -110,3 +122,32 @@ def round_into(target: Shaped[Tensor, "..."], values: Float[Tensor, "..."]) -> N
         np.copyto(target.numpy(), values.round_().numpy(), casting="unsafe")
     else:
         target.copy_(values.round_())
+
+
+def blend_into(
+    target: Shaped[Tensor, "... *size"], parts: Sequence[tuple[Shaped[Tensor, "... *size"], float]], ndim: int
+) -> None:
+    """Write the sum of blocks of whole numbers by their shares, rounded; strip by strip along the first spatial axis.
+
+    Args:
+        target: of whole numbers, as ``parts``.
+        parts: each with its share; the shares sum to 1.
+        ndim: number of spatial axes.
+    """
+    written, lines = target.numpy(), (slice(None),) * (ndim - 1)
+    read = [(part.numpy(), np.float32(share)) for part, share in parts]
+    length = written.shape[-ndim]
+    step = max(1, length * _STRIP // max(written.size, 1))
+    like = written[(..., slice(0, step), *lines)]
+    sums, addends = (np.empty_like(like, dtype=np.float32) for _ in range(2))
+    for start in range(0, length, step):
+        strip: Any = (..., slice(start, start + step), *lines)
+        used: Any = (..., slice(0, length - start), *lines)
+        total, addend = sums[used], addends[used]
+        for number, (pixels, share) in enumerate(read):
+            weighted = addend if number else total
+            np.copyto(weighted, pixels[strip])
+            weighted *= share
+            if number:
+                total += addend
+        np.copyto(written[strip], np.rint(total, out=total), casting="unsafe")

@@ -15,14 +15,11 @@ from cutmix_dense.kernels.block import Block, overlap, spatial
 from cutmix_dense.kernels.blur import gaussian_blur
 from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.kernels.layers import background, lay_background, read, windows
-from cutmix_dense.kernels.numpy_pixels import in_numpy, round_into
+from cutmix_dense.kernels.numpy_pixels import blend_into, in_numpy, round_into
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["mix_soft"]
-
-_STRIP = 2**17
-"""Values that are blended at once on the host."""
 
 Places = list[tuple[int, Block]]
 """Layers with the block of the canvas that each reaches."""
@@ -80,16 +77,15 @@ def _blend_cells(target: Tensor, host: MixPlan, output: int, places: Places, pix
 
 
 def _blend(target: Tensor, parts: list[tuple[Tensor, float]], ndim: int) -> None:
-    """The sum of some blocks by their shares, strip by strip on the host, where large temporaries leave the caches."""
-    length = target.shape[-ndim]
-    step = max(1, length * _STRIP // target.numel()) if in_numpy(target) else length
-    for start in range(0, length, step):
-        strip = (-ndim, start, min(step, length - start))
-        (first, share), *others = [(part.narrow(*strip), share) for part, share in parts]
-        total = _exact(first, copy=True).mul_(share)
-        for part, share in others:
-            total.add_(_exact(part), alpha=share)
-        _write(target.narrow(*strip), total)
+    """The sum of some blocks by their shares."""
+    if not target.dtype.is_floating_point and in_numpy(target, *(part for part, _ in parts)):
+        blend_into(target, parts, ndim)
+        return
+    (first, share), *others = parts
+    total = _exact(first, copy=True).mul_(share)
+    for part, share in others:
+        total.add_(_exact(part), alpha=share)
+    _write(target, total)
 
 
 def _blend_pixels(target: Tensor, weight: Float[Tensor, "s *canvas"], places: Places, pixels: Read) -> None:

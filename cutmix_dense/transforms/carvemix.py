@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
 
 from cutmix_dense.broadcast import within
 from cutmix_dense.checks import positive
@@ -13,6 +15,7 @@ from cutmix_dense.masks import CarveMask
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.layout import Layout
+from cutmix_dense.transforms.maskmix import plan_of_masks
 from cutmix_dense.transforms.pool import Pool
 
 __all__ = ["CarveMix"]
@@ -65,9 +68,9 @@ class CarveMix(MixTransform):
         source, leader = self.draw_pairs(pool, generator)
         draws = sampler.draw(pool.outputs, generator)[leader]
         maps = pool.maps(self.semantic_keys).cpu()
-        mask = torch.zeros((pool.outputs, *pool.frame), dtype=torch.bool)
-        mixed = source[:, 1] >= 0  # distances are dear
-        if bool(mixed.any()):
-            mask[mixed] = sampler.place(draws[mixed], maps[source[mixed, 1]])
-        mask &= within(pool.shared(source), pool.frame)
-        return MixPlan.from_map(source, mask.to(torch.int8), pool.sizes)
+        shared = pool.shared(source)
+
+        def place(mixed: Int[Tensor, " n"]) -> Bool[Tensor, "n *frame"]:
+            return sampler.place(draws[mixed], maps[source[mixed, 1]]) & within(shared[mixed], pool.frame)
+
+        return plan_of_masks(source, pool, place)

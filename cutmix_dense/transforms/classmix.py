@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
 
 from cutmix_dense.host import sent
 from cutmix_dense.masks import ClassMask
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.layout import Layout
+from cutmix_dense.transforms.maskmix import plan_of_masks
 from cutmix_dense.transforms.pool import Pool
 
 __all__ = ["ClassMix"]
@@ -69,5 +72,8 @@ class ClassMix(MixTransform):
         source, leader = self.draw_pairs(pool, generator)
         draws = sampler.draw(pool.outputs, generator)[leader]
         maps = pool.maps(self.semantic_keys)
-        mask = sampler.place(draws, maps[sent(source[:, 1].clamp(min=0), maps.device)])
-        return MixPlan.from_map(source, mask.long(), pool.sizes)
+
+        def place(mixed: Int[Tensor, " n"]) -> Bool[Tensor, "n *frame"]:
+            return sampler.place(draws[mixed], maps[sent(source[mixed, 1], maps.device)])
+
+        return plan_of_masks(source, pool, place)

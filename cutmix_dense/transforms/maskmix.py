@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
 
 from cutmix_dense.checks import interval
-from cutmix_dense.masks import CowMask, FourierMask, MaskSampler, NoiseDraws
+from cutmix_dense.masks import CowMask, FourierMask, MaskSampler
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.pool import Pool
 
-__all__ = ["CowMix", "FMix", "MaskMix"]
+__all__ = ["CowMix", "FMix", "MaskMix", "plan_of_masks"]
+
+
+def plan_of_masks(
+    source: Int[Tensor, "b 2"],
+    pool: Pool,
+    place: Callable[[Int[Tensor, " n"]], Bool[Tensor, "n *frame"]],
+) -> MixPlan:
+    """The plan in which partners show where a mask says so, found only for the images that are mixed.
+
+    Args:
+        source: base and partner of every output, on the host; -1 for no partner.
+        pool: the images.
+        place: the masks of some outputs, asked for by their numbers.
+    """
+    mixed = (source[:, 1] >= 0).nonzero()[:, 0]
+    if len(mixed) == len(source):
+        owner = place(mixed).view(torch.int8)
+    else:
+        owner = torch.zeros((len(source), *pool.frame), dtype=torch.int8)
+        if len(mixed):
+            masks = place(mixed)
+            owner = owner.to(masks.device).index_copy_(0, mixed.to(masks.device), masks.view(torch.int8))
+    return MixPlan.from_map(source, owner, pool.sizes)
 
 
 class MaskMix(MixTransform):
@@ -30,10 +56,15 @@ class MaskMix(MixTransform):
         """A mask per sample, in the area that base and partner share."""
         sampler = self.sampler()
         source, leader = self.draw_pairs(pool, generator)
-        draws = sampler.draw(pool.outputs, pool.frame, generator)
-        draws = NoiseDraws(draws.noise[leader], draws.numbers[leader])
-        mask = sampler.place(draws, pool.shared(source), pool.frame)
-        return MixPlan.from_map(source, mask.long(), pool.sizes)
+        draws, shared = sampler.draw(pool.outputs, pool.frame, generator), pool.shared(source)
+
+        def place(mixed: Int[Tensor, " n"]) -> Bool[Tensor, "n *frame"]:
+            drawn, own = leader[mixed].unique(return_inverse=True)  # pairs that exchange have one mask
+            of_drawn = draws if len(drawn) == pool.outputs else draws.of(drawn)
+            masks = sampler.place(of_drawn, shared[drawn], pool.frame)
+            return masks if len(drawn) == len(mixed) else masks[own]
+
+        return plan_of_masks(source, pool, place)
 
 
 class CowMix(MaskMix):

@@ -185,7 +185,7 @@ class Pool:
         return ObjectBoxes(padded, present)
 
     def maps(self, keys: Sequence[str]) -> Int[Tensor, "pool *frame"]:
-        """The semantic map of every image, padded to the frame with -1.
+        """The semantic map of every image, padded to the frame with -1; bytes stay bytes where nothing is padded.
 
         Args:
             keys: of maps in the dicts of a list.
@@ -196,11 +196,15 @@ class Pool:
         found = _semantic_maps(self.targets, keys)
         if found is None or len(found) != len(self):
             raise ValueError("targets must hold a semantic map of every image for a mask that looks at classes")
-        device = found[0].device
-        padded = torch.full((len(found), *self.frame), -1, dtype=torch.long, device=device)
-        for index, (value, size) in enumerate(zip(found, self.sizes.tolist())):
-            valid = tuple(slice(0, length) for length in size)
-            padded[index][valid] = value.as_subclass(Tensor).reshape(value.shape[-self.ndim :])[valid]
+        blocks = [tuple(slice(0, length) for length in size) for size in self.sizes.tolist()]
+        valid = [
+            value.as_subclass(Tensor).reshape(value.shape[-self.ndim :])[block] for value, block in zip(found, blocks)
+        ]
+        if all(value.dtype == torch.uint8 and tuple(value.shape) == self.frame for value in valid):
+            return torch.stack(valid)
+        padded = torch.full((len(found), *self.frame), -1, dtype=torch.long, device=valid[0].device)
+        for index, (value, block) in enumerate(zip(valid, blocks)):
+            padded[index][block] = value
         return padded
 
     def check_maps(self, targets: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
