@@ -6,10 +6,8 @@ A mask is True where the partner shows.
 
 from __future__ import annotations
 
-import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -18,19 +16,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cutmix_dense.broadcast import along
 from cutmix_dense.checks import finite, interval, positive
 from cutmix_dense.distance import carved
 from cutmix_dense.host import sent
 from cutmix_dense.kernels.numpy_pixels import in_numpy
+from cutmix_dense.noise import Band, bands_of_blur, blurred, falling_amplitude
 from cutmix_dense.regions import beta, uniform
 
 __all__ = ["CarveMask", "ClassMask", "CowMask", "FourierMask", "MaskSampler", "NoiseDraws"]
 
 _MOST_SIGMA = 1024
-
-_BAND = 6.0
-"""Standard deviations of a blur's spectrum; less than 2e-8 of what lies beyond gets through."""
 
 
 class NoiseDraws(NamedTuple):
@@ -47,18 +42,6 @@ class NoiseDraws(NamedTuple):
     def of(self, samples: Int[Tensor, " n"]) -> NoiseDraws:
         """The draws of some samples."""
         return NoiseDraws(self.noise.index_select(0, samples), self.numbers.index_select(0, samples))
-
-
-class _Band(NamedTuple):
-    """What of an axis a blur lets through.
-
-    Attributes:
-        period: of the noise, pixels.
-        frequencies: cycles per pixel: from 0 on, then the negative ones, which the last axis, a real one, hasn't.
-    """
-
-    period: int
-    frequencies: Float[Tensor, " n"]
 
 
 class MaskSampler(ABC):
@@ -111,23 +94,11 @@ class CowMask(MaskSampler):
 
     def draw(self, batch: int, frame: tuple[int, ...], generator: torch.Generator | None = None) -> NoiseDraws:
         """Spectra of normal noise, the blur's strength, the proportion."""
-        lines = [len(band.frequencies) for band in self._bands(frame)]
-        return NoiseDraws(torch.randn((batch, *lines, 2), generator=generator), uniform(batch, 2, generator))
+        counts = [len(band.frequencies) for band in self._bands(frame)]
+        return NoiseDraws(torch.randn((batch, *counts, 2), generator=generator), uniform(batch, 2, generator))
 
-    def _bands(self, frame: tuple[int, ...]) -> list[_Band]:
-        """The band of every axis; the noise's period has a margin of three sigma."""
-        bands = []
-        for axis, size in enumerate(frame):
-            period = _fast_length(size + math.ceil(3 * self.sigma[1]))
-            most = math.ceil(_BAND / (2 * math.pi * self.sigma[0]) * period)
-            if axis == len(frame) - 1:
-                line = torch.fft.rfftfreq(period)[: most + 1]
-            else:
-                line = torch.fft.fftfreq(period)
-                if 2 * most + 1 < period:
-                    line = torch.cat([line[: most + 1], line[-most:]])
-            bands.append(_Band(period, line))
-        return bands
+    def _bands(self, frame: tuple[int, ...]) -> list[Band]:
+        return bands_of_blur(frame, margin=math.ceil(3 * self.sigma[1]), weakest=self.sigma[0])
 
     def place(self, draws: NoiseDraws, sizes: Int[Tensor, "b d"], frame: tuple[int, ...]) -> Bool[Tensor, "b *frame"]:
         """Blur, and cut at the threshold."""
@@ -141,7 +112,7 @@ class CowMask(MaskSampler):
             masks, draws.noise, sigma.tolist(), spreads.tolist(), sizes.tolist()
         ):
             valid = tuple(slice(0, length) for length in size)
-            values = _blurred(noise, blur, bands, frame).numpy()[valid]
+            values = blurred(noise, blur, bands, frame).numpy()[valid]
             np.less_equal(values, values.mean() + spread * values.std(), out=mask[valid])
         return torch.from_numpy(masks)
 
@@ -173,15 +144,14 @@ class FourierMask(MaskSampler):
 
     def place(self, draws: NoiseDraws, sizes: Int[Tensor, "b d"], frame: tuple[int, ...]) -> Bool[Tensor, "b *frame"]:
         """Back from the Fourier domain, and the highest pixels."""
-        logarithm = _frequency(frame).clamp(min=1 / max(frame)).log() * -self.decay
-        falling = (logarithm - logarithm.max()).exp()
+        amplitude = falling_amplitude(frame, self.decay)
         count = sizes.prod(dim=1)
         base = draws.numbers[:, 0] * count
         number = count - torch.where(draws.numbers[:, 1] > 0.5, base.ceil(), base.floor()).long()
         masks = np.zeros((len(sizes), *frame), dtype=bool)
         for mask, noise, partners, size in zip(masks, draws.noise, number.tolist(), sizes.tolist()):
             valid = tuple(slice(0, length) for length in size)
-            field = torch.fft.irfftn(torch.view_as_complex(noise) * falling, s=frame)
+            field = torch.fft.irfftn(torch.view_as_complex(noise) * amplitude, s=frame)
             mask[valid] = _lowest(field.numpy()[valid], partners)
         return torch.from_numpy(masks)
 
@@ -219,20 +189,20 @@ class ClassMask:
             draws: what ``draw`` gave.
             maps: labels or pseudo-labels of the images that classes are taken from.
         """
-        host = in_numpy(maps)
-        columns = [self._columns(ids.flatten()) for ids in maps] if host else self._columns(maps.flatten(1))
-        if host:
-            seen = torch.stack([torch.bincount(column, minlength=self._spare + 1) for column in columns]) > 0
-        else:
-            seen = torch.zeros((len(maps), self._spare + 1), dtype=torch.bool, device=maps.device)
-            seen = seen.scatter(1, columns, torch.ones_like(columns, dtype=torch.bool))
-        chosen = self._chosen(seen, sent(draws, maps.device))
-        if not host:
-            return chosen.gather(1, columns).reshape(maps.shape)
-        masks = np.empty((len(maps), math.prod(maps.shape[1:])), dtype=bool)
-        for mask, column, row in zip(masks, columns, chosen.numpy()):
-            row.take(column.numpy(), out=mask, mode="clip")  # which numpy does without a copy in between
-        return torch.from_numpy(masks).reshape(maps.shape)
+        if in_numpy(maps) and len(maps):
+            return self._place_on_host(draws, maps)
+        columns = self._columns(maps.flatten(1))
+        seen = torch.zeros((len(maps), self._spare + 1), dtype=torch.bool, device=maps.device)
+        seen = seen.scatter(1, columns, torch.ones_like(columns, dtype=torch.bool))
+        return self._chosen(seen, sent(draws, maps.device)).gather(1, columns).reshape(maps.shape)
+
+    def _place_on_host(self, draws: Float[Tensor, "b k"], maps: Int[Tensor, "b *size"]) -> Bool[Tensor, "b *size"]:
+        columns = [self._columns(ids) for ids in maps]
+        counts = torch.stack([torch.bincount(column.flatten(), minlength=self._spare + 1) for column in columns])
+        masks = np.empty(maps.shape, dtype=bool)
+        for mask, column, row in zip(masks, columns, self._chosen(counts > 0, draws).numpy()):
+            row.take(column.numpy(), out=mask, mode="clip")  # without the copy that lets numpy raise
+        return torch.from_numpy(masks)
 
     @property
     def _spare(self) -> int:
@@ -314,44 +284,6 @@ class CarveMask:
         amounts = torch.where(draws[:, 0] < 0.5, -draws[:, 1] / 2, draws[:, 1])
         masks = [carved(mask, amount, self.spacing) for mask, amount in zip(lesion.numpy(), amounts.tolist())]
         return torch.stack([torch.from_numpy(mask) for mask in masks])
-
-
-def _frequency(shape: Sequence[int]) -> Float[Tensor, "*half"]:
-    """Distance from zero frequency in cycles per pixel, for a real transform."""
-    lines = [*map(torch.fft.fftfreq, shape[:-1]), torch.fft.rfftfreq(shape[-1])]
-    return sum((along(line**2, axis, len(shape)) for axis, line in enumerate(lines)), torch.zeros(())).sqrt()
-
-
-def _blurred(
-    noise: Float[Tensor, "*frequencies 2"], sigma: float, bands: Sequence[_Band], frame: tuple[int, ...]
-) -> Float[Tensor, "*frame"]:
-    """Noise of these frequencies, blurred by ``sigma`` pixels, at some scale."""
-    last = len(frame) - 1
-    spectrum = torch.view_as_complex(noise)
-    for axis, (_, line) in enumerate(bands):
-        passed = (-2 * (math.pi * sigma * line) ** 2).exp()
-        if axis == last:  # of what was drawn for these two only the real part is used
-            passed = torch.where((line == 0) | (line == 0.5), math.sqrt(2), 1) * passed
-        spectrum = spectrum * along(passed, axis, len(frame))
-    for axis, (period, line) in enumerate(bands[:last]):
-        ahead, behind = spectrum.split([(len(line) + 1) // 2, len(line) // 2], dim=axis)
-        gap = [*spectrum.shape]
-        gap[axis] = period - len(line)
-        spectrum = torch.cat([ahead, spectrum.new_zeros(gap), behind], dim=axis)
-        spectrum = torch.fft.ifft(spectrum, dim=axis).narrow(axis, 0, frame[axis])
-    return torch.fft.irfft(spectrum, n=bands[last].period, dim=last).narrow(last, 0, frame[last])
-
-
-def _fast_length(least: int) -> int:
-    """The next length whose only factors are 2, 3 and 5, which Fourier transforms like."""
-    for length in itertools.count(least):
-        rest = length
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return length
-    raise AssertionError("there is always a next one")
 
 
 def _lowest(values: Float[np.ndarray, "*size"], number: int) -> Bool[np.ndarray, "*size"]:

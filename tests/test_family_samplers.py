@@ -12,7 +12,8 @@ import torch
 from test_samplers import SIGMAS, assert_mean, assert_uniform
 
 import cutmix_dense as cd
-from cutmix_dense.masks import ClassMask, CowMask, FourierMask
+from cutmix_dense.masks import ClassMask, CowMask, FourierMask, _lowest
+from cutmix_dense.noise import blurred
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -281,6 +282,41 @@ def test_cowmix_sigma_is_log_uniform():
     assert abs(rate - linear) > 0.1 * linear
 
 
+@pytest.mark.parametrize("frame", [(20, 30), (31, 20), (6, 7, 15)])
+def test_cowmix_noise_is_white_before_it_isblurred(frame: tuple[int, ...]):
+    """All frequencies count alike, those too that a real spectrum has but once: the mean of a line shows it."""
+    sampler = CowMask(0.5, sigma=(1e-3, 1e-3))
+    noise = sampler.draw(1500, frame, seeded(31)).noise
+    fields = np.stack([blurred(one, 1e-3, sampler._bands(frame), frame).numpy() for one in noise])
+    variance = fields.var()
+    for axis in range(1, fields.ndim):
+        means = fields.mean(axis=axis)
+        assert means.var() == pytest.approx(variance / frame[axis - 1], rel=0.1)
+        neighbours = np.take(fields, range(1, frame[axis - 1]), axis) * np.take(
+            fields, range(frame[axis - 1] - 1), axis
+        )
+        assert abs(neighbours.mean()) < 0.02 * variance
+
+
+@pytest.mark.parametrize("sigma", [3.0, 8.0])
+def test_cowmix_neighbours_differ_as_blurred_noise_does(sigma: float):
+    """Whether pixels some way apart differ, along both axes: arccos of their correlation, exp(−d² / 4σ²), over π."""
+    masks = cow_masks(CowMask(0.5, sigma=(sigma, sigma)), 400, (96, 128), 33)
+    for distance in (round(sigma), round(2 * sigma), round(3 * sigma)):
+        expected = math.acos(math.exp(-(distance**2) / (4 * sigma * sigma))) / math.pi
+        assert (masks[:, distance:] != masks[:, :-distance]).mean() == pytest.approx(expected, rel=0.05)
+        assert (masks[:, :, distance:] != masks[:, :, :-distance]).mean() == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("number", [0, 1, 7, 11, 12])
+def test_fmix_takes_exactly_so_many_of_equal_values(number: int):
+    values = np.array([[3, 1, 2, 2], [2, 2, 1, 0], [5, 2, 2, 9]], dtype=np.float32)
+    chosen = _lowest(values, number)
+    assert chosen.sum() == number
+    if 0 < number < 12:
+        assert values[chosen].max() <= values[~chosen].min()
+
+
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 3.0])
 def test_fmix_area_is_exact(alpha: float):
     sampler, n, frame = FourierMask(alpha=alpha), 1500, (23, 37)
@@ -344,6 +380,27 @@ def test_classmix_half_of_the_own_classes(rounding: Any, chosen: int):
     assert len(set(taken[::2])) == math.comb(5, chosen)
     for c in classes:
         assert_share(np.array([c in t for t in taken[::2]]), chosen / 5)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16])
+@pytest.mark.parametrize(("classes", "ignore"), [(256, 255), (30, 255), (30, 7), (256, 300), (400, 255)])
+def test_classmix_of_any_whole_numbers(dtype: torch.dtype, classes: int, ignore: int):
+    maps = torch.randint(0, 29, (40, 5, 6, 7), generator=seeded(41)).flatten(0, 1).to(torch.uint8)
+    sampler = ClassMask(ignore_index=ignore, max_classes=classes)
+    draws = sampler.draw(len(maps), seeded(42))
+    masks = sampler.place(draws, maps)
+    assert 0.3 < masks.float().mean() < 0.5
+    assert torch.equal(sampler.place(draws, maps.to(dtype)), masks)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_classmix_refuses_ids_beyond_its_classes(dtype: torch.dtype):
+    sampler = ClassMask(max_classes=20)
+    maps = torch.tensor([[[0, 1, 19, 255]], [[20, 2, 3, 255]]], dtype=dtype)
+    assert sampler.place(sampler.draw(1, seeded(1)), maps[:1]).sum() == 1
+    with pytest.raises(ValueError, match="max_classes = 20, got 20"):
+        sampler.place(sampler.draw(2, seeded(1)), maps)
+    assert sampler.place(sampler.draw(0, seeded(1)), maps[:0]).shape == (0, 1, 4)
 
 
 def test_classmix_by_the_transform():

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from cutmix_dense.compiling import is_compiling
+from cutmix_dense.kernels.block import spatial
 
 __all__ = [
     "as_items",
@@ -134,15 +135,12 @@ def blend_into(
         parts: each with its share; the shares sum to 1.
         ndim: number of spatial axes.
     """
-    written, lines = target.numpy(), (slice(None),) * (ndim - 1)
-    read = [(part.numpy(), np.float32(share)) for part, share in parts]
-    length = written.shape[-ndim]
+    written, read = target.numpy(), [(part.numpy(), np.float32(share)) for part, share in parts]
+    length, lines = written.shape[-ndim], [slice(None)] * (ndim - 1)
     step = max(1, length * _STRIP // max(written.size, 1))
-    like = written[(..., slice(0, step), *lines)]
-    sums, addends = (np.empty_like(like, dtype=np.float32) for _ in range(2))
+    sums, addends = (np.empty_like(written[spatial([slice(0, step), *lines])], dtype=np.float32) for _ in range(2))
     for start in range(0, length, step):
-        strip: Any = (..., slice(start, start + step), *lines)
-        used: Any = (..., slice(0, length - start), *lines)
+        strip, used = spatial([slice(start, start + step), *lines]), spatial([slice(0, length - start), *lines])
         total, addend = sums[used], addends[used]
         for number, (pixels, share) in enumerate(read):
             weighted = addend if number else total

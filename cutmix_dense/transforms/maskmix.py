@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from cutmix_dense.checks import interval
+from cutmix_dense.host import sent
 from cutmix_dense.masks import CowMask, FourierMask, MaskSampler
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.base import MixTransform
@@ -38,7 +39,7 @@ def plan_of_masks(
         owner = torch.zeros((len(source), *pool.frame), dtype=torch.int8)
         if len(mixed):
             masks = place(mixed)
-            owner = owner.to(masks.device).index_copy_(0, mixed.to(masks.device), masks.view(torch.int8))
+            owner = sent(owner, masks.device).index_copy_(0, sent(mixed, masks.device), masks.view(torch.int8))
     return MixPlan.from_map(source, owner, pool.sizes)
 
 

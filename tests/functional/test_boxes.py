@@ -10,7 +10,7 @@ import torch
 
 import cutmix_dense as cd
 from cutmix_dense import MixPlan
-from cutmix_dense.functional import boxes as module
+from cutmix_dense.functional import seen as module
 from cutmix_dense.functional.boxes import visible_boxes
 
 
@@ -39,6 +39,41 @@ def test_the_cells_that_a_box_meets_tell_what_all_cells_tell(ndim, most, generat
         assert_same(dense, sparse)
         seen_parts += int(((dense.visible > 0) & (dense.visible < dense.whole)).sum())
     assert seen_parts > 8
+
+
+def by_sums(plan, cut, **where):
+    tensors = module._seen_by_sums(plan, torch.from_numpy(cut), **{k: torch.from_numpy(v) for k, v in where.items()})
+    return module.Seen(*(tensor.numpy() for tensor in tensors))
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_windows_of_a_free_form_tell_what_its_sums_tell(ndim, soft, generator, monkeypatch):
+    sizes = torch.tensor([(19, 31, 11), (23, 17, 13), (21, 29, 12)])[:, :ndim]
+    frame, parts, gone = tuple(sizes.amax(dim=0).tolist()), 0, 0
+    for _ in range(40):
+        source = torch.tensor([[0, 1, 2], [2, 0, 1], [1, -1, 0]])
+        coarse = torch.randint(-1, 3, (3, *(-(-size // 4) for size in frame)), generator=generator)
+        for axis, size in enumerate(frame):
+            coarse = coarse.repeat_interleave(4, dim=1 + axis).narrow(1 + axis, 0, size)
+        plan = MixPlan.from_map(source, 0 * coarse if soft else coarse, sizes)
+        if soft:
+            plan = replace(plan, weight=torch.randint(0, 3, (3, 3), generator=generator).float())
+        output = torch.randint(0, 3, (60,), generator=generator)
+        which = torch.randint(0, 3, (60,), generator=generator)
+        low = torch.rand(60, ndim, generator=generator).double() * 24 - 3
+        given = torch.cat([low, low + torch.rand(60, ndim, generator=generator).double() ** 2 * 16 - 0.5], dim=1)
+        given[::3] = given[::3].round()
+        given[0, 0] = torch.nan
+        windows = visible_boxes(given, plan, output, which)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_seen_by_windows", by_sums)
+            sums = visible_boxes(given, plan, output, which)
+        assert_same(windows, sums)
+        parts += int(((windows.visible > 0) & (windows.visible < windows.whole)).sum())
+        gone += int(((windows.visible == 0) & (windows.whole > 0)).sum())
+    assert gone > 100
+    assert soft or parts > 100
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

@@ -49,3 +49,49 @@ def test_tiny_images():
     for mix in (cd.CowMix(p=1.0), cd.FMix(p=1.0)):
         out = mix(torch.rand(3, 1, 1, 2), generator=torch.Generator().manual_seed(0))
         assert out.isfinite().all()
+
+
+@pytest.mark.parametrize("mix", [cd.CowMix, cd.FMix])
+def test_masks_are_made_for_mixed_images_alone(mix, monkeypatch):
+    transform, made = mix(p=0.5), []
+    kind = type(transform.sampler())
+    place = kind.place
+    monkeypatch.setattr(
+        kind, "place", lambda self, d, sizes, frame: made.append(len(sizes)) or place(self, d, sizes, frame)
+    )
+    generator = torch.Generator().manual_seed(3)
+    plan = transform.make_plan(torch.zeros(12, 1, 20, 30), generator=generator)
+    mixed = plan.source[:, 1] >= 0
+    assert 0 < mixed.sum() < 12
+    assert made == [mixed.sum()]
+    assert ((plan.owner_map() == 1).flatten(1).any(dim=1) == mixed).all()
+    closed = mix(p=0.0).make_plan(torch.zeros(4, 1, 20, 30))
+    assert made == [mixed.sum()], "nothing is to be mixed"
+    assert (closed.owner_map() == 0).all()
+
+
+@pytest.mark.parametrize("mix", [cd.CowMix, cd.FMix])
+def test_pairs_that_exchange_share_their_mask(mix, monkeypatch):
+    transform, made = mix(p=1.0, pairing="swap"), []
+    kind = type(transform.sampler())
+    place = kind.place
+    monkeypatch.setattr(
+        kind, "place", lambda self, d, sizes, frame: made.append(len(sizes)) or place(self, d, sizes, frame)
+    )
+    plan = transform.make_plan(torch.zeros(9, 1, 20, 30), generator=torch.Generator().manual_seed(1))
+    owner, mates = plan.owner_map(), plan.source[:, 1].tolist()
+    assert made == [4]
+    assert mates.count(-1) == 1
+    for one, mate in enumerate(mates):
+        assert torch.equal(owner[one], owner[mate]) if mate >= 0 else (owner[one] == 0).all()
+    distinct = {owner[one].numpy().tobytes() for one, mate in enumerate(mates) if mate > one}
+    assert len(distinct) == 4, "every pair has a mask of its own"
+
+
+@pytest.mark.parametrize("decay", [-60.0, 0.0, 60.0, 400.0])
+def test_fmix_has_its_share_at_any_decay(decay: float):
+    plan = cd.FMix(p=1.0, alpha=100.0, decay=decay).make_plan(
+        torch.zeros(4, 1, 33, 40), generator=torch.Generator().manual_seed(0)
+    )
+    assert plan.share()[:, 1].numpy() == pytest.approx(0.5, abs=0.2)
+    assert plan.owned_pixels().sum(dim=1).tolist() == [33 * 40] * 4

@@ -227,6 +227,8 @@ def batch_contenders(job: str, batches: Sequence[Batch], with_peers: bool = True
             _ours("CutMix + map + ragged boxes, out=", cut, batches, both, does="map into fresh memory"),
             _ours("CutMix + map + ragged boxes, in place (swap)", swap, batches, both, "inplace"),
         ]
+    elif job == "family":
+        rows += [_ours(f"{name}, out=", mix, batches, both) for name, mix in every_method().items()]
     else:
         paste = cd.CopyPaste(p=1.0)
         rows += [
@@ -238,7 +240,23 @@ def batch_contenders(job: str, batches: Sequence[Batch], with_peers: bool = True
     return rows + ([*plain_contenders(job, batches), *peers.batch_peers(job, batches)] if with_peers else [])
 
 
-_TITLES = {"images": "images", "boxes": "images + {n} boxes", "semantic": "images + map", "masks": "images + {n} masks"}
+def every_method() -> dict[str, cd.MixTransform]:
+    """Each method as it comes, but for every image; of CarveMix one class of the map is the lesion."""
+    methods = [value for name in cd.__all__ if isinstance(value := getattr(cd, name), type)]
+    methods = [
+        kind for kind in methods if issubclass(kind, cd.MixTransform) and kind not in (cd.MixTransform, cd.RandomMix)
+    ]
+    own: dict[str, dict[str, Any]] = {"CarveMix": {"classes": [1]}}
+    return {kind.__name__: kind(p=1.0, boxes="estimate", **own.get(kind.__name__, {})) for kind in methods}
+
+
+_TITLES = {
+    "images": "images",
+    "boxes": "images + {n} boxes",
+    "semantic": "images + map",
+    "family": "every method, images + map + {n} boxes",
+    "masks": "images + {n} masks",
+}
 
 
 def _batch_job(name: str, settings: Settings, on_progress: Progress | None) -> Iterator[Result]:
@@ -397,6 +415,7 @@ JOBS: dict[str, Callable[[str, Settings, Progress | None], Iterator[Result]]] = 
     "boxes": _batch_job,
     "boxes-only": _boxes_only,
     "semantic": _batch_job,
+    "family": _batch_job,
     "masks": _batch_job,
     "sample": _sample_job,
     "sample-masks": _sample_job,
