@@ -196,6 +196,10 @@ def read_fields(
                     raise TypeError(
                         f"targets[{index}]['{IGNORED}'] must be a dict of instance keys, got {type(value).__name__}"
                     )
+                for unknown in set(value or ()) - of_instances:
+                    raise ValueError(
+                        f"targets[{index}]['{IGNORED}'] holds the unknown key {unknown!r}: name it in instance_keys"
+                    )
             elif key in of_maps or (key not in image_keys and is_map(value)):
                 if not isinstance(value, Tensor):
                     raise TypeError(f"targets[{index}][{key!r}] must be a tensor, got {type(value).__name__}")

@@ -220,27 +220,27 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
     ) -> Any:
         """Mix by a plan that exists; nothing is drawn. Arguments and result as for the call, always with targets."""
         pool = Pool.of(images, targets, sizes, layout=self.layout)
-        return self._apply(plan, pool, images, targets, out, inplace, return_report)
+        return self.mix_pool(plan, pool, out=out, inplace=inplace, return_report=return_report)
 
-    def _apply(
+    def mix_pool(
         self,
         plan: MixPlan,
         pool: Pool,
-        images: Images,
-        targets: Any,
-        out: Tensor | None,
-        inplace: bool,
-        return_report: bool,
+        *,
+        out: Tensor | None = None,
+        inplace: bool = False,
+        return_report: bool = False,
     ) -> Any:
+        """``apply_plan`` for images and targets that were looked at already, as a plan's drawing does."""
         if plan.frames not in (1, pool.frames):
             raise ValueError(f"plan must be of {pool.frames} frames or of whole clips, got one of {plan.frames} frames")
         # all that can fail comes before the first write into an input
         mixed = MixedTargets()
-        if targets is not None:
-            mixed = self._target_mixer().mix(targets, plan, pool, inplace, return_report)
+        if pool.targets is not None:
+            mixed = self._target_mixer().mix(pool.targets, plan, pool, inplace, return_report)
         if return_report and len(mixed.reports) != 1:
             raise ValueError(f"return_report needs one list of detection targets, got {len(mixed.reports)}")
-        mixed_images = mix_pixels(images, plan, fill=self.fill, feather=self.feather, out=out, inplace=inplace)
+        mixed_images = mix_pixels(pool.images, plan, fill=self.fill, feather=self.feather, out=out, inplace=inplace)
         mixed.write()
         return (mixed_images, mixed.targets, *mixed.reports) if return_report else (mixed_images, mixed.targets)
 
@@ -284,12 +284,12 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
             both = self.pairing.join(images, targets, sizes, self.semantic_keys, ndim)
             pool = Pool.of(both.images, both.targets, both.sizes, len(images), self.layout)
             plan = self.draw_plan(pool, call_generator(generator))
-            result = self._apply(plan, pool, both.images, both.targets, out, False, return_report)
+            result = self.mix_pool(plan, pool, out=out, return_report=return_report)
             self.pairing.push(images, targets, sizes, self.semantic_keys, ndim)
             return result[0] if alone else result
         pool = Pool.of(images, targets, sizes, outputs, self.layout)
         plan = self.draw_plan(pool, call_generator(generator))
-        result = self._apply(plan, pool, images, targets, out, inplace, return_report)
+        result = self.mix_pool(plan, pool, out=out, inplace=inplace, return_report=return_report)
         return result[0] if alone else result
 
     def close(self, closed: bool = True) -> None:

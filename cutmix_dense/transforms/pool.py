@@ -39,8 +39,8 @@ class Pool:
     Attributes:
         sizes: valid size of each image (height, width), of a volume (depth, height, width), on the host.
         frame: size of a padded output: that of the tensor, or for a list the largest image.
-        targets: the call's targets, for samplers that look at objects or maps.
-        images: the call's images, for samplers that look at pixels.
+        targets: the call's targets, at whose objects or maps samplers may look.
+        images: the call's images, at whose pixels samplers may look.
         outputs: how many of the images, from the first on, are to be mixed; the others are only partners.
         layout: axes of the images.
         frames: number of frames of a clip; 1 where there are none.
@@ -48,11 +48,11 @@ class Pool:
 
     sizes: Int[Tensor, "pool d"]
     frame: tuple[int, ...]
-    targets: Any = None
-    images: Images | None = None
-    outputs: int = 0
-    layout: Layout = "BCHW"
-    frames: int = 1
+    targets: Any
+    images: Images
+    outputs: int
+    layout: Layout
+    frames: int
 
     def __len__(self) -> int:
         """Number of images, partners included."""

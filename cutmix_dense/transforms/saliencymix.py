@@ -45,7 +45,6 @@ class SaliencyMix(MixTransform):
         """A rectangle per sample round its partner's peak."""
         source, leader = self.draw_pairs(pool, generator)
         side = (1 - beta(pool.outputs, self.alpha, generator)[leader]).sqrt()
-        assert pool.images is not None
         peaks = torch.stack(
             [
                 saliency_peak(image[..., :height, :width])

@@ -68,9 +68,8 @@ def mix_single(
     if isinstance(member.pairing, SampleBank):
         raise ValueError("pairing with a bank draws plans over batch and bank: call the transform itself")
     # make_plan and apply_plan would each check the images
-    every = list(images)
-    pool = Pool.of(every, targets, outputs=1, layout=member.layout)
+    pool = Pool.of(list(images), targets, outputs=1, layout=member.layout)
     plan = member.draw_plan(pool, call_generator(generator))
     reports = report and detection_targets(targets) is not None
-    result = member._apply(plan, pool, every, targets, None, False, reports)
+    result = member.mix_pool(plan, pool, return_report=reports)
     return SingleMix(member, result[0][0], result[1], plan, result[2] if reports else None)

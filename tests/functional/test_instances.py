@@ -409,6 +409,11 @@ class TestFields:
             ({"keypoints": torch.zeros(1, 3)}, ValueError, "keypoints must have shape"),
             ({"label": 3}, ValueError, "a label of the whole image"),
             ({"ignored": 3}, TypeError, "must be a dict of instance keys"),
+            (
+                {"ignored": {"boxes": torch.zeros(0, 4), "mystery": torch.zeros(0)}},
+                ValueError,
+                r"targets\[0\]\['ignored'\] holds the unknown key 'mystery'.*instance_keys",
+            ),
             ({"scores": torch.zeros(1, device="meta")}, ValueError, "must lie on one device"),
         ],
     )

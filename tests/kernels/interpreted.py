@@ -18,6 +18,7 @@ from cutmix_dense.kernels.gather import mix_gather  # noqa: E402
 from cutmix_dense.kernels.layered import mix_layered  # noqa: E402
 from cutmix_dense.kernels.triton_masks import cut_masks  # noqa: E402
 from cutmix_dense.kernels.triton_mix import mix_fused  # noqa: E402
+from cutmix_dense.plan import MixPlan  # noqa: E402
 
 DTYPES = [
     torch.uint8,
@@ -65,6 +66,18 @@ def test_padded_batches_keep_the_bases_padding(method):
     plan = METHODS[method]().make_plan(images, targets, sizes=sizes, generator=torch.Generator().manual_seed(3))
     fill = filled(images.dtype)
     assert torch.equal(mix_fused(images, plan, fill, "nearest"), mix_gather(images, plan, fill))
+
+
+def test_in_place_a_padded_output_takes_its_bases_padding():
+    """Where the base is another image than the one that is written over."""
+    sizes = torch.tensor([(4, 5), (3, 7), (4, 7)])
+    pool = torch.arange(3 * 2 * 4 * 7).reshape(3, 2, 4, 7).to(torch.uint8)
+    source, rectangle = torch.tensor([[1, 0], [0, 1], [2, 1]]), torch.tensor([[[1, 2, 3, 4]]] * 3)
+    plan = MixPlan.from_rectangles(source, rectangle, sizes, frame=(4, 7))
+    expected = mix_gather(pool, plan, torch.tensor(0, dtype=torch.uint8))
+    assert not torch.equal(expected[0, :, :, 5:], pool[0, :, :, 5:])
+    mix_fused(pool, plan, None, "nearest", inplace=True)
+    assert torch.equal(pool, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
