@@ -36,7 +36,7 @@ def bands_of_blur(frame: Sequence[int], margin: int, weakest: float) -> list[Ban
 
     Args:
         frame: pixels of each axis.
-        margin: how much longer the period is at least, so that opposite borders don't know of each other.
+        margin: how much longer the period is at least; opposite borders are that far from each other.
         weakest: sigma of the weakest blur, pixels; it lets the most through.
     """
     bands = []

@@ -514,19 +514,20 @@ class MixPlan:
                     pixels = pixels.repeat(np.diff(edges[axis][output]), axis=axis)
             owner[output][inner] = pixels
             pixels = owner[output]
-            for layer in range(self.layers):
+            for layer, image in enumerate(self.source[output].tolist()):
                 reach = tuple(slice(a, b) for a, b in zip(low[output][layer], high[output][layer]))
-                if reach != inner:
+                if image >= 0 and reach != inner:
                     lost = pixels == layer
                     lost[reach] = False
                     pixels[lost] = -1
         return owner
 
     def pixel_weights(self) -> Float[Tensor, "b s *frame"]:
-        """How much of every pixel of the frame is each layer's; their sum is 1, or 0 for fill and beyond the canvas.
+        """How much of every pixel of the frame is each layer's; their sum is 1, or 0 for fill and beyond the canvas."""
+        return self.weights_to_read().contiguous()
 
-        To be read only: where all pixels of an output have the same shares they lie in memory once.
-        """
+    def weights_to_read(self) -> Float[Tensor, "b s *frame"]:
+        """``pixel_weights``; where all pixels of each output have the same shares these lie in memory but once."""
         if self.weight is None:
             layers = everywhere(torch.arange(self.layers, device=self.device), self.ndim)
             return (self.owner_map()[:, None] == layers).float()
@@ -540,10 +541,10 @@ class MixPlan:
         return weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
 
     def covers_frame(self) -> bool:
-        """Whether each layer that is present reaches all of the frame; of plans on the host."""
-        low, high = (bound.numpy() for bound in self.pixel_ranges())
-        covers = ((low == 0) & (high == self.frame)).all(axis=2)
-        return bool((covers | (self.facts.source < 0)).all())
+        """Whether each layer that is present reaches all of the frame; of a plan on a device this is waited for."""
+        low, high = self.pixel_ranges()
+        covers = ((low == 0) & (high == torch.tensor(self.frame, device=self.device))).all(dim=2)
+        return bool((covers | (self.source < 0)).all())
 
     def _inside(self) -> list[Bool[Tensor, "b s length"]]:
         """Per axis, which pixels of the frame lie in each layer's extent."""
@@ -813,16 +814,25 @@ class MixPlan:
 
 def _without_absent(source: Int[Tensor, "b s"], owner: Int[Tensor, "b *g"]) -> Int[Tensor, "b *g"]:
     """The base where the layer of a cell is absent; ``source`` may lie on the host of a device's ``owner``."""
-    if source.device.type != "cpu" or (owner.device.type != "cpu" and bool((source < 0).any())):
-        there = sent(source >= 0, owner.device)
-        present = torch.gather(there, 1, owner.clamp(min=0).flatten(1).long()).reshape(owner.shape)
-        return torch.where(present | (owner < 0), owner, 0)
-    absent = (source < 0).nonzero().tolist()
-    if absent:
-        owner = owner.clone()
-    for output, layer in absent:
-        owner[output].masked_fill_(owner[output] == layer, 0)
-    return owner
+    if source.device.type != "cpu":
+        return _where_present(source >= 0, owner)
+    absent = source.numpy() < 0
+    some = np.flatnonzero(absent.any(axis=1)).tolist()
+    if some and owner.device.type != "cpu":
+        return _where_present(sent(~absent, owner.device), owner)
+    changed: np.ndarray | None = None
+    for output in some:
+        cells = owner[output].numpy()
+        if cells.any():  # else the base shows everywhere
+            changed = owner.numpy().copy() if changed is None else changed
+            layers = np.where(absent[output], 0, np.arange(absent.shape[1]))
+            changed[output] = np.append(layers, -1).take(cells)  # fill, -1, is the last one
+    return owner if changed is None else torch.from_numpy(changed)
+
+
+def _where_present(present: Bool[Tensor, "b s"], owner: Int[Tensor, "b *g"]) -> Int[Tensor, "b *g"]:
+    shows = torch.gather(present, 1, owner.clamp(min=0).flatten(1).long()).reshape(owner.shape)
+    return torch.where(shows | (owner < 0), owner, 0)
 
 
 def _ranges(xp: Any, scale: Any, shift: Any, extent: Any, canvas: Any, absent: Any) -> tuple[Any, Any]:

@@ -111,11 +111,12 @@ def check_values(plan: MixPlan) -> None:
     owner = owner.reshape(len(owner), -1)
     if owner.size and not -1 <= owner.min() <= owner.max() < layers:
         check((owner >= -1) & (owner < layers), "owner", f"be -1 or a layer below {layers}", owner)
-    for output, layer in np.argwhere(source < 0).tolist():
-        if (owner[output] == layer).any():
-            raise ValueError(
-                f"owner of output {output} must show only layers that are present (source >= 0), got layer {layer}"
-            )
+    for output in np.flatnonzero((source < 0).any(axis=1)).tolist():
+        shown = np.append(source[output] >= 0, True).take(owner[output])  # fill, -1, is the last one
+        if not shown.all():
+            layer = int(owner[output][~shown][0])
+            rule = f"show only layers that are present (source >= 0), got layer {layer}"
+            raise ValueError(f"owner of output {output} must {rule}")
     if plan.weight is not None:
         weight = plan.weight.detach().numpy()
         check((weight >= 0) & np.isfinite(weight), "weight", "be at least 0", weight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 import cutmix_dense as cd
 
@@ -25,3 +26,20 @@ def test_compiled_on_the_host(pairing, dtype):
     for one, other in zip(found, expected):
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+@pytest.mark.parametrize("mix", [cd.ClassMix(p=1.0), cd.CowMix(p=1.0), cd.FMix(p=1.0), cd.MixUp(p=1.0)], ids=repr)
+def test_free_forms_and_blends_compiled_on_the_host(mix, dtype):
+    torch._dynamo.reset()
+    images = torch.randint(0, 255, (4, 3, 24, 32)).to(torch.uint8)
+    maps = torch.randint(0, 5, (4, 6, 8)).repeat_interleave(4, 1).repeat_interleave(4, 2).to(dtype)
+
+    def mixed(images, maps):
+        return mix(images, maps, generator=torch.Generator().manual_seed(3))
+
+    expected = mixed(images, maps)
+    found = torch.compile(mixed, backend="eager")(images, maps)
+    assert not torch.equal(expected[0], images)
+    for one, other in zip(tree_leaves(found), tree_leaves(expected), strict=True):
+        torch.testing.assert_close(one, other, atol=1 if one.dtype == torch.uint8 and mix.partners else 1e-6, rtol=0)

@@ -109,6 +109,19 @@ def test_plans_drawn_where_the_data_lie(method):
     assert len(device.waits) == more + (kind != "semantic")
 
 
+@pytest.mark.parametrize(("p", "count"), [(0.0, 4), (0.5, 4), (1.0, 4), (1.0, 1)])
+def test_a_plan_drawn_from_maps_lies_where_they_do_whatever_was_drawn(p, count):
+    maps = batch()[1]["semantic"][:count]
+    mix, images = cd.ClassMix(p=p), torch.zeros(count, 1, *SIZE)
+    expected = mix.make_plan(images, maps, generator=torch.Generator().manual_seed(2))
+    with StandIn():
+        plan = mix.make_plan(send(images), send(maps), generator=torch.Generator().manual_seed(2))
+        places = {plan.owner.device.type, plan.source.device.type, plan.share().device.type}
+        owner = plan.owner_map()
+    assert places == {send(maps).device.type} != {"cpu"}
+    assert torch.equal(fetch(owner), expected.owner_map())
+
+
 def small(targets: Any) -> Any:
     return [{key: target[key] for key in ("boxes", "labels")} for target in targets]
 

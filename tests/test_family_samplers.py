@@ -283,7 +283,7 @@ def test_cowmix_sigma_is_log_uniform():
 
 
 @pytest.mark.parametrize("frame", [(20, 30), (31, 20), (6, 7, 15)])
-def test_cowmix_noise_is_white_before_it_isblurred(frame: tuple[int, ...]):
+def test_cowmix_noise_is_white_before_it_is_blurred(frame: tuple[int, ...]):
     """All frequencies count alike, those too that a real spectrum has but once: the mean of a line shows it."""
     sampler = CowMask(0.5, sigma=(1e-3, 1e-3))
     noise = sampler.draw(1500, frame, seeded(31)).noise
@@ -391,6 +391,21 @@ def test_classmix_of_any_whole_numbers(dtype: torch.dtype, classes: int, ignore:
     masks = sampler.place(draws, maps)
     assert 0.3 < masks.float().mean() < 0.5
     assert torch.equal(sampler.place(draws, maps.to(dtype)), masks)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64])
+@pytest.mark.parametrize("ignore", [-1, 255, 256 + 44])
+def test_ids_that_bytes_cannot_hold_are_none_of_theirs(dtype: torch.dtype, ignore: int):
+    """An ``ignore_index`` of −1 is not the byte 255, and 300 is not 44."""
+    maps = torch.tensor([[[0, 3, 44, 255]]], dtype=dtype)
+    sampler = ClassMask(ignore_index=ignore, rounding="ceil")
+    taken = [sampler.place(sampler.draw(1, seeded(n)), maps)[0, 0].tolist() for n in range(40)]
+    assert {sum(mask) for mask in taken} == {2}, "half of three classes or of four"
+    assert any(mask[2] for mask in taken)
+    assert any(mask[3] for mask in taken) == (ignore != 255)
+    if ignore != 255:
+        with pytest.raises(ValueError, match="got 255"):
+            ClassMask(ignore_index=ignore, max_classes=100).place(sampler.draw(1, seeded(1))[:, :100], maps)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])

@@ -221,3 +221,34 @@ def test_boxes_under_weights_that_need_a_gradient():
     targets = [{"boxes": torch.tensor([[1.0, 1, 5, 5]]), "labels": torch.tensor([1])}] * 2
     (mixed,) = mix_instances(targets, plan)
     assert mixed["boxes"].tolist() == [[1, 1, 5, 5]] * 2
+
+
+def test_pixel_weights_may_be_written_to():
+    """Not so the ones that are only read, which lie in memory once where they are the same everywhere."""
+    plan = MixPlan.blend(
+        torch.tensor([[0, 1], [1, -1]]), torch.tensor([[0.7, 0.3], [1.0, 0.5]]), torch.tensor([[6, 8]] * 2)
+    )
+    weights = plan.pixel_weights()
+    weights[0, 0, 1, 1] = 0
+    assert weights[0, 0].sum() == pytest.approx(0.7 * 47)
+    assert plan.weights_to_read().stride()[-2:] == (0, 0)
+    assert plan.pixel_weights()[1, :, 0, 0].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("layers", [2, 5])
+def test_absent_layers_of_a_map_show_the_base(layers):
+    generator = torch.Generator().manual_seed(1)
+    owner = torch.randint(-1, layers, (6, 9, 11), generator=generator)
+    owner[5] = 0
+    source = torch.randint(-1, 6, (6, layers), generator=generator)
+    source[:, 0] = torch.arange(6)
+    given = owner.clone()
+    plan = MixPlan.from_map(source, owner, torch.tensor([[9, 11]] * 6))
+    assert torch.equal(owner, given), "the caller's"
+    expected = [
+        [0 if layer >= 0 and source[b, layer] < 0 else layer for layer in row]
+        for b in range(6)
+        for row in owner[b].tolist()
+    ]
+    assert plan.owner.flatten(0, 1).tolist() == expected
+    assert torch.equal(plan.owner_map(), plan.owner)

@@ -1,6 +1,7 @@
 """A guard against slow days: twice the promised limits, kept by the best of a few interleaved runs.
 
-The ring and the rows are those of ``tools/benchmark.py --jobs images boxes boxes-only family --batch 16``, on two threads.
+The ring and the rows are those of ``tools/benchmark.py --jobs images boxes boxes-only family --batch 16``, on two
+threads.
 Of the methods that cut along free forms nothing was promised: twice what they took when they were last made faster.
 """
 

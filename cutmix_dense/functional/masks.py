@@ -109,7 +109,7 @@ def _mix_on_device(
     device = stacks[0].device
     there = plan_to_device(plan, device)
     owner = None if plan.weight is not None else there.owner_map()
-    shared = None if plan.weight is None else there.pixel_weights() > 0
+    shared = None if plan.weight is None else there.weights_to_read() > 0
     source_pixels = [there.source_pixels(axis) for axis in range(plan.ndim)]
     mixed: dict[tuple[int, int], LayerMasks] = {}
     for (output, layer, _), stack in zip(jobs, stacks):

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cutmix_dense.host import Column, module_of
+from cutmix_dense.host import Column, as_tensor, module_of
 from cutmix_dense.kernels.block import filled
 from cutmix_dense.plan import MixPlan, Patch
 
@@ -23,6 +23,9 @@ _MANY = 2**17
 
 There the arrays outgrow the cache: two to three times slower at twice the number, measured with up to nine patches.
 """
+
+_PIXELS_OF_A_BOX = 400
+"""Summing up so many pixels of every layer takes as long as a look at one box does: with more boxes sums are faster."""
 
 _CELLS_AT_ONCE = 2**20
 """So many of those at a time, which take some 100 MB."""
@@ -48,7 +51,8 @@ def measure_of(plan: MixPlan, output: Column, layer: Column, like: Column) -> Ca
     """
     xp = module_of(like)
     if plan.free_form:
-        return partial(_seen_by_windows if xp is np else _seen_by_sums, plan, output=output, layer=layer)
+        few = len(output) * _PIXELS_OF_A_BOX < plan.layers * plan.owner.numel()
+        return partial(_seen_by_windows if xp is np and few else _seen_by_sums, plan, output=output, layer=layer)
     if xp is np and plan.patch is not None:
         return partial(_seen_round_patch, plan.patch, output=output, layer=layer)
     if xp is np and plan.weight is None and plan.most_cells * len(output) > _MANY:
@@ -198,12 +202,18 @@ def _weighed(shown: Bool[np.ndarray, "*size"], before: Float[np.ndarray, " d"], 
     return total
 
 
-def _seen_by_sums(plan: MixPlan, cut: Tensor, *, output: Tensor, layer: Tensor) -> Seen:
-    """The same in tensors, from summed-area tables: no tensor of boxes × pixels, and nothing to wait for."""
+def _seen_by_sums(plan: MixPlan, cut: Column, *, output: Column, layer: Column) -> Seen:
+    """The same from summed-area tables: no tensor of boxes × pixels, and on a device nothing to wait for."""
+    if isinstance(cut, np.ndarray):
+        tensors = _seen_by_sums(plan, as_tensor(cut), output=as_tensor(output), layer=as_tensor(layer))
+        return Seen(*(tensor.numpy() for tensor in tensors))
     ndim = plan.ndim
     low, high = cut[0].T, cut[1].T
     which = output * plan.layers + layer
-    slot = torch.arange(len(plan) * plan.layers, device=which.device)
+    if which.device.type == "cpu":
+        slot, which = torch.unique(which, return_inverse=True)
+    else:  # how many there are would have to be waited for
+        slot = torch.arange(len(plan) * plan.layers, device=which.device)
     sums = plan.shows(slot // plan.layers, slot % plan.layers).movedim(-1, 0).to(torch.int32)
     for axis in range(1, ndim + 1):
         sums = sums.cumsum(dim=axis, dtype=torch.int32)

@@ -159,7 +159,7 @@ def mix_maps(
 
 def _weights(plan: MixPlan) -> Float[Tensor, "b s *frame"]:
     """How much of every pixel is each layer's; of clips whose frames are planned one by one (b, s, frames, *frame)."""
-    weights = plan.pixel_weights()
+    weights = plan.weights_to_read()
     return weights if plan.frames == 1 else weights.unflatten(0, (-1, plan.frames)).transpose(1, 2)
 
 

@@ -44,7 +44,7 @@ def mix_soft(
     With ``feather`` the weights are blurred within each layer's reach; what has no owner stays as hard as it was.
     """
     host = plan_to_device(plan, HOST)
-    weights = host.pixel_weights() if feather > 0 else None
+    weights = host.weights_to_read() if feather > 0 else None
     outputs = []
     for output, canvas in enumerate(host.canvas.tolist()):
         if out is None:

@@ -76,4 +76,4 @@ class ClassMix(MixTransform):
         def place(mixed: Int[Tensor, " n"]) -> Bool[Tensor, "n *frame"]:
             return sampler.place(draws[mixed], maps[sent(source[mixed, 1], maps.device)])
 
-        return plan_of_masks(source, pool, place)
+        return plan_of_masks(source, pool, place, maps.device)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from cutmix_dense.checks import interval
-from cutmix_dense.host import sent
+from cutmix_dense.host import HOST, sent
 from cutmix_dense.masks import CowMask, FourierMask, MaskSampler
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.base import MixTransform
@@ -24,6 +24,7 @@ def plan_of_masks(
     source: Int[Tensor, "b 2"],
     pool: Pool,
     place: Callable[[Int[Tensor, " n"]], Bool[Tensor, "n *frame"]],
+    device: torch.device = HOST,
 ) -> MixPlan:
     """The plan in which partners show where a mask says so, found only for the images that are mixed.
 
@@ -31,15 +32,15 @@ def plan_of_masks(
         source: base and partner of every output, on the host; -1 for no partner.
         pool: the images.
         place: the masks of some outputs, asked for by their numbers.
+        device: where these masks lie, and the plan with them.
     """
     mixed = (source[:, 1] >= 0).nonzero()[:, 0]
     if len(mixed) == len(source):
         owner = place(mixed).view(torch.int8)
     else:
-        owner = torch.zeros((len(source), *pool.frame), dtype=torch.int8)
+        owner = torch.zeros((len(source), *pool.frame), dtype=torch.int8, device=device)
         if len(mixed):
-            masks = place(mixed)
-            owner = sent(owner, masks.device).index_copy_(0, sent(mixed, masks.device), masks.view(torch.int8))
+            owner.index_copy_(0, sent(mixed, device), place(mixed).view(torch.int8))
     return MixPlan.from_map(source, owner, pool.sizes)
 
 
@@ -61,8 +62,7 @@ class MaskMix(MixTransform):
 
         def place(mixed: Int[Tensor, " n"]) -> Bool[Tensor, "n *frame"]:
             drawn, own = leader[mixed].unique(return_inverse=True)  # pairs that exchange have one mask
-            of_drawn = draws if len(drawn) == pool.outputs else draws.of(drawn)
-            masks = sampler.place(of_drawn, shared[drawn], pool.frame)
+            masks = sampler.place(draws.of(drawn), shared[drawn], pool.frame)
             return masks if len(drawn) == len(mixed) else masks[own]
 
         return plan_of_masks(source, pool, place)

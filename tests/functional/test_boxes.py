@@ -41,11 +41,6 @@ def test_the_cells_that_a_box_meets_tell_what_all_cells_tell(ndim, most, generat
     assert seen_parts > 8
 
 
-def by_sums(plan, cut, **where):
-    tensors = module._seen_by_sums(plan, torch.from_numpy(cut), **{k: torch.from_numpy(v) for k, v in where.items()})
-    return module.Seen(*(tensor.numpy() for tensor in tensors))
-
-
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_windows_of_a_free_form_tell_what_its_sums_tell(ndim, soft, generator, monkeypatch):
@@ -65,9 +60,13 @@ def test_windows_of_a_free_form_tell_what_its_sums_tell(ndim, soft, generator, m
         given = torch.cat([low, low + torch.rand(60, ndim, generator=generator).double() ** 2 * 16 - 0.5], dim=1)
         given[::3] = given[::3].round()
         given[0, 0] = torch.nan
-        windows = visible_boxes(given, plan, output, which)
         with monkeypatch.context() as patch:
-            patch.setattr(module, "_seen_by_windows", by_sums)
+            patch.setattr(module, "_PIXELS_OF_A_BOX", 0)
+            patch.setattr(module, "_seen_by_sums", None)
+            windows = visible_boxes(given, plan, output, which)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_PIXELS_OF_A_BOX", 10**9)
+            patch.setattr(module, "_seen_by_windows", None)
             sums = visible_boxes(given, plan, output, which)
         assert_same(windows, sums)
         parts += int(((windows.visible > 0) & (windows.visible < windows.whole)).sum())

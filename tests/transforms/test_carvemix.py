@@ -150,3 +150,25 @@ def test_distances_are_not_measured_for_what_stays_unmixed(monkeypatch):
     monkeypatch.setattr(CarveMask, "place", refuse)
     images, maps = torch.rand(2, 3, 8, 10), torch.ones(2, 8, 10, dtype=torch.long)
     assert torch.equal(cd.CarveMix(p=0.0)(images, maps)[0], images)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64])
+@pytest.mark.parametrize(
+    ("settings", "lesion"),
+    [
+        ({"ignore_index": -1}, {44, 255}),
+        ({"ignore_index": 300}, {44, 255}),
+        ({}, {44}),
+        ({"classes": (300,)}, set()),
+        ({"classes": (1, 44, 300, -1)}, {44}),
+    ],
+)
+def test_ids_that_bytes_cannot_hold_are_none_of_theirs(dtype: torch.dtype, settings: dict[str, Any], lesion: set[int]):
+    maps = torch.zeros(2, 24, 30, dtype=dtype)
+    maps[:, 2:8, 3:9], maps[:, 12:20, 16:25] = 44, 255
+    images = torch.stack([torch.zeros(1, 24, 30), torch.ones(1, 24, 30)])
+    pasted: set[int] = set()
+    for seed in range(6):
+        mixed, _ = cd.CarveMix(p=1.0, **settings)(images, maps, generator=torch.Generator().manual_seed(seed))
+        pasted |= set(maps[0][mixed[0, 0] == 1].tolist())
+    assert pasted - {0} == lesion

@@ -18,6 +18,7 @@ from tools.benchmarking.machine import last_level_cache
 from tools.benchmarking.plain import plain_contenders
 from tools.benchmarking.samples import Batch, make_batches, make_samples, nbytes
 from tools.benchmarking.timing import Contender, Timing, interleave, threads
+from tools.common import family
 
 __all__ = [
     "FLOOR",
@@ -242,12 +243,8 @@ def batch_contenders(job: str, batches: Sequence[Batch], with_peers: bool = True
 
 def every_method() -> dict[str, cd.MixTransform]:
     """Each method as it comes, but for every image; of CarveMix one class of the map is the lesion."""
-    methods = [value for name in cd.__all__ if isinstance(value := getattr(cd, name), type)]
-    methods = [
-        kind for kind in methods if issubclass(kind, cd.MixTransform) and kind not in (cd.MixTransform, cd.RandomMix)
-    ]
     own: dict[str, dict[str, Any]] = {"CarveMix": {"classes": [1]}}
-    return {kind.__name__: kind(p=1.0, boxes="estimate", **own.get(kind.__name__, {})) for kind in methods}
+    return {name: type(mix)(p=1.0, boxes="estimate", **own.get(name, {})) for name, mix in family().items()}
 
 
 _TITLES = {
