@@ -14,9 +14,12 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-__all__ = ["HOST", "Column", "as_column", "as_tensor", "fetched", "module_of", "pick", "sent"]
+__all__ = ["HOST", "Column", "as_column", "as_tensor", "fetched", "looked_up", "module_of", "pick", "sent"]
 
 HOST = torch.device("cpu")
+
+_FEW = 2**16
+"""So many numbers are looked up at once; the indices of more of them would leave the caches."""
 
 Column = Any
 """A numpy array on the host, a tensor on a device."""
@@ -66,6 +69,17 @@ def fetched(columns: Sequence[Tensor]) -> list[Tensor]:
 def as_tensor(column: Column) -> Shaped[Tensor, "..."]:
     """A column as a tensor, of the same memory."""
     return torch.from_numpy(column) if isinstance(column, np.ndarray) else column
+
+
+def looked_up(table: Shaped[np.ndarray, "b n"], places: Int[np.ndarray, "b *m"]) -> Shaped[np.ndarray, "b *m"]:
+    """What each row of a table holds at the places that are asked for in its row; -1 is the last one."""
+    if places.size <= _FEW:
+        rows = np.arange(len(table)).reshape(-1, *(1,) * (places.ndim - 1))
+        return np.asarray(table[rows, places])
+    found = np.empty(places.shape, dtype=table.dtype)
+    for row, at, into in zip(table, places, found):
+        into[...] = row.take(at)
+    return found
 
 
 def pick(column: Column, rows: Int[np.ndarray, " k"]) -> Shaped[Tensor, "k ..."]:

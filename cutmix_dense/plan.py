@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cutmix_dense.broadcast import along, everywhere
 from cutmix_dense.compiling import is_compiling
-from cutmix_dense.host import Column, as_tensor, sent
+from cutmix_dense.host import Column, as_tensor, looked_up, sent
 from cutmix_dense.plan_checks import check_shapes, check_values, is_unscaled
 from cutmix_dense.rectangles import Grid, Patch, cover, paint
 
@@ -818,16 +818,19 @@ def _without_absent(source: Int[Tensor, "b s"], owner: Int[Tensor, "b *g"]) -> I
         return _where_present(source >= 0, owner)
     absent = source.numpy() < 0
     some = np.flatnonzero(absent.any(axis=1)).tolist()
-    if some and owner.device.type != "cpu":
+    if not some:
+        return owner
+    if owner.device.type != "cpu":
         return _where_present(sent(~absent, owner.device), owner)
-    changed: np.ndarray | None = None
-    for output in some:
-        cells = owner[output].numpy()
-        if cells.any():  # else the base shows everywhere
-            changed = owner.numpy().copy() if changed is None else changed
-            layers = np.where(absent[output], 0, np.arange(absent.shape[1]))
-            changed[output] = np.append(layers, -1).take(cells)  # fill, -1, is the last one
-    return owner if changed is None else torch.from_numpy(changed)
+    cells = owner.numpy()
+    some = [output for output in some if cells[output].any()]  # where nothing but the base shows all is well
+    if not some:
+        return owner
+    layers = np.where(absent[some], 0, np.arange(absent.shape[1]))
+    table = np.concatenate([layers, np.full((len(some), 1), -1)], axis=1).astype(cells.dtype)  # fill is the last one
+    changed = cells.copy()
+    changed[some] = looked_up(table, cells[some])
+    return torch.from_numpy(changed)
 
 
 def _where_present(present: Bool[Tensor, "b s"], owner: Int[Tensor, "b *g"]) -> Int[Tensor, "b *g"]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cutmix_dense.host import Column
+from cutmix_dense.host import Column, looked_up
 
 if TYPE_CHECKING:
     from cutmix_dense.plan import MixPlan
@@ -111,12 +111,14 @@ def check_values(plan: MixPlan) -> None:
     owner = owner.reshape(len(owner), -1)
     if owner.size and not -1 <= owner.min() <= owner.max() < layers:
         check((owner >= -1) & (owner < layers), "owner", f"be -1 or a layer below {layers}", owner)
-    for output in np.flatnonzero((source < 0).any(axis=1)).tolist():
-        shown = np.append(source[output] >= 0, True).take(owner[output])  # fill, -1, is the last one
-        if not shown.all():
-            layer = int(owner[output][~shown][0])
-            rule = f"show only layers that are present (source >= 0), got layer {layer}"
-            raise ValueError(f"owner of output {output} must {rule}")
+    some = np.flatnonzero((source < 0).any(axis=1))
+    if len(some):
+        present = np.concatenate(
+            [source[some] >= 0, np.ones((len(some), 1), dtype=bool)], axis=1
+        )  # fill is the last one
+        shown = np.ones(len(source), dtype=bool)
+        shown[some] = looked_up(present, owner[some]).all(axis=1)
+        check(shown, "owner", "show only layers that are present (source >= 0)", owner)
     if plan.weight is not None:
         weight = plan.weight.detach().numpy()
         check((weight >= 0) & np.isfinite(weight), "weight", "be at least 0", weight)

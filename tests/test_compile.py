@@ -28,12 +28,13 @@ def test_compiled_on_the_host(pairing, dtype):
         assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
-@pytest.mark.parametrize("mix", [cd.ClassMix(p=1.0), cd.CowMix(p=1.0), cd.FMix(p=1.0), cd.MixUp(p=1.0)], ids=repr)
-def test_free_forms_and_blends_compiled_on_the_host(mix, dtype):
+@pytest.mark.parametrize(
+    "mix", [cd.ClassMix(p=1.0), cd.CowMix(p=1.0), cd.MixUp(p=1.0)], ids=lambda mix: type(mix).__name__
+)
+def test_free_forms_and_blends_compiled_on_the_host(mix):
     torch._dynamo.reset()
     images = torch.randint(0, 255, (4, 3, 24, 32)).to(torch.uint8)
-    maps = torch.randint(0, 5, (4, 6, 8)).repeat_interleave(4, 1).repeat_interleave(4, 2).to(dtype)
+    maps = torch.randint(0, 5, (4, 6, 8), dtype=torch.uint8).repeat_interleave(4, 1).repeat_interleave(4, 2)
 
     def mixed(images, maps):
         return mix(images, maps, generator=torch.Generator().manual_seed(3))
@@ -41,5 +42,14 @@ def test_free_forms_and_blends_compiled_on_the_host(mix, dtype):
     expected = mixed(images, maps)
     found = torch.compile(mixed, backend="eager")(images, maps)
     assert not torch.equal(expected[0], images)
+    one_level = 1 if isinstance(mix, cd.MixUp) else 0  # of the rounding of a sum
     for one, other in zip(tree_leaves(found), tree_leaves(expected), strict=True):
-        torch.testing.assert_close(one, other, atol=1 if one.dtype == torch.uint8 and mix.partners else 1e-6, rtol=0)
+        torch.testing.assert_close(one, other, atol=one_level if one.dtype == torch.uint8 else 1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_classes_compiled_on_the_host(dtype):
+    torch._dynamo.reset()
+    sampler, maps = cd.masks.ClassMask(), torch.randint(0, 9, (4, 6, 8)).to(dtype)
+    draws = sampler.draw(4, torch.Generator().manual_seed(3))
+    assert torch.equal(torch.compile(sampler.place, backend="eager")(draws, maps), sampler.place(draws, maps))
