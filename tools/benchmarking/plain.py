@@ -109,15 +109,22 @@ def plain_contenders(job: str, batches: Sequence[Batch], seed: int = 0) -> list[
     if job not in ("images", "boxes") or batches[0].images.device.type != "cpu":
         return []
 
-    def contender(name: str, exchange: bool, boxes: Callable[[Batch, Tensor, Tensor], Any] | None) -> Contender:
+    def contender(
+        name: str, exchange: bool, boxes: Callable[[Batch, Tensor, Tensor], Any] | None, given: bool = False
+    ) -> Contender:
         def make() -> Callable[[int], Any]:
             generator = torch.Generator().manual_seed(seed)
             out = torch.empty_like(batches[0].images)
 
+            def drawn() -> tuple[Tensor, Tensor]:
+                count, _, height, width = batches[0].images.shape
+                return draw(count, (height, width), exchange, generator)
+
+            held = [drawn() for _ in batches] if given else []
+
             def call(index: int) -> Any:
                 batch = batches[index]
-                count, _, height, width = batch.images.shape
-                partner, region = draw(count, (height, width), exchange, generator)
+                partner, region = held[index] if given else drawn()
                 if exchange:
                     swap_within(batch.images, partner, region)
                 else:
@@ -126,7 +133,7 @@ def plain_contenders(job: str, batches: Sequence[Batch], seed: int = 0) -> list[
 
             return call
 
-        return Contender(f"plain slices {name}", make, DOES)
+        return Contender(f"plain slices {name}", make, f"{DOES}, nothing drawn" if given else DOES)
 
     def padded(batch: Batch, partner: Tensor, region: Tensor) -> Any:
         return mix_padded(batch.boxes, batch.labels, partner, region)
@@ -135,7 +142,12 @@ def plain_contenders(job: str, batches: Sequence[Batch], seed: int = 0) -> list[
         return mix_ragged(batch.targets, partner, region)
 
     if job == "images":
-        return [contender("CutMix, out=", False, None), contender("CutMix, in place (swap)", True, None)]
+        return [
+            contender("CutMix, out=", False, None),
+            contender("CutMix, in place (swap)", True, None),
+            contender("alone, out=", False, None, given=True),
+            contender("alone, in place (swap)", True, None, given=True),
+        ]
     return [
         contender("CutMix + padded boxes, out=", False, padded),
         contender("CutMix + ragged boxes, out=", False, ragged),
