@@ -70,7 +70,7 @@ IDENTITY = [
     {"type": "cutmix_dense.CutMix", "p": 1.0, "min_visibility": 0.317},
     {"type": "cutmix_dense.CutMix", "p": 1.0, "region": {"type": "MultiBox", "n": 2, "box": {"type": "AreaBox"}}},
     {"type": "cutmix_dense.GridMix", "p": 1.0},
-    {"type": "cutmix_dense.CowMix", "p": 1.0},
+    {"type": "cutmix_dense.CowMix", "p": 1.0, "min_visibility": 0.1013},
     {"type": "cutmix_dense.ClassMix", "p": 1.0},
 ]
 

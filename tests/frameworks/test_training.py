@@ -51,13 +51,13 @@ class Watch(Hook):
 
     def __init__(self, monkeypatch):
         self.losses, self.plans, self.done = [], [], 0
-        original = cd.MixTransform._apply  # by which every plan is applied
+        original = cd.MixTransform.mix_pool  # by which every plan is applied
 
-        def apply(transform, plan, *args):
+        def apply(transform, plan, pool, **settings):
             self.plans.append((self.done, bool((plan.source[:, 1:] >= 0).any())))
-            return original(transform, plan, *args)
+            return original(transform, plan, pool, **settings)
 
-        monkeypatch.setattr(cd.MixTransform, "_apply", apply)
+        monkeypatch.setattr(cd.MixTransform, "mix_pool", apply)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.losses.append({name: value.item() for name, value in outputs.items() if "loss" in name})
