@@ -30,8 +30,9 @@ _STRIP = 2**16
 
 def in_numpy(*tensors: Tensor) -> bool:
     """Whether numpy may do it: all on the host, as they lie in memory, no gradient, nothing that is being compiled."""
-    plain = all(t.is_cpu and not (t.requires_grad or t.is_neg() or t.is_conj()) for t in tensors)
-    return plain and not is_compiling()
+    if is_compiling():  # before anything else is traced
+        return False
+    return all(t.is_cpu and not (t.requires_grad or t.is_neg() or t.is_conj()) for t in tensors)
 
 
 def as_items(*tensors: Shaped[Tensor, "... *size"]) -> list[Shaped[np.ndarray, "... *size"]]:
