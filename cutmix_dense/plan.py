@@ -534,11 +534,11 @@ class MixPlan:
         weight = everywhere(self.weight.float(), self.ndim)
         if self.device.type == "cpu" and not is_compiling() and self.covers_frame():
             weight = torch.where(everywhere(self.source < 0, self.ndim), 0, weight)
-            weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-            return weight.expand(-1, -1, *self.frame)
-        for axis, inside in enumerate(self._inside()):
-            weight = weight * along(inside, axis, self.ndim)
-        return weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+        else:
+            for axis, inside in enumerate(self._inside()):
+                weight = weight * along(inside, axis, self.ndim)
+        weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+        return weight.expand(-1, -1, *self.frame)
 
     def covers_frame(self) -> bool:
         """Whether each layer that is present reaches all of the frame; of a plan on a device this is waited for."""

@@ -111,13 +111,11 @@ def check_values(plan: MixPlan) -> None:
     owner = owner.reshape(len(owner), -1)
     if owner.size and not -1 <= owner.min() <= owner.max() < layers:
         check((owner >= -1) & (owner < layers), "owner", f"be -1 or a layer below {layers}", owner)
-    some = np.flatnonzero((source < 0).any(axis=1))
-    if len(some):
-        present = np.concatenate(
-            [source[some] >= 0, np.ones((len(some), 1), dtype=bool)], axis=1
-        )  # fill is the last one
+    if not every:
+        some = np.flatnonzero((source < 0).any(axis=1))
+        fill = np.ones((len(some), 1), dtype=bool)  # -1, the last column, may show
         shown = np.ones(len(source), dtype=bool)
-        shown[some] = looked_up(present, owner[some]).all(axis=1)
+        shown[some] = looked_up(np.concatenate([source[some] >= 0, fill], axis=1), owner[some]).all(axis=1)
         check(shown, "owner", "show only layers that are present (source >= 0)", owner)
     if plan.weight is not None:
         weight = plan.weight.detach().numpy()

@@ -51,14 +51,20 @@ def test_tiny_images():
         assert out.isfinite().all()
 
 
-@pytest.mark.parametrize("mix", [cd.CowMix, cd.FMix])
-def test_masks_are_made_for_mixed_images_alone(mix, monkeypatch):
-    transform, made = mix(p=0.5), []
-    kind = type(transform.sampler())
+def count_masks(transform, monkeypatch) -> list[int]:
+    """How many masks are made at a time from now on."""
+    kind, made = type(transform.sampler()), []
     place = kind.place
     monkeypatch.setattr(
         kind, "place", lambda self, d, sizes, frame: made.append(len(sizes)) or place(self, d, sizes, frame)
     )
+    return made
+
+
+@pytest.mark.parametrize("mix", [cd.CowMix, cd.FMix])
+def test_masks_are_made_for_mixed_images_alone(mix, monkeypatch):
+    transform = mix(p=0.5)
+    made = count_masks(transform, monkeypatch)
     generator = torch.Generator().manual_seed(3)
     plan = transform.make_plan(torch.zeros(12, 1, 20, 30), generator=generator)
     mixed = plan.source[:, 1] >= 0
@@ -72,12 +78,8 @@ def test_masks_are_made_for_mixed_images_alone(mix, monkeypatch):
 
 @pytest.mark.parametrize("mix", [cd.CowMix, cd.FMix])
 def test_pairs_that_exchange_share_their_mask(mix, monkeypatch):
-    transform, made = mix(p=1.0, pairing="swap"), []
-    kind = type(transform.sampler())
-    place = kind.place
-    monkeypatch.setattr(
-        kind, "place", lambda self, d, sizes, frame: made.append(len(sizes)) or place(self, d, sizes, frame)
-    )
+    transform = mix(p=1.0, pairing="swap")
+    made = count_masks(transform, monkeypatch)
     plan = transform.make_plan(torch.zeros(9, 1, 20, 30), generator=torch.Generator().manual_seed(1))
     owner, mates = plan.owner_map(), plan.source[:, 1].tolist()
     assert made == [4]
