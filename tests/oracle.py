@@ -238,6 +238,9 @@ def expect_instances(
         masks = None
         if target.get("masks") is not None:
             masks = target["masks"].as_subclass(torch.Tensor).numpy() != 0
+        stated = [masks is not None] * n
+        if masks is not None and "has_mask" in target:
+            stated = target["has_mask"].tolist()
         keypoints, area, incoming = (_numbers(target, key) for key in ("keypoints", "area", "visibility"))
         extent = layer.extent or (0, 0, *sizes[layer.source])
         exact = dyadic if isinstance(dyadic, bool) else dyadic[layer.source]
@@ -253,11 +256,13 @@ def expect_instances(
                 shown_rows,
                 owned[number],
                 tuple(boxes[k].tolist()),
-                None if masks is None else masks[k],
+                masks[k] if masks is not None and stated[k] else None,
                 None if incoming is None else float(incoming[k]),
                 settings,
-                exact or masks is not None,
+                exact or stated[k] or (masks is not None and boxes[k].round().tolist() == boxes[k].tolist()),
             )
+            if masks is not None and not stated[k]:  # judged by its box; what its row of the masks holds says nothing
+                record.mask = np.zeros(prov.shape, dtype=bool)
             if keypoints is not None:
                 points = list(keypoints[k])
                 for left, right in flip_pairs if layer.scale[1] < 0 else ():
@@ -327,6 +332,14 @@ def _expect_one(
         all_pixels = _mapped_pixels(mask, layer, extent)
         for slip in (-1e-5, 1e-5):  # centres that fall between two source pixels are a matter of rounding
             record.near |= all_pixels != _mapped_pixels(mask, layer, extent, slip)
+        if all_pixels == 0:  # a mask without pixels: kept as it came where nothing touched its box
+            record.near = False
+            if covers_all and layer.identity:
+                record.outcome, record.untouched, record.share, record.box = "kept", True, 1.0, box
+                record.visibility = 1.0 if incoming is None else incoming
+            else:
+                record.failed = ("empty mask",)
+            return record
         covers_all = seen == all_pixels
         visible, whole = float(seen), float(all_pixels)
         if settings.boxes_from == "box":
@@ -674,6 +687,7 @@ def _compare_rows(
         limits = out["boxes"].canvas_size
         assert min(limits[0] - canvas[0], limits[1] - canvas[1]) >= 0, "canvas_size is not the output's"
     masks = None if out.get("masks") is None else _plain(out["masks"])
+    stated = None if out.get("has_mask") is None else _plain(out["has_mask"])
     for n, r in zip(rows, judged, strict=True):
         source = targets[r.source]
         name = f"instance {r.index} of image {r.source} ({r.outcome}, share {r.share:.4f}, untouched {r.untouched})"
@@ -689,6 +703,7 @@ def _compare_rows(
             height, width = canvas
             assert np.array_equal(masks[n, :height, :width] != 0, r.mask), f"{name}: mask"
             assert masks[n, :height, :width].sum() == masks[n].sum(), f"{name}: mask beyond the canvas"
+        assert stated is None or "has_mask" in source or stated[n], f"{name}: it states its mask"
         for key in source:
             if key in skip or key in ("boxes", "masks"):
                 continue
@@ -751,8 +766,8 @@ def compare_report(rows: Sequence[dict[str, Any]], output: int, records: Sequenc
             assert row_["reason"] in wanted, row_
         elif r.failed == ("visibility",):
             assert row_["reason"] in ("low visibility", "covered"), row_
-        elif r.failed == ("not carried",):
-            assert row_["reason"] == "not carried", row_
+        elif r.failed in (("not carried",), ("empty mask",)):
+            assert row_["reason"] == r.failed[0], row_
         elif r.failed == ("size",):
             assert row_["reason"] == "too small", row_
         else:
@@ -951,6 +966,8 @@ class _Schema:
     caption: bool
     semantic_key: bool
     wrap: bool
+    has_mask: bool = False  # some rows state no mask
+    empty_masks: bool = False  # some masks hold no pixel
 
 
 def random_target(
@@ -989,6 +1006,12 @@ def random_target(
             raw[:, :2] = xyxy[:, :2] + raw[:, 2:] / 2
         value = tv_tensors.BoundingBoxes(raw, format=schema.box_format, canvas_size=frame)
     target: dict[str, Any] = {"boxes": value, "labels": torch.from_numpy(rng.integers(1, 9, n))}
+    if schema.empty_masks:
+        masks[rng.random(n) < 0.2] = False
+    if schema.has_mask:
+        stated = rng.random(n) < 0.6
+        masks[~stated & (rng.random(n) < 0.5)] = False  # the others hold what nobody may look at
+        target["has_mask"] = torch.from_numpy(stated)
     if schema.masks:
         stack = torch.from_numpy(masks).to(schema.mask_dtype)
         target["masks"] = tv_tensors.Mask(stack) if schema.wrap else stack
@@ -1091,6 +1114,8 @@ def random_case(rng: np.random.Generator, region_name: str) -> Case:
         caption=rng.random() < 0.2,
         semantic_key=rng.random() < 0.2,
         wrap=wrap,
+        has_mask=masks and rng.random() < 0.5,
+        empty_masks=masks and rng.random() < 0.35,
     )
     counts = [0 if rng.random() < 0.2 else int(rng.integers(1, 6)) for _ in sizes]
     if not any(counts):
@@ -1099,10 +1124,15 @@ def random_case(rng: np.random.Generator, region_name: str) -> Case:
         random_target(rng, schema, i, s, frame or s, n) for i, (s, n) in enumerate(zip(sizes, counts, strict=True))
     ]
     keys = set(targets[0])
+    for target in targets:  # where it is missing, all rows state their mask
+        if "has_mask" in target and bool(target["has_mask"].all()) and rng.random() < 0.5:
+            del target["has_mask"]
     for i, n in enumerate(counts):  # an image without objects counts as having every key
         if n == 0 and rng.random() < 0.5:
             image_keys = {k: v for k, v in targets[i].items() if k in ("image_id", "caption")}
             targets[i] = {**image_keys, **({} if rng.random() < 0.3 else {"boxes": targets[i]["boxes"]})}
+    if not any("has_mask" in target for target in targets):
+        keys.discard("has_mask")
 
     classes = 6
     semantic_maps = []
@@ -1230,6 +1260,8 @@ class Counts:
     instances: int = 0
     near: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
+    unstated: Counter[str] = field(default_factory=Counter)
+    empty: Counter[str] = field(default_factory=Counter)
     regions: Counter[str] = field(default_factory=Counter)
     pairings: Counter[str] = field(default_factory=Counter)
     sides: set[int] = field(default_factory=set)
@@ -1319,6 +1351,12 @@ def check_case(case: Case, mixed: Mixed, counts: Counts) -> None:
         counts.near += near
         counts.instances += len(records)
         counts.outcomes.update("untouched" if r.untouched else "broken" if r.broken else r.outcome for r in records)
+        for r in records:
+            of = case.targets[r.source]
+            if "has_mask" in of and not of["has_mask"][r.index]:
+                counts.unstated[r.outcome] += 1
+            elif case.has_masks and not of["masks"][r.index].any():
+                counts.empty[r.outcome] += 1
         counts.with_masks += case.has_masks
         counts.without_masks += not case.has_masks
         counts.sides.update(canvas)

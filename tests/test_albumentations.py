@@ -479,6 +479,26 @@ def test_no_mask_left_is_an_empty_list_that_transforms_take():
     assert len(result["masks"]) == len(result["bboxes"])
 
 
+def test_objects_whose_mask_is_empty_stay_where_nothing_touches_them():
+    data = call()
+    for item in (data, *data["mix_metadata"]):
+        item["masks"] = [mask * (index % 2) for index, mask in enumerate(item["masks"])]
+    for pipeline in (compose(cda.CutMix(p=0.0)), compose(cda.CutMix(p=1.0))):
+        result = pipeline(**data) if pipeline.transforms[0].p == 0 else pipeline(**{**data, "mix_metadata": []})
+        assert result["labels"] == data["labels"]
+        assert [mask.sum() for mask in result["masks"]] == [mask.sum() for mask in data["masks"]]
+    stayed = []
+    for seed in range(12):
+        result = compose(cda.CutMix(p=1.0), seed=seed)(**data)
+        assert len(result["masks"]) == len(result["labels"])
+        for index in (0, 2):
+            left, top, right, bottom = map(int, data["bboxes"][index])
+            untouched = (result["image"][top:bottom, left:right, 0] == 1).all()
+            assert (f"object 0-{index}" in result["labels"]) == untouched
+            stayed.append(bool(untouched))
+    assert len(set(stayed)) == 2
+
+
 @pytest.mark.parametrize("form", ["array", "channel", "bool"])
 def test_forms_of_masks(form):
     def change(item):

@@ -22,12 +22,11 @@ METHODS = {
     "mosaic": lambda: cd.Mosaic(fill=114),
     "ricap": lambda: cd.RICAP(),
     "gridmix": lambda: cd.GridMix(p=1.0),
-    "copypaste": lambda: cd.CopyPaste(p=1.0, scale=(0.5, 1.5), flip=0.5, flip_pairs=[(0, 1)]),
-    "classmix": lambda: cd.ClassMix(p=1.0),
-    "cowmix": lambda: cd.CowMix(p=1.0),
+    "copypaste": lambda: cd.CopyPaste(p=1.0, scale=(0.5, 1.5), flip=0.5, flip_pairs=[(0, 1)], boxes="estimate"),
+    "classmix": lambda: cd.ClassMix(p=1.0, boxes="estimate"),
+    "cowmix": lambda: cd.CowMix(p=1.0, boxes="estimate"),
     "mixup": lambda: cd.MixUp(p=1.0),
 }
-FREE_FORM = ("classmix", "copypaste", "cowmix")
 
 
 def batch() -> tuple[torch.Tensor, dict[str, Any]]:
@@ -55,6 +54,7 @@ def batch() -> tuple[torch.Tensor, dict[str, Any]]:
     padded["valid"] = torch.rand(4, 6) < 0.8
     boxes_only = [{"boxes": target["boxes"], "labels": target["labels"]} for target in instances]
     kinds = {"images": None, "semantic": semantic, "padded": padded, "boxes": boxes_only, "instances": instances}
+    kinds["some masks"] = [{**target, "has_mask": torch.arange(len(target["boxes"])) % 2 > 0} for target in instances]
     return images, kinds
 
 
@@ -70,8 +70,7 @@ def plan_and_batch(method: str, kind: str) -> tuple[Any, cd.MixPlan, torch.Tenso
 CASES = [
     (method, kind)
     for method in METHODS
-    for kind in ("images", "semantic", "padded", "boxes", "instances")
-    if not (method in FREE_FORM and kind in ("padded", "boxes"))
+    for kind in ("images", "semantic", "padded", "boxes", "instances", "some masks")
 ]
 
 
@@ -83,13 +82,14 @@ def test_a_device_gives_what_the_host_gives_and_is_waited_for_once_at_most(metho
         mixed = transform.apply_plan(plan, send(images.float()), send(targets))
     for found, wanted in zip(tree_flatten(fetch(mixed))[0], tree_flatten(expected)[0], strict=True):
         torch.testing.assert_close(found, wanted)
-    once = kind in ("boxes", "instances")
+    once = kind in ("boxes", "instances", "some masks")
     assert device.waits == ["aten._to_copy.default"] * once, "the verdict on lists of instances, and nothing else"
 
 
-DATA = {  # methods whose plan looks at the data: at which kind; what is waited for besides: crowds, scaled plans
+DATA = {  # methods whose plan looks at data: at which kind; what is waited for besides: crowds, has_mask, scaled plans
     "classmix": ("semantic", METHODS["classmix"], 0),
     "copypaste": ("instances", METHODS["copypaste"], 2),
+    "copypaste, some masks": ("some masks", METHODS["copypaste"], 3),
     "copypaste, of boxes": ("boxes", lambda: cd.CopyPaste(p=1.0, scale=(0.5, 1.5)), 1),
     "saliencymix": ("boxes", lambda: cd.SaliencyMix(p=1.0), 0),
     "objectbox": ("boxes", lambda: cd.CutMix(p=1.0, region=cd.regions.ObjectBox()), 0),
@@ -222,6 +222,30 @@ def test_a_plan_whose_tensors_are_written_to_is_read_anew():
                 for edge, new in zip(plan.edges, other.edges):
                     edge.copy_(new)
             torch.testing.assert_close(fetch(found), wanted)
+
+
+def test_empty_masks_that_nothing_touched_are_kept_on_a_device():
+    """They are rare: only where there are some, they are looked at once more, on the host."""
+    targets = [
+        {
+            "boxes": torch.tensor([[1.0, 2, 9, 8], [40, 20, 60, 40], [3, 30, 12, 44]]),
+            "masks": torch.zeros(3, *SIZE, dtype=torch.bool),
+            "visibility": torch.tensor([0.5, 1.0, 0.75]),
+            "area": torch.tensor([5.0, 6.0, 7.0]),
+        }
+    ] * 2
+    source, rectangle = torch.tensor([[0, 1]]), torch.tensor([[[0, 30, 48, 70]]])
+    plan = cd.MixPlan.from_rectangles(source, rectangle, torch.tensor([SIZE] * 2))
+    alone = [{key: value for key, value in target.items() if key != "boxes"} for target in targets]
+    for given, kept in ((targets, [[0, 0], [0, 2], [1, 1]]), (alone, [])):
+        expected, report = cd.functional.mix_instances(given, plan, return_report=True)
+        assert expected[0]["origin"].tolist() == kept
+        with StandIn() as device:
+            mixed, found = cd.functional.mix_instances(send(given), plan, return_report=True)
+        for one, other in zip(tree_flatten(fetch(mixed))[0], tree_flatten(expected)[0], strict=True):
+            assert torch.equal(one, other)
+        assert list(found.rows()) == list(report.rows())
+        assert len(device.waits) <= 3
 
 
 def test_what_waits_is_noticed():

@@ -151,6 +151,8 @@ def random_schema(rng: np.random.Generator, masks: bool) -> _Schema:
         caption=False,
         semantic_key=False,
         wrap=bool(rng.random() < 0.3),
+        has_mask=masks and bool(rng.random() < 0.4),
+        empty_masks=masks and bool(rng.random() < 0.2),
     )
 
 
@@ -352,9 +354,14 @@ def looks_pasted(seen: Seen) -> None:
     assert not any(crowd[k] for k in chosen), "a crowd was pasted"
     masks = plain_masks(target)
     pasted = seen.shown == 1
+    certain, possible = boxes_on_canvas(seen, partner, target, chosen, masks is not None)
     if masks is not None:
-        union = masks[sorted(chosen)].any(0) if chosen else np.zeros(masks.shape[1:], dtype=bool)
-        assert union[seen.prov.y[pasted], seen.prov.x[pasted]].all(), "pixels beside the pasted masks"
+        stated = target["has_mask"].tolist() if "has_mask" in target else [True] * count
+        by_mask = sorted(k for k in chosen if stated[k])
+        union = masks[by_mask].any(0) if by_mask else np.zeros(masks.shape[1:], dtype=bool)
+        of_masks = union[seen.prov.y[pasted], seen.prov.x[pasted]]
+        assert (of_masks | possible[pasted]).all(), "pixels beside the pasted masks and boxes"
+        assert pasted[certain].all(), "a pixel of a pasted box is missing"
         y, x = (np.floor(c + 1e-6).astype(int) * np.ones(seen.canvas, dtype=int) for c in _stated(partner, seen.canvas))
         sure = np.ones(seen.canvas, dtype=bool)
         for c in _stated(partner, seen.canvas):
@@ -368,10 +375,22 @@ def looks_pasted(seen: Seen) -> None:
     if "masks" in target:
         assert not pasted.any()
         return
+    assert pasted[certain].all(), "a pixel of a pasted box is missing"
+    assert possible[pasted].all(), "pixels beside the pasted boxes"
+
+
+def boxes_on_canvas(
+    seen: Seen, partner: Layer, target: dict[str, Any], chosen: set[int], unstated_only: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels that the boxes of the pasted instances cover for certain, and those that they may."""
     from oracle import boxes_xyxy
 
+    assert partner.extent is not None
+    if unstated_only:
+        stated = target.get("has_mask")
+        chosen = set() if stated is None else {k for k in chosen if not stated[k]}
     y, x = _stated(partner, seen.canvas)
-    boxes = boxes_xyxy(target["boxes"]) if count else np.zeros((0, 4))
+    boxes = boxes_xyxy(target["boxes"]) if chosen else np.zeros((0, 4))
     certain, possible = np.zeros(seen.canvas, dtype=bool), np.zeros(seen.canvas, dtype=bool)
     y0, x0, y1, x1 = partner.extent
     inside = (y > y0) & (y < y1) & (x > x0) & (x < x1)
@@ -386,8 +405,7 @@ def looks_pasted(seen: Seen) -> None:
                     & (x >= left - grow * slack[1])
                     & (x <= right + grow * slack[1])
                 )
-    assert pasted[certain & inside].all(), "a pixel of a pasted box is missing"
-    assert possible[pasted].all(), "pixels beside the pasted boxes"
+    return certain & inside, possible
 
 
 def _stated(layer: Layer, canvas: Size) -> tuple[np.ndarray, np.ndarray]:

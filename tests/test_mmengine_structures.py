@@ -62,3 +62,44 @@ def test_boxes_of_a_type_that_nobody_registered_are_mixed():
     assert torch.equal(unmixed["gt_bboxes"].tensor, rows)
     mixed = TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": 1.0})({**samples[0], "mix_results": samples[1:]})
     assert len(mixed["gt_bboxes"]) == len(mixed["gt_bboxes_labels"])
+
+
+class Bitmaps:
+    """What the adapter asks of a ``BitmapMasks``."""
+
+    def __init__(self, masks, height, width):
+        assert masks.shape[1:] == (height, width)
+        self.masks = masks
+
+    def __len__(self):
+        return len(self.masks)
+
+
+@pytest.mark.usefixtures("no_mmdet")
+def test_objects_whose_bitmap_is_empty_stay_where_nothing_touches_them():
+    rows = torch.tensor([[2.0, 3.0, 14.0, 15.0], [24.0, 4.0, 38.0, 28.0]])
+    masks = np.zeros((2, 30, 40), np.uint8)
+    masks[1, 4:28, 24:38] = 1
+    samples = [
+        {
+            "img": np.full((30, 40, 3), number, np.uint8),
+            "gt_bboxes": UprightBoxes(rows),
+            "gt_bboxes_labels": np.array([1, 2]) + 2 * number,
+            "gt_masks": Bitmaps(masks.copy(), 30, 40),
+        }
+        for number in range(2)
+    ]
+    unmixed = TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": 0.0})({**samples[0], "mix_results": samples[1:]})
+    assert torch.equal(unmixed["gt_bboxes"].tensor, rows)
+    assert np.array_equal(unmixed["gt_masks"].masks, masks)
+    transform = TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
+    stayed = []
+    for seed in range(20):
+        np.random.seed(seed)  # noqa: NPY002 - MMEngine's way
+        mixed = transform({**samples[0], "mix_results": samples[1:]})
+        there = mixed["img"][3:15, 2:14] == 1  # where the partner shows in the box of the empty mask
+        labels = mixed["gt_bboxes_labels"].tolist()
+        assert ((1 in labels), (3 in labels)) == (not there.any(), bool(there.all()))
+        assert len(mixed["gt_masks"]) == len(labels)
+        stayed.append(1 in labels)
+    assert len(set(stayed)) == 2

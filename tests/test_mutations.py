@@ -1,4 +1,4 @@
-"""The oracle bites: eight errors that real libraries have made, each put into ours, each found by the suite.
+"""The oracle bites: errors that real libraries have made, each put into ours, each found by the suite.
 
 The errors are patched into the library's own functions while a small slice of the oracle's cases runs. The same slice
 passes without them.
@@ -23,7 +23,7 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms import targets as transform_targets
 
 ALL = ("BetaBox", "AreaBox", "MultiBox.union", "MultiBox.xor", "ObjectBox")
-PAIRS = 60
+PAIRS = 120
 
 
 def run_slice(only: tuple[str, ...] = ALL) -> None:
@@ -212,6 +212,19 @@ def stale_area(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(instances, "assemble", wrong)
 
 
+def rows_without_a_mask_taken_for_empty_masks(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(fate, "_stated", lambda table, entries, device: None)
+
+
+def empty_masks_always_dropped(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(fate, "_empties_spared", lambda found, *rest: found)
+
+
+def masks_that_are_not_stated_looked_at(patch: pytest.MonkeyPatch) -> None:
+    right = fate.mix_masks
+    patch.setattr(fate, "mix_masks", lambda masks, plan, size, carried, stated: right(masks, plan, size, carried))
+
+
 # name: the error, the regions of the slice, and what the oracle says about it
 MUTATIONS: dict[str, tuple[Patch, tuple[str, ...], str]] = {
     "H and W swapped": (height_and_width_swapped_in_boxes, ALL, "instance"),
@@ -229,6 +242,9 @@ MUTATIONS: dict[str, tuple[Patch, tuple[str, ...], str]] = {
     "mask cut from the base": (mask_cut_from_the_base, ALL, "instance"),
     "masks not mixed": (masks_not_mixed, ALL, "instance"),
     "stale area": (stale_area, ALL, "area"),
+    "no mask is an empty mask": (rows_without_a_mask_taken_for_empty_masks, ALL, "instances"),
+    "untouched empty masks dropped": (empty_masks_always_dropped, ALL, "instances"),
+    "masks shown that aren't stated": (masks_that_are_not_stated_looked_at, ALL, "mask"),
 }
 
 

@@ -44,6 +44,8 @@ def assert_varied(counts: Counts) -> None:
     assert max(counts.sides) > 50
     for outcome in ("kept", "untouched", "dropped", "ignored", "crowd", "broken"):
         assert counts.outcomes[outcome] >= 3, counts.outcomes
+    assert min(counts.unstated["kept"], counts.unstated["dropped"]) >= 10, counts.unstated
+    assert min(counts.empty["kept"], counts.empty["dropped"]) >= 3, counts.empty
 
 
 @pytest.mark.parametrize("name", [name for name, _ in REGIONS])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,12 +12,12 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from cutmix_dense.functional.boxes import VisibleBoxes, exact_dtype, visible_boxes
-from cutmix_dense.functional.fields import FieldTable
+from cutmix_dense.functional.fields import STATED, FieldTable
 from cutmix_dense.functional.filtering import Facts, FilterRule, OnFiltered, Reason
 from cutmix_dense.functional.masks import LayerMasks, mask_sizes, mix_masks
 from cutmix_dense.functional.report import Outcome
 from cutmix_dense.functional.rotated import Rotated, refitted_to_masks, visible_rotated
-from cutmix_dense.host import Column, as_column, as_tensor, module_of, sent
+from cutmix_dense.host import HOST, Column, as_column, as_tensor, module_of, sent
 from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
 
@@ -35,7 +35,10 @@ __all__ = [
 ]
 
 BoxesFrom = Literal["auto", "box", "mask"]
-"""What a changed instance's box encloses: its visible mask where it has one (auto), its visible box, or its mask."""
+"""What a changed instance's box encloses: its visible mask where it has one (auto), its visible box, or its mask.
+
+``mask`` needs targets with masks; a row that states none gives its visible box there, too.
+"""
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,24 @@ class Entries:
 
 
 class Verdict(NamedTuple):
-    """Per entry, why it isn't kept, whether all of it shows, and how much of it."""
+    """Per entry, why it isn't kept, whether all of it shows, how much, and whether it states a mask (None: all do)."""
 
     reason: Int[np.ndarray, " e"]
     complete: Bool[np.ndarray, " e"]
     visibility: Float[np.ndarray, " e"]
+    stated: Bool[np.ndarray, " e"] | None = None
+
+    @property
+    def guessed(self) -> Int[np.ndarray, " g"]:
+        """Entries without a mask of which a part shows, which their box alone tells."""
+        if self.stated is None:
+            return np.zeros(0, dtype=np.int64)
+        shows = (self.reason == Reason.KEPT) | np.isin(self.reason, _SHOWS)
+        return np.flatnonzero(~self.stated & ~self.complete & shows)
+
+
+_SHOWS = (Reason.LOW_VISIBILITY, Reason.TOO_SMALL, Reason.ELONGATED)
+"""Reasons against an entry of which something shows."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +125,8 @@ def judge(
     """Measure every entry and find the first reason that speaks against it; arguments as of ``mix_instances``.
 
     Raises:
-        ValueError: coordinates that aren't finite; masks that don't fit; instances with neither boxes nor masks.
+        ValueError: coordinates that aren't finite; masks that don't fit; instances with neither boxes nor masks, also
+            single ones that state no mask.
     """
     device, form = table.device, table.rotated
     drawn, plan = plan, plan_to_device(plan, device)
@@ -122,19 +139,23 @@ def judge(
     by_box: VisibleBoxes | None = None
     masks: dict[tuple[int, int], LayerMasks] | None = None
     sizes: list[tuple[int, ...]] = []
+    stated = _stated(table, entries, device)
     if "boxes" in table.instances:
         by_mask = "masks" in table.instances and boxes_from != "box"
+        covered = not by_mask or stated is not None
         if form is None:
             given = as_column(table.flat_boxes(), device)[flat]
-            by_box = visible_boxes(given, plan, output, layer, covered=not by_mask)
+            by_box = visible_boxes(given, plan, output, layer, covered=covered)
         else:
             rows, refit = table.flat_rotated().numpy()[entries.flat], rotated == "refit" and not by_mask
-            seen = visible_rotated(rows, form, drawn, entries.output, entries.layer, covered=not by_mask, refit=refit)
+            boxed = refit if stated is None else (rotated == "refit") & (refit | ~_on_host(stated))
+            seen = visible_rotated(rows, form, drawn, entries.output, entries.layer, covered=covered, refit=boxed)
             by_box = VisibleBoxes(*(_moved(part, device) for part in seen))
     if "masks" in table.instances:
         stacks = [None if value is None else value.as_subclass(Tensor) for value in table.instances["masks"]]
         sizes = mask_sizes(stacks, drawn, padded)
-        masks = mix_masks(stacks, drawn, sizes, carried if xp is np else None)
+        rows_stated = None if stated is None else table.instances[STATED]
+        masks = mix_masks(stacks, drawn, sizes, carried if xp is np else None, rows_stated)
     elif boxes_from == "mask":
         raise ValueError("boxes_from 'mask' needs targets with 'masks', got none")
     if by_box is None and masks is None and len(entries.output):
@@ -145,17 +166,22 @@ def judge(
         cuts = list(masks.values())
         visible, whole = (_joined([getattr(cut, name) for cut in cuts], device) for name in ("visible", "whole"))
         untouched = identity_of(plan, output, layer) & (visible == whole) & (visible > 0)
+        if stated is not None and by_box is not None:  # rows without a mask: as if there were none at all
+            visible, whole = xp.where(stated, visible, by_box.visible), xp.where(stated, whole, by_box.whole)
+            untouched = xp.where(stated, untouched, by_box.untouched)
         if boxes_from == "box" and by_box is not None:
             boxes, same_box = by_box.boxes, by_box.untouched
         elif form is not None and by_box is not None:
             boxes, same_box = by_box.boxes, untouched
             if rotated == "refit":
-                changed = as_tensor((visible > 0) & (visible < whole)).to("cpu").numpy()
+                changed = _on_host((visible > 0) & (visible < whole) & (True if stated is None else stated))
                 corners = as_tensor(boxes).to("cpu", torch.float64).numpy()
                 where = {"output": entries.output, "layer": entries.layer, "position": entries.position}
                 boxes = _moved(refitted_to_masks(corners, masks, changed, **where), device)
         else:
             boxes, same_box = _joined([cut.boxes for cut in cuts], device, 2 * plan.ndim), untouched
+            if stated is not None and by_box is not None:
+                boxes = xp.where(stated[:, None], boxes, by_box.boxes)
     elif by_box is not None:
         visible, whole, untouched, boxes, same_box = (
             by_box.visible,
@@ -175,22 +201,102 @@ def judge(
         visibility = visibility * as_column(table.flat("visibility").float(), device)[flat]
 
     facts = Facts(visibility, visible, boxes, None if by_box is None else by_box.mapped, layer)
-    reason = reasons_of(rule, facts, untouched, by_box, None if masks is None else whole == 0)
+    empty = None if masks is None else (whole == 0) & (True if stated is None else stated)
+    reason = reasons_of(rule, facts, untouched, by_box, empty)
     if carried is not None:
         visibility = xp.where(carried, visibility, xp.zeros_like(visibility))
         reason[~carried & (reason != Reason.NOT_FINITE)] = Reason.NOT_CARRIED
     complete = untouched | (visible >= whole * (1 - 1e-9))
     if xp is torch:  # the one transfer
-        columns = torch.stack([column.to(visible.dtype) for column in (reason, complete, visibility)])
-        reasons, completes, shares = columns.to("cpu").numpy()
-        verdict = Verdict(reasons.astype(np.int64), completes > 0, shares)
+        parts = [reason, complete, visibility, *([] if stated is None else [stated])]
+        columns = torch.stack([column.to(visible.dtype) for column in parts])
+        reasons, completes, shares, *states = columns.to("cpu").numpy()
+        verdict = Verdict(reasons.astype(np.int64), completes > 0, shares, states[0] > 0 if states else None)
     else:
-        verdict = Verdict(reason, complete, visibility)
+        verdict = Verdict(reason, complete, visibility, stated)
     broken = np.flatnonzero(verdict.reason == Reason.NOT_FINITE)
     if len(broken):
         image, position = int(entries.image[broken[0]]), int(entries.position[broken[0]])
         raise ValueError(f"targets[{image}]['boxes'][{position}] must be finite, got a NaN or infinite coordinate")
-    return Fate(boxes, same_box, untouched, share, visibility, visible, masks, sizes, verdict, form)
+    _refuse_without_either(table, entries, verdict)
+    fate = Fate(boxes, same_box, untouched, share, visibility, visible, masks, sizes, verdict, form)
+    return _empties_spared(fate, table, drawn, entries)
+
+
+def _stated(table: FieldTable, entries: Entries, device: torch.device) -> Bool[Column, " e"] | None:
+    """Whether each entry states its mask; None where all are known to."""
+    if STATED not in table.instances:
+        return None
+    stated = table.flat(STATED)
+    if device.type == "cpu" and bool(stated.all()):
+        return None
+    return as_column(stated, device)[as_column(entries.flat, device)]
+
+
+def _refuse_without_either(table: FieldTable, entries: Entries, verdict: Verdict) -> None:
+    """Raise ValueError for rows that state no mask where boxes, or masks at all, are missing."""
+    missing = [key for key in ("boxes", "masks") if key not in table.instances]
+    if not missing or verdict.stated is None or verdict.stated.all():
+        return
+    row = int(np.flatnonzero(~verdict.stated)[0])
+    image, position = int(entries.image[row]), int(entries.position[row])
+    need = "'boxes', by which such rows are judged" if "boxes" in missing else "'masks', whose rows it is about"
+    raise ValueError(f"targets[{image}]['{STATED}'][{position}] is False, which needs {need}; got no '{missing[0]}'")
+
+
+def _empties_spared(fate: Fate, table: FieldTable, plan: MixPlan, entries: Entries) -> Fate:
+    """The same where instances whose mask holds no pixel, and that nothing touched, are kept as they came.
+
+    What could touch them is told by their box, or without boxes by the valid part of their image. Rare, and thus looked
+    at on the host once the verdict is there.
+    """
+    verdict = fate.verdict
+    rows = np.flatnonzero(verdict.reason == Reason.EMPTY_MASK)
+    if not len(rows):
+        return fate
+    _, scale, shift, extent, _ = plan.facts
+    unmoved = ((scale == 1) & (shift == 0)).all(axis=2)
+    rows = rows[unmoved[entries.output[rows], entries.layer[rows]]]
+    if not len(rows):  # as where tiny masks were scaled
+        return fate
+    plan = plan_to_device(plan, HOST)
+    output, layer = entries.output[rows], entries.layer[rows]
+    if fate.rotated is not None:
+        given = table.flat_rotated().numpy()[entries.flat[rows]]
+        kept = visible_rotated(given, fate.rotated, plan, output, layer).untouched
+    else:
+        if "boxes" in table.instances:
+            given = table.flat_boxes().detach().to("cpu", torch.float64).numpy()[entries.flat[rows]]
+        else:
+            valid = extent[output, layer].reshape(len(rows), 2, plan.ndim)
+            given = valid[..., ::-1].reshape(len(rows), -1).astype(np.float64)
+        kept = visible_boxes(given, plan, output, layer).untouched
+    if not kept.any():
+        return fate
+    spared = np.zeros(len(verdict.reason), dtype=bool)
+    spared[rows[kept]] = True
+    before = np.ones(len(spared), dtype=np.float32)
+    if "visibility" in table.instances:
+        before = _on_host(table.flat("visibility").float())[entries.flat]
+    mark = as_column(spared, table.device)
+    xp = module_of(mark)
+    return replace(
+        fate,
+        same_box=fate.same_box | mark,
+        untouched=fate.untouched | mark,
+        share=xp.where(mark, xp.ones_like(fate.share), fate.share),
+        visibility=xp.where(mark, as_column(before, table.device), fate.visibility),
+        verdict=verdict._replace(
+            reason=np.where(spared, int(Reason.KEPT), verdict.reason),
+            complete=verdict.complete | spared,
+            visibility=np.where(spared, before, verdict.visibility),
+        ),
+    )
+
+
+def _on_host(column: Column) -> np.ndarray:
+    """A column, or a tensor, as an array."""
+    return as_tensor(column).to("cpu").numpy()
 
 
 def identity_of(plan: MixPlan, output: Int[Column, " e"], layer: Int[Column, " e"]) -> Bool[Column, " e"]:

@@ -23,7 +23,9 @@ INSTANCE_KEYS = frozenset(
         "boxes",
         "category_id",
         "class_labels",
+        "details",
         "difficult",
+        "has_mask",
         "iscrowd",
         "keypoints",
         "keypoints_visible",
@@ -52,6 +54,7 @@ LABEL_KEYS = frozenset({"class", "classes", "label", "labels", "target", "target
 _RANKS = {
     "area": 1,
     "boxes": None,
+    "has_mask": 1,
     "iscrowd": 1,
     "keypoints": None,
     "keypoints_visible": 2,
@@ -60,6 +63,9 @@ _RANKS = {
     "weight": 1,
 }
 """Keys that must hold tensors, and of how many dimensions where nothing else checks it."""
+
+STATED = "has_mask"
+"""Key that says which rows of ``masks`` state one. A row that doesn't is judged by its box; without the key all do."""
 
 _GEOMETRIC = tuple(
     getattr(tv_tensors, name) for name in ("BoundingBoxes", "Mask", "KeyPoints") if hasattr(tv_tensors, name)
@@ -176,7 +182,7 @@ def read_fields(
     Raises:
         TypeError: targets that aren't dicts; a value of a kind that its key can't have.
         ValueError: an unknown tensor, array or container key; rows that don't match the number of instances; a key that
-            some image with instances lacks.
+            some image with instances lacks (but ``has_mask``: there all of its rows state their mask).
     """
     if not isinstance(targets, Sequence) or any(not isinstance(target, Mapping) for target in targets):
         raise TypeError(f"targets must be a list of dicts, got {type(targets).__name__}")
@@ -258,6 +264,8 @@ def _joined(key: str, values: list[Any], counts: list[int]) -> Tensor | None:
         return None
     if 0 in counts or len({value.dtype for value in values}) > 1:
         return None
+    if key == STATED and values[0].dtype != torch.bool:
+        return None
     try:
         joined = torch.cat(values) if [value.shape[0] for value in values] == counts else None
     except (RuntimeError, TypeError):  # of several shapes or devices: said where they are looked at one by one
@@ -267,6 +275,9 @@ def _joined(key: str, values: list[Any], counts: list[int]) -> Tensor | None:
 
 def _rows(row: dict[str, Any], key: str, count: int, where: str) -> Any:
     if key not in row:
+        if count and key == STATED:
+            device = next((given.device for given in row.values() if isinstance(given, Tensor)), None)
+            return torch.ones(count, dtype=torch.bool, device=device)
         if count:
             raise ValueError(f"{where} has {count} instances but no {key!r}, which other targets have")
         return None
@@ -275,6 +286,8 @@ def _rows(row: dict[str, Any], key: str, count: int, where: str) -> Any:
         raise TypeError(f"{where}[{key!r}] must be a tensor, got {type(value).__name__}")
     if not isinstance(value, (Tensor, list, tuple)):
         raise TypeError(f"{where}[{key!r}] must be a tensor or a list, got {type(value).__name__}")
+    if key == STATED and isinstance(value, Tensor) and value.numel() and value.dtype != torch.bool:
+        raise TypeError(f"{where}[{key!r}] must hold bools, got {value.dtype}")
     if isinstance(value, _GEOMETRIC) and key not in ("boxes", "masks", "keypoints"):
         raise ValueError(
             f"{where}[{key!r}] is a {type(value).__name__}, which would have to be mapped: only 'boxes', 'masks' and "

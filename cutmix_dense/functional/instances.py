@@ -58,12 +58,18 @@ def mix_instances(
     An instance that kept all of it under the identity map comes back bit-identical and unfiltered. The box of any other
     is made tight round what is visible, and it is kept if it reaches the thresholds.
 
+    No mask is not an empty mask. A row of ``masks`` where ``has_mask`` is False states none: the instance is judged and
+    boxed by its box, and its row comes back empty whatever it held. A mask that is stated and holds no pixel shows
+    nothing: the instance is dropped, unless its whole box (without boxes the whole of its image) shows under the
+    identity map, where nothing touched it.
+
     Args:
         targets: one dict per pool image, as torchvision's detectors take them: ``boxes`` (N, 4) xyxy in pixels, or a
             tv_tensor of any format, rotated ones too; ``labels`` (N,); optionally ``masks`` (N, H, W), ``keypoints``
-            (N, K, 2 | 3), ``iscrowd``, ``area``, ``ignored`` (a nested dict of instances) … An image without
-            instances may lack any of them. Of volumes boxes are (N, 6) xyzxyz, masks (N, D, H, W). With ``panoptic``
-            (H, W) and ``segments_info`` a panoptic map; see ``mix_panoptic``. Of clips one per frame, clip after clip.
+            (N, K, 2 | 3), ``iscrowd``, ``area``, ``ignored`` (a nested dict of instances) …; ``has_mask`` (N,) bool,
+            which rows of ``masks`` state one: all in a target that lacks it. An image without instances may lack any
+            of them. Of volumes boxes are (N, 6) xyzxyz, masks (N, D, H, W). With ``panoptic`` (H, W) and
+            ``segments_info`` a panoptic map; see ``mix_panoptic``. Of clips one per frame, clip after clip.
         plan: who owns each output pixel; where clips have one plan for all frames ``plan.of_frames``.
         min_visibility: least visibility, in [0, 1]; for all, or (base, pasted). The product with an incoming
             ``visibility`` counts.
@@ -77,7 +83,8 @@ def mix_instances(
         semantic_keys: further keys that hold a map of class ids, mixed by ``mix_semantic``.
         ignore_index: id of a semantic map's pixels that nobody owns.
         boxes: ``"exact"``: boxes without masks under a free-form mask are refused, since the pixels owned inside a box
-            include background; ``"estimate"``: take those pixels as the object's.
+            include background; ``"estimate"``: take those pixels as the object's. Rows without a mask among others are
+            refused only where a free-form mask cuts their box.
         flip_pairs: (left, right) keypoints that change names where their image is mirrored; needed there.
         instance_weights: whether instances carry ``weight`` (N,) under a hard plan too, where it is 1; under a soft
             plan it is their layer's share. An incoming one is multiplied.
@@ -98,8 +105,9 @@ def mix_instances(
         Keypoints of (x, y) rows get ``keypoints_visible`` (N, K).
 
     Raises:
-        ValueError: an unknown key of tensor shape, rows or masks that don't match, NaN or infinite boxes, rotated
-            boxes beside upright ones or of volumes, an argument out of range; each named.
+        ValueError: an unknown key of tensor shape, rows or masks that don't match, rows that have neither a mask nor a
+            box, NaN or infinite boxes, rotated boxes beside upright ones or of volumes, an argument out of range; each
+            named.
         TypeError: targets that aren't dicts, a value of a kind that its key can't have.
     """
     filter_rule = rule_of(rule, min_visibility, min_size)
@@ -148,6 +156,12 @@ def mix_instances(
             "boxes without masks can't be told exactly under a free-form mask: give 'masks', or accept boxes='estimate'"
         )
     fate = judge(table, plan, entries, filter_rule, boxes_from, padded, rotated)
+    if plan.free_form and boxes == "exact" and len(guessed := fate.verdict.guessed):
+        image, position = int(entries.image[guessed[0]]), int(entries.position[guessed[0]])
+        raise ValueError(
+            f"targets[{image}]['has_mask'][{position}] is False, so only its box tells the instance, and what shows of "
+            "one that a free-form mask cuts can't be told exactly from that: give its mask, or accept boxes='estimate'"
+        )
     form = Form(flip_pairs or (), instance_weights or plan.weight is not None)
     outcome = outcomes_of(fate.verdict, entries, on_filtered)
     showing = outcome != Outcome.DROPPED

@@ -58,6 +58,7 @@ def mix_masks(
     plan: MixPlan,
     size: Sequence[Sequence[int]],
     carried: Bool[np.ndarray, " e"] | None = None,
+    stated: Sequence[Bool[Tensor, " n"] | None] | None = None,
 ) -> dict[tuple[int, int], LayerMasks]:
     """Cut the masks of every layer that has some.
 
@@ -67,6 +68,7 @@ def mix_masks(
         size: size of each output's masks, at least its canvas.
         carried: which rows of the result, one layer after another, come along (default all). On the host the others
             aren't looked at, and come out empty.
+        stated: per pool image which of its masks are any (default all); the others come out empty, whatever they hold.
 
     Returns:
         Per (output, layer) of layers present whose image has masks: the cut masks, all N of them in order.
@@ -79,7 +81,14 @@ def mix_masks(
     ]
     given = [cast("Tensor", masks[image]) for *_, image in jobs]
     if given and given[0].device.type != "cpu":
+        if stated is not None:
+            blanked = {image: _blanked(stack, stated[image]) for stack, (*_, image) in zip(given, jobs)}
+            given = [blanked[image] for *_, image in jobs]
         return _mix_on_device(given, plan, size, jobs)
+    if stated is not None:
+        rows_stated = [cast("Tensor", stated[image]).numpy() for *_, image in jobs]
+        every = np.concatenate([*rows_stated, np.zeros(0, dtype=bool)])
+        carried = every if carried is None else carried & every
     along: Sequence[Bool[np.ndarray, " n"] | None] = [None] * len(jobs)
     wanted: dict[int, Bool[np.ndarray, " n"]] = {}
     if carried is not None:
@@ -93,6 +102,13 @@ def mix_masks(
         (output, layer): cutter.cut(stacks[image], output, layer, rows)
         for (output, layer, image), rows in zip(jobs, along)
     }
+
+
+def _blanked(stack: Shaped[Tensor, "n *size"], stated: Bool[Tensor, " n"] | None) -> Shaped[Tensor, "n *size"]:
+    """The masks that are stated; zeros for the others."""
+    assert stated is not None
+    keep = stated.reshape(-1, *(1,) * (stack.ndim - 1))
+    return torch.where(keep, stack, torch.zeros((), dtype=stack.dtype, device=stack.device))
 
 
 Jobs = Sequence[tuple[int, int, int]]

@@ -20,7 +20,7 @@ from cutmix_dense.plan import MixPlan
 
 __all__ = ["is_padded", "mix_padded"]
 
-_NOT_PADDED = frozenset({"keypoints", "keypoints_visible", "masks"})
+_NOT_PADDED = frozenset({"has_mask", "keypoints", "keypoints_visible", "masks"})
 
 
 def is_padded(targets: Any) -> bool:

@@ -93,7 +93,7 @@ def visible_rotated(
     layer: Int[Array, " n"],
     *,
     covered: bool = True,
-    refit: bool = False,
+    refit: bool | Bool[Array, " n"] = False,
 ) -> VisibleBoxes:
     """What ``visible_boxes`` says of upright boxes, for rotated ones.
 
@@ -107,7 +107,7 @@ def visible_rotated(
         output: the output that each box is considered in.
         layer: the layer of that output that each box is part of.
         covered: whether to find out what is covered; else only the canvas cuts, for those who measure masks.
-        refit: whether changed boxes become the smallest rectangle round what is visible.
+        refit: whether changed boxes become the smallest rectangle round what is visible; for all, or for each.
 
     Returns:
         Arrays; ``boxes`` and ``mapped`` hold four corners, (n, 8).
@@ -146,8 +146,8 @@ def visible_rotated(
     identity = ((scale == 1) & (shift == 0)).all(axis=1)
 
     boxes = _rectangles(mapped, form, scale)
-    if refit:
-        cut = (visible > 0) & (visible < total * (1 - _NOTHING))
+    if np.any(refit):
+        cut = (visible > 0) & (visible < total * (1 - _NOTHING)) & refit
         chosen = cut[which]
         points, group = clipped_points(mapped[which[chosen]], low[chosen], high[chosen])
         boxes = _refitted(boxes, points, which[chosen][group])

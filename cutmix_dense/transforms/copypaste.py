@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cutmix_dense.checks import finite, interval
 from cutmix_dense.functional import mix_semantic
-from cutmix_dense.functional.fields import count_instances
+from cutmix_dense.functional.fields import STATED, count_instances
 from cutmix_dense.functional.masks import mark_masks
 from cutmix_dense.functional.segments import segments_as_instances
 from cutmix_dense.host import HOST, fetched, sent
@@ -26,7 +26,7 @@ __all__ = ["CopyPaste"]
 
 
 class CopyPaste(MixTransform):
-    """Instances of the partner pasted by their masks, or by their boxes where there are no masks.
+    """Instances of the partner pasted by their masks, or by their boxes where they have none (see ``has_mask``).
 
     Args:
         instances: which ones: ``"random"`` (a random number of them, at least one), ``"all"``, a number, or a fraction
@@ -40,7 +40,8 @@ class CopyPaste(MixTransform):
 
     A partner of another size than the image (or scaled) is placed at random: within the image if it fits, else so that
     it covers it. What of the base is covered shrinks and is filtered; an instance that isn't pasted doesn't come along,
-    though its pixels may show on a pasted one. Of panoptic maps without instances beside them, things are pasted.
+    though its pixels may show on a pasted one. Of panoptic maps without instances beside them, things are pasted. Where
+    some instances have masks, a base instance without one that is covered in part needs ``boxes="estimate"``.
 
     Raises:
         ValueError: an argument out of range; targets without instances.
@@ -110,21 +111,16 @@ class CopyPaste(MixTransform):
         scale, shift = self._placed(draws.numpy(), pool, source)
         chosen = carry[:, 1] & (source[:, 1:] >= 0)
         if any(target.get("masks") is not None for target in targets):
-            owner = _by_masks(chosen, targets, pool, source)
-            if bool(((scale == 1) & (shift == 0)).all()):  # every partner lies where it lay
-                return MixPlan.from_map(source, owner, pool.sizes, carry=carry, check=False)
-            owner = _moved(owner, pool, source, scale, shift)
-            return MixPlan.from_map(source, owner, pool.sizes, carry=carry, scale=scale, shift=shift)
-        objects = pool.objects()
-        at = objects.boxes.device
-        boxes, present = (rows.index_select(0, sent(partner, at)) for rows in objects)
-        ends = [end * sent(scale[:, 1:], at) + sent(shift[:, 1:], at) for end in boxes.chunk(2, dim=-1)]
-        placed: Any = {"frame": pool.frame, "scale": scale, "shift": shift}
-        unpasted = MixPlan.from_rectangles(source, torch.zeros_like(boxes[:, :0]).long(), pool.sizes, **placed)
-        least, most = (bound[:, 1:] for bound in unpasted.pixel_ranges())  # a box may jut out of its image
-        low = torch.maximum(torch.minimum(*ends).floor().long(), least)
-        high = torch.minimum(torch.maximum(*ends).ceil().long(), most)
-        rectangles = torch.cat([low, torch.maximum(low, high)], dim=2) * (sent(chosen, at) & present)[..., None]
+            boxed = chosen & _unstated(targets, chosen.shape[1])[partner]
+            owner = _by_masks(chosen & ~boxed, targets, pool, source)
+            unmoved = bool(((scale == 1) & (shift == 0)).all())  # every partner lies where it lay
+            owner = owner if unmoved else _moved(owner, pool, source, scale, shift)
+            if boxed.any():
+                _paint(owner, _rectangles(boxed, pool, source, scale, shift), boxed)
+            placed: Any = {"check": False} if unmoved else {"scale": scale, "shift": shift}
+            return MixPlan.from_map(source, owner, pool.sizes, carry=carry, **placed)
+        rectangles = _rectangles(chosen, pool, source, scale, shift)
+        placed = {"frame": pool.frame, "scale": scale, "shift": shift}
         return MixPlan.from_rectangles(source, rectangles, pool.sizes, carry=carry, **placed)
 
     def _chosen(
@@ -168,7 +164,7 @@ def _check_rows(targets: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> 
     for index, (target, count) in enumerate(zip(targets, counts)):
         if count and target.get("boxes") is None and target.get("masks") is None:
             raise ValueError(f"targets[{index}] has {count} instances but neither 'boxes' nor 'masks'")
-        for key in ("boxes", "masks", "iscrowd"):
+        for key in ("boxes", "masks", STATED, "iscrowd"):
             value = target.get(key)
             if value is not None and not isinstance(value, Tensor):
                 raise TypeError(f"targets[{index}][{key!r}] must be a tensor, got {type(value).__name__}")
@@ -193,6 +189,48 @@ def _may_be_pasted(targets: Sequence[Mapping[str, Any]], most: int, crowd: bool)
     for row, present, fits in zip(may, counts, fetched([sent(column, device) for column in columns])):
         row[:present] = fits.numpy()
     return may
+
+
+def _unstated(targets: Sequence[Mapping[str, Any]], most: int) -> Bool[Tensor, "b n"]:
+    """Which instances of each image state no mask, by ``has_mask``; on the host."""
+    unstated = torch.zeros((len(targets), most), dtype=torch.bool)
+    given = [(index, target[STATED]) for index, target in enumerate(targets) if target.get(STATED) is not None]
+    given = [(index, stated) for index, stated in given if len(stated)]
+    for (index, _), stated in zip(given, fetched([stated for _, stated in given])):
+        unstated[index, : len(stated)] = (stated == 0).reshape(len(stated), -1).any(dim=1)
+    return unstated
+
+
+def _rectangles(
+    chosen: Bool[Tensor, "b n"],
+    pool: Pool,
+    source: Int[Tensor, "b 2"],
+    scale: Float[Tensor, "b 2 d"],
+    shift: Float[Tensor, "b 2 d"],
+) -> Int[Tensor, "b n 2*d"]:
+    """The pixels of the canvas that the boxes of pasted instances meet, where the boxes lie; nothing for the others."""
+    objects = pool.objects()
+    at = objects.boxes.device
+    boxes, present = (rows.index_select(0, sent(source[:, 1].clamp(min=0), at)) for rows in objects)
+    ends = [end * sent(scale[:, 1:], at) + sent(shift[:, 1:], at) for end in boxes.chunk(2, dim=-1)]
+    nothing = torch.zeros_like(boxes[:, :0]).long()
+    unpasted = MixPlan.from_rectangles(source, nothing, pool.sizes, frame=pool.frame, scale=scale, shift=shift)
+    least, most = (bound[:, 1:] for bound in unpasted.pixel_ranges())  # a box may jut out of its image
+    low = torch.maximum(torch.minimum(*ends).floor().long(), least)
+    high = torch.minimum(torch.maximum(*ends).ceil().long(), most)
+    return torch.cat([low, torch.maximum(low, high)], dim=2) * (sent(chosen, at) & present)[..., None]
+
+
+def _paint(owner: Int[Tensor, "b *frame"], rectangles: Int[Tensor, "b n 2*d"], boxed: Bool[Tensor, "b n"]) -> None:
+    """Write 1 into the rectangles of some instances; on a device nothing is waited for."""
+    ndim = owner.ndim - 1
+    for output, row in boxed.nonzero().tolist():
+        ends = rectangles[output, row]
+        inside: Any = True
+        for axis, length in enumerate(owner.shape[1:]):
+            pixel = torch.arange(length, device=owner.device).reshape(-1, *(1,) * (ndim - axis - 1))
+            inside = inside & (pixel >= ends[axis]) & (pixel < ends[ndim + axis])
+        owner[output].masked_fill_(inside, 1)
 
 
 def _by_masks(

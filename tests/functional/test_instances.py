@@ -272,7 +272,7 @@ class TestMasks:
 
     def test_an_empty_mask_is_dropped_and_reported(self):
         target = target_of([2, 2, 6, 6], masks=mask_of()[None])
-        (mixed,), report = mix_instances([target, EMPTY], plan_of(), return_report=True)
+        (mixed,), report = mix_instances([target, EMPTY], plan_of([0, 5, 20, 30]), return_report=True)
         assert mixed["masks"].shape == (0, *SIZE)
         assert [row["reason"] for row in report.rows()] == ["empty mask"]
 
