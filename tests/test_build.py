@@ -62,5 +62,15 @@ def test_mistakes_are_named(config, message):
         from_config(config)
 
 
+def test_interpolation_is_a_setting_of_every_method():
+    for name in sorted(set(known_transforms()) - {"RandomMix"}):
+        assert from_config({"type": name, "interpolation": "nearest"}).interpolation == "nearest"
+        with pytest.raises(ValueError, match=f"{name}: interpolation must be one of"):
+            from_config({"type": name, "interpolation": "bicubic"})
+    members = [{"type": "Mosaic", "interpolation": "bilinear"}, {"type": "CutMix"}]
+    mix = from_config({"type": "RandomMix", "transforms": members})
+    assert [member.interpolation for member in mix.members] == ["bilinear", None]
+
+
 def test_parts_are_samplers_rules_and_banks():
     assert {"AreaBox", "CowMask", "FilterRule", "OcclusionRule", "SampleBank"} <= set(known_parts())

@@ -68,7 +68,7 @@ def mix(
             continue
         tensors = [sample.pixels[key] for sample in pool]
         if kind == "image":
-            (tensor,) = mix_pixels(tensors, plan, fill=member.fill, feather=member.feather)
+            (tensor,) = member.mix_images(tensors, plan)
         elif is_class_map(array):
             (tensor,) = mix_semantic(tensors, plan, ignore_index=member.ignore_index)
         else:

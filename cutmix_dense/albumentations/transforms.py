@@ -249,7 +249,7 @@ class ResizeMix(MixTransform):
 
 
 class Mosaic(MixTransform):
-    """Rows × columns of images: ``cutmix_dense.Mosaic``; ``fill`` is 114, of 255: say another for float images."""
+    """Rows × columns of images: ``cutmix_dense.Mosaic``; unless given, ``fill`` is 114 in bytes, 0 in float images."""
 
     core = transforms.Mosaic
 

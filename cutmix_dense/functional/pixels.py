@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -16,7 +17,7 @@ from cutmix_dense.kernels import Interpolation, mix_batch, mix_list
 from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["mix_pixels"]
+__all__ = ["Interpolation", "default_fill", "mix_images", "mix_pixels"]
 
 Pool = TypeVar("Pool", bound="Tensor | list[Tensor]")
 
@@ -40,7 +41,9 @@ def mix_pixels(
         plan: who owns each output pixel.
         fill: value of pixels that nobody owns, one number or one per channel. A plan with such pixels needs one.
         interpolation: how scaled layers are read: ``"antialias"`` (default of floating point and uint8), ``"bilinear"``
-            or ``"nearest"`` (needed by other integers, which hold ids). No matter under an unscaled plan.
+            or ``"nearest"``. Other integers hold ids, which are read ``"nearest"`` and never blended, unless one of the
+            first two says that they are pictures. Integers are filtered and blended in floating point, those of more
+            than a byte in float64, and rounded, halves to even.
         feather: softness of the borders between layers: sigma of a Gaussian in pixels; for images, not for labels.
         out: (B, …, *frame) tensor of the same dtype and device that takes the result and is returned.
         inplace: write the result into ``pool`` itself: an unscaled plan with one output per image.
@@ -49,23 +52,85 @@ def mix_pixels(
         (B, …, *frame), or a list of (…, *canvas); dtype, device, memory format and tv_tensor class of the pool.
 
     Raises:
-        TypeError: ``pool`` is neither; ``interpolation`` is missing for integers.
+        TypeError: ``pool`` is neither; ids that would be blended; bools or complex numbers that would be filtered.
         ValueError: a pool too short or images smaller than the plan's extents, clips of another number of frames than
             the plan's, a missing ``fill``, a wrong ``out``.
     """
+    read = _Reading(fill, interpolation, feather, picture=interpolation in ("antialias", "bilinear"))
+    return cast("Pool", _mix(pool, plan, read, out, inplace))
+
+
+def mix_images(
+    pool: Pool,
+    plan: MixPlan,
+    *,
+    fill: float | Sequence[float] | Tensor | None = None,
+    interpolation: Interpolation | None = None,
+    feather: float = 0.0,
+    out: Tensor | None = None,
+    inplace: bool = False,
+) -> Pool:
+    """Mix pictures: as ``mix_pixels``, but integers of any width are numbers, however they are read.
+
+    Args:
+        pool: see ``mix_pixels``, as what isn't named here.
+        plan: see ``mix_pixels``.
+        fill: None is ``default_fill`` of the pool's dtype.
+        interpolation: how scaled images are read; None is ``"antialias"``.
+        feather: see ``mix_pixels``.
+        out: see ``mix_pixels``.
+        inplace: see ``mix_pixels``.
+    """
+    first = pool if isinstance(pool, Tensor) else next(iter(pool), None)
+    if fill is None and isinstance(first, Tensor):
+        fill = default_fill(first.dtype)
+    return cast("Pool", _mix(pool, plan, _Reading(fill, interpolation, feather, picture=True), out, inplace))
+
+
+def default_fill(dtype: torch.dtype) -> int:
+    """What nobody owns in a picture, unless a fill is stated: grey, or 0 where the dtype says nothing of the range.
+
+    Grey is 114 of 255, as in YOLO's mosaics, at the same place in the range of other unsigned integers (29298 in
+    uint16). Signed integers, floating point and bools get 0: of normalised pictures the mean colour.
+    """
+    return 114 * (torch.iinfo(dtype).max // 255) if _is_integer(dtype) and not dtype.is_signed else 0
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How the pixels of a pool are read; see ``mix_pixels``.
+
+    Attributes:
+        fill: None: none is given.
+        interpolation: None: none is given.
+        feather: sigma, pixels.
+        picture: whether integers are numbers, which may be averaged, not ids.
+    """
+
+    fill: float | Sequence[float] | Tensor | None
+    interpolation: Interpolation | None
+    feather: float
+    picture: bool
+
+
+def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: bool) -> Any:
     if plan.frames > 1:
-        read = {"fill": fill, "interpolation": interpolation, "feather": feather}
-        return cast("Pool", _mix_clips(pool, plan, out, inplace, read))
+        return _mix_clips(pool, plan, read, out, inplace)
+    feather = read.feather
     images = pool if isinstance(pool, Tensor) else list(pool)
     if not isinstance(images, Tensor) and not (images and all(isinstance(image, Tensor) for image in images)):
         raise TypeError(f"pool must be a tensor or a list of tensors, got {_describe(pool)}")
     _check_pool(images, plan)
     like = images if isinstance(images, Tensor) else images[0]
-    interpolation = _interpolation(interpolation, like, plan)
+    interpolation = _interpolation(read, like.dtype, plan)
     if not 0 <= feather < math.inf:
         raise ValueError(f"feather must be at least 0 pixels, got {feather!r}")
-    if (feather > 0 or plan.weight is not None) and not (like.is_floating_point() or like.dtype == torch.uint8):
-        raise TypeError(f"pool must be floating point or uint8 to be blended, got {like.dtype} (ids don't average)")
+    if (feather > 0 or plan.weight is not None) and not _averages(like.dtype, read.picture):
+        remedy = _remedy(like.dtype)
+        raise TypeError(
+            f"pool must be floating point or uint8 to be blended, got {like.dtype} (ids don't average){remedy}"
+        )
+    fill = read.fill
     if fill is None and plan.has_fill():
         raise ValueError("fill must be given: the plan leaves pixels that no layer owns, got None")
     value = None if fill is None else _fill_value(fill, like, plan.ndim)
@@ -80,7 +145,7 @@ def mix_pixels(
             mixed = mix_list(
                 images, plan_to_device(plan, HOST), fill=value, interpolation=interpolation, feather=feather
             )
-        return cast("Pool", [rewrap(image, like) for image in mixed])
+        return [rewrap(image, like) for image in mixed]
 
     plain = images.as_subclass(Tensor)
     if inplace and out is not None:
@@ -99,19 +164,19 @@ def mix_pixels(
         inplace=inplace,
     )
     if inplace or out is not None:
-        return cast("Pool", images if inplace else out)
+        return images if inplace else out
     behind = torch.channels_last if plan.ndim == 2 else torch.channels_last_3d
     if plain.ndim == plan.ndim + 2 and plain.is_contiguous(memory_format=behind) and not plain.is_contiguous():
         result = result.contiguous(memory_format=behind)
-    return cast("Pool", rewrap(result, images))
+    return rewrap(result, images)
 
 
-def _mix_clips(pool: Any, plan: MixPlan, out: Tensor | None, inplace: bool, read: dict[str, Any]) -> Any:
+def _mix_clips(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: bool) -> Any:
     """Clips whose frames are planned one by one: their frames are the pool, in one tensor or list."""
     count, single = plan.frames, plan.of_frames(plan.frames)
     frames = _frames_of(pool, plan, "pool")
     if not isinstance(frames, Tensor):
-        mixed = mix_pixels(frames, single, out=out, inplace=inplace, **read)
+        mixed = _mix(frames, single, read, out, inplace)
         return [rewrap(torch.stack(mixed[start : start + count]), pool[0]) for start in range(0, len(mixed), count)]
     if inplace:
         check_inplace(pool, plan)
@@ -122,7 +187,7 @@ def _mix_clips(pool: Any, plan: MixPlan, out: Tensor | None, inplace: bool, read
             got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise ValueError(f"out must be a tensor of shape {shape}, got {got}")
         into = _frames_of(out, plan, "out")
-    result = mix_pixels(frames, single, out=into, inplace=inplace, **read).unflatten(0, (-1, count))
+    result = _mix(frames, single, read, into, inplace).unflatten(0, (-1, count))
     target = pool if inplace else out
     if target is None:
         return rewrap(result, pool)
@@ -149,25 +214,43 @@ def _frames_of(clips: Any, plan: MixPlan, name: str) -> Any:
     return [frame for clip in clips for frame in clip.as_subclass(Tensor)]
 
 
-def _interpolation(given: Interpolation | None, like: Tensor, plan: MixPlan) -> Interpolation:
+def _interpolation(read: _Reading, dtype: torch.dtype, plan: MixPlan) -> Interpolation:
+    given = read.interpolation
     if given not in (None, "nearest", "bilinear", "antialias"):
         raise ValueError(f"interpolation must be 'nearest', 'bilinear' or 'antialias', got {given!r}")
-    filterable = like.is_floating_point() or like.dtype == torch.uint8
     if plan.unscaled or given == "nearest":
         return "nearest"
-    if not filterable:
-        raise TypeError(f"interpolation must be 'nearest' for {like.dtype} under a scaled plan (ids don't average)")
+    if not _averages(dtype, read.picture):
+        raise TypeError(
+            f"interpolation must be 'nearest' for {dtype} under a scaled plan (ids don't average){_remedy(dtype)}"
+        )
     return given or "antialias"
 
 
+def _averages(dtype: torch.dtype, picture: bool) -> bool:
+    """Whether values of a dtype may be weighed: bytes and floating point always, other integers of pictures."""
+    return dtype.is_floating_point or dtype == torch.uint8 or (picture and _is_integer(dtype))
+
+
+def _remedy(dtype: torch.dtype) -> str:
+    """What to do about integers that were taken for ids."""
+    return "; if these are pictures, say interpolation='antialias' or 'bilinear'" if _is_integer(dtype) else ""
+
+
+def _is_integer(dtype: torch.dtype) -> bool:
+    return not (dtype.is_floating_point or dtype.is_complex or dtype == torch.bool)
+
+
 def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int) -> Tensor:
-    if isinstance(fill, int) and 0 <= fill <= (255 if like.dtype == torch.uint8 else 127):  # what fits every dtype
+    if _is_integer(like.dtype):
+        bounds = torch.iinfo(like.dtype)
+        # as Python's numbers: torch compares no unsigned ones, and takes none beyond 64 bits
+        given = [fill] if isinstance(fill, (int, float)) else torch.as_tensor(fill).flatten().tolist()
+        if not all(bounds.min <= number <= bounds.max for number in given):  # NaN is not either
+            raise ValueError(f"fill must lie within {bounds.min} … {bounds.max} for {like.dtype}, got {fill!r}")
+    if isinstance(fill, int):
         return torch.full((), fill, dtype=like.dtype, device=like.device)  # made there: no copy, no sync
     numbers = torch.as_tensor(fill)
-    if not like.is_floating_point() and like.dtype != torch.bool:
-        bounds = torch.iinfo(like.dtype)
-        if not bool(((numbers >= bounds.min) & (numbers <= bounds.max)).all()):  # NaN is not either
-            raise ValueError(f"fill must lie within {bounds.min} … {bounds.max} for {like.dtype}, got {fill!r}")
     if numbers.ndim == 0 and numbers.device.type == "cpu":
         return torch.full((), numbers.to(like.dtype).item(), dtype=like.dtype, device=like.device)
     value = sent(numbers, like.device, like.dtype)

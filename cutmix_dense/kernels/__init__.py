@@ -10,6 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from cutmix_dense.kernels.device import plan_to_device, suits_fused
+from cutmix_dense.kernels.dtypes import WIDE_UNSIGNED, as_signed
 from cutmix_dense.kernels.gather import mix_gather
 from cutmix_dense.kernels.layered import mix_layered
 from cutmix_dense.kernels.layers import background, blank
@@ -45,6 +46,13 @@ def mix_batch(
         out: written to and returned, if given; shares no memory with ``pool``.
         inplace: the result is written into ``pool``, whose layer 0 lies at its own place; see ``mix_slices``.
     """
+    if pool.dtype in WIDE_UNSIGNED and _only_moves(plan, interpolation, feather):
+        own = None if out is None else as_signed(out)
+        value = None if fill is None else as_signed(fill)
+        moved = mix_batch(
+            as_signed(pool), plan, fill=value, interpolation=interpolation, feather=feather, out=own, inplace=inplace
+        )
+        return moved.view(pool.dtype)
     if feather > 0 or plan.weight is not None:
         shape = (len(plan), *pool.shape[1 : pool.ndim - plan.ndim], *plan.frame)
         result = pool.new_empty(shape) if out is None or inplace else out
@@ -52,7 +60,7 @@ def mix_batch(
         if result is out:
             note_writing(out)
             return out
-    elif suits_fused(pool, plan, out):
+    elif suits_fused(pool, plan, out, interpolation):
         from cutmix_dense.kernels.triton_mix import mix_fused  # needs triton, which is optional
 
         plan = plan_to_device(plan, pool.device)
@@ -81,6 +89,10 @@ def mix_list(
     pool: Sequence[Tensor], plan: MixPlan, *, fill: Tensor | None, interpolation: Interpolation, feather: float = 0.0
 ) -> list[Tensor]:
     """Mix images of different sizes into (…, *canvas) each; ``plan`` is on the host. Arguments as ``mix_batch``."""
+    if pool[0].dtype in WIDE_UNSIGNED and _only_moves(plan, interpolation, feather):
+        value = None if fill is None else as_signed(fill)
+        moved = mix_list(list(map(as_signed, pool)), plan, fill=value, interpolation=interpolation, feather=feather)
+        return [image.view(pool[0].dtype) for image in moved]
     if feather > 0 or plan.weight is not None:
         return mix_soft(pool, plan, fill, interpolation, feather, framed=False)
     if pool[0].device.type == "cpu" and suits(plan):
@@ -93,6 +105,11 @@ def mix_list(
         mix_slices(pool, plan, outputs, fill, held=held, bases=bases if held else ())
         return outputs
     return mix_layered(pool, plan, fill, interpolation, framed=False)
+
+
+def _only_moves(plan: MixPlan, interpolation: Interpolation, feather: float) -> bool:
+    """Whether pixels are moved as they are, none weighed."""
+    return interpolation == "nearest" and feather == 0 and plan.weight is None
 
 
 def _takes_padding(plan: MixPlan) -> bool:

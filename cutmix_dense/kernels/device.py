@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.compiling import is_compiling
+from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["plan_to_device", "serves", "suits_fused"]
@@ -27,13 +28,21 @@ def serves(device: torch.device) -> bool:
     return _HAS_TRITON and (device.type == "cuda" or (_INTERPRETED and device.type == "cpu"))
 
 
-def suits_fused(pool: Tensor, plan: MixPlan, out: Tensor | None = None) -> bool:
-    """Whether the fused kernel can mix ``pool``: hard plans of images that need no gradient, on a device it serves."""
+def suits_fused(
+    pool: Tensor, plan: MixPlan, out: Tensor | None = None, interpolation: Interpolation = "nearest"
+) -> bool:
+    """Whether the fused kernel can mix ``pool``: hard plans of images that need no gradient, on a device it serves.
+
+    It moves any dtype, but filters floating point and uint8 only.
+    """
     if not serves(pool.device) or plan.ndim != 2 or plan.weight is not None or plan.scale.dtype != torch.float32:
         return False
     if pool.is_complex() or pool.numel() == 0 or len(plan) == 0 or 0 in plan.frame:
         return False
     batches = [pool] if out is None else [pool, out]
+    filtered = interpolation != "nearest" and not plan.unscaled
+    if filtered and not (pool.is_floating_point() or pool.dtype == torch.uint8):
+        return False
     needs_gradient = torch.is_grad_enabled() and any(batch.requires_grad for batch in batches)
     return not needs_gradient and all(_has_even_planes(batch) for batch in batches)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from cutmix_dense.host import HOST, sent
 from cutmix_dense.kernels.block import Block, bounds, filled, overlap, spatial, within
 from cutmix_dense.kernels.device import plan_to_device
+from cutmix_dense.kernels.dtypes import as_signed
 from cutmix_dense.kernels.layers import blank, lay_background, read, windows
 from cutmix_dense.kernels.numpy_pixels import as_items, in_numpy, put_blocks
 from cutmix_dense.kernels.resample import Interpolation
@@ -120,6 +121,7 @@ def _put(block: Tensor, mask: Bool[np.ndarray, "*block"], pixels: Tensor) -> Non
         target, values = as_items(block, pixels)
         np.copyto(target, values, where=mask)
     else:
+        block, pixels = as_signed(block), as_signed(pixels)
         block.copy_(torch.where(sent(mask, block.device), pixels, block))
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cutmix_dense.compiling import is_compiling
 from cutmix_dense.kernels.block import spatial
+from cutmix_dense.kernels.dtypes import as_signed, counted_in, limits_of
 
 __all__ = [
     "as_items",
@@ -71,21 +72,22 @@ def pick_pixels(
 ) -> Shaped[Tensor, "... *picked"]:
     """The pixels at some places along each of the last axes."""
     if not in_numpy(image):
+        picked = as_signed(image)
         for axis, place in enumerate(places):
-            image = image.index_select(axis - len(places), torch.as_tensor(place, device=image.device))
-        return image
+            picked = picked.index_select(axis - len(places), torch.as_tensor(place, device=image.device))
+        return picked if picked.dtype == image.dtype else picked.view(image.dtype)
     (items,) = as_items(image)
-    picked = [np.asarray(place) for place in places]
-    if items.ndim == len(picked) and len(picked[0]):
+    wanted = [np.asarray(place) for place in places]
+    if items.ndim == len(wanted) and len(wanted[0]):
         # whole lines cost least: they are left out before the others are picked, but repeated behind
-        low, high = int(picked[0].min()), int(picked[0].max()) + 1
-        if high - low < len(picked[0]):
-            items, picked[0] = items[low:high], picked[0] - low
-            for axis in range(1, len(picked)):
-                items = items.take(picked[axis], axis=axis)
-            return _as_tensor(items.take(picked[0], axis=0), image.dtype)
-    for axis, place in enumerate(picked):
-        items = items.take(place, axis=axis - len(picked))
+        low, high = int(wanted[0].min()), int(wanted[0].max()) + 1
+        if high - low < len(wanted[0]):
+            items, wanted[0] = items[low:high], wanted[0] - low
+            for axis in range(1, len(wanted)):
+                items = items.take(wanted[axis], axis=axis)
+            return _as_tensor(items.take(wanted[0], axis=0), image.dtype)
+    for axis, place in enumerate(wanted):
+        items = items.take(place, axis=axis - len(wanted))
     return _as_tensor(items, image.dtype)
 
 
@@ -108,6 +110,7 @@ def put_blocks(
 ) -> None:
     """Copy blocks of pixels of the same dtype: for each its index in ``target`` and that in ``pixels``."""
     if not in_numpy(target, pixels):
+        target, pixels = as_signed(target), as_signed(pixels)
         for to, of in blocks:
             target[to] = pixels[of]
         return
@@ -119,7 +122,12 @@ def put_blocks(
 
 
 def round_into(target: Shaped[Tensor, "..."], values: Float[Tensor, "..."]) -> None:
-    """Write values rounded into a tensor of whole numbers that holds them; ``values`` may be overwritten."""
+    """Write values rounded into a tensor of whole numbers that holds them; ``values`` may be overwritten.
+
+    Of 64 bits the last numbers have no float64: they are clamped to the last one that has.
+    """
+    if target.element_size() == 8:
+        values = values.clamp(*limits_of(target.dtype))
     if in_numpy(target, values):
         np.copyto(target.numpy(), values.round_().numpy(), casting="unsafe")
     else:
@@ -136,10 +144,11 @@ def blend_into(
         parts: each with its share; the shares sum to 1.
         ndim: number of spatial axes.
     """
-    written, read = target.numpy(), [(part.numpy(), np.float32(share)) for part, share in parts]
+    real = np.float64 if counted_in(target.dtype) == torch.float64 else np.float32
+    written, read = target.numpy(), [(part.numpy(), real(share)) for part, share in parts]
     length, lines = written.shape[-ndim], [slice(None)] * (ndim - 1)
     step = max(1, length * _STRIP // max(written.size, 1))
-    sums, addends = (np.empty_like(written[spatial([slice(0, step), *lines])], dtype=np.float32) for _ in range(2))
+    sums, addends = (np.empty_like(written[spatial([slice(0, step), *lines])], dtype=real) for _ in range(2))
     for start in range(0, length, step):
         strip, used = spatial([slice(start, start + step), *lines]), spatial([slice(0, length - start), *lines])
         total, addend = sums[used], addends[used]
@@ -149,4 +158,6 @@ def blend_into(
             weighted *= share
             if number:
                 total += addend
+        if written.itemsize == 8:
+            np.clip(total, *limits_of(target.dtype), out=total)
         np.copyto(written[strip], np.rint(total, out=total), casting="unsafe")

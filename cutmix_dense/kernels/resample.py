@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from cutmix_dense.kernels.dtypes import counted_in, limits_of
 from cutmix_dense.kernels.numpy_pixels import nearest_pixels, pick_pixels, round_into
 
 __all__ = ["Interpolation", "resample"]
@@ -28,8 +29,8 @@ def resample(
     """The pixels of a canvas window, read from one image through its axis-aligned map.
 
     Args:
-        image: (…, *size), any dtype; integer images are filtered in float32 and rounded (uint8 on the host in torch's
-            fixed point, as torchvision's resize: within one level of that).
+        image: (…, *size), any dtype; integers are filtered as ``counted_in`` says and rounded, halves to even (uint8 on
+            the host in torch's fixed point, as torchvision's resize: within one level of that).
         scale: per axis, ``canvas = scale * source + shift``.
         shift: per axis, pixels.
         extent: valid part of the image, lows and highs; pixels outside have no weight.
@@ -44,23 +45,27 @@ def resample(
     if unscaled:
         block: Any = (..., *(slice(int(a - t), int(b - t)) for a, b, t in zip(*window, shift)))
         return image[block]
-    if interpolation != "nearest" and _resizes(image, scale, shift, extent):
+    real = counted_in(dtype)
+    coarse = real == torch.float64 and not dtype.is_floating_point and interpolation == "bilinear"  # torch's is to 2⁻²⁰
+    if interpolation != "nearest" and not coarse and _resizes(image, scale, shift, extent):
         return _resized(image, scale, shift, extent[1], window, interpolation)
     if interpolation == "nearest":
         axes = zip(zip(*window), scale, shift, zip(*extent))
         return pick_pixels(image, [nearest_pixels(image, at, s, t, valid) for at, s, t, valid in axes])
     positions = [
-        (torch.arange(start, stop, device=image.device) + 0.5 - t) / s
+        (torch.arange(start, stop, dtype=real, device=image.device) + 0.5 - t) / s
         for start, stop, s, t in zip(*window, scale, shift)
     ]
-    pixels = image if dtype == torch.float64 else image.float()
+    pixels = image.to(real)
     for axis, (position, low, high) in enumerate(zip(positions, *extent)):
         dim = axis - len(scale)
         reach = max(1.0, 1 / abs(scale[axis])) if interpolation == "antialias" else 1.0
         first = torch.ceil(position - reach - 0.5).long()
         taps = first[:, None] + torch.arange(math.ceil(2 * reach) + 1, device=image.device)
-        weight = (1 - (taps + 0.5 - position[:, None]).abs() / reach).clamp(min=0) * ((taps >= low) & (taps < high))
-        weight = (weight / weight.sum(dim=1, keepdim=True)).to(pixels.dtype)
+        weight = (1 - (taps.to(real) + 0.5 - position[:, None]).abs() / reach).clamp(min=0) * (
+            (taps >= low) & (taps < high)
+        )
+        weight = weight / weight.sum(dim=1, keepdim=True)
         taps = taps.clamp(low, high - 1)
         shape = [-1] + [1] * (-dim - 1)
         total = pixels.index_select(dim, taps[:, 0]) * weight[:, 0].reshape(shape)
@@ -106,7 +111,7 @@ def _resized(
     )
     dtype, lead = image.dtype, image.shape[:-2]
     native = (dtype == torch.uint8 and not image.is_cuda) or dtype in (torch.float32, torch.float64)
-    pixels = image if native else image.float()
+    pixels = image if native else image.to(counted_in(dtype))
     pixels = pixels[None] if image.ndim == 3 else pixels.reshape(1, -1, *image.shape[-2:])
     pixels = pixels[..., rows, : columns.stop]
     if native and dtype == torch.uint8 and 1 < pixels.shape[1] <= 4:
@@ -143,7 +148,6 @@ def _as_dtype(pixels: Tensor, dtype: torch.dtype) -> Tensor:
         return pixels
     if dtype.is_floating_point:
         return pixels.to(dtype)
-    bounds = torch.iinfo(dtype)
     whole = torch.empty_like(pixels, dtype=dtype)
-    round_into(whole, pixels.clamp(bounds.min, bounds.max))
+    round_into(whole, pixels.clamp(*limits_of(dtype)))
     return whole

@@ -14,6 +14,7 @@ from cutmix_dense.host import HOST, sent
 from cutmix_dense.kernels.block import Block, overlap, spatial
 from cutmix_dense.kernels.blur import gaussian_blur
 from cutmix_dense.kernels.device import plan_to_device
+from cutmix_dense.kernels.dtypes import counted_in
 from cutmix_dense.kernels.layers import background, lay_background, read, windows
 from cutmix_dense.kernels.numpy_pixels import blend_into, in_numpy, round_into
 from cutmix_dense.kernels.resample import Interpolation
@@ -58,7 +59,8 @@ def mix_soft(
             _blend_cells(result, host, output, places, pixels)
         else:
             inner = spatial(slice(0, n) for n in canvas)
-            _blend_pixels(result[inner], _feathered(weights[output][inner], places, feather), places, pixels)
+            shares = weights[output][inner].to(counted_in(result.dtype))  # which are to sum to 1 as exactly
+            _blend_pixels(result[inner], _feathered(shares, places, feather), places, pixels)
         outputs.append(result)
     return outputs
 
@@ -94,7 +96,7 @@ def _blend_pixels(target: Tensor, weight: Float[Tensor, "s *canvas"], places: Pl
     total = _exact(target, copy=True) * (weight.sum(dim=0) == 0)
     for layer, place in places:
         taken = _exact(pixels(layer, place))
-        total[spatial(place)] += weight[layer][place].to(taken.dtype) * taken
+        total[spatial(place)] += weight[layer][place] * taken
     _write(target, total)
 
 
@@ -104,7 +106,7 @@ def _cells(host: MixPlan, output: int) -> Iterator[Block]:
 
 
 def _exact(pixels: Tensor, copy: bool = False) -> Tensor:
-    return pixels.to(torch.float64 if pixels.dtype == torch.float64 else torch.float32, copy=copy)
+    return pixels.to(counted_in(pixels.dtype), copy=copy)
 
 
 def _write(target: Tensor, total: Tensor) -> None:

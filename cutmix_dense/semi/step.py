@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cutmix_dense.functional import mix_pixels
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.semi.consistency import Consistency
@@ -124,7 +123,7 @@ def mixed_consistency(
         outputs = count if partners is not None else None
         plan = method.make_plan(pool, pseudo.labels, sizes=sizes, generator=generator, outputs=outputs)
         asked = mix_pseudo(pseudo, plan)
-        mixed = mix_pixels(pool, plan, fill=method.fill, feather=method.feather)
+        mixed = method.mix_images(pool, plan)
         moved = 1 - plan.share()[:, 0].mean().float()
     loss, logs = consistency(_logits(student(mixed), mixed), asked)
     return MixedConsistency(loss, {**logs, "mixed": moved}, mixed, asked, plan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -13,9 +13,10 @@ from jaxtyping import Int
 from torch import Tensor
 from torchvision.transforms import v2
 
-from cutmix_dense.functional import FilterRule, mix_pixels
+from cutmix_dense.functional import FilterRule
 from cutmix_dense.functional.filtering import OnFiltered, check_on_filtered, rule_of
 from cutmix_dense.functional.instances import Boxes, BoxesFrom
+from cutmix_dense.functional.pixels import Interpolation, mix_images
 from cutmix_dense.functional.rotated import Rotated
 from cutmix_dense.functional.semantic import SoftSemantic
 from cutmix_dense.pairing import PAIRINGS, partners
@@ -27,6 +28,8 @@ from cutmix_dense.transforms.pool import Images, Pool, collate
 from cutmix_dense.transforms.targets import LabelsBy, MixedTargets, TargetMixer
 
 __all__ = ["MixTransform"]
+
+_Images = TypeVar("_Images", bound=Images)
 
 
 class MixTransform(TellsItsRank, v2.Transform, ABC):
@@ -41,7 +44,8 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         pairing: who is mixed with whom: a name of ``cutmix_dense.pairing``, or a ``SampleBank``: any image of the
             batch or of the bank, which keeps the latest ones.
         num_classes: number of classes; needed for integer image-level labels, which become probabilities.
-        fill: value of image pixels that nobody owns, one number or one per channel.
+        fill: value of image pixels that nobody owns, one number or one per channel. None: grey of unsigned integers
+            (114 of 255, at the same place in any range), 0 of other dtypes.
         ignore_index: id of a semantic map's pixels that nobody owns.
         min_visibility: see ``functional.mix_instances``, as the following ones.
         min_size: least side of a changed box, pixels.
@@ -59,6 +63,8 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         labels_by: image-level labels count by all ``"pixels"`` of a source, or by those of its visible ``"objects"``.
         rotated: what changed boxes of rotated formats become: ``"keep"`` or ``"refit"``; see
             ``functional.mix_instances``.
+        interpolation: how scaled images are read: ``"antialias"`` (None: the same), ``"bilinear"`` or ``"nearest"``.
+            Images of any integer or floating dtype are pictures, scaled and blended as numbers; maps of ids never are.
         layout: axes of a batch: images ``"BCHW"``, clips ``"BTCHW"``, volumes ``"BCDHW"``.
 
     Clips of T frames: one plan of two axes serves all frames of a clip, unless the method's region moves from frame to
@@ -83,7 +89,7 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         p: float = 1.0,
         pairing: str | SampleBank = "roll",
         num_classes: int | None = None,
-        fill: float | Sequence[float] = 0,
+        fill: float | Sequence[float] | None = 0,
         ignore_index: int = 255,
         min_visibility: float | tuple[float, float] = 0.1,
         min_size: float | tuple[float, float] = 1.0,
@@ -100,6 +106,7 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         soft_semantic: SoftSemantic = "pair",
         labels_by: LabelsBy = "pixels",
         rotated: Rotated = "keep",
+        interpolation: Interpolation | None = None,
         layout: Layout = "BCHW",
     ) -> None:
         super().__init__()
@@ -125,6 +132,8 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
             raise ValueError(f"boxes_from must be one of {get_args(BoxesFrom)}, got {boxes_from!r}")
         if rotated not in get_args(Rotated):
             raise ValueError(f"rotated must be one of {get_args(Rotated)}, got {rotated!r}")
+        if interpolation is not None and interpolation not in get_args(Interpolation):
+            raise ValueError(f"interpolation must be one of {get_args(Interpolation)} or None, got {interpolation!r}")
         if num_classes is not None and num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes!r}")
         check_on_filtered(on_filtered)
@@ -148,6 +157,7 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         self.soft_semantic = soft_semantic
         self.labels_by = labels_by
         self.rotated = rotated
+        self.interpolation: Interpolation | None = interpolation
         self.layout: Layout = layout
         self.closed = False
         self._target_mixer()  # refuses a wrong rule at once
@@ -240,9 +250,16 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
             mixed = self._target_mixer().mix(pool.targets, plan, pool, inplace, return_report)
         if return_report and len(mixed.reports) != 1:
             raise ValueError(f"return_report needs one list of detection targets, got {len(mixed.reports)}")
-        mixed_images = mix_pixels(pool.images, plan, fill=self.fill, feather=self.feather, out=out, inplace=inplace)
+        mixed_images = self.mix_images(pool.images, plan, out=out, inplace=inplace)
         mixed.write()
         return (mixed_images, mixed.targets, *mixed.reports) if return_report else (mixed_images, mixed.targets)
+
+    def mix_images(
+        self, images: _Images, plan: MixPlan, *, out: Tensor | None = None, inplace: bool = False
+    ) -> _Images:
+        """Images alone mixed by a plan that exists, with the method's fill, interpolation and feather."""
+        settings: Any = {"fill": self.fill, "interpolation": self.interpolation, "feather": self.feather}
+        return mix_images(images, plan, **settings, out=out, inplace=inplace)
 
     def forward(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,7 +32,8 @@ class Mosaic(MixTransform):
         scale: scale of each image ~ U(low, high), relative to the one that fits it, aspect kept, into the canvas.
         size: (height, width) of the mosaic; default the base's own size.
         p: probability that an image becomes a mosaic, per sample. An image that doesn't is fitted into ``size``.
-        fill: value of pixels that no image covers.
+        fill: value of pixels that no image covers; None: 114 in bytes, the same grey in other unsigned integers, 0 in
+            signed ones and in floating point.
         common: arguments of ``MixTransform``.
 
     Images of the outer rows and columns touch the inner lines and are cut at the canvas, as in YOLO; of a middle row
@@ -54,7 +56,7 @@ class Mosaic(MixTransform):
         scale: tuple[float, float] = (0.5, 1.5),
         size: tuple[int, int] | None = None,
         p: float = 1.0,
-        fill: Any = 114,
+        fill: float | Sequence[float] | None = None,
         **common: Any,
     ) -> None:
         super().__init__(p=p, fill=fill, **common)

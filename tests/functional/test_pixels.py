@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torchvision import tv_tensors
@@ -230,19 +231,103 @@ def test_fill_must_be_given_where_it_is_needed():
         mix_semantic(torch.zeros(2, 9, 14, dtype=torch.uint8), shifted_plan(), ignore_index=300)
 
 
-def test_ids_never_blend():
-    plan = MixPlan(
+def halved_plan():
+    """One image of 8 × 10 at half its size."""
+    return MixPlan(
         source=torch.tensor([[0]]),
         scale=torch.full((1, 1, 2), 0.5),
         shift=torch.zeros(1, 1, 2),
-        extent=torch.tensor([[[0, 0, 8, 8]]]),
-        canvas=torch.tensor([[4, 4]]),
-        edges=(torch.tensor([[0, 4]]), torch.tensor([[0, 4]])),
+        extent=torch.tensor([[[0, 0, 8, 10]]]),
+        canvas=torch.tensor([[4, 5]]),
+        edges=(torch.tensor([[0, 4]]), torch.tensor([[0, 5]])),
         owner=torch.zeros(1, 1, 1, dtype=torch.int8),
-        frame=(4, 4),
+        frame=(4, 5),
     )
-    with pytest.raises(TypeError, match="ids don't average"):
-        mix_pixels(torch.zeros(1, 8, 8, dtype=torch.long), plan)
+
+
+def blend_plan():
+    return MixPlan.blend(torch.tensor([[0, 1]]), torch.tensor([[0.25, 0.75]]), torch.tensor([[4, 5], [4, 5]]))
+
+
+WIDE = [
+    getattr(torch, name)
+    for name in ("int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
+    if hasattr(torch, name)
+]
+
+
+@pytest.mark.parametrize("dtype", WIDE, ids=str)
+def test_ids_never_blend(dtype):
+    """Unless it is said that they are pictures, and the message says how."""
+    remedy = r"ids don't average.*if these are pictures, say interpolation='antialias' or 'bilinear'"
+    ids = torch.zeros(1, 8, 10, dtype=dtype)
+    for pool in (ids, [ids[0]]):
+        with pytest.raises(TypeError, match=remedy):
+            mix_pixels(pool, halved_plan())
+    for interpolation in (None, "nearest"):
+        with pytest.raises(TypeError, match=remedy):
+            mix_pixels(torch.zeros(2, 4, 5, dtype=dtype), blend_plan(), interpolation=interpolation)
+        with pytest.raises(TypeError, match=remedy):
+            mix_pixels(torch.zeros(3, 9, 14, dtype=dtype), random_plan(), interpolation=interpolation, feather=1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.complex64], ids=str)
+def test_what_is_no_number_is_never_filtered(dtype):
+    for interpolation in (None, "bilinear", "antialias"):
+        with pytest.raises(TypeError, match="average"):
+            mix_pixels(torch.zeros(1, 8, 10, dtype=dtype), halved_plan(), interpolation=interpolation)
+        with pytest.raises(TypeError, match="average"):
+            mix_pixels(torch.zeros(2, 4, 5, dtype=dtype), blend_plan(), interpolation=interpolation)
+
+
+@pytest.mark.parametrize("dtype", WIDE, ids=str)
+def test_integers_that_are_said_to_be_pictures_average(dtype):
+    """Worked out by hand: the middle of four pixels, and a quarter of the way from 100 to 10 (77.5, to even)."""
+    image = torch.zeros(1, 8, 10).to(dtype)
+    image[0, :2, :2] = torch.tensor([[10, 20], [30, 41]]).to(dtype)
+    assert int(mix_pixels(image, halved_plan(), interpolation="bilinear").numpy()[0, 0, 0]) == 25  # of 25.25
+    pool = torch.stack([torch.full((4, 5), 10, dtype=dtype), torch.full((4, 5), 100, dtype=dtype)])
+    for interpolation in ("bilinear", "antialias"):
+        for images in (pool, list(pool)):
+            assert (mix_pixels(images, blend_plan(), interpolation=interpolation)[0].numpy() == 78).all()
+
+
+@pytest.mark.parametrize("dtype", WIDE, ids=str)
+def test_integers_are_moved_to_the_bit(dtype):
+    """Numbers that no float holds, under every kind of plan, on every path."""
+    bounds = torch.iinfo(dtype)
+    kind = str(dtype).removeprefix("torch.")
+    values = np.random.default_rng(0).integers(bounds.min, bounds.max, (3, 2, 9, 14), dtype=kind, endpoint=True)
+    values[:, :, 0, :4] = bounds.max, bounds.min, bounds.max - 1, bounds.min + 1
+    images = torch.from_numpy(values)
+    fill = int(bounds.max)
+    free = torch.randint(-1, 2, (3, 9, 14), generator=torch.Generator().manual_seed(0)).to(torch.int8)
+    plans = [random_plan(), shifted_plan(), MixPlan.from_map(random_plan().source, free, SIZES)]
+    for plan in plans:
+        owner = plan.owner_map().numpy()
+        expected = np.full((len(plan), 2, 9, 14), fill, dtype=kind)
+        for output, layer, y, x in np.ndindex(len(plan), 2, 9, 14):
+            if owner[output, y, x] == layer:
+                down, right = plan.shift[output, layer].long().tolist()
+                expected[output, :, y, x] = values[plan.source[output, layer], :, y - down, x - right]
+        last = images.contiguous(memory_format=torch.channels_last)
+        for found in (
+            mix_pixels(images, plan, fill=fill),
+            mix_pixels(last, plan, fill=torch.tensor([fill, fill], dtype=dtype)),
+            mix_pixels(images, plan, fill=fill, out=torch.empty(len(plan), 2, 9, 14, dtype=dtype)),
+            torch.stack(mix_pixels(list(images), plan, fill=fill)),
+            mix_pixels(images.clone(), plan, fill=fill, inplace=True) if len(plan) == 3 else None,
+        ):
+            assert found is None or (found.dtype == dtype and np.array_equal(found.numpy(), expected))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, *WIDE], ids=str)
+def test_a_fill_beyond_the_dtype_is_refused(dtype):
+    bounds = torch.iinfo(dtype)
+    images = torch.zeros(2, 1, 9, 14, dtype=dtype)
+    for fill in (bounds.max + 1, bounds.min - 1, 10**400, float("nan"), float("inf"), (0.0, 1e30)):
+        with pytest.raises(ValueError, match="fill must lie within"):
+            mix_pixels(images, shifted_plan(), fill=fill)
 
 
 def test_out_may_not_be_the_input():

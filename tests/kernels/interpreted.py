@@ -185,6 +185,33 @@ def test_filtered_layers_within_rounding(interpolation, dtype):
         assert (mixed != expected).float().mean() < 0.01
 
 
+UNSIGNED = [getattr(torch, name) for name in ("uint16", "uint32", "uint64") if hasattr(torch, name)]
+
+
+@pytest.mark.parametrize("dtype", UNSIGNED, ids=str)
+@pytest.mark.parametrize("method", ["cutmix", "ricap", "classmix"])
+def test_wide_unsigned_integers_are_moved_as_what_they_are(method, dtype):
+    top = min(torch.iinfo(dtype).max, 2**62)
+    numbers = torch.randint(0, top, (3, 3, 13, 22))
+    plan = plan_of(method, 0)
+    assert suits_fused(numbers, plan)
+    expected = mix_gather(numbers, plan, torch.tensor(top - 5))
+    mixed = mix_pixels(numbers.to(dtype), plan, fill=top - 5)
+    assert mixed.dtype == dtype
+    assert torch.equal(mixed.long(), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.int64, *UNSIGNED], ids=str)
+def test_scaled_wide_integers_go_another_way(dtype):
+    """The kernel would cut them off in float32: they come out as float64 has them, rounded."""
+    images = torch.randint(0, 32767, (3, 2, 13, 22))
+    plan = plan_of("resizemix", 0)
+    exact = mix_pixels(images.double(), plan, fill=7, interpolation="antialias")
+    mixed = mix_pixels(images.to(dtype), plan, fill=7, interpolation="antialias")
+    assert mixed.dtype == dtype
+    assert (mixed.double() - exact).abs().max() <= 0.51
+
+
 def test_unscaled_layers_of_a_scaled_plan_are_not_filtered():
     images = torch.rand(3, 1, 13, 22)
     images[0, 0, 3, 4] = float("inf")  # times a weight of nothing it would be NaN

@@ -48,3 +48,14 @@ def test_a_plan_that_is_there_stays():
 def test_the_cpu_keeps_its_own_ways():
     assert not serves(torch.device("cpu"))
     assert not suits_fused(torch.rand(3, 3, 13, 22), random_plan(0))
+
+
+def test_the_kernel_filters_floating_point_and_bytes_only(monkeypatch):
+    monkeypatch.setattr("cutmix_dense.kernels.device.serves", lambda device: True)
+    scaled, moved = random_plan(0), plan_of("cutmix", 0)
+    for dtype in (torch.uint8, torch.float16, torch.float32, torch.int8, torch.int16, torch.int32, torch.int64):
+        pool = torch.zeros(3, 3, 13, 22, dtype=dtype)
+        filtered = dtype in (torch.uint8, torch.float16, torch.float32)
+        assert suits_fused(pool, scaled, interpolation="nearest")
+        assert suits_fused(pool, scaled, interpolation="antialias") == filtered
+        assert suits_fused(pool, moved, interpolation="antialias")  # nothing is filtered there

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from cutmix_dense.kernels.dtypes import as_signed, counted_in, limits_of
 from cutmix_dense.kernels.layered import _put
 from cutmix_dense.kernels.numpy_pixels import pick_pixels, round_into
 from cutmix_dense.kernels.resample import resample
@@ -72,6 +73,40 @@ def test_pixels_are_picked_and_put_as_torch_does(dtype, behind):
     _put(target[:, 1:6, 2:8], mask.numpy(), image[:, 1:6, 2:8])
     before[:, 1:6, 2:8] = torch.where(mask, image[:, 1:6, 2:8], before[:, 1:6, 2:8])
     assert torch.equal(target, before)
+
+
+UNSIGNED = [getattr(torch, name) for name in ("uint16", "uint32", "uint64") if hasattr(torch, name)]
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.int64, *UNSIGNED], ids=str)
+@pytest.mark.parametrize("interpolation", ["antialias", "bilinear"])
+def test_wide_integers_are_rounded_once_from_float64(dtype, interpolation):
+    rng = np.random.default_rng(1)
+    low, high = max(torch.iinfo(dtype).min, -(2**40)), min(torch.iinfo(dtype).max, 2**40)
+    for size, scale, shift in (((31, 24), (0.63, 1.37), (0.0, -3.0)), ((20, 33), (-0.8, 1.21), (16.0, 2.25))):
+        values = rng.choice([low, high, 1000, 50000 % (high + 1)], (2, *size))
+        image = torch.from_numpy(values.astype(str(dtype).removeprefix("torch.")))
+        window = ([2, 5], [11, 17])
+        found = resample(image, list(scale), list(shift), ([0, 0], list(size)), window, interpolation)
+        args = zip(*window, size, scale, shift)
+        down, across = (weights(*each, interpolation == "antialias") for each in args)
+        exact = down @ values.astype(np.float64) @ across.T
+        assert found.dtype == dtype
+        assert np.abs(found.numpy().astype(np.float64) - exact).max() <= 0.501
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, *UNSIGNED], ids=str)
+def test_limits_are_the_last_numbers_that_both_hold(dtype):
+    bounds, (least, most) = torch.iinfo(dtype), limits_of(dtype)
+    assert int(least) == bounds.min
+    assert int(most) <= bounds.max < int(math.nextafter(most, math.inf)) or int(most) == bounds.max
+    target = torch.empty(3, dtype=dtype)
+    values = torch.tensor([float(bounds.min), float(bounds.max), 3.5], dtype=torch.float64)
+    round_into(target, values.clamp(least, most))
+    assert target.numpy().tolist() == [bounds.min, int(most), 4]
+    assert counted_in(dtype) == (torch.float32 if dtype.itemsize == 1 else torch.float64)
+    assert as_signed(target).is_signed() == (dtype != torch.uint8)
+    assert as_signed(target).view(dtype).numpy().tolist() == target.numpy().tolist()
 
 
 def test_gradients_flow_through_what_is_put_and_picked():

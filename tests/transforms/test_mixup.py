@@ -60,9 +60,10 @@ def test_an_unmixed_sample_has_weight_one():
     assert (out["semantic"].weight == 1).all()
 
 
-def test_integers_are_not_averaged():
-    with pytest.raises(TypeError):
-        cd.MixUp(p=1.0)(torch.zeros(2, 1, 6, 8, dtype=torch.int64))
+def test_bools_are_not_averaged():
+    """Integer images are, see ``test_integer_images``."""
+    with pytest.raises(TypeError, match="torch.bool"):
+        cd.MixUp(p=1.0)(torch.zeros(2, 1, 6, 8, dtype=torch.bool))
 
 
 @pytest.mark.parametrize(

@@ -262,7 +262,7 @@ def _parameter(kind: type, name: str) -> Parameter:
     if name == "rule":  # a preset's name; a rule of one's own is for code
         return Parameter(name, "choice", default, _help(kind, name), optional=True, choices=tuple(RULES))
     if name == "fill":  # one value for all channels, though one per channel is allowed
-        return Parameter(name, "number", default, _help(kind, name), whole=True)
+        return Parameter(name, "number", default, _help(kind, name), whole=True, optional=default is None)
     options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     optional = types.NoneType in options
     options = tuple(option for option in options if option is not types.NoneType)
