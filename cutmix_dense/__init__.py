@@ -1,31 +1,37 @@
 """Mixing augmentations for object detection and segmentation.
 
 One plan says who owns each output pixel; images, boxes, masks, keypoints, semantic maps and labels follow it.
+
+Names are imported when they are first asked for, so that looking at a folder of data doesn't load torch.
 """
 
 from __future__ import annotations
 
-from cutmix_dense import functional, masks, pairing, regions
-from cutmix_dense.functional import FilterRule, MixReport
-from cutmix_dense.plan import MixPlan
-from cutmix_dense.transforms import (
-    RICAP,
-    CarveMix,
-    ClassMix,
-    CopyPaste,
-    CowMix,
-    CutMix,
-    FMix,
-    GridMix,
-    MixTransform,
-    MixUp,
-    Mosaic,
-    RandomMix,
-    ResizeMix,
-    SaliencyMix,
-    SampleBank,
-    StripeMix,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cutmix_dense import functional, masks, pairing, regions
+    from cutmix_dense.functional import FilterRule, MixReport
+    from cutmix_dense.plan import MixPlan
+    from cutmix_dense.transforms import (
+        RICAP,
+        CarveMix,
+        ClassMix,
+        CopyPaste,
+        CowMix,
+        CutMix,
+        FMix,
+        GridMix,
+        MixTransform,
+        MixUp,
+        Mosaic,
+        RandomMix,
+        ResizeMix,
+        SaliencyMix,
+        SampleBank,
+        StripeMix,
+    )
 
 __version__ = "0.1.0"
 
@@ -55,3 +61,20 @@ __all__ = [
     "pairing",
     "regions",
 ]
+
+_MODULES = ("functional", "masks", "pairing", "regions")
+_HOMES = {"FilterRule": "functional", "MixReport": "functional", "MixPlan": "plan"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'transforms')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

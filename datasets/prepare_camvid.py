@@ -17,7 +17,8 @@ from rich.progress import track
 
 from cutmix_dense.data.class_tables import RAW_CLASSES
 from cutmix_dense.data.errors import DatasetError, SampleError
-from cutmix_dense.data.images import read_indices, read_rgb
+from cutmix_dense.data.maps import read_indices
+from cutmix_dense.data.pictures import read_picture
 from cutmix_dense.data.writers import CityscapesWriter
 
 # CamVid's 11 classes, 0–10, and 11 = unlabelled, in Cityscapes' names. Two are wider than their new names: CamVid's
@@ -46,7 +47,7 @@ def prepare(source: Path, root: Path, split: str) -> tuple[int, list[SampleError
     keys, skipped = [], []
     for path in track(images, description=split):
         try:
-            image = read_rgb(path)
+            image = read_picture(path, "rgb")
             labels = source / f"{split}annot" / f"{path.stem}.png"
             ids = read_indices(labels, (image.shape[0], image.shape[1]))
             if ids.max() >= len(IDS):

@@ -14,30 +14,32 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
-from PIL.Image import Image
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cutmix_dense.data import DatasetError, DenseDataset, SampleError
-from cutmix_dense.data.mixed_sample import MixedSample, mix_sample
-from cutmix_dense.randomness import generator_from
-from cutmix_dense.visualization import contact_sheet, present_classes, sample_rows
-from cutmix_dense.visualization.family import family_rows
+from cutmix_dense.data.errors import DataWarning
 from tools.common import (
     UserError,
     add_dataset_arguments,
     add_transform_argument,
     add_verbosity,
     family,
+    grouped,
     open_from,
     positive,
     reporting_errors,
     transform_for,
 )
+
+if TYPE_CHECKING:  # they load torch, which an unknown folder and --help don't need
+    from PIL.Image import Image
+
+    from cutmix_dense.data.mixed_sample import MixedSample
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,9 +48,6 @@ def parser() -> argparse.ArgumentParser:
         "browse", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_dataset_arguments(result)
-    result.add_argument(
-        "--label-ids", choices=("train", "raw"), default="train", help="Cityscapes only (default: train)"
-    )
     add_transform_argument(result)
     result.add_argument("--count", type=positive(), default=8, help="how many samples (default: 8)")
     result.add_argument("--index", type=positive(0), nargs="+", help="these samples, in place of a random choice")
@@ -76,11 +75,14 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = parser().parse_args(argv)
     with reporting_errors("browse", arguments.traceback):
-        dataset = open_from(arguments)
+        dataset = open_from(arguments, {"label_ids": "train"})
+        warnings.simplefilter("ignore", DataWarning)  # what is left out of a sample is said at the end
         transform = transform_for(dataset, arguments.transform)
         chosen = _choose(dataset, arguments)
         if arguments.family:
             return _browse_families(dataset, chosen, arguments)
+        from cutmix_dense.data.mixed_sample import mix_sample
+
         sheets: list[Path] = []
         problems: list[SampleError] = []
         arguments.out.mkdir(parents=True, exist_ok=True)
@@ -102,14 +104,19 @@ def main(argv: list[str] | None = None) -> int:
                 sheets.append(arguments.out / name)
                 print(f"{arguments.out / name}: {len(batch)} samples, {sheet.width}×{sheet.height}")
                 batch = []
-        for problem in problems:
-            print(f"browse: skipped {problem}", file=sys.stderr)
+        for line in grouped((str(problem.path), problem.reason) for problem in problems).values():
+            print(f"browse: skipped {line}", file=sys.stderr)
+        for line in grouped(dataset.take_notes()).values():
+            print(f"browse: {line}", file=sys.stderr)
         if not sheets:
             raise DatasetError(f"{dataset.root}: none of the {len(chosen)} samples can be read")
     return 0
 
 
 def _browse_families(dataset: DenseDataset, chosen: list[int], arguments: argparse.Namespace) -> int:
+    from cutmix_dense.visualization import contact_sheet, present_classes
+    from cutmix_dense.visualization.family import family_rows
+
     arguments.out.mkdir(parents=True, exist_ok=True)
     for index in chosen:
         cell = (round(arguments.width * 0.75), arguments.width)
@@ -144,6 +151,10 @@ def _choose(dataset: DenseDataset, arguments: argparse.Namespace) -> list[int]:
         if beyond:
             raise UserError(f"--index {beyond[0]}: the split has {len(dataset)} samples, 0 to {len(dataset) - 1}")
         return arguments.index
+    import torch
+
+    from cutmix_dense.randomness import generator_from
+
     order = torch.randperm(len(dataset), generator=generator_from("browse", arguments.seed))
     return order[: arguments.count].tolist()
 
@@ -152,6 +163,8 @@ def draw_sheet(
     dataset: DenseDataset, transform: object, samples: list[MixedSample], arguments: argparse.Namespace
 ) -> Image:
     """One contact sheet of some samples."""
+    from cutmix_dense.visualization import contact_sheet, present_classes, sample_rows
+
     cell = (round(arguments.width * 0.8), arguments.width)
     rows, shown = [], []
     for made in samples:

@@ -18,17 +18,21 @@ import difflib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from cutmix_dense.build import known_parts, known_transforms
-from cutmix_dense.data import DatasetError, DenseDataset, find_layouts, list_splits
-from cutmix_dense.data.mixed_copy import MixError
-from cutmix_dense.data.mixed_sample import open_complete
-from cutmix_dense.data.readers import LAYOUTS as READABLE
-from cutmix_dense.transforms.layout import LAYOUTS, Layout
+import cutmix_dense
+from cutmix_dense.data import DatasetError, DenseDataset
+from cutmix_dense.data.errors import MixError
+from cutmix_dense.data.pictures import Pixels
+from cutmix_dense.data.readers.layouts import READERS, default_split, from_root, layout_of, reader_of
+
+if TYPE_CHECKING:
+    from cutmix_dense.transforms.layout import Layout
 
 __all__ = [
     "SpecError",
@@ -38,6 +42,8 @@ __all__ = [
     "add_verbosity",
     "build_transform",
     "cores",
+    "given_options",
+    "grouped",
     "open_from",
     "parse_transform",
     "positive",
@@ -64,12 +70,19 @@ def family(layout: Layout = "BCHW") -> dict[str, Any]:
         layout: what the samples are. A method that isn't defined for it is there, too, as it is for images: whoever
             shows the family says so.
     """
-    kinds: dict[str, Any] = dict(known_transforms())
+    kinds: dict[str, Any] = dict(_known()[0])
     del kinds["RandomMix"]
     return {
         name: build_transform([name], layout if layout in kinds[name].layouts else "BCHW")
         for name in sorted(kinds, key=lambda name: (name != "CutMix", name))
     }
+
+
+def _known() -> tuple[dict[str, type], dict[str, type]]:
+    """Transforms and samplers by name; loads torch, which `--help` and a look at a folder don't need."""
+    from cutmix_dense.build import known_parts, known_transforms
+
+    return known_transforms(), known_parts()
 
 
 def parse_transform(
@@ -86,7 +99,7 @@ def parse_transform(
         SpecError: an unknown name, argument or value; the message says what is allowed.
     """
     tokens = [words] if isinstance(words, str) else list(words)
-    transforms, parts = known_transforms(), known_parts()
+    transforms, parts = _known()
     names = _Names({**transforms, **parts}, shared or {})
     defaults = {**names.shared, **(defaults or {})}
     if not tokens or not tokens[0].strip():
@@ -155,7 +168,7 @@ def _value(node: ast.expr, names: _Names, what: str) -> Any:
             return _construct(node.id, names.known[node.id], [], {}, names.shared)
         if node.id.lower() in ("true", "false", "none"):
             return {"true": True, "false": False, "none": None}[node.id.lower()]
-        if node.id in LAYOUTS:
+        if node.id in ("BCHW", "BTCHW", "BCDHW"):
             return node.id
         if node.id in ("inf", "nan"):
             return float(node.id)
@@ -255,7 +268,8 @@ def _fields(value: Any) -> list[str]:
 
 def add_transform_argument(parser: argparse.ArgumentParser) -> None:
     """``--transform NAME key=value ...``."""
-    transforms, parts = known_transforms(), known_parts()
+    no_methods = ("FilterRule", "MixPlan", "MixReport", "MixTransform", "SampleBank")
+    methods = [name for name in cutmix_dense.__all__ if name[0].isupper() and name not in no_methods]
     parser.add_argument(
         "--transform",
         nargs="+",
@@ -263,83 +277,131 @@ def add_transform_argument(parser: argparse.ArgumentParser) -> None:
         metavar=("NAME", "KEY=VALUE"),
         help="a transform and its arguments: CutMix p=0.5 region=AreaBox region.area=0.2,0.5, or, as in Python, "
         '"CutMix(p=0.5, region=AreaBox.french())". p is 1 here unless it is given. '
-        f"Transforms: {', '.join(sorted(transforms))}; samplers: {', '.join(sorted(parts))}",
+        f"Transforms: {', '.join(sorted(methods))}; samplers are those of cutmix_dense.regions and cutmix_dense.masks",
     )
 
 
-def build_transform(words: Sequence[str], layout: Layout = "BCHW") -> Any:
+def build_transform(words: Sequence[str], layout: Layout = "BCHW", **shared: Any) -> Any:
     """The transform of ``--transform``; mixes every sample unless ``p`` is typed.
 
     Args:
         words: see :func:`parse_transform`.
         layout: of the samples, where it isn't typed.
+        shared: further arguments of all transforms, where they aren't typed.
 
     Raises:
         SpecError: as :func:`parse_transform`; a method that isn't defined for the layout.
     """
-    return parse_transform(words, {"p": 1.0}, {} if layout == "BCHW" else {"layout": layout})
+    return parse_transform(words, {"p": 1.0}, {**shared, **({} if layout == "BCHW" else {"layout": layout})})
 
 
 def transform_for(dataset: DenseDataset, words: Sequence[str]) -> Any:
-    """The transform of ``--transform``, for the samples of a data set: images, clips or volumes.
+    """The transform of ``--transform``, for the samples of a data set: images, clips or volumes, their keypoints.
 
     Raises:
         SpecError: as :func:`build_transform`.
     """
-    return build_transform(words, dataset.mix_layout)
+    pairs = getattr(dataset, "flip_pairs", None)
+    return build_transform(words, dataset.mix_layout, **({} if pairs is None else {"flip_pairs": pairs}))
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
-    """``ROOT``, ``--layout``, ``--split`` and where things lie; without `needed` the folder may be left out."""
+    """``ROOT``, ``--layout``, ``--split``, the options of all readers; without `needed` the folder may be left out."""
     words = "folder of the dataset (layouts: datasets/README.md)"
     parser.add_argument("root", metavar="ROOT", nargs=None if needed else "?", help=words)
-    parser.add_argument(
-        "--layout",
-        choices=READABLE,
-        help="found out where the folder has one only",
-    )
+    parser.add_argument("--layout", choices=tuple(READERS), help="found out where the folder has one only")
     parser.add_argument("--split", help="name of the split (default: train, or the only one)")
-    parser.add_argument("--images", help="image folder, where it is not the layout's")
     parser.add_argument(
-        "--annotations",
-        help="annotation file (COCO, COCO panoptic, YouTube-VIS) or folder, where it is not the layout's",
+        "--pixels",
+        choices=Pixels.__args__,  # type: ignore[attr-defined]  # of a Literal
+        help="how pictures are read: as they are stored (default), auto (8-bit ones in colour), or rgb alone",
     )
-    parser.add_argument(
-        "--task",
-        choices=("detection", "segmentation", "instances"),
-        help="VOC only (default: instances where every image has an object map, else detection)",
-    )
+    group = parser.add_argument_group("options of layouts", "paths count from ROOT")
+    for name, lines in _options().items():
+        flag = f"--{name.replace('_', '-')}"
+        group.add_argument(flag, dest=name, nargs="+", metavar=name.upper(), help="; ".join(lines).replace("%", "%%"))
 
 
-def open_from(arguments: argparse.Namespace) -> DenseDataset:
+def _options() -> dict[str, list[str]]:
+    """The options of all readers, with a line of help from each layout that has them."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for reader in READERS.values():
+        for name, line in reader.options.items():
+            found.setdefault(name, {}).setdefault(line, []).append(reader.layout)
+    return {name: [f"{', '.join(layouts)}: {line}" for line, layouts in lines.items()] for name, lines in found.items()}
+
+
+def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of layouts that were typed: words, numbers, True or False, or lists of them."""
+    given = {name: getattr(arguments, name, None) for name in _options()}
+    return {name: _typed(name, words) for name, words in given.items() if words is not None}
+
+
+def _typed(name: str, words: Sequence[str] | str) -> Any:
+    if isinstance(words, str) or name in ("images", "annotations", "task", "label_ids"):
+        return words if isinstance(words, str) else " ".join(words)
+    if name == "classes":
+        return list(words)
+    values = []
+    for word in words:
+        try:
+            values.append(ast.literal_eval(word.title() if word.lower() in ("true", "false", "none") else word))
+        except (ValueError, SyntaxError):
+            values.append(word)
+    return values[0] if len(values) == 1 else values
+
+
+def open_from(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None = None) -> DenseDataset:
     """Open the dataset that the arguments of :func:`add_dataset_arguments` name.
 
+    What was typed is checked before torch is loaded.
+
+    Args:
+        arguments: what was typed.
+        defaults: options of layouts, used where they are not typed and the layout has them.
+
     Raises:
-        UserError: a layout or split that is not there; names those that are.
+        UserError: an option, a layout or a split that is not there; names those that are.
         DatasetError: what the reader says.
     """
-    layout, split = arguments.layout, arguments.split
-    if layout is None and arguments.annotations is None:
-        found = find_layouts(arguments.root)
-        if len(found) > 1:
-            raise UserError(f"{arguments.root} has the layouts {' and '.join(found)}: say which with --layout")
-        layout = found[0] if found else None
-    if split is None:
-        splits = list_splits(arguments.root, layout) if layout and arguments.annotations is None else []
-        split = splits[0] if len(splits) == 1 else "train"
-    elif layout and arguments.annotations is None and arguments.images is None:
-        splits = list_splits(arguments.root, layout)
-        if splits and split not in splits and not (layout == "coco" and split in ("val", "valid", "validation")):
-            raise UserError(f"--split {split}: {arguments.root} has {', '.join(splits)}")
-    return open_complete(
-        arguments.root,
-        layout,
-        split,
-        images=arguments.images,
-        annotations=arguments.annotations,
-        task=arguments.task,
-        label_ids=getattr(arguments, "label_ids", None),
-    )
+    root, options = Path(arguments.root), given_options(arguments)
+    annotations = from_root(root, options.get("annotations"))
+    layout = arguments.layout or layout_of(root, annotations)
+    reader = reader_of(layout)
+    for name in options:
+        if name not in reader.options:
+            others = ", ".join(each.layout for each in READERS.values() if name in each.options)
+            raise UserError(f"--{name.replace('_', '-')} is for {others}; {root} is read as {layout}")
+    split = arguments.split or default_split(root, layout, options)
+    if arguments.split and not {"images", "annotations"} & set(options):
+        splits = reader.find_splits(root)
+        aliases = ("val", "valid", "validation")
+        if splits and split not in splits and not (split in aliases and set(aliases) & set(splits)):
+            raise UserError(f"--split {split}: {root} has {', '.join(splits)}")
+    further = {name: value for name, value in (defaults or {}).items() if name in reader.options}
+    from cutmix_dense.data.mixed_sample import open_complete  # loads torch: the folder is worth it
+
+    pixels = getattr(arguments, "pixels", None)
+    return open_complete(root, layout, split, pixels=pixels, **{**further, **options})
+
+
+def grouped(problems: Iterable[tuple[str, str]], most: int = 5) -> dict[str, str]:
+    """A line for each reason: the file and the reason, or how many files have it and the first of them.
+
+    Args:
+        problems: (file, reason).
+        most: so many lines; the last one, of the reason "", says how many reasons there are besides.
+    """
+    found: dict[str, list[str]] = {}
+    for file, reason in problems:
+        found.setdefault(reason, []).append(file)
+    lines = {
+        reason: f"{files[0]}: {reason}" if len(files) == 1 else f"{len(files):,} files: {reason}; first: {files[0]}"
+        for reason, files in found.items()
+    }
+    if len(lines) <= most + 1:
+        return lines
+    return {**dict(list(lines.items())[:most]), "": f"and {len(lines) - most:,} other reasons"}
 
 
 def positive(least: int = 1) -> Callable[[str], int]:
@@ -374,10 +436,17 @@ def add_verbosity(parser: argparse.ArgumentParser) -> None:
 def reporting_errors(program: str, traceback: bool = False) -> Iterator[None]:
     """Turn what a user can mend into one line on stderr.
 
-    Exit codes: 1 for a failure of the work itself, 2 for a mistake in what was asked for, 130 for Ctrl-C.
+    Exit codes: 1 for a failure of the work itself, 2 for a mistake in what was asked for, 130 for Ctrl-C. Warnings are
+    lines, too.
     """
+
+    def tell(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        print(f"{program}: warning: {message}", file=sys.stderr)
+
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = tell  # put back by the block's end
+            yield
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         raise SystemExit(130) from None

@@ -28,9 +28,6 @@ def parser() -> argparse.ArgumentParser:
     )
     add_dataset_arguments(result, needed=False)
     result.add_argument(
-        "--label-ids", choices=("train", "raw"), default="train", help="Cityscapes only (default: train)"
-    )
-    result.add_argument(
         "--cache", type=Path, default=Path("runs/explore"), help="folder of the demo set (default: runs/explore)"
     )
     result.add_argument("--port", type=positive(), help="of the page (default: the first free one from 7860 on)")
@@ -55,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
         shelf, ready, words = Shelf(), {}, {}
         if arguments.root is not None:
-            dataset = shown(open_from(arguments))
+            dataset = shown(open_from(arguments, {"label_ids": "train"}))
             ready[f"{dataset.root} ({dataset.split})"] = shelf.put("root", dataset, keep=True)
             words["root"] = further_words(arguments)
         for layout, title in DEMO_LAYOUTS.items():

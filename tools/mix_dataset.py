@@ -1,12 +1,14 @@
-"""Write a mixed copy of a COCO, COCO panoptic, VOC or Cityscapes dataset to disk, in its own layout.
+"""Write a mixed copy of a dataset to disk, in its own layout or another.
 
     python tools/mix_dataset.py runs/demo/data/voc runs/voc-mixed --copies 2
+    python tools/mix_dataset.py /data/labelimg /data/yolo --to yolo --transform Mosaic
     python tools/mix_dataset.py /data/coco /data/coco-cutmix --split train2017 --with-originals --transform CutMix p=0.5
     python tools/mix_dataset.py /nfs/coco /nfs/coco-cutmix --split train2017 --ray auto
 
 The copy depends on the arguments alone, not on --workers or --ray. A run that was interrupted goes on with the same
 command. With --ray, every machine must see ROOT and OUTPUT at the same paths and have this package installed.
-What cannot be read is skipped, counted, and named in mixed_copy.<split>.json beside the data.
+What cannot be read is skipped, counted, and named in mixed_copy.<split>.json beside the data, and so is what the layout
+of the copy has no place for. With p=0 the copy says what the source says.
 
 Exit codes: 0 done, 1 failed, 2 a mistake in the arguments, 3 done with --strict but something was skipped, 130 Ctrl-C.
 """
@@ -15,23 +17,28 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cutmix_dense.data.mixed_copy import CopyReport, mix_dataset
+from cutmix_dense.data.readers.layouts import READERS
 from tools.common import (
     UserError,
     add_dataset_arguments,
     add_transform_argument,
     add_verbosity,
-    build_transform,
     cores,
+    grouped,
     open_from,
     positive,
     reporting_errors,
+    transform_for,
 )
+
+if TYPE_CHECKING:  # it loads torch, which --help doesn't need
+    from cutmix_dense.data.mixed_copy import CopyReport
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,6 +49,11 @@ def parser() -> argparse.ArgumentParser:
     add_dataset_arguments(result)
     result.add_argument(
         "output", metavar="OUTPUT", type=Path, help="folder of the copy: new, or of the same command before"
+    )
+    result.add_argument(
+        "--to",
+        choices=tuple(name for name, reader in READERS.items() if reader.writer is not None),
+        help="layout of the copy (default: the dataset's)",
     )
     add_transform_argument(result)
     result.add_argument("--copies", type=positive(0), default=1, help="mixed samples per image (default: 1)")
@@ -69,8 +81,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = parser().parse_args(argv)
     with reporting_errors("mix_dataset", arguments.traceback):
-        transform = build_transform(arguments.transform)
         dataset = open_from(arguments)
+        transform = transform_for(dataset, arguments.transform)
+        from cutmix_dense.data.mixed_copy import mix_dataset
+
         everywhere = arguments.ray not in (None, "local")
         workers = (0 if everywhere else cores()) if arguments.workers is None else arguments.workers
         counter = _Counter()
@@ -87,6 +101,7 @@ def main(argv: list[str] | None = None) -> int:
                     limit=arguments.limit,
                     pool=arguments.pool,
                     quality=arguments.quality,
+                    to=arguments.to,
                     ray=arguments.ray,
                     on_progress=counter,
                 )
@@ -150,15 +165,28 @@ def tell(report: CopyReport) -> None:
         for (side, outcome, reason), count in report.outcomes.items():
             table.add_row(side, outcome, reason, f"{count:,}")
         console.print(table)
-    for row in report.broken:
-        cost = [f"{row['as_base']} skipped"] if row["as_base"] else []
-        cost += [f"replaced as a partner {row['as_partner']}×"] if row["as_partner"] else []
-        console.print(f"cannot be used: {row['file']}: {row['reason']} ({', '.join(cost)})", markup=False)
+    for reason, line in grouped((row["file"], row["reason"]) for row in report.broken).items():
+        rows = [row for row in report.broken if row["reason"] == reason]
+        console.print(f"cannot be used: {line}{_cost(rows)}", markup=False)
     if report.broken:
         console.print(
             f"{len(report.broken)} files could not be used, {len(report.skipped)} samples were skipped", markup=False
         )
+    for line in grouped((note["file"], note["reason"]) for note in report.notes).values():
+        console.print(f"left out: {line}", markup=False)
+    for name, count in report.not_kept.items():
+        console.print(f"not kept: {name} ({count:,})", markup=False)
+    if report.made_anew:
+        console.print(f"made anew: {', '.join(report.made_anew)}", markup=False)
     console.print(f"report: {report.path}", markup=False)
+
+
+def _cost(rows: Sequence[dict[str, Any]]) -> str:
+    """What files that can't be used cost."""
+    skipped, replaced = (sum(row[role] for row in rows) for role in ("as_base", "as_partner"))
+    cost = [f"{skipped} skipped"] if skipped else []
+    cost += [f"replaced as a partner {replaced}×"] if replaced else []
+    return f" ({', '.join(cost)})" if cost else ""
 
 
 if __name__ == "__main__":

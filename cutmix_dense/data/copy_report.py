@@ -28,6 +28,9 @@ class CopyReport:
         broken: files that could not be read, as {"file", "reason", "as_base", "as_partner"}: how many samples that
             cost, and in how many another partner took their place.
         outcomes: what became of the instances, ("base" or "partner", outcome, reason) -> how many.
+        not_kept: what the layout of the copy has no place for, or what a mix falsified, and how often it occurred.
+        made_anew: what the copy numbers by itself.
+        notes: what was left out of files that were read otherwise, as {"file", "reason"}.
         resumed: how many samples an earlier run had made already.
     """
 
@@ -38,6 +41,9 @@ class CopyReport:
     skipped: list[dict[str, Any]]
     broken: list[dict[str, Any]]
     outcomes: dict[tuple[str, str, str], int]
+    not_kept: dict[str, int]
+    made_anew: list[str]
+    notes: list[dict[str, str]]
     resumed: int = 0
 
     @classmethod
@@ -53,6 +59,9 @@ class CopyReport:
                 skipped=content["skipped"],
                 broken=content["broken"],
                 outcomes={(row["side"], row["outcome"], row["reason"]): row["count"] for row in content["outcomes"]},
+                not_kept=dict(content.get("not_kept", {})),
+                made_anew=list(content.get("made_anew", [])),
+                notes=list(content.get("notes", [])),
                 resumed=resumed,
             )
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -64,6 +73,7 @@ def summary(
     jobs: Sequence[Job],
     done: Mapping[str, dict[str, Any]],
     skipped: Sequence[dict[str, Any]],
+    made_anew: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The content of the report's file. It depends on the samples alone, not on the order in which they were made.
 
@@ -72,7 +82,10 @@ def summary(
         jobs: every sample that was to be made, in order.
         done: records of those that are listed, by key.
         skipped: records of those that were left out.
+        made_anew: what the copy numbers by itself.
     """
+    not_kept: Counter[str] = Counter()
+    notes: dict[tuple[str, str], dict[str, str]] = {}
     outcomes: Counter[tuple[str, str, str]] = Counter()
     broken: dict[str, dict[str, Any]] = {}
 
@@ -83,6 +96,8 @@ def summary(
     by_key = {record["sample"]: record for record in skipped}
     for job in jobs:
         record = done.get(job.key) or by_key.get(job.key) or {}
+        not_kept.update(record.get("not_kept", {}))
+        notes.update({(note["file"], note["reason"]): note for note in record.get("notes", [])})
         for side, outcome, reason, count in record.get("outcomes", []):
             outcomes[side, outcome, reason] += count
         for entry in record.get("replaced", []):
@@ -104,6 +119,9 @@ def summary(
             if job.key in by_key and job.key not in done
         ],
         "broken": sorted(broken.values(), key=lambda row: row["file"]),
+        "not_kept": dict(sorted(not_kept.items())),
+        "made_anew": list(made_anew),
+        "notes": [notes[key] for key in sorted(notes)],
         "samples": [
             {"sample": job.key, "base": done[job.key]["base"], "partners": done[job.key].get("partners", [])}
             for job in jobs

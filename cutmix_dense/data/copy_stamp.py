@@ -42,6 +42,7 @@ def copy_parameters(
     pool: int,
     with_originals: bool,
     quality: int,
+    layout: str,
 ) -> dict[str, Any]:
     """All that the bytes of the copy depend on."""
     listing = hashlib.sha256()
@@ -65,6 +66,8 @@ def copy_parameters(
         "with_originals": with_originals,
         "seed": seed,
         "quality": quality,
+        "pixels": getattr(dataset, "pixels", None),
+        "to": layout,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +14,17 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from cutmix_dense.data.errors import DatasetError, SampleError
+from cutmix_dense.data.details import still_true
+from cutmix_dense.data.errors import DatasetError, DataWarning, MixError, SampleError
 from cutmix_dense.data.files import write_atomic
-from cutmix_dense.data.mixed_sample import mix_sample, name_of, relative_path
+from cutmix_dense.data.mixed_sample import MixedSample, mix_sample, name_of, relative_path
 from cutmix_dense.data.readers import DenseDataset
 from cutmix_dense.data.writers import Writer
 
-__all__ = ["Job", "MixError", "Work", "indented_json", "read_record"]
+__all__ = ["Job", "Work", "indented_json", "read_record"]
 
 _BLAME = ("file", "reason")
 """What a record says of a file that is to blame."""
-
-
-class MixError(RuntimeError):
-    """The transform failed in a way that is not the fault of a file: the message names the images."""
 
 
 @dataclass(frozen=True)
@@ -64,24 +62,31 @@ class Work:
         """Make, stage and record one sample.
 
         Returns:
-            The record: `sample`, `copy`, `base`; then `partners`, `replaced`, `mixed` and `outcomes` of a mix; or
-            `skipped`, the file that is to blame and the reason; or `failed`, which is no fault of a file: the message.
+            The record: `sample`, `copy`, `base`; then `partners`, `replaced`, `mixed` and `outcomes` of a mix; `notes`
+            of what was left out of files, `not_kept`, what the layout has no place for; or `skipped`, the file that is
+            to blame and the reason; or `failed`, which is no fault of a file: the message.
         """
         record: dict[str, Any] = {"sample": job.key, "copy": job.copy, "base": name_of(self.dataset, job.index)}
         try:
-            self._make(job, record)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DataWarning)  # recorded, and said at the end
+                self._make(job, record)
         except SampleError as error:
             record["skipped"] = _blame(self.dataset, error)
         except Exception as error:  # returned, not raised: a DataLoader would bury it in a worker's traceback
             record["failed"] = str(error) if isinstance(error, MixError) else f"{type(error).__name__}: {error}"
+        noted = [_blame(self.dataset, SampleError(*note)) for note in self.dataset.take_notes()]
+        if noted:
+            record["notes"] = noted
         if "failed" not in record:
             write_atomic(self.records / f"{job.key}.json", indented_json(record))
         return record
 
     def _make(self, job: Job, record: dict[str, Any]) -> None:
-        if job.copy < 0:
-            image, target = self.dataset[job.index]
-        else:
+        lost: Counter[str] = Counter()
+        image, target = self.dataset[job.index]
+        unchanged = [True] * len(target.get("details", ())) if isinstance(target, dict) else []
+        if job.copy >= 0:
             made = mix_sample(
                 self.dataset,
                 self.transform,
@@ -90,37 +95,56 @@ class Work:
                 seed=self.seed,
                 pool=self.pool,
                 length=self.length,
+                base=(image, target),
             )
-            image, target = made.image, made.target
             counts = Counter((_side(row), row["outcome"], row["reason"]) for row in made.rows)
             record["partners"] = [name_of(self.dataset, partner) for partner in made.indices[1:]]
             record["replaced"] = [_blame(self.dataset, error) for error in made.replaced]
             record["mixed"] = made.mixed
-            record["outcomes"] = [[*kind, count] for kind, count in sorted(counts.items())]
-        target = _with_ignored(target)
+            if made.mixed:
+                image, target, unchanged = made.image, made.target, _unchanged(made)
+            else:  # what the source says stays as it is, broken boxes too
+                counts = Counter({("base", "kept", ""): sum(counts.values())})
+            record["outcomes"] = [[*kind, count] for kind, count in sorted(counts.items()) if count]
+        same = self.writer.layout == self.dataset.layout
+        if isinstance(target, list):
+            target = [_with_ignored(frame) for frame in target]
+        else:
+            target = _with_ignored(target)
+            if "details" in target:
+                rows = zip(target["details"], unchanged, strict=True)
+                target["details"] = [still_true(row, untouched=flag, same_layout=same, lost=lost) for row, flag in rows]
+            self._check_map(target)
+        try:
+            lost.update(self.writer.add(job.key, image, target, self.dataset.picture(job.index)))
+        except ValueError as error:  # more objects than the layout can number, for one
+            raise SampleError(self.dataset.image_path(job.index), f"cannot be written: {error}") from error
+        if lost:
+            record["not_kept"] = dict(sorted(lost.items()))
+
+    def _check_map(self, target: dict[str, Any]) -> None:
         semantic = target.get("semantic")
         if semantic is not None and (not isinstance(semantic, Tensor) or semantic.is_floating_point()):
             raise MixError("a soft mix of semantic maps has two ids per pixel, and no layout a place for them")
         if semantic is not None and getattr(self.dataset, "label_ids", "train") == "raw":
             # 255 is no id of Cityscapes; what no image covers is "unlabeled".
             target["semantic"] = torch.where(semantic == 255, torch.zeros_like(semantic), semantic)
-        try:
-            self.writer.add(job.key, image, target)
-        except ValueError as error:  # more objects than the layout can number, for one
-            raise SampleError(self.dataset.image_path(job.index), f"cannot be written: {error}") from error
 
 
 def read_record(path: Path, key: str) -> dict[str, Any]:
     """What `Work.do` recorded of the sample `key`; DatasetError if the file is broken."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        entries = [*record.get("replaced", []), *([record["skipped"]] if "skipped" in record else [])]
+        entries = [*record.get("replaced", []), *record.get("notes", [])]
+        entries += [record["skipped"]] if "skipped" in record else []
         words = [record["base"], *record.get("partners", []), *(entry[part] for entry in entries for part in _BLAME)]
         kinds = [[type(value) for value in row] for row in record.get("outcomes", [])]
         if record["sample"] != key or not all(isinstance(word, str) for word in words):
             raise ValueError("not of this sample")
         if any(kind != [str, str, str, int] for kind in kinds):
             raise ValueError("outcomes that are none")
+        if not all(type(count) is int for count in record.get("not_kept", {}).values()):
+            raise ValueError("counts that are none")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{path}: broken ({error}); remove it, and its sample is made again") from error
     return record
@@ -138,6 +162,9 @@ def _with_ignored(target: dict[str, Any]) -> dict[str, Any]:
     if not ignored or not len(ignored.get("labels", ())):
         return result
     for key, rows in ignored.items():
+        if isinstance(rows, list) and isinstance(result.get(key), list):
+            result[key] = [*result[key], *rows]
+            continue
         more = torch.ones_like(rows) if key == "iscrowd" else rows
         if isinstance(result.get(key), Tensor):
             joined = torch.cat([result[key].as_subclass(Tensor), more.as_subclass(Tensor)])
@@ -146,6 +173,17 @@ def _with_ignored(target: dict[str, Any]) -> dict[str, Any]:
         count = len(result["labels"]) - len(ignored["labels"])
         result["iscrowd"] = torch.arange(len(result["labels"])).ge(count).long()
     return result
+
+
+def _unchanged(made: MixedSample) -> list[bool]:
+    """Whether each instance of the mixed target, and then each that it ignores, shows whole and where it was."""
+    scale, shift = made.plan.scale[0], made.plan.shift[0]
+    in_place = ((scale == 1) & (shift == 0)).all(dim=1).tolist()
+    flags: dict[bool, list[bool]] = {False: [], True: []}
+    for row in made.rows:
+        if row["outcome"] != "dropped":
+            flags[row["outcome"] == "ignored"].append(row["visibility"] == 1 and in_place[row["layer"]])
+    return flags[False] + flags[True]
 
 
 def _side(row: dict[str, Any]) -> str:

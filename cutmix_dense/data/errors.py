@@ -9,11 +9,19 @@ from pathlib import Path
 
 from PIL import Image
 
-__all__ = ["DatasetError", "SampleError"]
+__all__ = ["DataWarning", "DatasetError", "MixError", "SampleError", "blaming"]
 
 
 class DatasetError(ValueError):
     """A dataset cannot be opened or written: the message names the file and what is missing or wrong in it."""
+
+
+class MixError(RuntimeError):
+    """A transform failed in a way that is not the fault of a file: the message names the images."""
+
+
+class DataWarning(UserWarning):
+    """Something of a dataset is left out, or was read in a way worth knowing; the rest is read."""
 
 
 class SampleError(ValueError):

@@ -7,7 +7,7 @@ from typing import Any
 
 from cutmix_dense.extras import require
 
-__all__ = ["coco_masks", "opencv"]
+__all__ = ["coco_masks", "opencv", "tiff"]
 
 
 @lru_cache(maxsize=1)
@@ -20,3 +20,9 @@ def coco_masks() -> Any:
 def opencv() -> Any:
     """The module `cv2`."""
     return require("cv2", "data", distribution="opencv-python-headless")
+
+
+@lru_cache(maxsize=1)
+def tiff() -> Any:
+    """The module `tifffile`."""
+    return require("tifffile", "data")

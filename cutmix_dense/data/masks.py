@@ -5,11 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from cutmix_dense.data.extras import coco_masks, opencv
 
-__all__ = ["boxes_from_masks", "check_room", "decode_segmentation", "encode_rle", "encode_segmentation", "outline"]
+__all__ = [
+    "box_of_segmentation",
+    "boxes_from_masks",
+    "check_room",
+    "decode_segmentation",
+    "encode_rle",
+    "encode_segmentation",
+    "outline",
+    "polygon_area",
+    "stated_segmentation",
+    "tight_area",
+]
 
 _FAR = 100
 """A polygon's coordinates may lie so many sides of the image away."""
@@ -40,16 +51,81 @@ def boxes_from_masks(masks: Bool[np.ndarray, "n h w"]) -> Float[np.ndarray, "n 4
     return boxes
 
 
+def tight_area(boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, " n"]:
+    """Area of xyxy boxes, 0 for inverted ones."""
+    return (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)
+
+
+def polygon_area(corners: Shaped[np.ndarray, "n 2*k"]) -> Float[np.ndarray, " n"]:
+    """Area of polygons, each a row of x, y pairs."""
+    points = np.asarray(corners, dtype=np.float64).reshape(len(corners), corners.shape[1] // 2, 2)
+    after = np.roll(points, -1, axis=1)
+    return np.abs((points[..., 0] * after[..., 1] - points[..., 1] * after[..., 0]).sum(axis=1)) / 2
+
+
 def encode_rle(mask: Bool[np.ndarray, "h w"]) -> dict[str, Any]:
     """COCO's compressed run lengths, ready for JSON: `{"size": [h, w], "counts": str}`."""
     code = coco_masks().encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode("ascii")}
 
 
+def stated_segmentation(segmentation: Any) -> list[Any] | dict[str, Any] | None:
+    """A COCO `segmentation` in its official form: a list of flat polygons, or run lengths; None if no mask is stated.
+
+    Files say "none" in many ways: null, an empty list, empty parts, parts of fewer than three points, run lengths
+    without a number. A flat polygon, and points given as pairs or as ``{"x": …, "y": …}``, are put in order.
+
+    Raises:
+        ValueError: another kind of value, or an odd number of coordinates.
+    """
+    if segmentation is None or (isinstance(segmentation, (dict, list, tuple, str)) and not segmentation):
+        return None
+    if isinstance(segmentation, dict):
+        return segmentation if segmentation.get("counts") or "counts" not in segmentation else None
+    if not isinstance(segmentation, (list, tuple)):
+        raise ValueError(f"segmentation must be polygons or run lengths, got {type(segmentation).__name__}")
+    if all(isinstance(part, dict) and "counts" in part for part in segmentation):
+        return list(segmentation)
+    if all(_is_number(part) for part in segmentation) or all(_is_point(part) for part in segmentation):
+        segmentation = [segmentation]
+    polygons = [_flat(part) for part in segmentation]
+    return [part for part in polygons if len(part) >= 6] or None  # pycocotools would take four numbers for a box
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_point(value: Any) -> bool:
+    if isinstance(value, dict):
+        return _is_number(value.get("x")) and _is_number(value.get("y"))
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_number, value))
+
+
+def _flat(part: Any) -> list[float]:
+    """One polygon as a flat list of x, y pairs."""
+    if not isinstance(part, (list, tuple)):
+        raise ValueError(f"a polygon must be a list of x, y pairs, got {type(part).__name__}")
+    if part and all(_is_point(point) for point in part):
+        pairs = [(point["x"], point["y"]) if isinstance(point, dict) else point for point in part]
+        part = [value for pair in pairs for value in pair]
+    if len(part) % 2:
+        raise ValueError("a polygon must be a flat list of finite x, y pairs")
+    return list(part)
+
+
+def box_of_segmentation(segmentation: list[Any] | dict[str, Any], size: tuple[int, int]) -> list[float]:
+    """(x0, y0, x1, y1) round a stated mask: the corners of its polygons, or the pixels of its run lengths."""
+    if isinstance(segmentation, dict) or isinstance(segmentation[0], dict):
+        return [float(value) for value in boxes_from_masks(decode_segmentation(segmentation, size)[None])[0]]
+    points = np.concatenate([np.asarray(part, dtype=np.float64).reshape(-1, 2) for part in segmentation])
+    return [*points.min(axis=0).tolist(), *points.max(axis=0).tolist()]
+
+
 def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
     """The mask a COCO `segmentation` means: polygons, compressed or uncompressed run lengths.
 
-    No segmentation (None, an empty list) and polygons of fewer than three points mean no pixel at all.
+    No segmentation, as `stated_segmentation` tells it, means no pixel at all.
 
     Args:
         segmentation: the value in the JSON file.
@@ -60,45 +136,48 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> Bool[np.nda
             finite or lies absurdly far outside, or an absurdly long outline.
     """
     height, width = size
-    if not segmentation:
+    stated = stated_segmentation(segmentation)
+    if stated is None:
         return np.zeros(size, dtype=bool)
-    if isinstance(segmentation, dict):
-        if "counts" not in segmentation or segmentation.get("size") not in ([height, width], (height, width)):
-            raise ValueError(
-                f"run lengths of size {segmentation.get('size')} do not fit the image of (H, W) = ({height}, {width})"
-            )
-        code: Any = segmentation
-        counts = segmentation["counts"]
-        if isinstance(counts, list):
-            _check_run_lengths(np.asarray(counts), height * width)
-            code = coco_masks().frPyObjects(segmentation, height, width)
-        elif isinstance(counts, (str, bytes)):
-            _check_run_lengths(_expanded(counts), height * width)
-        else:
-            raise ValueError(f"counts must be a list or a string, got {type(counts).__name__}")
-        return coco_masks().decode(code).astype(bool)
-    if not isinstance(segmentation, list):
-        raise ValueError(f"segmentation must be polygons or run lengths, got {type(segmentation).__name__}")
+    if isinstance(stated, dict):
+        return _decode_lengths(stated, size)
+    if isinstance(stated[0], dict):
+        return np.logical_or.reduce([_decode_lengths(part, size) for part in stated])
     codes = []
-    for polygon in segmentation:
+    for polygon in stated:
         try:
             points = np.asarray(polygon, dtype=np.float64)
         except (TypeError, OverflowError) as error:
             raise ValueError(f"a polygon must be a flat list of finite x, y pairs ({error})") from error
-        if points.ndim != 1 or points.size % 2 or not np.isfinite(points).all():
+        if points.ndim != 1 or not np.isfinite(points).all():
             raise ValueError("a polygon must be a flat list of finite x, y pairs")
-        if points.size and float(np.abs(points).max()) > _FAR * max(height, width):
+        if float(np.abs(points).max()) > _FAR * max(height, width):
             # pycocotools walks every edge, also outside of the image: a few digits more would fill the memory
             far = np.abs(points).max()
             raise ValueError(f"a polygon reaches {far:g}; {_FAR} times the image's longer side is the most")
         corners = points.reshape(-1, 2)
         if np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1, initial=0).sum() > _LONGEST:
             raise ValueError(f"the outline of a polygon is longer than {_LONGEST} pixels")
-        if points.size >= 6:  # pycocotools would take four numbers for a box
-            codes += coco_masks().frPyObjects([points.tolist()], height, width)
-    if not codes:
-        return np.zeros(size, dtype=bool)
+        codes += coco_masks().frPyObjects([points.tolist()], height, width)
     return coco_masks().decode(coco_masks().merge(codes)).astype(bool)
+
+
+def _decode_lengths(segmentation: dict[str, Any], size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+    height, width = size
+    if "counts" not in segmentation or segmentation.get("size") not in ([height, width], (height, width)):
+        raise ValueError(
+            f"run lengths of size {segmentation.get('size')} do not fit the image of (H, W) = ({height}, {width})"
+        )
+    code: Any = segmentation
+    counts = segmentation["counts"]
+    if isinstance(counts, list):
+        _check_run_lengths(np.asarray(counts), height * width)
+        code = coco_masks().frPyObjects(segmentation, height, width)
+    elif isinstance(counts, (str, bytes)):
+        _check_run_lengths(_expanded(counts), height * width)
+    else:
+        raise ValueError(f"counts must be a list or a string, got {type(counts).__name__}")
+    return coco_masks().decode(code).astype(bool)
 
 
 def _check_run_lengths(lengths: np.ndarray, pixels: int) -> None:

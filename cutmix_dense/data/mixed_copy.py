@@ -1,4 +1,4 @@
-"""A mixed copy of a dataset on disk, in the dataset's own layout.
+"""A mixed copy of a dataset on disk, in the dataset's own layout or in another.
 
 Every output sample is made from (seed, copy, index) alone: its partners, its plan and its files are the same on any
 number of workers and machines, in any order, before and after an interruption. Samples are staged one by one and
@@ -26,11 +26,12 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from cutmix_dense.data.copy_report import CopyReport, summary
 from cutmix_dense.data.copy_stamp import begin, check_output, copy_parameters
-from cutmix_dense.data.copy_work import Job, MixError, Work, indented_json, read_record
-from cutmix_dense.data.errors import DatasetError, SampleError
+from cutmix_dense.data.copy_work import Job, Work, indented_json, read_record
+from cutmix_dense.data.errors import DatasetError, MixError, SampleError
 from cutmix_dense.data.files import write_atomic
-from cutmix_dense.data.readers import CocoPanopticDataset, DenseDataset, open_dataset
-from cutmix_dense.data.writers import CityscapesWriter, CocoPanopticWriter, CocoWriter, VocWriter, Writer
+from cutmix_dense.data.readers import READERS, DenseDataset, open_dataset
+from cutmix_dense.data.readers.layouts import reader_of
+from cutmix_dense.data.writers import Writer
 from cutmix_dense.extras import require
 
 __all__ = [
@@ -53,6 +54,7 @@ def mix_dataset(
     pool: int | None = None,
     quality: int = 95,
     split: str | None = None,
+    to: str | None = None,
     ray: str | None = None,
     on_progress: Callable[[int, int, dict[str, Any] | None], None] | None = None,
 ) -> CopyReport:
@@ -80,6 +82,7 @@ def mix_dataset(
         pool: images per mix, the base among them; default: as many as the transform takes.
         quality: JPEG quality, 1–100.
         split: name of the split in the copy; default: the dataset's.
+        to: layout of the copy; default: the dataset's.
         ray: None works on this machine alone. "local" starts a Ray of `workers` CPUs here and stops it at the end,
             "auto" takes the cluster this machine belongs to, "host:port" the cluster of that head node. A Ray that
             this process has begun before is used as it is. Needs the extra "ray".
@@ -89,7 +92,8 @@ def mix_dataset(
         The report, which also lies in the output as ``mixed_copy.<split>.json``.
 
     Raises:
-        ValueError: an argument out of range, a dataset of a layout that is only read; no Ray cluster at the address.
+        ValueError: an argument out of range, a layout that is only read or that has no place for such samples; no Ray
+            cluster at the address.
         DatasetError: an output that belongs to something else or was begun with other parameters; no sample at all
             could be made; a machine of the cluster does not see the dataset or the output.
         MixError: the transform raised something else than ValueError, or a worker was lost.
@@ -108,18 +112,21 @@ def mix_dataset(
         if not ray or ray.startswith("ray://"):
             raise ValueError(f'ray must be "local", "auto" or the "host:port" of a head node, got {ray!r}')
         require("ray.data", "ray")
-    if dataset.layout not in _WRITERS:
-        raise ValueError(f"layout must be one of {tuple(_WRITERS)} to be written, this dataset is {dataset.layout!r}")
+    kind = reader_of(to or dataset.layout).writer
+    if kind is None:
+        writable = tuple(name for name, reader in READERS.items() if reader.writer is not None)
+        given = f"this dataset is {dataset.layout!r}" if to is None else f"got {to!r}"
+        raise ValueError(f"to must be one of {writable}, {given}, which is only read")
     length = len(dataset) if limit is None else min(limit, len(dataset))
     if length == 0:
         raise DatasetError(f"{dataset.root}: the split {dataset.split!r} lists no image")
     root, split = Path(output), split or dataset.split
     check_output(root, dataset)
     pool = transform.partners + 1 if pool is None else pool
-    names = _keys(dataset, length)
+    names = _keys(dataset, length, kind)
     jobs = [Job(name, -1, index) for index, name in enumerate(names)] if with_originals else []
     jobs += [Job(f"{name}-mix{copy}", copy, index) for copy in range(copies) for index, name in enumerate(names)]
-    parameters = copy_parameters(dataset, length, transform, copies, seed, pool, with_originals, quality)
+    parameters = copy_parameters(dataset, length, transform, copies, seed, pool, with_originals, quality, kind.layout)
     stamp = root / f"mixed_copy.{split}.json"
     records = root / f".mixed_copy.{split}"
     if begin(root, stamp, parameters):
@@ -128,12 +135,12 @@ def mix_dataset(
             on_progress(len(jobs), len(jobs), None)
         return CopyReport.read(stamp, resumed=len(jobs))
 
-    writer = _writer(dataset, root, split, quality)
+    writer = kind.like(dataset, root, split, quality)
     made, skipped = _recorded(jobs, records)
     done = {key: record for key, record in made.items() if writer.has(key)}
     if len(done) < len(made) and _is_listed(root, split, writer, len(made)):
         writer.discard()  # an earlier run had listed its samples; only its report is missing
-        content = summary(parameters, jobs, made, skipped)
+        content = summary(parameters, jobs, made, skipped, writer.made_anew)
         return _close(root, split, stamp, content, records, len(made))
     pending = [job for job in jobs if job.key not in done]
     resumed = len(done)
@@ -159,7 +166,7 @@ def mix_dataset(
             f"none of the {len(jobs)} samples could be made; the first: {first['file']}: {first['reason']}"
         )
     writer.finish([job.key for job in jobs if job.key in done])
-    return _close(root, split, stamp, summary(parameters, jobs, done, skipped), records, resumed)
+    return _close(root, split, stamp, summary(parameters, jobs, done, skipped, writer.made_anew), records, resumed)
 
 
 def _hand_out(
@@ -231,7 +238,7 @@ def _unchanged(record: Any) -> Any:
     return record
 
 
-def _keys(dataset: DenseDataset, length: int) -> list[str]:
+def _keys(dataset: DenseDataset, length: int, writer: type[Writer]) -> list[str]:
     """A file name for every sample: the image's own, made unique where folders hold equal names."""
     names = []
     for index in range(length):
@@ -240,36 +247,12 @@ def _keys(dataset: DenseDataset, length: int) -> list[str]:
         except SampleError:
             names.append(f"sample{index}")  # never written: reading it fails, too
             continue
-        stem = path.stem.removesuffix("_leftImg8bit").lstrip(".") or f"sample{index}"
-        if dataset.layout == "cityscapes" and not stem.startswith(f"{path.parent.name}_"):
-            stem = f"{path.parent.name}_{stem}"
+        stem = writer.stem_of(path).lstrip(".") or f"sample{index}"
         # File systems take 255 bytes, and endings are still to come.
         names.append(stem if len(stem.encode(errors="surrogatepass")) <= 200 else f"{stem[:40]}-{index}")
     # Case counts for nothing in the file systems of Windows and macOS.
     often = Counter(name.lower() for name in names)
     return [name if often[name.lower()] == 1 else f"{name}-{index}" for index, name in enumerate(names)]
-
-
-_WRITERS: dict[str, type[Writer]] = {
-    "coco": CocoWriter,
-    "coco_panoptic": CocoPanopticWriter,
-    "voc": VocWriter,
-    "cityscapes": CityscapesWriter,
-}
-"""The layouts that a copy can have."""
-
-
-def _writer(dataset: DenseDataset, root: Path, split: str, quality: int) -> Writer:
-    ids = getattr(dataset, "category_ids", None)
-    if dataset.layout == "coco":
-        return CocoWriter(root, classes=dataset.classes, split=split, category_ids=ids, quality=quality)
-    if isinstance(dataset, CocoPanopticDataset):
-        return CocoPanopticWriter(
-            root, classes=dataset.classes, things=dataset.things, split=split, category_ids=ids, quality=quality
-        )
-    if dataset.layout == "voc":
-        return VocWriter(root, classes=dataset.classes, split=split, quality=quality)
-    return CityscapesWriter(root, split=split, label_ids=getattr(dataset, "label_ids", "train"))
 
 
 def _recorded(jobs: Sequence[Job], records: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
@@ -282,9 +265,8 @@ def _recorded(jobs: Sequence[Job], records: Path) -> tuple[dict[str, dict[str, A
 
 def _is_listed(root: Path, split: str, writer: Writer, count: int) -> bool:
     """Whether the copy's own lists name `count` samples."""
-    layout = {kind: name for name, kind in _WRITERS.items()}[type(writer)]
     try:
-        return len(open_dataset(root, layout, split)) == count
+        return len(open_dataset(root, writer.layout, split)) == count
     except DatasetError:
         return False
 

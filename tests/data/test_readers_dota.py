@@ -133,7 +133,7 @@ def test_a_text_that_cannot_be_read_is_named(make_aerial, text, words):
 
 def test_what_is_missing_or_cannot_be(make_aerial, tmp_path):
     root = make_aerial()
-    with pytest.raises(DatasetError, match=r"no such folder \(splits found: train, val\)"):
+    with pytest.raises(DatasetError, match=r"no such image folder \(splits found: train, val\)"):
         open_dataset(root, "dota", "test")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="holds no image"):
@@ -142,6 +142,6 @@ def test_what_is_missing_or_cannot_be(make_aerial, tmp_path):
         open_dataset(root, classes=["plane"])[0]
     with pytest.raises(DatasetError, match="class names must differ"):
         open_dataset(root, classes=["plane", "plane"])
-    with pytest.raises(ValueError, match="layout must be one of .*'voc'.* to be written, this dataset is 'dota'"):
+    with pytest.raises(ValueError, match="to must be one of .*'voc'.*, this dataset is 'dota', which is only read"):
         mix_dataset(open_dataset(root), tmp_path / "out", cd.CutMix())
     assert not (tmp_path / "out").exists()

@@ -18,8 +18,10 @@ import torch
 
 import cutmix_dense as cd
 from cutmix_dense.data import DatasetError, SampleError, open_dataset
-from cutmix_dense.data.mixed_copy import MixError, mix_dataset
-from cutmix_dense.data.mixed_sample import complete_task, mix_sample, open_complete
+from cutmix_dense.data.errors import MixError
+from cutmix_dense.data.mixed_copy import mix_dataset
+from cutmix_dense.data.mixed_sample import mix_sample, open_complete
+from cutmix_dense.data.readers import VocDataset
 from cutmix_dense.data.writers import CocoPanopticWriter
 from cutmix_dense.randomness import generator_from
 from tools import mix_dataset as tool
@@ -227,12 +229,12 @@ def test_report_lies_beside_the_data(demo, tmp_path):
     assert not list((tmp_path / "out").glob(".*"))
 
 
-def test_complete_task(demo, tmp_path):
-    assert complete_task(demo / "voc", "train") == "instances"
+def test_a_voc_set_is_read_whole(demo, tmp_path):
+    assert VocDataset.whole(demo / "voc", "train") == {"task": "instances"}
     copy = tmp_path / "voc"
     shutil.copytree(demo / "voc", copy)
     next((copy / "SegmentationObject").glob("*.png")).unlink()
-    assert {complete_task(copy, "train"), complete_task(copy, "val")} == {"instances", "detection"}
+    assert {VocDataset.whole(copy, split)["task"] for split in ("train", "val")} == {"instances", "all"}
 
 
 HARD = ["CutMix", "ResizeMix", "Mosaic", "RICAP", "GridMix", "StripeMix", "CopyPaste", "CowMix", "FMix", "SaliencyMix"]

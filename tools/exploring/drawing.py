@@ -26,6 +26,7 @@ from cutmix_dense.visualization import (
     to_pil,
 )
 from cutmix_dense.visualization.regions import owners_of
+from cutmix_dense.visualization.views import viewable
 from tools.browse import names_of
 from tools.demo_page import fate_table, fates_of
 
@@ -66,7 +67,7 @@ def look(dataset: DenseDataset, transform: Any, index: int, seed: int, layers: C
     Raises:
         SampleError: pictures that can't be read, or can't be mixed by this method.
     """
-    made = mix_sample(dataset, transform, index, seed=seed)
+    made = viewable(mix_sample(dataset, transform, index, seed=seed))
     classes = names_of(dataset)
     objects = made.target.get("labels") is not None or getattr(dataset, "has_panoptic", False)
     maps = made.target.get("semantic") is not None and ("semantic map" in layers or not objects)

@@ -18,7 +18,7 @@ from cutmix_dense.data.demo import make_demo_set
 from cutmix_dense.data.errors import SampleError, blaming
 from cutmix_dense.data.readers.coco_files import read_coco_json
 from cutmix_dense.data.readers.layouts import READERS
-from tools.common import UserError, add_dataset_arguments, open_from
+from tools.common import UserError, add_dataset_arguments, given_options, open_from
 
 __all__ = [
     "DEMO_LAYOUTS",
@@ -130,16 +130,19 @@ def open_folder(root: str, layout: str | None = None, split: str | None = None) 
     parser = argparse.ArgumentParser()
     add_dataset_arguments(parser)
     arguments = parser.parse_args([*words, "--", str(folder)])
-    arguments.label_ids = "train"
-    return shown(open_from(arguments))
+    return shown(open_from(arguments, {"label_ids": "train"}))
 
 
 def further_words(arguments: argparse.Namespace) -> dict[str, str]:
     """The options of a command line that decide what a data set holds besides layout and split, as they were typed."""
-    words = {"images": arguments.images, "annotations": arguments.annotations, "task": arguments.task}
-    if arguments.label_ids != "train":  # which browse.py takes by itself
-        words["label-ids"] = arguments.label_ids
-    return {option: word for option, word in words.items() if word is not None}
+    given = {**given_options(arguments), "pixels": arguments.pixels}
+    if given.get("label_ids") == "train":  # which browse.py takes by itself
+        del given["label_ids"]
+    return {
+        name.replace("_", "-"): " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        for name, value in given.items()
+        if value is not None
+    }
 
 
 def shown(dataset: DenseDataset) -> DenseDataset:

@@ -16,8 +16,8 @@ from cutmix_dense.data.demo.clips import draw_clip
 from cutmix_dense.data.demo.shapes import CLASSES
 from cutmix_dense.data.demo.volumes import LABELS, draw_volume
 from cutmix_dense.data.files import dump_json, write_atomic
-from cutmix_dense.data.images import encode_rgb
 from cutmix_dense.data.masks import boxes_from_masks, encode_rle
+from cutmix_dense.data.pictures import encode_picture
 from cutmix_dense.extras import require
 
 __all__ = ["KINDS", "Kind"]
@@ -61,7 +61,7 @@ def _draw_clip(folder: Path, seed: int, number: int, split: str) -> list[dict[st
     clip = draw_clip([seed, 1, number], size, _FRAMES)
     names = [f"clip_{number:04d}/{frame:05d}.jpg" for frame in range(_FRAMES)]
     for name, picture in zip(names, clip.frames):
-        write_atomic(folder / split / "JPEGImages" / name, encode_rgb(picture, ".jpg"))
+        write_atomic(folder / split / "JPEGImages" / name, encode_picture(picture, ".jpg"))
     shape = {"length": _FRAMES, "height": size[0], "width": size[1]}
     tracks = []
     for track, label in enumerate(clip.labels.tolist()):
@@ -131,7 +131,7 @@ def _draw_aerial(folder: Path, seed: int, number: int, split: str) -> None:
     for thing in scene.things:
         small = min(thing.half) < 4.0  # hard to tell
         lines.append(f"{' '.join(f'{value:.1f}' for value in thing.corners.ravel())} {thing.kind} {int(small)}")
-    write_atomic(folder / split / "images" / f"P{number:04d}.png", encode_rgb(scene.image, ".png"))
+    write_atomic(folder / split / "images" / f"P{number:04d}.png", encode_picture(scene.image, ".png"))
     write_atomic(folder / split / "labelTxt" / f"P{number:04d}.txt", ("\n".join(lines) + "\n").encode())
 
 

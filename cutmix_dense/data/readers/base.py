@@ -1,58 +1,104 @@
-"""What every reader gives: the dataset interface and the one place where a target is put together."""
+"""What every reader gives: the dataset interface, how its layout is recognised, and what a target holds."""
 
 from __future__ import annotations
 
 import operator
-from abc import abstractmethod
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from torch import Tensor
-from torch.utils.data import Dataset
-from torchvision import tv_tensors
 
-from cutmix_dense.transforms.layout import Layout
+from cutmix_dense.data.errors import DatasetError, DataWarning, SampleError
+from cutmix_dense.data.files import inside
+from cutmix_dense.data.masks import polygon_area, tight_area
+from cutmix_dense.data.pictures import PictureInfo, Pixels, check_pixels, read_picture
 
-__all__ = ["DenseDataset", "finite", "image_tensor", "instance_target", "map_tensor"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cutmix_dense.data.writers.base import Writer
+    from cutmix_dense.transforms.layout import Layout
+
+__all__ = ["DenseDataset", "finite", "inside_folder", "instance_target", "needed_folder"]
 
 _LARGEST = 1e18  # of a coordinate: the area of a box between two of them is finite in float32
+_MOST_NOTES = 10_000
 
 
-class DenseDataset(Dataset[tuple[Tensor, Any]]):
+class DenseDataset(ABC):
     """A map-style dataset of `(image, target)` pairs whose targets have the same keys for every sample.
 
-    The image is a `tv_tensors.Image`, uint8 (3, H, W); the readers of clips and volumes say what theirs is. The target
-    has `image_id`, and where the layout knows them
+    The image is a `tv_tensors.Image` (C, H, W), by default RGB of uint8; see ``pixels``. The readers of clips and
+    volumes say what theirs is. The target has `image_id`, and where the layout knows them
 
-    - instances: `boxes` (N, 4) `BoundingBoxes` XYXY float32, 0-based, half-open, in continuous pixels; `labels` (N,)
-      int64; `iscrowd` (N,) int64; `area` (N,) float32, in pixels; `masks` (N, H, W) bool; `difficult` (N,) bool;
+    - instances: `boxes` (N, 4) `BoundingBoxes` XYXY float32, 0-based, half-open, in continuous pixels, or rotated ones;
+      `labels` (N,) int64; `iscrowd` (N,) int64; `area` (N,) float32, in pixels; `masks` (N, H, W) bool; `has_mask` (N,)
+      bool where only some instances state a mask; `keypoints` (N, K, 3) float32; `difficult` (N,) bool; where they are
+      asked for `details`, a list of N dicts of whatever else the layout says of an instance;
     - `semantic` (H, W) uint8, 255 = ignore;
     - `panoptic` (H, W) int32 ids of segments, 0 = void, and `segments_info`, what they are.
 
-    Boxes that are broken in the file (zero or negative sides, outside the image) are passed on as they are.
+    Boxes that are broken in the file (zero or negative sides, outside the image) are passed on as they are. What can't
+    be read of a sample whose rest can is left out and said in `notes`.
+
+    A layout is one file: its reader, which says how its folders are recognised (`find_splits`), which options it takes
+    (`options`) and who writes it (`writer`); `readers.layouts.READERS` lists the readers.
+
+    Args:
+        root: the dataset folder.
+        split: its name.
+        pixels: how pictures are read: ``"auto"``, ``"rgb"`` or ``"stored"``; see ``pictures.Pixels``.
+        details: whether targets have `details`.
 
     Attributes:
-        layout: one of `LAYOUTS`: "coco", "voc" …
-        root: the folder the dataset was opened from.
-        split: its name.
+        layout: its name: "coco", "voc" …
+        title: its name for people.
+        options: what its constructor takes besides these: name and one line of help.
+        writer: the class that writes the layout; None where it is only read.
+        general: whether the layout is so plain that a folder counts as it only if no other layout is found.
         classes: label `i` means `classes[i]`.
         has_masks: whether targets have `masks`.
         has_semantic: whether targets have `semantic`.
         has_panoptic: whether targets have `panoptic` and `segments_info`.
         mix_layout: the `layout` that a transform needs for its samples: images, clips or volumes.
+        flip_pairs: (left, right) keypoints that change names where an image is mirrored.
+        notes: what was left out of samples read so far: (file, what is wrong) and how often.
     """
 
-    layout: str
+    layout: ClassVar[str]
+    title: ClassVar[str]
+    options: ClassVar[Mapping[str, str]] = {}
+    writer: ClassVar[type[Writer] | None] = None
+    general: ClassVar[bool] = False
+
     root: Path
     split: str
     classes: tuple[str, ...]
-    has_masks: bool
-    has_semantic: bool
+    has_masks: bool = False
+    has_semantic: bool = False
     has_panoptic: bool = False
     mix_layout: Layout = "BCHW"
+    flip_pairs: tuple[tuple[int, int], ...] | None = None
+
+    def __init__(self, root: str | Path, split: str, *, pixels: Pixels = "auto", details: bool = False) -> None:
+        check_pixels(pixels)
+        self.root, self.split, self.pixels, self.details = Path(root), split, pixels, details
+        self.notes: dict[tuple[str, str], int] = {}
+        self._told = False
+
+    @classmethod
+    @abstractmethod
+    def find_splits(cls, root: Path) -> list[str]:
+        """The names of the splits that a folder holds in this layout; none where it isn't of this layout."""
+
+    @classmethod
+    def whole(cls, root: Path, split: str) -> dict[str, Any]:
+        """The options by which everything that a split holds is read, where that isn't the default."""
+        return {}
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -61,22 +107,71 @@ class DenseDataset(Dataset[tuple[Tensor, Any]]):
     def image_path(self, index: int) -> Path:
         """The image file of sample `index`; SampleError if its name leads out of the image folder."""
 
+    def picture(self, index: int) -> PictureInfo:
+        """What a copy keeps of sample `index`'s picture besides its pixels; by default its file name."""
+        return PictureInfo(self.image_path(index).name)
+
     @abstractmethod
-    def _load(self, index: int) -> tuple[Tensor, Any]:
-        """Read sample `index`, which is in range."""
+    def _load(self, index: int) -> tuple[np.ndarray, Any]:
+        """Read sample `index`, which is in range: the image, axes as in the sample, and its target, all in numpy."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, Any]:
         """Read one sample; SampleError names the file that cannot be read and says why."""
+        from cutmix_dense.data.tensors import sample_tensors  # torch is loaded by the first sample, not by a look round
+
         number = operator.index(index)
         if not -len(self) <= number < len(self):
             raise IndexError(f"sample {number} of a split of {len(self)}")
-        return self._load(number % len(self))
+        image, target = self._load(number % len(self))
+        return sample_tensors(image, target, self.mix_layout)
+
+    def note(self, path: str | Path, reason: str) -> None:
+        """Remember what had to be left out of a sample; the first time, warn."""
+        if not self._told:
+            self._told = True
+            warnings.warn(f"{path}: {reason} (further ones are counted in `notes`)", DataWarning, stacklevel=4)
+        key = (str(path), reason)
+        if key in self.notes or len(self.notes) < _MOST_NOTES:
+            self.notes[key] = self.notes.get(key, 0) + 1
+
+    def take_notes(self) -> list[tuple[str, str]]:
+        """What was noted since this was last called: (file, what is wrong)."""
+        taken = list(self.notes)
+        self.notes.clear()
+        return taken
+
+    def read_image(self, path: Path, stated: tuple[int, int] | None = None, by: str = "its annotation") -> np.ndarray:
+        """(C, H, W) of a picture file, in the form that ``pixels`` asks for.
+
+        Args:
+            path: the file.
+            stated: (H, W) that the annotations state; the picture must have it.
+            by: who states it, for the message.
+        """
+        array = read_picture(path, self.pixels, stated=stated, by=by)
+        return np.ascontiguousarray(array.transpose(2, 0, 1))
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(root={str(self.root)!r}, split={self.split!r}, "
             f"samples={len(self)}, classes={len(self.classes)})"
         )
+
+
+def inside_folder(folder: Path, name: Any, where: str | Path) -> Path:
+    """`folder / name`; SampleError that blames `where` if the name leads out of the folder."""
+    try:
+        return inside(folder, str(name))
+    except ValueError as error:
+        raise SampleError(where, str(error)) from error
+
+
+def needed_folder(folder: Path, what: str, splits: list[str] | None = None) -> Path:
+    """The folder itself; DatasetError if it isn't there, with the splits that are."""
+    if folder.is_dir():
+        return folder
+    found = "" if splits is None else f" (splits found: {', '.join(splits) or 'none'})"
+    raise DatasetError(f"{folder}: no such {what} folder{found}")
 
 
 def finite(value: Any) -> float:
@@ -87,62 +182,63 @@ def finite(value: Any) -> float:
     return number
 
 
-def image_tensor(image: UInt8[np.ndarray, "h w 3"]) -> tv_tensors.Image:
-    """An RGB array as a contiguous (3, H, W) uint8 `tv_tensors.Image`."""
-    return tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
-
-
-def map_tensor(ids: np.ndarray) -> tv_tensors.Mask:
-    """A map of class ids as a (H, W) uint8 `tv_tensors.Mask`."""
-    return tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(ids, dtype=np.uint8)))
-
-
 def instance_target(
     image_id: int | str,
     size: tuple[int, int],
-    boxes: Float[np.ndarray, "n 4"],
+    boxes: Float[np.ndarray, "n c"],
     labels: Int[np.ndarray, " n"],
     *,
     iscrowd: Int[np.ndarray, " n"] | None = None,
     area: Float[np.ndarray, " n"] | None = None,
     masks: Bool[np.ndarray, "n h w"] | None = None,
+    has_mask: Bool[np.ndarray, " n"] | None = None,
+    keypoints: Float[np.ndarray, "n k 3"] | None = None,
     difficult: Bool[np.ndarray, " n"] | None = None,
     semantic: UInt8[np.ndarray, "h w"] | None = None,
+    details: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Put a target together; every given field has its key and type, with N = 0 too.
+    """A target in numpy; every given field has its key and type, with N = 0 too.
 
     Args:
         image_id: as the layout has it.
         size: (H, W) of the image.
-        boxes: (N, 4) xyxy, half-open.
+        boxes: (N, 4) xyxy, half-open; or (N, 8), the corners of rotated boxes.
         labels: (N,).
         iscrowd: (N,); zeros if not given.
         area: (N,) pixels; NaN entries, or all if not given, become the area of the mask, else of the box.
         masks: (N, H, W); no key if not given.
+        has_mask: (N,), which rows of the masks are stated; no key if not given: all are.
+        keypoints: (N, K, 3) x, y and COCO's flag; no key if not given.
         difficult: (N,); no key if not given.
         semantic: (H, W); no key if not given.
+        details: N dicts; no key if not given.
     """
     count = len(labels)
-    xyxy = np.asarray(boxes, dtype=np.float32).reshape(count, 4)
+    corners = np.asarray(boxes, dtype=np.float32).reshape(count, boxes.shape[1] if boxes.ndim == 2 else 4)
+    measured = tight_area(corners) if corners.shape[1] == 4 else polygon_area(corners)
     if masks is not None:
-        measured = masks.reshape(count, size[0] * size[1]).sum(axis=1).astype(np.float32)
-    else:
-        measured = (xyxy[:, 2:] - xyxy[:, :2]).clip(min=0).prod(axis=1)
+        pixels = masks.reshape(count, size[0] * size[1]).sum(axis=1).astype(np.float32)
+        measured = pixels if has_mask is None else np.where(has_mask, pixels, measured)
     given = np.full(count, np.nan, dtype=np.float32) if area is None else np.asarray(area, dtype=np.float32)
     crowd = np.zeros(count, dtype=np.int64) if iscrowd is None else np.asarray(iscrowd, dtype=np.int64)
     target: dict[str, Any] = {
         "image_id": image_id,
-        "boxes": tv_tensors.BoundingBoxes(
-            torch.from_numpy(xyxy), format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=size
-        ),
-        "labels": torch.from_numpy(np.asarray(labels, dtype=np.int64).reshape(count)),
-        "iscrowd": torch.from_numpy(crowd.reshape(count)),
-        "area": torch.from_numpy(np.where(np.isnan(given), measured, given).astype(np.float32)),
+        "boxes": corners,
+        "labels": np.asarray(labels, dtype=np.int64).reshape(count),
+        "iscrowd": crowd.reshape(count),
+        "area": np.where(np.isnan(given), measured, given).astype(np.float32),
     }
-    if masks is not None:
-        target["masks"] = tv_tensors.Mask(torch.from_numpy(masks.reshape(count, *size)))
-    if difficult is not None:
-        target["difficult"] = torch.from_numpy(np.asarray(difficult, dtype=bool).reshape(count))
-    if semantic is not None:
-        target["semantic"] = map_tensor(semantic)
+    optional: dict[str, tuple[Any, Any, tuple[int, ...]]] = {
+        "masks": (masks, bool, (count, *size)),
+        "has_mask": (has_mask, bool, (count,)),
+        "difficult": (difficult, bool, (count,)),
+        "semantic": (semantic, np.uint8, size),
+    }
+    if keypoints is not None:
+        target["keypoints"] = np.asarray(keypoints, dtype=np.float32)
+    for key, (value, dtype, shape) in optional.items():
+        if value is not None:
+            target[key] = np.asarray(value, dtype=dtype).reshape(shape)
+    if details is not None:
+        target["details"] = details
     return target

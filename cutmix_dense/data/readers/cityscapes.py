@@ -1,45 +1,73 @@
-"""Cityscapes: `torchvision.datasets.Cityscapes` with train ids, instances and a stable order."""
+"""Cityscapes: train ids or raw ids, instances, and a stable order."""
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from torchvision import tv_tensors
-from torchvision.datasets import Cityscapes, VisionDataset
+from jaxtyping import Int
 
-from cutmix_dense.data.class_tables import RAW_CLASSES, TRAIN_CLASSES, countable_ids, id_to_train_id
-from cutmix_dense.data.errors import DatasetError, blaming
-from cutmix_dense.data.images import read_indices, read_rgb
+from cutmix_dense.data import class_tables
+from cutmix_dense.data.class_tables import countable_ids, id_to_train_id, train_id_to_id
+from cutmix_dense.data.details import STATED
+from cutmix_dense.data.errors import DatasetError, SampleError, blaming
+from cutmix_dense.data.maps import check_fits, read_indices
 from cutmix_dense.data.masks import boxes_from_masks, check_room
-from cutmix_dense.data.readers.base import DenseDataset, image_tensor, instance_target, map_tensor
+from cutmix_dense.data.pictures import PICTURE_SUFFIXES, PictureInfo
+from cutmix_dense.data.readers.base import DenseDataset, instance_target
+from cutmix_dense.data.writers.cityscapes import CityscapesWriter
 
 __all__ = ["CityscapesDataset"]
 
-_IMAGE, _LABELS, _INSTANCES = "_leftImg8bit.png", "_gtFine_labelIds.png", "_gtFine_instanceIds.png"
+_IMAGE = re.compile(r"(.+)_leftImg8bit\.\w+")
+_MAP = re.compile(r"(.+)_gt(?:Fine|Coarse)_(labelIds|labelTrainIds|instanceIds)\.png")
+_IGNORE = 255
+
+
+class _Frame(NamedTuple):
+    """A picture and its maps by kind: "labelIds", "labelTrainIds", "instanceIds"."""
+
+    name: str
+    image: Path
+    maps: Mapping[str, Path]
 
 
 class CityscapesDataset(DenseDataset):
-    """`leftImg8bit/<split>/<city>/*.png` with `gtFine`, in the order of their names.
+    """`leftImg8bit/<split>/<city>/*` with `gtFine` or `gtCoarse`, in the order of their names.
 
     Every target has `image_id` and `semantic`; if all images of the split have an instance map, also `boxes` (tight
     round the masks), `labels`, `masks`, `iscrowd` and `area`. A region drawn as a group, whose instances nobody told
     apart (a value under 1000 of a class that has instances), is one instance with `iscrowd` = 1.
 
+    Labels are read from `labelIds`; where there is none, from `instanceIds`, whose values from 1000 on are 1000 · id +
+    number; else from `labelTrainIds`, which don't tell the classes apart that aren't evaluated: all are 0, "unlabeled".
+    Pictures may be PNG, JPEG or any other kind.
+
     Args:
-        root: the folder that holds `leftImg8bit` and `gtFine`.
+        root: the folder that holds `leftImg8bit` and `gtFine` or `gtCoarse`.
         split: "train", "val" or any other folder in them.
         images: instead of `<root>/leftImg8bit`.
-        annotations: instead of `<root>/gtFine`.
+        annotations: instead of `<root>/gtFine`, or of `<root>/gtCoarse` where `gtFine` doesn't have the split.
         label_ids: "train": the 19 train ids, 255 elsewhere, instances of the 8 evaluated classes; "raw": the 34 ids.
+        common: `pixels` and `details`; see `DenseDataset`.
 
     Raises:
         DatasetError: a folder that is missing.
-        SampleError: on access, a file that cannot be read.
+        SampleError: on access, a file that cannot be read, or an id that isn't Cityscapes'.
     """
 
     layout = "cityscapes"
+    title = "Cityscapes"
+    options: ClassVar = {
+        "images": "instead of leftImg8bit",
+        "annotations": "instead of gtFine or gtCoarse",
+        "label_ids": "train (19 classes) or raw (34 ids)",
+    }
+    writer = CityscapesWriter
 
     def __init__(
         self,
@@ -49,72 +77,174 @@ class CityscapesDataset(DenseDataset):
         images: str | Path | None = None,
         annotations: str | Path | None = None,
         label_ids: str = "train",
+        **common: Any,
     ) -> None:
         if label_ids not in ("train", "raw"):
             raise ValueError(f'label_ids must be "train" or "raw", got {label_ids!r}')
-        self.root, self.split, self.label_ids = Path(root), split, label_ids
+        super().__init__(root, split, **common)
+        self.label_ids = label_ids
         image_folder = Path(images) if images is not None else self.root / "leftImg8bit"
-        target_folder = Path(annotations) if annotations is not None else self.root / "gtFine"
+        target_folder = Path(annotations) if annotations is not None else _ground_truth(self.root, split)
         for folder in (image_folder / split, target_folder / split):
             if not folder.is_dir():
                 raise DatasetError(f"{folder}: no such folder")
-        self.source = _CityscapesFiles(image_folder / split, target_folder / split)
-        self.classes = TRAIN_CLASSES if label_ids == "train" else RAW_CLASSES
-        there = {path.name for path in target_folder.glob(f"{split}/*/*{_INSTANCES}")}
-        self.has_masks = len(self) > 0 and all(Path(maps[1]).name in there for maps in self.source.targets)
+        self._images, self._targets = image_folder / split, target_folder / split
+        self._frames = _frames(self._images, self._targets)
+        self.classes = class_tables.TRAIN_CLASSES if label_ids == "train" else class_tables.RAW_CLASSES
+        self.has_masks = len(self) > 0 and all("instanceIds" in frame.maps for frame in self._frames)
         self.has_semantic = True
-        self._to_label = id_to_train_id() if label_ids == "train" else np.arange(256, dtype=np.uint8)
+        self._train_ids = id_to_train_id()
         self._countable = countable_ids(evaluated=label_ids == "train")
 
+    @classmethod
+    def find_splits(cls, root: Path) -> list[str]:
+        """The names of the folders in `leftImg8bit`."""
+        folder = root / "leftImg8bit"
+        return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+    @classmethod
+    def whole(cls, root: Path, split: str) -> dict[str, Any]:
+        """All 34 ids."""
+        return {"label_ids": "raw"}
+
+    @property
+    def map_kinds(self) -> frozenset[str]:
+        """Which of `labelIds`, `instanceIds` and `labelTrainIds` every image of the split has."""
+        found = [frozenset(frame.maps) for frame in self._frames]
+        return frozenset.intersection(*found) if found else frozenset()
+
+    @property
+    def ground_truth(self) -> str:
+        """As in the names of the maps: "gtFine" or "gtCoarse"."""
+        name = next((path.name for frame in self._frames for path in frame.maps.values()), "")
+        return "gtCoarse" if "_gtCoarse_" in name else "gtFine"
+
+    @property
+    def has_polygons(self) -> bool:
+        """Whether the first image has a list of polygons, which isn't read."""
+        maps = self._frames[0].maps if self._frames else {}
+        return any(Path(re.sub(r"_[a-zA-Z]+Ids\.png$", "_polygons.json", str(path))).is_file() for path in maps.values())
+
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self._frames)
 
     def image_path(self, index: int) -> Path:
         """The image file of sample `index`."""
-        return Path(self.source.images[index])
+        return self._frames[index].image
 
-    def _load(self, index: int) -> tuple[tv_tensors.Image, dict[str, Any]]:
-        path = self.image_path(index)
-        image_id = path.name.removesuffix(_IMAGE)
-        image = read_rgb(path)
-        size = (image.shape[0], image.shape[1])
-        label_map, instance_map = map(Path, self.source.targets[index])
-        semantic = self._to_label[read_indices(label_map, size).clip(0, 255)]
-        if not self.has_masks:
-            return image_tensor(image), {"image_id": image_id, "semantic": map_tensor(semantic)}
-        instances = read_indices(instance_map, size)
+    def picture(self, index: int) -> PictureInfo:
+        """The picture's name, the city's folder before it."""
+        path = self._frames[index].image
+        return PictureInfo(path.relative_to(self._images).as_posix())
+
+    def _load(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:
+        frame = self._frames[index]
+        first = next(iter(frame.maps.values()), None)
+        if first is None:
+            where = self._targets / frame.image.parent.name / f"{frame.name}_gtFine_labelIds.png"
+            raise SampleError(where, "file not found, nor a map of instances or of train ids")
+        for path in {first, frame.maps["instanceIds"]} if self.has_masks else {first}:
+            check_fits(path, frame.image)
+        instances = None
+        if self.has_masks:
+            instances = _read_instances(frame.maps["instanceIds"])
+        ids = self._ids(frame, instances)
+        size = (ids.shape[0], ids.shape[1])
+        image = self.read_image(frame.image, size, "its map")
+        semantic = self._train_ids[ids] if self.label_ids == "train" else ids
+        if instances is None:
+            return image, {"image_id": frame.name, "semantic": semantic}
+        path = frame.maps["instanceIds"]
+        if instances.shape != size:
+            raise SampleError(
+                path, f"the map is {instances.shape[1]}×{instances.shape[0]}, that of labels {size[1]}×{size[0]}"
+            )
         values = [int(value) for value in np.unique(instances)]
         kinds = [value // 1000 if value >= 1000 else value for value in values]
-        kept = [i for i, kind in enumerate(kinds) if kind in self._countable]
-        with blaming(instance_map):
+        numbered = [value >= 1000 and self.label_ids == "raw" for value in values]
+        kept = [i for i, kind in enumerate(kinds) if kind in self._countable or numbered[i]]
+        with blaming(path):
             check_room("masks", len(kept), size)
         masks = instances[None] == np.array([values[i] for i in kept], dtype=instances.dtype).reshape(-1, 1, 1)
+        labels = np.array([kinds[i] for i in kept], dtype=np.int64)
         target = instance_target(
-            image_id,
+            frame.name,
             size,
             boxes_from_masks(masks),
-            self._to_label[np.array([kinds[i] for i in kept], dtype=np.int64)].astype(np.int64),
+            self._train_ids[labels].astype(np.int64) if self.label_ids == "train" else labels,
             iscrowd=np.array([values[i] < 1000 for i in kept], dtype=np.int64),
             masks=masks,
             semantic=semantic,
+            details=[{STATED: {"instance_id": values[i]}} for i in kept] if self.details else None,
         )
-        return image_tensor(image), target
+        return image, target
+
+    def _ids(self, frame: _Frame, instances: Int[np.ndarray, "h w"] | None) -> np.ndarray:
+        """(H, W) uint8: the raw id of every pixel; SampleError for one that isn't Cityscapes'."""
+        largest = len(class_tables.RAW_CLASSES) - 1
+        if "labelIds" in frame.maps:
+            path = frame.maps["labelIds"]
+            ids = read_indices(path, None)
+            _refuse(path, ids, ids > largest, f"the ids of Cityscapes are 0 … {largest}")
+        elif "instanceIds" in frame.maps:
+            path = frame.maps["instanceIds"]
+            values = _read_instances(path) if instances is None else instances
+            ids = np.where(values >= 1000, values // 1000, values)
+        else:
+            path = frame.maps["labelTrainIds"]
+            values = read_indices(path, None)
+            count = len(class_tables.TRAIN_CLASSES)
+            _refuse(
+                path, values, (values >= count) & (values != _IGNORE), f"train ids are 0 … {count - 1} and {_IGNORE}"
+            )
+            ids = train_id_to_id()[values]
+        return ids.astype(np.uint8)
 
 
-class _CityscapesFiles(Cityscapes):
-    """torchvision's class over any split, in the order of the names and without what is no image."""
-
-    def __init__(self, images: Path, targets: Path) -> None:
-        VisionDataset.__init__(self, str(images.parent.parent))
-        self.mode, self.split, self.target_type = "gtFine", images.name, ["semantic", "instance"]
-        self.images_dir, self.targets_dir = str(images), str(targets)
-        self.images, self.targets = [], []
-        for path in sorted(images.glob(f"*/*{_IMAGE}"), key=lambda path: (path.parent.name, path.name)):
-            stem = str(targets / path.parent.name / path.name.removesuffix(_IMAGE))
-            self.images.append(str(path))
-            self.targets.append([stem + _LABELS, stem + _INSTANCES])
+def _read_instances(path: Path) -> Int[np.ndarray, "h w"]:
+    """(H, W) int32: ids, or 1000 · id + number; SampleError for a value whose id isn't Cityscapes'."""
+    values = read_indices(path, None).astype(np.int32)  # 8 bits where no instance is numbered
+    largest = len(class_tables.RAW_CLASSES) - 1
+    odd = np.where(values >= 1000, values // 1000, values) > largest
+    _refuse(path, values, odd, f"instance ids are 0 … {largest}, or 1000 · id + number")
+    return values
 
 
-def cityscapes_splits(root: Path) -> list[str]:
-    """The names of the folders in `leftImg8bit`."""
-    return sorted(path.name for path in (root / "leftImg8bit").iterdir() if path.is_dir())
+def _refuse(path: Path, values: Int[np.ndarray, "h w"], odd: np.ndarray, rule: str) -> None:
+    """SampleError that names the first odd value and its place."""
+    if odd.any():
+        row, column = (int(where[0]) for where in np.nonzero(odd))
+        raise SampleError(path, f"holds the value {int(values[row, column])} (row {row}, column {column}); {rule}")
+
+
+def _ground_truth(root: Path, split: str) -> Path:
+    """`gtFine`, or `gtCoarse` where only that has the split."""
+    coarse = (root / "gtCoarse" / split).is_dir() and not (root / "gtFine" / split).is_dir()
+    return root / ("gtCoarse" if coarse else "gtFine")
+
+
+def _frames(images: Path, targets: Path) -> list[_Frame]:
+    """Picture and maps of every sample, in the order of cities and names; cities may be left out."""
+    found = []
+    cities = sorted((path for path in images.iterdir() if path.is_dir()), key=lambda path: path.name)
+    for city in [images, *cities]:
+        inner = targets if city == images else targets / city.name
+        maps: dict[str, dict[str, Path]] = {}
+        for name in _names(inner):
+            match = _MAP.fullmatch(name)
+            if match is not None:
+                maps.setdefault(match[1], {})[match[2]] = inner / name
+        for name in _names(city):
+            match = _IMAGE.fullmatch(name)
+            if match is not None and Path(name).suffix.lower() in PICTURE_SUFFIXES:
+                kinds = maps.get(match[1], {})
+                order = [kind for kind in ("labelIds", "instanceIds", "labelTrainIds") if kind in kinds]
+                found.append(_Frame(match[1], city / name, {kind: kinds[kind] for kind in order}))
+    return found
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []

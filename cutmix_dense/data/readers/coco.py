@@ -1,47 +1,67 @@
-"""COCO instances: `torchvision.datasets.CocoDetection` with labels, masks and crowds made whole."""
+"""COCO instances: boxes, masks, crowds and keypoints of a JSON file, with labels from 1 on."""
 
 from __future__ import annotations
 
-import contextlib
-import io
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from torchvision import tv_tensors
-from torchvision.datasets import CocoDetection, VisionDataset
 
+from cutmix_dense.data.details import STATED
 from cutmix_dense.data.errors import DatasetError, SampleError, blaming
 from cutmix_dense.data.extras import coco_masks
-from cutmix_dense.data.files import inside
-from cutmix_dense.data.images import read_rgb
-from cutmix_dense.data.masks import check_room, decode_segmentation
-from cutmix_dense.data.readers.base import DenseDataset, finite, image_tensor, instance_target
-from cutmix_dense.data.readers.coco_files import find_annotations, find_images, read_coco_json
+from cutmix_dense.data.masks import box_of_segmentation, check_room, decode_segmentation, stated_segmentation
+from cutmix_dense.data.pictures import PictureInfo
+from cutmix_dense.data.readers.base import DenseDataset, finite, instance_target, needed_folder
+from cutmix_dense.data.readers.coco_files import (
+    find_annotations,
+    find_images,
+    located,
+    picture_of,
+    read_coco_json,
+    splits_of,
+    stated_size,
+)
+from cutmix_dense.data.writers.coco import CocoWriter
 
-__all__ = ["CocoDataset"]
+__all__ = ["CocoDataset", "flip_pairs_of"]
+
+_MEASURED = ("bbox", "area", "segmentation", "keypoints", "num_keypoints", "iscrowd")
+_KNOWN = frozenset({*_MEASURED, "id", "image_id", "category_id"})
 
 
 class CocoDataset(DenseDataset):
-    """COCO instances from the official layout, Roboflow's export, or explicit paths.
+    """COCO instances from the official layout, any export with one COCO JSON per split, or explicit paths.
 
-    Every target has `image_id`, `boxes`, `labels`, `iscrowd`, `area`, and `masks` if any annotation of the file has a
-    segmentation; an annotation without one then has an empty mask. `classes[0]` is "background", the others follow
-    the ids of the categories, and `category_ids[label]` is the file's id (-1 for the background).
+    Every target has `image_id`, `boxes`, `labels`, `iscrowd`, `area`; `masks` if any annotation of the file states a
+    segmentation, and `has_mask` if only some do; `keypoints` if any states some. An annotation without a `bbox` has the
+    one round its segmentation. An annotation that makes no sense is left out and noted, unless no other of its image is
+    left. `classes[0]` is "background", the others follow the ids of the categories, and `category_ids[label]` is the
+    file's id (-1 for the background).
 
     Args:
         root: the dataset folder.
-        split: "train", "val", "train2017" …
-        images: image folder, if it is not one of `<split>/`, `images/<split>/`, `JPEGImages/`, `images/`.
-        annotations: JSON file, if it is not `annotations/instances_<split>.json`, `annotations/<split>.json` or
-            `<split>/_annotations.coco.json`.
+        split: "train", "val", "train2017" …; of a single JSON file its name.
+        images: image folder, if it is not one of `<split>/`, `images/<split>/`, `JPEGImages/`, `images/`, or beside the
+            JSON file.
+        annotations: JSON file, if it is not `annotations/instances_<split>.json`, `annotations/<split>.json`,
+            `<split>/_annotations.coco.json`, or the only COCO JSON of that name in the folder or one below.
+        common: `pixels` and `details`; see `DenseDataset`.
 
     Raises:
         DatasetError: no annotation file or image folder, or a JSON that is not COCO.
-        SampleError: on access, an image that cannot be read or an annotation that makes no sense.
+        SampleError: on access, an image that cannot be read or whose annotations make no sense.
     """
 
     layout = "coco"
+    title = "COCO"
+    options: ClassVar = {
+        "images": "image folder, if it is not <split>/, images/<split>/, images/ or beside the JSON file",
+        "annotations": "JSON file, if it is not annotations/instances_<split>.json or another in the folder",
+    }
+    writer = CocoWriter
 
     def __init__(
         self,
@@ -50,87 +70,190 @@ class CocoDataset(DenseDataset):
         *,
         images: str | Path | None = None,
         annotations: str | Path | None = None,
+        **common: Any,
     ) -> None:
-        self.root, self.split = Path(root), split
+        super().__init__(root, split, **common)
+        coco_masks()  # the ImportError that names the extra
         self.annotations = Path(annotations) if annotations is not None else find_annotations(self.root, split)
-        content = read_coco_json(self.annotations, more={"annotations": ("id", "category_id")})
+        content = read_coco_json(self.annotations)
+        if content["annotations"] and not any("category_id" in each for each in content["annotations"]):
+            raise DatasetError(f"{self.annotations}: not COCO instances, no annotation has a category_id")
         names = [str(image["file_name"]) for image in content["images"]]
         folder = Path(images) if images is not None else find_images(self.root, split, self.annotations, names[:1])
-        if not folder.is_dir():
-            raise DatasetError(f"{folder}: no such image folder")
-        self.source = _CocoFiles(folder, content)
+        self._folder = needed_folder(folder, "image")
+        self._images: list[dict[str, Any]] = sorted(content["images"], key=lambda image: image["id"])
+        self._found: dict[int | str, list[dict[str, Any]]] = {image["id"]: [] for image in self._images}
+        for annotation in content["annotations"]:
+            self._found.get(annotation["image_id"], []).append(annotation)
         categories = sorted(content["categories"], key=lambda category: category["id"])
+        self.categories: tuple[dict[str, Any], ...] = ({}, *categories)
         self.classes = ("background", *(str(category["name"]) for category in categories))
-        self.category_ids: tuple[int, ...] = (-1, *(category["id"] for category in categories))
-        self.has_masks = any(annotation.get("segmentation") for annotation in content["annotations"])
-        self.has_semantic = False
+        self.category_ids: tuple[int | str, ...] = (-1, *(category["id"] for category in categories))
+        self.header = {key: content[key] for key in ("info", "licenses") if content.get(key)}
+        states = [_states_mask(annotation) for annotation in content["annotations"]]
+        self.has_masks, self._some_without = any(states), any(states) and not all(states)
+        self._points = max((_count_points(annotation) for annotation in content["annotations"]), default=0)
+        if self._points:
+            self.flip_pairs = flip_pairs_of([category.get("keypoints") for category in categories])
         self._labels = {category: label for label, category in enumerate(self.category_ids) if label}
 
+    @classmethod
+    def find_splits(cls, root: Path) -> list[str]:
+        """The names of the splits whose annotations are found under `root`."""
+        return splits_of(root)
+
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self._images)
 
     def image_path(self, index: int) -> Path:
         """The image file of sample `index`."""
-        name = str(self.source.coco.imgs[self.source.ids[index]]["file_name"])
         try:
-            return inside(Path(self.source.root), name)
+            return located(self._folder, self._images[index]["file_name"])
         except ValueError as error:
             raise SampleError(self.annotations, str(error)) from error
 
-    def _load(self, index: int) -> tuple[tv_tensors.Image, dict[str, Any]]:
-        image_id = self.source.ids[index]
-        entry, path = self.source.coco.imgs[image_id], self.image_path(index)
-        image = read_rgb(path)
-        size = (image.shape[0], image.shape[1])
-        stated = (entry.get("height") or size[0], entry.get("width") or size[1])
-        if stated != size:
-            raise SampleError(path, f"is {size[1]}×{size[0]}, but {self.annotations.name} says {stated[1]}×{stated[0]}")
-        found = self.source._load_target(image_id)
-        boxes = np.zeros((len(found), 4))
-        labels, crowd = np.zeros(len(found), dtype=np.int64), np.zeros(len(found), dtype=np.int64)
-        area = np.full(len(found), np.nan, dtype=np.float32)
+    def picture(self, index: int) -> PictureInfo:
+        """Name, sub-folders included, and further fields of the image's entry in the file."""
+        return picture_of(self._images[index], self.image_path(index).relative_to(self._folder).as_posix())
+
+    def _load(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:
+        entry, path = self._images[index], self.image_path(index)
+        image = self.read_image(path, stated_size(entry, self.annotations), self.annotations.name)
+        size = (image.shape[1], image.shape[2])
+        found = self._found[entry["id"]]
         with blaming(path):
             check_room("masks", len(found) * self.has_masks, size)
-        masks = np.zeros((len(found), *size), dtype=bool) if self.has_masks else None
-        for i, annotation in enumerate(found):
+        rows: list[_Row] = []
+        reasons: list[tuple[Any, Exception]] = []
+        for annotation in found:
             try:
-                x, y, w, h = _numbers(annotation.get("bbox"))
-                boxes[i] = x, y, x + w, y + h
-                if annotation["category_id"] not in self._labels:
-                    raise ValueError(f"category_id {annotation['category_id']} is not among the categories")
-                labels[i] = self._labels[annotation["category_id"]]
-                crowd[i] = int(annotation.get("iscrowd") or 0)
-                if annotation.get("area") is not None:
-                    area[i] = finite(annotation["area"])
-                if masks is not None:
-                    masks[i] = decode_segmentation(annotation.get("segmentation"), size)
+                rows.append(self._row(annotation, size))
             except (ValueError, TypeError, OverflowError) as error:
-                reason = f"annotation {annotation.get('id')} in {self.annotations}: {error}"
-                raise SampleError(path, reason) from error
-        target = instance_target(image_id, size, boxes, labels, iscrowd=crowd, area=area, masks=masks)
-        return image_tensor(image), target
+                reasons.append((annotation.get("id"), error))
+        if reasons and not rows:
+            number, why = reasons[0]
+            raise SampleError(path, f"annotation {number} in {self.annotations}: {why}") from why
+        for number, why in reasons:
+            self.note(self.annotations, f"annotation {number} of {path.name} is left out: {why}")
+        for row in rows:
+            if row.mask is not None and not row.mask.any():
+                self.note(self.annotations, f"annotation {row.stated.get('id')} of {path.name}: its mask has no pixel")
+        target = instance_target(
+            entry["id"],
+            size,
+            np.array([row.box for row in rows], dtype=np.float64).reshape(-1, 4),
+            np.array([row.label for row in rows], dtype=np.int64),
+            iscrowd=np.array([row.crowd for row in rows], dtype=np.int64),
+            area=np.array([row.area for row in rows], dtype=np.float32),
+            masks=self._stack(rows, size),
+            has_mask=np.array([row.mask is not None for row in rows], dtype=bool) if self._some_without else None,
+            keypoints=np.array([row.points for row in rows]).reshape(-1, self._points, 3) if self._points else None,
+            details=[_details(row.stated) for row in rows] if self.details else None,
+        )
+        return image, target
+
+    def _stack(self, rows: Sequence[_Row], size: tuple[int, int]) -> np.ndarray | None:
+        if not self.has_masks:
+            return None
+        stack = np.zeros((len(rows), *size), dtype=bool)
+        for mask, row in zip(stack, rows):
+            if row.mask is not None:
+                mask[:] = row.mask
+        return stack
+
+    def _row(self, annotation: dict[str, Any], size: tuple[int, int]) -> _Row:
+        """One annotation, checked; ValueError, TypeError or OverflowError for what makes no sense."""
+        label = self._labels.get(annotation.get("category_id", -1), 0)
+        if not label:
+            raise ValueError(f"category_id {annotation.get('category_id')} is not among the categories")
+        segmentation = stated_segmentation(annotation.get("segmentation"))
+        bbox = annotation.get("bbox")
+        if bbox is None or bbox == []:
+            if segmentation is None:
+                raise ValueError("has neither a bbox nor a segmentation")
+            box = box_of_segmentation(segmentation, size)
+        else:
+            x, y, w, h = _numbers(bbox)
+            box = [x, y, x + w, y + h]
+        mask = None if segmentation is None else decode_segmentation(segmentation, size)
+        crowd = int(annotation.get("iscrowd") or 0)
+        if not -(2**31) <= crowd < 2**31:
+            raise ValueError(f"iscrowd must be 0 or 1, got {crowd}: too large")
+        return _Row(annotation, box, label, crowd, _area(annotation), mask, self._pose(annotation))
+
+    def _pose(self, annotation: dict[str, Any]) -> np.ndarray:
+        """(K, 3) keypoints; zeros, "not labelled", for those that the annotation doesn't state."""
+        points = np.zeros((self._points, 3))
+        given = annotation.get("keypoints") or []
+        if not isinstance(given, (list, tuple)) or len(given) % 3:
+            raise ValueError("keypoints must be x, y, flag for each point")
+        values = np.array([finite(value) for value in given]).reshape(-1, 3)
+        points[: len(values)] = values
+        return points
 
 
-class _CocoFiles(CocoDetection):
-    """torchvision's class over a JSON that is parsed and checked already, and without its prints."""
+class _Row(NamedTuple):
+    """An annotation as the parts of a target, and as the file states it."""
 
-    def __init__(self, folder: Path, content: dict[str, Any]) -> None:
-        VisionDataset.__init__(self, str(folder))
-        coco_masks()  # the ImportError that names the extra
-        from pycocotools.coco import COCO
+    stated: dict[str, Any]
+    box: Sequence[float]
+    label: int
+    crowd: int
+    area: float
+    mask: np.ndarray | None
+    points: np.ndarray
 
-        self.coco = COCO()
-        self.coco.dataset = content
-        with contextlib.redirect_stdout(io.StringIO()):
-            self.coco.createIndex()
-        self.ids = sorted(self.coco.imgs)
 
-    def _load_target(self, id: int | str) -> list[dict[str, Any]]:
-        # pycocotools goes by the annotations' ids, which not every file keeps apart, and takes text for a list of ids.
-        return self.coco.imgToAnns.get(id, [])
+def flip_pairs_of(names: Sequence[Sequence[str] | None]) -> tuple[tuple[int, int], ...] | None:
+    """(left, right) pairs of keypoints, told by their names; None where nothing names them, or two lists differ.
+
+    Args:
+        names: of the keypoints, per category; None for a category without.
+    """
+    found = {tuple(_mirrored(list(map(str, each)))) for each in names if each}
+    return found.pop() if len(found) == 1 else None
+
+
+def _mirrored(names: Sequence[str]) -> list[tuple[int, int]]:
+    swaps = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"), ("l_", "r_"), ("L_", "R_"))
+    place = {name: number for number, name in enumerate(names)}
+    pairs = []
+    for number, name in enumerate(names):
+        for left, right in swaps:
+            other = re.sub(rf"^{left}" if len(left) == 2 else left, right, name)
+            if other != name and other in place:
+                pairs.append((number, place[other]))
+                break
+    return pairs
+
+
+def _states_mask(annotation: Mapping[str, Any]) -> bool:
+    try:
+        return stated_segmentation(annotation.get("segmentation")) is not None
+    except ValueError:  # said when its image is read
+        return False
+
+
+def _count_points(annotation: Mapping[str, Any]) -> int:
+    points = annotation.get("keypoints")
+    return len(points) // 3 if isinstance(points, (list, tuple)) else 0
+
+
+def _area(annotation: Mapping[str, Any]) -> float:
+    """The stated area; NaN, to be measured, where the file states none or no number."""
+    given = annotation.get("area")
+    if given is None or (isinstance(given, float) and given != given):
+        return float("nan")
+    return finite(given)
 
 
 def _numbers(bbox: Any) -> list[float]:
     if not isinstance(bbox, (list, tuple)) or len(bbox) != 4:
         raise ValueError(f"bbox must be [x, y, width, height], got {bbox!r}")
     return [finite(value) for value in bbox]
+
+
+def _details(annotation: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file says of an instance besides what the target holds, and all that it measures, as it states it."""
+    details = {key: value for key, value in annotation.items() if key not in _KNOWN}
+    return {**details, STATED: {key: annotation[key] for key in _MEASURED if key in annotation}}

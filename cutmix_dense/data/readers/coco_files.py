@@ -1,20 +1,44 @@
-"""Files of COCO's layouts: where a split's annotations and images lie, and JSON that is checked before it is used."""
+"""Files of COCO's layouts: where a split's annotations and images lie, and JSON, put in order before it is used."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from cutmix_dense.data.errors import DatasetError, SampleError, blaming
+from cutmix_dense.data.errors import DatasetError, DataWarning, SampleError, blaming
 from cutmix_dense.data.files import inside
+from cutmix_dense.data.pictures import PictureInfo
+from cutmix_dense.data.sniff import coco_lists, largest
 
-__all__ = ["find_annotations", "find_images", "read_coco_json", "splits_of"]
+__all__ = [
+    "find_annotations",
+    "find_images",
+    "located",
+    "picture_of",
+    "read_coco_json",
+    "read_json",
+    "splits_of",
+    "stated_size",
+]
 
 _ALIASES = {"val": ("valid", "validation"), "valid": ("val",), "validation": ("val", "valid")}
+_LOOKED_AT = 50
+"""JSON files that are looked into where none lies in a place of COCO's own; the largest of them."""
+_FOLDERS = ("images", "data", "img", "imgs", "JPEGImages", "default")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file in UTF-8 (a byte order mark is passed over), 16 or 32; DatasetError if it is none."""
+    try:
+        with blaming(path):
+            return json.loads(path.read_bytes())
+    except (SampleError, RecursionError) as error:
+        reason = error.reason if isinstance(error, SampleError) else "nested too deeply"
+        raise DatasetError(f"{path}: not a readable JSON file ({reason})") from error
 
 
 def read_coco_json(
@@ -24,7 +48,10 @@ def read_coco_json(
     *,
     items: Literal["images", "videos"] = "images",
 ) -> dict[str, Any]:
-    """The parsed file; DatasetError says what keeps it from being COCO.
+    """The parsed file, its ids made alike; DatasetError says what keeps it from being COCO.
+
+    Ids that differ in type only (``"1"``, ``1`` and ``1.0``) are one id where that is without doubt. A category that is
+    repeated counts once. An image without a ``file_name`` has the last part of its ``coco_url``.
 
     Args:
         path: the JSON file.
@@ -32,12 +59,7 @@ def read_coco_json(
         more: per list, fields that its entries must have besides those that every such file has.
         items: what is annotated: images, or YouTube-VIS's videos.
     """
-    try:
-        with blaming(path), open(path, encoding="utf-8") as stream:
-            content = json.load(stream)
-    except (SampleError, RecursionError) as error:
-        reason = error.reason if isinstance(error, SampleError) else "nested too deeply"
-        raise DatasetError(f"{path}: not a readable JSON file ({reason})") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: not COCO, the top level is a {type(content).__name__} and not an object")
     owner = f"{items.removesuffix('s')}_id"
@@ -47,30 +69,176 @@ def read_coco_json(
         "categories": ("id", "name"),
     }
     needed = {key: (*fields, *(more or {}).get(key, ())) for key, fields in needed.items()}
+    if kind == "instances" and content.get("categories") is None and isinstance(content.get("annotations"), list):
+        content["categories"] = _numbered(content["annotations"], path) or None
     missing = [key for key in needed if not isinstance(content.get(key), list)]
     if missing:
         raise DatasetError(f"{path}: not COCO {kind}, no list named {', '.join(map(repr, missing))}")
+    for entry in content[items] if items == "images" else ():
+        if isinstance(entry, dict) and not entry.get("file_name"):
+            _name_by_url(entry)
     for key, fields in needed.items():
         for i, entry in enumerate(content[key]):
             lacking = [field for field in fields if not isinstance(entry, dict) or field not in entry]
             if lacking:
                 raise DatasetError(f"{path}: not COCO, {key}[{i}] has no {', '.join(map(repr, lacking))}")
-    for key in (items, "categories"):
-        ids = [entry["id"] for entry in content[key]]
-        if any(not isinstance(value, (int, str)) for value in ids) or len({type(value) for value in ids}) > 1:
-            raise DatasetError(f"{path}: the ids of {key!r} must all be integers (or all strings)")
-        if len(set(ids)) < len(ids):
-            twice = next(value for value in ids if ids.count(value) > 1)
-            raise DatasetError(f"{path}: two of the {key!r} have the id {twice!r}")
+    content["categories"] = _different(content["categories"], path)
+    ids = {key: _Ids(content[key], key, path) for key in (items, "categories")}
     for i, annotation in enumerate(content["annotations"]):
         for key in (owner, "id", "category_id"):
             if isinstance(annotation.get(key), (list, dict)):
                 raise DatasetError(f"{path}: annotations[{i}][{key!r}] must be an integer or a string")
-    known = {item["id"] for item in content[items]}
-    stray = sum(annotation[owner] not in known for annotation in content["annotations"])
-    if stray:
-        warnings.warn(f"{path}: {stray} annotations belong to {items} that the file does not list", stacklevel=2)
+        annotation[owner] = ids[items].of(annotation[owner])
+        if "category_id" in annotation:
+            annotation["category_id"] = ids["categories"].of(annotation["category_id"])
+    for field, key in ((owner, items), ("category_id", "categories")):
+        given = [annotation[field] for annotation in content["annotations"] if field in annotation]
+        strays = [value for value in given if value not in ids[key].known]
+        if given and len(strays) == len(given):
+            raise DatasetError(
+                f"{path}: no annotation belongs to any of the {key}: {field} {strays[0]!r} is not among their ids "
+                f"{_some(ids[key].known)}"
+            )
+        if strays and key == items:
+            told = f"{path}: {len(strays)} annotations belong to {items} that the file does not list"
+            warnings.warn(told, DataWarning, stacklevel=2)
     return content
+
+
+def _numbered(annotations: list[Any], path: Path) -> list[dict[str, Any]]:
+    """Categories named by their ids, for a file that doesn't name them; none where no annotation has one."""
+    given = [each.get("category_id") for each in annotations if isinstance(each, dict)]
+    ids = sorted({value for value in given if isinstance(value, int) and not isinstance(value, bool)})
+    if ids:
+        told = f"{path}: has no 'categories'; its classes are called by their ids, {_some(ids)}"
+        warnings.warn(told, DataWarning, stacklevel=3)
+    return [{"id": number, "name": str(number)} for number in ids]
+
+
+class _Ids:
+    """The ids of a list's entries, all integers or all strings, and the one that another spelling means.
+
+    Raises:
+        DatasetError: ids that are no integers or strings, or two that are the same.
+    """
+
+    def __init__(self, entries: Sequence[dict[str, Any]], key: str, path: Path) -> None:
+        given = [entry["id"] for entry in entries]
+        if any(isinstance(value, bool) or not isinstance(value, (int, str, float)) for value in given):
+            raise DatasetError(f"{path}: the ids of {key!r} must be integers or strings")
+        spelled = [_spelling(value) for value in given]
+        for first, second in _twice(given, spelled):
+            same = repr(first) if type(first) is type(second) else f"{first!r} and {second!r}, one of them as text"
+            raise DatasetError(f"{path}: two of the {key!r} have the id {same}")
+        whole = len({type(value) for value in given}) > 1 or any(isinstance(value, float) for value in given)
+        if whole:  # of several types: integers if all can be
+            numbers = [int(text) if _is_integer(text) else text for text in spelled]
+            alike = numbers if all(isinstance(number, int) for number in numbers) else spelled
+            for entry, value in zip(entries, alike):
+                entry["id"] = value
+        self.known = {entry["id"] for entry in entries}
+        self._by_spelling = {text: entry["id"] for text, entry in zip(spelled, entries)}
+        padded: dict[int, list[Any]] = {}
+        for text, entry in zip(spelled, entries):
+            if _is_integer(text):
+                padded.setdefault(int(text), []).append(entry["id"])
+        self._by_number = {number: found[0] for number, found in padded.items() if len(found) == 1}
+
+    def of(self, value: Any) -> Any:
+        """The id that a value means; the value itself where it means none."""
+        if type(value) in (int, str) and value in self.known:
+            return value
+        if isinstance(value, bool) or not isinstance(value, (int, str, float)):
+            return value
+        text = _spelling(value)
+        if text in self._by_spelling:
+            return self._by_spelling[text]
+        return self._by_number.get(int(text), value) if _is_integer(text) else value
+
+
+def _spelling(value: int | str | float) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def _is_integer(text: str) -> bool:
+    return text.removeprefix("-").isdecimal() and len(text) <= 18
+
+
+def _twice(given: Sequence[Any], spelled: Sequence[str]) -> Iterable[tuple[Any, Any]]:
+    seen: dict[str, Any] = {}
+    for value, text in zip(given, spelled):
+        if text in seen:
+            yield seen[text], value
+            return
+        seen[text] = value
+
+
+def _different(categories: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """The categories without those that are repeated; DatasetError where one id has two names."""
+    found: dict[str, dict[str, Any]] = {}
+    for category in categories:
+        if isinstance(category["id"], (list, dict)):
+            raise DatasetError(f"{path}: the ids of 'categories' must be integers or strings")
+        first = found.setdefault(f"{type(category['id']).__name__} {category['id']}", category)
+        if str(first["name"]) != str(category["name"]):
+            raise DatasetError(
+                f"{path}: two of the 'categories' have the id {category['id']!r}: {first['name']!r} and "
+                f"{category['name']!r}"
+            )
+    return list(found.values())
+
+
+def _name_by_url(entry: dict[str, Any]) -> None:
+    """LVIS names images by their address alone."""
+    for key in ("coco_url", "url", "flickr_url"):
+        if isinstance(entry.get(key), str) and entry[key]:
+            entry["file_name"] = entry[key].partition("?")[0].rpartition("/")[2]
+            return
+
+
+def _some(values: Iterable[Any]) -> str:
+    listed = [repr(value) for value in values]
+    return ", ".join(listed[:5]) + (" …" if len(listed) > 5 else "")
+
+
+def stated_size(entry: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
+    """(H, W) that an entry states, as numbers or as text; None if it doesn't. SampleError for what is no number."""
+    sides = []
+    for key in ("height", "width"):
+        try:
+            sides.append(int(float(entry.get(key) or 0)))
+        except (TypeError, ValueError, OverflowError):
+            name = entry.get("file_name", entry.get("id"))
+            raise SampleError(path, f"the {key} of {name!r} must be a number, got {entry[key]!r}") from None
+    return (sides[0], sides[1]) if all(sides) else None
+
+
+def picture_of(entry: Mapping[str, Any], name: str | None = None) -> PictureInfo:
+    """What an image's entry says besides its id and size."""
+    own = ("id", "file_name", "width", "height", "segments_info")
+    details = {key: value for key, value in entry.items() if key not in own}
+    return PictureInfo(name or PurePosixPath(str(entry["file_name"]).replace("\\", "/")).name, details)
+
+
+def located(folder: Path, name: Any) -> Path:
+    """The file in a folder that a name means: as it is written, else without folders before it that aren't there.
+
+    Files are named by what made them: by a path of another machine, an address, or folders that were left behind.
+
+    Raises:
+        ValueError: nothing is there under the last part of the name, and the name leads out of the folder.
+    """
+    text = str(name).replace("\\", "/").partition("?")[0]
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    if ".." not in parts:
+        for start in range(len(parts)):
+            path = folder.joinpath(*parts[start:])
+            with contextlib.suppress(OSError, ValueError):  # too long, or a zero byte
+                if path.is_file():
+                    return inside(folder, "/".join(parts[start:]))
+    return inside(folder, str(name))
 
 
 def _names_of(split: str) -> tuple[str, ...]:
@@ -93,6 +261,10 @@ def find_annotations(root: Path, split: str, kind: str = "instances") -> Path:
     if dated:
         names = ", ".join(path.stem.removeprefix(f"{kind}_") for path in dated)
         raise DatasetError(f"{root}: split {split!r} could be any of {names}; name one of them")
+    others = _tables(root) if kind == "instances" else {}
+    for name in _names_of(split):
+        if name in others:
+            return others[name]
     names = ", ".join(str(path.relative_to(root)) for path in tried)
     annotations = "annotations" if kind == "instances" else f"{kind} annotations"
     raise DatasetError(
@@ -105,19 +277,65 @@ def find_images(root: Path, split: str, annotations: Path, first: list[str], kin
     """The image folder of a split: the first known place that holds the images named ``first``, else that exists."""
     stem = annotations.stem.removeprefix(f"{kind}_")
     names = [annotations.parent.name] if annotations.name == "_annotations.coco.json" else [stem, *_names_of(split)]
-    folders = [root / name for name in names] + [root / "images" / name for name in names]
-    there = [folder for folder in [*folders, root / "JPEGImages", root / "images"] if folder.is_dir()]
+    official = [root / name for name in names] + [root / "images" / name for name in names]
+    official += [root / "JPEGImages", root / "images"]
+    beside = annotations.parent
+    further = [beside / name for name in names] + [beside / "images" / name for name in names]
+    further += [folder / name for folder in (root, beside, beside.parent) for name in _FOLDERS]
+    further += [beside, root]
+    below = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    there = [folder for folder in dict.fromkeys([*official, *further, *below]) if folder.is_dir()]
     for folder in there:
         with contextlib.suppress(ValueError, OSError):  # out of the folder, or too long for a name
-            if all(inside(folder, name).is_file() for name in first):
+            if first and all(located(folder, name).is_file() for name in first):
                 return folder
-    if not there:
-        raise DatasetError(f"{root}: no image folder; tried {names[0]}/, images/{names[0]}/, JPEGImages/, images/")
-    return there[0]
+    usual = [folder for folder in official if folder.is_dir()]
+    if not usual and not any(_has_pictures(folder) for folder in (beside, root)):
+        raise DatasetError(
+            f"{root}: no image folder; tried {names[0]}/, images/{names[0]}/, JPEGImages/, images/; give images="
+        )
+    return usual[0] if usual else next(folder for folder in (beside, root) if _has_pictures(folder))
+
+
+def _has_pictures(folder: Path) -> bool:
+    from cutmix_dense.data.pictures import PICTURE_SUFFIXES
+
+    return folder.is_dir() and any(path.suffix.lower() in PICTURE_SUFFIXES for path in folder.iterdir())
 
 
 def splits_of(root: Path, kind: str = "instances") -> list[str]:
-    """The names of the splits whose annotations are found under `root`."""
+    """The names of the splits whose annotations are found under `root`: COCO's own places, then any COCO JSON."""
     official = [path.stem.removeprefix(f"{kind}_") for path in (root / "annotations").glob(f"{kind}_*.json")]
     exported = root.glob("*/_annotations.coco.json") if kind == "instances" else ()
-    return sorted({*official, *(path.parent.name for path in exported)})
+    found = sorted({*official, *(path.parent.name for path in exported)})
+    return found or (sorted(_tables(root)) if kind == "instances" else [])
+
+
+def _tables(root: Path) -> dict[str, Path]:
+    """Any JSON files in `root` or a folder below with COCO's lists, by the name of the split.
+
+    The name is the file's, the folder's of ``valid/labels.json``, else "train".
+    """
+    patterns = ("*.json", "*/*.json")
+    tables = (path for pattern in patterns for path in root.glob(pattern) if not path.name.startswith("panoptic_"))
+    found = sorted(path for path in largest(tables, _LOOKED_AT) if path.is_file() and _is_table(path))
+    for names in ([_split_name(path, root) for path in found], [path.stem for path in found]):
+        if len(set(names)) == len(names):
+            return dict(zip(names, found))
+    return {}
+
+
+def _is_table(path: Path) -> bool:
+    return {"images", "annotations"} <= set(coco_lists(path))
+
+
+_PLAIN = frozenset({"", "annotation", "annotations", "coco", "instances", "labels", "result"})
+"""What a file of annotations is called that doesn't name its split."""
+
+
+def _split_name(path: Path, root: Path) -> str:
+    """The split that a COCO JSON is of: its name without what says that it holds annotations, else its folder's."""
+    name = path.stem.replace("_annotations.coco", "").removeprefix("instances_").removesuffix("_coco").strip("._")
+    if name.lower() not in _PLAIN:
+        return name
+    return "train" if path.parent in (root, root / "annotations") else path.parent.name

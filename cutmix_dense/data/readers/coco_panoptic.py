@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import operator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
-from torchvision import tv_tensors
+import numpy as np
 
 from cutmix_dense.data.errors import DatasetError, SampleError
-from cutmix_dense.data.files import inside
-from cutmix_dense.data.images import read_color_ids, read_rgb
-from cutmix_dense.data.readers.base import DenseDataset, image_tensor
-from cutmix_dense.data.readers.coco_files import find_annotations, find_images, read_coco_json
-from cutmix_dense.functional.segments import Part, coded
+from cutmix_dense.data.maps import read_color_ids
+from cutmix_dense.data.pictures import PictureInfo
+from cutmix_dense.data.readers.base import DenseDataset, inside_folder, needed_folder
+from cutmix_dense.data.readers.coco_files import (
+    find_annotations,
+    find_images,
+    picture_of,
+    read_coco_json,
+    splits_of,
+    stated_size,
+)
+from cutmix_dense.data.writers.coco_panoptic import CocoPanopticWriter
 
 __all__ = ["CocoPanopticDataset"]
 
@@ -33,6 +39,7 @@ class CocoPanopticDataset(DenseDataset):
         images: image folder, if it is not one of `<split>/`, `images/<split>/`, `JPEGImages/`, `images/`.
         annotations: JSON file, if it is not `annotations/panoptic_<split>.json`.
         maps: PNG folder, if it is not the JSON file's name without `.json`, beside it or in `root`.
+        common: `pixels` and `details`; see `DenseDataset`.
 
     Raises:
         DatasetError: no annotation file, image or PNG folder, or a JSON that is not COCO panoptic.
@@ -40,6 +47,13 @@ class CocoPanopticDataset(DenseDataset):
     """
 
     layout = "coco_panoptic"
+    title = "COCO panoptic"
+    options: ClassVar = {
+        "images": "image folder, if it is not <split>/, images/<split>/, JPEGImages/ or images/",
+        "annotations": "JSON file, if it is not annotations/panoptic_<split>.json",
+        "maps": "PNG folder, if it is not the JSON file's name without .json",
+    }
+    writer = CocoPanopticWriter
 
     def __init__(
         self,
@@ -49,8 +63,9 @@ class CocoPanopticDataset(DenseDataset):
         images: str | Path | None = None,
         annotations: str | Path | None = None,
         maps: str | Path | None = None,
+        **common: Any,
     ) -> None:
-        self.root, self.split = Path(root), split
+        super().__init__(root, split, **common)
         self.annotations = (
             Path(annotations) if annotations is not None else find_annotations(self.root, split, "panoptic")
         )
@@ -66,22 +81,26 @@ class CocoPanopticDataset(DenseDataset):
         places = [Path(maps)] if maps is not None else [beside, self.root / beside.name]
         self._maps = next((folder for folder in places if folder.is_dir()), places[0])
         for folder, what in ((self._images, "image"), (self._maps, "PNG")):
-            if not folder.is_dir():
-                raise DatasetError(f"{folder}: no such {what} folder")
+            needed_folder(folder, what)
         categories = sorted(content["categories"], key=lambda category: category["id"])
         if any(not isinstance(category["id"], int) or not 0 <= category["id"] < 2**16 for category in categories):
             raise DatasetError(f"{self.annotations}: the ids of 'categories' must be integers in 0 … 65535")
         self.classes = tuple(str(category["name"]) for category in categories)
         self.category_ids: tuple[int, ...] = tuple(category["id"] for category in categories)
         self.labels = {category: label for label, category in enumerate(self.category_ids)}
-        self.has_masks = self.has_semantic = False
         self.has_panoptic = True
+        self.header = {key: content[key] for key in ("info", "licenses") if content.get(key)}
         self._things = {category["id"]: int(bool(category["isthing"])) for category in categories}
         self._entries = sorted(content["images"], key=lambda image: image["id"])
         self._annotation_of: dict[Any, dict[str, Any]] = {}
         for annotation in content["annotations"]:
             if self._annotation_of.setdefault(annotation["image_id"], annotation) is not annotation:
                 raise DatasetError(f"{self.annotations}: two annotations of the image {annotation['image_id']!r}")
+
+    @classmethod
+    def find_splits(cls, root: Path) -> list[str]:
+        """The names of the splits whose panoptic annotations are found under `root`."""
+        return splits_of(root, "panoptic")
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -99,38 +118,35 @@ class CocoPanopticDataset(DenseDataset):
 
     def image_path(self, index: int) -> Path:
         """The image file of sample `index`."""
-        return self._inside(self._images, self._entries[index]["file_name"])
+        return inside_folder(self._images, self._entries[index]["file_name"], self.annotations)
+
+    def picture(self, index: int) -> PictureInfo:
+        """Name and further fields of the image's entry in the file."""
+        return picture_of(self._entries[index], self.image_path(index).relative_to(self._images).as_posix())
 
     def map_path(self, index: int) -> Path:
         """The PNG file of sample `index`; SampleError if its name leads out of the PNG folder, or none is named."""
         image = self._entries[index]
         if image["id"] not in self._annotation_of:
             raise SampleError(self.annotations, f"has no annotation of the image {image['id']!r}")
-        return self._inside(self._maps, self._annotation_of[image["id"]]["file_name"])
+        return inside_folder(self._maps, self._annotation_of[image["id"]]["file_name"], self.annotations)
 
-    def _inside(self, folder: Path, name: Any) -> Path:
-        try:
-            return inside(folder, str(name))
-        except ValueError as error:
-            raise SampleError(self.annotations, str(error)) from error
+    def _load(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:
+        import torch
 
-    def _load(self, index: int) -> tuple[tv_tensors.Image, dict[str, Any]]:
+        from cutmix_dense.functional.segments import Part, coded  # loads torch, which a look at a folder doesn't need
+
         entry, path = self._entries[index], self.image_path(index)
         map_path = self.map_path(index)
-        image = read_rgb(path)
-        size = (image.shape[0], image.shape[1])
-        stated = (entry.get("height") or size[0], entry.get("width") or size[1])
-        if stated != size:
-            raise SampleError(path, f"is {size[1]}×{size[0]}, but {self.annotations.name} says {stated[1]}×{stated[0]}")
-        ids = torch.from_numpy(read_color_ids(map_path, size))
+        image = self.read_image(path, stated_size(entry, self.annotations), self.annotations.name)
+        ids = read_color_ids(map_path, (image.shape[1], image.shape[2]))
         annotation = self._annotation_of[entry["id"]]
         try:
             infos = [self._segment(info) for info in _listed(annotation["segments_info"])]
-            coded(Part(ids, infos, "the map", "segments_info"))
+            coded(Part(torch.from_numpy(ids), infos, "the map", "segments_info"))
         except (ValueError, TypeError) as error:
             raise SampleError(map_path, f"with its segments in {self.annotations}: {error}") from error
-        target = {"image_id": entry["id"], "panoptic": tv_tensors.Mask(ids), "segments_info": infos}
-        return image_tensor(image), target
+        return image, {"image_id": entry["id"], "panoptic": ids, "segments_info": infos}
 
     def _segment(self, info: Any) -> dict[str, Any]:
         """A segment of the file, with `isthing`."""

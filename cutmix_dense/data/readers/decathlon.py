@@ -7,20 +7,19 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from torchvision import tv_tensors
 
 from cutmix_dense.data.errors import DatasetError, SampleError, blaming
 from cutmix_dense.data.files import inside
-from cutmix_dense.data.readers.base import DenseDataset, map_tensor
+from cutmix_dense.data.readers.base import DenseDataset
 from cutmix_dense.extras import require
-from cutmix_dense.transforms.layout import Layout
 
-__all__ = ["DecathlonDataset", "decathlon_splits"]
+if TYPE_CHECKING:
+    from cutmix_dense.transforms.layout import Layout
+
+__all__ = ["DecathlonDataset"]
 
 _SECTIONS = {"train": "training", "val": "validation"}
 _MOST_VOXELS = 2**30
@@ -38,6 +37,7 @@ class DecathlonDataset(DenseDataset):
     Args:
         root: the dataset folder, which holds dataset.json.
         split: "train" for the list `training`, "val" for the list `validation`, which MONAI's users add.
+        common: `pixels` and `details`, which mean nothing for volumes; see `DenseDataset`.
 
     Raises:
         ImportError: nibabel is not installed.
@@ -47,15 +47,16 @@ class DecathlonDataset(DenseDataset):
     """
 
     layout = "decathlon"
+    title = "Medical Segmentation Decathlon"
     mix_layout: Layout = "BCDHW"
 
-    def __init__(self, root: str | Path, split: str = "train") -> None:
+    def __init__(self, root: str | Path, split: str = "train", **common: Any) -> None:
         require("nibabel", "volumes")
-        self.root, self.split = Path(root), split
+        super().__init__(root, split, **common)
         self.annotations = self.root / "dataset.json"
         content = _read_json(self.annotations)
         if not isinstance(content.get(_SECTIONS.get(split, "")), list):
-            found = ", ".join(decathlon_splits(self.root)) or "none"
+            found = ", ".join(self.find_splits(self.root)) or "none"
             raise DatasetError(f"{self.annotations}: no split {split!r} (splits found: {found})")
         self._pairs: list[tuple[str, str]] = []
         for i, entry in enumerate(content[_SECTIONS[split]]):
@@ -64,6 +65,14 @@ class DecathlonDataset(DenseDataset):
             self._pairs.append((entry["image"], entry["label"]))
         self.classes = _classes(content.get("labels"), self.annotations)
         self.has_masks, self.has_semantic = False, True
+
+    @classmethod
+    def find_splits(cls, root: Path) -> list[str]:
+        """The names of the splits that dataset.json lists."""
+        if not ((root / "dataset.json").is_file() and (root / "labelsTr").is_dir()):
+            return []
+        content = _read_json(root / "dataset.json")
+        return [split for split, section in _SECTIONS.items() if isinstance(content.get(section), list)]
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -78,7 +87,7 @@ class DecathlonDataset(DenseDataset):
         except ValueError as error:
             raise SampleError(self.annotations, str(error)) from error
 
-    def _load(self, index: int) -> tuple[Tensor, dict[str, Any]]:
+    def _load(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:
         path, label_path = (self._path(name) for name in self._pairs[index])
         values, spacing = _read_volume(path)
         labels, _ = _read_volume(label_path)
@@ -89,8 +98,8 @@ class DecathlonDataset(DenseDataset):
         if not (low >= 0 and high < len(self.classes)) or (labels != np.floor(labels)).any():
             raise SampleError(label_path, f"labels must be whole numbers of {self.classes}, got {low:g} … {high:g}")
         name = path.name.removesuffix(".gz").removesuffix(".nii")
-        target = {"image_id": name, "semantic": map_tensor(labels[0]), "spacing": torch.tensor(spacing)}
-        return tv_tensors.Image(torch.from_numpy(values)).as_subclass(Tensor), target
+        semantic = np.ascontiguousarray(labels[0], dtype=np.uint8)
+        return values, {"image_id": name, "semantic": semantic, "spacing": np.array(spacing, dtype=np.float32)}
 
 
 def _read_volume(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
@@ -143,9 +152,3 @@ def _classes(labels: Any, path: Path) -> tuple[str, ...]:
     if not 1 <= len(labels) <= 255:
         raise DatasetError(f"{path}: 'labels' must name 1 to 255 classes, got {len(labels)}")
     return tuple(str(labels[str(number)]) for number in range(len(labels)))
-
-
-def decathlon_splits(root: Path) -> list[str]:
-    """The names of the splits that dataset.json lists."""
-    content = _read_json(root / "dataset.json")
-    return [split for split, section in _SECTIONS.items() if isinstance(content.get(section), list)]

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from torchvision import tv_tensors
 
 from cutmix_dense.data.class_tables import DOTA_CLASSES
 from cutmix_dense.data.errors import DatasetError, SampleError, blaming
-from cutmix_dense.data.images import read_rgb
-from cutmix_dense.data.readers.base import DenseDataset, finite, image_tensor
+from cutmix_dense.data.pictures import PICTURE_SUFFIXES
+from cutmix_dense.data.readers.base import DenseDataset, finite, instance_target, needed_folder
 
-__all__ = ["DotaDataset", "dota_splits"]
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+__all__ = ["DotaDataset"]
 
 
 class DotaDataset(DenseDataset):
@@ -35,14 +31,21 @@ class DotaDataset(DenseDataset):
         annotations: folder of the text files, if it is not `<split>/labelTxt`.
         classes: names of the classes from 1 on. Default: the official ones if no other name occurs, else the names
             that occur, sorted.
+        common: `pixels` and `details`; see `DenseDataset`.
 
     Raises:
-        ImportError: a torchvision without rotated boxes (before 0.23).
         DatasetError: a folder that is missing, or one without images.
         SampleError: on access, an image or a text file that cannot be read.
+        ImportError: on access, a torchvision without rotated boxes (before 0.23).
     """
 
     layout = "dota"
+    title = "DOTA"
+    options: ClassVar = {
+        "images": "image folder, if it is not <split>/images",
+        "annotations": "folder of the text files, if it is not <split>/labelTxt",
+        "classes": "names of the classes",
+    }
 
     def __init__(
         self,
@@ -52,25 +55,26 @@ class DotaDataset(DenseDataset):
         images: str | Path | None = None,
         annotations: str | Path | None = None,
         classes: Sequence[str] | None = None,
+        **common: Any,
     ) -> None:
-        if not hasattr(tv_tensors.BoundingBoxFormat, "XYXYXYXY"):
-            raise ImportError("torchvision 0.23 or newer is needed for rotated boxes: pip install -U torchvision")
-        self.root, self.split = Path(root), split
+        super().__init__(root, split, **common)
         folder = Path(images) if images is not None else self.root / split / "images"
         self._texts = Path(annotations) if annotations is not None else self.root / split / "labelTxt"
         for needed in (folder, self._texts):
-            if not needed.is_dir():
-                found = ", ".join(dota_splits(self.root)) or "none"
-                raise DatasetError(f"{needed}: no such folder (splits found: {found})")
-        self._images = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+            needed_folder(needed, "image" if needed == folder else "annotation", self.find_splits(self.root))
+        self._images = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
         if not self._images:
-            raise DatasetError(f"{folder}: holds no image ({', '.join(_SUFFIXES)})")
+            raise DatasetError(f"{folder}: holds no image ({', '.join(PICTURE_SUFFIXES)})")
         names = list(classes) if classes is not None else _names_in(self._texts.parent.parent, self._texts)
         self.classes = ("background", *(names[1:] if names[:1] == ["background"] else names))
         if len(set(self.classes)) < len(self.classes):
             raise DatasetError(f"{self._texts}: class names must differ, got {list(self.classes[1:])}")
         self._labels = {name: label for label, name in enumerate(self.classes) if label}
-        self.has_masks = self.has_semantic = False
+
+    @classmethod
+    def find_splits(cls, root: Path) -> list[str]:
+        """The names of the folders under `root` that hold `images` and `labelTxt`."""
+        return sorted(path.parent.name for path in root.glob("*/labelTxt") if (path.parent / "images").is_dir())
 
     def __len__(self) -> int:
         return len(self._images)
@@ -79,9 +83,9 @@ class DotaDataset(DenseDataset):
         """The image file of sample `index`."""
         return self._images[index]
 
-    def _load(self, index: int) -> tuple[tv_tensors.Image, dict[str, Any]]:
+    def _load(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:
         path = self._images[index]
-        image = image_tensor(read_rgb(path))
+        image = self.read_image(path)
         size = (image.shape[-2], image.shape[-1])
         text = self._texts / f"{path.stem}.txt"
         corners, labels, difficult = [], [], []
@@ -96,27 +100,14 @@ class DotaDataset(DenseDataset):
                 difficult.append(bool(int(words[9])) if len(words) == 10 else False)
             except ValueError as error:
                 raise SampleError(text, f"line {number}: {error}") from error
-        boxes = np.asarray(corners, dtype=np.float64).reshape(-1, 4, 2)
-        after = np.roll(boxes, -1, axis=1)
-        area = np.abs((boxes[..., 0] * after[..., 1] - boxes[..., 1] * after[..., 0]).sum(axis=1)) / 2
-        target = {
-            "image_id": path.stem,
-            "boxes": tv_tensors.BoundingBoxes(
-                torch.from_numpy(boxes.reshape(-1, 8).astype(np.float32)),
-                format=tv_tensors.BoundingBoxFormat["XYXYXYXY"],
-                canvas_size=size,
-            ),
-            "labels": torch.tensor(labels, dtype=torch.int64),
-            "iscrowd": torch.zeros(len(labels), dtype=torch.int64),
-            "area": torch.from_numpy(area.astype(np.float32)),
-            "difficult": torch.tensor(difficult, dtype=torch.bool),
-        }
+        target = instance_target(
+            path.stem,
+            size,
+            np.asarray(corners, dtype=np.float64).reshape(-1, 8),
+            np.asarray(labels, dtype=np.int64),
+            difficult=np.asarray(difficult, dtype=bool),
+        )
         return image, target
-
-
-def dota_splits(root: Path) -> list[str]:
-    """The names of the folders under `root` that hold `images` and `labelTxt`."""
-    return sorted(path.parent.name for path in root.glob("*/labelTxt") if (path.parent / "images").is_dir())
 
 
 def _objects(path: Path) -> list[tuple[int, list[str]]]:

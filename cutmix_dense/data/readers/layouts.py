@@ -1,35 +1,58 @@
-"""Opening a dataset: which layout a folder has, and the one function for all of them."""
+"""Opening a dataset: the table of layouts, which one a folder has, and the one function for all of them."""
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from cutmix_dense.data.errors import DatasetError
+from cutmix_dense.data.pictures import Pixels
 from cutmix_dense.data.readers.base import DenseDataset
-from cutmix_dense.data.readers.cityscapes import CityscapesDataset, cityscapes_splits
+from cutmix_dense.data.readers.cityscapes import CityscapesDataset
 from cutmix_dense.data.readers.coco import CocoDataset
-from cutmix_dense.data.readers.coco_files import splits_of
 from cutmix_dense.data.readers.coco_panoptic import CocoPanopticDataset
-from cutmix_dense.data.readers.decathlon import DecathlonDataset, decathlon_splits
-from cutmix_dense.data.readers.dota import DotaDataset, dota_splits
-from cutmix_dense.data.readers.voc import VocDataset, voc_folders, voc_splits
-from cutmix_dense.data.readers.youtube_vis import YouTubeVisDataset, youtube_vis_splits
+from cutmix_dense.data.readers.decathlon import DecathlonDataset
+from cutmix_dense.data.readers.dota import DotaDataset
+from cutmix_dense.data.readers.hf_imagefolder import HuggingFaceFolder
+from cutmix_dense.data.readers.image_masks import ImageMasksDataset
+from cutmix_dense.data.readers.labelme import LabelMeDataset
+from cutmix_dense.data.readers.voc import VocDataset
+from cutmix_dense.data.readers.yolo import YoloDataset
+from cutmix_dense.data.readers.youtube_vis import YouTubeVisDataset
+from cutmix_dense.data.survey import advice
 
-__all__ = ["LAYOUTS", "READERS", "find_layouts", "list_splits", "open_dataset"]
+__all__ = [
+    "LAYOUTS",
+    "READERS",
+    "default_split",
+    "find_layouts",
+    "from_root",
+    "layout_of",
+    "list_splits",
+    "open_dataset",
+    "reader_of",
+]
 
 READERS: dict[str, type[DenseDataset]] = {
-    "coco": CocoDataset,
-    "coco_panoptic": CocoPanopticDataset,
-    "voc": VocDataset,
-    "cityscapes": CityscapesDataset,
-    "dota": DotaDataset,
-    "youtube_vis": YouTubeVisDataset,
-    "decathlon": DecathlonDataset,
+    reader.layout: reader
+    for reader in (
+        CocoDataset,
+        CocoPanopticDataset,
+        VocDataset,
+        YoloDataset,
+        CityscapesDataset,
+        DotaDataset,
+        LabelMeDataset,
+        HuggingFaceFolder,
+        YouTubeVisDataset,
+        DecathlonDataset,
+        ImageMasksDataset,
+    )
 }
-"""The reader of each layout."""
+"""The reader of each layout. A new layout is a reader's file and its name here."""
 
 LAYOUTS = tuple(READERS)
 
@@ -37,89 +60,123 @@ LAYOUTS = tuple(READERS)
 def open_dataset(
     root: str | Path,
     layout: str | None = None,
-    split: str = "train",
+    split: str | None = None,
     *,
-    images: str | Path | None = None,
-    annotations: str | Path | None = None,
-    label_ids: str = "train",
-    classes: Sequence[str] | None = None,
-    task: str = "detection",
-    frames: int | None = 8,
+    pixels: Pixels = "auto",
+    details: bool = False,
+    **options: Any,
 ) -> DenseDataset:
     """Open one split of a dataset in one of `LAYOUTS`; see `DenseDataset` and the readers for what a sample is.
 
     Args:
         root: the dataset folder (`datasets/README.md` shows the layouts).
-        layout: "coco", "coco_panoptic", "voc", "cityscapes", "dota", "youtube_vis" or "decathlon"; found out if not
-            given, from the JSON file that `annotations` names or else from the folder. A folder that has both of COCO's
-            is "coco".
-        split: its name.
-        images: image folder, where it is not the layout's.
-        annotations: annotation file (COCO, COCO panoptic, YouTube-VIS) or folder, where it is not the layout's.
-        label_ids: Cityscapes only: "train" (default, 19 classes) or "raw" (34 ids).
-        classes: VOC and DOTA only: the class names, see `VocDataset` and `DotaDataset`.
-        task: VOC only: "detection" (default), "segmentation" or "instances", see `VocDataset`.
-        frames: YouTube-VIS only: frames of each clip, see `YouTubeVisDataset`.
+        layout: its name; found out if not given, from the JSON file that `annotations` names or else from the folder. A
+            folder that has both of COCO's is "coco".
+        split: its name; default "train", or the only one.
+        pixels: how pictures are read; see `pictures.Pixels`.
+        details: whether targets have `details`: what else the layout says of each instance, a dict each.
+        options: what the layout's reader takes besides: `images` and `annotations`, where they lie elsewhere (a path
+            counts from `root`); `classes`, `task` and so on. `READERS[layout].options` lists them.
 
     Raises:
         DatasetError: not this layout, or something of it is missing; the message names the file.
         ValueError: an argument that means nothing for this layout.
     """
     folder = Path(root)
-    if layout is None:
-        table = Path(annotations) if annotations is not None else None
-        layout = _layout_of_json(table) if table is not None and table.suffix == ".json" else _only_layout(folder)
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout must be one of {LAYOUTS}, got {layout!r}")
-    only: dict[str, tuple[tuple[str, ...], Any, Any]] = {  # argument: its layouts, what was given, the default
-        "label_ids": (("cityscapes",), label_ids, "train"),
-        "classes": (("voc", "dota"), classes, None),
-        "task": (("voc",), task, "detection"),
-        "frames": (("youtube_vis",), frames, 8),
-        "images": (tuple(name for name in LAYOUTS if name != "decathlon"), images, None),
-        "annotations": (tuple(name for name in LAYOUTS if name != "decathlon"), annotations, None),
-    }
-    given = {name: value for name, (_, value, default) in only.items() if value != default}
+    given = {name: value for name, value in options.items() if value is not None or name == "frames"}
+    for name in ("images", "annotations"):
+        if name in given:
+            given[name] = from_root(folder, given[name])
+    layout = layout or layout_of(folder, given.get("annotations"))
+    reader = reader_of(layout)
     for name in given:
-        if layout not in only[name][0]:
-            raise ValueError(f"{name}= is for the {' and '.join(only[name][0])} layout, this dataset is {layout}")
-    reader: Any = READERS[layout]  # whose arguments differ
-    return reader(folder, split, **given)
+        if name not in reader.options:
+            _refuse(name, reader)
+    split = split or default_split(folder, layout, given)
+    return reader(folder, split, pixels=pixels, details=details, **given)
+
+
+def reader_of(layout: str) -> type[Any]:
+    """The reader of a layout, a `DenseDataset` with options of its own; ValueError for a name that isn't known."""
+    if layout not in READERS:
+        near = difflib.get_close_matches(str(layout), LAYOUTS, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(f"layout must be one of {LAYOUTS}, got {layout!r}{hint}")
+    return READERS[layout]
 
 
 def find_layouts(root: str | Path) -> list[str]:
-    """The layouts that a folder has; usually one, none if it is no dataset. Both of COCO's count as "coco"."""
+    """The layouts that a folder has; usually one, none if it is no dataset. Both of COCO's count as "coco".
+
+    A general layout, such as any folder of images beside a folder of masks, counts only where no other is found.
+    """
     folder = Path(root)
-    found = []
-    if splits_of(folder):
-        found.append("coco")
-    elif splits_of(folder, "panoptic"):
-        found.append("coco_panoptic")
-    if voc_folders(folder):  # several years are VOC too
-        found.append("voc")
-    if (folder / "leftImg8bit").is_dir():
-        found.append("cityscapes")
-    if dota_splits(folder):
-        found.append("dota")
-    if youtube_vis_splits(folder):
-        found.append("youtube_vis")
-    if (folder / "dataset.json").is_file() and (folder / "labelsTr").is_dir():
-        found.append("decathlon")
-    return found
+    for general in (False, True):
+        found = [name for name, reader in READERS.items() if reader.general is general and _splits(reader, folder)]
+        if found:
+            return [name for name in found if name != "coco_panoptic" or "coco" not in found]
+    return []
 
 
 def list_splits(root: str | Path, layout: str) -> list[str]:
     """The names of the splits of a dataset."""
-    if layout in ("coco", "coco_panoptic"):
-        return splits_of(Path(root), "instances" if layout == "coco" else "panoptic")
-    splits: dict[str, Any] = {
-        "voc": voc_splits,
-        "cityscapes": cityscapes_splits,
-        "dota": dota_splits,
-        "youtube_vis": youtube_vis_splits,
-        "decathlon": decathlon_splits,
-    }
-    return splits[layout](Path(root))
+    return reader_of(layout).find_splits(Path(root))
+
+
+def default_split(root: Path, layout: str, options: Iterable[str] = ()) -> str:
+    """The split that is meant where none is named: the only one, else "train"; of files named by options "train"."""
+    splits = [] if {"images", "annotations"} & set(options) else reader_of(layout).find_splits(root)
+    return splits[0] if len(splits) == 1 else "train"
+
+
+def from_root(root: Path, given: str | Path | None) -> Any:
+    """A path that counts from the dataset's folder, or from the working folder if it is there alone; None of None."""
+    if given is None:
+        return None
+    path = Path(given)
+    inside = root / path
+    return path if path.is_absolute() or (path.exists() and not inside.exists()) else inside
+
+
+def layout_of(root: Path, annotations: Path | None = None) -> str:
+    """The layout of a folder, or the one whose annotation file is named.
+
+    Raises:
+        DatasetError: none, with what was found and what would read it; or several.
+    """
+    if annotations is not None and annotations.suffix.lower() == ".json":
+        return _layout_of_json(annotations)
+    if not root.is_dir():
+        raise DatasetError(f"{root}: is a file, name the folder" if root.exists() else f"{root}: no such folder")
+    found = find_layouts(root)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DatasetError(f"{root}: has the layouts {' and '.join(found)}; say which with layout=")
+    below = {path.name: find_layouts(path) for path in sorted(root.iterdir()) if path.is_dir()}
+    raise DatasetError(advice(root, {name: layouts[0] for name, layouts in below.items() if layouts}))
+
+
+def _splits(reader: type[DenseDataset], root: Path) -> list[str]:
+    """The splits of a folder in a layout; none if a file of it can't be read, which its reader would say."""
+    try:
+        return reader.find_splits(root)
+    except (DatasetError, OSError):
+        return []
+
+
+def _refuse(name: str, reader: type[DenseDataset]) -> None:
+    """Raise ValueError for an option that the reader doesn't take."""
+    others = [each.layout for each in READERS.values() if name in each.options]
+    if others:
+        raise ValueError(f"{name}= is for the {_listed(others)} layout, this dataset is {reader.layout}")
+    near = difflib.get_close_matches(name, reader.options, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise ValueError(f"options of {reader.layout} are {', '.join(reader.options)}, got {name!r}{hint}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " and ".join(names)
 
 
 def _layout_of_json(path: Path) -> str:
@@ -132,20 +189,3 @@ def _layout_of_json(path: Path) -> str:
         return "coco_panoptic"
     videos = all(re.search(rb'"%b"\s*:\s*\[' % key, content) for key in (b"videos", b"file_names"))
     return "youtube_vis" if videos else "coco"
-
-
-def _only_layout(root: Path) -> str:
-    if not root.is_dir():
-        raise DatasetError(f"{root}: no such folder")
-    found = find_layouts(root)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise DatasetError(f"{root}: has the layouts {' and '.join(found)}; say which with layout=")
-    below = [
-        f"{path.name}/ ({find_layouts(path)[0]})"
-        for path in sorted(root.iterdir())
-        if path.is_dir() and find_layouts(path)
-    ]
-    hint = f"; below it there are {', '.join(below)}" if below else ""
-    raise DatasetError(f"{root}: none of the known layouts (see datasets/README.md){hint}")

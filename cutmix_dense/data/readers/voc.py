@@ -1,48 +1,78 @@
-"""PASCAL VOC: `torchvision.datasets.VOCDetection` and `VOCSegmentation` over any folder with their layout."""
+"""PASCAL VOC in every form it has: boxes of XML files, maps of classes and objects, polygons, with or without lists."""
 
 from __future__ import annotations
 
 import os
-import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
+from typing import Any, ClassVar
 
 import numpy as np
-from torchvision import tv_tensors
-from torchvision.datasets import VisionDataset, VOCDetection, VOCSegmentation
 
-from cutmix_dense.data.class_tables import VOC_CLASSES
-from cutmix_dense.data.errors import DatasetError, SampleError, blaming
-from cutmix_dense.data.files import inside, read_lines
-from cutmix_dense.data.images import read_indices, read_rgb
-from cutmix_dense.data.masks import boxes_from_masks, check_room
-from cutmix_dense.data.readers.base import DenseDataset, finite, image_tensor, instance_target, map_tensor
+from cutmix_dense.data.colors import read_color_classes
+from cutmix_dense.data.errors import DatasetError, DataWarning, SampleError, blaming
+from cutmix_dense.data.files import inside
+from cutmix_dense.data.maps import read_indices, voc_palette
+from cutmix_dense.data.masks import check_room, decode_segmentation
+from cutmix_dense.data.pictures import PICTURE_SUFFIXES, PictureInfo, opened, picture_size
+from cutmix_dense.data.readers.base import DenseDataset, instance_target, needed_folder
+from cutmix_dense.data.readers.voc_files import (
+    VocFolders,
+    class_table,
+    find_folders,
+    has_polygons,
+    list_file,
+    map_folder,
+    names_in,
+    parse_xml,
+    read_list,
+    stems_of,
+    voc_folder,
+    voc_folders,
+)
+from cutmix_dense.data.readers.voc_objects import (
+    Row,
+    masks_alone,
+    match_masks,
+    picture_details,
+    rows_of,
+    stated_size,
+)
+from cutmix_dense.data.writers.voc import VocWriter
 
 __all__ = ["VocDataset"]
 
-_TASKS = ("detection", "segmentation", "instances")
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_TASKS = ("detection", "segmentation", "instances", "all")
 
 
 class VocDataset(DenseDataset):
-    """VOC from a folder with `JPEGImages`, `Annotations`, `ImageSets` in it, or from a `VOCdevkit`.
+    """VOC from a folder with `ImageSets` or a `VOCdevkit`; without lists, from XML files beside their pictures.
 
     Boxes are the XML's, with its 1-based inclusive corners turned into half-open ones: (xmin - 1, ymin - 1, xmax,
-    ymax). `classes[0]` is "background"; a pixel of value `i` in SegmentationClass means `classes[i]`.
+    ymax). `classes[0]` is "background"; a pixel of value `i` in SegmentationClass means `classes[i]`, in a set with a
+    `labelmap.txt` its colour says which. An object that makes no sense is left out and noted; where no other of its
+    file is left, its sample is refused. In a set without lists, pictures without an XML file are no samples; a note
+    counts them.
 
     Args:
-        root: the folder, or one above it that holds `VOCdevkit/VOC<year>` or `VOC<year>`.
-        split: a list in `ImageSets/Main` (`ImageSets/Segmentation` for the two other tasks).
-        task: "detection": boxes with `difficult`, and `semantic` where every image of the split has a map;
-            "segmentation": `semantic` only; "instances": boxes, `masks` and `semantic`. The masks of "instances"
-            come from SegmentationObject: object `i` of the XML has the index `i`, as the development kit says, or
-            else each object must pair with one index by class and box without doubt; if not, a SampleError says so.
-        images: image folder, if it is not `JPEGImages`.
-        annotations: folder of the XML files, if it is not `Annotations`.
-        classes: names of the classes from 1 on, a leading "background" allowed. Default: the lines of `classes.txt`
-            in the folder; else the 20 official ones if no other name occurs; else the names that occur, sorted.
+        root: the folder, or one above it that holds `VOCdevkit/VOC<year>` or `VOC<year>`. Without `ImageSets`: pictures
+            and XML files in one folder or in two, or a folder for each split of such.
+        split: a list in `ImageSets/Main` (`ImageSets/Segmentation` for the two other tasks); without lists the folder's
+            name, "all" for those of the root.
+        task: "detection" (default where there are XML files): boxes with `difficult`, and `semantic` where every image
+            of the split has a map; "segmentation" (default elsewhere): `semantic` only; "instances": boxes, `masks`,
+            `has_mask`, and `semantic` where every image has it. Masks are the `<polygon>` elements of an object, and
+            else come from SegmentationObject: object `i` of the XML has the index `i`, as the development kit says, or
+            else each object must pair with one index by class and box without doubt. Without XML files, the two maps
+            say what the instances are. "all": the list in `Main`, with masks where an object states one, and a
+            `semantic` that is 255 where an image has no map.
+        images: image folder, if it is not `JPEGImages` or found.
+        annotations: folder of the XML files, if it is not `Annotations` or found.
+        classes: names of the classes from 1 on, a leading "background" allowed. Default: the lines of `classes.txt`,
+            `class_names.txt` or CVAT's `labelmap.txt`; else the 20 official ones if no other name occurs; else the
+            names that occur, sorted.
+        common: `pixels` and `details`; see `DenseDataset`.
 
     Raises:
         DatasetError: a folder or list that is missing; semantic maps of classes whose names nobody states.
@@ -50,63 +80,261 @@ class VocDataset(DenseDataset):
     """
 
     layout = "voc"
+    title = "PASCAL VOC"
+    options: ClassVar = {
+        "images": "image folder, if it is not JPEGImages or found beside the XML files",
+        "annotations": "folder of the XML files, if it is not Annotations or found beside the images",
+        "task": "detection, segmentation, instances, or all (masks and maps of the images that have them)",
+        "classes": "names of the classes, from 1 on",
+    }
+    writer = VocWriter
 
     def __init__(
         self,
         root: str | Path,
         split: str = "train",
         *,
-        task: str = "detection",
+        task: str | None = None,
         images: str | Path | None = None,
         annotations: str | Path | None = None,
         classes: Sequence[str] | None = None,
+        **common: Any,
     ) -> None:
-        if task not in _TASKS:
+        if task not in (None, *_TASKS):
             raise ValueError(f"task must be one of {_TASKS}, got {task!r}")
-        self.root, self.split, self.task = Path(root), split, task
-        self.folder = voc_folder(self.root)
-        names = read_list(
-            self.folder / "ImageSets" / ("Main" if task == "detection" else "Segmentation") / f"{split}.txt"
+        super().__init__(root, split, **common)
+        place = _place(self.root, split, images, annotations)
+        self.folder, image_folder, self._xml = place.folder, place.images, place.annotations
+        needed_folder(image_folder, "image")
+        self._xmls = stems_of(self._xml, (".xml",), deep=self._xml != self.folder)
+        self._maps = {kind: map_folder(self.folder, kind) for kind in ("SegmentationClass", "SegmentationObject")}
+        mapped = {kind: stems_of(folder, (".png",), deep=True) for kind, folder in self._maps.items()}
+        unnamed = not self._xmls and annotations is None
+        self.task = task or ("segmentation" if unnamed and mapped["SegmentationClass"] else "detection")
+        self._bare = self.task in ("instances", "all") and unnamed and bool(mapped["SegmentationObject"])
+        if self.task != "segmentation" and not self._bare:
+            needed_folder(self._xml, "annotation")
+        alone = place.listed or images is not None or annotations is not None
+        others = [self._xml] if alone else [each.annotations for each in find_folders(self.root).values()]
+        table = class_table(
+            classes,
+            list(dict.fromkeys([self.folder, self.root, self._xml, image_folder])),
+            list(dict.fromkeys(others)),
+            self.folder.absolute().parents[:2] if self._in_color(mapped["SegmentationClass"]) else (),
         )
-        image_folder = Path(images) if images is not None else self.folder / "JPEGImages"
-        self._xml = Path(annotations) if annotations is not None else self.folder / "Annotations"
-        needed = [image_folder] if task == "segmentation" else [image_folder, self._xml]
-        for folder in needed:
-            if not folder.is_dir():
-                raise DatasetError(f"{folder}: no such folder")
-        maps = {path.stem for path in (self.folder / "SegmentationClass").glob("*.png")}
-        self.has_masks = task == "instances"
-        self.has_semantic = task != "detection" or (bool(names) and maps.issuperset(names))
-        self.classes = self._name_classes(classes)
-        files = {"detection": _DetectionFiles, "instances": _DetectionFiles, "segmentation": _SegmentationFiles}[task]
-        self.source = files(image_folder, self.folder, names, self._xml)
-        self._names = names
+        self.classes, self._colors = table.names, table.colors
+        self._segmented = False  # whether the list is that of the images with maps
+        self._names = self._find_names(place, mapped)
+        whole = bool(self._names) and set(mapped["SegmentationClass"]).issuperset(self._names)
+        self.has_masks = self.task in ("instances", "all")
+        needed = (self._segmented or self.task == "all") and bool(mapped["SegmentationClass"])
+        self.has_semantic = self.task == "segmentation" or whole or needed or self._bare
+        if self.has_semantic and not table.stated:
+            raise DatasetError(
+                f"{self.folder}: SegmentationClass holds class numbers, but nothing says which number is which of "
+                f"{sorted(self.classes[1:])}; give classes= or a classes.txt with one name a line, background first"
+            )
+        present = stems_of(image_folder, PICTURE_SUFFIXES, deep=image_folder != self.folder)
+        self._images = [image_folder / present.get(name, f"{name}.jpg") for name in self._names]
+        if not place.listed:
+            used = set(self._names)
+            self._note_unlabelled(image_folder, [name for stem, name in present.items() if stem not in used])
         self._labels = {name: label for label, name in enumerate(self.classes) if label}
 
+    @classmethod
+    def find_splits(cls, root: Path) -> list[str]:
+        """The names of the lists in `ImageSets/Main`, or of `ImageSets/Segmentation` where that is all there is.
+
+        Without lists: the names of the folders that hold pictures with their XML files, or "all".
+        """
+        return sorted(find_folders(root))
+
+    @classmethod
+    def whole(cls, root: Path, split: str) -> dict[str, Any]:
+        """The task that reads all a split has: "instances" where there are polygons or every image has an object map.
+
+        "all" where some images have maps; else "detection", or "segmentation" where there are maps of classes alone.
+        """
+        return {"task": _whole_task(root, split)}
+
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self._names)
 
     def image_path(self, index: int) -> Path:
         """The image file of sample `index`."""
         self._check_name(index)
-        return Path(self.source.images[index])
+        return self._images[index]
 
-    def _load(self, index: int) -> tuple[tv_tensors.Image, dict[str, Any]]:
+    def picture(self, index: int) -> PictureInfo:
+        """Name of the picture, and what its XML file says of it: source, owner and so on."""
+        path = self.image_path(index)
+        name = f"{self._names[index]}{path.suffix}"
+        xml = self._xml_path(index)
+        if self.task == "segmentation" or not os.path.isfile(xml):
+            return PictureInfo(name)
+        with blaming(xml):
+            return PictureInfo(name, picture_details(parse_xml(xml)))
+
+    def _load(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:
         name, path = self._names[index], self.image_path(index)
-        image = read_rgb(path)
-        size = (image.shape[0], image.shape[1])
-        semantic = None
-        if self.has_semantic:
-            semantic = read_indices(self.folder / "SegmentationClass" / f"{name}.png", size, most=255)
+        drawn: Path | None = self._maps["SegmentationClass"] / f"{name}.png" if self.has_semantic else None
+        if self.task == "all" and drawn is not None and not os.path.isfile(drawn):
+            drawn = None
+        if self.task == "segmentation" or self._bare:
+            image = self.read_image(path, _size_of_map(drawn, path), "its map")
+        else:
+            tree = parse_xml(self._xml_path(index))
+            stated = stated_size(tree)
+            image = self.read_image(path, stated or _size_of_map(drawn, path), self._xml_path(index).name)
+        size = (image.shape[1], image.shape[2])
+        semantic = self._semantic(drawn, size) if drawn is not None else None
+        if semantic is None and self.has_semantic:
+            semantic = np.full(size, 255, dtype=np.uint8)
         if self.task == "segmentation":
-            return image_tensor(image), {"image_id": name, "semantic": map_tensor(np.asarray(semantic))}
-        boxes, labels, difficult = self._objects(index, size)
-        masks = None
-        if self.has_masks:
-            path = self.folder / "SegmentationObject" / f"{name}.png"
-            masks = _match_masks(path, read_indices(path, size, most=255), np.asarray(semantic), boxes, labels)
-        target = instance_target(name, size, boxes, labels, difficult=difficult, masks=masks, semantic=semantic)
-        return image_tensor(image), target
+            return image, {"image_id": name, "semantic": semantic}
+        if self._bare:
+            return image, self._target_of_maps(name, size, np.asarray(semantic))
+        rows, numbers = self._rows(index, tree)
+        boxes = np.array([row.box for row in rows], dtype=np.float64).reshape(-1, 4)
+        labels = np.array([row.label for row in rows], dtype=np.int64)
+        masks, has_mask = self._masks(index, size, rows, (boxes, labels, numbers), semantic)
+        target = instance_target(
+            name,
+            size,
+            boxes,
+            labels,
+            difficult=np.array([row.difficult for row in rows], dtype=bool),
+            masks=masks,
+            has_mask=has_mask,
+            semantic=semantic,
+            details=[row.details() for row in rows] if self.details else None,
+        )
+        return image, target
+
+    def _rows(self, index: int, tree: Any) -> tuple[list[Row], list[int]]:
+        """The objects of a file that can be read, and their numbers in it."""
+        path = self._xml_path(index)
+        rows, numbers, reasons = [], [], []
+        for number, row in enumerate(rows_of(tree, self._labels), 1):
+            if isinstance(row, Row):
+                rows.append(row)
+                numbers.append(number)
+                if row.remark:
+                    self.note(path, f"object {number}: {row.remark}")
+                if row.polygons and not self.has_masks:
+                    self.note(path, "objects have polygons, which are left out; task='instances' reads them as masks")
+            else:
+                reasons.append(str(row))
+        if reasons and not rows:
+            raise SampleError(path, reasons[0])
+        for reason in reasons:
+            self.note(path, f"{reason}; it is left out")
+        return rows, numbers
+
+    def _masks(
+        self,
+        index: int,
+        size: tuple[int, int],
+        rows: Sequence[Row],
+        found: tuple[np.ndarray, np.ndarray, list[int]],
+        semantic: np.ndarray | None,
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Masks (N, H, W) and which of them are stated (N,), of polygons and of the object map."""
+        if not self.has_masks:
+            return None, None
+        path, xml = self._maps["SegmentationObject"] / f"{self._names[index]}.png", self._xml_path(index)
+        if os.path.isfile(path) or (self._segmented and not any(row.polygons for row in rows)):
+            boxes, labels, numbers = found
+            kinds = None if semantic is None or (semantic == 255).all() else semantic
+            masks, shown, left = match_masks(path, self._indices(path, size), kinds, boxes, labels, numbers)
+            for reason in left:
+                self.note(path, reason)
+        else:
+            with blaming(xml):
+                check_room("masks", len(rows), size)
+            masks, shown = np.zeros((len(rows), *size), dtype=bool), np.zeros(len(rows), dtype=bool)
+        for i, row in enumerate(rows):
+            if row.polygons:
+                try:
+                    masks[i], shown[i] = decode_segmentation(row.polygons, size), True
+                except ValueError as error:
+                    self.note(xml, f"object {found[2][i]}: {error}; it is read without a mask")
+                    continue
+                if not masks[i].any():
+                    self.note(xml, f"object {found[2][i]}: its mask has no pixel")
+        return masks, shown
+
+    def _target_of_maps(self, name: str, size: tuple[int, int], semantic: np.ndarray) -> dict[str, Any]:
+        path = self._maps["SegmentationObject"] / f"{name}.png"
+        boxes, labels, masks, left = masks_alone(path, self._indices(path, size), semantic)
+        for reason in left:
+            self.note(path, reason)
+        count = len(labels)
+        return instance_target(
+            name,
+            size,
+            boxes,
+            labels,
+            difficult=np.zeros(count, dtype=bool),
+            masks=masks,
+            has_mask=np.ones(count, dtype=bool),
+            semantic=semantic,
+            details=[{} for _ in range(count)] if self.details else None,
+        )
+
+    def _semantic(self, path: Path, size: tuple[int, int]) -> np.ndarray:
+        """The map of classes, 255 = ignore; SampleError for a number that is no class."""
+        if self._colors and _has_colors(path):
+            return read_color_classes(path, size, self._colors)
+        ids = self._indices(path, size)
+        strays = [int(value) for value in np.unique(ids) if len(self.classes) <= value < 255]
+        if strays:
+            raise SampleError(
+                path,
+                f"holds {', '.join(map(str, strays[:5]))}, but there are {len(self.classes)} classes, 0 … "
+                f"{len(self.classes) - 1}; name all of them with classes= or in a classes.txt",
+            )
+        return ids
+
+    def _indices(self, path: Path, size: tuple[int, int]) -> np.ndarray:
+        """The map of indices, or of VOC's colours of them."""
+        if not _has_colors(path, palette=False):
+            return read_indices(path, size, most=255)
+        flat = voc_palette()
+        colors = {(flat[3 * i], flat[3 * i + 1], flat[3 * i + 2]): i for i in range(256)}
+        return read_color_classes(path, size, colors)
+
+    def _find_names(self, place: VocFolders, mapped: dict[str, dict[str, str]]) -> list[str]:
+        if place.listed:
+            path = list_file(self.folder, self.split, segmented=self.task != "detection")
+            if self.task in ("instances", "all"):
+                main = list_file(self.folder, self.split, segmented=False)
+                xmls = [self._xml / name for name in self._xmls.values()]
+                if main.is_file() and (self.task == "all" or not path.is_file() or has_polygons(xmls)):
+                    path = main
+            self._segmented = path.parent.name == "Segmentation"
+            return read_list(path, place.images, self.classes)
+        if self.task == "segmentation":
+            return sorted(mapped["SegmentationClass"])
+        return sorted(mapped["SegmentationObject"] if self._bare else self._xmls)
+
+    def _in_color(self, maps: dict[str, str]) -> bool:
+        """Whether the first map of classes is one of colours."""
+        try:
+            return bool(maps) and _has_colors(
+                self._maps["SegmentationClass"] / next(iter(maps.values())), palette=False
+            )
+        except SampleError:
+            return False
+
+    def _xml_path(self, index: int) -> Path:
+        name = self._names[index]
+        return self._xml / self._xmls.get(name, f"{name}.xml")
+
+    def _note_unlabelled(self, folder: Path, names: Sequence[str]) -> None:
+        if names:
+            what = "map" if self.task == "segmentation" or self._bare else "XML file"
+            self.note(folder, f"{len(names)} pictures have no {what}, as {names[0]}; they are no samples")
 
     def _check_name(self, index: int) -> None:
         try:
@@ -114,186 +342,83 @@ class VocDataset(DenseDataset):
         except ValueError as error:
             raise SampleError(self.folder / "ImageSets", str(error)) from error
 
-    def _objects(self, index: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Boxes (N, 4), labels (N,) and difficult (N,) of one XML file."""
-        path = Path(self.source.targets[index])
-        tree = _parse_xml(path)
-        with blaming(path):
-            if tree.findtext("filename"):
-                inside(self.folder, tree.findtext("filename", ""))
-            stated = tuple(int(float(tree.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
-            if all(stated) and stated != size:
-                raise ValueError(f"states an image of {stated[1]}×{stated[0]}, but it is {size[1]}×{size[0]}")
-        objects = tree.findall("object")
-        boxes, labels = np.zeros((len(objects), 4)), np.zeros(len(objects), dtype=np.int64)
-        difficult = np.zeros(len(objects), dtype=bool)
-        for i, node in enumerate(objects):
-            try:
-                boxes[i] = [finite(node.findtext(f"bndbox/{corner}", "")) for corner in _CORNERS]
-                label = (node.findtext("name") or "").strip()
-                if label not in self._labels:
-                    raise ValueError(f"class {label!r} is not among {self.classes[1:]}")
-                labels[i] = self._labels[label]
-                difficult[i] = bool(int(node.findtext("difficult") or 0))
-            except ValueError as error:
-                raise SampleError(path, f"object {i + 1}: {error}") from error
-        boxes[:, :2] -= 1  # 1-based inclusive to 0-based half-open
-        return boxes, labels, difficult
 
-    def _name_classes(self, given: Sequence[str] | None) -> tuple[str, ...]:
-        if given is not None:
-            return _with_background(list(given), "classes")
-        for stated in (self.folder / "classes.txt", self.folder / "class_names.txt"):
-            if stated.is_file():
-                return _with_background(_read_classes(stated), stated)
-        found = _labels_in(self._xml)
-        if found.issubset(VOC_CLASSES):
-            return _with_background(VOC_CLASSES, self.folder)
-        if self.has_semantic:
-            raise DatasetError(
-                f"{self.folder}: SegmentationClass holds class numbers, but nothing says which number is which of "
-                f"{sorted(found)}; give classes= or a classes.txt with one name a line, background first"
+def _place(root: Path, split: str, images: str | Path | None, annotations: str | Path | None) -> VocFolders:
+    """Where a split lies; what is given goes before what is found."""
+    found = find_folders(root)
+    name = names_in(found, split)
+    if any(place.listed for place in found.values()) or voc_folders(root):
+        listed = any(place.listed for place in found.values())
+        if listed or name is None:
+            folder = voc_folder(root)
+            place = VocFolders(folder, folder / "JPEGImages", folder / "Annotations", True)
+        else:
+            place = found[name]
+    elif name is not None:
+        place = found[name]
+    elif images is None and annotations is None:
+        raise DatasetError(
+            f"{root}: not PASCAL VOC, no ImageSets folder in it, in VOC*/ or in VOCdevkit/VOC*/, and "
+            + (
+                f"no split {split!r} (splits found: {', '.join(sorted(found))})"
+                if found
+                else "no XML files beside pictures"
             )
-        return _with_background(sorted(found), self.folder)
+        )
+    else:
+        given = Path(annotations if annotations is not None else images)  # type: ignore[arg-type]
+        place = VocFolders(root, given, given, False)
+    if images is not None:
+        place = place._replace(images=Path(images))
+    if annotations is not None:
+        place = place._replace(annotations=Path(annotations))
+    return place
 
 
-class _AnyFolder(VisionDataset):
-    """Fills torchvision's `images` and `targets` from any folder and any list, not only from VOCdevkit/VOC<year>."""
-
-    _TARGET_DIR: str
-    _TARGET_FILE_EXT: str
-
-    def __init__(self, images: Path, folder: Path, names: list[str], xml: Path) -> None:
-        VisionDataset.__init__(self, str(folder))
-        targets = xml if self._TARGET_FILE_EXT == ".xml" else folder / self._TARGET_DIR
-        other = {path.stem: path.name for path in images.iterdir() if path.suffix.lower() in (".jpeg", ".png")}
-        upper = {path.stem: path.name for path in images.iterdir() if path.suffix == ".JPG"}
-        files = [name + ".jpg" for name in names]
-        if other or upper:
-            present = {path.name for path in images.iterdir()}
-            files = [
-                file if file in present else upper.get(name) or other.get(name) or file
-                for name, file in zip(names, files, strict=True)
-            ]
-        self.images = [os.path.join(images, file) for file in files]
-        self.targets = [os.path.join(targets, name + self._TARGET_FILE_EXT) for name in names]
+def _size_of_map(drawn: Path | None, path: Path) -> tuple[int, int] | None:
+    """(H, W) of a map, if it was drawn on the picture as it is stored, whatever its EXIF orientation."""
+    if drawn is None or not os.path.isfile(drawn):
+        return None
+    size = picture_size(drawn)
+    return size if size == picture_size(path) else None
 
 
-class _DetectionFiles(_AnyFolder, VOCDetection):
-    """XML targets."""
+def _has_colors(path: Path, *, palette: bool = True) -> bool:
+    """Whether a map shows its ids by colours: RGB, or by the colours of a palette."""
+    with opened(path) as image:
+        return image.mode in ("RGB", "RGBA") or (palette and image.mode == "P")
 
 
-class _SegmentationFiles(_AnyFolder, VOCSegmentation):
-    """Maps of SegmentationClass."""
-
-
-class _NoDoctype(ElementTree.TreeBuilder):
-    """Entities can only be declared in a DOCTYPE, and no VOC file needs one."""
-
-    def doctype(self, name: str, public: str | None, system: str | None) -> None:
-        raise ValueError("a DOCTYPE (entity declarations) is refused")
-
-
-def _parse_xml(path: Path) -> ElementTree.Element:
-    """The root element; SampleError if the file is missing, broken, or declares a document type."""
-    with blaming(path):  # ElementTree.ParseError is a SyntaxError
-        tree = ElementTree.parse(path, parser=ElementTree.XMLParser(target=_NoDoctype())).getroot()
-        if tree is None or tree.tag != "annotation":
-            raise ValueError(f"not a VOC annotation, the root element is <{getattr(tree, 'tag', '')}>")
-        return tree
-
-
-def voc_folders(root: Path) -> list[Path]:
-    """The folders that hold `ImageSets`: `root` itself, or every VOC<year> under it."""
-    if (root / "ImageSets").is_dir():
-        return [root]
-    patterns = ("VOC*/ImageSets", "VOCdevkit/VOC*/ImageSets")
-    return sorted(path.parent for pattern in patterns for path in root.glob(pattern) if path.is_dir())
-
-
-def voc_folder(root: Path) -> Path:
-    """The folder that holds `ImageSets`: `root` itself, or the only VOC<year> under it."""
-    found = voc_folders(root)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise DatasetError(f"{root}: holds {', '.join(path.name for path in found)}; give root={found[0]} or another")
-    raise DatasetError(f"{root}: not PASCAL VOC, no ImageSets folder in it, in VOC*/ or in VOCdevkit/VOC*/")
-
-
-def read_list(path: Path) -> list[str]:
-    """The names in a list of `ImageSets`; DatasetError if there is no such list, or it is no text."""
-    if not path.is_file():
-        found = sorted(other.stem for other in path.parent.glob("*.txt"))
-        raise DatasetError(f"{path}: no such list (lists found: {', '.join(found) or 'none'})")
-    lines = [line.strip() for line in read_lines(path)]
-    # The lists of one class, such as cat_train.txt, have a -1, 0 or 1 behind each name.
-    return [re.sub(r"\s+(-1|0|1)$", "", line) for line in lines if line]
-
-
-def _read_classes(path: Path) -> list[str]:
-    """One name a line; a number before it, as in `3 car`, must be its index (the background's being 0)."""
-    lines = [line.split(maxsplit=1) for line in read_lines(path) if line.strip()]
-    if all(len(line) == 2 and line[0].isdecimal() for line in lines):
-        # as words: Python refuses to make a number of thousands of digits
-        numbers = [line[0].lstrip("0") or "0" for line in lines]
-        if not any(numbers == [str(first + i) for i in range(len(lines))] for first in (0, 1)):
-            raise DatasetError(f"{path}: the class numbers must count up from 0 or 1")
-        return [line[1].strip() for line in lines]
-    return [" ".join(line) for line in lines]
-
-
-def _with_background(names: Sequence[str], where: object) -> tuple[str, ...]:
-    rest = names[1:] if names and names[0].strip("_").lower() == "background" else names
-    if len(set(rest)) < len(rest):
-        raise DatasetError(f"{where}: class names must differ, got {list(rest)}")
-    return ("background", *rest)
-
-
-def _labels_in(folder: Path) -> set[str]:
-    """All names of objects in all XML files, so that every split numbers the classes alike."""
-    found: set[str] = set()
-    for path in sorted(folder.glob("*.xml")):
-        try:
-            found.update((node.findtext("name") or "").strip() for node in _parse_xml(path).findall("object"))
-        except SampleError:
-            continue  # reported when that sample is read
-    return found - {""}
-
-
-def _match_masks(
-    path: Path, ids: np.ndarray, semantic: np.ndarray, boxes: np.ndarray, labels: np.ndarray
-) -> np.ndarray:
-    """Masks (N, H, W) of the XML's objects from the object map; SampleError unless each has one without doubt."""
-    present = [int(i) for i in np.unique(ids) if i not in (0, 255)]
-    if len(boxes) > 254:  # those of 1 … 254; more would only be compared with one another for long
-        raise SampleError(path, f"a map has indices for 254 objects, the XML file has {len(boxes)}")
-    with blaming(path):
-        check_room("masks", len(present), (ids.shape[0], ids.shape[1]))
-    masks = ids[None] == np.asarray(present, dtype=ids.dtype).reshape(-1, 1, 1)
-    tight = boxes_from_masks(masks)
-    kinds = [int(np.bincount(semantic[mask]).argmax()) for mask in masks]
-    overlap = np.zeros((len(boxes), len(present)))
-    for i, box in enumerate(boxes):
-        for j, other in enumerate(tight):
-            # What is covered makes a mask smaller than the box in the XML, never larger (2 px for careless drawing).
-            fits = (other[:2] >= box[:2] - 2).all() and (other[2:] <= box[2:] + 2).all()
-            if fits and kinds[j] == labels[i]:
-                sides = (np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])).clip(min=0)
-                union = (box[2:] - box[:2]).prod() + (other[2:] - other[:2]).prod() - sides.prod()
-                overlap[i, j] = sides.prod() / max(union, 1e-9)
-    if present == list(range(1, len(boxes) + 1)) and (overlap.diagonal() > 0).all():
-        return masks
-    chosen = []
-    for i, row in enumerate(overlap):
-        best = int(row.argmax()) if len(row) else -1
-        alone = len(row) > 0 and (row == row[best]).sum() == 1 and (overlap[:, best] == row[best]).sum() == 1
-        if not alone or row[best] <= 0 or overlap[:, best].max() > row[best]:
-            raise SampleError(path, f"no index belongs without doubt to object {i + 1} of the XML file")
-        chosen.append(best)
-    return masks[chosen] if chosen else np.zeros((0, *ids.shape), dtype=bool)
-
-
-def voc_splits(root: Path) -> list[str]:
-    """The names of the lists in `ImageSets/Main`."""
-    return sorted(path.stem for path in (voc_folder(root) / "ImageSets" / "Main").glob("*.txt"))
+def _whole_task(root: Path, split: str) -> str:
+    found = find_folders(root)
+    name = names_in(found, split)
+    if name is None:
+        return "detection"
+    place = found[name]
+    if place.listed:
+        place = _place(root, split, None, None)
+    objects = stems_of(map_folder(place.folder, "SegmentationObject"), (".png",), deep=True)
+    xmls = stems_of(place.annotations, (".xml",), deep=place.annotations != place.folder)
+    if has_polygons([place.annotations / file for file in xmls.values()]):
+        return "instances"
+    if not place.listed:
+        if not xmls:
+            return "instances" if objects else "segmentation"
+        return "all" if objects.keys() & xmls.keys() else "detection"
+    lists = [place.folder / "ImageSets" / kind / f"{name}.txt" for kind in ("Main", "Segmentation")]
+    main, segmented = (set(read_list(path, place.images)) if path.is_file() else set() for path in lists)
+    if not xmls and segmented:
+        return "instances" if objects.keys() >= segmented else "segmentation"
+    strays = segmented - main
+    if main and strays:
+        warnings.warn(
+            f"{lists[1]}: {len(strays)} of its images aren't in the list of that name in Main, which is read",
+            DataWarning,
+            stacklevel=2,
+        )
+    if main and main == segmented and objects.keys() >= main:
+        return "instances"
+    maps = stems_of(map_folder(place.folder, "SegmentationClass"), (".png",), deep=True)
+    if objects.keys() & main or (maps.keys() & main and not maps.keys() >= main):
+        return "all"
+    return "detection" if main or lists[0].is_file() else "segmentation"

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
-from torchvision import tv_tensors
 
 from cutmix_dense.data.errors import DatasetError, SampleError, blaming
-from cutmix_dense.data.files import inside
-from cutmix_dense.data.images import read_rgb
 from cutmix_dense.data.masks import boxes_from_masks, check_room, decode_segmentation
-from cutmix_dense.data.readers.base import DenseDataset, image_tensor, instance_target
+from cutmix_dense.data.readers.base import DenseDataset, inside_folder, instance_target, needed_folder
 from cutmix_dense.data.readers.coco_files import read_coco_json
-from cutmix_dense.transforms.layout import Layout
 
-__all__ = ["YouTubeVisDataset", "youtube_vis_splits"]
+if TYPE_CHECKING:
+    from cutmix_dense.transforms.layout import Layout
+
+__all__ = ["YouTubeVisDataset"]
 
 
 class YouTubeVisDataset(DenseDataset):
@@ -36,6 +34,7 @@ class YouTubeVisDataset(DenseDataset):
             each video has (a mix takes clips of one length).
         images: folder of the videos' folders, if it is not `<split>/JPEGImages`.
         annotations: JSON file, if it is not `<split>/instances.json` or `<split>.json`.
+        common: `pixels` and `details`; see `DenseDataset`.
 
     Raises:
         ValueError: `frames` below 1.
@@ -44,6 +43,12 @@ class YouTubeVisDataset(DenseDataset):
     """
 
     layout = "youtube_vis"
+    title = "YouTube-VIS"
+    options: ClassVar = {
+        "images": "folder of the videos' folders, if it is not <split>/JPEGImages",
+        "annotations": "JSON file, if it is not <split>/instances.json or <split>.json",
+        "frames": "frames of each clip (default: 8)",
+    }
     mix_layout: Layout = "BTCHW"
 
     def __init__(
@@ -54,14 +59,15 @@ class YouTubeVisDataset(DenseDataset):
         frames: int | None = 8,
         images: str | Path | None = None,
         annotations: str | Path | None = None,
+        **common: Any,
     ) -> None:
         if frames is not None and frames < 1:
             raise ValueError(f"frames must be at least 1, got {frames}")
-        self.root, self.split, self.frames = Path(root), split, frames
+        super().__init__(root, split, **common)
+        self.frames = frames
         self.annotations = Path(annotations) if annotations is not None else _annotations_of(self.root, split)
         self._images = Path(images) if images is not None else self.root / split / "JPEGImages"
-        if not self._images.is_dir():
-            raise DatasetError(f"{self._images}: no such image folder")
+        needed_folder(self._images, "image")
         more = {"annotations": ("id", "category_id", "segmentations")}
         content = read_coco_json(self.annotations, "video instances", more, items="videos")
         for i, video in enumerate(content["videos"]):
@@ -76,7 +82,13 @@ class YouTubeVisDataset(DenseDataset):
         self.classes = ("background", *(str(category["name"]) for category in categories))
         self.category_ids: tuple[int, ...] = (-1, *(category["id"] for category in categories))
         self._labels = {category: label for label, category in enumerate(self.category_ids) if label}
-        self.has_masks, self.has_semantic = True, False
+        self.has_masks = True
+
+    @classmethod
+    def find_splits(cls, root: Path) -> list[str]:
+        """The names of the splits under `root` that have annotations and frames."""
+        folders = [path.parent for path in root.glob("*/JPEGImages") if path.is_dir()]
+        return sorted(path.name for path in folders if any(file.is_file() for file in _places(root, path.name)))
 
     def __len__(self) -> int:
         return len(self._videos)
@@ -86,21 +98,18 @@ class YouTubeVisDataset(DenseDataset):
         return self._frame_path(index, 0).parent
 
     def _frame_path(self, index: int, frame: int) -> Path:
-        try:
-            return inside(self._images, self._videos[index]["file_names"][frame])
-        except ValueError as error:
-            raise SampleError(self.annotations, str(error)) from error
+        return inside_folder(self._images, self._videos[index]["file_names"][frame], self.annotations)
 
-    def _load(self, index: int) -> tuple[tv_tensors.Video, list[dict[str, Any]]]:
+    def _load(self, index: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
         video = self._videos[index]
         length = len(video["file_names"])
         count = length if self.frames is None else self.frames
         chosen = [((2 * step + 1) * length) // (2 * count) for step in range(count)]
-        pictures: list[tv_tensors.Image] = []
+        pictures: list[np.ndarray] = []
         targets = []
         for frame in chosen:
             path = self._frame_path(index, frame)
-            picture = image_tensor(read_rgb(path))
+            picture = self.read_image(path)
             if pictures and picture.shape != pictures[0].shape:
                 sizes = " and ".join(f"{each.shape[-1]}×{each.shape[-2]}" for each in (pictures[0], picture))
                 raise SampleError(path, f"the frames of a video must have one size, these are {sizes}")
@@ -109,7 +118,7 @@ class YouTubeVisDataset(DenseDataset):
                 check_room("channels and masks", (3 + len(self._tracks[video["id"]])) * count, size)
             pictures.append(picture)
             targets.append(self._target(index, frame, path, size))
-        return tv_tensors.Video(torch.stack(pictures)), targets
+        return np.stack(pictures), targets
 
     def _target(self, index: int, frame: int, path: Path, size: tuple[int, int]) -> dict[str, Any]:
         masks, labels, crowd, tracks = [], [], [], []
@@ -142,23 +151,20 @@ class YouTubeVisDataset(DenseDataset):
             iscrowd=np.asarray(crowd, dtype=np.int64),
             masks=stack,
         )
-        target["track_id"] = torch.tensor(tracks, dtype=torch.int64)
+        target["track_id"] = np.array(tracks, dtype=np.int64)
         return target
 
 
+def _places(root: Path, split: str) -> list[Path]:
+    """Where the annotations of a split may lie."""
+    return [root / split / "instances.json", root / f"{split}.json"]
+
+
 def _annotations_of(root: Path, split: str) -> Path:
-    tried = [root / split / "instances.json", root / f"{split}.json"]
+    tried = _places(root, split)
     for path in tried:
         if path.is_file():
             return path
     names = ", ".join(str(path.relative_to(root)) for path in tried)
-    found = ", ".join(youtube_vis_splits(root)) or "none"
+    found = ", ".join(YouTubeVisDataset.find_splits(root)) or "none"
     raise DatasetError(f"{root}: no YouTube-VIS annotations of split {split!r}; tried {names} (splits found: {found})")
-
-
-def youtube_vis_splits(root: Path) -> list[str]:
-    """The names of the splits under `root` that have annotations and frames."""
-    folders = [path.parent for path in root.glob("*/JPEGImages") if path.is_dir()]
-    return sorted(
-        path.name for path in folders if (path / "instances.json").is_file() or (root / f"{path.name}.json").is_file()
-    )

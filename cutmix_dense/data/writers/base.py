@@ -6,40 +6,68 @@ import json
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, Int, UInt8
-from torchvision import tv_tensors
-from torchvision.transforms.v2 import functional as F
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
 from cutmix_dense.data.errors import DatasetError
 from cutmix_dense.data.files import dump_json, inside, write_atomic
-from cutmix_dense.data.masks import boxes_from_masks
+from cutmix_dense.data.masks import boxes_from_masks, polygon_area, tight_area
+from cutmix_dense.data.pictures import PictureInfo, encode_picture, suffix_for
+
+if TYPE_CHECKING:
+    from cutmix_dense.data.readers.base import DenseDataset
 
 __all__ = ["Sample", "Writer"]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One checked sample as arrays; `masks`, `semantic`, `panoptic`, `segments` are None where the target has none."""
+    """One checked sample as arrays; what the target has no key for is None.
 
-    image: UInt8[np.ndarray, "h w 3"]
+    Attributes:
+        image: any number of bands and any type.
+        boxes: xyxy; of rotated boxes the upright ones round them.
+        labels: by `classes`.
+        iscrowd: 1 for a crowd.
+        area: pixels.
+        difficult: VOC's flag.
+        masks: by instance.
+        has_mask: which rows of the masks are stated; all True where the target doesn't say.
+        semantic: class ids.
+        visibility: what shows of each instance.
+        panoptic: ids of segments.
+        segments: what they are.
+        corners: of rotated boxes.
+        keypoints: x, y and COCO's flag.
+        details: what else is said of each instance.
+        picture: name and details of the picture.
+        lost: what the layout has no place for, and how often; writers count here.
+    """
+
+    image: Shaped[np.ndarray, "h w c"]
     boxes: Float[np.ndarray, "n 4"]
     labels: Int[np.ndarray, " n"]
     iscrowd: Int[np.ndarray, " n"]
     area: Float[np.ndarray, " n"]
     difficult: Bool[np.ndarray, " n"]
     masks: Bool[np.ndarray, "n h w"] | None
+    has_mask: Bool[np.ndarray, " n"]
     semantic: UInt8[np.ndarray, "h w"] | None
     visibility: Float[np.ndarray, " n"] | None
     panoptic: Int[np.ndarray, "h w"] | None = None
     segments: list[dict[str, Any]] | None = None
+    corners: Float[np.ndarray, "n 8"] | None = None
+    keypoints: Float[np.ndarray, "n k 3"] | None = None
+    details: list[dict[str, Any]] = field(default_factory=list)
+    picture: PictureInfo | None = None
+    lost: Counter[str] = field(default_factory=Counter)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -70,33 +98,85 @@ class Writer(ABC):
         quality: JPEG quality, 1–100.
     """
 
+    layout: ClassVar[str]
+    """The layout's name, which is its reader's."""
+
+    made_anew: ClassVar[tuple[str, ...]] = ()
+    """What the layout's lists number by themselves, whatever the source had."""
+
+    formats: ClassVar[tuple[str, ...] | None] = None
+    """Endings of picture files that the layout's users read; None: all that are written."""
+
     def __init__(self, root: str | Path, *, classes: Sequence[str], split: str = "train", quality: int = 95) -> None:
         if not split or split.startswith(".") or os.path.basename(split) != split:
             raise ValueError(f"split must be a plain folder name, got {split!r}")
         self.root, self.split, self.classes, self.quality = Path(root), split, tuple(classes), quality
         self._staging = self.root / ".staging" / split
 
+    @classmethod
+    def like(cls, dataset: DenseDataset, root: str | Path, split: str, quality: int = 95) -> Writer:
+        """The writer of a copy of a dataset, of this layout or another; ValueError where it has no place for it.
+
+        Args:
+            dataset: what is copied: its classes, and what else of it goes into the lists.
+            root: the folder of the copy.
+            split: name of the split in the copy.
+            quality: JPEG quality, 1–100.
+        """
+        if dataset.mix_layout != "BCHW":
+            raise ValueError(
+                f"{cls.layout} holds single pictures, samples of {dataset.layout} are {dataset.mix_layout}"
+            )
+        return cls(root, classes=dataset.classes, split=split, quality=quality)
+
+    @classmethod
+    def stem_of(cls, path: Path) -> str:
+        """What a sample of this layout is called after its source's picture file."""
+        return path.stem.removesuffix("_leftImg8bit")
+
     def has(self, key: str) -> bool:
         """Whether the sample `key` is staged, whole, and not yet listed by `finish`."""
         return self._record_path(key).is_file()
 
-    def add(self, key: str, image: Any, target: dict[str, Any]) -> None:
+    def add(
+        self, key: str, image: Any, target: Mapping[str, Any], picture: PictureInfo | None = None
+    ) -> dict[str, int]:
         """Stage one sample; doing it again replaces it.
 
         Args:
             key: its name, which becomes the file name: a plain name without folders.
-            image: uint8 (3, H, W) tensor, (H, W, 3) array, or PIL image.
-            target: `boxes` (N, 4), `labels` (N,), `masks` (N, H, W), `iscrowd`, `area`, `difficult`, `visibility` (N,),
-                `semantic` (H, W), `panoptic` (H, W) with `segments_info`, each where the layout has a place for it;
-                other keys are not written.
+            image: (C, H, W) tensor, (H, W, C) array, or PIL image, of any number of bands and any type.
+            target: `boxes` (N, 4), or of a rotated format; `labels` (N,), `masks` (N, H, W), `has_mask` (N,),
+                `keypoints` (N, K, 3), `iscrowd`, `area`, `difficult`, `visibility` (N,), `details` (N dicts),
+                `semantic` (H, W), `panoptic` (H, W) with `segments_info`.
+            picture: name and details of the picture that the sample shows; its ending and folders are kept.
+
+        Returns:
+            What the layout has no place for, and how often it occurred in this sample.
 
         Raises:
             ValueError: fields that do not fit together, or a label without a class.
         """
-        files, record = self._encode(key, self._check(image, target))
+        sample = self._check(image, target, picture)
+        files, record = self._encode(key, sample)
         for name, content in files.items():
             write_atomic(self._staging / "files" / name, content)
         write_atomic(self._record_path(key), dump_json({"files": list(files), "sample": record}))
+        return {name: count for name, count in sample.lost.items() if count}
+
+    def picture_file(self, folder: str, key: str, sample: Sample, like: str = ".jpg") -> tuple[str, bytes]:
+        """Path under the root and content of a sample's picture.
+
+        Args:
+            folder: of the split's pictures, under the root.
+            key: the sample's.
+            sample: its pixels, and the name of the picture it shows, whose ending and sub-folders are kept.
+            like: the ending that is wanted where no such name is given.
+        """
+        name = Path(f"{key}{like}") if sample.picture is None else Path(sample.picture.name)
+        suffix = suffix_for(sample.image, name.suffix, self.formats)
+        inner = name.parent if sample.picture is not None else Path()
+        return (Path(folder) / inner / f"{key}{suffix}").as_posix(), encode_picture(sample.image, suffix, self.quality)
 
     def finish(self, keys: Iterable[str] | None = None) -> None:
         """List the samples of `keys`, in that order (default: all that are staged, sorted); then clear the staging.
@@ -159,25 +239,28 @@ class Writer(ABC):
             raise ValueError(f"key must be a plain file name, got {key!r}")
         return self._staging / "records" / f"{key}.json"
 
-    def _check(self, image: Any, target: dict[str, Any]) -> Sample:
-        pixels = _rgb(image)
+    def _check(self, image: Any, target: Mapping[str, Any], picture: PictureInfo | None) -> Sample:
+        pixels = _pixels(image)
         size = (pixels.shape[0], pixels.shape[1])
         masks = _field(target, "masks", bool)
-        boxes = _boxes(target)
+        boxes, corners = _boxes(target.get("boxes"))
         if boxes is None:
             boxes = np.zeros((0, 4), dtype=np.float32) if masks is None else boxes_from_masks(masks)
         count = len(boxes)
         labels = _field(target, "labels", np.int64, default=np.zeros(0))
+        has_mask = _field(target, "has_mask", bool, default=np.full(count, masks is not None))
         area = _field(target, "area", np.float64)
         if area is None:
-            sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
-            area = sides.prod(axis=1) if masks is None else masks.sum(axis=(1, 2)).astype(np.float64)
+            area = tight_area(boxes.astype(np.float64)) if corners is None else polygon_area(corners)
+            if masks is not None:
+                area = np.where(has_mask, masks.sum(axis=(1, 2)).astype(np.float64), area)
         zeros = np.zeros(count)
         fields = {
             "labels": labels,
             "area": area,
             "iscrowd": _field(target, "iscrowd", np.int64, default=zeros),
             "difficult": _field(target, "difficult", bool, default=zeros),
+            "has_mask": has_mask,
             "visibility": _field(target, "visibility", np.float64),
         }
         for name, value in fields.items():
@@ -195,36 +278,70 @@ class Writer(ABC):
         panoptic, segments = _field(target, "panoptic", np.int64), target.get("segments_info")
         if panoptic is not None and panoptic.shape != size:
             raise ValueError(f"panoptic must be {size} like the image, got {panoptic.shape}")
-        return Sample(pixels, boxes, masks=masks, semantic=semantic, panoptic=panoptic, segments=segments, **fields)
+        keypoints = _field(target, "keypoints", np.float64)
+        if keypoints is not None and (keypoints.ndim != 3 or len(keypoints) != count or keypoints.shape[2] != 3):
+            raise ValueError(f"keypoints must be ({count}, K, 3) like the boxes, got {keypoints.shape}")
+        details = list(target.get("details") or [{} for _ in range(count)])
+        if len(details) != count:
+            raise ValueError(f"details must be {count} dicts like the boxes, got {len(details)}")
+        return Sample(
+            pixels,
+            boxes,
+            masks=masks,
+            semantic=semantic,
+            panoptic=panoptic,
+            segments=segments,
+            corners=corners,
+            keypoints=keypoints,
+            details=details,
+            picture=picture,
+            **fields,
+        )
 
 
-def _rgb(image: Any) -> np.ndarray:
-    if isinstance(image, torch.Tensor):
-        if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.uint8:
-            raise ValueError(f"image must be a uint8 (3, H, W) tensor, got {image.dtype} {tuple(image.shape)}")
-        return np.ascontiguousarray(image.detach().cpu().permute(1, 2, 0).numpy())
-    pixels = np.asarray(image)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        raise ValueError(f"image must be uint8 (H, W, 3), got {pixels.dtype} {pixels.shape}")
+def _pixels(image: Any) -> Shaped[np.ndarray, "h w c"]:
+    """(H, W, C) of a tensor (C, H, W), an array (H, W, C) or (H, W), or a PIL image."""
+    pixels = _array(image)
+    if pixels.ndim == 2 and pixels is not image:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or 0 in pixels.shape:
+        raise ValueError(f"image must be a (C, H, W) tensor or an (H, W, C) array, got {pixels.dtype} {pixels.shape}")
+    if _is_tensor(image):
+        pixels = pixels.transpose(1, 2, 0)
+    if pixels.dtype.kind not in "uif":
+        raise ValueError(f"image must hold integers or floating point, got {pixels.dtype}")
     return np.ascontiguousarray(pixels)
 
 
-def _field(target: dict[str, Any], name: str, dtype: Any, default: np.ndarray | None = None) -> Any:
+def _is_tensor(value: Any) -> bool:
+    return hasattr(value, "detach")
+
+
+def _array(value: Any) -> np.ndarray:
+    return np.asarray(value.detach().cpu().numpy() if _is_tensor(value) else value)
+
+
+def _field(target: Mapping[str, Any], name: str, dtype: Any, default: np.ndarray | None = None) -> Any:
     value = target.get(name, default)
-    if value is None:
-        return None
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
-    return np.asarray(value).astype(dtype, copy=False)
+    return None if value is None else _array(value).astype(dtype, copy=False)
 
 
-def _boxes(target: dict[str, Any]) -> np.ndarray | None:
-    boxes = target.get("boxes")
-    if isinstance(boxes, tv_tensors.BoundingBoxes):
-        boxes = F.convert_bounding_box_format(boxes, new_format=tv_tensors.BoundingBoxFormat.XYXY).as_subclass(
-            torch.Tensor
-        )
-    array = _field({"boxes": boxes}, "boxes", np.float64)
-    if array is not None and (array.ndim != 2 or array.shape[1] != 4):
-        raise ValueError(f"boxes must be (N, 4), got {array.shape}")
-    return array
+def _boxes(boxes: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """(N, 4) xyxy, and (N, 8) corners of boxes of a rotated format."""
+    if boxes is None:
+        return None, None
+    form = getattr(boxes, "format", None)
+    if form is not None:
+        from torchvision import tv_tensors  # a tv_tensor is here, so it is loaded
+        from torchvision.transforms.v2 import functional as tvf
+
+        upright = form.name in ("XYXY", "XYWH", "CXCYWH")
+        wanted = tv_tensors.BoundingBoxFormat["XYXY" if upright else "XYXYXYXY"]
+        boxes = tvf.convert_bounding_box_format(boxes, new_format=wanted)
+    array = _array(boxes).astype(np.float64, copy=False)
+    if array.ndim != 2 or array.shape[1] not in (4, 8):
+        raise ValueError(f"boxes must be (N, 4), or (N, 8) corners of rotated ones, got {array.shape}")
+    if array.shape[1] == 4:
+        return array, None
+    points = array.reshape(-1, 4, 2)
+    return np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1), array

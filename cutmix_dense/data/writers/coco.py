@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from cutmix_dense.data.details import STATED
 from cutmix_dense.data.files import dump_json, write_atomic
-from cutmix_dense.data.images import encode_rgb
 from cutmix_dense.data.masks import encode_segmentation
 from cutmix_dense.data.writers.base import Sample, Writer
+
+if TYPE_CHECKING:
+    from cutmix_dense.data.readers.base import DenseDataset
 
 __all__ = ["CocoLayout", "CocoWriter"]
 
@@ -24,8 +29,9 @@ class CocoLayout(Writer):
         classes: names by label.
         split: name of the split.
         category_ids: the file's category id of every label; default: the label itself.
-        image_format: "jpg" or "png".
+        image_format: "jpg" or "png", for samples whose picture has no name.
         quality: JPEG quality.
+        header: `info` and `licenses` of the file.
 
     Raises:
         ValueError: another format, or another number of ids than of classes.
@@ -37,30 +43,37 @@ class CocoLayout(Writer):
         *,
         classes: Sequence[str],
         split: str = "train",
-        category_ids: Sequence[int] | None = None,
+        category_ids: Sequence[int | str] | None = None,
         image_format: str = "jpg",
         quality: int = 95,
+        header: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(root, classes=classes, split=split, quality=quality)
         if image_format not in ("jpg", "png"):
             raise ValueError(f'image_format must be "jpg" or "png", got {image_format!r}')
         self.image_format = image_format
+        self.header = dict(header or {})
         self.category_ids = tuple(category_ids) if category_ids is not None else tuple(range(len(self.classes)))
         if len(self.category_ids) != len(self.classes):
             raise ValueError(f"{len(self.category_ids)} category_ids for {len(self.classes)} classes")
 
     def image_of(self, key: str, sample: Sample) -> tuple[dict[str, bytes], dict[str, Any]]:
         """The image file (path under the root: content), and the image's entry in the lists but for its id."""
-        name = f"{key}.{self.image_format}"
+        path, content = self.picture_file(self.split, key, sample, f".{self.image_format}")
         height, width = sample.size
-        content = encode_rgb(sample.image, f".{self.image_format}", self.quality)
-        return {f"{self.split}/{name}": content}, {"file_name": name, "width": width, "height": height}
+        details = {} if sample.picture is None else sample.picture.details
+        name = path.removeprefix(f"{self.split}/")
+        return {path: content}, {"file_name": name, "width": width, "height": height, **details}
 
     def write_json(self, kind: str, images: list[Any], annotations: list[Any], categories: list[Any]) -> None:
         """Write `annotations/<kind>_<split>.json`."""
+        written = f"{self.split}, written by cutmix_dense"
+        info = dict(self.header.get("info") or {}) if isinstance(self.header.get("info"), dict) else {}
+        described = info.get("description")
+        info["description"] = f"{described}; {written}" if described else written
         content = {
-            "info": {"description": f"{self.split}, written by cutmix_dense"},
-            "licenses": [],
+            "info": info,
+            "licenses": self.header.get("licenses") or [],
             "categories": categories,
             "images": images,
             "annotations": annotations,
@@ -71,32 +84,83 @@ class CocoLayout(Writer):
 class CocoWriter(CocoLayout):
     """Writes a COCO split whose every annotation decodes, by pycocotools, to exactly the mask it was given.
 
-    Polygons where they draw exactly the mask; run lengths for crowds, holes, several parts and the rest; no
-    `segmentation` for samples without masks. `visibility` is kept as an extra field of the annotation. Image and
-    annotation ids count from 1 in the order of `finish`.
+    Polygons where they draw exactly the mask; run lengths for crowds, holes, several parts and the rest; an empty
+    `segmentation` for an instance without a mask beside others with one, none for samples without masks. `visibility`
+    is kept as an extra field of the annotation, and so are `details`. Image and annotation ids count from 1 in the
+    order of `finish`.
 
     Args: as for `CocoLayout`; `classes[0]` is "background", and entry 0 of `category_ids` is not used.
+        categories: by label, what the file says of each category besides id and name.
     """
 
+    layout = "coco"
+    made_anew = ("ids of images and annotations",)
+
+    def __init__(
+        self, root: str | Path, *, classes: Sequence[str], categories: Sequence[Mapping[str, Any]] = (), **common: Any
+    ) -> None:
+        super().__init__(root, classes=classes, **common)
+        self.categories = tuple(categories)
+        self._shift = 0  # of labels, where the first class of a dataset is no background
+
+    @classmethod
+    def like(cls, dataset: DenseDataset, root: str | Path, split: str, quality: int = 95) -> CocoWriter:
+        """The writer of a copy of a dataset: of COCO with its ids, categories and licences."""
+        if dataset.has_panoptic or dataset.mix_layout != "BCHW":
+            raise ValueError(f"coco holds instances of single pictures, samples of {dataset.layout} are others")
+        classes, ids = dataset.classes, getattr(dataset, "category_ids", None)
+        if classes[:1] != ("background",):  # the classes of maps, whose ids begin at 0
+            classes, ids = ("background", *classes), None
+        writer = cls(
+            root,
+            classes=classes,
+            split=split,
+            category_ids=ids,
+            quality=quality,
+            categories=getattr(dataset, "categories", ()),
+            header=getattr(dataset, "header", {}),
+        )
+        writer._shift = int(dataset.classes[:1] != ("background",))
+        return writer
+
     def _encode(self, key: str, sample: Sample) -> tuple[dict[str, bytes], Any]:
-        if len(sample.labels) and sample.labels.min() < 1:
+        labels = sample.labels + self._shift
+        if len(labels) and labels.min() < 1:
             raise ValueError("label 0 is the background, which COCO has no category for")
         annotations = []
         for i, (x1, y1, x2, y2) in enumerate(sample.boxes.tolist()):
             crowd = bool(sample.iscrowd[i])
             annotation: dict[str, Any] = {
-                "category_id": self.category_ids[int(sample.labels[i])],
+                "category_id": self.category_ids[int(labels[i])],
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "area": float(sample.area[i]),
                 "iscrowd": int(crowd),
             }
             if sample.masks is not None:
-                annotation["segmentation"] = encode_segmentation(sample.masks[i], crowd=crowd)
+                stated = sample.has_mask[i]
+                annotation["segmentation"] = encode_segmentation(sample.masks[i], crowd=crowd) if stated else []
+            elif sample.corners is not None:
+                annotation["segmentation"] = [sample.corners[i].tolist()]
+            if sample.keypoints is not None:
+                points = self._points(sample.keypoints[i], int(labels[i]))
+                annotation["keypoints"] = [int(v) if v == int(v) else v for v in points.reshape(-1).tolist()]
+                annotation["num_keypoints"] = int((points[:, 2] > 0).sum())
             if sample.visibility is not None:
                 annotation["visibility"] = round(float(sample.visibility[i]), 6)
-            annotations.append(annotation)
+            if sample.difficult[i]:
+                annotation["difficult"] = 1
+            details = dict(sample.details[i])
+            stated_there = details.pop(STATED, {})
+            annotations.append({**annotation, **details, **stated_there})
+        if sample.semantic is not None:
+            sample.lost["semantic map"] += 1
         files, entry = self.image_of(key, sample)
         return files, {**entry, "annotations": annotations}
+
+    def _points(self, points: np.ndarray, label: int) -> np.ndarray:
+        """The keypoints that the category has; all of them where the categories say nothing."""
+        names = self.categories[label].get("keypoints") if label < len(self.categories) else None
+        return points[: len(names)] if names else points
 
     def _write_lists(self, keys: list[str], samples: list[Any]) -> None:
         images: list[dict[str, Any]] = []
@@ -109,7 +173,12 @@ class CocoWriter(CocoLayout):
                 for i, annotation in enumerate(found, start=1)
             ]
         categories = [
-            {"id": self.category_ids[label], "name": name, "supercategory": "none"}
+            {
+                "supercategory": "none",
+                **(self.categories[label] if label < len(self.categories) else {}),
+                "id": self.category_ids[label],
+                "name": name,
+            }
             for label, name in enumerate(self.classes)
             if label
         ]

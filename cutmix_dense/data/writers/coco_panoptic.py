@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from cutmix_dense.data.images import encode_color_ids
+from cutmix_dense.data.maps import encode_color_ids
 from cutmix_dense.data.writers.base import Sample
 from cutmix_dense.data.writers.coco import CocoLayout
-from cutmix_dense.functional.segments import Part, coded
+
+if TYPE_CHECKING:
+    from cutmix_dense.data.readers.base import DenseDataset
 
 __all__ = ["CocoPanopticWriter"]
 
@@ -31,12 +32,15 @@ class CocoPanopticWriter(CocoLayout):
         category_ids: the file's id of every class; default: its place in `classes`.
         image_format: "jpg" or "png".
         quality: JPEG quality.
+        header: `info` and `licenses` of the file.
 
     Raises:
         ValueError: things that aren't among the category ids; see `CocoLayout`.
 
     Source: Kirillov et al., Panoptic Segmentation (2019), and COCO's data format.
     """
+
+    layout = "coco_panoptic"
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class CocoPanopticWriter(CocoLayout):
         category_ids: Sequence[int] | None = None,
         image_format: str = "jpg",
         quality: int = 95,
+        header: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
             root,
@@ -56,15 +61,36 @@ class CocoPanopticWriter(CocoLayout):
             category_ids=category_ids,
             image_format=image_format,
             quality=quality,
+            header=header,
         )
         self.things = frozenset(things)
         strange = sorted(self.things - set(self.category_ids))
         if strange:
             raise ValueError(f"things must be among the category_ids {self.category_ids}, got {strange}")
 
+    @classmethod
+    def like(cls, dataset: DenseDataset, root: str | Path, split: str, quality: int = 95) -> CocoPanopticWriter:
+        """The writer of a copy of a panoptic dataset, with its ids, categories and licences."""
+        if not dataset.has_panoptic:
+            raise ValueError(f"coco_panoptic holds panoptic maps, samples of {dataset.layout} have none")
+        given: Any = dataset
+        return cls(
+            root,
+            classes=given.classes,
+            things=given.things,
+            split=split,
+            category_ids=given.category_ids,
+            quality=quality,
+            header=given.header,
+        )
+
     def _encode(self, key: str, sample: Sample) -> tuple[dict[str, bytes], Any]:
         if sample.panoptic is None or sample.segments is None:
             raise ValueError("panoptic and segments_info must be given to be written as COCO panoptic")
+        import torch
+
+        from cutmix_dense.functional.segments import Part, coded  # loads torch, which a look at a folder doesn't need
+
         infos, codes = coded(Part(torch.from_numpy(sample.panoptic), sample.segments, "panoptic", "segments_info"))
         most = max((info["id"] for info in infos), default=0)
         if most >= 2**24:

@@ -1,0 +1,156 @@
+"""Maps of ids to arrays and back: palette, grey, 16 bit, and the colours of panoptic maps."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, Int32, Shaped, UInt8, UInt16
+from PIL import Image
+
+from cutmix_dense.data.errors import SampleError
+from cutmix_dense.data.pictures import encode_picture, opened, picture_size, read_picture
+
+__all__ = [
+    "check_fits",
+    "check_lossless",
+    "encode_color_ids",
+    "encode_indices",
+    "read_color_ids",
+    "read_indices",
+    "voc_palette",
+]
+
+
+def read_indices(
+    path: Path, size: tuple[int, int] | None, most: int = 2**16 - 1, *, equal_bands: bool = False
+) -> Int[np.ndarray, "h w"]:
+    """The (H, W) map of ids in a picture of one band. Palettes give their indices, not their colours.
+
+    Args:
+        path: a palette, grey, 16-bit or black-and-white picture without loss: PNG, BMP, GIF, TIFF, WebP.
+        size: the (H, W) of its image, which the map must have too; None: any.
+        most: the largest id that the layout has a meaning for.
+        equal_bands: whether grey may also be stored as colours of equal bands, with an opaque alpha band or none.
+
+    Raises:
+        SampleError: not there, broken, in colour, stored with loss, of another size, or with an id beyond `most`.
+    """
+    with opened(path) as image:
+        if size is not None and image.size != size[::-1]:
+            raise SampleError(path, f"the map is {image.width}×{image.height}, its image is {size[1]}×{size[0]}")
+        check_lossless(image, path)
+        if image.format == "TIFF" and image.mode not in ("P", "L", "1", "RGB", "RGBA"):
+            ids = _one_band(read_picture(path, "stored"), path)
+        elif image.format == "GIF" and image.mode == "P":
+            ids = _of_gif(image)
+        elif image.mode in ("P", "L", "1") or image.mode.startswith("I"):
+            ids = np.array(image)
+        elif (equal_bands or image.format == "WEBP") and image.mode in ("RGB", "RGBA", "LA"):
+            ids = _equal_bands(np.array(image), image.mode, path)
+        else:
+            raise SampleError(path, f"a map of ids must be a palette or grey PNG, this one is {image.mode}")
+    ids = ids.astype(np.uint8) if ids.dtype == bool else ids
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high > most:
+        raise SampleError(path, f"the ids of a map must be in 0 … {most}, these are {low} … {high}")
+    return ids
+
+
+def check_lossless(image: Image.Image, path: Path) -> None:
+    """SampleError for a map in a format that changes values a little: they would be other ids."""
+    lossy = image.format in ("JPEG", "MPO", "AVIF") or image.info.get("compression") in ("jpeg", "tiff_jpeg")
+    if image.format == "WEBP":
+        lossy = b"VP8 " in path.read_bytes()[:64]  # the chunk of lossy pixels; VP8L is the lossless one
+    if lossy:
+        raise SampleError(
+            path,
+            f"is stored with loss ({image.format}), which changes ids: write maps as PNG, from what they were made of",
+        )
+
+
+def check_fits(map_path: Path, image_path: Path) -> None:
+    """SampleError where a map can't be its image's by the sizes that both files state, turned by EXIF or not."""
+    size, stored = picture_size(map_path), picture_size(image_path)
+    if size not in (stored, stored[::-1]):
+        raise SampleError(map_path, f"the map is {size[1]}×{size[0]}, its image is {stored[1]}×{stored[0]}")
+
+
+def _of_gif(image: Image.Image) -> np.ndarray:
+    """Grey values where the palette is grey, as what writes GIFs puts it in an order of its own; else the indices."""
+    indices = np.array(image)
+    colours = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+    used = np.unique(indices)
+    grey = int(used.max()) < len(colours) and bool((colours[used] == colours[used, :1]).all())
+    return colours[indices, 0] if grey else indices
+
+
+def _one_band(array: Shaped[np.ndarray, "h w c"], path: Path) -> np.ndarray:
+    if array.shape[2] != 1:
+        raise SampleError(path, f"a map of ids has one band, this one has {array.shape[2]}")
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array).all() and (array == np.rint(array)).all() and np.abs(array).max() < 2**31
+        if not whole:
+            raise SampleError(path, f"ids must be whole numbers, this map holds fractions of the type {array.dtype}")
+        array = array.astype(np.int64)
+    return array[..., 0]
+
+
+def _equal_bands(array: np.ndarray, mode: str, path: Path) -> np.ndarray:
+    colours = array[..., :-1] if mode in ("RGBA", "LA") else array
+    if colours is not array and int(array[..., -1].min()) < 255:
+        raise SampleError(path, "the map is transparent in places, so its ids don't say all; write it as grey")
+    unequal = (colours != colours[..., :1]).any(axis=2)
+    if unequal.any():
+        row, column = (int(where[0]) for where in np.nonzero(unequal))
+        color = ", ".join(map(str, colours[row, column].tolist()))
+        raise SampleError(path, f"a map of ids must be palette or grey, this one has the colour ({color})")
+    return colours[..., 0]
+
+
+def read_color_ids(path: Path, size: tuple[int, int]) -> Int32[np.ndarray, "h w"]:
+    """The (H, W) map of ids in a COCO panoptic PNG: R + 256·G + 256²·B, panopticapi's `rgb2id`.
+
+    Args:
+        path: an RGB PNG.
+        size: the (H, W) of its image, which the map must have too.
+
+    Raises:
+        SampleError: not there, broken, not RGB, or of another size.
+    """
+    with opened(path) as image:
+        if image.mode != "RGB":
+            raise SampleError(path, f"a panoptic map must be an RGB PNG, this one is {image.mode}")
+        if image.size != size[::-1]:
+            raise SampleError(path, f"the map is {image.width}×{image.height}, its image is {size[1]}×{size[0]}")
+        colors = np.array(image, dtype=np.int32)
+    return colors[..., 0] + 256 * colors[..., 1] + 256**2 * colors[..., 2]
+
+
+def encode_indices(ids: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"], palette: bytes | None = None) -> bytes:
+    """The bytes of a PNG that holds a map of ids, with a palette for looking at it or in plain grey (8 or 16 bit)."""
+    image = Image.fromarray(np.ascontiguousarray(ids))
+    if palette is not None:
+        image.putpalette(palette)
+    stream = io.BytesIO()
+    image.save(stream, "PNG", compress_level=4)
+    return stream.getvalue()
+
+
+def encode_color_ids(ids: Int[np.ndarray, "h w"]) -> bytes:
+    """The bytes of a COCO panoptic PNG, `read_color_ids` backwards: ids in 0 … 2²⁴ − 1."""
+    return encode_picture(np.stack([ids >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8), ".png")
+
+
+@lru_cache(maxsize=1)
+def voc_palette() -> bytes:
+    """PASCAL VOC's 256 colours (the `VOClabelcolormap` of its development kit), as 768 bytes."""
+    ids = np.arange(256)
+    colours = np.zeros((256, 3), dtype=np.int64)
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] |= ((ids >> channel) & 1) << (7 - bit)
+        ids = ids >> 3
+    return colours.astype(np.uint8).tobytes()

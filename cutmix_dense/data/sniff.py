@@ -1,0 +1,37 @@
+"""What a JSON file holds, told without parsing it: files of hundreds of megabytes lie in folders that are looked at."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["coco_lists", "largest"]
+
+_LISTS = ("images", "annotations", "categories")
+_OTHERS = (b'"segments_info"', b'"videos"')
+
+
+def coco_lists(path: Path) -> list[str]:
+    """Which lists of COCO instances a JSON file names; none of a panoptic file, one of clips, or one of captions."""
+    try:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found = [name for name in _LISTS if re.search(rb'"%b"\s*:\s*\[' % name.encode(), content)]
+            if not found or any(content.find(word) >= 0 for word in _OTHERS):
+                return []
+            captions = content.find(b'"caption"') >= 0 and content.find(b'"bbox"') < 0
+            return [] if captions else found
+    except (OSError, ValueError):  # an empty file can't be mapped
+        return []
+
+
+def largest(paths: Iterable[Path], most: int) -> list[Path]:
+    """At most so many of the files, the largest first: a table of a whole data set is larger than one of an image."""
+    sized = []
+    for path in paths:
+        try:
+            sized.append((-path.stat().st_size, str(path), path))
+        except OSError:
+            continue
+    return [path for *_, path in sorted(sized)[:most]]

@@ -1,0 +1,362 @@
+"""COCO files as exports write them: nothing they say is lost on the way in, or taken for something else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from oriented import oriented
+from PIL import Image, ImageDraw
+from pycocotools import mask as mask_utils
+
+import cutmix_dense as cd
+from cutmix_dense.data import DatasetError, SampleError, find_layouts, list_splits, open_dataset
+from cutmix_dense.data.errors import DataWarning
+
+BOX = [4.0, 5.0, 20.0, 16.0]  # x, y, width, height
+POLYGON = [[10.0, 5.0, 30.0, 5.0, 30.0, 25.0, 10.0, 25.0]]
+
+
+def note(number, image=7, category=90, **more):
+    return {"id": number, "image_id": image, "category_id": category, "bbox": BOX, **more}
+
+
+def rectangle(x0, y0, x1, y1, size=(40, 60)):
+    """The pixels of a rectangle with whole corners."""
+    mask = np.zeros(size, dtype=bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+# ------------------------------------------------------------------------------------------------------- no mask stated
+
+
+NONE = [
+    {"segmentation": []},
+    {"segmentation": None},
+    {"segmentation": [[]]},
+    {"segmentation": [[], []]},
+    {"segmentation": [[4, 5, 24, 5]]},
+    {"segmentation": {}},
+    {"segmentation": {"size": [40, 60], "counts": []}},
+    {"segmentation": ""},
+    {},
+]
+
+
+@pytest.mark.parametrize("none", NONE, ids=str)
+def test_an_instance_without_a_mask_beside_one_with(make_coco, none):
+    root = make_coco([note(1, segmentation=POLYGON), note(2, category=4, area=99.0, **none)])
+    dataset = open_dataset(root)
+    _, target = dataset[1]
+    assert target["has_mask"].tolist() == [True, False]
+    assert np.array_equal(target["masks"][0].numpy(), rectangle(10, 5, 30, 25))
+    assert not target["masks"][1].any()
+    assert target["boxes"].tolist() == [[4, 5, 24, 21]] * 2
+    assert target["area"].tolist() == [400.0, 99.0]
+    assert target["labels"].tolist() == [2, 1]
+    assert not dataset.notes
+    image, _ = dataset[1]
+    for boxes_from in ("auto", "box"):
+        mixed = cd.CutMix(p=0.0, boxes_from=boxes_from)([image, image], [target, target])[1]
+        assert mixed[0]["boxes"].tolist() == [[4, 5, 24, 21]] * 2
+        assert mixed[0]["has_mask"].tolist() == [True, False]
+        assert mixed[0]["visibility"].tolist() == [1.0, 1.0]
+
+
+def test_no_instance_of_a_file_with_few_masks_vanishes(make_coco):
+    """462 of 464 objects of a CVAT export did."""
+    many = [note(number, image=3, segmentation=[]) for number in range(10, 40)]
+    dataset = open_dataset(make_coco([note(1, segmentation=POLYGON), *many]))
+    samples = [dataset[index] for index in range(2)]
+    mixed = cd.CutMix(p=0.0)([image for image, _ in samples], [target for _, target in samples])[1]
+    assert [len(target["labels"]) for target in mixed] == [30, 1]
+    assert samples[0][1]["has_mask"].tolist() == [False] * 30
+    assert samples[1][1]["has_mask"].tolist() == [True]
+
+
+def test_all_masks_stated_needs_no_word_of_it(make_coco):
+    target = open_dataset(make_coco([note(1, segmentation=POLYGON)]))[1][1]
+    assert "has_mask" not in target
+
+
+def test_a_stated_mask_without_pixels_is_reported_once_and_kept_untouched(make_coco):
+    sliver = [[5.2, 5.2, 5.3, 5.2, 5.3, 5.3]]
+    dataset = open_dataset(make_coco([note(8, segmentation=sliver), note(9, segmentation=POLYGON)]))
+    with pytest.warns(DataWarning, match=r"instances_train\.json: annotation 8 of a\.jpg: its mask has no pixel"):
+        image, target = dataset[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        dataset[1]
+    assert list(dataset.notes.values()) == [2]
+    assert "has_mask" not in target  # both state one
+    mixed = cd.CutMix(p=0.0)([image, image], [target, target])[1][0]
+    assert len(mixed["labels"]) == 2
+
+
+# ------------------------------------------------------------------------------------------------------------------ ids
+
+
+def spelled(value, how):
+    return {"text": str(value), "float": float(value), "padded": f"{value:05d}", "int": value}[how]
+
+
+@pytest.mark.parametrize("how", ["text", "float", "padded", "int"])
+@pytest.mark.parametrize("where", ["images", "annotations"])
+def test_ids_that_differ_in_type_alone_are_one_id(make_coco, how, where):
+    ids = {"images": (7, 3), "annotations": (7, 3)}
+    images = [
+        {"id": spelled(number, how) if where == "images" else number, "file_name": name}
+        for number, name in zip(ids["images"], ("a.jpg", "b.jpg"))
+    ]
+    annotations = [note(1, image=7), note(2, image=3, category=4), note(3, image=3)]
+    if where == "annotations":
+        for each in annotations:
+            each["image_id"] = spelled(each["image_id"], how)
+            each["category_id"] = spelled(each["category_id"], how)
+    dataset = open_dataset(make_coco(annotations, images=images))
+    found = {dataset.image_path(i).name: dataset[i][1]["labels"].tolist() for i in range(2)}
+    assert found == {"a.jpg": [2], "b.jpg": [1, 2]}
+
+
+def test_ids_of_both_types_in_one_list(make_coco):
+    images = [{"id": 7, "file_name": "a.jpg"}, {"id": "3", "file_name": "b.jpg"}]
+    dataset = open_dataset(make_coco([note(1, image="7"), note(2, image=3)], images=images))
+    assert [len(dataset[i][1]["labels"]) for i in range(2)] == [1, 1]
+
+
+def test_ids_that_could_be_one_are_refused(make_coco):
+    images = [{"id": 7, "file_name": "a.jpg"}, {"id": "7", "file_name": "b.jpg"}]
+    with pytest.raises(DatasetError, match="two of the 'images' have the id 7 and '7', one of them as text"):
+        open_dataset(make_coco([], images=images))
+
+
+def test_a_file_of_strays_is_refused_and_some_are_told(make_coco):
+    with pytest.raises(DatasetError, match="no annotation belongs to any of the images: image_id 'x7'"):
+        open_dataset(make_coco([note(1, image="x7"), note(2, image="x3")]))
+    with pytest.raises(DatasetError, match="no annotation belongs to any of the categories: category_id 1 .* 90, 4"):
+        open_dataset(make_coco([note(1, category=1)]))
+    with pytest.warns(DataWarning, match="1 annotations belong to images that the file does not list"):
+        dataset = open_dataset(make_coco([note(1, image="x7"), note(2)]))
+    assert [len(dataset[i][1]["labels"]) for i in range(2)] == [0, 1]
+
+
+# ---------------------------------------------------------------------------------------------- odd, but understandable
+
+
+def test_a_byte_order_mark(make_coco):
+    root = make_coco([note(1)])
+    path = root / "annotations" / "instances_train.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(open_dataset(root)[1][1]["labels"]) == 1
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        [10, 5, 30, 5, 30, 25, 10, 25],
+        [[10, 5], [30, 5], [30, 25], [10, 25]],
+        [[[10, 5], [30, 5], [30, 25], [10, 25]]],
+        [[{"x": 10, "y": 5}, {"x": 30, "y": 5}, {"x": 30, "y": 25}, {"x": 10, "y": 25}]],
+        [[10, 5, 30, 5, 30, 25, 10, 25], [1, 2]],
+    ],
+    ids=["flat", "points", "nested points", "named points", "with a part of one point"],
+)
+def test_polygons_in_other_forms(make_coco, form):
+    target = open_dataset(make_coco([note(1, segmentation=form)]))[1][1]
+    assert np.array_equal(target["masks"][0].numpy(), rectangle(10, 5, 30, 25))
+
+
+def test_a_list_of_run_lengths(make_coco):
+    codes = [mask_utils.encode(np.asfortranarray(rectangle(x, 5, x + 4, 9), dtype=np.uint8)) for x in (2, 30)]
+    form = [{"size": [40, 60], "counts": code["counts"].decode()} for code in codes]
+    target = open_dataset(make_coco([note(1, segmentation=form)]))[1][1]
+    assert np.array_equal(target["masks"][0].numpy(), rectangle(2, 5, 6, 9) | rectangle(30, 5, 34, 9))
+
+
+def test_a_missing_box_is_the_one_round_the_segmentation(make_coco):
+    lengths = mask_utils.encode(np.asfortranarray(rectangle(3, 8, 11, 30), dtype=np.uint8))
+    rle = {"size": [40, 60], "counts": lengths["counts"].decode()}
+    annotations = [note(1, segmentation=[[10.5, 5.25, 30, 5.25, 30, 25.75]]), note(2, segmentation=rle), note(3)]
+    del annotations[0]["bbox"]
+    annotations[1]["bbox"] = None
+    target = open_dataset(make_coco(annotations))[1][1]
+    assert target["boxes"].tolist() == [[10.5, 5.25, 30, 25.75], [3, 8, 11, 30], [4, 5, 24, 21]]
+
+
+@pytest.mark.parametrize("area", [float("nan"), None])
+def test_an_area_that_is_no_number_is_measured(make_coco, area):
+    assert open_dataset(make_coco([note(1, area=area)]))[1][1]["area"].tolist() == [320.0]
+
+
+def test_repeated_categories_and_sizes_as_text(make_coco):
+    categories = [{"id": 90, "name": "zebra"}, {"id": 4, "name": "ant"}, {"id": 90, "name": "zebra"}]
+    images = [{"id": 7, "file_name": "a.jpg", "width": "60", "height": "40.0"}]
+    dataset = open_dataset(make_coco([note(1)], categories=categories, images=images))
+    assert dataset.classes == ("background", "ant", "zebra")
+    assert dataset[0][0].shape == (3, 40, 60)
+    with pytest.raises(DatasetError, match="'categories' have the id 4: 'ant' and 'bee'"):
+        open_dataset(make_coco([], categories=[{"id": 4, "name": "ant"}, {"id": 4, "name": "bee"}]))
+    odd = open_dataset(make_coco([], images=[{"id": 7, "file_name": "a.jpg", "width": "wide", "height": 40}]))
+    with pytest.raises(SampleError, match="the width of 'a.jpg' must be a number, got 'wide'"):
+        odd[0]
+
+
+def test_annotations_need_no_ids_of_their_own(make_coco):
+    annotations = [note(1), note(2)]
+    for each in annotations:
+        del each["id"]
+    assert len(open_dataset(make_coco(annotations))[1][1]["labels"]) == 2
+
+
+def test_a_file_without_categories_calls_them_by_their_ids(make_coco):
+    root = make_coco([note(1), note(2, category=4)], categories=None)
+    with pytest.warns(DataWarning, match="has no 'categories'; its classes are called by their ids, 4, 90"):
+        dataset = open_dataset(root)
+    assert (dataset.classes, dataset[1][1]["labels"].tolist()) == (("background", "4", "90"), [2, 1])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "images/v1/patch8/a.jpg",
+        "C:\\data\\set\\a.jpg",
+        "/home/somebody/a.jpg",
+        "https://host/bucket/a.jpg?token=1",
+        "./a.jpg",
+    ],
+)
+def test_names_with_folders_that_were_left_behind(make_coco, name):
+    dataset = open_dataset(make_coco([note(1)], images=[{"id": 7, "file_name": name}]))
+    assert dataset.image_path(0) == dataset.root / "train" / "a.jpg"
+    assert len(dataset[0][1]["labels"]) == 1
+
+
+def test_names_by_address_alone(make_coco):
+    images = [{"id": 7, "coco_url": "http://images.cocodataset.org/train2017/a.jpg"}]
+    assert open_dataset(make_coco([], images=images)).image_path(0).name == "a.jpg"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_is_odd_costs_itself_alone(make_coco, data):
+    """Two good annotations of an image stay, whatever a third one says."""
+    junk = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["counts", "size", "x"]), inner),
+        max_leaves=8,
+    )
+    fields = ["bbox", "segmentation", "area", "iscrowd", "keypoints"]
+    odd = {**note(9), **data.draw(st.dictionaries(st.sampled_from(fields), junk, min_size=1))}
+    good = [note(1, segmentation=POLYGON), note(2, category=4)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        target = open_dataset(make_coco([*good, odd]))[1][1]
+    assert target["labels"].tolist()[:2] == [2, 1]
+    assert target["boxes"].tolist()[:2] == [[4, 5, 24, 21]] * 2
+    assert len(target["labels"]) in (2, 3)
+
+
+# ------------------------------------------------------------------------------------------------------------ keypoints
+
+
+POINTS = [12, 8, 2, 20, 15, 1, 0, 0, 0]
+
+
+def test_keypoints_follow_their_instance_and_are_cut_with_it(make_coco):
+    names = ["left_eye", "right_eye", "nose"]
+    categories = [{"id": 90, "name": "zebra", "keypoints": names, "skeleton": [[1, 2]]}, {"id": 4, "name": "ant"}]
+    root = make_coco([note(1, keypoints=POINTS, num_keypoints=2), note(2, category=4)], categories=categories)
+    dataset = open_dataset(root)
+    assert dataset.flip_pairs == ((0, 1),)
+    _, target = dataset[1]
+    assert target["keypoints"].tolist() == [[[12, 8, 2], [20, 15, 1], [0, 0, 0]], [[0, 0, 0]] * 3]
+    other = {key: value[:0] for key, value in target.items() if isinstance(value, torch.Tensor)}
+    plan = cd.MixPlan.from_rectangles(
+        torch.tensor([[0, 1]]), torch.tensor([[[0, 18, 40, 60]]]), torch.tensor([[40, 60]] * 2), frame=(40, 60)
+    )
+    mixed = cd.functional.mix_instances([target, {"image_id": 0, **other}], plan)[0]
+    assert mixed["keypoints"][0].tolist() == [[12, 8, 2], [0, 0, 0], [0, 0, 0]]  # the second lies under the partner
+
+
+# ----------------------------------------------------------------------------------------------------------------- EXIF
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("states", ["stored", "turned", "nothing"])
+def test_boxes_lie_on_the_pixels_they_were_drawn_on(make_coco, orientation, states):
+    """A red rectangle, drawn on the picture as the annotations know it, lies in its box."""
+    root = make_coco([])
+    turned = orientation > 4
+    drawn = Image.new("RGB", (60, 40), "white")
+    ImageDraw.Draw(drawn).rectangle((10, 5, 29, 14), fill="red")
+    stored_is_known = states == "stored" and turned
+    oriented(drawn, 1 if stored_is_known else orientation, root / "train" / "a.jpg", tag=orientation)
+    size = {} if states == "nothing" else {"width": 60, "height": 40}
+    content = json.loads((root / "annotations" / "instances_train.json").read_text())
+    content["images"] = [{"id": 7, "file_name": "a.jpg", **size}]
+    content["annotations"] = [note(1) | {"bbox": [10, 5, 20, 10]}]
+    (root / "annotations" / "instances_train.json").write_text(json.dumps(content))
+    image, target = open_dataset(root)[0]
+    assert image.shape == (3, 40, 60)
+    x0, y0, x1, y1 = (int(value) for value in target["boxes"][0])
+    red = (image[0] > 200) & (image[1] < 100)
+    assert red[y0 + 1 : y1 - 1, x0 + 1 : x1 - 1].all()
+    assert int(red.sum()) <= 22 * 12
+
+
+def test_a_size_that_fits_neither_names_exif(make_coco):
+    root = make_coco([], images=[{"id": 7, "file_name": "a.jpg", "width": 50, "height": 30}])
+    oriented(Image.new("RGB", (60, 40)), 1, root / "train" / "a.jpg", tag=6)
+    with pytest.raises(SampleError, match=r"is 60×40 \(40×60 turned by its EXIF orientation 6\), but .* says 50×30"):
+        open_dataset(root)[0]
+
+
+# --------------------------------------------------------------------------------------------------------------- places
+
+
+@pytest.mark.parametrize(
+    ("table", "folder", "split"),
+    [
+        ("result.json", "images", "train"),
+        ("labels.json", "data", "train"),
+        ("_annotations.coco.json", ".", "train"),
+        ("train.json", "train", "train"),
+        ("annotations/instances_default.json", "images", "default"),
+        ("annotations/person_keypoints_val2017.json", "val2017", "person_keypoints_val2017"),
+        ("lvis_v1_val.json", "val2017", "lvis_v1_val"),
+        ("valid/_annotations.coco.json", "valid", "valid"),
+        ("train/labels.json", "train/data", "train"),
+        ("my export.json", "my pictures", "my export"),
+    ],
+)
+def test_a_json_under_any_name_beside_or_above_its_images(make_coco, tmp_path, table, folder, split):
+    root = tmp_path / "set"
+    made = make_coco([note(1), note(2, image=3)])
+    (root / table).parent.mkdir(parents=True, exist_ok=True)
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    (made / "annotations" / "instances_train.json").rename(root / table)
+    for name in ("a.jpg", "b.jpg"):
+        (made / "train" / name).rename(root / folder / name)
+    shutil.rmtree(made / "annotations")
+    shutil.rmtree(made / "train")
+    assert find_layouts(root) == ["coco"]
+    assert list_splits(root, "coco") == [split]
+    dataset = open_dataset(root)
+    assert (dataset.split, len(dataset)) == (split, 2)
+    assert [len(dataset[i][1]["labels"]) for i in range(2)] == [1, 1]
+
+
+def test_paths_count_from_the_root(make_coco, tmp_path, monkeypatch):
+    root = make_coco([note(1)])
+    (root / "annotations" / "instances_train.json").rename(root / "boxes.json")
+    monkeypatch.chdir(tmp_path.parent)
+    dataset = open_dataset(root, annotations="boxes.json", images="train")
+    assert (dataset.annotations, dataset.layout) == (root / "boxes.json", "coco")
+    assert len(dataset[1][1]["labels"]) == 1
