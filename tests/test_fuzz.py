@@ -40,6 +40,7 @@ LAYOUTS = {
     "voc_xml": "voc",
     "voc_lists": "voc",
     "cityscapes_png": "cityscapes",
+    "yolo_text": "yolo",
     "dota_text": "dota",
     "youtube_vis_json": "youtube_vis",
     "decathlon": "decathlon",

@@ -244,3 +244,40 @@ def cityscapes_png(folder: Path) -> Target:
             read_all(lambda ids=ids: open_dataset(folder, "cityscapes", "train", label_ids=ids), folder)
 
     return Target(run, [bytes([i]) + valid for i, valid in enumerate(places.values())], behind_a_byte(edit_png))
+
+
+YOLO = """path: ../set
+train: ../train/images
+val: [val.txt, train/images]
+names: {0: ant, 1: "zebra"}
+"""
+YOLO_LINES = "0 0.5 0.5 0.5 0.25\n1 0.1 0.1 0.9 0.1 0.5 0.8\n1 0.2 0.2 0.8 0.2 0.8 0.6 0.2 0.6\n0 0.5 0.5 0.2 0.2 0.9\n"
+YOLO_POSE = YOLO + "kpt_shape: [2, 3]\nflip_idx: [1, 0]\n"
+YOLO_POSES = "0 0.5 0.5 0.5 0.25 0.1 0.2 2 0 0 0\n1 0.5 0.5 0.5 0.5\n"
+
+
+def yolo_text(folder: Path) -> Target:
+    """A label file, data.yaml, a list of images or of classes of YOLO, with keypoints or not, by the first byte."""
+    for name in ("a", "b"):
+        put(folder / "train" / "images" / f"{name}.jpg", png(picture(), "JPEG"))
+    places = [folder / "train" / "labels" / "a.txt", folder / "data.yaml", folder / "val.txt", folder / "classes.txt"]
+    texts = [YOLO_LINES, YOLO, "./train/images/b.jpg\ndata/train/images/a.jpg\n", "ant\nzebra\n"]
+    poses = [YOLO_POSES, YOLO_POSE, *texts[2:]]
+    put(folder / "train" / "labels" / "b.txt", b"")
+
+    def run(data: bytes) -> None:
+        first = data[0] if data else 0
+        chosen = first % 4
+        for number, (path, valid) in enumerate(zip(places, texts if first < 128 else poses)):
+            put(path, data[1:] if number == chosen else valid.encode())
+        if chosen == 3:
+            places[1].unlink()
+        for split, task in (("train", None), ("val", "detect"), ("val", "obb"), ("train", "segment")):
+            read_all(lambda split=split, task=task: open_dataset(folder, "yolo", split, task=task), folder)
+
+    seeds = [bytes([i]) + text.encode() for i, text in enumerate(texts)]
+    return Target(
+        run,
+        [*seeds, *(bytes([128 + i]) + text.encode() for i, text in enumerate(poses[:2]))],
+        behind_a_byte(edit_words),
+    )

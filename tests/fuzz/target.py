@@ -23,6 +23,7 @@ MODULES = {
     "voc_xml": "readers",
     "voc_lists": "readers",
     "cityscapes_png": "readers",
+    "yolo_text": "readers",
     "dota_text": "clips_and_volumes",
     "youtube_vis_json": "clips_and_volumes",
     "decathlon": "clips_and_volumes",

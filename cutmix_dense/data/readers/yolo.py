@@ -26,6 +26,7 @@ from cutmix_dense.data.readers.yolo_files import (
     label_lines,
     names_of_split,
     short_names,
+    split_words,
 )
 from cutmix_dense.data.writers.yolo import YoloWriter
 
@@ -146,8 +147,8 @@ class YoloDataset(DenseDataset):
         """The names of the splits that a YAML file, `obj.data` or the folders name, and that are there."""
         try:
             described = describe(root)
-        except ImportError:  # no PyYAML, which is said where the set is opened
-            return []
+        except (DatasetError, ImportError):  # said where the set is opened
+            return split_words(root)
         if described is None:
             return []
         places = {name: [described.place(value) for value in values] for name, values in described.splits.items()}

@@ -25,6 +25,7 @@ __all__ = [
     "names_of_split",
     "parsed_yaml",
     "short_names",
+    "split_words",
 ]
 
 _ALIASES = (("val", "valid", "validation"),)
@@ -81,7 +82,15 @@ def describe(root: Path, given: Path | None = None) -> Description | None:
         if found is None:
             raise DatasetError(f"{given}: does not describe a YOLO set, it needs names and one of train, val, test")
         return found
-    candidates = [found for path in _yaml_files(root) if (found := _from_yaml(root, path)) is not None]
+    candidates = []
+    for path in _yaml_files(root):
+        try:
+            found = _from_yaml(root, path)
+        except DatasetError:
+            if _split_words(path):
+                raise
+            continue  # of something else
+        candidates += [found] if found is not None else []
     if candidates:
         usual = [each for each in candidates if each.file is not None and each.file.stem in ("data", "dataset")]
         if len(candidates) > 1 and not usual:
@@ -92,6 +101,21 @@ def describe(root: Path, given: Path | None = None) -> Description | None:
         if (found := _from_data(root, path)) is not None:
             return found
     return _from_folders(root)
+
+
+def split_words(root: Path) -> list[str]:
+    """The splits that a folder's YAML files seem to name, by their text alone."""
+    return list(dict.fromkeys(word for path in _yaml_files(root) for word in _split_words(path)))
+
+
+def _split_words(path: Path) -> list[str]:
+    try:
+        with open(path, "rb") as file:
+            text = file.read(_LARGEST_YAML).decode("utf-8-sig", errors="replace")
+    except OSError:
+        return []
+    words = re.findall(rf"(?m)^[\"']?({'|'.join(_USUAL)})[\"']?[ \t]*:", text)
+    return words if re.search(r"(?m)^(names|nc)\b", text) else []
 
 
 def parsed_yaml(path: Path) -> Any:
