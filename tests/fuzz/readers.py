@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from cutmix_dense.data.class_tables import VOC_CLASSES
 from cutmix_dense.data.errors import SampleError
 from cutmix_dense.data.masks import encode_rle
 from cutmix_dense.data.mixed_sample import open_complete
+from cutmix_dense.data.writers import VocWriter
 
 from .invariants import check_mixed, check_sample, check_words
 from .mutators import behind_a_byte, edit_json, edit_png, edit_words, edit_xml
@@ -179,10 +181,57 @@ def voc_xml(folder: Path) -> Target:
 
     def run(data: bytes) -> None:
         put(folder / "Annotations" / "a.xml", data)
-        for task in ("detection", "instances"):
+        for task in ("detection", "instances", "all"):
             read_all(lambda task=task: open_dataset(folder, "voc", "train", task=task), folder)
 
     return Target(run, [VOC.encode()], edit_xml)
+
+
+VOC_POLYGONS = (
+    "<annotation><filename>../x</filename><imagesize><nrows>12</nrows><ncols>16</ncols></imagesize><source><image>i"
+    "</image></source><object><name>cat</name><pose/><difficult>Unspecified</difficult><polygon><x1>2</x1><y1>2</y1><x2>9"
+    "</x2><y2>2</y2><x3>5.5</x3><y3>8</y3></polygon><part><name>head</name><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>4"
+    "</xmax><ymax>5</ymax></bndbox></part><attributes><attribute><name>rotation</name><value>3</value></attribute>"
+    "</attributes></object><object><name>dog</name><deleted>0</deleted><polygon><pt><x>1</x><y>1</y></pt><pt><x>16</x>"
+    "<y>1</y></pt><pt><x>16</x><y>12</y></pt></polygon><point><x>1</x><y>2</y></point></object></annotation>"
+)
+
+
+def voc_flat(folder: Path) -> Target:
+    """One of two XML files beside their pictures, with polygons and details; what is read of it is written, too."""
+    for name in ("a", "b"):
+        put(folder / "set" / f"{name}.jpg", png(picture(), "JPEG"))
+        put(folder / "set" / f"{name}.xml", VOC_POLYGONS.encode())
+
+    def run(data: bytes) -> None:
+        put(folder / "set" / "a.xml", data)
+        for task in ("detection", "instances"):
+            read_all(lambda task=task: open_dataset(folder / "set", task=task, details=True), folder)
+        write_all(folder / "set", folder / "copy")
+
+    return Target(run, [VOC_POLYGONS.encode(), VOC.encode()], edit_xml)
+
+
+def write_all(root: Path, copy: Path) -> None:
+    """Copy a VOC set as it is: the copy has the same objects."""
+    shutil.rmtree(copy, ignore_errors=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = open_dataset(root, task="instances", details=True)
+            writer = VocWriter.like(dataset, copy, "train")
+        except (*READING, ValueError):
+            return
+        keys, counts = [], []
+        for index, key in enumerate("ab"[: len(dataset)]):
+            with contextlib.suppress(SampleError):
+                image, target = dataset[index]
+                writer.add(key, image, target, dataset.picture(index))
+                keys.append(key)
+                counts.append(len(target["labels"]))
+        writer.finish(keys)
+        again = open_dataset(copy, "voc", "train")
+        assert [len(again[i][1]["labels"]) for i in range(len(keys))] == counts
 
 
 def voc_set(folder: Path) -> dict[Path, bytes]:

@@ -22,6 +22,7 @@ MODULES = {
     "coco_panoptic": "readers",
     "voc_xml": "readers",
     "voc_lists": "readers",
+    "voc_flat": "readers",
     "cityscapes_png": "readers",
     "yolo_text": "readers",
     "dota_text": "clips_and_volumes",
