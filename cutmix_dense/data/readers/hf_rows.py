@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -199,7 +198,7 @@ class Objects:
             label,
             None if segmentation is None else decode_segmentation(segmentation, size),
             float("nan") if area is None or area != area else finite(area),
-            int(crowd or 0),
+            int(finite(crowd or 0) != 0),
         )
 
     def _label(self, value: Any) -> int:
@@ -311,7 +310,8 @@ def _fits(box: Any, box_format: str, size: tuple[int, int]) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and -math.inf < value < math.inf
+    """Whether a value is a number, and not an absurd one."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e18
 
 
 def _number(value: Any) -> int | None:
