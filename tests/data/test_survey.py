@@ -1,0 +1,168 @@
+"""Folders that no reader knows: what is told of them, for each kind of files, and in how much time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cutmix_dense.data import DatasetError, open_dataset
+from cutmix_dense.data.survey import advice
+
+from .conftest import save_image
+
+KITTI = "{} 0.00 0 -1.57 614.2 181.8 727.3 284.8 1.57 1.73 4.15 1.00 1.75 13.22 1.62"
+CVAT = '<?xml version="1.0"?>\n<annotations><version>1.1</version>{}</annotations>'
+VIA = {"a.jpg12": {"filename": "a.jpg", "regions": [{"shape_attributes": {"name": "rect", "x": 1}}]}}
+VOTT = {"assets": {"k": {"asset": {"name": "a.jpg"}, "regions": [{"boundingBox": {"left": 1}, "tags": ["cat"]}]}}}
+DATUMARO = {"items": [{"id": "a", "annotations": [{"id": 0, "type": "bbox"}]}], "categories": {"label": {}}}
+STUDIO = [{"id": 1, "annotations": [{"result": [{"from_name": "label", "type": "rectanglelabels"}]}]}]
+OBJECTS = "<objects><object><points><point>0,0</point></points></object></objects>"
+BY_HAND = "no converter that we tried reads them right; write a COCO JSON of them"
+
+
+def told(root: Path) -> str:
+    with pytest.raises(DatasetError) as caught:
+        open_dataset(root)
+    return str(caught.value)
+
+
+def put(root: Path, name: str, content: object) -> Path:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        (
+            "annotations.xml",
+            CVAT.format('<image id="0" name="a.jpg"><box label="x"/></image>'),
+            'annotations.xml looks like CVAT\'s XML: pip install "datumaro[cli]" in an environment of its own, then '
+            "`datum convert -if cvat -i {root} -f coco_instances -o {root}_coco -- --save-media`",
+        ),
+        (
+            "v.xml",
+            CVAT.format('<track id="0"><box/></track>'),
+            "v.xml looks like CVAT's XML of a video: export as COCO",
+        ),
+        (
+            "x/y/a.xml",
+            "<annotation><object><polygon><pt><x>1</x></pt></polygon></object></annotation>",
+            "import it into CVAT",
+        ),
+        ("a.xml", f"<annotation>{OBJECTS}</annotation>", "oriented boxes (FAIR1M): write DOTA's text files"),
+        (
+            "via.json",
+            VIA,
+            "via.json looks like VIA's (VGG) JSON: pip install panlabel in an environment of its own, then `panlabel "
+            "convert --from via --to coco -i {root}/via.json -o {root}/via_coco.json --allow-lossy` for rectangles",
+        ),
+        ("via.csv", "filename,file_size,region_shape_attributes,x\n", "`panlabel convert --from via-csv --to coco"),
+        ("export.json", VOTT, "`datum convert -if vott_json -i {root} -f"),
+        ("export.csv", '"image","xmin","ymin","xmax","ymax","label"\n', "`datum convert -if vott_csv -i {root} -f"),
+        (
+            "a.json",
+            [{"image": "a.jpg", "annotations": [{"coordinates": {"x": 1}}]}],
+            "`panlabel convert --from create-ml",
+        ),
+        ("ann/a.jpg.json", {"objects": [{"classTitle": "cat"}]}, "export as COCO, YOLO or Pascal VOC from Supervisely"),
+        ("project.json", STUDIO, "export as COCO or YOLO from Label Studio"),
+        ("export.ndjson", {"data_row": {"id": "x"}}, f"Labelbox' export: {BY_HAND}"),
+        ("annotations/train.json", DATUMARO, "`datum convert -if datumaro -i {root} -f"),
+        (
+            "annotations/b.csv",
+            "ImageID,Source,LabelName,Confidence,XMin\n",
+            "`datum convert -if open_images -i {root} -f",
+        ),
+        ("boxes.csv", "filename,width,height,class,xmin,ymin,xmax,ymax\n", f"a table of boxes: {BY_HAND}"),
+        ("seq/gt/gt.txt", "1,-1,0,4,4,8,1,3,1.0\n", "`datum convert -if mot_seq -i {root}/seq -f"),
+        ("list.txt", "0--Parade/a.jpg\n1\n1 2 2 2 0 0\n", f"WIDER FACE's list: {BY_HAND}"),
+        ("txt/a.txt", "1 1 9 1 9 5 1 5 plane 0\n", "or name both: --layout dota --annotations txt --images pictures"),
+        ("gt/a.txt", "0 0.5 0.5 0.25 0.25\n", "YOLO's text files: they are read with pictures in images/"),
+        ("metadata.jsonl", {"file_name": "a.jpg", "text": "a cat"}, 'rows of detection have "objects"'),
+        ("a.parquet", "PAR1", "give the split to HuggingFaceDataset"),
+        ("a.tfrecord", "", f"TFRecords: {BY_HAND}"),
+        ("digit.mat", "", "MATLAB's files"),
+        ("a.npz", "", "save them as pictures"),
+        ("scan.nii.gz", "", "NIfTI volumes: a dataset.json"),
+        ("set.zip", "", "an archive: unpack it first"),
+        ("set.tar.gz", "", "an archive: unpack it first"),
+    ],
+)
+def test_kinds(tmp_path, name, content, expected):
+    root = tmp_path / "set"
+    save_image(root / "pictures" / "a.jpg")
+    put(root, name, content)
+    text = told(root)
+    assert text.startswith(f"{root}: none of the known layouts (datasets/README.md shows them); found ")
+    assert expected.format(root=root) in text
+    assert text.count("looks like") == 1
+
+
+def test_kitti_names_classes_and_folders(tmp_path):
+    root = tmp_path / "my set"
+    save_image(root / "training" / "image_2" / "a.png")
+    put(root, "training/label_2/a.txt", "\n".join(KITTI.format(name) for name in ("Van", "Person sitting", "Van")))
+    assert (
+        "`labelformat convert --task object-detection --input-format kitti --input-folder "
+        f"'{root}/training/label_2' --category-names 'Person sitting,Van' --images-rel-path ../image_2 "
+        f"--output-format coco --output-file '{root}/annotations.json'`"
+    ) in told(root)
+    assert "--annotations annotations.json --images training/image_2" in told(root)
+
+
+def test_lists_of_coco_name_the_flags(tmp_path):
+    save_image(tmp_path / "deep" / "data" / "a.jpg")
+    put(tmp_path, "deep/tables/inner/labels.json", {"images": [], "annotations": [], "categories": []})
+    text = told(tmp_path)
+    assert "deep/tables/inner/labels.json has images/annotations/categories: --annotations deep/tables/inner/" in text
+    assert text.endswith("labels.json --images deep/data")
+
+
+def test_pictures_alone(tmp_path):
+    assert "it holds no files" in told(tmp_path)
+    save_image(tmp_path / "a" / "1.jpg")
+    save_image(tmp_path / "a" / "2.JPG")
+    assert "pictures are in a/ (2), and nothing says what is on them" in told(tmp_path)
+    save_image(tmp_path / "b" / "x.png")
+    assert "pictures are in a/ (2), b/ (1); if one of these holds maps" in told(tmp_path)
+
+
+def test_a_known_folder_below(tmp_path):
+    save_image(tmp_path / "inner" / "train" / "a.jpg")
+    put(tmp_path, "inner/train/_annotations.coco.json", {"images": [], "annotations": [], "categories": []})
+    assert f"below it there are inner/ (coco): name one, as {tmp_path / 'inner'} (coco)" in told(tmp_path)
+
+
+def test_files_that_can_not_be_read_are_passed_over(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "link.xml").symlink_to(tmp_path / "nowhere")
+    assert "found " in told(tmp_path)
+
+
+def test_many_files_take_less_than_a_second(tmp_path):
+    for folder in range(5):
+        (tmp_path / f"part{folder}").mkdir()
+        for i in range(600):
+            (tmp_path / f"part{folder}" / f"{i}.txt").write_text("1 2 3\n")
+            (tmp_path / f"part{folder}" / f"{i}.json").write_text('{"a": 1}')
+    start = time.perf_counter()
+    text = advice(tmp_path, {})
+    assert time.perf_counter() - start < 1
+    assert text.endswith("found 3000 .json, 3000 .txt")
+
+
+def test_a_look_round_loads_no_torch(tmp_path):
+    put(tmp_path, "via.json", VIA)
+    code = (
+        "import sys; from cutmix_dense.data.survey import advice; from pathlib import Path; "
+        f"print(advice(Path({str(tmp_path)!r}), {{}})[-10:]); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
