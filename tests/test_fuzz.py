@@ -41,6 +41,8 @@ LAYOUTS = {
     "voc_lists": "voc",
     "cityscapes_png": "cityscapes",
     "yolo_text": "yolo",
+    "labelme_json": "labelme",
+    "hf_metadata": "hf_imagefolder",
     "dota_text": "dota",
     "youtube_vis_json": "youtube_vis",
     "decathlon": "decathlon",
