@@ -7,11 +7,12 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Int16, Int32, UInt8
 from PIL import Image
 
 from cutmix_dense.data.errors import DatasetError, SampleError
@@ -103,32 +104,37 @@ def color_ids(
     picture: UInt8[np.ndarray, "h w 3"], colors: Sequence[Color] | Mapping[Color, int], path: Path
 ) -> UInt8[np.ndarray, "h w"]:
     """The ids that colours mean; SampleError that blames ``path`` for a colour that isn't listed."""
-    listed = colors if isinstance(colors, Mapping) else {color: number for number, color in enumerate(colors)}
-    known = np.array([_packed(color) for color in listed], dtype=np.int64)
-    order = np.argsort(known)
-    values = np.array(list(listed.values()), dtype=np.int64)
-    if not len(known) or values.min() < 0 or values.max() > 255:
-        raise ValueError(f"colours must mean ids in 0 … 255, got {len(known)} of {values.tolist()[:5]} …")
-    packed = _pack(picture)
-    place = np.searchsorted(known[order], packed).clip(max=len(known) - 1)
-    absent: Bool[np.ndarray, "h w"] = known[order][place] != packed
+    listed = colors.items() if isinstance(colors, Mapping) else ((color, number) for number, color in enumerate(colors))
+    pairs = tuple(listed)
+    ids = _table(pairs)[_pack(picture)]
+    absent = ids < 0
     if absent.any():
         row, column = (int(where[0]) for where in np.nonzero(absent))
         color = ", ".join(map(str, picture[row, column].tolist()))
         raise SampleError(
             path,
-            f"the colour ({color}) at row {row}, column {column} isn't among the {len(known)} of the table "
+            f"the colour ({color}) at row {row}, column {column} isn't among the {len(pairs)} of the table "
             f"({int(absent.sum())} pixels of the map have a colour that isn't)",
         )
-    return values[order][place].astype(np.uint8)
+    return ids.astype(np.uint8)
+
+
+@lru_cache(maxsize=2)
+def _table(pairs: tuple[tuple[Color, int], ...]) -> Int16[np.ndarray, " n"]:
+    """The id of each of 2²⁴ colours, -1 for those that aren't listed."""
+    if not pairs or not all(0 <= number <= 255 for _, number in pairs):
+        raise ValueError(f"colours must mean ids in 0 … 255, got {[number for _, number in pairs]}")
+    table = np.full(1 << 24, -1, dtype=np.int16)
+    for (red, green, blue), number in pairs:
+        table[red << 16 | green << 8 | blue] = number
+    return table
 
 
 def colors_in(path: Path, most: int = 8) -> list[Color]:
     """Up to ``most`` colours of a map, the commonest first; SampleError if it can't be read."""
     with opened(path) as image:
-        values, counts = np.unique(_pack(np.asarray(image.convert("RGB"))), return_counts=True)
-    common = values[np.argsort(-counts, kind="stable")][:most].tolist()
-    return [(value >> 16, value >> 8 & 255, value & 255) for value in common]
+        found: Any = image.convert("RGB").getcolors(1 << 16) or []  # none of a photograph
+    return [tuple(color) for _, color in sorted(found, key=lambda each: (-each[0], each[1]))[:most]]
 
 
 def _rgb(image: Image.Image, path: Path) -> UInt8[np.ndarray, "h w 3"]:
@@ -143,13 +149,11 @@ def _rgb(image: Image.Image, path: Path) -> UInt8[np.ndarray, "h w 3"]:
     return np.asarray(image.convert("RGB"))
 
 
-def _pack(picture: UInt8[np.ndarray, "h w 3"]) -> Int[np.ndarray, "h w"]:
-    wide = picture.astype(np.int64)
-    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
-
-
-def _packed(color: Color) -> int:
-    return color[0] << 16 | color[1] << 8 | color[2]
+def _pack(picture: UInt8[np.ndarray, "h w 3"]) -> Int32[np.ndarray, "h w"]:
+    packed = picture[..., 0].astype(np.int32)
+    for band in (1, 2):
+        packed = packed << 8 | picture[..., band]
+    return packed
 
 
 def _lines(path: Path) -> list[str]:

@@ -17,7 +17,7 @@ from PIL import Image
 from cutmix_dense.data.colors import Color, ColorTable, colors_in, read_color_classes, read_color_table
 from cutmix_dense.data.errors import DatasetError, SampleError
 from cutmix_dense.data.files import read_lines
-from cutmix_dense.data.maps import read_indices
+from cutmix_dense.data.maps import check_fits, read_indices
 from cutmix_dense.data.pictures import opened
 
 __all__ = ["CAMVID_CLASSES", "CAMVID_FRAME", "ClassTables", "MapForm", "find_form", "find_tables", "read_class_names"]
@@ -221,7 +221,7 @@ class _Look(NamedTuple):
 
 
 def find_form(
-    maps: Sequence[Path],
+    maps: Sequence[tuple[Path, Path]],
     tables: ClassTables,
     *,
     classes: Sequence[str] | None = None,
@@ -233,7 +233,7 @@ def find_form(
     """How the maps of a dataset hold classes, by a look at a bounded number of them.
 
     Args:
-        maps: all maps of all splits, so that every split is read alike.
+        maps: all maps of all splits, so that every split is read alike, and the picture of each.
         tables: what the files beside them say.
         classes: names by id, in place of theirs.
         colors: colours by id, in place of theirs.
@@ -250,7 +250,7 @@ def find_form(
     if binary is not True and table and _means_colors(look, table):
         return _colored(look, tables, table, classes, given, own=colors is not None)
     if look.colored is not None:
-        found = ", ".join(str(color) for color in colors_in(look.colored))
+        found = ", ".join(str(color) for color in colors_in(look.colored)) or "thousands of colours, as a picture does"
         raise DatasetError(
             f"{look.colored}: is a map of colours, and nothing says which colour is which class; it holds {found}. Put "
             "a table beside the folders of images and masks: class_dict.csv (name,r,g,b), labelmap.txt (name:r,g,b::), "
@@ -332,7 +332,7 @@ def _means_colors(look: _Look, table: ColorTable) -> bool:
     return grey <= set(listed) and max(look.values, default=0) >= len(table)
 
 
-def _look_at(maps: Sequence[Path]) -> _Look:
+def _look_at(maps: Sequence[tuple[Path, Path]]) -> _Look:
     """What a bounded number of maps holds, evenly taken from all; those that can't be read say so when they are."""
     chosen = maps[:: max(1, -(-len(maps) // _MANY_MAPS))]
     order = sorted(range(len(chosen)), key=lambda number: (number % _FEW_MAPS, number))  # even, wherever it ends
@@ -344,8 +344,9 @@ def _look_at(maps: Sequence[Path]) -> _Look:
     first: SampleError | None = None
     pixels = 0
     for number in order:
-        path = chosen[number]
+        path, picture = chosen[number]
         try:
+            check_fits(path, picture)  # else a few bytes could declare gigabytes
             with opened(path) as image:
                 mode, pixels = image.mode, pixels + image.width * image.height
                 colors = image.getpalette("RGB") if mode == "P" else None

@@ -188,13 +188,13 @@ class ImageMasksDataset(DenseDataset):
             listed = ", ".join(str(path) for path in place.others)
             self.note(place.masks, f"is taken for the masks; annotations= takes others: {listed}")
 
-    def _all_maps(self, every: dict[str, list[Place]], split: str) -> list[Path]:
-        """The masks of all splits, which are read alike."""
-        maps = [pair.mask for pair in self._pairs]
+    def _all_maps(self, every: dict[str, list[Place]], split: str) -> list[tuple[Path, Path]]:
+        """The masks of all splits, which are read alike, and their pictures."""
+        maps = [(pair.mask, pair.image) for pair in self._pairs]
         for name in sorted(every):
             for place in every[name] if name != split else []:
                 try:
-                    maps += [pair.mask for pair in pair_up(place)[0]]
+                    maps += [(pair.mask, pair.image) for pair in pair_up(place)[0]]
                 except DatasetError:  # said by whoever opens that split
                     continue
         return sorted(set(maps))

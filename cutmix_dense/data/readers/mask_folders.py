@@ -6,6 +6,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -246,13 +247,11 @@ def _pairs(images: Sequence[str], masks: Sequence[str], place: Place) -> Iterato
     short: dict[str, list[str]] = defaultdict(list)
     endings = (*MASK_ENDINGS, *WEAK_MASK_ENDINGS)
     for mask in masks:
-        path = PurePosixPath(mask)
-        whole[path.with_suffix("").as_posix()].append(mask)
-        short[(path.parent / (_strip(path.stem, MASK_PREFIXES, endings) or path.stem)).as_posix()].append(mask)
+        stem, bare = _cut(mask, MASK_PREFIXES, endings)
+        whole[stem].append(mask)
+        short[bare].append(mask)
     for image in images:
-        path = PurePosixPath(image)
-        stem = path.with_suffix("").as_posix()
-        bare = (path.parent / (_strip(path.stem, IMAGE_PREFIXES, IMAGE_ENDINGS) or path.stem)).as_posix()
+        stem, bare = _cut(image, IMAGE_PREFIXES, IMAGE_ENDINGS)
         found = whole.get(stem) or short.get(stem) or whole.get(bare) or short.get(bare) or []
         if len(found) > 1:
             raise DatasetError(
@@ -284,16 +283,25 @@ def _is_mask_name(name: str) -> bool:
     return _strip(PurePosixPath(name).stem, (), MASK_ENDINGS) is not None
 
 
-def _strip(stem: str, prefixes: Sequence[str], endings: Sequence[str]) -> str | None:
-    """A name without one known ending or prefix, the longest; None if it has none."""
-    low = stem.lower()
-    for ending in sorted(endings, key=len, reverse=True):
-        if low.endswith(ending) and low[: -len(ending)][-1:] in ("_", "-", ".") and len(low) > len(ending) + 1:
-            return stem[: -len(ending) - 1]
-    for prefix in prefixes:
-        if low.startswith(prefix) and low[len(prefix) :][:1] in ("_", "-", ".") and len(low) > len(prefix) + 1:
-            return stem[len(prefix) + 1 :]
-    return None
+def _strip(stem: str, prefixes: tuple[str, ...], endings: tuple[str, ...]) -> str | None:
+    """A name without one known ending, or else one known prefix; None if it has none."""
+    match = _known(prefixes, endings).fullmatch(stem)
+    return None if match is None else match[1] or match[2]
+
+
+@lru_cache
+def _known(prefixes: tuple[str, ...], endings: tuple[str, ...]) -> re.Pattern[str]:
+    longest = "|".join(re.escape(word) for word in sorted(endings, key=len, reverse=True))
+    first = "|".join(map(re.escape, prefixes)) or "(?!)"
+    return re.compile(rf"(.+?)[-_.](?:{longest})|(?:{first})[-_.](.+)", re.IGNORECASE | re.DOTALL)
+
+
+def _cut(name: str, prefixes: tuple[str, ...], endings: tuple[str, ...]) -> tuple[str, str]:
+    """A path without its file's ending, and without a known prefix or ending of its name, too."""
+    folder, mark, last = name.rpartition("/")
+    stem = last.rpartition(".")[0] or last
+    before = folder + mark
+    return before + stem, before + (_strip(stem, prefixes, endings) or stem)
 
 
 def _no_pair(place: Place, images: Sequence[str], masks: Sequence[str]) -> str:
