@@ -40,6 +40,7 @@ LAYOUTS = {
     "voc_xml": "voc",
     "voc_lists": "voc",
     "cityscapes_png": "cityscapes",
+    "image_masks": "image_masks",
     "yolo_text": "yolo",
     "labelme_json": "labelme",
     "hf_metadata": "hf_imagefolder",

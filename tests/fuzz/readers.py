@@ -330,3 +330,42 @@ def yolo_text(folder: Path) -> Target:
         [*seeds, *(bytes([128 + i]) + text.encode() for i, text in enumerate(poses[:2]))],
         behind_a_byte(edit_words),
     )
+
+
+TABLES = {
+    "labelmap.txt": b"# label:color_rgb:parts:actions\nnone:0,0,0::\nant:9,8,7::\n",
+    "class_dict.csv": b"name,r,g,b\nnone,0,0,0\nant,9,8,7\n",
+    "classes.txt": b"0 none\n1 ant\n2 bee (ignore)\n",
+    "dataset_meta.json": b'{"label_map": {"0": "none", "1": "ant"}, "segmentation_colors": [[0, 0, 0], [9, 8, 7]]}',
+    "splits/train.txt": b"a\nimages/b.jpg masks/b.png\n",
+}
+
+
+def image_masks(folder: Path) -> Target:
+    """One of two masks, of ids or of colours, or one of the tables and lists beside them, as the first byte says."""
+    ids = np.arange(192, dtype=np.uint8).reshape(SIZE) % 2
+    colors = np.where(ids[..., None] == 1, np.array([9, 8, 7]), 0).astype(np.uint8)
+    for name in ("a", "b"):
+        put(folder / "images" / f"{name}.jpg", png(picture(), "JPEG"))
+    masks = [png(ids), png(ids * 255), png(colors)]
+    names = [None, None, None, *TABLES]
+
+    def run(data: bytes) -> None:
+        number = data[0] % len(names) if data else 0
+        chosen = names[number]
+        for name, valid in TABLES.items():
+            if name in (chosen, "splits/train.txt") or (number == 2 and name == "labelmap.txt"):
+                put(folder / name, data[1:] if name == chosen else valid)
+            else:
+                (folder / name).unlink(missing_ok=True)
+        other = masks[number if chosen is None else 0 if chosen in ("classes.txt", "splits/train.txt") else 2]
+        put(folder / "masks" / "a.png", data[1:] if chosen is None else other)
+        put(folder / "masks" / "b.png", other)
+        for binary in (None, True):
+            read_all(lambda binary=binary: open_dataset(folder, "image_masks", "train", binary=binary), folder)
+
+    def edit(data: bytes, most: int, seed: int) -> bytes:
+        return (edit_png if data[:1] == b"\x89" else edit_words)(data, most, seed)
+
+    valid = [*masks, *TABLES.values()]
+    return Target(run, [bytes([i]) + content for i, content in enumerate(valid)], behind_a_byte(edit))

@@ -25,6 +25,7 @@ MODULES = {
     "voc_flat": "readers",
     "cityscapes_png": "readers",
     "yolo_text": "readers",
+    "image_masks": "readers",
     "labelme_json": "json_files",
     "hf_metadata": "json_files",
     "unknown_files": "json_files",
