@@ -322,3 +322,16 @@ def test_other_folders_are_none(tmp_path):
     assert LabelMeDataset.find_splits(tmp_path / "nothing") == []
     with pytest.raises(DatasetError, match="holds no LabelMe JSON"):
         LabelMeDataset(tmp_path)
+
+
+def test_a_folder_of_many_others_is_soon_seen_to_be_none(tmp_path, monkeypatch):
+    """As many files are looked into as the first folders have, not as all of them."""
+    from cutmix_dense.data.readers import labelme
+
+    looked_at = []
+    monkeypatch.setattr(labelme, "_is_labelme", lambda path: looked_at.append(path) or False)
+    for number in range(300):
+        (tmp_path / f"{number:03}").mkdir()
+        (tmp_path / f"{number:03}" / "a.json").write_text("{}")
+    assert LabelMeDataset.find_splits(tmp_path) == []
+    assert len(looked_at) == 100

@@ -44,6 +44,8 @@ _WITHOUT_AREA = ("line", "linestrip", "point", "points")
 _SNIFFED, _PEEKED = 1 << 16, 20
 """So many bytes of so many JSON files of a folder are searched for LabelMe's keys."""
 
+_MANY = 100
+
 _TOP = ("shapes", "imagePath", "imageData", "imageHeight", "imageWidth", "version", "flags")
 _IN_SHAPE = ("label", "points", "shape_type", "mask")
 _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp", "GIF": ".gif"}
@@ -522,7 +524,14 @@ def _is_labelme(path: str) -> bool:
 
 
 def _named_splits(root: Path) -> list[str]:
-    return [name for name in _folders(root) if name not in _PLACES and _holds(root / name)]
+    """The folders of splits; in a folder of very many, the first ones decide whether they are such."""
+    found: list[str] = []
+    for number, name in enumerate(name for name in _folders(root) if name not in _PLACES):
+        if number >= _MANY and not found:
+            break
+        if _holds(root / name):
+            found.append(name)
+    return found
 
 
 def _files_of(root: Path, split: str) -> tuple[Path, list[Path]]:
