@@ -6,6 +6,7 @@ import io
 import math
 import re
 import struct
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,8 @@ PICTURE_SUFFIXES = (*_JPEG, ".png", ".bmp", ".webp", *_TIFF, ".gif", ".ppm", ".p
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TURNS = range(2, 9)
+_OF_PILLOW = (TypeError, KeyError, IndexError, RuntimeError, struct.error, zlib.error)
+"""What Pillow's readers stumble over besides what `blaming` knows, where a file's numbers are wrong."""
 _TAG = 274  # EXIF's orientation
 _REDUCED, _MASK = 1, 4  # bits of TIFF's NewSubfileType
 
@@ -91,6 +94,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
                 yield image
         except UnidentifiedImageError as error:
             raise SampleError(path, "cannot identify image file") from error
+        except _OF_PILLOW as error:
+            raise SampleError(path, f"cannot be decoded ({error})") from error
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -105,6 +110,8 @@ def picture_size(path: Path) -> tuple[int, int]:
                 return image.height, image.width
         except UnidentifiedImageError as error:
             raise SampleError(path, "cannot identify image file") from error
+        except _OF_PILLOW as error:
+            raise SampleError(path, f"cannot be read ({error})") from error
 
 
 def read_picture(
@@ -201,13 +208,17 @@ def _read_plain(content: bytes, path: Path) -> tuple[_Header, np.ndarray]:
             if frames > 1 and image.format in _ANIMATED:
                 raise ValueError(f"is an animation of {frames} pictures; a sample takes one picture per file")
             size = (image.height, image.width)
-            image.load()  # to the last byte: OpenCV, and a look for EXIF, say nothing of a file that is cut short
-            return _Header(size, _orientation(image)), _with_key(_plain_bands(image, content), image, content)
+            bands = _plain_bands(image, content)
+            return _Header(size, _orientation(image, content)), bands
     except UnidentifiedImageError as error:
         raise SampleError(path, "cannot identify image file") from error
+    except _OF_PILLOW as error:
+        raise SampleError(path, f"cannot be decoded ({error})") from error
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, content: bytes) -> int:
+    if image.format == "PNG" and b"eXIf" not in content and b"Raw profile type" not in content:
+        return 1  # Pillow would decode the picture first, EXIF may stand behind it
     for text in ("XML:com.adobe.xmp", "xmp"):  # Pillow looks there, too; no other reader does
         image.info.pop(text, None)
     try:
@@ -229,23 +240,39 @@ def _array_of(image: Image.Image) -> np.ndarray:
     elif mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBa", "La"):
         image = image.convert({"RGBa": "RGBA", "La": "LA"}.get(mode, "RGB"))
     array = np.array(image)
-    if mode == "I" and image.format == "PNG" and array.min() >= 0 and array.max() < 2**16:
-        array = array.astype(np.uint16)  # older versions of Pillow decode 16 bits into 32
     if array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("="))
     return array.reshape(*array.shape[:2], -1)
 
 
 def _plain_bands(image: Image.Image, content: bytes) -> np.ndarray:
-    """The bands of a picture that isn't TIFF, of 16 bits by decoders that keep them."""
+    """The bands of a picture that isn't TIFF."""
     if image.format == "PPM":
         header = _NETPBM.match(content)
         if header and int(header[4]) > 255:
             return _deep_netpbm(content, header)
-    if _is_deep_png(image, content):
-        array = require("imagecodecs", "data").png_decode(content)  # Pillow cuts colours to 8 bits without a word
+    if image.format == "PNG":
+        # Pillow cuts colours of 16 bits to 8, and gives black rows for those that aren't there, without a word.
+        _check_png(content)
+        try:
+            array = require("imagecodecs", "data").png_decode(content)
+        except (ImportError, MemoryError):
+            raise
+        except Exception as error:
+            raise ValueError(f"cannot be decoded ({error})") from error
         return array.reshape(*array.shape[:2], -1)
     return _array_of(image)
+
+
+def _check_png(content: bytes) -> None:
+    """ValueError for a PNG that ends before its last chunk."""
+    at = 8
+    while at + 12 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, at)
+        at += 12 + length
+        if kind == b"IEND" and at <= len(content):
+            return
+    raise ValueError("is cut short: its last chunk is missing")
 
 
 _SPACE = rb"(?:[ \t\r\n\v\f]|#[^\n]*\n)+"
@@ -266,24 +293,6 @@ def _deep_netpbm(content: bytes, header: re.Match[bytes]) -> np.ndarray:
     if len(values) < count:
         raise ValueError(f"is cut short: holds {len(values)} of {count} numbers")
     return values.reshape(height, width, bands)
-
-
-def _is_deep_png(image: Image.Image, content: bytes) -> bool:
-    return (
-        image.format == "PNG" and len(content) > 25 and content[24] == 16 and content[25] != 0
-    )  # 0: grey, without alpha
-
-
-def _with_key(array: np.ndarray, image: Image.Image, content: bytes) -> np.ndarray:
-    """The bands of a PNG with an alpha band more, where it names a colour that is transparent."""
-    key = image.info.get("transparency")
-    if image.format != "PNG" or array.shape[2] not in (1, 3) or not isinstance(key, (int, tuple)):
-        return array
-    bits = content[24]
-    if bits < 8 and isinstance(key, int):
-        key = min(key, 2**bits - 1) * (255 // (2**bits - 1))
-    opaque = (array != np.array(key)).any(axis=2, keepdims=True)
-    return np.concatenate([array, opaque * np.array(np.iinfo(array.dtype).max, array.dtype)], axis=2)
 
 
 def _header_of(page: Any) -> _Header:
@@ -308,9 +317,9 @@ def _tiff_pages(file: IO[bytes], path: Path) -> Iterator[list[Any]]:
             if not whole or min(whole[0].imagelength, whole[0].imagewidth) < 1:
                 raise ValueError("declares no pixels")
             yield whole
-    except (SampleError, ImportError, MemoryError):
+    except (SampleError, ImportError):
         raise
-    except Exception as error:  # a broken file raises whatever its first wrong number leads to
+    except Exception as error:  # a broken file raises whatever its first wrong number leads to, MemoryError too
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise SampleError(path, f"not a readable TIFF file ({reason[0]})") from error
 
