@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torchvision import tv_tensors
 
 import cutmix_dense as cd
 from cutmix_dense.data import DatasetError, SampleError, find_layouts, list_splits, open_dataset
-from cutmix_dense.data.mixed_copy import mix_dataset
+from cutmix_dense.data.errors import DataWarning
 from cutmix_dense.data.mixed_sample import mix_sample, open_complete
 from cutmix_dense.functional.polygons import clipped_areas
 
@@ -138,10 +139,35 @@ def test_what_is_missing_or_cannot_be(make_aerial, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="holds no image"):
         open_dataset(root, images=tmp_path / "empty")
+    with pytest.warns(DataWarning, match="line 3: class 'ship' is not among"):
+        assert len(open_dataset(root, classes=["plane"])[0][1]["boxes"]) == 1
     with pytest.raises(SampleError, match="class 'ship' is not among"):
-        open_dataset(root, classes=["plane"])[0]
+        open_dataset(root, classes=["tank"])[0]
     with pytest.raises(DatasetError, match="class names must differ"):
         open_dataset(root, classes=["plane", "plane"])
-    with pytest.raises(ValueError, match="to must be one of .*'voc'.*, this dataset is 'dota', which is only read"):
-        mix_dataset(open_dataset(root), tmp_path / "out", cd.CutMix())
-    assert not (tmp_path / "out").exists()
+
+
+def test_one_bad_line_among_good_ones_is_left_out(make_aerial):
+    dataset = open_dataset(make_aerial(P1=f"{DIAMOND} ship 0\n1 2 3 ship\n{DIAMOND} tank nan\n{DIAMOND} plane 1\n"))
+    with pytest.warns(DataWarning, match=r"P1\.txt: line 2: must be eight coordinates.*; it is left out"):
+        target = dataset[0][1]
+    assert [dataset.classes[label] for label in target["labels"]] == ["ship", "plane"]
+    assert [Path(path).name for path, _ in dataset.take_notes()] == ["P1.txt", "P1.txt"]
+
+
+def test_details_and_the_lines_before_the_objects(make_aerial):
+    dataset = open_dataset(make_aerial(P1=f"imagesource:GoogleEarth\ngsd:0.146\n  {DIAMOND}   ship 2 \n"), details=True)
+    target = dataset[0][1]
+    assert target["details"] == [{"difficult": 2, "_stated": f"{DIAMOND}   ship 2"}]
+    assert target["difficult"].tolist() == [True]
+    assert dataset.picture(0) == ("P1.png", {"imagesource": "GoogleEarth", "gsd": "0.146"})
+    assert "details" not in open_dataset(make_aerial())[0][1]
+
+
+def test_a_list_of_classes_in_the_folder(make_aerial):
+    root = make_aerial()
+    (root / "classes.txt").write_text("ship\nwindmill\nplane\n")
+    assert open_dataset(root).classes == ("background", "ship", "windmill", "plane")
+    assert open_dataset(root)[0][1]["labels"].tolist() == [1, 3, 1]
+    assert find_layouts(root) == ["dota"]
+    assert open_dataset(root, classes=["plane", "ship"])[0][1]["labels"].tolist() == [2, 1, 2]

@@ -9,9 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cutmix_dense.data.class_tables import DOTA_CLASSES
+from cutmix_dense.data.details import STATED
 from cutmix_dense.data.errors import DatasetError, SampleError, blaming
-from cutmix_dense.data.pictures import PICTURE_SUFFIXES
+from cutmix_dense.data.files import read_lines
+from cutmix_dense.data.pictures import PICTURE_SUFFIXES, PictureInfo
 from cutmix_dense.data.readers.base import DenseDataset, finite, instance_target, needed_folder
+from cutmix_dense.data.writers.dota import DotaWriter
 
 __all__ = ["DotaDataset"]
 
@@ -21,16 +24,16 @@ class DotaDataset(DenseDataset):
 
     Boxes are `BoundingBoxes` of the format XYXYXYXY (N, 8), corners as in the file; `labels`, `iscrowd` (zeros),
     `area` (N,) the polygon's in pixels, `difficult` (N,) and `image_id`, the image's name. A line of a file is
-    ``x1 y1 x2 y2 x3 y3 x4 y4 class difficult``; `difficult` may be missing; lines ``imagesource:`` and ``gsd:`` are
-    passed over.
+    ``x1 y1 x2 y2 x3 y3 x4 y4 class difficult``; `difficult` may be missing. A line that makes no sense is left out and
+    noted, unless no other of its file is left. Lines ``imagesource:`` and ``gsd:`` are details of the picture.
 
     Args:
         root: the dataset folder.
         split: "train", "val" …: the folder in `root` that holds `images` and `labelTxt`.
         images: image folder, if it is not `<split>/images`.
         annotations: folder of the text files, if it is not `<split>/labelTxt`.
-        classes: names of the classes from 1 on. Default: the official ones if no other name occurs, else the names
-            that occur, sorted.
+        classes: names of the classes from 1 on. Default: those of `classes.txt` in the folder, one a line; else the
+            official ones if no other name occurs; else the names that occur, sorted.
         common: `pixels` and `details`; see `DenseDataset`.
 
     Raises:
@@ -46,6 +49,7 @@ class DotaDataset(DenseDataset):
         "annotations": "folder of the text files, if it is not <split>/labelTxt",
         "classes": "names of the classes",
     }
+    writer = DotaWriter
 
     def __init__(
         self,
@@ -65,7 +69,13 @@ class DotaDataset(DenseDataset):
         self._images = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
         if not self._images:
             raise DatasetError(f"{folder}: holds no image ({', '.join(PICTURE_SUFFIXES)})")
-        names = list(classes) if classes is not None else _names_in(self._texts.parent.parent, self._texts)
+        stated = self.root / "classes.txt"
+        if classes is not None:
+            names = list(classes)
+        elif stated.is_file():
+            names = [line.strip() for line in read_lines(stated) if line.strip()]
+        else:
+            names = _names_in(self._texts.parent.parent, self._texts)
         self.classes = ("background", *(names[1:] if names[:1] == ["background"] else names))
         if len(set(self.classes)) < len(self.classes):
             raise DatasetError(f"{self._texts}: class names must differ, got {list(self.classes[1:])}")
@@ -83,39 +93,68 @@ class DotaDataset(DenseDataset):
         """The image file of sample `index`."""
         return self._images[index]
 
+    def picture(self, index: int) -> PictureInfo:
+        """File name, and what the lines before the objects say: ``imagesource``, ``gsd``."""
+        path = self._images[index]
+        details = {}
+        for line in _lines_of(self._texts / f"{path.stem}.txt"):
+            key, colon, value = line.partition(":")
+            if colon and " " not in key.strip():
+                details[key.strip()] = value.strip()
+        return PictureInfo(path.name, details)
+
     def _load(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:
         path = self._images[index]
         image = self.read_image(path)
         size = (image.shape[-2], image.shape[-1])
         text = self._texts / f"{path.stem}.txt"
-        corners, labels, difficult = [], [], []
-        for number, words in _objects(text):
+        rows: list[tuple[list[float], int, int]] = []
+        stated: list[str] = []
+        reasons: list[str] = []
+        for number, line in _objects(text):
             try:
-                if not 9 <= len(words) <= 10:
-                    raise ValueError(f"must be eight coordinates, a class and difficult, got {' '.join(words)[:80]!r}")
-                corners.append([finite(word) for word in words[:8]])
-                if words[8] not in self._labels:
-                    raise ValueError(f"class {words[8]!r} is not among {self.classes[1:]}")
-                labels.append(self._labels[words[8]])
-                difficult.append(bool(int(words[9])) if len(words) == 10 else False)
+                rows.append(self._row(line.split()))
+                stated.append(line)
             except ValueError as error:
-                raise SampleError(text, f"line {number}: {error}") from error
+                reasons.append(f"line {number}: {error}")
+        if reasons and not rows:
+            raise SampleError(text, reasons[0])
+        for reason in reasons:
+            self.note(text, f"{reason}; it is left out")
         target = instance_target(
             path.stem,
             size,
-            np.asarray(corners, dtype=np.float64).reshape(-1, 8),
-            np.asarray(labels, dtype=np.int64),
-            difficult=np.asarray(difficult, dtype=bool),
+            np.asarray([row[0] for row in rows], dtype=np.float64).reshape(-1, 8),
+            np.asarray([row[1] for row in rows], dtype=np.int64),
+            difficult=np.asarray([row[2] > 0 for row in rows], dtype=bool),
+            details=[_details(row[2], line) for row, line in zip(rows, stated)] if self.details else None,
         )
         return image, target
 
+    def _row(self, words: list[str]) -> tuple[list[float], int, int]:
+        """Corners, label and how difficult; ValueError for a line that makes no sense."""
+        if not 9 <= len(words) <= 10:
+            raise ValueError(f"must be eight coordinates, a class and difficult, got {' '.join(words)[:80]!r}")
+        corners = [finite(word) for word in words[:8]]
+        if words[8] not in self._labels:
+            raise ValueError(f"class {words[8]!r} is not among {self.classes[1:]}")
+        return corners, self._labels[words[8]], int(words[9]) if len(words) == 10 else 0
 
-def _objects(path: Path) -> list[tuple[int, list[str]]]:
-    """Number and words of every line that is an object."""
+
+def _details(difficult: int, line: str) -> dict[str, Any]:
+    """The line of the file, and the level of what is more than difficult, which DOTA 1.5 has."""
+    return {**({"difficult": difficult} if difficult > 1 else {}), STATED: line}
+
+
+def _lines_of(path: Path) -> list[str]:
     with blaming(path):  # UnicodeDecodeError is a ValueError
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    words = [(number, line.split()) for number, line in enumerate(lines, 1)]
-    return [(number, parts) for number, parts in words if parts and ":" not in parts[0]]
+        return path.read_text(encoding="utf-8-sig").splitlines()
+
+
+def _objects(path: Path) -> list[tuple[int, str]]:
+    """Number and text of every line that is an object."""
+    lines = [(number, line.strip()) for number, line in enumerate(_lines_of(path), 1)]
+    return [(number, line) for number, line in lines if line and ":" not in line.split()[0]]
 
 
 def _names_in(root: Path, folder: Path) -> list[str]:
@@ -123,7 +162,7 @@ def _names_in(root: Path, folder: Path) -> list[str]:
     found: set[str] = set()
     for path in sorted({*root.glob("*/labelTxt/*.txt"), *folder.glob("*.txt")}):
         try:
-            found.update(words[8] for _, words in _objects(path) if len(words) > 8)
+            found.update(line.split()[8] for _, line in _objects(path) if len(line.split()) > 8)
         except SampleError:
             continue  # reported when that sample is read
     return list(DOTA_CLASSES) if found.issubset(DOTA_CLASSES) else sorted(found)
