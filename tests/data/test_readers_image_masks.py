@@ -493,3 +493,25 @@ def test_camvid_as_it_lies(real):
             _, target = dataset[index]
             stored = np.array(Image.open(root / f"{split}annot" / f"{target['image_id']}.png"))
             assert np.array_equal(np.asarray(target["semantic"]), np.where(stored == 11, 255, stored))
+
+
+def test_options_as_a_command_line_gives_them(tmp_path):
+    root = one_each(tmp_path, colored(RED, GREEN))
+    dataset = open_dataset(root, classes="none,red,green", colors=["0,0,0", "224,64,64", "0,128,0"], ignore=["0", "2"])
+    assert dataset.classes == ("none", "red", "green")
+    assert dataset[0][1]["semantic"][0, :3].tolist() == [1, 255, 255]
+    with pytest.raises(ValueError, match="colors must be r,g,b in 0 … 255, got '1,2'"):
+        open_dataset(root, colors="1,2")
+    put(root / "masks" / "a.png", ids(255, 7))
+    assert open_dataset(root, binary="true", ignore="7")[0][1]["semantic"][0, :3].tolist() == [1, 255, 0]
+    for name, value in (("binary", "perhaps"), ("ignore", "70000")):
+        with pytest.raises(ValueError, match=rf"{name} must .*got '{value}'"):
+            open_dataset(root, **{name: value})
+
+
+def test_splits_of_any_name_can_be_opened(tmp_path):
+    picture(tmp_path / "images" / "part 1" / "a.jpg")
+    put(tmp_path / "masks" / "part 1" / "a.png", ids(3))
+    assert list_splits(tmp_path, "image_masks") == ["all"]
+    assert open_dataset(tmp_path)[0][1]["image_id"] == "part 1/a"
+    assert open_dataset(tmp_path, split="part 1")[0][1]["image_id"] == "a"

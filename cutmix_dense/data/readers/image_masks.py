@@ -82,9 +82,9 @@ class ImageMasksDataset(DenseDataset):
         images: str | Path | None = None,
         annotations: str | Path | None = None,
         classes: Sequence[str] | str | None = None,
-        colors: Sequence[Color] | None = None,
+        colors: Sequence[Color | str] | str | None = None,
         binary: bool | str | None = None,
-        ignore: int | str | Sequence[int] | None = None,
+        ignore: int | str | Sequence[int | str] | None = None,
         **common: Any,
     ) -> None:
         super().__init__(root, split, **common)
@@ -113,7 +113,7 @@ class ImageMasksDataset(DenseDataset):
             self._all_maps(every, split),
             find_tables(folders, first.masks),
             classes=[name.strip() for name in classes.split(",")] if isinstance(classes, str) else classes,
-            colors=colors,
+            colors=_colors(colors),
             binary=_flag(binary),
             ignore=_numbers(ignore),
             camvid=first.masks.name.lower().endswith("annot")
@@ -159,7 +159,12 @@ class ImageMasksDataset(DenseDataset):
         """The places of each split, and the lists of names where only they tell splits apart."""
         if images is None and annotations is None:
             every = find_places(self.root)
-            return every, find_lists(self.root) if ALL in every else {}
+            lists = find_lists(self.root) if ALL in every else {}
+            if ALL in every and self.split not in (*every, *lists):  # of any name, as a copy's may be
+                inner = [folder_inside(folder, self.split) for folder in every[ALL][0][:2]]
+                if inner[0] is not None and inner[1] is not None:
+                    return {self.split: [Place(inner[0], inner[1])]}, {}
+            return every, lists
         pictures = needed_folder(self.root if images is None else Path(images), "image")
         masks = needed_folder(self.root if annotations is None else Path(annotations), "mask")
         if images is None:
@@ -168,10 +173,8 @@ class ImageMasksDataset(DenseDataset):
         if annotations is None:
             found = find_places(self.root).get(self.split) or find_places(self.root).get(ALL)
             masks = found[0].masks if found else masks
-        inner = folder_inside(pictures, self.split), folder_inside(masks, self.split)
-        if inner[0] is not None and inner[1] is not None:
-            return {self.split: [Place(inner[0], inner[1])]}, {}
-        return {self.split: [Place(inner[0] or pictures, inner[1] or masks)]}, {}
+        place = Place(folder_inside(pictures, self.split) or pictures, folder_inside(masks, self.split) or masks)
+        return {self.split: [place]}, {}
 
     def _take(self, place: Place) -> None:
         """Add the pairs of a place, and note what has no partner."""
@@ -212,7 +215,21 @@ def _flag(value: bool | str | None) -> bool | None:
     return str(value).lower() in ("true", "1", "yes")
 
 
-def _numbers(value: int | str | Sequence[int] | None) -> tuple[int, ...]:
+def _colors(value: Sequence[Color | str] | str | None) -> list[Color] | None:
+    """Colours as numbers; a command line gives words such as 224,64,64."""
+    if value is None:
+        return None
+    found: list[Color] = []
+    for color in value.split() if isinstance(value, str) else value:
+        try:
+            red, green, blue = (int(part) for part in (color.split(",") if isinstance(color, str) else color))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"colors must be r,g,b in 0 … 255, got {color!r}") from error
+        found.append((red, green, blue))
+    return found
+
+
+def _numbers(value: int | str | Sequence[int | str] | None) -> tuple[int, ...]:
     given = [] if value is None else value.split(",") if isinstance(value, str) else value
     numbers = tuple(int(number) for number in given) if not isinstance(given, int) else (given,)
     if not all(0 <= number < 2**16 for number in numbers):

@@ -52,7 +52,7 @@ MASK_PREFIXES = ("gt", "mask", "label", "seg")
 BESIDE = ("annot", "annotations", "annotation", "labels", "label", "masks", "mask", "gt", "gts", "seg")
 """`train` lies beside `trainannot`, `train_labels`, `train-masks` …"""
 
-_SPLIT = re.compile(r"train|val|test|dev|eval", re.IGNORECASE)
+_SPLIT = re.compile(r"train|val|test|dev|eval|^all$", re.IGNORECASE)
 _LISTS = ("splits", "split", "ImageSets/Segmentation", "ImageSets", "lists")
 _PEEKED = 200
 """So many entries of a folder are looked at for a picture."""
