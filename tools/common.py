@@ -382,7 +382,12 @@ def open_from(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None 
     from cutmix_dense.data.mixed_sample import open_complete  # loads torch: the folder is worth it
 
     pixels = getattr(arguments, "pixels", None)
-    return open_complete(root, layout, split, pixels=pixels, **{**further, **options})
+    try:
+        return open_complete(root, layout, split, pixels=pixels, **{**further, **options})
+    except ValueError as error:
+        if type(error) is ValueError:  # an option's value
+            raise UserError(str(error)) from None
+        raise
 
 
 def grouped(problems: Iterable[tuple[str, str]], most: int = 5) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Writers of four layouts over one base that stages samples and lists them last."""
+"""Writers of layouts over one base that stages samples and lists them last."""
 
 from cutmix_dense.data.writers.base import Writer
 from cutmix_dense.data.writers.cityscapes import CityscapesWriter

@@ -61,9 +61,10 @@ class CocoLayout(Writer):
         """The image file (path under the root: content), and the image's entry in the lists but for its id."""
         path, content = self.picture_file(self.split, key, sample, f".{self.image_format}")
         height, width = sample.size
-        details = {} if sample.picture is None else sample.picture.details
-        name = path.removeprefix(f"{self.split}/")
-        return {path: content}, {"file_name": name, "width": width, "height": height, **details}
+        entry = {"file_name": path.removeprefix(f"{self.split}/"), "width": width, "height": height}
+        further = {} if sample.picture is None else sample.picture.details
+        details = {key: value for key, value in further.items() if key not in entry and key != "id"}
+        return {path: content}, {**entry, **details}
 
     def write_json(self, kind: str, images: list[Any], annotations: list[Any], categories: list[Any]) -> None:
         """Write `annotations/<kind>_<split>.json`."""
@@ -137,8 +138,8 @@ class CocoWriter(CocoLayout):
                 "iscrowd": int(crowd),
             }
             if sample.masks is not None:
-                stated = sample.has_mask[i]
-                annotation["segmentation"] = encode_segmentation(sample.masks[i], crowd=crowd) if stated else []
+                drawn = sample.has_mask[i]
+                annotation["segmentation"] = encode_segmentation(sample.masks[i], crowd=crowd) if drawn else []
             elif sample.corners is not None:
                 annotation["segmentation"] = [sample.corners[i].tolist()]
             if sample.keypoints is not None:
@@ -149,9 +150,13 @@ class CocoWriter(CocoLayout):
                 annotation["visibility"] = round(float(sample.visibility[i]), 6)
             if sample.difficult[i]:
                 annotation["difficult"] = 1
-            details = dict(sample.details[i])
-            stated_there = details.pop(STATED, {})
-            annotations.append({**annotation, **details, **stated_there})
+            stated = sample.details[i].get(STATED, {})
+            details = {
+                key: value
+                for key, value in sample.details[i].items()
+                if key not in annotation and key not in (STATED, "id", "image_id")
+            }
+            annotations.append({**annotation, **details, **stated})
         if sample.semantic is not None:
             sample.lost["semantic map"] += 1
         files, entry = self.image_of(key, sample)
