@@ -477,7 +477,8 @@ def _states_colors(path: Path) -> bool:
         text = path.read_text(encoding="utf-8-sig", errors="replace")[: 1 << 20]
     except OSError:
         return False
-    return bool(re.search(r'"(color|palette|segmentation_colors)"\s*:', text))
+    needed = r'"labels"\s*:\s*\[' if path.name.lower().startswith("config") else ""  # a config may be of anything
+    return all(re.search(sign, text) for sign in (needed, r'"(color|palette|segmentation_colors)"\s*:'))
 
 
 def _by_version(found: Sequence[Path], masks: Path) -> list[Path]:

@@ -515,3 +515,10 @@ def test_splits_of_any_name_can_be_opened(tmp_path):
     assert list_splits(tmp_path, "image_masks") == ["all"]
     assert open_dataset(tmp_path)[0][1]["image_id"] == "part 1/a"
     assert open_dataset(tmp_path, split="part 1")[0][1]["image_id"] == "a"
+
+
+def test_other_config_files_are_no_tables(tmp_path):
+    root = one_each(tmp_path, ids(1, 2))
+    (root / "config.json").write_text('{"color": "red", "rate": 0.1}')
+    (root / "dataset_meta.json").write_text('{"label_map": {"0": "a", "1": "b", "2": "c"}}')
+    assert open_dataset(root).classes == ("a", "b", "c")

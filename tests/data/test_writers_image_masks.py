@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from cutmix_dense.data import DatasetError, open_dataset
+from cutmix_dense.data.map_forms import MapForm
 from cutmix_dense.data.writers import ImageMasksWriter
 
 from .mask_files import GREEN, RED, SIZE, TABLES, colored, ids, picture, put
@@ -245,3 +248,35 @@ def test_camvid_copied_as_it_lies(real, tmp_path, split):
         name = f"{again.image_path(index).stem}.png"
         stored = np.asarray(Image.open(root / f"{split}annot" / name))
         assert np.array_equal(np.asarray(Image.open(again.mask_path(index))), stored)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(["ids", "binary", "colors"]),
+    mode=st.sampled_from(["L", "P", "RGB", "RGBA", "I;16"]),
+    count=st.integers(1, 255),
+    ignore=st.sets(st.integers(0, 300), max_size=3),
+    seed=st.integers(0, 2**16),
+)
+def test_what_a_form_writes_it_reads_back(tmp_path_factory, kind, mode, count, ignore, seed):
+    """Ids that the form can tell come back as they were, and so does a form that is found from what was written."""
+    draw = np.random.default_rng(seed)
+    count = 2 if kind == "binary" else count
+    names = tuple(f"class {number}" for number in range(count))
+    colors = tuple((number, 255 - number, 7) for number in range(count)) if kind == "colors" else ()
+    skipped = tuple(sorted(ignore if kind == "ids" else ignore - {0, 255} if kind == "binary" else ()))
+    skipped = (*skipped, *([255] if kind == "ids" and 255 not in skipped else []))
+    if mode != "I;16":
+        skipped = tuple(value for value in skipped if value < 256)
+    mode = "RGB" if kind == "colors" else mode
+    palette = bytes(range(256)) * 3 if mode == "P" else None
+    form = MapForm(kind, names, skipped, colors, mode, palette)
+    told = [number for number in range(count) if kind == "binary" or number not in skipped]
+    usable = [*told, *([255] if kind == "ids" or (kind == "binary" and skipped) else [])]
+    wanted = draw.choice(usable or [255], size=(5, 8)).astype(np.uint8)
+    content, unplaced = form.encode(wanted)
+    path = tmp_path_factory.mktemp("form") / "a.png"
+    path.write_bytes(content)
+    assert unplaced == 0 or (wanted == 255).any()
+    if usable:
+        assert np.array_equal(form.read(path), wanted)
