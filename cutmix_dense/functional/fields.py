@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -72,7 +72,13 @@ _GEOMETRIC = tuple(
 )
 
 IGNORED = "ignored"
-"""Key of the nested dict of instances that a loss should neither reward nor punish."""
+"""Key of the nested dict of instances that a loss should neither reward nor punish.
+
+Ignore regions may lack any field but the geometry by which they are judged: ``boxes`` is enough.
+"""
+
+COORDINATES = frozenset({"bbox", "bboxes", "box", "polygons", "segmentation"})
+"""Keys that hold coordinates under names that aren't read: carried unchanged, they would be wrong after a mix."""
 
 
 @dataclass
@@ -89,6 +95,8 @@ class FieldTable:
         has_ignored: whether some target holds ignored instances (perhaps none).
         ndim: number of spatial axes of the images.
         joined: per instance key whose values are plain tensors of one form, all rows of the pool.
+        bare: instance keys that some ignored instances lack; the others' ignored instances lose them.
+        states_none: whether ``has_mask`` was made here, for ignored instances without masks.
     """
 
     instances: dict[str, list[Any]] = field(default_factory=dict)
@@ -99,6 +107,8 @@ class FieldTable:
     has_ignored: bool = False
     ndim: int = 2
     joined: dict[str, Tensor] = field(default_factory=dict)
+    bare: set[str] = field(default_factory=set)
+    states_none: bool = False
 
     def example(self, key: str) -> Tensor | None:
         """A tensor that shows class, dtype and trailing shape of a key: the first with rows, else the first."""
@@ -176,8 +186,11 @@ def read_fields(
     image_keys: Sequence[str] = (),
     semantic_keys: Sequence[str] = (),
     ndim: int = 2,
+    size_of: Callable[[int], Sequence[int]] | None = None,
 ) -> FieldTable:
     """Sort the keys of ``targets`` by what they mean; see ``mix_instances`` for the arguments, ``ndim`` is its plan's.
+
+    ``size_of`` gives the size of a pool image, for ignored instances without masks in an image without any.
 
     Raises:
         TypeError: targets that aren't dicts; a value of a kind that its key can't have.
@@ -186,6 +199,7 @@ def read_fields(
     """
     if not isinstance(targets, Sequence) or any(not isinstance(target, Mapping) for target in targets):
         raise TypeError(f"targets must be a list of dicts, got {type(targets).__name__}")
+    check_instance_keys(instance_keys)
     of_instances = INSTANCE_KEYS.union(instance_keys) - set(image_keys) - set(semantic_keys)
     of_maps = SEMANTIC_KEYS.union(semantic_keys) - set(image_keys) - set(instance_keys)
     table = FieldTable(ndim=ndim)
@@ -216,6 +230,14 @@ def read_fields(
                     "tensor beside the list of dicts, so that they are mixed, or name the key in image_keys"
                 )
             elif key not in IMAGE_KEYS and key not in image_keys and not _is_scalar(value):
+                if is_annotations(value):
+                    raise ValueError(f"targets[{index}][{key!r}] holds {RAW_ANNOTATIONS}")
+                if key in COORDINATES:
+                    raise ValueError(
+                        f"targets[{index}] holds the unknown key {key!r} ({_shape(value)}): give boxes as 'boxes' (xyxy "
+                        "in pixels, or tv_tensors.BoundingBoxes of any format) and polygons as 'masks'; instance_keys "
+                        "can't carry coordinates"
+                    )
                 raise ValueError(
                     f"targets[{index}] holds the unknown key {key!r} ({_shape(value)}): name it in instance_keys (it "
                     "follows the instances), in image_keys (it stays the base image's) or in semantic_keys (a map)"
@@ -234,8 +256,68 @@ def read_fields(
             raise ValueError(
                 f"{key!r} must be in every target or in none; {len(maps_of_key)} of {len(targets)} have it"
             )
+    _fill_ignored(table, rows, ignored, size_of)
     _collect(table, rows, ignored)
     return table
+
+
+RAW_ANNOTATIONS = (
+    "raw COCO annotations ('bbox', 'segmentation'): wrap the dataset by "
+    "torchvision.datasets.wrap_dataset_for_transforms_v2, which gives 'boxes', 'labels' and 'masks'"
+)
+"""What is said of a list of annotations as pycocotools gives them."""
+
+
+def is_annotations(value: Any) -> bool:
+    """Whether a value is a list of annotations as COCO's files and ``CocoDetection`` have them."""
+    return isinstance(value, (list, tuple)) and any(isinstance(row, Mapping) and "bbox" in row for row in value)
+
+
+def check_instance_keys(instance_keys: Sequence[str]) -> None:
+    """Raise ValueError for keys of coordinates, which would be carried as they are."""
+    for key in COORDINATES.intersection(instance_keys):
+        raise ValueError(
+            f"instance_keys can't carry coordinates, got {key!r}: give boxes as 'boxes', polygons as 'masks'"
+        )
+
+
+def _fill_ignored(
+    table: FieldTable,
+    rows: list[dict[str, Any]],
+    ignored: list[dict[str, Any]],
+    size_of: Callable[[int], Sequence[int]] | None,
+) -> None:
+    """Give ignored instances that have less than others rows of zeros (no mask), so that all can be judged together."""
+    some = [extra for extra, count in zip(ignored, table.ignored_counts) if count]
+    if not some:
+        return
+    keys = {key for row in (*rows, *some) for key in row}
+    table.bare = {key for key in keys - {"boxes", STATED} if any(key not in extra for extra in some)}
+    if "boxes" in keys and any("boxes" not in extra for extra in some):  # refused as other rows are
+        table.bare.discard("masks")
+    if not table.bare:
+        return
+    given = {key: [row[key] for row in (*rows, *some) if key in row] for key in table.bare}
+    table.states_none = "masks" in table.bare and STATED not in keys
+    for index, (row, extra, count) in enumerate(zip(rows, ignored, table.ignored_counts)):
+        for key in table.bare if count else ():
+            if key in extra:
+                continue
+            tensors = [value for value in given[key] if isinstance(value, Tensor) and value.ndim]
+            if not tensors:
+                extra[key] = [None] * count
+                continue
+            like = next((value for value in tensors if len(value)), tensors[0])
+            plain = like.as_subclass(Tensor)
+            shape = tuple(plain.shape[1:])
+            if key == "masks":
+                largest = [tuple(value.shape[1:]) for value in tensors if value.ndim == table.ndim + 1]
+                largest += [tuple(size_of(index))] if size_of is not None else []
+                own = row.get("masks")
+                shape = tuple(own.shape[1:]) if isinstance(own, Tensor) and len(own) else tuple(map(max, zip(*largest)))
+                extra[STATED] = torch.zeros(count, dtype=torch.bool, device=plain.device)
+            extra[key] = plain.new_full((count, *shape), key in ("visibility", "weight"))
+    table.bare -= {"visibility", "weight"}
 
 
 def _collect(table: FieldTable, rows: list[dict[str, Any]], ignored: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from cutmix_dense.functional.assembly import Form, assemble
 from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.fate import BoxesFrom, Entries, Verdict, judge, outcomes_of
-from cutmix_dense.functional.fields import IGNORED, read_fields
+from cutmix_dense.functional.fields import IGNORED, STATED, read_fields
 from cutmix_dense.functional.filtering import FilterRule, OnFiltered, Reason, check_on_filtered, rule_of
 from cutmix_dense.functional.panoptic import take_panoptic
 from cutmix_dense.functional.report import MixReport, Outcome
@@ -66,10 +67,11 @@ def mix_instances(
     Args:
         targets: one dict per pool image, as torchvision's detectors take them: ``boxes`` (N, 4) xyxy in pixels, or a
             tv_tensor of any format, rotated ones too; ``labels`` (N,); optionally ``masks`` (N, H, W), ``keypoints``
-            (N, K, 2 | 3), ``iscrowd``, ``area``, ``ignored`` (a nested dict of instances) …; ``has_mask`` (N,) bool,
-            which rows of ``masks`` state one: all in a target that lacks it. An image without instances may lack any
-            of them. Of volumes boxes are (N, 6) xyzxyz, masks (N, D, H, W). With ``panoptic`` (H, W) and
-            ``segments_info`` a panoptic map; see ``mix_panoptic``. Of clips one per frame, clip after clip.
+            (N, K, 2 | 3), ``iscrowd``, ``area``, ``ignored`` (a nested dict of instances; their ``boxes`` are enough)
+            …; ``has_mask`` (N,) bool, which rows of ``masks`` state one: all in a target that lacks it. An image
+            without instances may lack any of them. For volumes boxes are (N, 6) xyzxyz, masks (N, D, H, W). With
+            ``panoptic`` (H, W) and ``segments_info`` a panoptic map; see ``mix_panoptic``. For clips one per frame,
+            clip after clip.
         plan: who owns each output pixel; where clips have one plan for all frames ``plan.of_frames``.
         min_visibility: least visibility, in [0, 1]; for all, or (base, pasted). The product with an incoming
             ``visibility`` counts.
@@ -120,7 +122,7 @@ def mix_instances(
         raise ValueError(f"rotated must be one of {get_args(Rotated)}, got {rotated!r}")
     plan = plan.of_frames(plan.frames)
     targets, segments = take_panoptic(targets, (*instance_keys, *image_keys, *semantic_keys))
-    table = read_fields(targets, instance_keys, image_keys, semantic_keys, plan.ndim)
+    table = read_fields(targets, instance_keys, image_keys, semantic_keys, plan.ndim, partial(_size_of, plan))
     if segments is not None and table.instances and plan.carry is not None:
         raise ValueError(
             "plan.carry counts instances, and which segments of 'panoptic' they are isn't known: give the panoptic "
@@ -156,7 +158,9 @@ def mix_instances(
             "boxes without masks can't be told exactly under a free-form mask: give 'masks', or accept boxes='estimate'"
         )
     fate = judge(table, plan, entries, filter_rule, boxes_from, padded, rotated)
-    if plan.free_form and boxes == "exact" and len(guessed := fate.verdict.guessed):
+    guessed = fate.verdict.guessed
+    guessed = guessed[~entries.ignored[guessed]]  # of ignore regions a box is all there is
+    if plan.free_form and boxes == "exact" and len(guessed):
         image, position = int(entries.image[guessed[0]]), int(entries.position[guessed[0]])
         raise ValueError(
             f"targets[{image}]['has_mask'][{position}] is False, so only its box tells the instance, and what shows of "
@@ -174,12 +178,22 @@ def mix_instances(
     if table.has_ignored or on_filtered == "ignore":
         aside = np.flatnonzero((outcome == Outcome.IGNORED) & ~showing)
         for target, rows in zip(mixed, assemble(table, plan, entries, fate, aside, form)):
-            target[IGNORED] = rows
+            target[IGNORED] = {key: value for key, value in rows.items() if key not in table.bare}
     if on_filtered == "crowd":
         _mark_crowds(mixed, entries, outcome == Outcome.IGNORED, showing)
+    if table.states_none:
+        for target in mixed:
+            del target[STATED]
+            target.get(IGNORED, {}).pop(STATED, None)
     if segments is not None:
         segments.mix_into(mixed, plan, filter_rule, on_filtered)
     return (mixed, MixReport.of(entries, fate.verdict, outcome)) if return_report else mixed
+
+
+def _size_of(plan: MixPlan, index: int) -> tuple[int, ...]:
+    """The part of a pool image that the plan may show, from its origin."""
+    used = plan.facts.source == index
+    return tuple(plan.facts.extent[used][:, plan.ndim :].max(axis=0, initial=1).tolist())
 
 
 def object_pixels(
@@ -204,7 +218,7 @@ def object_pixels(
     """
     plan = plan.of_frames(plan.frames)
     targets, segments = take_panoptic(targets, (*instance_keys, *image_keys, *semantic_keys))
-    table = read_fields(targets, instance_keys, image_keys, semantic_keys, ndim=plan.ndim)
+    table = read_fields(targets, instance_keys, image_keys, semantic_keys, plan.ndim, partial(_size_of, plan))
     if segments is not None and not table.instances:
         return segments.thing_pixels(plan)
     total = torch.zeros(len(plan) * plan.layers, dtype=exact_dtype(table.device), device=table.device)

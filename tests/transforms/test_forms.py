@@ -214,3 +214,66 @@ def test_a_bank_goes_through_a_checkpoint_that_loads_weights_only(tmp_path):
     assert torch.equal(results[0][1][0]["boxes"], results[1][1][0]["boxes"])
     assert results[1][1][0]["boxes"].format.name == "XYWH"
     assert not torch.equal(results[0][0], image)
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+@pytest.mark.parametrize("free_form", [False, True])
+def test_ignore_regions_need_boxes_alone(p, free_form):
+    """As mmdet's own ``demo_mm_inputs`` makes them: boxes, beside instances that have labels and masks."""
+    masks = torch.zeros(1, *SIZE, dtype=torch.bool)
+    masks[:, 3:13, 2:12] = True
+    region = {"boxes": torch.tensor([[15.0, 4.0, 25.0, 14.0]])}
+    first = target_of(masks=masks, area=torch.tensor([100.0]), ignored=region)
+    targets = [first, {"ignored": {"boxes": torch.tensor([[0.0, 0.0, 4.0, 5.0]])}}]
+    images = torch.stack([torch.zeros(3, *SIZE), torch.ones(3, *SIZE)])
+    mix = cd.CowMix(p=p, sigma=(2, 2)) if free_form else cd.CutMix(p=p, region=WHOLE)
+    mixed, out = mix(images, targets, generator=torch.Generator().manual_seed(0))
+    for target in out:
+        assert set(target["ignored"]) == {"boxes", "visibility", "origin"}
+        assert set(target) == {"boxes", "labels", "masks", "area", "visibility", "origin", "ignored"}
+        assert len({len(value) for value in target["ignored"].values()}) == 1
+    if p == 0:
+        assert torch.equal(mixed, images)
+        assert out[0]["ignored"]["boxes"].tolist() == [[15, 4, 25, 14]]
+        assert out[0]["masks"].sum() == 100
+        assert len(out[1]["labels"]) == 0
+    elif not free_form:  # the partner replaces the whole image, with what belongs to it
+        assert mixed[:, 0, 0, 0].tolist() == [1, 0]
+        assert out[1]["ignored"]["boxes"].tolist() == [[15, 4, 25, 14]]
+        assert out[0]["ignored"]["boxes"].tolist() == [[0, 0, 4, 5]]
+        assert (out[1]["labels"].tolist(), out[1]["masks"].sum()) == ([1], 100)
+
+
+def test_what_is_moved_to_bare_ignore_regions_is_as_bare():
+    targets = [target_of(ignored={"boxes": torch.tensor([[20.0, 2.0, 28.0, 9.0]])}), target_of()]
+    mix = cd.CutMix(p=1.0, region=AreaBox((0.5, 0.5), (1, 1)), min_visibility=1.0, on_filtered="ignore")
+    moved = 0
+    for seed in range(10):
+        _, out = mix(torch.rand(2, 3, *SIZE), targets, generator=torch.Generator().manual_seed(seed))
+        moved += sum(int((target["ignored"]["visibility"] < 1).sum()) for target in out)
+        assert all(set(target["ignored"]) == {"boxes", "visibility", "origin"} for target in out)
+    assert moved
+
+
+def test_the_size_of_an_image_without_instances_is_known_to_its_ignore_regions():
+    images = [torch.rand(3, *SIZE), torch.rand(3, 40, 50)]
+    masks = torch.ones(1, *SIZE, dtype=torch.bool)
+    targets = [target_of(masks=masks), {"ignored": {"boxes": torch.tensor([[30.0, 22.0, 45.0, 38.0]])}}]
+    mixed, out = cd.CutMix(p=0.0)(images, targets)
+    assert out[1]["ignored"]["boxes"].tolist() == [[30, 22, 45, 38]]
+    assert [target["masks"].shape[1:] for target in out] == [image.shape[1:] for image in mixed]
+
+
+@pytest.mark.parametrize("key", ["bbox", "bboxes", "segmentation"])
+def test_coordinates_are_not_carried_under_other_names(key):
+    targets = [target_of(**{key: [[2.0, 3.0, 10.0, 10.0]]}), {}]
+    with pytest.raises(ValueError, match=rf"unknown key '{key}'.*instance_keys can't carry coordinates"):
+        pair(*targets)
+    with pytest.raises(ValueError, match=rf"instance_keys can't carry coordinates, got '{key}'"):
+        pair(*targets, instance_keys=[key])
+
+
+def test_raw_annotations_in_a_target_are_refused_with_the_remedy():
+    rows = [{"bbox": [2, 3, 10, 10], "category_id": 1}]
+    with pytest.raises(ValueError, match=r"targets\[0\]\['annotations'\].*wrap_dataset_for_transforms_v2"):
+        pair({"image_id": 3, "annotations": rows}, {})
