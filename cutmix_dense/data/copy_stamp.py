@@ -72,9 +72,10 @@ def copy_parameters(
 
 
 def _bytes_of(dataset: DenseDataset, index: int) -> int:
-    """Size of the image file, which tells most changes at little cost; -1 if it is not there."""
+    """Size of the image file, or of a clip's frames, which tells most changes at little cost; -1 if it is not there."""
     try:
-        return dataset.image_path(index).stat().st_size
+        path = dataset.image_path(index)
+        return sum(each.stat().st_size for each in path.iterdir()) if path.is_dir() else path.stat().st_size
     except (OSError, SampleError):
         return -1
 

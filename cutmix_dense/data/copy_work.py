@@ -85,7 +85,8 @@ class Work:
     def _make(self, job: Job, record: dict[str, Any]) -> None:
         lost: Counter[str] = Counter()
         image, target = self.dataset[job.index]
-        unchanged = [True] * len(target.get("details", ())) if isinstance(target, dict) else []
+        parts = target if isinstance(target, list) else [target]
+        unchanged = [[True] * len(part.get("details", ())) for part in parts]
         if job.copy >= 0:
             made = mix_sample(
                 self.dataset,
@@ -107,13 +108,15 @@ class Work:
                 counts = Counter({("base", "kept", ""): sum(counts.values())})
             record["outcomes"] = [[*kind, count] for kind, count in sorted(counts.items()) if count]
         same = self.writer.layout == self.dataset.layout
+        frames = [_with_ignored(frame) for frame in (target if isinstance(target, list) else [target])]
+        for frame, flags in zip(frames, unchanged, strict=True):
+            if "details" in frame:
+                rows = zip(frame["details"], flags, strict=True)
+                frame["details"] = [still_true(row, untouched=flag, same_layout=same, lost=lost) for row, flag in rows]
         if isinstance(target, list):
-            target = [_with_ignored(frame) for frame in target]
+            target = frames
         else:
-            target = _with_ignored(target)
-            if "details" in target:
-                rows = zip(target["details"], unchanged, strict=True)
-                target["details"] = [still_true(row, untouched=flag, same_layout=same, lost=lost) for row, flag in rows]
+            target = frames[0]
             self._check_map(target)
         try:
             lost.update(self.writer.add(job.key, image, target, self.dataset.picture(job.index)))
@@ -175,15 +178,24 @@ def _with_ignored(target: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _unchanged(made: MixedSample) -> list[bool]:
-    """Whether each instance of the mixed target, and then each that it ignores, shows whole and where it was."""
-    scale, shift = made.plan.scale[0], made.plan.shift[0]
-    in_place = ((scale == 1) & (shift == 0)).all(dim=1).tolist()
-    flags: dict[bool, list[bool]] = {False: [], True: []}
+def _unchanged(made: MixedSample) -> list[list[bool]]:
+    """Whether each instance of the mixed target, and then each that it ignores, is as its layout states it.
+
+    It shows whole, where it was, on a canvas of the size that its own picture has. A list for each frame of a clip; of
+    a picture one.
+    """
+    scale, shift = made.plan.scale, made.plan.shift
+    in_place = ((scale == 1) & (shift == 0)).all(dim=2).tolist()
+    length = len(made.target) if isinstance(made.target, list) else 1
+    sized = [image.shape[-2:] == made.image.shape[-2:] for image in made.images]
+    flags: list[dict[bool, list[bool]]] = [{False: [], True: []} for _ in range(length)]
     for row in made.rows:
         if row["outcome"] != "dropped":
-            flags[row["outcome"] == "ignored"].append(row["visibility"] == 1 and in_place[row["layer"]])
-    return flags[False] + flags[True]
+            frame = row["output"] % length
+            placed = in_place[frame if len(in_place) == length else 0][row["layer"]]
+            same = row["visibility"] == 1 and placed and sized[row["source"] // length]
+            flags[frame][row["outcome"] == "ignored"].append(same)
+    return [both[False] + both[True] for both in flags]
 
 
 def _side(row: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from torchvision import tv_tensors
 from cutmix_dense.data.errors import SampleError
 from cutmix_dense.data.readers import DenseDataset, open_dataset
 from cutmix_dense.data.readers.layouts import default_split, from_root, layout_of, reader_of
+from cutmix_dense.data.readers.youtube_vis import even_frames
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import generator_from
 from cutmix_dense.transforms.single import mix_single
@@ -152,6 +153,7 @@ def mix_sample(
         raise SampleError(dataset.image_path(index), "no other image can be read, so it has no partner")
     images, targets = [image, *(sample[0] for sample in samples)], [target, *(sample[1] for sample in samples)]
     names = [name_of(dataset, partner) for partner in (index, *chosen)]
+    images, targets = _of_one_length(images, targets)
     try:
         images = alike(images, names)
     except ValueError as error:
@@ -165,6 +167,17 @@ def mix_sample(
     assert single.report is not None
     rows = list(single.report.rows())
     return MixedSample([index, *chosen], images, targets, single.plan, single.image, single.targets[0], rows, replaced)
+
+
+def _of_one_length(images: list[Any], targets: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Clips with as many frames as the first, the others' at even distances; pictures and volumes as they are."""
+    count = len(images[0])
+    for k in range(1, len(images)):
+        if isinstance(targets[k], list) and len(images[k]) != count:
+            chosen = even_frames(len(images[k]), count)
+            images[k] = tv_tensors.wrap(images[k].as_subclass(Tensor)[chosen], like=images[k])
+            targets[k] = [targets[k][frame] for frame in chosen]
+    return images, targets
 
 
 def alike(images: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:

@@ -17,6 +17,7 @@ from tools import browse
 
 cv2 = pytest.importorskip("cv2")
 tifffile = pytest.importorskip("tifffile")
+coco_masks = pytest.importorskip("pycocotools.mask")
 
 SIZE, COUNT = (40, 60), 4
 BOXES = [(5, 4, 30, 24), (32, 10, 55, 36)]
@@ -325,3 +326,31 @@ def test_a_set_of_other_sizes_names_exif(tmp_path):
         Image.fromarray(np.zeros((SIZE[0] + 1, SIZE[1], 3), np.uint8)).save(path, exif=exif)
     with pytest.raises(DatasetError, match=r"is 60×41 \(41×60 turned by its EXIF orientation 8\), but .* says 60×40"):
         mix_dataset(open_complete(root), tmp_path / "copy", cd.CutMix(p=0.0))
+
+
+def test_run_lengths_are_of_the_picture_they_come_into(tmp_path):
+    """A partner's instance that shows whole in its place keeps its words only on a canvas of its own size."""
+    root = tmp_path / "set"
+    (root / "train").mkdir(parents=True)
+    (root / "annotations").mkdir()
+    images, annotations = [], []
+    for number in range(6):
+        size = (40, 60) if number % 2 else (50, 70)
+        Image.fromarray(np.full((*size, 3), 40 * number, dtype=np.uint8)).save(root / "train" / f"p{number}.png")
+        mask = np.zeros(size, dtype=np.uint8, order="F")
+        mask[12:15, 20:24] = 1
+        code = coco_masks.encode(mask)
+        code["counts"] = code["counts"].decode()
+        images.append({"id": number, "file_name": f"p{number}.png", "height": size[0], "width": size[1]})
+        entry = {"id": number, "image_id": number, "category_id": 1, "bbox": [20, 12, 4, 3], "area": 12, "iscrowd": 1}
+        annotations.append({**entry, "segmentation": code})
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "crowd"}]}
+    (root / "annotations" / "instances_train.json").write_text(json.dumps(content))
+    mix_dataset(open_complete(root), tmp_path / "copy", cd.CutMix(p=1.0), copies=6)
+    written = json.loads((tmp_path / "copy" / "annotations" / "instances_train.json").read_text())
+    sizes = {entry["id"]: [entry["height"], entry["width"]] for entry in written["images"]}
+    assert len(written["annotations"]) > 20
+    for annotation in written["annotations"]:
+        assert annotation["segmentation"]["size"] == sizes[annotation["image_id"]]
+    for _, target in open_complete(tmp_path / "copy"):
+        assert target["masks"].sum(dim=(1, 2)).gt(0).all()

@@ -7,15 +7,23 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from cutmix_dense.data.details import STATED
 from cutmix_dense.data.errors import DatasetError, SampleError, blaming
 from cutmix_dense.data.masks import boxes_from_masks, check_room, decode_segmentation
+from cutmix_dense.data.pictures import PictureInfo
 from cutmix_dense.data.readers.base import DenseDataset, inside_folder, instance_target, needed_folder
 from cutmix_dense.data.readers.coco_files import read_coco_json
+from cutmix_dense.data.writers.youtube_vis import YouTubeVisWriter
 
 if TYPE_CHECKING:
     from cutmix_dense.transforms.layout import Layout
 
-__all__ = ["YouTubeVisDataset"]
+__all__ = ["YouTubeVisDataset", "even_frames"]
+
+_OF_VIDEO = frozenset({"id", "file_names", "width", "height", "length"})
+_OF_TRACK = frozenset(
+    {"id", "video_id", "category_id", "iscrowd", "segmentations", "bboxes", "areas", "width", "height", "length"}
+)
 
 
 class YouTubeVisDataset(DenseDataset):
@@ -31,7 +39,8 @@ class YouTubeVisDataset(DenseDataset):
         root: the dataset folder.
         split: "train", "valid" …
         frames: T, at even distances in the whole video; a shorter one shows some twice. None: all frames, as many as
-            each video has (a mix takes clips of one length).
+            each video has. `mix_dataset` and `browse` read them all, and a partner gets as many as its base has, at
+            even distances; in a batch clips must have one length.
         images: folder of the videos' folders, if it is not `<split>/JPEGImages`.
         annotations: JSON file, if it is not `<split>/instances.json` or `<split>.json`.
         common: `pixels` and `details`; see `DenseDataset`.
@@ -47,8 +56,9 @@ class YouTubeVisDataset(DenseDataset):
     options: ClassVar = {
         "images": "folder of the videos' folders, if it is not <split>/JPEGImages",
         "annotations": "JSON file, if it is not <split>/instances.json or <split>.json",
-        "frames": "frames of each clip (default: 8)",
+        "frames": "frames of each clip, at even distances (default: 8; of mixed copies and sheets: all)",
     }
+    writer = YouTubeVisWriter
     mix_layout: Layout = "BTCHW"
 
     def __init__(
@@ -80,6 +90,8 @@ class YouTubeVisDataset(DenseDataset):
             self._tracks.get(annotation["video_id"], []).append(annotation)
         categories = sorted(content["categories"], key=lambda category: category["id"])
         self.classes = ("background", *(str(category["name"]) for category in categories))
+        self.categories: tuple[dict[str, Any], ...] = ({}, *categories)
+        self.header = {key: content[key] for key in ("info", "licenses") if content.get(key)}
         self.category_ids: tuple[int, ...] = (-1, *(category["id"] for category in categories))
         self._labels = {category: label for label, category in enumerate(self.category_ids) if label}
         self.has_masks = True
@@ -90,6 +102,11 @@ class YouTubeVisDataset(DenseDataset):
         folders = [path.parent for path in root.glob("*/JPEGImages") if path.is_dir()]
         return sorted(path.name for path in folders if any(file.is_file() for file in _places(root, path.name)))
 
+    @classmethod
+    def whole(cls, root: Path, split: str) -> dict[str, Any]:
+        """All frames."""
+        return {"frames": None}
+
     def __len__(self) -> int:
         return len(self._videos)
 
@@ -97,14 +114,25 @@ class YouTubeVisDataset(DenseDataset):
         """The folder of sample `index`'s first frame."""
         return self._frame_path(index, 0).parent
 
+    def picture(self, index: int) -> PictureInfo:
+        """Name of the first frame, sub-folders included; names of all that are read, and what the file says more."""
+        video = self._videos[index]
+        details = {key: value for key, value in video.items() if key not in _OF_VIDEO}
+        names = [video["file_names"][frame] for frame in self._chosen(index)]
+        return PictureInfo(names[0].replace("\\", "/"), {**details, "file_names": names})
+
+    def _chosen(self, index: int) -> list[int]:
+        """Which frames of a video are read."""
+        length = len(self._videos[index]["file_names"])
+        return even_frames(length, length if self.frames is None else self.frames)
+
     def _frame_path(self, index: int, frame: int) -> Path:
         return inside_folder(self._images, self._videos[index]["file_names"][frame], self.annotations)
 
     def _load(self, index: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
         video = self._videos[index]
-        length = len(video["file_names"])
-        count = length if self.frames is None else self.frames
-        chosen = [((2 * step + 1) * length) // (2 * count) for step in range(count)]
+        chosen = self._chosen(index)
+        count = len(chosen)
         pictures: list[np.ndarray] = []
         targets = []
         for frame in chosen:
@@ -121,7 +149,7 @@ class YouTubeVisDataset(DenseDataset):
         return np.stack(pictures), targets
 
     def _target(self, index: int, frame: int, path: Path, size: tuple[int, int]) -> dict[str, Any]:
-        masks, labels, crowd, tracks = [], [], [], []
+        masks, labels, crowd, tracks, details = [], [], [], [], []
         video = self._videos[index]
         for annotation in self._tracks[video["id"]]:
             try:
@@ -142,6 +170,7 @@ class YouTubeVisDataset(DenseDataset):
                 labels.append(self._labels[annotation["category_id"]])
                 crowd.append(is_crowd)
                 tracks.append(int(track))
+                details.append(_details(annotation, frame))
         stack = np.stack(masks) if masks else np.zeros((0, *size), dtype=bool)
         target = instance_target(
             video["id"],
@@ -150,9 +179,26 @@ class YouTubeVisDataset(DenseDataset):
             np.asarray(labels, dtype=np.int64),
             iscrowd=np.asarray(crowd, dtype=np.int64),
             masks=stack,
+            details=details if self.details else None,
         )
         target["track_id"] = np.array(tracks, dtype=np.int64)
         return target
+
+
+def even_frames(length: int, count: int) -> list[int]:
+    """`count` frames at even distances in `length`; some twice if there are fewer."""
+    return [((2 * step + 1) * length) // (2 * count) for step in range(count)]
+
+
+def _details(annotation: dict[str, Any], frame: int) -> dict[str, Any]:
+    """What the file says of a track besides what the target holds, and what it measures in a frame, as it states it."""
+    details = {key: value for key, value in annotation.items() if key not in _OF_TRACK}
+    stated = {}
+    for name, many in (("segmentation", "segmentations"), ("bbox", "bboxes"), ("area", "areas")):
+        values = annotation.get(many)
+        if isinstance(values, list) and len(values) == len(annotation["segmentations"]):
+            stated[name] = values[frame]
+    return {**details, STATED: stated}
 
 
 def _places(root: Path, split: str) -> list[Path]:

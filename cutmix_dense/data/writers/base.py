@@ -138,17 +138,17 @@ class Writer(ABC):
         """Whether the sample `key` is staged, whole, and not yet listed by `finish`."""
         return self._record_path(key).is_file()
 
-    def add(
-        self, key: str, image: Any, target: Mapping[str, Any], picture: PictureInfo | None = None
-    ) -> dict[str, int]:
+    def add(self, key: str, image: Any, target: Any, picture: PictureInfo | None = None) -> dict[str, int]:
         """Stage one sample; doing it again replaces it.
 
         Args:
             key: its name, which becomes the file name: a plain name without folders.
-            image: (C, H, W) tensor, (H, W, C) array, or PIL image, of any number of bands and any type.
-            target: `boxes` (N, 4), or of a rotated format; `labels` (N,), `masks` (N, H, W), `has_mask` (N,),
-                `keypoints` (N, K, 3), `iscrowd`, `area`, `difficult`, `visibility` (N,), `details` (N dicts),
-                `semantic` (H, W), `panoptic` (H, W) with `segments_info`.
+            image: (C, H, W) tensor, (H, W, C) array, or PIL image, of any number of bands and any type; a clip has an
+                axis for its frames before these.
+            target: a dict, or for clips a list with one for each frame, of `boxes` (N, 4), or of a rotated format;
+                `labels` (N,), `masks` (N, H, W), `has_mask` (N,), `keypoints` (N, K, 3), `iscrowd`, `area`,
+                `difficult`, `visibility` (N,), `details` (N dicts), `semantic` (H, W), `panoptic` (H, W) with
+                `segments_info`.
             picture: name and details of the picture that the sample shows; its ending and folders are kept.
 
         Returns:
@@ -157,12 +157,19 @@ class Writer(ABC):
         Raises:
             ValueError: fields that do not fit together, or a label without a class.
         """
-        sample = self._check(image, target, picture)
-        files, record = self._encode(key, sample)
+        files, record, lost = self._staged(key, image, target, picture)
         for name, content in files.items():
             write_atomic(self._staging / "files" / name, content)
         write_atomic(self._record_path(key), dump_json({"files": list(files), "sample": record}))
-        return {name: count for name, count in sample.lost.items() if count}
+        return {name: count for name, count in lost.items() if count}
+
+    def _staged(
+        self, key: str, image: Any, target: Any, picture: PictureInfo | None
+    ) -> tuple[dict[str, bytes], Any, Counter[str]]:
+        """The files of a sample, what the lists need of it, and what is lost. Writers of clips have their own."""
+        sample = self._check(image, target, picture)
+        files, record = self._encode(key, sample)
+        return files, record, sample.lost
 
     def picture_file(self, folder: str, key: str, sample: Sample, like: str = ".jpg") -> tuple[str, bytes]:
         """Path under the root and content of a sample's picture.
