@@ -13,7 +13,9 @@ import numpy as np
 
 from cutmix_dense.data.errors import DatasetError, SampleError, blaming
 from cutmix_dense.data.files import inside
+from cutmix_dense.data.pictures import PictureInfo
 from cutmix_dense.data.readers.base import DenseDataset
+from cutmix_dense.data.writers.decathlon import DecathlonWriter
 from cutmix_dense.extras import require
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["DecathlonDataset"]
 
 _SECTIONS = {"train": "training", "val": "validation"}
+_OF_SPLITS = frozenset({"training", "validation", "test", "numTraining", "numTest", "labels"})
 _MOST_VOXELS = 2**30
 _RATIO = 1032  # nothing that gzip has packed is so many times as long: deflate's best is 1032 to 1
 
@@ -48,6 +51,7 @@ class DecathlonDataset(DenseDataset):
 
     layout = "decathlon"
     title = "Medical Segmentation Decathlon"
+    writer = DecathlonWriter
     mix_layout: Layout = "BCDHW"
 
     def __init__(self, root: str | Path, split: str = "train", **common: Any) -> None:
@@ -64,6 +68,7 @@ class DecathlonDataset(DenseDataset):
                 raise DatasetError(f"{self.annotations}: {_SECTIONS[split]}[{i}] must name an 'image' and a 'label'")
             self._pairs.append((entry["image"], entry["label"]))
         self.classes = _classes(content.get("labels"), self.annotations)
+        self.header = {key: value for key, value in content.items() if key not in _OF_SPLITS}
         self.has_masks, self.has_semantic = False, True
 
     @classmethod
@@ -80,6 +85,20 @@ class DecathlonDataset(DenseDataset):
     def image_path(self, index: int) -> Path:
         """The image volume of sample `index`."""
         return self._path(self._pairs[index][0])
+
+    def picture(self, index: int) -> PictureInfo:
+        """Path of the volume, its place in space, the type of its numbers and its header."""
+        path = self.image_path(index)
+        nibabel = require("nibabel", "volumes")
+        with blaming(path):
+            try:
+                image = nibabel.load(path)
+                details = {"affine": image.affine.tolist(), "dtype": image.get_data_dtype().newbyteorder("=").str}
+                if isinstance(image.header, nibabel.Nifti1Header):
+                    details["header"] = nibabel.Nifti1Header.from_header(image.header).as_byteswapped("<").binaryblock
+            except _broken(nibabel) as error:
+                raise ValueError(f"not a readable NIfTI file ({error})") from error
+        return PictureInfo(Path(self._pairs[index][0]).as_posix(), details)
 
     def _path(self, name: str) -> Path:
         try:
@@ -102,10 +121,14 @@ class DecathlonDataset(DenseDataset):
         return values, {"image_id": name, "semantic": semantic, "spacing": np.array(spacing, dtype=np.float32)}
 
 
+def _broken(nibabel: Any) -> tuple[type[Exception], ...]:
+    """What nibabel raises for a broken file besides what `blaming` knows."""
+    return (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, zlib.error, struct.error)
+
+
 def _read_volume(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
     """(C, D, H, W) float32 values and the spacing along z, y, x of a NIfTI file."""
     nibabel = require("nibabel", "volumes")
-    broken = (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, zlib.error, struct.error)
     with blaming(path):
         if not path.is_file():
             raise FileNotFoundError
@@ -125,7 +148,7 @@ def _read_volume(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
             spacing = tuple(float(side) for side in image.header.get_zooms()[2::-1])
             if not all(map(math.isfinite, spacing)):
                 raise ValueError(f"must have a finite spacing, got {spacing} along z, y, x")
-        except broken as error:
+        except _broken(nibabel) as error:
             raise ValueError(f"not a readable NIfTI file ({error})") from error
         if not np.isfinite(values).all():
             raise ValueError("holds voxels that are not finite")
