@@ -237,12 +237,15 @@ def test_names_of_frames(tmp_path):
     writer.add("k", clip, empty, PictureInfo("x/v/b.png", {"file_names": names, "license": 3}))
     writer.add("l", clip, empty, PictureInfo("x/v/b.png", {"file_names": ["x/v/b.png"] * 3}))
     writer.add("m", clip[:, :3], empty)
+    backslashes = [name.replace("/", "\\") for name in names]
+    writer.add("n", clip[:, :3], empty, PictureInfo("x/v/b.png", {"file_names": backslashes}))
     writer.finish()
-    first, second, third = read_json(tmp_path, "valid")["videos"]
+    first, second, third, fourth = read_json(tmp_path, "valid")["videos"]
     assert first["file_names"] == ["x/k/b.png", "x/k/a.png", "x/k/c.png"]
     assert first["license"] == 3
     assert second["file_names"] == ["x/l/00000.png", "x/l/00001.png", "x/l/00002.png"]
     assert third["file_names"] == ["m/00000.jpg", "m/00001.jpg", "m/00002.jpg"]
+    assert fourth["file_names"] == ["x/n/b.png", "x/n/a.png", "x/n/c.png"]
     with Image.open(tmp_path / "valid" / "JPEGImages" / "x" / "k" / "b.png") as image:
         assert image.mode == "RGBA"
 

@@ -189,7 +189,8 @@ class _Track:
 
 def _frame_names(picture: PictureInfo | None, count: int) -> list[str]:
     """File names of the frames: their source's if they are as many and differ, else numbers."""
-    given = [] if picture is None else [PurePosixPath(name).name for name in picture.details.get("file_names", ())]
+    names = () if picture is None else picture.details.get("file_names", ())
+    given = [PurePosixPath(name.replace("\\", "/")).name for name in names]
     stems = {PurePosixPath(name).stem.lower() for name in given}
     if len(stems) == count == len(given):
         return given
