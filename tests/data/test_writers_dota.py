@@ -176,7 +176,7 @@ def test_boxes_of_other_layouts(demo, tmp_path):
 
 def test_what_dota_has_no_place_for(demo, tmp_path):
     maps = open_complete(demo / "voc", task="segmentation")
-    with pytest.raises(ValueError, match="dota holds boxes, samples of this voc set are semantic maps"):
+    with pytest.raises(ValueError, match="dota holds instances, samples of this voc set are semantic maps"):
         mix_dataset(maps, tmp_path / "copy", cd.CutMix(), to="dota")
     assert not list((tmp_path / "copy").glob("train"))
 

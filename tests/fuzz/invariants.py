@@ -32,8 +32,8 @@ def check_sample(image: Tensor, target: Any, classes: int) -> None:
         assert bool(image.isfinite().all())
         assert bool(target["spacing"].isfinite().all()), target["spacing"]
     else:
-        assert image.dtype == torch.uint8, image.dtype
-        assert image.shape == (3, *size), image.shape
+        assert image.dtype.is_floating_point or not image.dtype.is_signed or image.dtype in (torch.int16, torch.int32)
+        assert image.dtype != torch.uint8 or image.shape[0] >= 3, image.shape  # grey bytes come as RGB
     if "boxes" in target:
         boxes = target["boxes"].as_subclass(Tensor)
         assert boxes.dtype == torch.float32, boxes.dtype

@@ -62,6 +62,7 @@ class DenseDataset(ABC):
         general: whether the layout is so plain that a folder counts as it only if no other layout is found.
         classes: label `i` means `classes[i]`.
         has_masks: whether targets have `masks`.
+        has_instances: whether targets have instances: `boxes` and `labels`.
         has_semantic: whether targets have `semantic`.
         has_panoptic: whether targets have `panoptic` and `segments_info`.
         mix_layout: the `layout` that a transform needs for its samples: images, clips or volumes.
@@ -78,6 +79,7 @@ class DenseDataset(ABC):
     root: Path
     split: str
     classes: tuple[str, ...]
+    has_instances: bool = True
     has_masks: bool = False
     has_semantic: bool = False
     has_panoptic: bool = False

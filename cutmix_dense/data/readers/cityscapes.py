@@ -92,7 +92,7 @@ class CityscapesDataset(DenseDataset):
         self._frames = _frames(self._images, self._targets)
         self.classes = class_tables.TRAIN_CLASSES if label_ids == "train" else class_tables.RAW_CLASSES
         self.has_masks = len(self) > 0 and all("instanceIds" in frame.maps for frame in self._frames)
-        self.has_semantic = True
+        self.has_semantic, self.has_instances = True, self.has_masks
         self._train_ids = id_to_train_id()
         self._countable = countable_ids(evaluated=label_ids == "train")
 

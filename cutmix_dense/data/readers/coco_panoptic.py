@@ -88,7 +88,7 @@ class CocoPanopticDataset(DenseDataset):
         self.classes = tuple(str(category["name"]) for category in categories)
         self.category_ids: tuple[int, ...] = tuple(category["id"] for category in categories)
         self.labels = {category: label for label, category in enumerate(self.category_ids)}
-        self.has_panoptic = True
+        self.has_panoptic, self.has_instances = True, False
         self.header = {key: content[key] for key in ("info", "licenses") if content.get(key)}
         self._things = {category["id"]: int(bool(category["isthing"])) for category in categories}
         self._entries = sorted(content["images"], key=lambda image: image["id"])

@@ -69,7 +69,7 @@ class DecathlonDataset(DenseDataset):
             self._pairs.append((entry["image"], entry["label"]))
         self.classes = _classes(content.get("labels"), self.annotations)
         self.header = {key: value for key, value in content.items() if key not in _OF_SPLITS}
-        self.has_masks, self.has_semantic = False, True
+        self.has_instances, self.has_semantic = False, True
 
     @classmethod
     def find_splits(cls, root: Path) -> list[str]:

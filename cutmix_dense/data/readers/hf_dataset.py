@@ -88,6 +88,7 @@ class HuggingFaceDataset(DenseDataset):
         self._objects: Objects | None = None
         self._some_without = False
         self.has_semantic = semantic is not None
+        self.has_instances = semantic is None or objects is not None
         if semantic is None or objects is not None:
             self._find_objects(objects, box_format, classes)
         elif classes is None:

@@ -120,7 +120,7 @@ class ImageMasksDataset(DenseDataset):
             and all(CAMVID_FRAME.match(PurePosixPath(pair.name).name) for pair in self._pairs),
         )
         self.classes = self.form.classes
-        self.has_semantic = True
+        self.has_semantic, self.has_instances = True, False
         stems = [PurePosixPath(pair.name).with_suffix("").as_posix() for pair in self._pairs]
         twice = {stem for stem in stems if stems.count(stem) > 1} if len(set(stems)) < len(stems) else set()
         self._ids = [pair.name if stem in twice else stem for pair, stem in zip(self._pairs, stems, strict=True)]

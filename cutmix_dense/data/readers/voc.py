@@ -127,6 +127,7 @@ class VocDataset(DenseDataset):
         self._names = self._find_names(place, mapped)
         whole = bool(self._names) and set(mapped["SegmentationClass"]).issuperset(self._names)
         self.has_masks = self.task in ("instances", "all")
+        self.has_instances = self.task != "segmentation"
         needed = (self._segmented or self.task == "all") and bool(mapped["SegmentationClass"])
         self.has_semantic = self.task == "segmentation" or whole or needed or self._bare
         if self.has_semantic and not table.stated:

@@ -130,6 +130,20 @@ class Writer(ABC):
         return cls(root, classes=dataset.classes, split=split, quality=quality)
 
     @classmethod
+    def instances_of(cls, dataset: DenseDataset) -> tuple[tuple[str, ...], int]:
+        """A dataset's classes with a background before them, and by how many its labels move up for that.
+
+        Raises:
+            ValueError: samples that hold no instances, or are no single pictures.
+        """
+        if dataset.mix_layout != "BCHW" or dataset.has_panoptic:
+            raise ValueError(f"{cls.layout} holds instances of single pictures, samples of {dataset.layout} are others")
+        if not dataset.has_instances:
+            raise ValueError(f"{cls.layout} holds instances, samples of this {dataset.layout} set are semantic maps")
+        shift = int(dataset.classes[:1] != ("background",))  # the classes of maps, whose ids begin at 0
+        return ("background",) * shift + tuple(dataset.classes), shift
+
+    @classmethod
     def stem_of(cls, path: Path) -> str:
         """What a sample of this layout is called after its source's picture file."""
         return path.stem.removesuffix("_leftImg8bit")

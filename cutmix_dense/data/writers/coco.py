@@ -107,21 +107,17 @@ class CocoWriter(CocoLayout):
     @classmethod
     def like(cls, dataset: DenseDataset, root: str | Path, split: str, quality: int = 95) -> CocoWriter:
         """The writer of a copy of a dataset: of COCO with its ids, categories and licences."""
-        if dataset.has_panoptic or dataset.mix_layout != "BCHW":
-            raise ValueError(f"coco holds instances of single pictures, samples of {dataset.layout} are others")
-        classes, ids = dataset.classes, getattr(dataset, "category_ids", None)
-        if classes[:1] != ("background",):  # the classes of maps, whose ids begin at 0
-            classes, ids = ("background", *classes), None
+        classes, shift = cls.instances_of(dataset)
         writer = cls(
             root,
             classes=classes,
             split=split,
-            category_ids=ids,
+            category_ids=None if shift else getattr(dataset, "category_ids", None),
             quality=quality,
             categories=getattr(dataset, "categories", ()),
             header=getattr(dataset, "header", {}),
         )
-        writer._shift = int(dataset.classes[:1] != ("background",))
+        writer._shift = shift
         return writer
 
     def _encode(self, key: str, sample: Sample) -> tuple[dict[str, bytes], Any]:

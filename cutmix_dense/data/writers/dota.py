@@ -62,13 +62,8 @@ class DotaWriter(Writer):
     @classmethod
     def like(cls, dataset: DenseDataset, root: str | Path, split: str, quality: int = 95) -> DotaWriter:
         """The writer of a copy of a dataset with instances; ValueError for clips, volumes and maps alone."""
-        if dataset.mix_layout != "BCHW" or dataset.has_panoptic:
-            raise ValueError(f"dota holds boxes of single pictures, samples of {dataset.layout} are others")
-        if dataset.has_semantic and not dataset.has_masks and getattr(dataset, "task", None) != "detection":
-            raise ValueError(f"dota holds boxes, samples of this {dataset.layout} set are semantic maps")
-        classes = tuple(dataset.classes)
-        shift = int(classes[:1] != ("background",))  # the classes of maps, whose ids begin at 0
-        writer = cls(root, classes=("background",) * shift + classes, split=split, quality=quality)
+        classes, shift = cls.instances_of(dataset)
+        writer = cls(root, classes=classes, split=split, quality=quality)
         writer._shift = shift
         return writer
 

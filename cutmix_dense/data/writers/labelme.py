@@ -50,13 +50,9 @@ class LabelMeWriter(Writer):
     @classmethod
     def like(cls, dataset: DenseDataset, root: str | Path, split: str, quality: int = 95) -> LabelMeWriter:
         """The writer of a copy of a dataset."""
-        if dataset.has_panoptic or dataset.mix_layout != "BCHW":
-            raise ValueError(f"labelme holds instances of single pictures, samples of {dataset.layout} are others")
-        plain = dataset.classes[:1] != ("background",)
-        writer = cls(
-            root, classes=("background", *dataset.classes) if plain else dataset.classes, split=split, quality=quality
-        )
-        writer._shift = int(plain)
+        classes, shift = cls.instances_of(dataset)
+        writer = cls(root, classes=classes, split=split, quality=quality)
+        writer._shift = shift
         return writer
 
     def _encode(self, key: str, sample: Sample) -> tuple[dict[str, bytes], Any]:

@@ -85,11 +85,8 @@ class YoloWriter(Writer):
     @classmethod
     def like(cls, dataset: DenseDataset, root: str | Path, split: str, quality: int = 95) -> YoloWriter:
         """The writer of a copy of a dataset: of YOLO with its task, keypoints and arrangement of folders."""
-        if dataset.has_panoptic or dataset.mix_layout != "BCHW":
-            raise ValueError(f"yolo holds instances of single pictures, samples of {dataset.layout} are others")
+        cls.instances_of(dataset)
         task = getattr(dataset, "task", None)
-        if dataset.has_semantic and not dataset.has_masks and task != "detection":
-            raise ValueError(f"yolo holds instances, samples of this {dataset.layout} set are semantic maps")
         own = dataset.layout == cls.layout
         return cls(
             root,
