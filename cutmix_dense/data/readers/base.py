@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -192,7 +192,7 @@ def instance_target(
     *,
     iscrowd: Int[np.ndarray, " n"] | None = None,
     area: Float[np.ndarray, " n"] | None = None,
-    masks: Bool[np.ndarray, "n h w"] | None = None,
+    masks: Sequence[Bool[np.ndarray, "h w"] | None] | Bool[np.ndarray, "n h w"] | None = None,
     has_mask: Bool[np.ndarray, " n"] | None = None,
     keypoints: Float[np.ndarray, "n k 3"] | None = None,
     difficult: Bool[np.ndarray, " n"] | None = None,
@@ -208,7 +208,7 @@ def instance_target(
         labels: (N,).
         iscrowd: (N,); zeros if not given.
         area: (N,) pixels; NaN entries, or all if not given, become the area of the mask, else of the box.
-        masks: (N, H, W); no key if not given.
+        masks: (N, H, W), or one (H, W) per instance, None for one without; no key if not given.
         has_mask: (N,), which rows of the masks are stated; no key if not given: all are.
         keypoints: (N, K, 3) x, y and COCO's flag; no key if not given.
         difficult: (N,); no key if not given.
@@ -217,6 +217,12 @@ def instance_target(
     """
     count = len(labels)
     corners = np.asarray(boxes, dtype=np.float32).reshape(count, boxes.shape[1] if boxes.ndim == 2 else 4)
+    if masks is not None and not isinstance(masks, np.ndarray):
+        stack = np.zeros((count, *size), dtype=bool)
+        for row, mask in zip(stack, masks):
+            if mask is not None:
+                row[:] = mask
+        masks = stack
     measured = tight_area(corners) if corners.shape[1] == 4 else polygon_area(corners)
     if masks is not None:
         pixels = masks.reshape(count, size[0] * size[1]).sum(axis=1).astype(np.float32)

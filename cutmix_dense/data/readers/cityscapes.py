@@ -123,7 +123,8 @@ class CityscapesDataset(DenseDataset):
     def has_polygons(self) -> bool:
         """Whether the first image has a list of polygons, which isn't read."""
         maps = self._frames[0].maps if self._frames else {}
-        return any(Path(re.sub(r"_[a-zA-Z]+Ids\.png$", "_polygons.json", str(path))).is_file() for path in maps.values())
+        lists = (Path(re.sub(r"_[a-zA-Z]+Ids\.png$", "_polygons.json", str(path))) for path in maps.values())
+        return any(path.is_file() for path in lists)
 
     def __len__(self) -> int:
         return len(self._frames)

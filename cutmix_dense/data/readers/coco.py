@@ -145,21 +145,12 @@ class CocoDataset(DenseDataset):
             np.array([row.label for row in rows], dtype=np.int64),
             iscrowd=np.array([row.crowd for row in rows], dtype=np.int64),
             area=np.array([row.area for row in rows], dtype=np.float32),
-            masks=self._stack(rows, size),
+            masks=[row.mask for row in rows] if self.has_masks else None,
             has_mask=np.array([row.mask is not None for row in rows], dtype=bool) if self._some_without else None,
             keypoints=np.array([row.points for row in rows]).reshape(-1, self._points, 3) if self._points else None,
             details=[_details(row.stated) for row in rows] if self.details else None,
         )
         return image, target
-
-    def _stack(self, rows: Sequence[_Row], size: tuple[int, int]) -> np.ndarray | None:
-        if not self.has_masks:
-            return None
-        stack = np.zeros((len(rows), *size), dtype=bool)
-        for mask, row in zip(stack, rows):
-            if row.mask is not None:
-                mask[:] = row.mask
-        return stack
 
     def _row(self, annotation: dict[str, Any], size: tuple[int, int]) -> _Row:
         """One annotation, checked; ValueError, TypeError or OverflowError for what makes no sense."""

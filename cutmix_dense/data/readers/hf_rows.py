@@ -163,10 +163,6 @@ class Objects:
             raise ValueError(reasons[0])
         for reason in reasons:
             note(f"{reason}; it is left out")
-        stack = np.zeros((len(found), *size), dtype=bool) if masks else None
-        for i, (_, _, _, mask, _, _) in enumerate(found):
-            if stack is not None and mask is not None:
-                stack[i] = mask
         stated = np.array([mask is not None for _, _, _, mask, _, _ in found], dtype=bool)
         return instance_target(
             image_id,
@@ -175,7 +171,7 @@ class Objects:
             np.array([label for _, _, label, *_ in found], dtype=np.int64),
             iscrowd=np.array([crowd for *_, crowd in found], dtype=np.int64),
             area=np.array([area for *_, area, _ in found], dtype=np.float32),
-            masks=stack,
+            masks=[mask for _, _, _, mask, _, _ in found] if masks else None,
             has_mask=stated if some_without else None,
             details=[self._details(item) for item, *_ in found] if details else None,
         )

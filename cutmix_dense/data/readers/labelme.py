@@ -174,18 +174,15 @@ class LabelMeDataset(DenseDataset):
             raise SampleError(path, reasons[0])
         for reason in reasons:
             self.note(path, f"{reason}; it is left out")
-        masks = np.zeros((len(rows), *size), dtype=bool) if self.has_masks else None
-        for i, (shapes, _, mask) in enumerate(rows):
-            if mask is not None and masks is not None:
-                masks[i] = mask
-                if not mask.any():
-                    self.note(path, f"{_called(shapes[0])}: its mask has no pixel")
+        for shapes, _, mask in rows:
+            if mask is not None and not mask.any():
+                self.note(path, f"{_called(shapes[0])}: its mask has no pixel")
         target = instance_target(
             path.stem,
             size,
             np.array([box for _, box, _ in rows], dtype=np.float64).reshape(-1, 4),
             np.array([self._labels[_label(shapes[0])] for shapes, _, _ in rows], dtype=np.int64),
-            masks=masks,
+            masks=[mask for *_, mask in rows] if self.has_masks else None,
             has_mask=np.array([mask is not None for _, _, mask in rows], dtype=bool) if self._some_without else None,
             details=[_details(shapes) for shapes, _, _ in rows] if self.details else None,
         )

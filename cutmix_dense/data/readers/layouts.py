@@ -152,7 +152,7 @@ def layout_of(root: Path, annotations: Path | None = None) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise DatasetError(f"{root}: has the layouts {' and '.join(found)}; say which with layout=")
+        raise DatasetError(f"{root}: has the layouts {' and '.join(found)}; say which with --layout (layout=)")
     below = {path.name: find_layouts(path) for path in sorted(root.iterdir()) if path.is_dir()}
     raise DatasetError(advice(root, {name: layouts[0] for name, layouts in below.items() if layouts}))
 

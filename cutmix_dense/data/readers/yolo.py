@@ -280,7 +280,7 @@ class YoloDataset(DenseDataset):
             size,
             np.array([row.box for row in rows], dtype=np.float64).reshape(-1, width),
             np.array([row.label for row in rows], dtype=np.int64),
-            masks=self._stack(rows, size),
+            masks=[row.mask for row in rows] if self.has_masks else None,
             has_mask=np.array([row.mask is not None for row in rows], dtype=bool) if self.has_masks else None,
             keypoints=np.array([row.points for row in rows]).reshape(len(rows), -1, 3)
             if pose and rows
@@ -290,15 +290,6 @@ class YoloDataset(DenseDataset):
             details=[_details(row, size) for row in rows] if self.details else None,
         )
         return image, target
-
-    def _stack(self, rows: Sequence[_Row], size: tuple[int, int]) -> np.ndarray | None:
-        if not self.has_masks:
-            return None
-        stack = np.zeros((len(rows), *size), dtype=bool)
-        for mask, row in zip(stack, rows):
-            if row.mask is not None:
-                mask[:] = row.mask
-        return stack
 
     def _row(self, words: list[str], size: tuple[int, int]) -> _Row:
         """One line, checked; ValueError or OverflowError for what makes no sense."""
