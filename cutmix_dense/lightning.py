@@ -164,12 +164,10 @@ class MixCallback(Callback):
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: the mix (its bank, whether the user closed it) and the own generator."""
         generator = None if self.generator is None else self.generator.get_state()
-        scheduled = self._closed_now
-        if scheduled:  # the schedule says so again after a resume; another training shall not find it closed
-            self.mix.close(False)
         state = dict(self.mix.state_dict())
-        if scheduled:
-            self.mix.close(True)
+        if self._closed_now:  # the schedule says so again after a resume; another training shall not find it closed
+            extra = {key: value for key, value in state.items() if isinstance(value, dict) and "closed" in value}
+            state |= {key: {**value, "closed": False} for key, value in extra.items()}
         return {"mix": state, "generator": generator}
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 from multiprocessing.context import get_spawning_popen
 from typing import Any
@@ -12,18 +11,8 @@ import torch
 
 __all__ = ["TellsItsRank", "call_generator", "generator_from", "rank_seed", "seed_from"]
 
-_calls = itertools.count()
 _told: int | None = None
 """The rank of the process that has spawned this one and sent it a transform."""
-
-
-def _restart() -> None:
-    global _calls
-    _calls = itertools.count()
-
-
-if hasattr(os, "register_at_fork"):  # a forked worker counts from 0, as a spawned one does
-    os.register_at_fork(after_in_child=_restart)
 
 
 def seed_from(*parts: int | str) -> int:
@@ -34,7 +23,7 @@ def seed_from(*parts: int | str) -> int:
 
 def generator_from(*parts: int | str) -> torch.Generator:
     """A CPU generator seeded by a hash of ``parts``: equal parts give equal draws, on any machine."""
-    return torch.Generator().manual_seed(seed_from(*parts))
+    return torch.Generator("cpu").manual_seed(seed_from(*parts))
 
 
 def rank_seed(drawn: int | None = None) -> int:
@@ -43,16 +32,22 @@ def rank_seed(drawn: int | None = None) -> int:
     Lightning and MMEngine seed all ranks alike, so the rank has to count.
 
     Args:
-        drawn: the number; default one from torch's global generator.
+        drawn: the number; default one from torch's global generator on the host.
     """
-    return seed_from(int(torch.randint(2**63 - 1, ())) if drawn is None else drawn, _rank())
+    return seed_from(_drawn() if drawn is None else drawn, _rank())
+
+
+@torch.compiler.disable
+def _drawn() -> int:
+    """One number of torch's global generator on the host. Not traced: compiled code would draw from another one."""
+    return int(torch.randint(2**63 - 1, (), dtype=torch.int64, device="cpu"))
 
 
 def call_generator(generator: torch.Generator | None = None) -> torch.Generator:
-    """The generator of one call: the given one, else a fresh private one.
+    """The generator of one call: the given one, else a private one, so that ``torch.manual_seed`` repeats the call.
 
-    A private one is seeded from (``torch.initial_seed()``, rank, loader worker, number of the call in this process):
-    torch and MMEngine seed all ranks alike, so the rank has to count. The global random state is left alone.
+    A private one is seeded from one number that torch's global generator on the host draws, as its samplers do, with
+    the rank and the loader's worker: consecutive calls differ, and so do ranks and workers that are seeded alike.
 
     Raises:
         TypeError: something else than a generator.
@@ -60,7 +55,7 @@ def call_generator(generator: torch.Generator | None = None) -> torch.Generator:
     """
     if generator is None:
         worker = torch.utils.data.get_worker_info()
-        return generator_from(torch.initial_seed(), _rank(), -1 if worker is None else worker.id, next(_calls))
+        return generator_from(_drawn(), _rank(), -1 if worker is None else worker.id)
     if not isinstance(generator, torch.Generator):
         raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
     if generator.device.type != "cpu":

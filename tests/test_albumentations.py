@@ -207,7 +207,7 @@ def test_the_seed_gives_the_plan_of_the_core(name):
 
 
 def test_all_methods_are_there():
-    assert set(cda.__all__) == {*NAMES, "MixTransform"}
+    assert set(cda.__all__) == {*NAMES, "MixTransform", "close"}
     for name in NAMES:
         assert "p" in getattr(cda, name).__signature__.parameters
         assert "pairing" not in getattr(cda, name).__signature__.parameters

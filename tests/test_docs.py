@@ -15,7 +15,6 @@ from snippets import ROOT, blocks, missing, run
 from torchvision.ops import box_convert
 
 import cutmix_dense as cd
-from cutmix_dense import randomness
 from tools import docs_pictures
 from tools.common import family
 
@@ -226,7 +225,6 @@ def test_a_snippet(path, number, snippet, tmp_path, monkeypatch):
     if lacking := missing(snippet):
         pytest.skip(f"needs {', '.join(lacking)}")
     torch.manual_seed(number)
-    randomness._restart()  # the same draws whatever was run before
     run(snippet, path, number, NAMES[path])
     for line, check in CHECKS.items():
         if line in snippet:

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "plan_checks.py": {"host", "plan"},  # plan for the type alone
     "plan.py": {"broadcast", "compiling", "host", "plan_checks", "rectangles"},
     "randomness.py": set(),
+    "switch.py": set(),
     "pairing.py": set(),
     "regions.py": {"checks", "host"},
     "noise.py": {"broadcast"},
@@ -48,6 +49,7 @@ MAY_IMPORT = {
         "masks",
         "saliency",
         "randomness",
+        "switch",
         "functional",
         "transforms",
     },

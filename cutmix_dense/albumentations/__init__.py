@@ -21,6 +21,7 @@ from cutmix_dense.albumentations.transforms import (
     ResizeMix,
     SaliencyMix,
     StripeMix,
+    close,
 )
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "ResizeMix",
     "SaliencyMix",
     "StripeMix",
+    "close",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,6 +34,7 @@ __all__ = [
     "ResizeMix",
     "SaliencyMix",
     "StripeMix",
+    "close",
 ]
 
 _Targets = A.core.type_definitions.Targets
@@ -164,7 +165,7 @@ class MixTransform(A.DualTransform):
         return {kind: self.apply for kind in KINDS}  # noqa: C420  fromkeys has no type for it
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Which partners, and the one number that everything else follows from.
+        """Which partners, none once mixing is closed, and the one number that everything else follows from.
 
         Returns:
             ``partners``: indices into the metadata or the dataset, or seeds for the callable; ``seed``: 63 bits, for
@@ -179,7 +180,8 @@ class MixTransform(A.DualTransform):
             partners = self.py_random.sample(range(count), min(count, wanted))
         else:
             partners = [self.py_random.getrandbits(63) for _ in range(wanted)]
-        return {"partners": partners, "seed": self.py_random.getrandbits(63)}
+        seed = self.py_random.getrandbits(63)
+        return {"partners": [] if self.method.closed else partners, "seed": seed}
 
     def apply_with_params(self, params: dict[str, Any], *args: Any, **data: Any) -> dict[str, Any]:
         """Mix by parameters that exist; nothing is drawn.
@@ -211,6 +213,21 @@ class MixTransform(A.DualTransform):
         return [
             (f"sample {place} of source", self.source(np.random.default_rng(n))) for place, n in enumerate(partners)
         ]
+
+    # ------------------------------------------------------------------ closing
+
+    @property
+    def closed(self) -> bool:
+        """Whether mixing is closed, here and in every copy."""
+        return self.method.closed
+
+    def close(self, closed: bool = True) -> None:
+        """Stop mixing (or start again): samples stay themselves, no partner is read from ``source``.
+
+        Copies and loader workers obey, as with ``cutmix_dense.CutMix.close``; a pipeline that was saved and loaded is
+        another one. What a replay has recorded is mixed still.
+        """
+        self.method.close(closed)
 
     # ------------------------------------------------------------------ saving
 
@@ -324,8 +341,40 @@ class RandomMix(MixTransform):
         super().__init__(transforms=transforms or members, **arguments)
 
     def set_progress(self, step: int) -> None:
-        """Say which step begins; see ``cutmix_dense.RandomMix.set_progress``. Workers hold copies of their own."""
+        """Say which step begins, to workers too; see ``cutmix_dense.RandomMix.set_progress``."""
         self.method.set_progress(step)
+
+
+def close(pipeline: A.BasicTransform | A.BaseCompose, closed: bool = True) -> int:
+    """Stop (or start again) every mix of this package in a pipeline, however deep; the number of them.
+
+    ```python
+    close(loader.dataset.transform)  # before the last epochs; persistent workers obey
+    ```
+
+    Args:
+        pipeline: an ``A.Compose``, ``A.OneOf`` and so on, or a transform.
+        closed: whether they are to be closed.
+
+    Raises:
+        TypeError: something else than a pipeline of Albumentations.
+        ValueError: a pipeline without such a mix.
+    """
+    if not isinstance(pipeline, (A.BasicTransform, A.BaseCompose)):
+        raise TypeError(f"pipeline must be a transform or a composition of Albumentations, got {pipeline!r}")
+    found = list(_mixes(pipeline))
+    for each in found:
+        each.close(closed)
+    if not found:
+        raise ValueError("pipeline holds no transform of cutmix_dense.albumentations, so there is nothing to close")
+    return len(found)
+
+
+def _mixes(pipeline: Any) -> Iterator[MixTransform]:
+    if isinstance(pipeline, MixTransform):
+        yield pipeline
+    for step in pipeline.transforms if isinstance(pipeline, A.BaseCompose) else ():
+        yield from _mixes(step)
 
 
 def _plain(value: Any, name: str) -> Any:

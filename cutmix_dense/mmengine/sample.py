@@ -72,11 +72,10 @@ class SampleMix(BaseTransform):
         self._rows = {"gt_bboxes": "boxes", "gt_bboxes_labels": "labels", "gt_masks": "masks"}
         self._rows |= {key: key for key in instance_keys}
         self.cache: list[dict[str, Any]] = []
-        self._closed = _Switch()
 
     def close(self, closed: bool = True) -> None:
-        """Stop mixing (or start again), in loader workers too."""
-        self._closed.set(closed)
+        """Stop mixing (or start again), in copies and loader workers too."""
+        self.mix.close(closed)
 
     def get_indexes(self, dataset: Any) -> list[int]:
         """Partners for mmdet's ``MultiImageMixDataset``: none if there is a cache."""
@@ -110,10 +109,9 @@ class SampleMix(BaseTransform):
         for sample in samples:
             _refuse_unknown(sample, {*self._rows, *_MAPS, _FLAGS})
         self._check_maps(samples)
-        self.mix.close(bool(self._closed))
         images = [sample["img"] for sample in samples]
         images = [to_tensor(image if image.ndim == 3 else image[..., None]) for image in images]
-        made = mix_single(self.mix, images, self._targets(samples), torch.Generator().manual_seed(seed))
+        made = mix_single(self.mix, images, self._targets(samples), torch.Generator("cpu").manual_seed(seed))
         mixed = {key: value for key, value in results.items() if key != "mix_results"}
         mixed["mix_seeds"] = [*results.get("mix_seeds", ()), seed]
         mixed["img"] = to_array(made.image).reshape(*made.image.shape[1:], *results["img"].shape[2:])
@@ -202,26 +200,6 @@ class SampleMix(BaseTransform):
     def __repr__(self) -> str:
         """The method with its settings."""
         return f"{self.mix!r}"[:-1] + f", max_cached_images={self.max_cached_images})"
-
-
-class _Switch:
-    """A flag in shared memory: loader workers see it change while they live; copies have their own."""
-
-    def __init__(self, on: bool = False) -> None:
-        self._cell = torch.tensor([on]).share_memory_()
-
-    def set(self, on: bool) -> None:
-        self._cell.fill_(on)
-
-    def __bool__(self) -> bool:
-        return bool(self._cell)
-
-    def __deepcopy__(self, memo: Any) -> _Switch:
-        return _Switch(bool(self))
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._cell.share_memory_()  # torch's pickler for workers has shared it already, a plain one has not
 
 
 _READ = {"gt_bboxes": as_boxes, "gt_masks": as_masks}

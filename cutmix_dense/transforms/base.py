@@ -22,6 +22,7 @@ from cutmix_dense.functional.semantic import SoftSemantic
 from cutmix_dense.pairing import PAIRINGS, partners
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import TellsItsRank, call_generator
+from cutmix_dense.switch import Switch
 from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.layout import LAYOUTS, Layout, has_frames, spatial_axes
 from cutmix_dense.transforms.pool import Images, Pool, collate
@@ -159,7 +160,7 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         self.rotated = rotated
         self.interpolation: Interpolation | None = interpolation
         self.layout: Layout = layout
-        self.closed = False
+        self._switch = Switch()
         self._target_mixer()  # refuses a wrong rule at once
 
     def _target_mixer(self) -> TargetMixer:
@@ -278,7 +279,8 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
                 Images: (B, C, H, W) or a list of (C, Hi, Wi). Targets: a list of dicts, a (B, H, W) map, (B,) or (B, K)
                 labels, or a dict of those. For clips and volumes see ``layout``.
             sizes: (B, 2) valid heights and widths of a padded batch; (B, 3) of volumes.
-            generator: a CPU generator that makes the call repeatable; default a private one.
+            generator: a CPU generator that makes the call repeatable; default a private one, seeded from one number of
+                torch's global generator with rank and worker, so that ``torch.manual_seed`` repeats the call.
             out: tensor that takes the mixed images.
             inplace: write mixed images and per-pixel maps into the inputs; targets of instances are always new.
             outputs: mix the first so many images only; those behind them are their partners, in order.
@@ -309,9 +311,18 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         result = self.mix_pool(plan, pool, out=out, inplace=inplace, return_report=return_report)
         return result[0] if alone else result
 
+    @property
+    def closed(self) -> bool:
+        """Whether mixing is closed, here and in every copy."""
+        return bool(self._switch)
+
     def close(self, closed: bool = True) -> None:
-        """Stop mixing (or start again): batches keep their form, as if ``p`` were 0."""
-        self.closed = closed
+        """Stop mixing (or start again): batches keep their form, as if ``p`` were 0.
+
+        All copies share one switch: deep copies, pickled ones within a family of processes, and those in the workers
+        of a loader, forked or spawned, persistent or not. Batches that workers had made ahead still come mixed.
+        """
+        self._switch.set(closed)
 
     def draw_partners(
         self, pool: Pool, generator: torch.Generator, count: int = 1
@@ -360,7 +371,7 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what ``get_extra_state`` gave."""
-        self.closed = state["closed"]
+        self.close(state["closed"])
         if isinstance(self.pairing, SampleBank) and state["bank"] is not None:
             self.pairing.load_state_dict(state["bank"])
 

@@ -72,18 +72,24 @@ class RandomMix(v2.Transform):
         return max(member.partners for member in self.members)
 
     def set_progress(self, step: int) -> None:
-        """Say which step begins (counted from 0): the last ``close_last`` of ``total`` don't mix."""
+        """Say which step begins (counted from 0): the last ``close_last`` of ``total`` don't mix, in workers either."""
         closed = self.close_last > 0 and self.total is not None and step >= self.total - self.close_last
         self.close(closed)
 
+    @property
+    def closed(self) -> bool:
+        """Whether mixing is closed: that of all transforms."""
+        return all(transform.closed for transform in self.members)
+
     def close(self, closed: bool = True) -> None:
-        """Stop mixing (or start again) at once."""
+        """Stop mixing (or start again) at once, in every copy; see ``MixTransform.close``."""
         for transform in self.members:
             transform.close(closed)
 
     def choose(self, generator: torch.Generator) -> MixTransform:
         """One of the transforms, by weight."""
-        index = int(torch.multinomial(torch.tensor(self.weights, dtype=torch.float64), 1, generator=generator))
+        weights = torch.tensor(self.weights, dtype=torch.float64, device="cpu")
+        index = int(torch.multinomial(weights, 1, generator=generator))
         return self.members[index]
 
     def forward(self, *inputs: Any, generator: torch.Generator | None = None, **options: Any) -> Any:

@@ -49,9 +49,7 @@ def test_the_schedule_survives_a_pickle():
 def test_without_a_generator_calls_differ():
     mix = cd.RandomMix([cd.MixUp(p=1.0), cd.CutMix(p=1.0)])
     images = torch.rand(3, 1, 12, 15)
-    state = torch.get_rng_state()
     outs = [mix(images) for _ in range(4)]
-    assert torch.equal(state, torch.get_rng_state())
     assert any(not torch.equal(outs[0], out) for out in outs[1:])
 
 
