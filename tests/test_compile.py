@@ -1,9 +1,10 @@
-"""A transform within a function that ``torch.compile`` takes apart: graphs break, results don't change."""
+"""Under ``torch.compile`` results don't change; where all shapes are known beforehand, no graph breaks either."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 from torch.utils._pytree import tree_leaves
 
 import cutmix_dense as cd
@@ -53,3 +54,73 @@ def test_classes_compiled_on_the_host(dtype):
     sampler, maps = cd.masks.ClassMask(), torch.randint(0, 9, (4, 6, 8)).to(dtype)
     draws = sampler.draw(4, torch.Generator().manual_seed(3))
     assert torch.equal(torch.compile(sampler.place, backend="eager")(draws, maps), sampler.place(draws, maps))
+
+
+def padded_batch():
+    torch.manual_seed(4)
+    boxes = torch.rand(4, 6, 4).sort(dim=2).values * torch.tensor([32.0, 24, 32, 24])
+    boxes[0, 1], boxes[1, 2], boxes[2, 3] = boxes[0, 1].flip(0), boxes[1, 2] + 99, boxes[2, 3] * 0
+    targets = {"boxes": boxes, "labels": torch.randint(1, 9, (4, 6)), "valid": torch.rand(4, 6) < 0.8}
+    return torch.randint(1, 255, (4, 3, 24, 32)).float(), {**targets, "area": torch.rand(4, 6) * 50}
+
+
+IMAGES, PADDED = padded_batch()
+MAPS = torch.randint(0, 5, (4, 24, 32), generator=torch.Generator().manual_seed(1))
+MIX = cd.CutMix(p=0.8)
+PLAN = MIX.make_plan(IMAGES, generator=torch.Generator().manual_seed(3))
+PATCHES = cd.CutMix(p=1.0, region=cd.regions.MultiBox(cd.regions.AreaBox((0.05, 0.2)), 3)).make_plan(
+    IMAGES, generator=torch.Generator().manual_seed(3)
+)
+SCALED = cd.Mosaic().make_plan(IMAGES, generator=torch.Generator().manual_seed(3))
+COMPILED = {  # what is compiled, of which tensors, and how often its graph breaks
+    "padded boxes": (lambda padded: cd.functional.mix_padded(padded, PLAN), (PADDED,), 0),
+    "padded boxes, by a peer's rule": (
+        lambda padded: cd.functional.mix_padded(padded, PLAN, rule="mmdet"),
+        (PADDED,),
+        0,
+    ),
+    "padded boxes, several patches": (lambda padded: cd.functional.mix_padded(padded, PATCHES), (PADDED,), 0),
+    "padded boxes, scaled": (lambda padded: cd.functional.mix_padded(padded, SCALED), (PADDED,), 0),
+    "pixels": (lambda images: cd.functional.mix_pixels(images, PLAN, fill=0), (IMAGES,), 0),
+    "pixels, scaled, nearest": (
+        lambda images: cd.functional.mix_pixels(images, SCALED, fill=7.5, interpolation="nearest"),
+        (IMAGES,),
+        0,
+    ),
+    "bytes": (lambda images: cd.functional.mix_pixels(images, PATCHES, fill=114), (IMAGES.to(torch.uint8),), 0),
+    # without a fill, whether the plan needs one is asked, in two calls of a method and a comparison on the host
+    "pixels without a fill": (lambda images: cd.functional.mix_pixels(images, PLAN), (IMAGES,), 3),
+    "map": (lambda maps: cd.functional.mix_semantic(maps, PLAN), (MAPS,), 0),
+    "plan applied to images": (lambda images: MIX.apply_plan(PLAN, images), (IMAGES,), 0),
+    "plan applied to padded boxes": (lambda *given: MIX.apply_plan(PLAN, *given), (IMAGES, PADDED), 0),
+    "plan applied to maps": (lambda *given: MIX.apply_plan(PLAN, *given), (IMAGES, MAPS), 0),
+}
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_what_is_compiled_gives_what_eager_gives_in_whole_graphs(name):
+    apply, given, breaks = COMPILED[name]
+    torch._dynamo.reset()
+    counters.clear()
+    expected = apply(*given)
+    found = torch.compile(apply, backend="eager")(*given)
+    for one, other in zip(tree_leaves(found), tree_leaves(expected), strict=True):
+        assert (one is other is None) or torch.equal(one, other)
+    assert sum(counters["graph_break"].values()) == breaks, dict(counters["graph_break"])
+
+
+def test_some_compiled_slots_are_kept_and_broken_ones_are_empty():
+    """What a comparison with an IntEnum, which tracing takes for False, would have emptied."""
+    torch._dynamo.reset()
+    found = torch.compile(lambda padded: cd.functional.mix_padded(padded, PLAN), backend="eager")(PADDED)
+    assert found["valid"].sum() > 8
+    for image, slot in ((0, 1), (1, 2), (2, 3)):
+        assert not (found["origin"] == torch.tensor([image, slot])).all(dim=2).any()
+
+
+def test_scaled_pictures_compiled_on_the_host():
+    """Filtered on the host they break the graph, since images are cut out one by one; the pixels are the same."""
+    torch._dynamo.reset()
+    expected = cd.functional.mix_pixels(IMAGES, SCALED, fill=0.5)
+    found = torch.compile(lambda images: cd.functional.mix_pixels(images, SCALED, fill=0.5), backend="eager")(IMAGES)
+    torch.testing.assert_close(found, expected)

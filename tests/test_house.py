@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "distance.py": {"extras", "kernels"},
     "saliency.py": {"host", "kernels"},
     "kernels": {"broadcast", "compiling", "host", "plan", "kernels"},
-    "functional": {"broadcast", "checks", "plan", "host", "kernels", "functional"},
+    "functional": {"broadcast", "checks", "compiling", "plan", "host", "kernels", "functional"},
     "albumentations": {"albumentations", "arrays", "build", "extras", "functional", "plan", "transforms"},
     "lightning.py": {"extras", "randomness", "transforms"},
     "monai.py": {"extras", "randomness", "transforms"},

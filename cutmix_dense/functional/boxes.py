@@ -13,7 +13,9 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as tvf
 
+from cutmix_dense.compiling import is_compiling
 from cutmix_dense.functional.seen import Seen, measure_of, seen_whole
+from cutmix_dense.functional.wrapping import as_plain
 from cutmix_dense.host import Column, as_column, as_tensor, module_of
 from cutmix_dense.plan import MixPlan
 
@@ -63,7 +65,7 @@ def visible_boxes(
         layer: the layer of that output that each box is part of.
         covered: whether to find out what is covered; else only the canvas cuts, for those who measure masks.
     """
-    if isinstance(boxes, Tensor) and boxes.device.type == "cpu":
+    if isinstance(boxes, Tensor) and boxes.device.type == "cpu" and not is_compiling():
         given = (as_column(column, boxes.device) for column in (boxes, output, layer))
         seen = visible_boxes(next(given), plan, *given, covered=covered)
         return VisibleBoxes(*(as_tensor(column) for column in seen))
@@ -130,7 +132,7 @@ def to_xyxy(boxes: Tensor, where: str = "boxes", ndim: int = 2) -> Float[Tensor,
         if ndim != 2:
             raise ValueError(f"{where} must be a plain tensor (N, {2 * ndim}) of volumes, got tv_tensors.BoundingBoxes")
         refuse_rotated(boxes, where)
-        plain = boxes.as_subclass(Tensor)
+        plain = as_plain(boxes)
         plain = plain if plain.is_floating_point() else plain.double()
         if boxes.format == tv_tensors.BoundingBoxFormat.XYXY or not len(plain):
             return plain.reshape(-1, 4)

@@ -17,6 +17,7 @@ from cutmix_dense.functional.filtering import Facts, FilterRule, OnFiltered, Rea
 from cutmix_dense.functional.masks import LayerMasks, mask_sizes, mix_masks
 from cutmix_dense.functional.report import Outcome
 from cutmix_dense.functional.rotated import Rotated, refitted_to_masks, visible_rotated
+from cutmix_dense.functional.wrapping import as_plain
 from cutmix_dense.host import HOST, Column, as_column, as_tensor, module_of, sent
 from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
@@ -89,11 +90,11 @@ class Verdict(NamedTuple):
         """Entries without a mask of which a part shows, which their box alone tells."""
         if self.stated is None:
             return np.zeros(0, dtype=np.int64)
-        shows = (self.reason == Reason.KEPT) | np.isin(self.reason, _SHOWS)
+        shows = (self.reason == Reason.KEPT.value) | np.isin(self.reason, _SHOWS)
         return np.flatnonzero(~self.stated & ~self.complete & shows)
 
 
-_SHOWS = (Reason.LOW_VISIBILITY, Reason.TOO_SMALL, Reason.ELONGATED)
+_SHOWS = (Reason.LOW_VISIBILITY.value, Reason.TOO_SMALL.value, Reason.ELONGATED.value)
 """Reasons against an entry of which something shows."""
 
 
@@ -152,7 +153,7 @@ def judge(
             seen = visible_rotated(rows, form, drawn, entries.output, entries.layer, covered=covered, refit=boxed)
             by_box = VisibleBoxes(*(_moved(part, device) for part in seen))
     if "masks" in table.instances:
-        stacks = [None if value is None else value.as_subclass(Tensor) for value in table.instances["masks"]]
+        stacks = [None if value is None else as_plain(value) for value in table.instances["masks"]]
         sizes = mask_sizes(stacks, drawn, padded)
         rows_stated = None if stated is None else table.instances[STATED]
         masks = mix_masks(stacks, drawn, sizes, carried if xp is np else None, rows_stated)
@@ -205,7 +206,7 @@ def judge(
     reason = reasons_of(rule, facts, untouched, by_box, empty)
     if carried is not None:
         visibility = xp.where(carried, visibility, xp.zeros_like(visibility))
-        reason[~carried & (reason != Reason.NOT_FINITE)] = Reason.NOT_CARRIED
+        reason[~carried & (reason != Reason.NOT_FINITE.value)] = Reason.NOT_CARRIED.value
     complete = untouched | (visible >= whole * (1 - 1e-9))
     if xp is torch:  # the one transfer
         parts = [reason, complete, visibility, *([] if stated is None else [stated])]
@@ -214,7 +215,7 @@ def judge(
         verdict = Verdict(reasons.astype(np.int64), completes > 0, shares, states[0] > 0 if states else None)
     else:
         verdict = Verdict(reason, complete, visibility, stated)
-    broken = np.flatnonzero(verdict.reason == Reason.NOT_FINITE)
+    broken = np.flatnonzero(verdict.reason == Reason.NOT_FINITE.value)
     if len(broken):
         image, position = int(entries.image[broken[0]]), int(entries.position[broken[0]])
         raise ValueError(f"targets[{image}]['boxes'][{position}] must be finite, got a NaN or infinite coordinate")
@@ -251,7 +252,7 @@ def _empties_spared(fate: Fate, table: FieldTable, plan: MixPlan, entries: Entri
     at on the host once the verdict is there.
     """
     verdict = fate.verdict
-    rows = np.flatnonzero(verdict.reason == Reason.EMPTY_MASK)
+    rows = np.flatnonzero(verdict.reason == Reason.EMPTY_MASK.value)
     if not len(rows):
         return fate
     _, scale, shift, extent, _ = plan.facts
@@ -287,7 +288,7 @@ def _empties_spared(fate: Fate, table: FieldTable, plan: MixPlan, entries: Entri
         share=xp.where(mark, xp.ones_like(fate.share), fate.share),
         visibility=xp.where(mark, as_column(before, table.device), fate.visibility),
         verdict=verdict._replace(
-            reason=np.where(spared, int(Reason.KEPT), verdict.reason),
+            reason=np.where(spared, Reason.KEPT.value, verdict.reason),
             complete=verdict.complete | spared,
             visibility=np.where(spared, before, verdict.visibility),
         ),
@@ -351,24 +352,24 @@ def reasons_of(
 ) -> Int[Column, " e"]:
     """The ``Reason`` of every entry: the rule's, unless it is untouched or wasn't an object in the first place."""
     reason = rule.reasons(facts)
-    reason[untouched] = Reason.KEPT
+    reason[untouched] = Reason.KEPT.value
     if empty_mask is not None:
-        reason[empty_mask] = Reason.EMPTY_MASK
+        reason[empty_mask] = Reason.EMPTY_MASK.value
     if by_box is not None:
-        reason[(by_box.whole == 0) & ~by_box.broken] = Reason.OUTSIDE
-        reason[by_box.broken] = Reason.BROKEN_BOX
-        reason[~by_box.finite] = Reason.NOT_FINITE
+        reason[(by_box.whole == 0) & ~by_box.broken] = Reason.OUTSIDE.value
+        reason[by_box.broken] = Reason.BROKEN_BOX.value
+        reason[~by_box.finite] = Reason.NOT_FINITE.value
     return reason
 
 
 def outcomes_of(verdict: Verdict, entries: Entries, on_filtered: OnFiltered) -> Int[np.ndarray, " e"]:
     """The ``Outcome`` of every entry."""
     reason = verdict.reason
-    outcome = np.where(verdict.complete, int(Outcome.KEPT), int(Outcome.SHRUNK))
-    failed_but_shows = reason >= Reason.LOW_VISIBILITY
-    outcome[reason != Reason.KEPT] = Outcome.DROPPED
+    outcome = np.where(verdict.complete, Outcome.KEPT.value, Outcome.SHRUNK.value)
+    failed_but_shows = reason >= Reason.LOW_VISIBILITY.value
+    outcome[reason != Reason.KEPT.value] = Outcome.DROPPED.value
     if on_filtered != "drop":
-        outcome[failed_but_shows] = Outcome.IGNORED
-    shows = (reason == Reason.KEPT) | failed_but_shows
-    outcome[entries.ignored & shows] = Outcome.IGNORED
+        outcome[failed_but_shows] = Outcome.IGNORED.value
+    shows = (reason == Reason.KEPT.value) | failed_but_shows
+    outcome[entries.ignored & shows] = Outcome.IGNORED.value
     return outcome

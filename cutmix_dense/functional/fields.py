@@ -14,6 +14,7 @@ from torchvision import tv_tensors
 
 from cutmix_dense.functional.boxes import from_xyxy, to_xyxy
 from cutmix_dense.functional.rotated import COLUMNS, as_rotated, rotated_format
+from cutmix_dense.functional.wrapping import as_plain
 
 __all__ = ["IMAGE_KEYS", "INSTANCE_KEYS", "LABEL_KEYS", "SEMANTIC_KEYS", "FieldTable", "count_instances", "read_fields"]
 
@@ -137,7 +138,7 @@ class FieldTable:
         assert example is not None
         parts = [value for value in self.instances[key] if value is not None and value.shape[0]]
         if not parts:
-            empty = example.as_subclass(Tensor)[:0]
+            empty = as_plain(example)[:0]
             if key != "boxes":
                 return empty
             form = rotated_format(example)
@@ -145,7 +146,7 @@ class FieldTable:
         if key == "boxes":
             form = getattr(example, "format", None)
             parts = [p if getattr(p, "format", None) == form else _boxes_like(p, example) for p in parts]
-        return torch.cat(parts if type(example) is Tensor else [part.as_subclass(Tensor) for part in parts])
+        return torch.cat(parts if type(example) is Tensor else [as_plain(part) for part in parts])
 
     @property
     def rotated(self) -> Any:
@@ -234,9 +235,9 @@ def read_fields(
                     raise ValueError(f"targets[{index}][{key!r}] holds {RAW_ANNOTATIONS}")
                 if key in COORDINATES:
                     raise ValueError(
-                        f"targets[{index}] holds the unknown key {key!r} ({_shape(value)}): give boxes as 'boxes' (xyxy "
-                        "in pixels, or tv_tensors.BoundingBoxes of any format) and polygons as 'masks'; instance_keys "
-                        "can't carry coordinates"
+                        f"targets[{index}] holds the unknown key {key!r} ({_shape(value)}): give boxes as 'boxes' "
+                        "(xyxy in pixels, or tv_tensors.BoundingBoxes of any format) and polygons as 'masks'; "
+                        "instance_keys can't carry coordinates"
                     )
                 raise ValueError(
                     f"targets[{index}] holds the unknown key {key!r} ({_shape(value)}): name it in instance_keys (it "
@@ -308,7 +309,7 @@ def _fill_ignored(
                 extra[key] = [None] * count
                 continue
             like = next((value for value in tensors if len(value)), tensors[0])
-            plain = like.as_subclass(Tensor)
+            plain = as_plain(like)
             shape = tuple(plain.shape[1:])
             if key == "masks":
                 largest = [tuple(value.shape[1:]) for value in tensors if value.ndim == table.ndim + 1]
@@ -411,7 +412,7 @@ def _join(key: str, main: Any, more: Any) -> Any:
     if isinstance(main, Tensor):
         if key == "boxes" and getattr(more, "format", None) != getattr(main, "format", None):
             more = _boxes_like(more, main)
-        joined = torch.cat([main.as_subclass(Tensor), more.as_subclass(Tensor)])
+        joined = torch.cat([as_plain(main), as_plain(more)])
         return tv_tensors.wrap(joined, like=main) if isinstance(main, tv_tensors.TVTensor) else joined
     return [*main, *more]
 

@@ -84,15 +84,15 @@ class FilterRule:
                 limit = xp.asarray(xp.where(facts.layer > 0, pasted, base), dtype=value.dtype)
             return value > limit if self.strict else value >= limit
 
-        reason = xp.full_like(facts.layer, int(Reason.KEPT))
+        reason = xp.full_like(facts.layer, Reason.KEPT.value)
         if facts.boxes is not None:
             sides = facts.sides
             shortest = xp.amin(sides, axis=1)
             if self.max_aspect < math.inf:
-                reason[xp.amax(sides, axis=1) >= self.max_aspect * shortest] = Reason.ELONGATED
-            reason[~reached(shortest, self.min_size, "min_size")] = Reason.TOO_SMALL
-        reason[~reached(facts.visibility, self.min_visibility, "min_visibility")] = Reason.LOW_VISIBILITY
-        reason[facts.visible <= 0] = Reason.COVERED
+                reason[xp.amax(sides, axis=1) >= self.max_aspect * shortest] = Reason.ELONGATED.value
+            reason[~reached(shortest, self.min_size, "min_size")] = Reason.TOO_SMALL.value
+        reason[~reached(facts.visibility, self.min_visibility, "min_visibility")] = Reason.LOW_VISIBILITY.value
+        reason[facts.visible <= 0] = Reason.COVERED.value
         return reason
 
 
@@ -149,7 +149,7 @@ class OcclusionRule(FilterRule):
         # corners of a rotated box that is kept as it is say nothing about what shows of it
         if facts.boxes is not None and facts.whole_boxes is not None and facts.boxes.shape[1] < _CORNERS:
             stays |= (abs(facts.boxes - facts.whole_boxes) <= self.max_box_shift).all(axis=1)
-        reason[~stays & (reason == Reason.KEPT)] = Reason.LOW_VISIBILITY
+        reason[~stays & (reason == Reason.KEPT.value)] = Reason.LOW_VISIBILITY.value
         return reason
 
 

@@ -168,19 +168,19 @@ def mix_instances(
         )
     form = Form(flip_pairs or (), instance_weights or plan.weight is not None)
     outcome = outcomes_of(fate.verdict, entries, on_filtered)
-    showing = outcome != Outcome.DROPPED
+    showing = outcome != Outcome.DROPPED.value
     if on_filtered != "crowd":
-        showing &= outcome != Outcome.IGNORED
+        showing &= outcome != Outcome.IGNORED.value
     else:
-        showing &= (outcome != Outcome.IGNORED) | ~entries.ignored
+        showing &= (outcome != Outcome.IGNORED.value) | ~entries.ignored
     for target, rows in zip(mixed, assemble(table, plan, entries, fate, np.flatnonzero(showing), form)):
         target.update(rows)
     if table.has_ignored or on_filtered == "ignore":
-        aside = np.flatnonzero((outcome == Outcome.IGNORED) & ~showing)
+        aside = np.flatnonzero((outcome == Outcome.IGNORED.value) & ~showing)
         for target, rows in zip(mixed, assemble(table, plan, entries, fate, aside, form)):
             target[IGNORED] = {key: value for key, value in rows.items() if key not in table.bare}
     if on_filtered == "crowd":
-        _mark_crowds(mixed, entries, outcome == Outcome.IGNORED, showing)
+        _mark_crowds(mixed, entries, outcome == Outcome.IGNORED.value, showing)
     if table.states_none:
         for target in mixed:
             del target[STATED]
@@ -225,7 +225,7 @@ def object_pixels(
     if table.instances:
         entries = Entries.of(table, plan.facts.source)
         fate = judge(table, plan, entries, FilterRule(0.0, 0.0), "auto")
-        counted = as_tensor(fate.visible).to(total.dtype) * sent(fate.verdict.reason == Reason.KEPT, total.device)
+        counted = as_tensor(fate.visible).to(total.dtype) * sent(fate.verdict.reason == Reason.KEPT.value, total.device)
         total.index_add_(0, sent(entries.output * plan.layers + entries.layer, total.device), counted)
     return total.reshape(len(plan), plan.layers)
 

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cutmix_dense.compiling import is_compiling
 from cutmix_dense.functional.boxes import from_xyxy, to_xyxy, visible_boxes
 from cutmix_dense.functional.fate import areas_of, reasons_of, shares_of
 from cutmix_dense.functional.fields import INSTANCE_KEYS
 from cutmix_dense.functional.filtering import Facts, FilterRule, Reason, rule_of
 from cutmix_dense.functional.rotated import COLUMNS, rotated_format
-from cutmix_dense.host import as_column, as_tensor, module_of
+from cutmix_dense.functional.wrapping import as_plain
+from cutmix_dense.host import Column, as_column, as_tensor, module_of, sent
 from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
 
@@ -53,8 +55,8 @@ def mix_padded(
 
     Returns:
         (B, S·N, …) of each key, base first, zeros in empty slots; ``valid`` (B, S·N), ``visibility`` (B, S·N),
-        ``origin`` (B, S·N, 2), -1 in empty slots; ``weight`` under a soft plan. No transfer from a device: a NaN raises
-        on the host only, elsewhere its slot comes out empty.
+        ``origin`` (B, S·N, 2), -1 in empty slots; ``weight`` under a soft plan. No transfer from a device, and no break
+        of a graph under ``torch.compile``: there, nothing in the boxes raises, and the slot of a NaN comes out empty.
 
     Raises:
         ValueError: shapes that don't fit, an unknown key, NaN on the host, a free-form mask without ``estimate``.
@@ -76,37 +78,42 @@ def mix_padded(
     if plan.free_form and not estimate:
         raise ValueError("boxes without masks can't be told exactly under a free-form mask: accept boxes='estimate'")
     device = boxes.device
-    if plan.device.type == "cpu" and plan.facts.source.max(initial=-1) >= pool:
+    here = device.type == "cpu" and not is_compiling()  # in numpy, which a graph can't hold
+
+    def column(values: Any) -> Column:
+        return as_column(values, device) if here else sent(values, device)
+
+    if plan.device.type == "cpu" and not is_compiling() and plan.facts.source.max(initial=-1) >= pool:
         raise ValueError(f"targets must hold {plan.facts.source.max() + 1} images for this plan, got {pool}")
     plan = plan_to_device(plan, device)
     batch, layers = plan.source.shape
     shape = (batch, layers * slots)
     count = batch * layers * slots
-    slot = np.arange(count) if device.type == "cpu" else torch.arange(count, device=device)
+    slot = np.arange(count) if here else torch.arange(count, device=device)
     output, layer, index = slot // (layers * slots), slot // slots % layers, slot % slots
     xp = module_of(slot)
-    source = as_column(plan.source, device).reshape(-1)
+    source = column(plan.source).reshape(-1)
     image = source.repeat(slots) if xp is np else source.repeat_interleave(slots)
     images = as_tensor(source * (source >= 0))
 
     def rows_of(key: str) -> Tensor:
-        return targets[key].as_subclass(Tensor).index_select(0, images).flatten(0, 1)
+        return as_plain(targets[key]).index_select(0, images).flatten(0, 1)
 
-    given = as_column(to_xyxy(rows_of("boxes"), "targets['boxes']", plan.ndim), device)
+    given = column(to_xyxy(rows_of("boxes"), "targets['boxes']", plan.ndim))
     seen = visible_boxes(given, plan, output, layer)
     if xp is np and not (seen.finite | (image < 0)).all():
         raise ValueError("targets['boxes'] must be finite, got a NaN or infinite coordinate")
     share, visibility = shares_of(seen.visible, seen.whole, seen.untouched)
     if "visibility" in targets:
-        visibility = visibility * as_column(rows_of("visibility").float(), device)
+        visibility = visibility * column(rows_of("visibility").float())
     facts = Facts(visibility, seen.visible, seen.boxes, seen.mapped, layer)
-    kept = reasons_of(rule_of(rule, min_visibility, min_size), facts, seen.untouched, seen) == Reason.KEPT
+    kept = reasons_of(rule_of(rule, min_visibility, min_size), facts, seen.untouched, seen) == Reason.KEPT.value
     kept = kept & (image >= 0)
     if "valid" in targets:
-        kept = kept & as_column(rows_of("valid").bool(), device)
+        kept = kept & column(rows_of("valid").bool())
     at = (as_tensor(output), as_tensor(layer))
     if plan.carry is not None:
-        kept = kept & as_column(plan.carries(*at, as_tensor(index)), device)
+        kept = kept & column(plan.carries(*at, as_tensor(index)))
 
     mixed: dict[str, Tensor] = {}
     untouched = as_tensor(seen.untouched)

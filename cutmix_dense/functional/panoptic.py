@@ -19,7 +19,7 @@ from cutmix_dense.functional.filtering import Facts, FilterRule, OnFiltered, Rea
 from cutmix_dense.functional.report import MixReport, Outcome
 from cutmix_dense.functional.segments import INFO_KEY, MAP_KEY, PANOPTIC_KEYS, Info, Part, coded, part_of
 from cutmix_dense.functional.semantic import mix_semantic
-from cutmix_dense.functional.wrapping import rewrap
+from cutmix_dense.functional.wrapping import as_plain, rewrap
 from cutmix_dense.host import HOST, sent
 from cutmix_dense.kernels.block import spatial
 from cutmix_dense.kernels.device import plan_to_device
@@ -230,16 +230,16 @@ class SegmentPool:
         facts = Facts(visibility, visible, seen.boxes, seen.whole_boxes, entries.layer)
         reason = reasons_of(rule, facts, untouched, None, whole == 0)
         stuff = np.array([not info["isthing"] for info in infos], dtype=bool)
-        reason[stuff & (reason >= Reason.LOW_VISIBILITY)] = Reason.KEPT
+        reason[stuff & (reason >= Reason.LOW_VISIBILITY.value)] = Reason.KEPT.value
         carried = host.carries(output, layer, position).numpy() | entries.ignored
-        reason[~carried] = Reason.NOT_CARRIED
+        reason[~carried] = Reason.NOT_CARRIED.value
         visibility = np.where(carried, visibility, np.float32(0))
         verdict = Verdict(reason, untouched | (visible >= whole * (1 - 1e-9)), visibility)
         outcome = outcomes_of(verdict, entries, on_filtered)
-        aside = outcome == Outcome.IGNORED
+        aside = outcome == Outcome.IGNORED.value
         if on_filtered == "crowd":
             aside &= entries.ignored
-        crowded = (outcome == Outcome.IGNORED) & ~aside
+        crowded = (outcome == Outcome.IGNORED.value) & ~aside
 
         with np.errstate(divide="ignore", invalid="ignore"):
             uncut = whole / before  # what the segment was before earlier mixes, too
@@ -292,7 +292,7 @@ class SegmentPool:
     def _as_given(self, maps: list[Tensor]) -> Any:
         """One tensor if the maps came as one; their class in any case."""
         if isinstance(self.codes, Tensor):
-            return rewrap(torch.stack(maps) if maps else self.like.as_subclass(Tensor)[:0], self.like)
+            return rewrap(torch.stack(maps) if maps else as_plain(self.like)[:0], self.like)
         return [rewrap(value, self.like) for value in maps]
 
     def _see(self, plan: MixPlan) -> _Seen:
@@ -376,7 +376,7 @@ class _Chosen:
     ) -> tuple[Int[np.ndarray, " n"], list[Info], list[Info]]:
         """The new id of each of an output's entries (0: not shown), its segments, and those set aside."""
         entries, seen = self.seen.entries, self.seen
-        showing = [int(row) for row in rows if outcome[row] != Outcome.DROPPED]
+        showing = [int(row) for row in rows if outcome[row] != Outcome.DROPPED.value]
         wanted = {self.infos[row]["id"] for row in showing}
         free = (number for number in itertools.count(1) if number not in wanted)
         used: set[int] = set()

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cutmix_dense.functional.wrapping import rewrap
+from cutmix_dense.compiling import is_compiling
+from cutmix_dense.functional.wrapping import as_plain, rewrap
 from cutmix_dense.host import HOST, sent
 from cutmix_dense.kernels import Interpolation, mix_batch, mix_list
 from cutmix_dense.kernels.device import plan_to_device
@@ -147,7 +148,7 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
             )
         return [rewrap(image, like) for image in mixed]
 
-    plain = images.as_subclass(Tensor)
+    plain = as_plain(images)
     if inplace and out is not None:
         raise ValueError("out and inplace exclude each other, got both")
     if inplace:
@@ -160,7 +161,7 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
         fill=value,
         interpolation=interpolation,
         feather=feather,
-        out=None if out is None else out.as_subclass(Tensor),
+        out=None if out is None else as_plain(out),
         inplace=inplace,
     )
     if inplace or out is not None:
@@ -192,7 +193,7 @@ def _mix_clips(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inp
     if target is None:
         return rewrap(result, pool)
     if target.untyped_storage().data_ptr() != result.untyped_storage().data_ptr():  # its frames are no view of it
-        target.as_subclass(Tensor).copy_(result)
+        as_plain(target).copy_(result)
     return target
 
 
@@ -210,8 +211,8 @@ def _frames_of(clips: Any, plan: MixPlan, name: str) -> Any:
         if len(shape) <= plan.ndim or shape[0] != plan.frames:
             raise ValueError(f"{name} must hold clips of the plan's {plan.frames} frames, got a clip of shape {shape}")
     if whole:
-        return clips.as_subclass(Tensor).flatten(0, 1)
-    return [frame for clip in clips for frame in clip.as_subclass(Tensor)]
+        return as_plain(clips).flatten(0, 1)
+    return [frame for clip in clips for frame in as_plain(clip)]
 
 
 def _interpolation(read: _Reading, dtype: torch.dtype, plan: MixPlan) -> Interpolation:
@@ -248,8 +249,9 @@ def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int)
         given = [fill] if isinstance(fill, (int, float)) else torch.as_tensor(fill).flatten().tolist()
         if not all(bounds.min <= number <= bounds.max for number in given):  # NaN is not either
             raise ValueError(f"fill must lie within {bounds.min} … {bounds.max} for {like.dtype}, got {fill!r}")
-    if isinstance(fill, int):
-        return torch.full((), fill, dtype=like.dtype, device=like.device)  # made there: no copy, no sync
+    if isinstance(fill, (int, float)):
+        number = fill if like.is_floating_point() or like.is_complex() else int(fill)
+        return torch.full((), number, dtype=like.dtype, device=like.device)  # made there: no copy, no sync
     numbers = torch.as_tensor(fill)
     if numbers.ndim == 0 and numbers.device.type == "cpu":
         return torch.full((), numbers.to(like.dtype).item(), dtype=like.dtype, device=like.device)
@@ -282,7 +284,7 @@ def _check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
             raise ValueError(
                 f"pool must have equal channels: image {index} is {tuple(shape)}, image 0 {tuple(first.shape)}"
             )
-    if plan.device.type != "cpu":
+    if plan.device.type != "cpu" or is_compiling():  # what indexes then refuses a place that isn't there
         return
     reaches = {} if together else _reaches(plan)
     last = int(plan.source.numpy().max(initial=-1)) if together else max(reaches, default=-1)
@@ -361,7 +363,7 @@ def _common_padding(images: list[Tensor], plan: MixPlan) -> Tensor | None:
         return None
     if all(canvas == size for canvas in plan.canvas.tolist()):
         return None
-    return torch.stack([image.as_subclass(Tensor) for image in images])
+    return torch.stack([as_plain(image) for image in images])
 
 
 def _describe(value: object) -> str:

@@ -20,6 +20,7 @@ from torchvision.transforms.v2 import functional as tvf
 from cutmix_dense.functional.boxes import VisibleBoxes, to_xyxy
 from cutmix_dense.functional.masks import LayerMasks
 from cutmix_dense.functional.polygons import clipped_areas, clipped_points, signed_areas, smallest_rectangles
+from cutmix_dense.functional.wrapping import as_plain
 from cutmix_dense.host import HOST, sent
 from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
@@ -68,7 +69,7 @@ def as_rotated(boxes: Tensor, form: Any, where: str = "boxes") -> Float[Tensor, 
             f"{where} must be of a rotated format ({', '.join(COLUMNS)}) as those of other targets, got "
             f"{'the format ' + boxes.format.name if hasattr(boxes, 'format') else 'a plain tensor'}"
         )
-    plain = boxes.as_subclass(Tensor).detach().to("cpu", torch.float64)
+    plain = as_plain(boxes).detach().to("cpu", torch.float64)
     if plain.ndim != 2 or plain.shape[1] != COLUMNS[given.name]:
         raise ValueError(
             f"{where} of format {given.name} must have shape (N, {COLUMNS[given.name]}), got {tuple(plain.shape)}"

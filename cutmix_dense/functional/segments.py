@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from cutmix_dense.functional.wrapping import as_plain
 from cutmix_dense.host import sent
 
 __all__ = [
@@ -153,7 +154,7 @@ def coded(part: Part) -> tuple[list[Info], Int[Tensor, "*size"]]:
         raise TypeError(f"{part.map_name} must hold integer ids of segments, got {ids.dtype}")
     if ids.ndim not in (2, 3):
         raise ValueError(f"{part.map_name} must have shape (H, W), got {tuple(ids.shape)}")
-    given = ids.as_subclass(Tensor).detach().long().contiguous()
+    given = as_plain(ids).detach().long().contiguous()
     numbers = np.array([info["id"] for info in infos], dtype=np.int64)
     order = numbers.argsort()
     known = sent(np.append(numbers[order], np.iinfo(np.int64).max), given.device)  # an end that none has

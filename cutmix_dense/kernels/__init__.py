@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from cutmix_dense.compiling import is_compiling
 from cutmix_dense.kernels.device import plan_to_device, suits_fused
 from cutmix_dense.kernels.dtypes import WIDE_UNSIGNED, as_signed
 from cutmix_dense.kernels.gather import mix_gather
@@ -65,6 +66,8 @@ def mix_batch(
 
         plan = plan_to_device(plan, pool.device)
         return mix_fused(pool, plan, fill, interpolation, out=out, inplace=inplace)
+    elif is_compiling() and (plan.unscaled or interpolation == "nearest"):  # the host's ways can't be traced
+        result = mix_gather(pool, plan_to_device(plan, pool.device), fill)
     elif pool.device.type == "cpu" and suits(plan) and not (inplace and _takes_padding(plan)):
         if inplace:
             mix_slices(pool, plan, pool, fill, held=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, replace
 from itertools import accumulate
 from typing import Any
@@ -15,7 +16,7 @@ from cutmix_dense.compiling import is_compiling
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["plan_to_device", "serves", "suits_fused"]
+__all__ = ["current", "plan_to_device", "serves", "suits_fused"]
 
 # Triton is looked for, not imported. The kernels need its third version, which came with torch 2.4 and its operators.
 _HAS_TRITON = importlib.util.find_spec("triton") is not None and hasattr(torch.library, "custom_op")
@@ -26,6 +27,11 @@ _ALIGNMENT = 16  # bytes: a kernel is compiled for pointers of this alignment, s
 def serves(device: torch.device) -> bool:
     """Whether Triton kernels run on tensors there: on CUDA, or interpreted (``TRITON_INTERPRET=1``) on the CPU."""
     return _HAS_TRITON and (device.type == "cuda" or (_INTERPRETED and device.type == "cpu"))
+
+
+def current(device: torch.device) -> AbstractContextManager[Any]:
+    """A context for launches on tensors there: Triton launches on the current device, whatever its tensors lie on."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def suits_fused(

@@ -15,6 +15,7 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from cutmix_dense.compiling import is_compiling
+from cutmix_dense.kernels.device import current
 from cutmix_dense.kernels.triton_plan import cells_of, position_of, reach_of, source_pixels
 from cutmix_dense.plan import MixPlan
 
@@ -114,27 +115,28 @@ def _cut_into(
     entries, height, width = cut.shape
     shares = min(_SHARES, triton.cdiv(height, _TILE_HEIGHT))
     plan = (source, scale, shift, extent, canvas, row_edges, column_edges, owner)
-    _cut_kernel[(entries * shares,)](
-        cut,
-        facts,
-        masks,
-        *(tensor.contiguous() for tensor in (row, output, layer, *plan)),
-        weight.contiguous() if weight is not None else scale,  # not read without SOFT
-        source.shape[1],
-        owner.shape[1],
-        owner.shape[2],
-        masks.shape[1],
-        masks.shape[2],
-        height,
-        width,
-        *masks.stride(),
-        shares,
-        FREE_FORM=free_form,
-        SOFT=weight is not None,
-        TILE_HEIGHT=_TILE_HEIGHT,
-        TILE_WIDTH=_TILE_WIDTH,
-        enable_fp_fusion=False,
-    )
+    with current(cut.device):
+        _cut_kernel[(entries * shares,)](
+            cut,
+            facts,
+            masks,
+            *(tensor.contiguous() for tensor in (row, output, layer, *plan)),
+            weight.contiguous() if weight is not None else scale,  # not read without SOFT
+            source.shape[1],
+            owner.shape[1],
+            owner.shape[2],
+            masks.shape[1],
+            masks.shape[2],
+            height,
+            width,
+            *masks.stride(),
+            shares,
+            FREE_FORM=free_form,
+            SOFT=weight is not None,
+            TILE_HEIGHT=_TILE_HEIGHT,
+            TILE_WIDTH=_TILE_WIDTH,
+            enable_fp_fusion=False,
+        )
 
 
 # For ``torch.compile``; see ``triton_mix``.

@@ -14,6 +14,7 @@ import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor
 
 from cutmix_dense.compiling import is_compiling
+from cutmix_dense.kernels.device import current
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.triton_plan import cells_of, position_of, reach_of, source_pixels
 from cutmix_dense.plan import MixPlan
@@ -145,35 +146,36 @@ def _mix_into(
     tile_height = max(1, _TILE_BYTES // (_TILE_WIDTH * out.element_size()))
     across = triton.cdiv(width * packed, _TILE_WIDTH)
     tiles = across * triton.cdiv(height, tile_height)
-    _mix_kernel[(outputs * tiles,)](
-        out,
-        pool,
-        *(tensor.contiguous() for tensor in (source, scale, shift, extent, canvas, row_edges, column_edges, owner)),
-        fill if fill is not None else out,  # not read without HAS_FILL
-        fill.numel() if fill is not None else 1,
-        source.shape[1],
-        owner.shape[1],
-        owner.shape[2],
-        pool.shape[2],
-        pool.shape[3],
-        height,
-        width,
-        planes // packed,
-        across,
-        tiles,
-        *pool.stride(),
-        *out.stride(),
-        PACKED=packed,
-        FILTER=filtered,
-        EXACT=tl.float64 if pool.dtype == torch.float64 else tl.float32,
-        FREE_FORM=free_form,
-        HAS_FILL=fill is not None,
-        ONLY_MOVED=only_moved,
-        FROM_SCRATCH=from_scratch,
-        TILE_HEIGHT=tile_height,
-        TILE_WIDTH=_TILE_WIDTH,
-        enable_fp_fusion=False,
-    )
+    with current(out.device):
+        _mix_kernel[(outputs * tiles,)](
+            out,
+            pool,
+            *(tensor.contiguous() for tensor in (source, scale, shift, extent, canvas, row_edges, column_edges, owner)),
+            fill if fill is not None else out,  # not read without HAS_FILL
+            fill.numel() if fill is not None else 1,
+            source.shape[1],
+            owner.shape[1],
+            owner.shape[2],
+            pool.shape[2],
+            pool.shape[3],
+            height,
+            width,
+            planes // packed,
+            across,
+            tiles,
+            *pool.stride(),
+            *out.stride(),
+            PACKED=packed,
+            FILTER=filtered,
+            EXACT=tl.float64 if pool.dtype == torch.float64 else tl.float32,
+            FREE_FORM=free_form,
+            HAS_FILL=fill is not None,
+            ONLY_MOVED=only_moved,
+            FROM_SCRATCH=from_scratch,
+            TILE_HEIGHT=tile_height,
+            TILE_WIDTH=_TILE_WIDTH,
+            enable_fp_fusion=False,
+        )
 
 
 # The launch as one opaque operator, so that ``torch.compile`` takes it without a graph break. Opaque rather than a

@@ -106,9 +106,11 @@ def boxes_like(
 def _provenance(report: MixReport, output: int) -> list[tuple[int, int, int]]:
     """Layer, pool image and index there of what came out, ignored instances behind the others."""
     here = report.output == output
-    kept = here & ((report.outcome == Outcome.KEPT) | (report.outcome == Outcome.SHRUNK))
+    kept = here & ((report.outcome == Outcome.KEPT.value) | (report.outcome == Outcome.SHRUNK.value))
     rows = torch.stack([report.layer, report.source, report.instance], dim=1)
-    return [tuple(row) for part in (kept, here & (report.outcome == Outcome.IGNORED)) for row in rows[part].tolist()]
+    return [
+        tuple(row) for part in (kept, here & (report.outcome == Outcome.IGNORED.value)) for row in rows[part].tolist()
+    ]
 
 
 def as_masks(masks: Any) -> Shaped[Tensor, "n h w"]:

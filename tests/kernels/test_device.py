@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from contextlib import ExitStack
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import torch
 from kernels.plans import METHODS, plan_of, random_plan, soft_plan
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cutmix_dense import MixPlan
 from cutmix_dense.kernels.device import _pack, _unpack, plan_to_device, serves, suits_fused
@@ -59,3 +62,41 @@ def test_the_kernel_filters_floating_point_and_bytes_only(monkeypatch):
         assert suits_fused(pool, scaled, interpolation="nearest")
         assert suits_fused(pool, scaled, interpolation="antialias") == filtered
         assert suits_fused(pool, moved, interpolation="antialias")  # nothing is filtered there
+
+
+class _Launches:
+    """Stands for a kernel, and for the current device; notes where it is launched."""
+
+    def __init__(self) -> None:
+        self.device: Any = torch.device("cuda:0")
+        self.places: list[torch.device] = []
+
+    def __getitem__(self, grid: Any) -> Any:
+        return lambda *_, **__: self.places.append(self.device)
+
+    def within(self, device: torch.device) -> Any:
+        before, self.device = self.device, device
+        stack = ExitStack()
+        stack.callback(setattr, self, "device", before)
+        return stack
+
+
+def test_kernels_are_launched_where_their_tensors_lie(monkeypatch):
+    pytest.importorskip("triton", minversion="3.0")
+    from cutmix_dense.kernels import triton_masks, triton_mix
+
+    launches = _Launches()
+    monkeypatch.setattr(torch.cuda, "device", launches.within)
+    monkeypatch.setattr(triton_mix, "_mix_kernel", launches)
+    monkeypatch.setattr(triton_masks, "_cut_kernel", launches)
+    plan = plan_of("cutmix", 0)
+    with FakeTensorMode() as mode:
+        there = plan._each(lambda tensor: mode.from_tensor(tensor).to("cuda:1"))
+        there = replace(plan, check=False, **there)
+        images = torch.empty(3, 3, *plan.frame, dtype=torch.uint8, device="cuda:1")
+        index = torch.zeros(2, dtype=torch.long, device="cuda:1")
+        triton_mix.mix_fused(images, there, None, "nearest")
+        triton_mix.mix_fused(images, there, None, "nearest", inplace=True)
+        triton_masks.cut_masks(images[0], there, index, index, index)
+    assert launches.places == [torch.device("cuda:1")] * 4
+    assert launches.device == torch.device("cuda:0")
