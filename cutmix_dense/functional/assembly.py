@@ -17,7 +17,7 @@ from cutmix_dense.functional.fields import FieldTable
 from cutmix_dense.functional.keypoints import mix_keypoints, swap_pairs
 from cutmix_dense.functional.masks import LayerMasks
 from cutmix_dense.functional.rotated import rotated_like
-from cutmix_dense.functional.wrapping import rewrap
+from cutmix_dense.functional.wrapping import as_plain, rewrap
 from cutmix_dense.host import pick, sent
 from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
@@ -73,16 +73,17 @@ def assemble(
             continue
         elif key in ("keypoints", "keypoints_visible") and "keypoints" in table.instances:
             untouched = pick(fate.untouched, chosen)
-            points, shows = mix_keypoints(table.flat("keypoints")[flat], plan, output, layer, form.flip_pairs)
+            points, shows = mix_keypoints(
+                table.flat("keypoints")[flat], plan, output, layer, form.flip_pairs, untouched
+            )
             if key == "keypoints":
                 if points.shape[2] == 2 and "keypoints_visible" not in table.instances:
-                    columns["keypoints_visible"] = list((shows | untouched[:, None]).split(counts))
-                rows = torch.where(untouched[:, None, None], rows, points)
+                    columns["keypoints_visible"] = list(shows.split(counts))
+                rows = points
             else:
                 if form.flip_pairs:
                     mirrored = plan.scale[output, layer, -1] < 0
                     rows = torch.where(mirrored[:, None], swap_pairs(rows, form.flip_pairs), rows)
-                shows = shows | untouched[:, None]
                 rows = torch.where(shows, rows, torch.zeros((), dtype=rows.dtype, device=device))
         columns[key] = _wrapped(rows.split(counts), example, plan)
     columns["visibility"] = list(pick(fate.visibility, chosen).split(counts))
@@ -115,7 +116,7 @@ def _masks_of(
     columns = (entries.output, entries.layer, entries.position)
     for output, layer, position in zip(*(column[chosen].tolist() for column in columns)):
         wanted[output].setdefault(layer, []).append(position)
-    plain = example.as_subclass(Tensor)
+    plain = as_plain(example)
     stacks = []
     for output, (layers, size) in enumerate(zip(wanted, sizes)):
         count, start = sum(map(len, layers.values())), 0

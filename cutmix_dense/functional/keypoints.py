@@ -21,6 +21,7 @@ def mix_keypoints(
     output: Int[Tensor, " n"],
     layer: Int[Tensor, " n"],
     flip_pairs: Sequence[tuple[int, int]] | None = None,
+    untouched: Bool[Tensor, " n"] | None = None,
 ) -> tuple[Float[Tensor, "n k c"], Bool[Tensor, "n k"]]:
     """Keypoints on the canvas, and which of them show.
 
@@ -28,12 +29,17 @@ def mix_keypoints(
     a hidden one becomes (0, 0, 0), "not labelled"; one with v = 0 stays so. Of (x, y) rows the coordinates are mapped
     wherever they fall, and visibility is told apart.
 
+    Keypoints of an untouched instance stay bit by bit, also beyond the canvas. One that lies off the box or mask of its
+    instance, where a pixel of another layer or of nobody shows, is hidden all the same.
+
     Args:
         keypoints: (N, K, 2) or (N, K, 3), x and y in pixels of their source images.
         plan: on the keypoints' device.
         output: the output that each instance is considered in.
         layer: its layer there.
         flip_pairs: keypoints that change names where their layer is mirrored left to right, as (left, right) indices.
+
+        untouched: instances that kept all of their box or mask under the identity map; default none.
 
     Raises:
         ValueError: rows that are neither.
@@ -53,12 +59,16 @@ def mix_keypoints(
     finite = flat.isfinite().all(dim=1)
     each = [index.repeat_interleave(count) for index in (output, layer)]
     shows = (plan.shows_at(torch.where(finite[:, None], flat, -1), *each) & finite).reshape(len(keypoints), count)
-    if keypoints.shape[2] == 2:
-        return points.to(keypoints.dtype), shows
-    flags = keypoints[..., 2:]
-    shows = shows & (flags[..., 0] > 0)
-    mixed = torch.cat([points.to(keypoints.dtype), flags], dim=2)
-    return torch.where(shows[..., None], mixed, 0).to(keypoints.dtype), shows
+    stays = torch.zeros_like(shows)
+    if untouched is not None:
+        on_canvas = (finite[:, None] & (flat >= 0) & (flat < plan.canvas[each[0]])).all(dim=1).reshape(shows.shape)
+        stays = untouched[:, None] & (shows | ~on_canvas)
+    mixed = points.to(keypoints.dtype)
+    if keypoints.shape[2] == 3:
+        flags = keypoints[..., 2:]
+        shows = shows & (flags[..., 0] > 0)
+        mixed = torch.where(shows[..., None], torch.cat([mixed, flags], dim=2), 0).to(keypoints.dtype)
+    return torch.where(stays[..., None], keypoints, mixed), shows | stays
 
 
 def mix_points(

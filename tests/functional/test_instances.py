@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torchvision import tv_tensors
@@ -360,6 +362,44 @@ class TestFields:
             (mixed,) = mix_instances([target, EMPTY], plan_of(*rectangles))
             assert mixed["keypoints"].tolist() == [[[3, 3], [8, 3]]]
             assert mixed["keypoints_visible"].tolist() == shows
+
+    @pytest.mark.parametrize("masked", [False, True])
+    def test_keypoints_off_an_untouched_object_are_hidden_below_another_image(self, masked):
+        points = torch.tensor(
+            [[2.5, 3.25, 2], [24, 8, 1], [24, 8, 0], [19.75, 8, 2], [41, 8, 2], [-3, 40, 2], [20, 5, 2]]
+        )
+        stays = [True, False, False, True, True, True, False]  # off the canvas nobody owns the pixel
+        more = {"masks": torch.zeros(1, *SIZE, dtype=torch.bool)} if masked else {}
+        for mask in more.values():
+            mask[:, 1:9, 1:9] = True
+        target = target_of([1, 1, 9, 9], keypoints=points[None], **more)
+        pairs = [(0, 1)]  # nothing is mirrored
+        (mixed,) = mix_instances([target, EMPTY], plan_of([5, 20, 15, 30]), flip_pairs=pairs)
+        assert mixed["boxes"].tolist() == [[1, 1, 9, 9]]
+        expected = [point if kept else [0, 0, 0] for point, kept in zip(points.tolist(), stays)]
+        assert mixed["keypoints"][0].tolist() == expected
+        (mixed,) = mix_instances([{**target, "keypoints": points[None, :, :2]}, EMPTY], plan_of([5, 20, 15, 30]))
+        assert torch.equal(mixed["keypoints"], points[None, :, :2])
+        assert mixed["keypoints_visible"].tolist() == [stays]
+        both = {"keypoints": points[None, :, :2], "keypoints_visible": torch.tensor([[2, 2, 1, 2, 1, 2, 2]])}
+        (mixed,) = mix_instances([{**target, **both}, EMPTY], plan_of([5, 20, 15, 30]))
+        assert mixed["keypoints_visible"].tolist() == [[2, 0, 0, 2, 1, 2, 0]]
+
+    def test_keypoints_of_an_unmixed_image_stay_bit_by_bit(self):
+        points = torch.tensor([[[0.1, 3.3, 2], [99, 99, 0], [-5, 2, 1], [float("nan"), 1, 2]]])
+        (mixed,) = mix_instances([target_of([1, 1, 9, 9], keypoints=points), EMPTY], plan_of())
+        assert torch.equal(mixed["keypoints"].view(torch.int32), points.view(torch.int32))
+
+    def test_keypoints_of_a_mirrored_layer_change_names_and_hide_below_another(self):
+        """An image mirrored onto itself: nothing is untouched then, and the first rule counts."""
+        points = torch.tensor([[[2.0, 3, 2], [20, 8, 1]]])
+        plan = plan_of([5, 5, 15, 12])
+        plan = replace(
+            plan, scale=plan.scale * torch.tensor([1.0, -1]), shift=torch.tensor([[[0.0, SIZE[1]]] * 2]), unscaled=None
+        )
+        (mixed,) = mix_instances([target_of([1, 1, 29, 19], keypoints=points), EMPTY], plan, flip_pairs=[(0, 1)])
+        # (20, 8) goes to (10, 8), which the other image shows, (2, 3) to (28, 3)
+        assert mixed["keypoints"].tolist() == [[[0, 0, 0], [28, 3, 2]]]
 
     def test_images_without_objects_count_as_having_every_key(self):
         plan = MixPlan.from_rectangles(
