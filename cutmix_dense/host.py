@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-__all__ = ["HOST", "Column", "as_column", "as_tensor", "fetched", "looked_up", "module_of", "pick", "sent"]
+__all__ = ["HOST", "Column", "as_column", "as_tensor", "fetched", "looked_up", "module_of", "pick", "sent", "tensor_of"]
 
 HOST = torch.device("cpu")
 
@@ -69,6 +69,19 @@ def fetched(columns: Sequence[Tensor]) -> list[Tensor]:
 def as_tensor(column: Column) -> Shaped[Tensor, "..."]:
     """A column as a tensor, of the same memory."""
     return torch.from_numpy(column) if isinstance(column, np.ndarray) else column
+
+
+def tensor_of(values: Any) -> Shaped[Tensor, "..."]:
+    """Values that a user gave, as a tensor: one stays where it lies, all else is on the host, fractions in float32.
+
+    ``torch.as_tensor`` would move tensors to torch's default device and count in its default dtype.
+    """
+    if isinstance(values, Tensor):
+        return values
+    made = torch.as_tensor(values, device=HOST)
+    if made.is_floating_point() and not isinstance(values, (np.ndarray, np.generic)):
+        return torch.as_tensor(values, dtype=torch.float32, device=HOST)
+    return made
 
 
 def looked_up(table: Shaped[np.ndarray, "b n"], places: Int[np.ndarray, "b *m"]) -> Shaped[np.ndarray, "b *m"]:

@@ -227,19 +227,9 @@ def _hint(word: str, known: Sequence[str]) -> str:
 
 
 def _arguments(factory: Callable[..., Any]) -> list[str]:
-    """Names of all arguments, those that ``**common`` hands to a base class among them."""
-    classes = inspect.getmro(factory) if inspect.isclass(factory) else ()
-    signatures = [inspect.signature(factory)]
-    if any(p.kind is p.VAR_KEYWORD for p in signatures[0].parameters.values()):
-        signatures += [inspect.signature(vars(base)["__init__"]) for base in classes[1:] if "__init__" in vars(base)]
-    names: dict[str, None] = {}
-    for number, signature in enumerate(signatures):
-        for parameter in signature.parameters.values():
-            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and parameter.name != "self":
-                names[parameter.name] = None
-        if number and not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
-            break
-    return list(names)
+    """Names of all arguments; transforms know those of their bases."""
+    parameters = inspect.signature(factory).parameters.values()
+    return [each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
 
 
 def _construct(
@@ -256,7 +246,7 @@ def _construct(
     try:
         return factory(*positional, **{**filled, **keywords})
     except (TypeError, ValueError) as error:
-        raise SpecError(f"{title}: {error}") from None
+        raise SpecError(f"{title}: {str(error).removeprefix(f'{title} ')}") from None
 
 
 def _fields(value: Any) -> list[str]:

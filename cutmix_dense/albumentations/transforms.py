@@ -49,6 +49,9 @@ _MEANINGLESS = {
     "soft_semantic": "class maps can't be blended here",
     "instance_weights": "a label field 'weight' gets them",
     "layout": "one image is mixed with each call",
+    "labels_getter": "there are no labels of whole images",
+    "box_format": "bbox_params of Compose say it",
+    "normalized": "bbox_params of Compose say it",
 }
 """Arguments of the core that say nothing here, and why."""
 
@@ -58,8 +61,6 @@ def _signature(init: Callable[..., Any], core: type) -> inspect.Signature:
     own = [each for each in inspect.signature(init).parameters.values() if each.name != "self"]
     names = {each.name for each in own} | set(_MEANINGLESS)
     found = dict(inspect.signature(core).parameters)
-    if "common" in found:
-        found.update(inspect.signature(transforms.MixTransform.__init__).parameters)
     keyword = inspect.Parameter.KEYWORD_ONLY
     theirs = [
         each.replace(kind=keyword)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar, get_args
 
 import numpy as np
@@ -14,18 +16,23 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from cutmix_dense.functional import FilterRule
+from cutmix_dense.functional.fields import check_instance_keys
 from cutmix_dense.functional.filtering import OnFiltered, check_on_filtered, rule_of
 from cutmix_dense.functional.instances import Boxes, BoxesFrom
 from cutmix_dense.functional.pixels import Interpolation, mix_images
 from cutmix_dense.functional.rotated import Rotated
 from cutmix_dense.functional.semantic import SoftSemantic
+from cutmix_dense.host import HOST
 from cutmix_dense.pairing import PAIRINGS, partners
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import TellsItsRank, call_generator
 from cutmix_dense.switch import Switch
 from cutmix_dense.transforms.bank import SampleBank
-from cutmix_dense.transforms.layout import LAYOUTS, Layout, has_frames, spatial_axes
-from cutmix_dense.transforms.pool import Images, Pool, collate
+from cutmix_dense.transforms.box_format import BoxForm, BoxFormat, Normalized, output_sizes
+from cutmix_dense.transforms.forms import LabelsGetter, read_form
+from cutmix_dense.transforms.layout import LAYOUTS, Layout, has_frames
+from cutmix_dense.transforms.pool import Images, Pool
+from cutmix_dense.transforms.settings import NamedSettings
 from cutmix_dense.transforms.targets import LabelsBy, MixedTargets, TargetMixer
 
 __all__ = ["MixTransform"]
@@ -33,7 +40,7 @@ __all__ = ["MixTransform"]
 _Images = TypeVar("_Images", bound=Images)
 
 
-class MixTransform(TellsItsRank, v2.Transform, ABC):
+class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
     """Base of the mixing transforms: a batch in, the mixed batch out.
 
     A subclass stores its own arguments under their names and says in ``draw_plan`` how its plan is drawn. It is used
@@ -67,12 +74,22 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         interpolation: how scaled images are read: ``"antialias"`` (None: the same), ``"bilinear"`` or ``"nearest"``.
             Images of any integer or floating dtype are pictures, scaled and blended as numbers; maps of ids never are.
         layout: axes of a batch: images ``"BCHW"``, clips ``"BTCHW"``, volumes ``"BCDHW"``.
+        box_format: what plain tensors of boxes hold: ``"xyxy"``, ``"xywh"`` or ``"cxcywh"``; they come back so.
+            ``tv_tensors.BoundingBoxes`` say it themselves.
+        normalized: whether those boxes count in shares of their image's valid size (True, as DETR and RF-DETR have
+            them), or of the padded frame (``"frame"``, as the processors of Hugging Face pad them); False: in pixels.
+        labels_getter: how image-level labels are found, as in torchvision's v2.CutMix: a callable that is given the
+            batch and returns its tensor of labels; ``"default"``: by ``label_keys``, the usual names, and any key with
+            "label" in it; None: by ``label_keys`` and the usual names.
+
+    All settings are given by name.
 
     Clips of T frames: one plan of two axes serves all frames of a clip, unless the method's region moves from frame to
     frame (``regions.PathBox``), which plans every frame by itself. Semantic maps are (B, T, H, W); instances are
     a list per clip of T dicts, one per frame, as video instance segmentation has them: ``boxes``, ``labels``,
     ``masks``, ``track_id`` and so on, judged frame by frame, so that a track may lose a frame and keeps its id in the
-    others. ``origin`` and the report count frames: clip · T + frame.
+    others. Where two clips use one ``track_id``, the partner's track gets a new one: an id is one object of the output.
+    ``origin`` and the report count frames: clip · T + frame.
 
     Volumes: the plan has three axes. Maps are (B, D, H, W), instance masks (N, D, H, W), boxes plain tensors (N, 6) of
     (x0, y0, z0, x1, y1, z1), ``sizes`` (B, 3) depths first. ``area`` is a volume, and sides are those of three axes.
@@ -109,6 +126,9 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         rotated: Rotated = "keep",
         interpolation: Interpolation | None = None,
         layout: Layout = "BCHW",
+        box_format: BoxFormat = "xyxy",
+        normalized: Normalized = False,
+        labels_getter: LabelsGetter = "default",
     ) -> None:
         super().__init__()
         if layout not in LAYOUTS:
@@ -138,6 +158,10 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         if num_classes is not None and num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes!r}")
         check_on_filtered(on_filtered)
+        if labels_getter is not None and labels_getter != "default" and not callable(labels_getter):
+            raise ValueError(f"labels_getter must be 'default', a callable or None, got {labels_getter!r}")
+        BoxForm(box_format, normalized)  # refuses a wrong format at once
+        check_instance_keys(instance_keys)
         self.p = p
         self.pairing = pairing
         self.num_classes = num_classes
@@ -160,10 +184,17 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         self.rotated = rotated
         self.interpolation: Interpolation | None = interpolation
         self.layout: Layout = layout
+        self.box_format: BoxFormat = box_format
+        self.normalized: Normalized = normalized
+        self.labels_getter = labels_getter
         self._switch = Switch()
         self._target_mixer()  # refuses a wrong rule at once
 
-    def _target_mixer(self) -> TargetMixer:
+    def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
+        """The images and targets of a call, checked, with boxes xyxy in pixels; arguments as for the call."""
+        return Pool.of(images, targets, sizes, outputs, self.layout, BoxForm(self.box_format, self.normalized))
+
+    def _target_mixer(self, label_keys: Sequence[str] = ()) -> TargetMixer:
         """How targets are mixed, by the settings as they are now."""
         return TargetMixer(
             rule=rule_of(self.rule, self.min_visibility, self.min_size),
@@ -174,14 +205,17 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
             instance_keys=self.instance_keys,
             image_keys=self.image_keys,
             semantic_keys=self.semantic_keys,
-            label_keys=self.label_keys,
+            label_keys=(*self.label_keys, *label_keys),
             boxes=self.boxes,
             flip_pairs=self.flip_pairs,
             instance_weights=self.instance_weights,
             soft_semantic=self.soft_semantic,
             labels_by=self.labels_by,
             rotated=self.rotated,
+            labels_by_name=self.labels_getter == "default",
         )
+
+    _warned = False
 
     feather: float = 0.0
     """Softness of borders in mixed images, pixels; methods that soften set it."""
@@ -216,7 +250,10 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         """Draw a plan without applying it; arguments as for the call."""
         if isinstance(self.pairing, SampleBank):
             raise ValueError("pairing with a bank draws plans over batch and bank: call the transform itself")
-        return self.draw_plan(Pool.of(images, targets, sizes, outputs, self.layout), call_generator(generator))
+        pool = self.pool_of(images, targets, sizes, outputs)
+        plan = self.draw_plan(pool, call_generator(generator))
+        self._warn_of_one(pool, plan, stacklevel=3)
+        return plan
 
     def apply_plan(
         self,
@@ -230,7 +267,7 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         return_report: bool = False,
     ) -> Any:
         """Mix by a plan that exists; nothing is drawn. Arguments and result as for the call, always with targets."""
-        pool = Pool.of(images, targets, sizes, layout=self.layout)
+        pool = self.pool_of(images, targets, sizes)
         return self.mix_pool(plan, pool, out=out, inplace=inplace, return_report=return_report)
 
     def mix_pool(
@@ -241,18 +278,23 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         out: Tensor | None = None,
         inplace: bool = False,
         return_report: bool = False,
+        label_keys: Sequence[str] = (),
     ) -> Any:
-        """``apply_plan`` for images and targets that were looked at already, as a plan's drawing does."""
+        """``apply_plan`` for what ``pool_of`` has looked at already; ``label_keys`` are more of image-level labels."""
         if plan.frames not in (1, pool.frames):
             raise ValueError(f"plan must be of {pool.frames} frames or of whole clips, got one of {plan.frames} frames")
         # all that can fail comes before the first write into an input
         mixed = MixedTargets()
         if pool.targets is not None:
-            mixed = self._target_mixer().mix(pool.targets, plan, pool, inplace, return_report)
+            mixed = self._target_mixer(label_keys).mix(pool.targets, plan, pool, inplace, return_report)
         if return_report and len(mixed.reports) != 1:
             raise ValueError(f"return_report needs one list of detection targets, got {len(mixed.reports)}")
         mixed_images = self.mix_images(pool.images, plan, out=out, inplace=inplace)
         mixed.write()
+        if pool.box_form is not None:
+            frames = self.normalized == "frame"
+            unit = output_sizes(mixed_images, pool.ndim) if frames else plan.canvas[:: plan.frames].cpu()
+            mixed.targets = pool.box_form.from_pixels(mixed.targets, unit)
         return (mixed_images, mixed.targets, *mixed.reports) if return_report else (mixed_images, mixed.targets)
 
     def mix_images(
@@ -275,9 +317,11 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         """Mix a batch.
 
         Args:
-            inputs: images; or images and targets; or, as a ``collate_fn`` gets it, one list of (image, target) pairs.
-                Images: (B, C, H, W) or a list of (C, Hi, Wi). Targets: a list of dicts, a (B, H, W) map, (B,) or (B, K)
-                labels, or a dict of those. For clips and volumes see ``layout``.
+            inputs: images; images and targets, as two arguments, a tuple or a list; a dict of a batch with its images
+                under ``image`` (or a like name); or, as a ``collate_fn`` gets it, one list of samples, each
+                (image, target) or a dict. See ``forms.read_form``. Images: (B, C, H, W) or a list of (C, Hi, Wi).
+                Targets: a list of dicts, a (B, H, W) map, (B,) or (B, K) labels, or a dict of those. For clips and
+                volumes see ``layout``.
             sizes: (B, 2) valid heights and widths of a padded batch; (B, 3) of volumes.
             generator: a CPU generator that makes the call repeatable; default a private one, seeded from one number of
                 torch's global generator with rank and worker, so that ``torch.manual_seed`` repeats the call.
@@ -287,29 +331,49 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
             return_report: also return a ``MixReport``, where there are detection targets.
 
         Returns:
-            The images alone if they came alone, else (images, targets), and the report if asked for.
+            The batch in the form it came in, samples collated: the images alone if they came alone, else (images,
+            targets) or a dict; the report behind it if asked for.
 
         Raises:
             TypeError: inputs of a kind that isn't known.
             ValueError: inputs that don't fit each other or hold what isn't understood, named.
         """
-        images, targets, alone = _unpack(inputs)
-        if isinstance(self.pairing, SampleBank):
+        form = read_form(inputs, self.layout, self.labels_getter)
+        images, targets = form.images, form.targets
+        bank = self.pairing if isinstance(self.pairing, SampleBank) else None
+        if bank is None:
+            pool = self.pool_of(images, targets, sizes, outputs)
+        else:
             if outputs is not None:
                 raise ValueError("outputs can't be used with a bank, which holds the partners")
             if inplace:
                 raise ValueError("inplace can't be used with a bank, whose images are no part of the batch")
-            ndim = spatial_axes(self.layout)
-            both = self.pairing.join(images, targets, sizes, self.semantic_keys, ndim)
+            own = self.pool_of(images, targets, sizes)  # the bank keeps boxes in pixels
+            both = bank.join(images, own.targets, sizes, self.semantic_keys, own.ndim)
             pool = Pool.of(both.images, both.targets, both.sizes, len(images), self.layout)
-            plan = self.draw_plan(pool, call_generator(generator))
-            result = self.mix_pool(plan, pool, out=out, return_report=return_report)
-            self.pairing.push(images, targets, sizes, self.semantic_keys, ndim)
-            return result[0] if alone else result
-        pool = Pool.of(images, targets, sizes, outputs, self.layout)
+            pool = replace(pool, box_form=own.box_form)
         plan = self.draw_plan(pool, call_generator(generator))
-        result = self.mix_pool(plan, pool, out=out, inplace=inplace, return_report=return_report)
-        return result[0] if alone else result
+        result = self.mix_pool(
+            plan, pool, out=out, inplace=inplace, return_report=return_report, label_keys=form.label_keys
+        )
+        if bank is None:
+            self._warn_of_one(pool, plan)
+        else:
+            bank.push(images, own.targets, sizes, self.semantic_keys, own.ndim)
+        return form.returned(*result)
+
+    def _warn_of_one(self, pool: Pool, plan: MixPlan, stacklevel: int = 5) -> None:
+        """Say once that a batch of one image can't be mixed."""
+        if len(pool) > 1 or self._warned or self.p == 0 or torch.compiler.is_compiling() or self.closed:
+            return
+        if bool((plan.source[:, 1:] < 0).all()):
+            self._warned = True
+            warnings.warn(
+                f"{type(self).__name__} got a batch of one image, which has no partner and stays as it is: use larger "
+                "batches, or pairing=cutmix_dense.SampleBank(), which keeps the latest images as partners",
+                UserWarning,
+                stacklevel=stacklevel,  # who called the module
+            )
 
     @property
     def closed(self) -> bool:
@@ -360,7 +424,7 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         leader = np.arange(pool.outputs)
         if name == "swap":
             leader = np.where(mates[:, 0] >= 0, np.minimum(mates[:, 0], leader), leader)
-        draws = torch.rand(pool.outputs, generator=generator, dtype=torch.float64).numpy()
+        draws = torch.rand(pool.outputs, generator=generator, dtype=torch.float64, device=HOST).numpy()
         stays = draws[leader] >= (0.0 if self.closed else self.p)
         return np.where(stays[:, None], -1, mates), leader
 
@@ -382,19 +446,6 @@ class MixTransform(TellsItsRank, v2.Transform, ABC):
         names = [name for name in own if hasattr(self, name) and getattr(self, name) is not None]
         names += [name for name in common if name not in own and getattr(self, name, None) != common[name].default]
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names if name != "self")
-
-
-def _unpack(inputs: tuple[Any, ...]) -> tuple[Images, Any, bool]:
-    if len(inputs) == 2:
-        return inputs[0], inputs[1], False
-    if len(inputs) != 1:
-        raise TypeError(f"inputs must be (images), (images, targets) or a list of samples, got {len(inputs)} arguments")
-    (only,) = inputs
-    if isinstance(only, list) and only and all(isinstance(item, tuple) and len(item) == 2 for item in only):
-        return (*collate(only), False)
-    if isinstance(only, tuple) and len(only) == 2:
-        return only[0], only[1], False
-    return only, None, True
 
 
 def _names(keys: Sequence[str], name: str) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ class CarveMix(MixTransform):
 
     def __init__(
         self,
+        *,
         classes: Sequence[int] | None = None,
         spacing: Sequence[float] | None = None,
         p: float = 0.5,

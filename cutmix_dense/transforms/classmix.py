@@ -44,6 +44,7 @@ class ClassMix(MixTransform):
 
     def __init__(
         self,
+        *,
         rounding: Literal["floor", "ceil"] = "floor",
         max_classes: int = 256,
         p: float = 1.0,

@@ -15,7 +15,7 @@ from cutmix_dense.functional import mix_semantic
 from cutmix_dense.functional.fields import STATED, count_instances
 from cutmix_dense.functional.masks import mark_masks
 from cutmix_dense.functional.segments import segments_as_instances
-from cutmix_dense.host import HOST, fetched, sent
+from cutmix_dense.host import HOST, fetched, sent, tensor_of
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
@@ -53,6 +53,7 @@ class CopyPaste(MixTransform):
 
     def __init__(
         self,
+        *,
         instances: Literal["random", "all"] | int | float = "random",
         crowd: bool = False,
         scale: tuple[float, float] = (1.0, 1.0),
@@ -180,9 +181,10 @@ def _may_be_pasted(targets: Sequence[Mapping[str, Any]], most: int, crowd: bool)
     columns = []
     for target, present in zip(targets, counts):
         crowds, things = target.get("iscrowd"), target.get("isthing")
-        fits = torch.ones(present, dtype=torch.bool) if crowd or crowds is None or not present else crowds == 0
+        all_fit = torch.ones(present, dtype=torch.bool, device=HOST)
+        fits = all_fit if crowd or crowds is None or not present else crowds == 0
         if things is not None:
-            things = torch.as_tensor(things).bool()
+            things = tensor_of(things).bool()
             fits = sent(fits, things.device) & things
         columns.append(fits)
     device = next((column.device for column in columns if column.device.type != "cpu"), HOST)
@@ -193,7 +195,7 @@ def _may_be_pasted(targets: Sequence[Mapping[str, Any]], most: int, crowd: bool)
 
 def _unstated(targets: Sequence[Mapping[str, Any]], most: int) -> Bool[Tensor, "b n"]:
     """Which instances of each image state no mask, by ``has_mask``; on the host."""
-    unstated = torch.zeros((len(targets), most), dtype=torch.bool)
+    unstated = torch.zeros((len(targets), most), dtype=torch.bool, device=HOST)
     given = [(index, target[STATED]) for index, target in enumerate(targets) if target.get(STATED) is not None]
     given = [(index, stated) for index, stated in given if len(stated)]
     for (index, _), stated in zip(given, fetched([stated for _, stated in given])):
@@ -261,9 +263,9 @@ def _moved(
     """The owner of every pixel: 1 where a pasted mask lies on the canvas, mapped as the masks themselves will be."""
     canvas = pool.sizes[source[:, 0]]
     alone = MixPlan.from_grid(
-        torch.arange(len(source))[:, None],
+        torch.arange(len(source), device=HOST)[:, None],
         tuple(torch.stack([torch.zeros_like(size), size], dim=1) for size in canvas.T),
-        torch.zeros((len(source), *(1,) * pool.ndim), dtype=torch.long),
+        torch.zeros((len(source), *(1,) * pool.ndim), dtype=torch.long, device=HOST),
         pool.sizes[source[:, 1].clamp(min=0)],
         frame=pool.frame,
         scale=scale[:, 1:],

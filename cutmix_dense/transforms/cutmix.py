@@ -42,6 +42,7 @@ class CutMix(MixTransform):
 
     def __init__(
         self,
+        *,
         alpha: float = 1.0,
         p: float = 0.5,
         region: RegionSampler | None = None,

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.checks import interval, positive
+from cutmix_dense.host import HOST
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import AreaBox, beta, uniform
 from cutmix_dense.transforms.base import MixTransform
@@ -40,6 +41,7 @@ class GridMix(MixTransform):
 
     def __init__(
         self,
+        *,
         alpha: float = 1.0,
         n_holes: tuple[int, int] = (2, 6),
         cut_area: tuple[float, float] = (0.5, 1.0),
@@ -92,6 +94,7 @@ class StripeMix(MixTransform):
 
     def __init__(
         self,
+        *,
         n_stripes: tuple[int, int] = (2, 8),
         direction: Literal["random", "horizontal", "vertical"] = "random",
         p: float = 0.5,
@@ -153,16 +156,16 @@ def _units(
         part: how much of each unit is inside, in [0, 1].
         offset: where in the unit that begins, in [0, 1 − part].
     """
-    unit = ((high - low) / count)[:, None]
-    index = torch.minimum(torch.arange(most + 1), count[:, None])
+    unit = ((high - low).float() / count)[:, None]
+    index = torch.minimum(torch.arange(most + 1, device=HOST), count[:, None])
     if part is None or offset is None:
         edges = (low[:, None] + index * unit).round().long()
-        inside = (torch.arange(most) % 2 == 0).expand(len(low), -1)
+        inside = (torch.arange(most, device=HOST) % 2 == 0).expand(len(low), -1)
         return edges, inside & (edges[:, :-1] < high[:, None])
     begin = low[:, None] + (index[:, :-1] + offset[:, None]) * unit
     both = torch.stack([begin, begin + part[:, None] * unit], dim=2).flatten(1).round().long()
     edges = torch.cat([low[:, None], torch.minimum(both, high[:, None]), high[:, None]], dim=1)
-    return edges, (torch.arange(edges.shape[1] - 1) % 2 == 1).expand(len(low), -1)
+    return edges, (torch.arange(edges.shape[1] - 1, device=HOST) % 2 == 1).expand(len(low), -1)
 
 
 def _interleave(source: Tensor, lines: list[Lines], pool: Pool, combine: Literal["and", "xor"]) -> MixPlan:

@@ -82,6 +82,7 @@ class CowMix(MaskMix):
 
     def __init__(
         self,
+        *,
         proportion: float | tuple[float, float] = 0.5,
         sigma: tuple[float, float] = (8.0, 32.0),
         p: float = 0.5,
@@ -109,7 +110,7 @@ class FMix(MaskMix):
     Source: Harris et al., FMix (2020); see ``masks.FourierMask``.
     """
 
-    def __init__(self, alpha: float = 1.0, decay: float = 3.0, p: float = 0.5, **common: Any) -> None:
+    def __init__(self, *, alpha: float = 1.0, decay: float = 3.0, p: float = 0.5, **common: Any) -> None:
         super().__init__(p=p, **common)
         self.alpha = alpha
         self.decay = decay

@@ -37,6 +37,7 @@ class MixUp(MixTransform):
 
     def __init__(
         self,
+        *,
         alpha: float = 1.0,
         lam: float | None = None,
         same_weight: bool = False,

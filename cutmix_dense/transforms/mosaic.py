@@ -51,6 +51,7 @@ class Mosaic(MixTransform):
 
     def __init__(
         self,
+        *,
         grid: tuple[int, int] = (2, 2),
         jitter: float = 0.5,
         scale: tuple[float, float] = (0.5, 1.5),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,12 @@ from cutmix_dense.functional.segments import (
     has_segments_only,
     segments_as_instances,
 )
+from cutmix_dense.host import HOST, tensor_of
 from cutmix_dense.regions import ObjectBoxes
+from cutmix_dense.transforms.box_format import BoxForm
 from cutmix_dense.transforms.layout import Layout, has_frames, shape_of, spatial_axes
 
-__all__ = ["Images", "Pool", "collate"]
+__all__ = ["Images", "Pool", "collate", "collated"]
 
 Images = Tensor | list[Tensor]
 """A batch (B, C, H, W), or a list of (C, Hi, Wi); of clips and volumes with the axes of their ``Layout``."""
@@ -44,6 +46,7 @@ class Pool:
         outputs: how many of the images, from the first on, are to be mixed; the others are only partners.
         layout: axes of the images.
         frames: number of frames of a clip; 1 where there are none.
+        box_form: what the boxes of the targets, which are xyxy in pixels here, are to be given back as; None: so.
     """
 
     sizes: Int[Tensor, "pool d"]
@@ -53,6 +56,7 @@ class Pool:
     outputs: int
     layout: Layout
     frames: int
+    box_form: BoxForm | None = None
 
     def __len__(self) -> int:
         """Number of images, partners included."""
@@ -76,20 +80,22 @@ class Pool:
         sizes: Any = None,
         outputs: int | None = None,
         layout: Layout = "BCHW",
+        box_form: BoxForm | None = None,
     ) -> Pool:
         """Check the images of a call.
 
         Args:
             images: (B, C, H, W) or a list of (C, Hi, Wi); of another layout with its axes.
-            targets: kept as they are.
+            targets: kept as they are, but for boxes of another ``box_form``.
             sizes: (B, 2) valid heights and widths of a padded batch; (B, 3) of volumes, depths first.
             outputs: how many are to be mixed, default all.
             layout: axes of the images.
+            box_form: what plain boxes of the targets are; None: xyxy in pixels.
 
         Raises:
             TypeError: something else than tensors.
-            ValueError: a single image, an empty batch, images of no pixels, clips of different lengths, sizes that
-                don't fit.
+            ValueError: a single image, an empty batch, images of no pixels, clips of different lengths, images whose
+                last axis is that of channels, sizes that don't fit.
         """
         ndim = spatial_axes(layout)
         if isinstance(images, Tensor):
@@ -123,18 +129,30 @@ class Pool:
             raise ValueError("images must hold at least one image, got none")
         if min(frame) < 1 or (not isinstance(images, Tensor) and min(map(min, every)) < 1):
             raise ValueError(f"images must have pixels, got the sizes {own.tolist()}")
+        if frame[-1] <= 4 and layout == "BCHW":
+            _refuse_channels_last(images, targets, frame)
         outputs = count if outputs is None else outputs
         frames = int(images[0].shape[0]) if has_frames(layout) else 1
         if sizes is None:
-            return cls(own, frame, targets, images, outputs, layout, frames)
+            return cls(own, frame, targets, images, outputs, layout, frames)._with_boxes(box_form)
         if not isinstance(images, Tensor):
             raise ValueError("sizes are for padded batches; a list holds images of their own sizes")
-        given = torch.as_tensor(sizes).to("cpu", torch.long)
+        given = tensor_of(sizes).to(HOST, torch.long)
         if given.shape != own.shape:
             raise ValueError(f"sizes must have shape {tuple(own.shape)}, got {tuple(given.shape)}")
         if bool(((given < 1) | (given > own)).any()):
             raise ValueError(f"sizes must lie within 1 … {frame}, got {given.tolist()}")
-        return cls(given, frame, targets, images, outputs, layout, frames)
+        return cls(given, frame, targets, images, outputs, layout, frames)._with_boxes(box_form)
+
+    def _with_boxes(self, form: BoxForm | None) -> Pool:
+        """The same with boxes xyxy in pixels."""
+        if form is None or form.in_pixels:
+            return self
+        unit = self.sizes if form.normalized != "frame" else tensor_of([self.frame] * len(self))
+        if form.normalized == "frame" and not isinstance(self.images, Tensor):
+            unit = self.sizes  # of a list every image is its own frame
+        targets, form = form.to_pixels(self.targets, unit)
+        return replace(self, targets=targets, box_form=form)
 
     def shared(self, source: Int[Tensor, "b s"]) -> Int[Tensor, "b d"]:
         """Size of the area that all present layers of each output have in common."""
@@ -167,7 +185,7 @@ class Pool:
             elif has_segments_only(target):
                 segments = segments_as_instances(target)
                 boxes = boxes_of_masks(segments["masks"][segments["isthing"]])
-            none = torch.zeros((0, 2 * self.ndim))
+            none = torch.zeros((0, 2 * self.ndim), dtype=torch.float32, device=HOST)
             rows.append(none if boxes is None else bounds_of(boxes, f"targets[{index}]['boxes']", self.ndim))
         device = next((row.device for row in rows if len(row)), torch.device("cpu"))
         if self.clips:
@@ -197,6 +215,13 @@ class Pool:
         if found is None or len(found) != len(self):
             raise ValueError("targets must hold a semantic map of every image for a mask that looks at classes")
         blocks = [tuple(slice(0, length) for length in size) for size in self.sizes.tolist()]
+        for value in found:
+            if value.ndim > self.ndim and set(value.shape[: -self.ndim]) != {1}:
+                raise ValueError(
+                    "targets must hold one class id per pixel for a mask that looks at classes, got maps of "
+                    f"{value.shape[0]} channels {tuple(value.shape)}: give ids, as maps.argmax(1) of one-hot maps are, "
+                    "as 'semantic'; what has channels can stay beside it under a key of its own"
+                )
         valid = [
             value.as_subclass(Tensor).reshape(value.shape[-self.ndim :])[block] for value, block in zip(found, blocks)
         ]
@@ -283,7 +308,7 @@ def _semantic_maps(targets: Any, keys: Sequence[str]) -> Sequence[Tensor] | None
     return None
 
 
-def collate(samples: Sequence[tuple[Tensor, Any]]) -> tuple[Images, Any]:
+def collate(samples: Sequence[Sequence[Any]]) -> tuple[Images, Any]:
     """A list of (image, target) pairs as a batch: what is of one size is stacked, all else becomes a list.
 
     Args:
@@ -299,15 +324,29 @@ def collate(samples: Sequence[tuple[Tensor, Any]]) -> tuple[Images, Any]:
                 f"sample {index} must hold an image tensor, got {type(image).__name__}; "
                 "convert it first, with torchvision.transforms.v2.ToImage()"
             )
-    return _stacked(images), _collate_targets([target for _, target in samples])
+    return _stacked(images), collated([target for _, target in samples])
 
 
-def _collate_targets(targets: list[Any]) -> Any:
+def collated(targets: list[Any]) -> Any:
+    """Tensors of one size stacked, numbers of Python and numpy as a tensor; else the list."""
     if all(isinstance(target, Tensor) for target in targets):
         return _stacked(targets)
-    if all(isinstance(target, (int, float)) for target in targets):
-        return torch.tensor(targets)
+    if all(isinstance(target, (int, float, np.number, np.bool_)) for target in targets):
+        return tensor_of([target.item() if isinstance(target, np.generic) else target for target in targets])
     return targets
+
+
+def _refuse_channels_last(images: Images, targets: Any, frame: Sequence[int]) -> None:
+    """Raise ValueError for images (B, H, W, C): boxes wider than the last axis, or far more "channels" than columns."""
+    channels, width = images[0].shape[0], frame[-1]
+    boxes = [target.get("boxes") for target in detection_targets(targets) or ()]
+    plain = [box for box in boxes if isinstance(box, Tensor) and box.ndim == 2 and box.shape[1] == 4 and len(box)]
+    wider = any(float(box.as_subclass(Tensor)[:, 2].max()) > width for box in plain) if channels > width else False
+    if wider or (width in (3, 4) and min(channels, frame[0]) > 16):
+        raise ValueError(
+            f"images must have shape (B, C, H, W), got {tuple(images[0].shape)} of each, which looks "
+            "like channels last (H, W, C): give images.permute(0, 3, 1, 2), or (2, 0, 1) of each one in a list"
+        )
 
 
 def _stacked(tensors: list[Tensor]) -> Images:

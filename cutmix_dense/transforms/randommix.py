@@ -12,11 +12,12 @@ from cutmix_dense.checks import finite
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.mixup import MixUp
+from cutmix_dense.transforms.settings import NamedSettings
 
 __all__ = ["RandomMix"]
 
 
-class RandomMix(v2.Transform):
+class RandomMix(NamedSettings, v2.Transform):
     """Draws one of several transforms for each batch, by weight, and closes mixing for the end of a training.
 
     Args:

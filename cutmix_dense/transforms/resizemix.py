@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from cutmix_dense.checks import interval
+from cutmix_dense.host import HOST
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
@@ -32,7 +33,7 @@ class ResizeMix(MixTransform):
     Source: Qin et al., ResizeMix (2020): τ ~ U(0.1, 0.8).
     """
 
-    def __init__(self, scope: tuple[float, float] = (0.1, 0.8), p: float = 0.5, **common: Any) -> None:
+    def __init__(self, *, scope: tuple[float, float] = (0.1, 0.8), p: float = 0.5, **common: Any) -> None:
         super().__init__(p=p, **common)
         self.scope = interval(scope, "scope", most=1)
 
@@ -44,8 +45,9 @@ class ResizeMix(MixTransform):
         tau = self.scope[0] + draws[:, :1] * (self.scope[1] - self.scope[0])
         sides = torch.minimum((tau * sizes[:, 0]).round().long().clamp(min=1), sizes[:, 0])
         low = (draws[:, 1:] * (sizes[:, 0] - sides + 1)).long()
-        scale, shift = torch.ones(pool.outputs, 2, pool.ndim), torch.zeros(pool.outputs, 2, pool.ndim)
-        scale[:, 1] = sides / sizes[:, 1]
+        scale = torch.ones(pool.outputs, 2, pool.ndim, dtype=torch.float32, device=HOST)
+        shift = torch.zeros_like(scale)
+        scale[:, 1] = sides.float() / sizes[:, 1]
         shift[:, 1] = low.float()
         rectangles = torch.cat([low, low + sides], dim=1)[:, None]
         return MixPlan.from_rectangles(source, rectangles, pool.sizes, frame=pool.frame, scale=scale, shift=shift)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 
 from cutmix_dense.checks import positive
+from cutmix_dense.host import HOST
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import beta, uniform
 from cutmix_dense.transforms.base import MixTransform
@@ -34,7 +35,7 @@ class RICAP(MixTransform):
 
     layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BTCHW")
 
-    def __init__(self, beta: float = 0.3, p: float = 0.5, **common: Any) -> None:
+    def __init__(self, *, beta: float = 0.3, p: float = 0.5, **common: Any) -> None:
         super().__init__(p=p, **common)
         self.beta = positive(beta, "beta")
 
@@ -49,7 +50,7 @@ class RICAP(MixTransform):
         partner, _ = self.draw_partners(pool, generator, self.partners)
         point = torch.cat([beta(batch, self.beta, generator) for _ in range(2)], dim=1)
         crops = uniform(batch, 8, generator).reshape(batch, 4, 2)
-        source = torch.cat([torch.arange(batch)[:, None], partner], dim=1)
+        source = torch.cat([torch.arange(batch, device=HOST)[:, None], partner], dim=1)
         sizes = pool.sizes[source.clamp(min=0)]
         canvas = sizes[:, 0]
         mixed = partner[:, :1] >= 0
@@ -57,12 +58,13 @@ class RICAP(MixTransform):
         edges = tuple(
             torch.stack([torch.zeros_like(inner[:, axis]), inner[:, axis], canvas[:, axis]], dim=1) for axis in range(2)
         )
-        corner = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])  # row and column of each layer's cell
+        # row and column of each layer's cell
+        corner = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]], device=HOST)
         low = torch.stack([edges[axis][:, corner[:, axis]] for axis in range(2)], dim=2)
         high = torch.stack([edges[axis][:, corner[:, axis] + 1] for axis in range(2)], dim=2)
         room = (sizes - (high - low)).clamp(min=0)
         taken = torch.where(mixed[..., None], (crops * (room + 1)).long(), 0)
-        owner = torch.arange(4).reshape(1, 2, 2).expand(batch, -1, -1)
+        owner = torch.arange(4, device=HOST).reshape(1, 2, 2).expand(batch, -1, -1)
         shift = (low - taken).float()
         return MixPlan.from_grid(
             source, edges, owner, pool.sizes, frame=pool.frame, scale=torch.ones_like(shift), shift=shift

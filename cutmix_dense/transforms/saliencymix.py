@@ -37,7 +37,7 @@ class SaliencyMix(MixTransform):
 
     layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BTCHW")
 
-    def __init__(self, alpha: float = 1.0, p: float = 0.5, **common: Any) -> None:
+    def __init__(self, *, alpha: float = 1.0, p: float = 0.5, **common: Any) -> None:
         super().__init__(p=p, **common)
         self.alpha = positive(alpha, "alpha")
 

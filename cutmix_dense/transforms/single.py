@@ -14,7 +14,7 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.base import MixTransform
-from cutmix_dense.transforms.pool import Pool, detection_targets
+from cutmix_dense.transforms.pool import detection_targets
 from cutmix_dense.transforms.randommix import RandomMix
 
 __all__ = ["SingleMix", "mix_single"]
@@ -68,7 +68,7 @@ def mix_single(
     if isinstance(member.pairing, SampleBank):
         raise ValueError("pairing with a bank draws plans over batch and bank: call the transform itself")
     # make_plan and apply_plan would each check the images
-    pool = Pool.of(list(images), targets, outputs=1, layout=member.layout)
+    pool = member.pool_of(list(images), targets, outputs=1)
     plan = member.draw_plan(pool, call_generator(generator))
     reports = report and detection_targets(targets) is not None
     result = member.mix_pool(plan, pool, return_report=reports)

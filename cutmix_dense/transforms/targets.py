@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-import torch
+import numpy as np
 from torch import Tensor
 from torchvision import tv_tensors
 
@@ -21,17 +21,29 @@ from cutmix_dense.functional import (
     mix_semantic,
     object_pixels,
 )
-from cutmix_dense.functional.fields import IMAGE_KEYS, INSTANCE_KEYS, LABEL_KEYS, SEMANTIC_KEYS
+from cutmix_dense.functional.fields import (
+    COORDINATES,
+    IGNORED,
+    IMAGE_KEYS,
+    INSTANCE_KEYS,
+    LABEL_KEYS,
+    RAW_ANNOTATIONS,
+    SEMANTIC_KEYS,
+    count_instances,
+    is_annotations,
+)
 from cutmix_dense.functional.filtering import OnFiltered
 from cutmix_dense.functional.instances import Boxes, BoxesFrom
 from cutmix_dense.functional.padded import is_padded
 from cutmix_dense.functional.pixels import check_inplace
+from cutmix_dense.functional.report import Outcome
 from cutmix_dense.functional.rotated import Rotated
 from cutmix_dense.functional.segments import MAP_KEY, PANOPTIC_KEYS
 from cutmix_dense.functional.semantic import SoftSemantic, mix_maps
-from cutmix_dense.host import sent
+from cutmix_dense.host import sent, tensor_of
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.pool import Pool, are_frames, detection_targets
+from cutmix_dense.transforms.tracks import separate_tracks
 
 LabelsBy = Literal["pixels", "objects"]
 """What image-level labels count by: all pixels that a source owns, or those of its visible objects."""
@@ -80,6 +92,7 @@ class TargetMixer:
     soft_semantic: SoftSemantic = "pair"
     labels_by: LabelsBy = "pixels"
     rotated: Rotated = "keep"
+    labels_by_name: bool = True
 
     def mix(
         self, targets: Any, plan: MixPlan, pool: Pool, inplace: bool = False, reports: bool = False
@@ -126,8 +139,12 @@ class TargetMixer:
             return self._mix_instances(value, plan, pool, mixed)
         if all(isinstance(item, Tensor) and item.ndim >= 2 for item in value):
             return self._mix_list(name, list(value), plan, pool)
-        if all(isinstance(item, int) or (isinstance(item, Tensor) and item.ndim == 0) for item in value):
-            return self._mix_labels(torch.as_tensor(value), plan, pool)
+        if all(isinstance(item, (int, np.integer)) or (isinstance(item, Tensor) and item.ndim == 0) for item in value):
+            return self._mix_labels(
+                tensor_of([int(item) if isinstance(item, np.integer) else item for item in value]), plan, pool
+            )
+        if any(is_annotations(item) for item in value):
+            raise TypeError(f"{name} hold {RAW_ANNOTATIONS}")
         kinds = sorted({type(item).__name__ for item in value})
         raise TypeError(f"{name} must be a list of dicts, of maps or of classes, got a list of {kinds}")
 
@@ -140,10 +157,22 @@ class TargetMixer:
             base = plan.bases
             return value[sent(base, value.device)] if isinstance(value, Tensor) else [value[i] for i in base.tolist()]
         labels = LABEL_KEYS.union(self.label_keys)
+        if self.labels_by_name and "label" in key.lower() and key not in INSTANCE_KEYS:
+            labels |= {key}
         if key in PANOPTIC_KEYS and key not in (*labels, *self.semantic_keys):
             raise ValueError(f"targets[{key!r}] is of a panoptic map: give a list of dicts, one per image")
         if key in INSTANCE_KEYS and key not in labels:
-            raise ValueError(f"targets[{key!r}] holds instances: give a list of dicts, one per image")
+            maps = (
+                ", or, if it is a map per image, name it 'mask'" if key == "masks" and isinstance(value, Tensor) else ""
+            )
+            raise ValueError(f"targets[{key!r}] holds instances: give a list of dicts, one per image{maps}")
+        if key in COORDINATES:
+            raise ValueError(f"targets[{key!r}] holds coordinates: give a list of dicts with 'boxes', one per image")
+        if key == "pixel_mask":
+            raise ValueError(
+                "targets['pixel_mask'] says which part of a padded image is picture: give that as sizes=, and name the "
+                "key in image_keys"
+            )
         flat = isinstance(value, Tensor) and value.ndim <= 2
         rows = isinstance(value, (list, tuple)) and not (pool.clips and are_frames(value))
         numbers = rows and not all(
@@ -191,13 +220,25 @@ class TargetMixer:
     def _mix_frames(
         self, name: str, clips: Sequence[Sequence[Mapping[str, Any]]], plan: MixPlan, pool: Pool, mixed: MixedTargets
     ) -> list[list[dict[str, Any]]]:
-        """Instances of clips, judged frame by frame."""
+        """Instances of clips, judged frame by frame; the ids of tracks stay unique within a clip."""
         for index, clip in enumerate(clips):
             if len(clip) != pool.frames:
                 raise ValueError(f"{name}[{index}] must hold a dict per frame ({pool.frames}), got {len(clip)}")
         frames = [frame for clip in clips for frame in clip]
-        dicts = self._mix_instances(frames, plan.of_frames(pool.frames), pool, mixed)
-        return [dicts[start : start + pool.frames] for start in range(0, len(dicts), pool.frames)]
+        tracked = any("track_id" in part for frame in frames for part in (frame, frame.get(IGNORED) or {}))
+        told = MixedTargets(wanted=mixed.wanted or tracked)
+        dicts = self._mix_instances(frames, plan.of_frames(pool.frames), pool, told)
+        if mixed.wanted:
+            mixed.reports += told.reports
+        outputs = [dicts[start : start + pool.frames] for start in range(0, len(dicts), pool.frames)]
+        if tracked:
+            report = told.reports[0]
+            apart = report.outcome.numpy() == int(Outcome.IGNORED)
+            if self.on_filtered == "crowd":  # what fails stays among the others
+                counts = np.array([count_instances(frame, name) for frame in frames])
+                apart &= report.instance.numpy() >= counts[report.source.numpy()]
+            separate_tracks(outputs, report, apart)
+        return outputs
 
     def _mix_padded(
         self, value: Mapping[str, Any], plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets
@@ -246,7 +287,7 @@ class TargetMixer:
                 f"{name} has no value for pixels that nobody owns: mix it with functional.mix_pixels and a fill"
             )
         else:
-            apply = partial(mix_pixels, value, plan, interpolation=_reading(value))
+            apply = partial(mix_pixels, value, plan, interpolation=_reading(value, name))
         if not inplace:
             return apply()
         check_inplace(value, plan)
@@ -291,7 +332,7 @@ class TargetMixer:
             return self._mix_maps(values, plan)
         if plan.weight is not None and not values[0].is_floating_point():
             raise TypeError(f"{name} must be floating point to be blended, got {values[0].dtype} (ids don't average)")
-        return mix_pixels(values, plan, interpolation=_reading(values[0]))
+        return mix_pixels(values, plan, interpolation=_reading(values[0], name))
 
 
 def _is_map(value: Tensor, dims: int, pool: Pool) -> bool:
@@ -308,5 +349,6 @@ def _floats(value: Any) -> bool:
     return isinstance(first, Tensor) and first.is_floating_point()
 
 
-def _reading(value: Tensor) -> Any:
-    return "bilinear" if value.is_floating_point() else "nearest"
+def _reading(value: Tensor, name: str) -> Any:
+    """How a map is read where it is scaled: a ``mask`` of zeros and ones stays one in floating point, too."""
+    return "bilinear" if value.is_floating_point() and name != "targets['mask']" else "nearest"

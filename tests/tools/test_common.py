@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
     [
         ("CutMix", cd.CutMix()),
         (["CutMix", "alpha=2", "p=0.25"], cd.CutMix(alpha=2, p=0.25)),
-        (["CutMix(2.0, p=.25)"], cd.CutMix(2.0, p=0.25)),
+        (["CutMix(alpha=2.0, p=.25)"], cd.CutMix(alpha=2.0, p=0.25)),
         (["CutMix(p=0.25,", "pairing='swap')"], cd.CutMix(p=0.25, pairing="swap")),
         (["CutMix", "pairing=swap", "same_region=true"], cd.CutMix(pairing="swap", same_region=True)),
         (["CutMix", "region=AreaBox"], cd.CutMix(region=cd.regions.AreaBox())),
@@ -48,7 +48,7 @@ def test_both_spellings(words, expected):
 def test_every_sample_is_mixed_unless_p_is_given():
     assert build_transform(["CutMix"]).p == 1.0
     assert build_transform(["CutMix", "p=0.5"]).p == 0.5
-    assert build_transform(["CutMix(1.0, 0.5)"]).p == 0.5
+    assert build_transform(["CutMix(alpha=1.0, p=0.5)"]).p == 0.5
     assert parse_transform(["CutMix"]).p == cd.CutMix().p
 
 
@@ -59,6 +59,7 @@ def test_every_sample_is_mixed_unless_p_is_given():
         (["CutMx"], "did you mean 'CutMix'"),
         (["cutmix"], "did you mean CutMix"),
         (["CutMix", "alpah=1"], "did you mean 'alpha'"),
+        (["CutMix(0.5)"], "CutMix: takes its settings by name, got 0.5 without one: alpha=0.5 or p=0.5"),
         (["CutMix", "alpha=-1"], "alpha must be above 0"),
         (["CutMix", "p=2"], "p must lie in"),
         (["CutMix", "p"], "key=value"),

@@ -83,6 +83,9 @@ LEFT_OUT: dict[str, str] = {
     "ignore_index": "the readers' maps have 255",
     "max_classes": "an upper bound of the ids, 256 holds for every map of a reader",
     "flip_pairs": "for keypoints, which no data set here has",
+    "labels_getter": "for labels of whole images, which no data set here has",
+    "box_format": "the readers give corners in pixels",
+    "normalized": "the readers give corners in pixels",
     "instance_weights": "adds a key to the targets, nothing to see",
     "soft_semantic": "the form of a blended map; both show the same",
     "layout": "the data set says it",
@@ -170,7 +173,7 @@ def summary_of(name: str) -> str:
 def own_of(name: str) -> tuple[Parameter, ...]:
     """The settings of a method or a sampler that are its own."""
     kind = _known(name)
-    declared = [p for p in inspect.signature(kind).parameters if p != "p" and p not in LEFT_OUT]
+    declared = [p for p in inspect.signature(kind.__init__).parameters if p != "p" and p not in LEFT_OUT]  # type: ignore[misc]
     return tuple(_parameter(kind, p) for p in declared if p in _arguments(kind))
 
 
@@ -245,12 +248,9 @@ def _known(name: str) -> type:
 
 def _arguments(kind: type) -> dict[str, inspect.Parameter]:
     """Every named argument, the shared ones of a method among them."""
-    found = {
+    return {
         name: each for name, each in inspect.signature(kind).parameters.items() if each.kind is not each.VAR_KEYWORD
     }
-    if issubclass(kind, cd.MixTransform):
-        found = {**inspect.signature(cd.MixTransform).parameters, **found}
-    return found
 
 
 def _parameter(kind: type, name: str) -> Parameter:

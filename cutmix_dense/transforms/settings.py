@@ -1,0 +1,54 @@
+"""Settings by name: the whole signature of every transform, and a hint where a name is misspelt."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import Any
+
+__all__ = ["NamedSettings"]
+
+
+class _Signature:
+    """``__signature__`` of a class: its own settings, then those that its ``**common`` hands to its bases."""
+
+    def __get__(self, instance: Any, owner: type) -> inspect.Signature:
+        if instance is not None:  # that of a call is another
+            raise AttributeError("__signature__")
+        kinds = [kind for kind in owner.__mro__ if "__init__" in vars(kind)]
+        found: dict[str, inspect.Parameter] = {}
+        for kind in kinds:
+            own = list(inspect.signature(vars(kind)["__init__"]).parameters.values())[1:]
+            for parameter in own:
+                if parameter.kind is not parameter.VAR_KEYWORD:
+                    found.setdefault(parameter.name, parameter)
+            if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in own):
+                break
+        return inspect.Signature(sorted(found.values(), key=lambda parameter: parameter.kind))
+
+
+class NamedSettings:
+    """Base of what is made with many settings: an unknown name, or a value without one, is refused with a hint.
+
+    Raises:
+        TypeError: a setting that the class doesn't have; a value without its name where names are needed.
+    """
+
+    __signature__ = _Signature()
+
+    def __new__(cls, *values: Any, **settings: Any) -> Any:
+        """Check the names; what they mean is for ``__init__``."""
+        if values or settings:
+            known = inspect.signature(cls).parameters
+            nameless = [p for p in known.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+            if len(values) > len(nameless) and not any(p.kind is p.VAR_POSITIONAL for p in known.values()):
+                value, first = values[len(nameless)], next(iter(p for p in known if p != "p"), "p")
+                names = [first] if nameless or "p" not in known else [first, "p"]
+                meant = " or ".join(f"{name}={value!r}" for name in names)
+                raise TypeError(f"{cls.__name__} takes its settings by name, got {value!r} without one: {meant}?")
+            for name in settings:
+                if name not in known:
+                    near = difflib.get_close_matches(name, known, n=1)
+                    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+                    raise TypeError(f"{cls.__name__} has no setting {name!r}: {hint}")
+        return super().__new__(cls)

@@ -1,0 +1,82 @@
+"""Settings of transforms: their names, what a wrong one says, and the signature that shows them."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+
+import pytest
+
+import cutmix_dense as cd
+from cutmix_dense.build import known_transforms
+
+METHODS = {name: kind for name, kind in known_transforms().items() if kind is not cd.RandomMix}
+SHARED = {"pairing", "num_classes", "fill", "min_visibility", "instance_keys", "layout", "box_format", "labels_getter"}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_signature_shows_own_and_shared_settings(name):
+    parameters = inspect.signature(METHODS[name]).parameters
+    assert SHARED | {"p"} <= set(parameters)
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters.values())
+    own = [p for p in inspect.signature(METHODS[name].__init__).parameters if p not in ("self", "common")]
+    assert list(parameters)[: len(own)] == own
+
+
+def test_the_signature_has_the_methods_defaults():
+    assert inspect.signature(cd.Mosaic).parameters["fill"].default is None
+    assert inspect.signature(cd.Mosaic).parameters["p"].default == 1.0
+    assert inspect.signature(cd.CutMix).parameters["p"].default == 0.5
+    assert list(inspect.signature(cd.RandomMix).parameters) == ["transforms", "weights", "total", "close_last"]
+    assert "alpha" not in inspect.signature(cd.CutMix()).parameters  # of a call, not of the class
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_settings_are_given_by_name(name):
+    with pytest.raises(TypeError, match=rf"{name} takes its settings by name, got 0\.5 without one: .*=0\.5"):
+        METHODS[name](0.5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: cd.CutMix(alhpa=1), "CutMix has no setting 'alhpa': did you mean 'alpha'"),
+        (lambda: cd.CutMix(min_visiblity=1), "did you mean 'min_visibility'"),
+        (lambda: cd.CutMix(0.5), "alpha=0.5 or p=0.5"),
+        (
+            lambda: cd.RandomMix([cd.CutMix()], wieghts=[1]),
+            "RandomMix has no setting 'wieghts': did you mean 'weights'",
+        ),
+        (lambda: cd.Mosaic(grdi=(2, 2)), "did you mean 'grid'"),
+        (lambda: cd.CutMix(scope=(0.1, 0.8)), "no setting 'scope': (did you mean|known are)"),
+        (lambda: cd.ClassMix.dacs(max_clases=3), "ClassMix has no setting 'max_clases': did you mean 'max_classes'"),
+    ],
+)
+def test_unknown_settings_are_named(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+class Mine(cd.CutMix):
+    """A method of a user's own, with a positional argument."""
+
+    def __init__(self, strength, *, alpha=2.0, **common):
+        super().__init__(alpha=alpha, **common)
+        self.strength = strength
+
+
+def test_methods_of_ones_own_have_their_own_arguments():
+    assert list(inspect.signature(Mine).parameters)[:2] == ["strength", "alpha"]
+    assert Mine(3, p=0.25).p == 0.25
+    with pytest.raises(TypeError, match="Mine has no setting 'alhpa'"):
+        Mine(3, alhpa=1)
+    with pytest.raises(TypeError, match="Mine takes its settings by name, got 4 without one"):
+        Mine(3, 4)
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda mix: pickle.loads(pickle.dumps(mix))])
+def test_copies_need_no_settings(again):
+    mix = cd.CutMix(alpha=0.5, p=0.25, box_format="xywh", normalized=True)
+    assert repr(again(mix)) == repr(mix)
+    assert "box_format='xywh'" in repr(mix)
