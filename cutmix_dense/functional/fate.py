@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from cutmix_dense.functional.boxes import VisibleBoxes, exact_dtype, visible_boxes
+from cutmix_dense.functional.broken import GivenBoxes, check_boxes, sizes_of
 from cutmix_dense.functional.fields import STATED, FieldTable
 from cutmix_dense.functional.filtering import Facts, FilterRule, OnFiltered, Reason
 from cutmix_dense.functional.masks import LayerMasks, mask_sizes, mix_masks
@@ -138,6 +139,7 @@ def judge(
         at = (as_tensor(output), as_tensor(layer), as_tensor(as_column(entries.position, device)))
         carried = as_column(plan.carries(*at), device) | as_column(entries.ignored, device)
     by_box: VisibleBoxes | None = None
+    given: Column | None = None
     masks: dict[tuple[int, int], LayerMasks] | None = None
     sizes: list[tuple[int, ...]] = []
     stated = _stated(table, entries, device)
@@ -148,9 +150,9 @@ def judge(
             given = as_column(table.flat_boxes(), device)[flat]
             by_box = visible_boxes(given, plan, output, layer, covered=covered)
         else:
-            rows, refit = table.flat_rotated().numpy()[entries.flat], rotated == "refit" and not by_mask
+            given, refit = table.flat_rotated().numpy()[entries.flat], rotated == "refit" and not by_mask
             boxed = refit if stated is None else (rotated == "refit") & (refit | ~_on_host(stated))
-            seen = visible_rotated(rows, form, drawn, entries.output, entries.layer, covered=covered, refit=boxed)
+            seen = visible_rotated(given, form, drawn, entries.output, entries.layer, covered=covered, refit=boxed)
             by_box = VisibleBoxes(*(_moved(part, device) for part in seen))
     if "masks" in table.instances:
         stacks = [None if value is None else as_plain(value) for value in table.instances["masks"]]
@@ -210,18 +212,40 @@ def judge(
     complete = untouched | (visible >= whole * (1 - 1e-9))
     if xp is torch:  # the one transfer
         parts = [reason, complete, visibility, *([] if stated is None else [stated])]
-        columns = torch.stack([column.to(visible.dtype) for column in parts])
-        reasons, completes, shares, *states = columns.to("cpu").numpy()
-        verdict = Verdict(reasons.astype(np.int64), completes > 0, shares, states[0] > 0 if states else None)
+        coordinates = [] if given is None or isinstance(given, np.ndarray) else list(given.to(visible.dtype).T)
+        columns = torch.stack([column.to(visible.dtype) for column in (*parts, *coordinates)])
+        reasons, completes, shares, *others = columns.to("cpu").numpy()
+        if coordinates:
+            given = np.stack(others[-len(coordinates) :], axis=1)
+        states = None if stated is None else others[0] > 0
+        verdict = Verdict(reasons.astype(np.int64), completes > 0, shares, states)
     else:
         verdict = Verdict(reason, complete, visibility, stated)
     broken = np.flatnonzero(verdict.reason == Reason.NOT_FINITE.value)
     if len(broken):
         image, position = int(entries.image[broken[0]]), int(entries.position[broken[0]])
         raise ValueError(f"targets[{image}]['boxes'][{position}] must be finite, got a NaN or infinite coordinate")
+    if given is not None:
+        _check_given(given, table, entries, drawn, verdict)
     _refuse_without_either(table, entries, verdict)
     fate = Fate(boxes, same_box, untouched, share, visibility, visible, masks, sizes, verdict, form)
     return _empties_spared(fate, table, drawn, entries)
+
+
+def _check_given(
+    given: Float[np.ndarray, "e c"], table: FieldTable, entries: Entries, plan: MixPlan, verdict: Verdict
+) -> None:
+    """Warn of broken boxes, and refuse what is broken as a whole; see ``check_boxes``."""
+    reason = verdict.reason
+    broken, outside = reason == Reason.BROKEN_BOX.value, reason == Reason.OUTSIDE.value
+    if not (given.max(initial=0) < 2 or broken.any() or outside.any()):  # as nearly always
+        return
+    sizes, whole = sizes_of(plan)
+    size, outside = sizes[entries.image], outside & whole[entries.image]
+    counts = ~entries.ignored & (reason != Reason.NOT_CARRIED.value)
+    form = getattr(table.example("boxes"), "format", None)
+    plain = table.rotated is None and (form is None or form.name == "XYXY")
+    check_boxes(GivenBoxes(given, entries.image, entries.position, size, broken, outside, counts, plain))
 
 
 def _stated(table: FieldTable, entries: Entries, device: torch.device) -> Bool[Column, " e"] | None:
@@ -326,7 +350,7 @@ def shares_of(
     xp = module_of(visible)
     share = visible / (whole + (whole <= 0))  # of nothing, nothing shows
     share = xp.where(untouched | (share > 1), 1.0, share)
-    return share, xp.asarray(share, dtype=xp.float32)
+    return share, share.float() if isinstance(share, Tensor) else share.astype(np.float32)
 
 
 def areas_of(

@@ -101,6 +101,10 @@ def mix_instances(
         return_report: also return what happened to each input instance; where no target holds any, to each segment of
             the panoptic maps.
 
+    Warns:
+        UserWarning: a box without area, inverted or wholly outside of its image, which is dropped; once per process, of
+            the first. ``check_boxes`` says from when on boxes count as broken as a whole.
+
     Returns:
         A list with one new dict per output; with ``return_report`` (list, ``MixReport``). Instances stand layer by
         layer, the base's first, and carry ``visibility`` (N,) and ``origin`` (N, 2): pool image and index there.
@@ -108,8 +112,8 @@ def mix_instances(
 
     Raises:
         ValueError: an unknown key of tensor shape, rows or masks that don't match, rows that have neither a mask nor a
-            box, NaN or infinite boxes, rotated boxes beside upright ones or of volumes, an argument out of range; each
-            named.
+            box, NaN or infinite boxes, boxes that are broken as a whole, rotated boxes beside upright ones or of
+            volumes, an argument out of range; each named.
         TypeError: targets that aren't dicts, a value of a kind that its key can't have.
     """
     filter_rule = rule_of(rule, min_visibility, min_size)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.compiling import is_compiling
-from cutmix_dense.functional.boxes import from_xyxy, to_xyxy, visible_boxes
+from cutmix_dense.functional.boxes import VisibleBoxes, from_xyxy, to_xyxy, visible_boxes
+from cutmix_dense.functional.broken import GivenBoxes, check_boxes, sizes_of
 from cutmix_dense.functional.fate import areas_of, reasons_of, shares_of
 from cutmix_dense.functional.fields import INSTANCE_KEYS
 from cutmix_dense.functional.filtering import Facts, FilterRule, Reason, rule_of
@@ -53,13 +54,18 @@ def mix_padded(
         instance_keys: further keys of shape (P, N, …).
         estimate: whether free-form masks may be taken for the objects, as ``boxes="estimate"``.
 
+    Warns:
+        UserWarning: on the host, as ``mix_instances``; slots that aren't valid, or without ``valid`` those of equal
+            numbers, don't count.
+
     Returns:
         (B, S·N, …) of each key, base first, zeros in empty slots; ``valid`` (B, S·N), ``visibility`` (B, S·N),
         ``origin`` (B, S·N, 2), -1 in empty slots; ``weight`` under a soft plan. No transfer from a device, and no break
         of a graph under ``torch.compile``: there, nothing in the boxes raises, and the slot of a NaN comes out empty.
 
     Raises:
-        ValueError: shapes that don't fit, an unknown key, NaN on the host, a free-form mask without ``estimate``.
+        ValueError: shapes that don't fit, an unknown key, on the host NaN and boxes that are broken as a whole, a
+            free-form mask without ``estimate``.
     """
     boxes = targets["boxes"]
     if boxes.shape[2] in COLUMNS.values() or rotated_format(boxes) is not None:
@@ -103,6 +109,11 @@ def mix_padded(
     seen = visible_boxes(given, plan, output, layer)
     if xp is np and not (seen.finite | (image < 0)).all():
         raise ValueError("targets['boxes'] must be finite, got a NaN or infinite coordinate")
+    if xp is np:
+        filled_in = (image >= 0) & (
+            column(rows_of("valid").bool()) if "valid" in targets else (given != given[:, :1]).any(axis=1)
+        )
+        _check_given(given, filled_in, plan, output, layer, seen)
     share, visibility = shares_of(seen.visible, seen.whole, seen.untouched)
     if "visibility" in targets:
         visibility = visibility * column(rows_of("visibility").float())
@@ -143,3 +154,27 @@ def mix_padded(
     }
     shaped["valid"] = filled.reshape(shape)
     return shaped
+
+
+def _check_given(
+    given: np.ndarray, filled: np.ndarray, plan: MixPlan, output: np.ndarray, layer: np.ndarray, seen: VisibleBoxes
+) -> None:
+    """Warn of broken boxes in slots that are filled, and refuse what is broken as a whole; see ``check_boxes``."""
+    bad = filled & (seen.broken | (seen.whole == 0))
+    if not (given.max(initial=0) < 2 or bad.any()):
+        return
+    rows = np.flatnonzero(filled)
+    sizes, whole = sizes_of(plan)
+    image = plan.facts.source[output[rows], layer[rows]]
+    check_boxes(
+        GivenBoxes(
+            given[rows],
+            image,
+            rows % (len(filled) // plan.source.numel()),
+            sizes[image],
+            seen.broken[rows],
+            bad[rows] & ~seen.broken[rows] & whole[image],
+            np.ones(len(rows), dtype=bool),
+        ),
+        first="targets['boxes'][{image}, {position}]",
+    )

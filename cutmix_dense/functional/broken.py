@@ -1,0 +1,177 @@
+"""Boxes that can't be right: a few of them are warned of, and boxes of another format than stated are refused."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from cutmix_dense.plan import MixPlan
+
+__all__ = ["GivenBoxes", "check_boxes", "sizes_of"]
+
+_FEWEST = 4
+"""Of fewer boxes nothing is concluded: two without area in one batch are bad luck; of so many all must be bad."""
+
+_ENOUGH = 8
+"""Of so many boxes more than half are enough: where 1% of the data is bad, one batch in a hundred million."""
+
+_UNIT = 1.01
+"""Normalised coordinates lie up to here, as jitter and rounding leave them."""
+
+_LARGE = 8
+"""On images with a side longer than this, pixels, boxes that all lie within the first pixel are normalised ones."""
+
+_FITS = 0.9
+"""Least share of the boxes that a format must make fit their images to be named."""
+
+_REMEDY = (
+    "say how they are meant (box_format= and normalized= of the transforms), give tv_tensors.BoundingBoxes with their "
+    "format, or convert them with torchvision.ops.box_convert"
+)
+
+_told = False
+"""Whether this process was warned already."""
+
+
+class GivenBoxes(NamedTuple):
+    """Boxes as they came in, one row each, on the host.
+
+    Attributes:
+        boxes: xyxy (xyzxyz) in pixels as they were understood; of rotated boxes their own numbers.
+        image: the pool image of each.
+        position: its index there.
+        size: of its image, array order, pixels.
+        broken: without area or inverted.
+        outside: wholly outside of its image.
+        counts: whether it is evidence about all of them; ignore regions aren't.
+        plain: whether nothing but the caller's word says that they are xyxy.
+    """
+
+    boxes: Float[np.ndarray, "n c"]
+    image: Int[np.ndarray, " n"]
+    position: Int[np.ndarray, " n"]
+    size: Int[np.ndarray, "n d"]
+    broken: Bool[np.ndarray, " n"]
+    outside: Bool[np.ndarray, " n"]
+    counts: Bool[np.ndarray, " n"]
+    plain: bool = True
+
+
+def sizes_of(plan: MixPlan) -> tuple[Int[np.ndarray, "pool d"], Bool[np.ndarray, " pool"]]:
+    """Sizes of the pool's images, as far as a plan shows them, and whether it shows all of each.
+
+    It does where every layer of an image has one extent that begins at 0; else, extents are crops, and a box that lies
+    outside of one is not broken.
+    """
+    source, _, _, extent, _ = plan.facts
+    present = source >= 0
+    image, low, high = source[present], extent[present][:, : plan.ndim], extent[present][:, plan.ndim :]
+    sizes = np.zeros((source.max(initial=-1) + 1, plan.ndim), dtype=np.int64)
+    np.maximum.at(sizes, image, high)
+    whole = np.ones(len(sizes), dtype=bool)
+    np.logical_and.at(whole, image, ((low == 0) & (high == sizes[image])).all(axis=1))
+    return sizes, whole
+
+
+def check_boxes(given: GivenBoxes, first: str = "targets[{image}]['boxes'][{position}]") -> None:
+    """Warn of the first broken box, once per process; refuse boxes that are broken as a whole.
+
+    Broken as a whole: in at least two images, and in more than half of them, more than half of the boxes have no area,
+    are inverted or lie outside of their image: of eight boxes or more so many, of four to seven all. Normalised: at
+    least two boxes, on images larger than 8 pixels, all within the first pixel and not of whole numbers. One bad image,
+    or a few bad boxes of a small batch, are the data's and end no training. Rows of equal numbers (zeros, as for "no
+    object") are no evidence.
+
+    Args:
+        given: the boxes; an instance that several outputs show may be there several times.
+        first: how a box is named, with ``{image}`` and ``{position}``.
+
+    Raises:
+        ValueError: what the boxes look like, the first broken one, and the remedy.
+    """
+    global _told
+    given = _once(given)
+    bad = given.broken | given.outside
+    evidence = given.counts & (given.boxes != given.boxes[:, :1]).any(axis=1)
+    unit = given.plain and _are_normalised(given, evidence)
+    if not unit and not bad.any():
+        return
+    one = int(bad.argmax()) if bad.any() else int(evidence.argmax())
+    name = first.format(image=int(given.image[one]), position=int(given.position[one]))
+    size = " × ".join(str(length) for length in given.size[one].tolist())
+    example = f"{name} is {[round(value, 4) for value in given.boxes[one].tolist()]} in an image of {size} pixels"
+    looks = _looks_like(given, evidence, unit) if given.plain else ""
+    if unit or _mostly(bad, evidence, given.image):
+        share = f"{int((bad & evidence).sum())} of {int(evidence.sum())} have no area, are inverted or lie outside"
+        what = "all lie within the first pixel" if unit else share
+        raise ValueError(
+            f"boxes must be xyxy in pixels of their images, and {what}: {example}"
+            f"{'; they look like ' + looks if looks else ''}; {_REMEDY}"
+        )
+    if not _told:
+        _told = True
+        kind = "has no area or is inverted" if given.broken[one] else "lies outside of its image"
+        warnings.warn(
+            f"a box {kind} and is dropped: {example}{'; the boxes look like ' + looks if looks else ''}. Further ones "
+            "are dropped without a warning; return_report=True tells of each",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _once(given: GivenBoxes) -> GivenBoxes:
+    """Each instance once, in the order of the pool."""
+    place = given.image * (given.position.max(initial=0) + 1) + given.position
+    rows = np.unique(place, return_index=True)[1]
+    return GivenBoxes(*(column[rows] for column in given[:-1]), plain=given.plain)  # type: ignore[arg-type, misc]
+
+
+def _are_normalised(given: GivenBoxes, evidence: Bool[np.ndarray, " n"]) -> bool:
+    if np.abs(given.boxes).max(initial=0) > _UNIT or np.count_nonzero(evidence) < 2:
+        return False
+    boxes = given.boxes[evidence]
+    return bool((boxes != np.round(boxes)).any() and (given.size[evidence] > _LARGE).any())
+
+
+def _mostly(bad: Bool[np.ndarray, " n"], evidence: Bool[np.ndarray, " n"], image: Int[np.ndarray, " n"]) -> bool:
+    """Whether more than half of the boxes are bad, in more than half of the images."""
+    total = np.bincount(image[evidence])
+    failed = np.bincount(image[evidence & bad], minlength=len(total))
+    images = np.count_nonzero(total)
+    most = np.count_nonzero(2 * failed > total)
+    count, lost = int(total.sum()), int(failed.sum())
+    many = lost == count if count < _ENOUGH else 2 * lost > count
+    return bool(images >= 2 and count >= _FEWEST and many and 2 * most > images)
+
+
+def _looks_like(given: GivenBoxes, evidence: Bool[np.ndarray, " n"], unit: bool) -> str:
+    """The formats in which the boxes fit their images and those that are broken don't any more; empty if none."""
+    boxes, size = given.boxes[evidence], given.size[evidence][:, ::-1].astype(np.float64)
+    if not unit and 2 * np.count_nonzero(given.outside & evidence) > len(boxes):
+        return "pixels of an image of another size"
+    broken = np.count_nonzero(given.broken & evidence)
+    if not unit and (broken < 2 or 2 * broken <= len(boxes)):
+        return ""
+    ndim = size.shape[1]
+    first, second = boxes[:, :ndim], boxes[:, ndim:]
+    limit = np.ones_like(size) if unit else size
+    found: dict[str, float] = {}
+    for name, low, high in (
+        ("xyxy", first, second),
+        ("xywh", first, first + second),
+        ("cxcywh", first - second / 2, first + second / 2),
+        ("corners in the other order", second, first),
+    ):
+        slack = 0.01 * limit
+        fits = (low >= -slack) & (high <= limit + slack) & (high > low)
+        found[name] = float(fits.all(axis=1).mean())
+    if not unit:
+        found.pop("xyxy")  # what they were taken for
+    best = max(found.values())
+    if best < _FITS:
+        return "normalised boxes" if unit else ""
+    names = " or ".join(name for name, share in found.items() if share == best)
+    return f"normalised {names}" if unit else names
