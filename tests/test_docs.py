@@ -62,6 +62,15 @@ def yolo(names):
         torch.testing.assert_close(same[key], before[key])
 
 
+def forms(names):
+    (mixed,) = names["mixed_forms"]
+    assert list(mixed) == ["image", "mask", "aux"]
+    assert not torch.equal(mixed["image"], names["pictures"])
+    assert torch.equal(mixed["mask"], mixed["image"][:, 0] // 64)  # cut alike
+    own = (mixed["image"] == names["pictures"]).all(dim=1).float().mean(dim=(1, 2))
+    assert torch.allclose(mixed["aux"].diagonal(), own, atol=0.01)  # a random pixel may be the same by chance
+
+
 def detr(names):
     batch = names["detr_batch"]
     assert torch.isfinite(names["detr_loss"])
@@ -202,6 +211,7 @@ CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "losses = model(images, targets)": torchvision,
     "mixed_yolo =": yolo,
     "detr_loss =": detr,
+    "mixed_forms =": forms,
     "semantic_losses =": segformer,
     "mask_loss =": mask2former,
     "segments =": stuff,
