@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cutmix_dense.checks import finite, interval, positive
 from cutmix_dense.distance import carved
-from cutmix_dense.host import sent
+from cutmix_dense.host import HOST, sent
 from cutmix_dense.kernels.numpy_pixels import in_numpy
 from cutmix_dense.noise import Band, bands_of_blur, blurred, falling_amplitude
 from cutmix_dense.regions import beta, uniform
@@ -95,7 +95,8 @@ class CowMask(MaskSampler):
     def draw(self, batch: int, frame: tuple[int, ...], generator: torch.Generator | None = None) -> NoiseDraws:
         """Spectra of normal noise, the blur's strength, the proportion."""
         counts = [len(band.frequencies) for band in self._bands(frame)]
-        return NoiseDraws(torch.randn((batch, *counts, 2), generator=generator), uniform(batch, 2, generator))
+        noise = torch.randn((batch, *counts, 2), generator=generator, dtype=torch.float32, device=HOST)
+        return NoiseDraws(noise, uniform(batch, 2, generator))
 
     def _bands(self, frame: tuple[int, ...]) -> list[Band]:
         return bands_of_blur(frame, margin=math.ceil(4.5 * self.sigma[1]), weakest=self.sigma[0])
@@ -139,7 +140,7 @@ class FourierMask(MaskSampler):
     def draw(self, batch: int, frame: tuple[int, ...], generator: torch.Generator | None = None) -> NoiseDraws:
         """Real and imaginary part of the spectrum, and λ."""
         half = (*frame[:-1], frame[-1] // 2 + 1)
-        noise = torch.randn((batch, *half, 2), generator=generator)
+        noise = torch.randn((batch, *half, 2), generator=generator, dtype=torch.float32, device=HOST)
         return NoiseDraws(noise, torch.cat([beta(batch, self.alpha, generator), uniform(batch, 1, generator)], dim=1))
 
     def place(self, draws: NoiseDraws, sizes: Int[Tensor, "b d"], frame: tuple[int, ...]) -> Bool[Tensor, "b *frame"]:
@@ -278,7 +279,7 @@ class CarveMask:
         if self.classes is None:
             lesion = (maps > 0) & ~_are(maps, self.ignore_index)
         else:
-            lesion = torch.zeros(maps.shape, dtype=torch.bool)
+            lesion = torch.zeros(maps.shape, dtype=torch.bool, device=HOST)
             for index in self.classes:
                 lesion |= _are(maps, index)
         amounts = torch.where(draws[:, 0] < 0.5, -draws[:, 1] / 2, draws[:, 1])

@@ -138,4 +138,4 @@ def _ids(maps: Tensor, key: str) -> Tensor:
 
 def _dtype_of(dtype: torch.dtype, like: Tensor | NDArray[Any]) -> Any:
     """The dtype in the words of ``like``: torch's, or numpy's for an array."""
-    return dtype if isinstance(like, Tensor) else torch.empty(0, dtype=dtype).numpy().dtype
+    return dtype if isinstance(like, Tensor) else torch.empty(0, dtype=dtype, device="cpu").numpy().dtype

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,9 @@ from torch import Tensor
 from cutmix_dense.broadcast import along
 
 __all__ = ["Band", "bands_of_blur", "blurred", "falling_amplitude"]
+
+_HERE: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+"""Where noise is made, and in which dtype."""
 
 _REACH = 6.0
 """Standard deviations of a blur's spectrum; less than 2e-8 of what lies beyond gets through."""
@@ -44,9 +47,9 @@ def bands_of_blur(frame: Sequence[int], margin: int, weakest: float) -> list[Ban
         period = _fast_length(size + margin)
         most = math.ceil(_REACH / (2 * math.pi * weakest) * period)
         if axis == len(frame) - 1:
-            line = torch.fft.rfftfreq(period)[: most + 1]
+            line = torch.fft.rfftfreq(period, **_HERE)[: most + 1]
         else:
-            line = torch.fft.fftfreq(period)
+            line = torch.fft.fftfreq(period, **_HERE)
             if 2 * most + 1 < period:
                 line = torch.cat([line[: most + 1], line[-most:]])
         bands.append(Band(period, line))
@@ -69,7 +72,7 @@ def blurred(
     for axis, (_, line) in enumerate(bands):
         passed = (-2 * (math.pi * sigma * line) ** 2).exp()
         if axis == last:  # of what was drawn for these two only the real part is used
-            passed = torch.where((line == 0) | (line == 0.5), math.sqrt(2), 1) * passed
+            passed = torch.where((line == 0) | (line == 0.5), math.sqrt(2) * passed, passed)
         spectrum = spectrum * along(passed, axis, len(frame))
     for axis, (period, line) in enumerate(bands[:last]):
         ahead, behind = spectrum.split([(len(line) + 1) // 2, len(line) // 2], dim=axis)
@@ -82,9 +85,10 @@ def blurred(
 
 def falling_amplitude(frame: Sequence[int], decay: float) -> Float[Tensor, "*half"]:
     """Amplitudes 1 / frequency^decay of a real transform, the largest 1; constant below 1 cycle per frame."""
-    lines = [*map(torch.fft.fftfreq, frame[:-1]), torch.fft.rfftfreq(frame[-1])]
+    lines = [torch.fft.fftfreq(length, **_HERE) for length in frame[:-1]]
+    lines.append(torch.fft.rfftfreq(frame[-1], **_HERE))
     squares = [along(line**2, axis, len(frame)) for axis, line in enumerate(lines)]
-    logarithm = -decay * sum(squares, torch.zeros(())).sqrt().clamp(min=1 / max(frame)).log()
+    logarithm = -decay * sum(squares, torch.zeros((), **_HERE)).sqrt().clamp(min=1 / max(frame)).log()
     return (logarithm - logarithm.max()).exp()
 
 

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from cutmix_dense.host import HOST
+
 __all__ = ["PAIRINGS", "among", "behind", "halves", "partners", "roll", "shuffle", "swap"]
 
 
@@ -39,9 +41,9 @@ def shuffle(batch: int, generator: torch.Generator | None = None) -> Int[Tensor,
     """
     if batch < 2:
         return _alone(batch)
-    own = torch.arange(batch)
+    own = torch.arange(batch, device=HOST)
     while True:  # a uniform permutation is a derangement with probability ~ 1/e (exactly 1/2 for two images)
-        partner = torch.randperm(batch, generator=generator)
+        partner = torch.randperm(batch, generator=generator, device=HOST)
         if not bool((partner == own).any()):
             return partner
 
@@ -57,7 +59,7 @@ def swap(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " 
         Index of each image's partner; -1 for none.
     """
     partner = np.full(batch, -1)
-    order = torch.randperm(batch - batch % 2, generator=generator).numpy()  # numpy costs less on a few numbers
+    order = torch.randperm(batch - batch % 2, generator=generator, device=HOST).numpy()  # which costs less on a few
     partner[order[0::2]], partner[order[1::2]] = order[1::2], order[0::2]
     return torch.from_numpy(partner)
 
@@ -74,7 +76,7 @@ def halves(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, 
     """
     if batch % 2:
         raise ValueError(f"pairing 'halves' needs an even batch, got {batch} images")
-    return torch.cat([_alone(batch // 2), torch.arange(batch // 2)])
+    return torch.cat([_alone(batch // 2), torch.arange(batch // 2, device=HOST)])
 
 
 def among(batch: int, pool: int, generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
@@ -88,10 +90,10 @@ def among(batch: int, pool: int, generator: torch.Generator | None = None) -> In
     Returns:
         Index of each image's partner; -1 for none, when there is no other image.
     """
-    pick = (torch.rand(batch, generator=generator, dtype=torch.float64) * (pool - 1)).long()
+    pick = (torch.rand(batch, generator=generator, dtype=torch.float64, device=HOST) * (pool - 1)).long()
     if pool < 2:
         return _alone(batch)
-    return pick + (pick >= torch.arange(batch))
+    return pick + (pick >= torch.arange(batch, device=HOST))
 
 
 def behind(batch: int, pool: int, count: int) -> Int[Tensor, "batch count"]:
@@ -127,20 +129,20 @@ def partners(
     if count > 1 and pairing in ("swap", "halves"):
         raise ValueError(f"pairing {pairing!r} gives one partner, {count} are needed: use 'roll', 'shuffle' or 'bank'")
     if pool == 1:
-        return torch.full((batch, count), -1)
+        return torch.full((batch, count), -1, device=HOST)
     if pairing == "behind":
         return behind(batch, pool, count)
     if pairing == "bank":
         return torch.stack([among(batch, pool, generator) for _ in range(count)], dim=1)
     if pairing == "roll" and count > 1:
-        return (torch.arange(batch)[:, None] - torch.arange(1, count + 1)) % max(batch, 1)
+        return (torch.arange(batch, device=HOST)[:, None] - torch.arange(1, count + 1, device=HOST)) % max(batch, 1)
     if count == 1:
         return PAIRINGS[pairing](batch, generator)[:, None]
     return torch.stack([PAIRINGS[pairing](batch, generator) for _ in range(count)], dim=1)
 
 
 def _alone(batch: int) -> Int[Tensor, " batch"]:
-    return torch.full((batch,), -1)
+    return torch.full((batch,), -1, device=HOST)
 
 
 PAIRINGS: dict[str, Callable[[int, torch.Generator | None], Tensor]] = {

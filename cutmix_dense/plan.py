@@ -396,7 +396,7 @@ class MixPlan:
 
     def source_pixels(self, axis: int) -> Int[Tensor, "b s length"]:
         """Source pixel of every frame pixel along ``axis``, per layer; clamped into the layer's extent."""
-        centre = torch.arange(self.frame[axis], device=self.device) + 0.5
+        centre = torch.arange(self.frame[axis], dtype=torch.float32, device=self.device) + 0.5
         position = (centre - self.shift[..., axis, None]) / self.scale[..., axis, None]
         low = self.extent[..., axis, None]
         high = self.extent[..., self.ndim + axis, None] - 1

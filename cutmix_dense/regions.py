@@ -12,12 +12,13 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.checks import finite, interval, positive
-from cutmix_dense.host import Column, as_column, as_tensor, module_of
+from cutmix_dense.host import HOST, Column, as_column, as_tensor, module_of
 
 __all__ = [
     "AreaBox",
@@ -98,13 +99,13 @@ class RegionSampler(ABC):
 
 def uniform(batch: int, count: int, generator: torch.Generator | None) -> Float[Tensor, "b k"]:
     """``count`` numbers per sample from U[0, 1)."""
-    return torch.rand((batch, count), generator=generator, dtype=torch.float64)
+    return torch.rand((batch, count), generator=generator, dtype=torch.float64, device=HOST)
 
 
 def beta(batch: int, alpha: float, generator: torch.Generator | None) -> Float[Tensor, "b 1"]:
     """One number per sample from Beta(α, α)."""
     # torch.distributions.Beta takes no generator; this is the function it calls
-    concentration = torch.full((batch, 2), alpha, dtype=torch.float64)
+    concentration = torch.full((batch, 2), alpha, dtype=torch.float64, device=HOST)
     return torch._sample_dirichlet(concentration, generator=generator)[:, :1]
 
 
@@ -113,7 +114,8 @@ def box_around(
 ) -> Int[Tensor, "b 1 2*d"]:
     """A rectangle of sides ``side · sizes`` round each centre, clipped at the border, as in CutMix's official code."""
     xp = module_of(centre)
-    half = xp.asarray(0.5 * side * sizes, dtype=xp.int64)
+    half = 0.5 * side * sizes
+    half = half.long() if isinstance(half, Tensor) else half.astype(np.int64)
     low, high = xp.maximum(centre - half, 0 * half), xp.minimum(centre + half, sizes)
     return as_tensor(xp.concatenate([low, high], axis=1)[:, None])
 
@@ -384,8 +386,8 @@ class ObjectBox(RegionSampler):
         too_large = (candidates[..., ndim:] - candidates[..., :ndim]).prod(dim=-1) > limit
         most = base.present.shape[1] + partner.present.shape[1] + 1
         cost = base_cut + partner_cut + most * (whole == 0) + 2 * most * too_large
-        first = torch.arange(self.candidates, device=cost.device) / self.candidates  # ties: the first drawn
-        best = (cost + first).argmin(dim=1)
+        first = torch.arange(self.candidates, dtype=torch.float32, device=cost.device)
+        best = (cost + first / self.candidates).argmin(dim=1)  # ties: the first drawn
         return candidates[torch.arange(len(draws), device=best.device), best][:, None]
 
     def _round_objects(

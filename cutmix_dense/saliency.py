@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from cutmix_dense.host import sent
+from cutmix_dense.host import HOST, sent
 from cutmix_dense.kernels.blur import gaussian_blur
 
 __all__ = ["saliency_peak", "spectral_residual"]
@@ -41,5 +41,5 @@ def saliency_peak(image: Shaped[Tensor, "*c h w"]) -> Int[Tensor, "2"]:
     height, width = image.shape[-2:]
     index = spectral_residual(image).argmax()
     peak = torch.stack([index // _SIDE, index % _SIDE])
-    size = sent(torch.tensor([height, width]), peak.device)
+    size = sent(torch.tensor([height, width], device=HOST), peak.device)
     return ((peak + 0.5) * size / _SIDE).long()

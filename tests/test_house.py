@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "plan.py": {"broadcast", "compiling", "host", "plan_checks", "rectangles"},
     "randomness.py": set(),
     "switch.py": set(),
-    "pairing.py": set(),
+    "pairing.py": {"host"},
     "regions.py": {"checks", "host"},
     "noise.py": {"broadcast"},
     "masks.py": {"checks", "distance", "host", "kernels", "noise", "regions"},
@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "monai.py": {"extras", "randomness", "transforms"},
     "mmengine": {"arrays", "build", "extras", "functional", "host", "plan", "randomness", "transforms", "mmengine"},
     "evaluation": {"data", "extras", "mmengine", "evaluation"},
-    "semi": {"broadcast", "functional", "plan", "randomness", "regions", "transforms", "semi"},
+    "semi": {"broadcast", "functional", "host", "plan", "randomness", "regions", "transforms", "semi"},
     "build.py": {"functional", "masks", "regions", "transforms"},
     "transforms": {
         "broadcast",

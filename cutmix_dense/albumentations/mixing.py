@@ -54,7 +54,7 @@ def mix(
             )
     targets = _targets(layout, pool)
     images = [sample.pixels["image"] for sample in pool]
-    made = mix_single(method, images, targets, torch.Generator().manual_seed(seed), report=False)
+    made = mix_single(method, images, targets, torch.Generator("cpu").manual_seed(seed), report=False)
     plan, member = made.plan, made.transform
     found = made.targets[0] if made.targets else {}
 
@@ -157,7 +157,7 @@ def _keypoints(layout: Layout, pool: Sequence[Sample], plan: MixPlan) -> np.ndar
     rows = rows[np.concatenate([np.arange(n) + first[image] for (_, image), n in zip(layers, counts)])]
     if not len(rows):
         return rows
-    layer = torch.tensor([layer for layer, _ in layers]).repeat_interleave(torch.tensor(counts))
+    layer = torch.from_numpy(np.repeat([layer for layer, _ in layers], counts))
     output = torch.zeros_like(layer)
     values = torch.from_numpy(rows[:, :5].astype(np.float64))
     points, shows = mix_points(values[:, :2], plan, output, layer)

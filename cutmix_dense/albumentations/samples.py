@@ -194,7 +194,7 @@ class Layout:
             raise ValueError(f"{where} must have 'masks' for its bboxes, as the image it is mixed with has")
         count = 0 if value is None else len(value)
         if count == 0:
-            stack = torch.zeros((0, *size), dtype=torch.uint8)
+            stack = torch.zeros((0, *size), dtype=torch.uint8, device="cpu")
         else:
             array = value if isinstance(value, np.ndarray) else np.stack([np.asarray(mask) for mask in value])
             array = array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array

@@ -99,7 +99,7 @@ def _weights(
 ) -> Float[Tensor, " k"]:
     """Weight of each instance's layer in [0, 1], multiplied with an incoming one; 1 under a hard plan."""
     if plan.weight is None:
-        weight = torch.ones(len(flat), device=flat.device)
+        weight = torch.ones(len(flat), dtype=torch.float32, device=flat.device)
     else:
         weight = (plan.weight / plan.weight.sum(dim=1, keepdim=True))[output, layer].float()
     return weight * table.flat("weight").float()[flat] if "weight" in table.instances else weight

@@ -178,7 +178,7 @@ class FieldTable:
         if not all(_is_xyxy(value, self.ndim) for value in parts):
             given = [(index, value) for index, value in enumerate(values) if value is not None]
             parts = [to_xyxy(value, f"targets[{index}]['boxes']", self.ndim) for index, value in given]
-        return torch.cat(parts) if parts else torch.zeros((0, 2 * self.ndim), device=self.device)
+        return torch.cat(parts) if parts else torch.zeros((0, 2 * self.ndim), dtype=torch.float32, device=self.device)
 
 
 def read_fields(

@@ -81,7 +81,7 @@ class FilterRule:
             base, pasted = map(float, _pair(threshold, name))
             limit: Any = base
             if base != pasted:
-                limit = xp.asarray(xp.where(facts.layer > 0, pasted, base), dtype=value.dtype)
+                limit = xp.where(facts.layer > 0, xp.full_like(value, pasted), xp.full_like(value, base))
             return value > limit if self.strict else value >= limit
 
         reason = xp.full_like(facts.layer, Reason.KEPT.value)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cutmix_dense.host import sent
+from cutmix_dense.host import sent, tensor_of
 from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
 
@@ -60,7 +60,7 @@ def mix_labels(
 
 def as_probabilities(labels: Any, num_classes: int | None) -> Float[Tensor, "p k"]:
     """Integer classes as one-hot rows; what is two-dimensional already stays, as floating point."""
-    labels = torch.as_tensor(labels)
+    labels = tensor_of(labels)
     if labels.ndim == 2:
         if num_classes is not None and labels.shape[1] != num_classes:
             raise ValueError(f"labels must have num_classes = {num_classes} columns, got {tuple(labels.shape)}")
@@ -69,7 +69,7 @@ def as_probabilities(labels: Any, num_classes: int | None) -> Float[Tensor, "p k
                 "labels of shape (P, K) must be probabilities, or indicators of 0 and 1; class ids don't average: got "
                 f"integers up to {int(labels.max())}"
             )
-        return labels if labels.is_floating_point() else labels.to(torch.get_default_dtype())
+        return labels if labels.is_floating_point() else labels.float()
     if labels.ndim != 1:
         raise ValueError(f"labels must have shape (P,) or (P, K), got {tuple(labels.shape)}")
     if labels.is_floating_point():
@@ -81,4 +81,4 @@ def as_probabilities(labels: Any, num_classes: int | None) -> Float[Tensor, "p k
             f"labels must lie in 0 … {num_classes - 1} (num_classes = {num_classes}), "
             f"got {int(labels.min())} … {int(labels.max())}"
         )
-    return torch.nn.functional.one_hot(labels.long(), num_classes).to(torch.get_default_dtype())
+    return torch.nn.functional.one_hot(labels.long(), num_classes).float()

@@ -254,7 +254,7 @@ class SegmentPool:
             segments.append(kept)
             ignored_segments.append(left)
             for into, part in ((maps, ~aside), (ignored_maps, aside)):
-                table = torch.tensor([0, *(numbers * part[rows]).tolist()], dtype=self.like.dtype)
+                table = torch.tensor([0, *(numbers * part[rows]).tolist()], dtype=self.like.dtype, device=HOST)
                 into.append(sent(table, self.like.device)[seen.maps[number]])
         separate = self.has_ignored or on_filtered == "ignore"
         return MixedPanoptic(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cutmix_dense.compiling import is_compiling
 from cutmix_dense.functional.wrapping import as_plain, rewrap
-from cutmix_dense.host import HOST, sent
+from cutmix_dense.host import HOST, sent, tensor_of
 from cutmix_dense.kernels import Interpolation, mix_batch, mix_list
 from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
@@ -246,13 +246,13 @@ def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int)
     if _is_integer(like.dtype):
         bounds = torch.iinfo(like.dtype)
         # as Python's numbers: torch compares no unsigned ones, and takes none beyond 64 bits
-        given = [fill] if isinstance(fill, (int, float)) else torch.as_tensor(fill).flatten().tolist()
+        given = [fill] if isinstance(fill, (int, float)) else tensor_of(fill).flatten().tolist()
         if not all(bounds.min <= number <= bounds.max for number in given):  # NaN is not either
             raise ValueError(f"fill must lie within {bounds.min} … {bounds.max} for {like.dtype}, got {fill!r}")
     if isinstance(fill, (int, float)):
         number = fill if like.is_floating_point() or like.is_complex() else int(fill)
         return torch.full((), number, dtype=like.dtype, device=like.device)  # made there: no copy, no sync
-    numbers = torch.as_tensor(fill)
+    numbers = tensor_of(fill)
     if numbers.ndim == 0 and numbers.device.type == "cpu":
         return torch.full((), numbers.to(like.dtype).item(), dtype=like.dtype, device=like.device)
     value = sent(numbers, like.device, like.dtype)

@@ -63,7 +63,7 @@ def as_rotated(boxes: Tensor, form: Any, where: str = "boxes") -> Float[Tensor, 
     """
     given = rotated_format(boxes)
     if not boxes.numel():
-        return torch.zeros((0, COLUMNS[form.name]), dtype=torch.float64)
+        return torch.zeros((0, COLUMNS[form.name]), dtype=torch.float64, device=HOST)
     if given is None:
         raise ValueError(
             f"{where} must be of a rotated format ({', '.join(COLUMNS)}) as those of other targets, got "

@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from cutmix_dense.functional.wrapping import as_plain
-from cutmix_dense.host import sent
+from cutmix_dense.host import HOST, sent
 
 __all__ = [
     "INFO_KEY",
@@ -82,11 +82,11 @@ def panoptic_targets(
     missing = sorted(set(categories) - set(labels)) if labels is not None else []
     if missing:
         raise ValueError(f"labels must name the class of every category, got none for {missing}")
-    index = sent(torch.tensor([row + 1 for row in rows], dtype=codes.dtype), codes.device)
+    index = sent(torch.tensor([row + 1 for row in rows], dtype=codes.dtype, device=HOST), codes.device)
     return {
         "mask_labels": (codes[None] == index.reshape(-1, *(1,) * codes.ndim)).float(),
         "class_labels": sent(
-            torch.tensor([category if labels is None else labels[category] for category in categories]).long(),
+            _whole([category if labels is None else labels[category] for category in categories]),
             codes.device,
         ),
     }
@@ -116,9 +116,9 @@ def segments_as_instances(target: Mapping[str, Any]) -> Mapping[str, Any]:
     index = torch.arange(1, len(infos) + 1, device=codes.device)
     return {
         "masks": codes[None] == index.reshape(-1, *(1,) * codes.ndim),
-        "labels": sent(torch.tensor([info["category_id"] for info in infos], dtype=torch.long), codes.device),
-        "iscrowd": sent(torch.tensor([info["iscrowd"] for info in infos], dtype=torch.long), codes.device),
-        "isthing": sent(torch.tensor([bool(info["isthing"]) for info in infos], dtype=torch.bool), codes.device),
+        "labels": sent(_whole([info["category_id"] for info in infos]), codes.device),
+        "iscrowd": sent(_whole([info["iscrowd"] for info in infos]), codes.device),
+        "isthing": sent(_whole([bool(info["isthing"]) for info in infos]).bool(), codes.device),
     }
 
 
@@ -129,7 +129,7 @@ def category_map(target: Mapping[str, Any]) -> Int[Tensor, "h w"]:
         TypeError, ValueError: see ``mix_panoptic``.
     """
     infos, codes = coded(Part(target[MAP_KEY], target[INFO_KEY], MAP_KEY, INFO_KEY))
-    table = sent(torch.tensor([-1, *(info["category_id"] for info in infos)], dtype=torch.long), codes.device)
+    table = sent(_whole([-1, *(info["category_id"] for info in infos)]), codes.device)
     return table[codes.long()]
 
 
@@ -167,6 +167,10 @@ def coded(part: Part) -> tuple[list[Info], Int[Tensor, "*size"]]:
         shown = ", ".join(map(str, unknown[:5])) + (", …" if len(unknown) > 5 else "")
         raise ValueError(f"{part.map_name} holds ids that {part.info_name} doesn't list: {shown}")
     return infos, torch.where(found, code[place], 0)
+
+
+def _whole(numbers: list[Any]) -> Int[Tensor, " n"]:
+    return torch.tensor(numbers, dtype=torch.long, device=HOST)
 
 
 def _infos(infos: Any, name: str) -> list[Info]:

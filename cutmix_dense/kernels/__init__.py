@@ -135,7 +135,7 @@ def _prepared(pool: Tensor, plan: MixPlan, fill: Tensor | None, out: Tensor | No
         out = torch.empty_like(pool) if tuple(pool.shape) == shape else pool.new_empty(shape)
     if tuple(pool.shape) == shape and _own_bases(plan).all() and bool(plan.keeps_padding(plan.frame).all()):
         return out, True
-    padded = (plan.canvas != torch.tensor(plan.frame)).any(dim=1)
+    padded = (plan.canvas != torch.tensor(plan.frame, device=plan.device)).any(dim=1)
     for output in padded.nonzero()[:, 0].tolist():
         out[output].copy_(background(pool, plan, output, fill, plan.frame))
     return out, False

@@ -60,11 +60,10 @@ def nearest_pixels(
     """
     low, high = valid
     if not in_numpy(image):
-        position = (torch.arange(*window, device=image.device) + 0.5 - shift) / scale
+        position = (torch.arange(*window, dtype=torch.float32, device=image.device) + 0.5 - shift) / scale
         return position.floor().long().clamp(low, high - 1)
-    real = np.float64 if torch.get_default_dtype() == torch.float64 else np.float32  # as torch counts
-    centre = np.arange(*window, dtype=real) + real(0.5) - real(shift)
-    return np.minimum(np.maximum(np.floor(centre / real(scale)).astype(np.int64), low), high - 1)
+    centre = np.arange(*window, dtype=np.float32) + np.float32(0.5) - np.float32(shift)
+    return np.minimum(np.maximum(np.floor(centre / np.float32(scale)).astype(np.int64), low), high - 1)
 
 
 def pick_pixels(

@@ -70,7 +70,7 @@ class BatchMix(nn.Module, Closable):
             The mixed inputs and the same data samples.
         """
         seed = rank_seed()
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator("cpu").manual_seed(seed)
         samples = list(data_samples or ())
         sizes = [_shape(sample) for sample in samples] if samples and isinstance(inputs, Tensor) else None
         targets = _targets(samples, inputs)

@@ -123,15 +123,16 @@ class Consistency:
         counted = sure & valid
         everything = valid.new_full((), valid.numel(), dtype=torch.long)
         number = {"valid": valid.sum(), "all": everything, "confident": counted.sum()}
+        number = {name: value.float() for name, value in number.items()}
         if self.threshold_mode == "pixel":
             weight = counted.to(logits.dtype)
         else:
             over_all = self.denominator == "all"
-            share = (sure if over_all else counted).sum() / (everything if over_all else number["valid"]).clamp(min=1)
+            share = (sure if over_all else counted).sum() / number["all" if over_all else "valid"].clamp(min=1)
             weight = valid.to(logits.dtype) * share.to(logits.dtype)
         loss = (self._distance(logits, pseudo) * weight).sum() / number[self.denominator].clamp(min=1)
-        confident = counted.sum() / number["valid"].clamp(min=1)
-        return loss, {"confident": confident, "valid": number["valid"] / everything.clamp(min=1)}
+        confident = number["confident"] / number["valid"].clamp(min=1)
+        return loss, {"confident": confident, "valid": number["valid"] / number["all"].clamp(min=1)}
 
     def _distance(self, logits: Float[Tensor, "b k h w"], pseudo: PseudoLabels) -> Float[Tensor, "b h w"]:
         if self.distance == "cross_entropy":

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from cutmix_dense.host import HOST
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.regions import AreaBox, RegionSampler
+from cutmix_dense.regions import AreaBox, RegionSampler, uniform
 from cutmix_dense.transforms import MixTransform
 from cutmix_dense.transforms.pool import Pool
 
@@ -52,8 +53,8 @@ class Cutout(MixTransform):
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """The base alone, with cells that nobody owns."""
-        own = torch.arange(pool.outputs)
-        chance = torch.rand(pool.outputs, generator=generator, dtype=torch.float64)  # CutMix's order of draws
+        own = torch.arange(pool.outputs, device=HOST)
+        chance = uniform(pool.outputs, 1, generator)[:, 0]  # CutMix's order of draws
         draws = self.region.draw(pool.outputs, generator, pool.ndim)
         rectangles = self.region.place(draws, pool.shared(own[:, None]))
         cut = chance < (0.0 if self.closed else self.p)

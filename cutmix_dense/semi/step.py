@@ -118,7 +118,7 @@ def mixed_consistency(
         pool = torch.cat([pool, partners if strong_partners is None else strong_partners])
     if method is None:
         mixed, asked, plan = pool[:count], _first(pseudo, count), None
-        moved = torch.zeros((), device=images.device)
+        moved = torch.zeros((), dtype=torch.float32, device=images.device)
     else:
         outputs = count if partners is not None else None
         plan = method.make_plan(pool, pseudo.labels, sizes=sizes, generator=generator, outputs=outputs)

@@ -49,7 +49,7 @@ class MeanTeacher(AveragedModel):
         self.warmup = warmup
         self.module.requires_grad_(False)
         self.n_averaged: Tensor  # AveragedModel copies at 0; without warm-up the copy made above is the first model
-        self.n_averaged.fill_(0 if warmup else 1)
+        self.n_averaged = torch.full((), 0 if warmup else 1, dtype=torch.long, device="cpu")
         self.eval()
 
     @property

@@ -13,6 +13,7 @@ from torchvision import tv_tensors
 from cutmix_dense.functional.fields import SEMANTIC_KEYS
 from cutmix_dense.functional.segments import MAP_KEY
 from cutmix_dense.functional.wrapping import rewrap
+from cutmix_dense.host import HOST, tensor_of
 
 __all__ = ["Joined", "SampleBank"]
 
@@ -89,11 +90,12 @@ class SampleBank:
             joined = [*images, *(image for image, _ in stored)]
             return Joined(joined, _append(targets, [target for _, target in stored], None, per_pixel), None)
         frame = tuple(images.shape[-ndim:])
-        valid = torch.tensor([frame] * len(images)) if sizes is None else torch.as_tensor(sizes).to("cpu", torch.long)
+        given = [frame] * len(images) if sizes is None else sizes
+        valid = tensor_of(given).to(HOST, torch.long)
         fitted = [_fit(image, frame, 0) for image, _ in stored]
         shown = [[min(a, b) for a, b in zip(image.shape[-ndim:], frame)] for image, _ in stored]
         pool = torch.stack([*images.as_subclass(Tensor), *fitted])
-        more = torch.tensor(shown, dtype=torch.long).reshape(-1, ndim)
+        more = torch.tensor(shown, dtype=torch.long, device=HOST).reshape(-1, ndim)
         return Joined(
             rewrap(pool, images),
             _append(targets, [target for _, target in stored], frame, per_pixel),
