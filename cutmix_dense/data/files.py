@@ -37,9 +37,9 @@ def dump_json(content: Any) -> bytes:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a list or of a file of names; DatasetError if it is no readable text in UTF-8."""
+    """The lines of a list or of a file of names, a byte order mark left out; DatasetError if it is no text in UTF-8."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_bytes().decode("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: not a readable text file ({error})") from error
 

@@ -144,8 +144,8 @@ def test_what_is_written_of_each_kind(tmp_path):
 @pytest.mark.parametrize(
     ("classes", "words"),
     [
-        (("background", "a b", "a-b"), "two are called 'a-b'"),
-        (("background", " "), "a class without a name"),
+        (("background", "a b", "a-b"), "the classes 1 and 2 are both called 'a-b'"),
+        (("background", " "), "can't hold the class name ''"),
     ],
 )
 def test_classes_that_have_no_word(tmp_path, classes, words):

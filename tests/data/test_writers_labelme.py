@@ -110,3 +110,28 @@ def test_coco_converts(make_coco, tmp_path):
     assert again.classes == ("background", "ant", "zebra")
     for key in ("boxes", "labels", "masks", "has_mask"):
         assert torch.equal(again[0][1][key], target[key]), key
+
+
+class Named:
+    """A dataset of another layout with such classes."""
+
+    layout, mix_layout, has_panoptic, has_instances = "other", "BCHW", False, True
+
+    def __init__(self, *names: str) -> None:
+        self.classes = ("background", *names)
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (("cat", "dog", "cat"), "the classes 1 and 3 are both called 'cat'; rename one of them"),
+        (("cat", "_background_"), "can't hold the class name '_background_': it means something else"),
+        (("Background", "cat"), "can't hold the class name 'Background'"),
+        (("cat", "dog "), "can't hold the class name 'dog '"),
+        (("cat", "d\u2028og"), "can't hold the class name"),
+    ],
+)
+def test_classes_that_a_label_cannot_name(tmp_path, names, reason):
+    with pytest.raises(ValueError, match=reason):
+        LabelMeWriter.like(Named(*names), tmp_path, "train")  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())

@@ -258,9 +258,11 @@ def test_coco_becomes_voc(tmp_path):
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        (("ant", "ant"), "two are called 'ant'"),
-        (("ant", "background"), "two are called 'background'"),
+        (("ant", "ant"), "the classes 1 and 2 are both called 'ant'; rename one of them"),
+        (("ant", "background"), "can't hold the class name 'background': it means something else there"),
         (("ant", "b\nc"), r"can't hold the class name 'b\\nc'"),
+        (("ant", "b\x85c"), r"can't hold the class name 'b\\x85c'"),
+        (("ant", "b\x01"), r"can't hold the class name 'b\\x01'"),
         (("ant", " b"), "can't hold the class name ' b'"),
         (("ant", ""), "can't hold the class name ''"),
     ],
@@ -270,6 +272,14 @@ def test_classes_that_voc_cannot_tell_apart(tmp_path, names, reason):
     dataset = open_dataset(write_coco(tmp_path, categories=categories))
     with pytest.raises(ValueError, match=reason):
         VocWriter.like(dataset, tmp_path / "voc", "train")
+
+
+def test_odd_classes_come_back(tmp_path):
+    names = ("1 ant", "b  c", "__ignore__", "# d", "e\tf", "<g> & ü", "h")
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, 3)]
+    dataset = open_dataset(write_coco(tmp_path, categories=categories))
+    copied(dataset, tmp_path / "voc")
+    assert open_dataset(tmp_path / "voc").classes == ("background", *names)
 
 
 class Maps:

@@ -371,3 +371,33 @@ def test_what_has_no_place_in_yolo(demo, tmp_path):
     semantic = open_dataset(demo / "voc", "voc", "val", task="segmentation")
     with pytest.raises(ValueError, match="samples of this voc set are semantic maps"):
         YoloWriter.like(semantic, tmp_path, "val")
+
+
+class Named:
+    """A dataset of another layout with such classes."""
+
+    layout, mix_layout, has_panoptic, has_instances, flip_pairs = "other", "BCHW", False, True, None
+
+    def __init__(self, *names: str) -> None:
+        self.classes = ("background", *names)
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (("cat", "cat"), "yolo tells classes by their names, but the classes 1 and 2 are both called 'cat'; rename"),
+        (("cat", ""), "can't hold the class name ''"),
+    ],
+)
+def test_classes_of_one_name_are_refused(tmp_path, names, reason):
+    with pytest.raises(ValueError, match=reason):
+        YoloWriter.like(Named(*names), tmp_path, "train")  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_odd_class_names_come_back(tmp_path):
+    names = (" a", "b\n", "c\x85d\u2028e", "\x7f\x01", "\U0001f41c", "no", '"\\"', "ü: #")
+    writer = YoloWriter.like(Named(*names), tmp_path, "train")  # type: ignore[arg-type]
+    writer.add("a", picture(), target([[3, 4, 20, 30]], [8]))
+    writer.finish()
+    assert open_dataset(tmp_path).classes == ("background", *names)

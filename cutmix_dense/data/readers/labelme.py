@@ -576,8 +576,7 @@ def _listed(root: Path) -> tuple[list[str] | None, str]:
         for name in _LISTS:
             path = folder / name
             if path.is_file():
-                lines = [line.strip() for line in read_lines(path)]
-                lines = [line.removeprefix("\ufeff") for line in lines if line.strip("\ufeff ")]
+                lines = [line.strip() for line in read_lines(path) if line.strip()]
                 if folder == root or lines[:1] in [[mark] for mark in _MARKS]:
                     return lines, str(path)
     return None, ""

@@ -273,7 +273,7 @@ def read_list(path: Path, images: Path | None = None, classes: Iterable[str] = V
     of_a_class = path.stem.rpartition("_")[0] in set(classes)
     names = []
     for line in read_lines(path):
-        text = line.removeprefix("\ufeff").strip()
+        text = line.strip()
         if not text:
             continue
         flagged = _FLAG.match(text)
@@ -428,15 +428,15 @@ def _is_background(name: str) -> bool:
 
 def _read_classes(path: Path) -> list[str]:
     """One name a line; a number before it, as in `3 car`, must be its index (the background's being 0)."""
-    stripped = [line.removeprefix("\ufeff").strip() for line in read_lines(path)]
-    lines = [line.split(maxsplit=1) for line in stripped if line]
+    names = [stripped for line in read_lines(path) if (stripped := line.strip())]
+    lines = [name.split(maxsplit=1) for name in names]
     if all(len(line) == 2 and line[0].isdecimal() for line in lines):
         # as words: Python refuses to make a number of thousands of digits
         numbers = [line[0].lstrip("0") or "0" for line in lines]
         if not any(numbers == [str(first + i) for i in range(len(lines))] for first in (0, 1)):
             raise DatasetError(f"{path}: the class numbers must count up from 0 or 1")
         return [line[1].strip() for line in lines]
-    return [" ".join(line) for line in lines if line != ["__ignore__"]]
+    return names[1:] if names[:1] == ["__ignore__"] else names  # which LabelMe's lists begin with
 
 
 def _with_background(names: Sequence[str], where: object) -> tuple[str, ...]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from cutmix_dense.data.readers.base import DenseDataset
 
 __all__ = ["Sample", "Writer"]
+
+_NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+"""Control characters, halves of surrogate pairs and what is no character: UTF-8 or XML can't hold them."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,28 @@ class Writer(ABC):
             raise ValueError(f"{cls.layout} holds instances, samples of this {dataset.layout} set are semantic maps")
         shift = int(dataset.classes[:1] != ("background",))  # the classes of maps, whose ids begin at 0
         return ("background",) * shift + tuple(dataset.classes), shift
+
+    @classmethod
+    def check_names(cls, names: Sequence[str], *, lines: bool = False, reserved: Collection[str] = ()) -> None:
+        """For layouts that tell classes by their names: ValueError where those don't do.
+
+        Args:
+            names: of the classes, the background's left out.
+            lines: whether a list has one name a line, around which white space counts for nothing.
+            reserved: names that mean something else in the layout.
+        """
+        first: dict[str, int] = {}
+        for number, name in enumerate(names, 1):
+            other = first.setdefault(name, number)
+            if other != number:
+                raise ValueError(
+                    f"{cls.layout} tells classes by their names, but the classes {other} and {number} are both called "
+                    f"{name!r}; rename one of them in the source, or write COCO, which tells them by ids"
+                )
+            broken = lines and (name.splitlines() != [name] or name != name.strip() or _NO_TEXT.search(name))
+            if not name or broken or name in reserved:
+                why = "it means something else there" if name in reserved else "it must be one line of text, no space round it"
+                raise ValueError(f"{cls.layout} can't hold the class name {name!r}: {why}; rename it in the source")
 
     @classmethod
     def stem_of(cls, path: Path) -> str:

@@ -50,11 +50,7 @@ class DotaWriter(Writer):
         super().__init__(root, classes=classes, split=split, quality=quality)
         self._shift = 0  # of labels, where the first class of a dataset is no background
         self._words = tuple("-".join(name.split()) for name in self.classes)
-        if not all(self._words):
-            raise ValueError("dota can't hold a class without a name: a word of each line is it")
-        twice = next((name for name in self._words if self._words.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"dota tells classes by one word, two are called {twice!r}")
+        self.check_names(self._words[1:], lines=True, reserved=("background",))
         stated = self.root / "classes.txt"
         if stated.is_file() and read_lines(stated) != list(self._words[1:]):
             raise DatasetError(f"{stated}: names other classes than those of the split {split!r}")

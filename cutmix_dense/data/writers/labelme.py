@@ -51,6 +51,8 @@ class LabelMeWriter(Writer):
     def like(cls, dataset: DenseDataset, root: str | Path, split: str, quality: int = 95) -> LabelMeWriter:
         """The writer of a copy of a dataset."""
         classes, shift = cls.instances_of(dataset)
+        background = [name for name in classes[1:] if name.lower() == "background"]
+        cls.check_names(classes[1:], lines=True, reserved=(*_MARKS, *background))
         writer = cls(root, classes=classes, split=split, quality=quality)
         writer._shift = shift
         return writer

@@ -69,14 +69,7 @@ class VocWriter(Writer):
         shift = int(classes[:1] != ("background",))  # the classes of maps, whose ids begin at 0
         if shift:
             classes = ("background", *classes)
-        odd = [name for name in classes if name != name.strip() or not name or "\n" in name or _CONTROL.search(name)]
-        if odd:
-            raise ValueError(
-                f"voc can't hold the class name {odd[0]!r}: a line of classes.txt and an XML element name it"
-            )
-        if len(set(classes)) < len(classes):
-            twice = next(name for name in classes if classes.count(name) > 1)
-            raise ValueError(f"voc tells classes by their names, two are called {twice!r}")
+        cls.check_names(classes[1:], lines=True, reserved=("background",))
         if len(classes) > _MOST_CLASSES + 1 and (dataset.has_semantic or dataset.has_masks):
             raise ValueError(f"voc's maps number {_MOST_CLASSES} classes, {dataset.layout} has {len(classes) - 1}")
         writer = cls(root, classes=classes, split=split, quality=quality)

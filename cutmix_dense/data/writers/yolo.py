@@ -86,6 +86,7 @@ class YoloWriter(Writer):
     def like(cls, dataset: DenseDataset, root: str | Path, split: str, quality: int = 95) -> YoloWriter:
         """The writer of a copy of a dataset: of YOLO with its task, keypoints and arrangement of folders."""
         cls.instances_of(dataset)
+        cls.check_names(dataset.classes[int(dataset.classes[:1] == ("background",)) :])
         task = getattr(dataset, "task", None)
         own = dataset.layout == cls.layout
         return cls(
@@ -222,7 +223,10 @@ def _quoted(text: str) -> str:
     """A word of YAML, in quotes where it could be read as something else."""
     plain = text.replace("_", "").replace("/", "").replace("-", "")
     safe = plain.isascii() and plain.isalnum() and text[0].isalpha()
-    return text if safe and text.lower() not in _WORDS else json.dumps(text, ensure_ascii=False)
+    if safe and text.lower() not in _WORDS:
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)  # whose own escapes are YAML's, too
+    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in quoted)
 
 
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
