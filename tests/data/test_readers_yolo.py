@@ -536,3 +536,15 @@ def test_looking_at_a_large_folder_reads_no_more_than_its_yaml(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert int(done.stdout) <= 2, done.stdout
+
+
+def test_two_pictures_of_one_name_share_their_label_file(tmp_path):
+    root = make(tmp_path, {"a.jpg": BOX, "a.png": BOX, "sub/a.bmp": "", "b.jpg": BOX})
+    dataset = open_dataset(root)
+    names = [dataset.picture(i).name for i in range(len(dataset))]
+    assert names == ["a.jpg", "a.png", "b.jpg", "sub/a.bmp"]
+    samples = [dataset[i][1] for i in range(4)]
+    assert [sample["image_id"] for sample in samples] == ["a.jpg", "a.png", "b", "sub/a"]
+    assert [sample["labels"].tolist() for sample in samples] == [[2], [2], [2], []]
+    given = open_dataset(root, "yolo", annotations=root / "labels" / "train")
+    assert [given[i][1]["labels"].tolist() for i in range(4)] == [[2], [2], [2], []]

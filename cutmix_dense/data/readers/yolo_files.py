@@ -479,11 +479,12 @@ def short_names(images: Sequence[str], folder: str, split: str) -> list[str]:
         split: its name.
     """
     short = [_short(name.removeprefix(folder), split) for name in images]
-    often = Counter(os.path.splitext(name)[0] for name in short)
-    if len(often) == len(short):
-        return short
+    places: dict[str, set[str]] = {}  # a.jpg and a.png of one folder have one label file and differ by their endings
+    for name, image in zip(short, images):
+        places.setdefault(os.path.splitext(name)[0], set()).add(os.path.splitext(image)[0])
     return [
-        name if often[os.path.splitext(name)[0]] == 1 else _without_images(image) for name, image in zip(short, images)
+        name if len(places[os.path.splitext(name)[0]]) == 1 else _without_images(image)
+        for name, image in zip(short, images)
     ]
 
 
