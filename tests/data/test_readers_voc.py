@@ -699,3 +699,16 @@ def test_maps_of_some_images_are_read_with_all(make_voc):
     (root / "ImageSets" / "Segmentation" / "train.txt").write_text("a\nc\n")
     with pytest.warns(DataWarning, match=r"Segmentation/train\.txt: 1 of its images aren't in the list of that name"):
         VocDataset.whole(root, "train")
+
+
+def test_the_filename_decides_between_pictures_of_one_stem(tmp_path):
+    values = {"a.bmp": 10, "a.png": 20, "b.bmp": 30, "b.png": 40, "c.png": 50}
+    for name, value in values.items():
+        Image.new("RGB", (60, 40), (value,) * 3).save(tmp_path / name)
+    for stem, said in {"a": "C:\\x\\a.PNG", "b": "b.jpg", "c": "other.bmp"}.items():
+        xml(tmp_path / f"{stem}.xml", "cat", more=f"<filename>{said}</filename>")
+    with pytest.warns(DataWarning, match=r"b\.xml: b\.bmp is taken for its picture, b\.png lies there, too"):
+        dataset = open_dataset(tmp_path)
+    assert [int(dataset[i][0].max()) for i in range(3)] == [20, 30, 50]
+    assert [dataset.picture(i).name for i in range(3)] == ["a.png", "b.bmp", "c.png"]
+    assert len(dataset.notes) == 1

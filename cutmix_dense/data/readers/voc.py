@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -135,7 +136,11 @@ class VocDataset(DenseDataset):
                 f"{self.folder}: SegmentationClass holds class numbers, but nothing says which number is which of "
                 f"{sorted(self.classes[1:])}; give classes= or a classes.txt with one name a line, background first"
             )
-        present = stems_of(image_folder, PICTURE_SUFFIXES, deep=image_folder != self.folder)
+        rivals: dict[str, list[str]] = {}
+        present = stems_of(image_folder, PICTURE_SUFFIXES, deep=image_folder != self.folder, rivals=rivals)
+        for index, name in enumerate(self._names):
+            if name in rivals:
+                present[name] = self._chosen(index, present[name], rivals[name])
         self._images = [image_folder / present.get(name, f"{name}.jpg") for name in self._names]
         if not place.listed:
             used = set(self._names)
@@ -331,6 +336,18 @@ class VocDataset(DenseDataset):
     def _xml_path(self, index: int) -> Path:
         name = self._names[index]
         return self._xml / self._xmls.get(name, f"{name}.xml")
+
+    def _chosen(self, index: int, usual: str, names: Sequence[str]) -> str:
+        """Which of several pictures of one stem a sample shows: the one that `<filename>` says, else the usual one."""
+        path = self._xml_path(index)
+        with suppress(SampleError):  # said when that sample is read
+            said = (parse_xml(path).findtext("filename") or "").strip().replace("\\", "/").rpartition("/")[2].lower()
+            meant = [name for name in names if name.rpartition("/")[2].lower() == said]
+            if len(meant) == 1:
+                return meant[0]
+        others = ", ".join(name for name in names if name != usual)
+        self.note(path, f"{usual} is taken for its picture, {others} lies there, too, and <filename> doesn't say which")
+        return usual
 
     def _note_unlabelled(self, folder: Path, names: Sequence[str]) -> None:
         if names:

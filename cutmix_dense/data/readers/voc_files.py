@@ -220,13 +220,16 @@ def names_in(found: Mapping[str, VocFolders], split: str) -> str | None:
 # ----------------------------------------------------------------------------------------------------- names and lists
 
 
-def stems_of(folder: Path, suffixes: Collection[str], *, deep: bool = False) -> dict[str, str]:
+def stems_of(
+    folder: Path, suffixes: Collection[str], *, deep: bool = False, rivals: dict[str, list[str]] | None = None
+) -> dict[str, str]:
     """The files of a folder with such endings, in capitals or not: name without ending → name; `.jpg` goes first.
 
     Args:
         folder: the folder.
         suffixes: the endings.
         deep: whether folders below it count, too; the names have them before them.
+        rivals: takes all names of each stem that several files have.
     """
     present: dict[str, str] = {}
     for place, below, files in os.walk(folder):
@@ -237,7 +240,10 @@ def stems_of(folder: Path, suffixes: Collection[str], *, deep: bool = False) -> 
             stem, suffix = os.path.splitext(name)
             if suffix.lower() not in suffixes or name.startswith("."):
                 continue
-            if suffix == ".jpg" or before + stem not in present:
+            taken = present.get(before + stem)
+            if taken is not None and rivals is not None:
+                rivals.setdefault(before + stem, [taken]).append(before + name)
+            if suffix == ".jpg" or taken is None:
                 present[before + stem] = before + name
     return present
 
