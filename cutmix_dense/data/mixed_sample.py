@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from cutmix_dense.data.readers.layouts import default_split, from_root, layout_o
 from cutmix_dense.data.readers.youtube_vis import even_frames
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import generator_from
+from cutmix_dense.transforms import CutMix, RandomMix
 from cutmix_dense.transforms.single import mix_single
 
 __all__ = [
@@ -27,9 +28,13 @@ __all__ = [
     "load_partners",
     "mix_sample",
     "name_of",
+    "never_mixes",
     "open_complete",
     "relative_path",
 ]
+
+_OTHERS = 1000
+"""So many pictures of another kind than the base are read in search of a partner."""
 
 
 def open_complete(
@@ -55,9 +60,14 @@ def open_complete(
 
 
 def load_partners(
-    dataset: Dataset[Any] | DenseDataset, index: int, count: int, generator: torch.Generator, length: int | None = None
+    dataset: Dataset[Any] | DenseDataset,
+    index: int,
+    count: int,
+    generator: torch.Generator,
+    length: int | None = None,
+    unfit: Callable[[Any], str] = lambda image: "",
 ) -> tuple[list[int], list[tuple[Any, Any]], list[SampleError]]:
-    """Choose and read `count` other samples; one that cannot be read is replaced by the next that the generator draws.
+    """Choose and read `count` other samples; one that can't be used is replaced by the next that the generator draws.
 
     Args:
         dataset: map-style, raising SampleError for what cannot be read.
@@ -65,6 +75,7 @@ def load_partners(
         count: how many partners; fewer are given where the dataset has no more.
         generator: makes the choice.
         length: choose among the first `length` samples only.
+        unfit: says why an image can't be a partner, or "". The search ends with the thousandth of these.
 
     Returns:
         Indices and samples of the partners, and what went wrong on the way.
@@ -74,17 +85,32 @@ def load_partners(
     samples: list[tuple[Any, Any]] = []
     errors: list[SampleError] = []
     tried = {index}
-    while len(chosen) < count and len(tried) < total:
+    others = 0
+    while len(chosen) < count and len(tried) < total and others < _OTHERS:
         candidate = int(torch.randint(total, (1,), generator=generator))
         if candidate in tried:
             continue
         tried.add(candidate)
         try:
-            samples.append(dataset[candidate])
-            chosen.append(candidate)
+            sample = dataset[candidate]
         except SampleError as error:
             errors.append(error)
+            continue
+        reason = unfit(sample[0])
+        if reason:
+            others += 1
+            errors.append(SampleError(dataset.image_path(candidate), reason))  # type: ignore[union-attr]
+        else:
+            samples.append(sample)
+            chosen.append(candidate)
     return chosen, samples, errors
+
+
+def never_mixes(transform: Any) -> bool:
+    """Whether a transform leaves every sample as it is: p is 0 or it is closed; of several, each that is drawn."""
+    if isinstance(transform, RandomMix):
+        return all(never_mixes(member) for member, weight in zip(transform.members, transform.weights) if weight > 0)
+    return bool(getattr(transform, "closed", False)) or getattr(transform, "p", None) == 0
 
 
 @dataclass(frozen=True)
@@ -99,7 +125,7 @@ class MixedSample:
         image: the mixed image, clip or volume.
         target: its target; of a clip a list, a target per frame.
         rows: what became of every instance that could be in it, as `MixReport.rows` says.
-        replaced: partners that could not be read.
+        replaced: partners that could not be read, or are another kind of picture than the base.
     """
 
     indices: list[int]
@@ -130,6 +156,8 @@ def mix_sample(
 ) -> MixedSample:
     """Make the sample that a mixed copy holds for an image; (seed, copy, index) decide everything.
 
+    Under a transform that never mixes the sample is the base as it was read, and no partner is read.
+
     Args:
         dataset: map-style, raising SampleError for what cannot be read.
         transform: a transform of this package.
@@ -141,23 +169,36 @@ def mix_sample(
         base: the base, where it was read already.
 
     Raises:
-        SampleError: the base cannot be read, no partner can, or the images cannot be mixed.
+        SampleError: the base cannot be read, it is to be mixed and no partner can be had, or the images cannot be
+            mixed.
     """
     image, target = dataset[index] if base is None else base
+    if never_mixes(transform):
+        return _unmixed(dataset, index, image, target)
     count = transform.partners + 1 if pool is None else pool
     total = len(dataset) if length is None else length
     chosen, samples, replaced = load_partners(
-        dataset, index, count - 1, generator_from("partners", seed, copy, index), total
+        dataset,
+        index,
+        count - 1,
+        generator_from("partners", seed, copy, index),
+        total,
+        lambda other: _kind(other, image),
     )
     if count > 1 and total > 1 and not chosen:
-        raise SampleError(dataset.image_path(index), "no other image can be read, so it has no partner")
+        try:  # the draw is the same with the base in the partners' place
+            standing_in = mix_single(
+                transform, [image] * count, [target] * count, generator_from("mix", seed, copy, index), report=False
+            )
+        except ValueError:
+            standing_in = None
+        if standing_in is None or standing_in.mixed:
+            raise _no_partner(dataset, index, replaced)
+        return _unmixed(dataset, index, image, target, replaced)
     images, targets = [image, *(sample[0] for sample in samples)], [target, *(sample[1] for sample in samples)]
     names = [name_of(dataset, partner) for partner in (index, *chosen)]
     images, targets = _of_one_length(images, targets)
-    try:
-        images = alike(images, names)
-    except ValueError as error:
-        raise SampleError(dataset.image_path(index), f"cannot be mixed: {error}") from error
+    images = alike(images, names)
     try:
         single = mix_single(transform, images, targets, generator_from("mix", seed, copy, index))
     except ValueError as error:
@@ -167,6 +208,51 @@ def mix_sample(
     assert single.report is not None
     rows = list(single.report.rows())
     return MixedSample([index, *chosen], images, targets, single.plan, single.image, single.targets[0], rows, replaced)
+
+
+def _unmixed(
+    dataset: DenseDataset, index: int, image: Any, target: Any, replaced: Sequence[SampleError] = ()
+) -> MixedSample:
+    """The base alone, as it was read: nothing of it is judged."""
+    plan = CutMix(p=0.0, layout=dataset.mix_layout).make_plan([image])
+    frames, rows = [], []
+    for number, frame in enumerate(target if isinstance(target, list) else [target]):
+        whole = dict(frame)
+        if "labels" in frame:
+            length = len(frame["labels"])
+            whole["visibility"] = torch.ones(length, dtype=torch.float32)
+            whole["origin"] = torch.tensor([[number, i] for i in range(length)], dtype=torch.int64).reshape(length, 2)
+        segments = [
+            {**info, "visibility": 1.0, "origin": [[number, i]]}
+            for i, info in enumerate(frame.get("segments_info", ()))
+        ]
+        if segments:
+            whole["segments_info"] = segments
+        row = {"output": number, "layer": 0, "source": number, "visibility": 1.0, "outcome": "kept", "reason": ""}
+        rows += [{**row, "instance": i} for i in range(len(frame.get("labels", segments)))]
+        frames.append(whole)
+    shown = frames if isinstance(target, list) else frames[0]
+    return MixedSample([index], [image], [target], plan, image, shown, rows, list(replaced))
+
+
+def _kind(image: Tensor, base: Tensor) -> str:
+    """Why a picture doesn't go with its base, or ""; see `alike`."""
+    bands = {image.shape[0], base.shape[0]}
+    if image.ndim != 3 or base.ndim != 3 or (image.dtype == base.dtype and (len(bands) == 1 or bands <= {1, 2, 3, 4})):
+        return ""
+    told = f"is another kind of picture than its base: {_bands(image)}, not {_bands(base)}"
+    return f"{told}; give each kind a folder of its own"
+
+
+def _bands(image: Tensor) -> str:
+    return f"{image.shape[0]} band{'s' * (image.shape[0] > 1)} of {str(image.dtype)[6:]}"
+
+
+def _no_partner(dataset: DenseDataset, index: int, replaced: Sequence[SampleError]) -> SampleError:
+    """What is wrong with a sample that is to be mixed and has nothing to be mixed with."""
+    first = replaced[0]
+    reason = f"no other image can be its partner; the first: {relative_path(dataset, first.path)}: {first.reason}"
+    return SampleError(dataset.image_path(index), reason)
 
 
 def _of_one_length(images: list[Any], targets: list[Any]) -> tuple[list[Any], list[Any]]:

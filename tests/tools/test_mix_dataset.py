@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import cutmix_dense as cd
 from cutmix_dense.data import DatasetError, SampleError, open_dataset
 from cutmix_dense.data.errors import MixError
 from cutmix_dense.data.mixed_copy import mix_dataset
-from cutmix_dense.data.mixed_sample import mix_sample, open_complete
+from cutmix_dense.data.mixed_sample import mix_sample, never_mixes, open_complete
 from cutmix_dense.data.readers import VocDataset
 from cutmix_dense.data.writers import CocoPanopticWriter
 from cutmix_dense.randomness import generator_from
@@ -500,10 +501,73 @@ def test_one_readable_image_has_no_partner(damaged, tmp_path):
     root, images = damaged("coco")
     for image in images[1:]:
         image.write_bytes(b"")
-    with pytest.raises(DatasetError, match="no other image can be read"):
+    reason = r"no other image can be its partner; the first: train/demo_0000\d\d\.jpg: cannot identify image file"
+    with pytest.raises(DatasetError, match=reason):
         mix_dataset(open_complete(root, "coco"), tmp_path / "out", cd.CutMix(p=1.0))
-    with pytest.raises(SampleError, match="no other image"):
-        mix_sample(open_complete(root, "coco"), cd.CutMix(), 0)
+    with pytest.raises(SampleError, match="no other image can be its partner"):
+        mix_sample(open_complete(root, "coco"), cd.CutMix(p=1.0), 0)
+    report = mix_dataset(open_complete(root, "coco"), tmp_path / "plain", cd.CutMix(p=0.0))
+    assert (report.written, report.unmixed, len(report.skipped)) == (1, 1, 9)
+
+
+def test_a_sample_that_stays_unmixed_needs_no_partner(damaged, tmp_path):
+    """Under p = 0.5 the draw decides: with every other picture gone, it leaves the same samples as before unmixed."""
+    root, images = damaged("coco")
+    transform = cd.CutMix(p=0.5)
+    dataset = open_complete(root, "coco")
+    unmixed = {copy for copy in range(20) if not mix_sample(dataset, transform, 0, copy=copy).mixed}
+    assert 3 < len(unmixed) < 17
+    whole = dataset[0]
+    for image in images[1:]:
+        image.unlink()
+    for copy in range(20):
+        if copy not in unmixed:
+            with pytest.raises(SampleError, match="no other image can be its partner.*: file not found"):
+                mix_sample(dataset, transform, 0, copy=copy)
+            continue
+        made = mix_sample(dataset, transform, 0, copy=copy)
+        assert not made.mixed
+        assert len(made.replaced) == 9
+        assert torch.equal(made.image, whole[0])
+        assert torch.equal(made.target["boxes"], whole[1]["boxes"])
+
+
+def test_what_never_mixes():
+    assert never_mixes(cd.CutMix(p=0.0))
+    assert not never_mixes(cd.CutMix(p=0.01))
+    assert never_mixes(cd.RandomMix([cd.CutMix(p=0.0), cd.Mosaic(p=0.0)]))
+    assert not never_mixes(cd.RandomMix([cd.CutMix(p=0.0), cd.Mosaic(p=0.5)]))
+    assert never_mixes(cd.RandomMix([cd.CutMix(p=0.0), cd.Mosaic(p=0.5)], weights=[1.0, 0.0]))
+    mix = cd.RandomMix([cd.CutMix(), cd.Mosaic()])
+    mix.close()
+    assert never_mixes(mix)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [cd.FMix(p=0.0), cd.CowMix(p=0.0), cd.CarveMix(p=0.0), cd.ClassMix(p=0.0)],
+    ids=lambda it: type(it).__name__,
+)
+def test_what_never_mixes_copies_sets_that_its_method_could_not_mix(tmp_path, transform):
+    """Boxes only: a free form needs masks or maps, and so do the two that paste by them; p = 0 is the converter."""
+    root = tmp_path / "set"
+    (root / "train").mkdir(parents=True)
+    (root / "annotations").mkdir()
+    for number in range(2):
+        Image.fromarray(np.full((20, 30, 3), number, np.uint8)).save(root / "train" / f"{number}.png")
+    (root / "annotations" / "instances_train.json").write_text(
+        json.dumps(
+            {
+                "images": [{"id": i, "file_name": f"{i}.png", "width": 30, "height": 20} for i in range(2)],
+                "annotations": [{"id": 7, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3.5, 4], "iscrowd": 0}],
+                "categories": [{"id": 1, "name": "a"}],
+            }
+        )
+    )
+    report = mix_dataset(open_complete(root), tmp_path / "out", transform)
+    assert (report.written, report.unmixed, report.outcomes) == (2, 2, {("base", "kept", ""): 1})
+    table = json.loads((tmp_path / "out" / "annotations" / "instances_train.json").read_text())
+    assert [annotation["bbox"] for annotation in table["annotations"]] == [[1, 2, 3.5, 4]]
 
 
 def test_a_dataset_of_one_image_is_left_unmixed(demo, tmp_path):

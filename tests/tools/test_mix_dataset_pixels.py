@@ -267,20 +267,28 @@ def test_turned_jpegs(tmp_path):
     assert report.written == COUNT
 
 
-def test_numbers_of_two_types_are_refused_by_name(tmp_path):
+def test_a_picture_of_another_kind_is_no_partner(tmp_path):
+    """One 8-bit picture among 16-bit ones: others take their next choice, and it alone has nothing to be mixed with."""
+
     def write(path, number):
         array = ramp(number, 1, 0, 255).astype(np.uint8 if number == 2 else np.uint16)
         cv2.imwrite(str(path), array)
 
     root = make_coco(tmp_path / "set", write, ".png")
-    copy = tmp_path / "copy"
-    report = mix_dataset(open_complete(root), copy, cd.CutMix(p=1.0), copies=4)
-    reasons = [entry["reason"] for entry in report.skipped]
-    assert reasons
-    assert all("cannot be mixed: " in reason for reason in reasons)
-    assert any("p2.png has 1 bands of uint8" in reason and "bands of uint16" in reason for reason in reasons)
-    assert all("give pictures of each kind a folder of their own" in reason for reason in reasons)
-    assert mix_dataset(open_complete(root), tmp_path / "plain", cd.CutMix(p=0.0), pool=1).written == COUNT
+    report = mix_dataset(open_complete(root), tmp_path / "copy", cd.CutMix(p=1.0), copies=4)
+    assert report.written == 4 * (COUNT - 1)
+    assert {row["file"] for row in report.skipped} == {"train/p2.png"}
+    kind = "is another kind of picture than its base: 1 band of uint16, not 1 band of uint8"
+    assert all("no other image can be its partner; the first: train/p" in row["reason"] for row in report.skipped)
+    assert all(kind in row["reason"] for row in report.skipped)
+    samples = json.loads(report.path.read_text())["samples"]
+    assert {sample["base"] for sample in samples} == {"train/p0.png", "train/p1.png", "train/p3.png"}
+    assert all(sample["partners"] and "train/p2.png" not in sample["partners"] for sample in samples)
+    (row,) = report.broken
+    assert row["as_base"] == 4
+    assert row["as_partner"] >= 1
+    plain = mix_dataset(open_complete(root), tmp_path / "plain", cd.CutMix(p=0.0))
+    assert (plain.written, plain.skipped, plain.broken) == (COUNT, [], [])
 
 
 def test_bands_that_become_alike():
