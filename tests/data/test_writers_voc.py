@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torchvision import tv_tensors
 
-from cutmix_dense.data import open_dataset
+from cutmix_dense.data import DatasetError, open_dataset
 from cutmix_dense.data.details import STATED
 from cutmix_dense.data.pictures import PictureInfo
 from cutmix_dense.data.readers import VocDataset
@@ -349,3 +349,41 @@ def test_maps_of_some_images_stay_maps_of_those(tmp_path):
     for i in range(2):
         for key in ("boxes", "labels", "masks", "has_mask", "semantic"):
             assert torch.equal(again[i][1][key], dataset[i][1][key]), key
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P"])
+@pytest.mark.parametrize("boxes", [False, True])
+def test_colours_of_a_label_map_are_kept(tmp_path, mode, boxes):
+    source = tmp_path / "source"
+    table = "# label:color_rgb:parts:actions\nfoo:10,20,30:head:run\nbackground:5,5,5::\nbar:0,200,0::\n"
+    colours = {(5, 5, 5): 0, (10, 20, 30): 1, (0, 200, 0): 2, (224, 224, 192): 255}
+    pixels = np.full((*SIZE, 3), 5, dtype=np.uint8)
+    pixels[5:9], pixels[20:30, 7:50], pixels[0, :3] = list(colours)[1:]
+    save_picture(source / "JPEGImages" / "a.png")
+    drawn = Image.fromarray(pixels)
+    (source / "SegmentationClass").mkdir()
+    (drawn if mode == "RGB" else drawn.quantize(16)).save(source / "SegmentationClass" / "a.png")
+    for kind in ("Main", "Segmentation"):
+        (source / "ImageSets" / kind).mkdir(parents=True)
+        (source / "ImageSets" / kind / "train.txt").write_text("a\n")
+    if boxes:
+        (source / "Annotations").mkdir()
+        (source / "Annotations" / "a.xml").write_text(
+            "<annotation><object><name>bar</name><bndbox><xmin>8</xmin><ymin>21</ymin><xmax>50</xmax><ymax>30</ymax>"
+            "</bndbox></object></annotation>"
+        )
+    (source / "labelmap.txt").write_text(table)
+    dataset = open_dataset(source, details=True)
+    assert copied(dataset, tmp_path / "copy") == {}
+    with Image.open(tmp_path / "copy" / "SegmentationClass" / "a.png") as image:
+        assert image.mode == mode
+        assert np.array_equal(np.array(image.convert("RGB")), pixels)
+    assert (tmp_path / "copy" / "labelmap.txt").read_text() == table
+    assert not (tmp_path / "copy" / "classes.txt").exists()
+    again = open_dataset(tmp_path / "copy")
+    assert again.classes == ("background", "foo", "bar")
+    wanted = [[colours[tuple(pixel)] for pixel in row] for row in pixels.tolist()]
+    assert again[0][1]["semantic"].tolist() == wanted
+    (tmp_path / "copy" / "labelmap.txt").write_text("foo:10,20,30::\n")
+    with pytest.raises(DatasetError, match=r"labelmap\.txt: is another one than"):
+        VocWriter.like(dataset, tmp_path / "copy", "val")

@@ -123,7 +123,7 @@ class VocDataset(DenseDataset):
             list(dict.fromkeys(others)),
             self.folder.absolute().parents[:2] if self._in_color(mapped["SegmentationClass"]) else (),
         )
-        self.classes, self._colors = table.names, table.colors
+        self.classes, self._colors, self.label_map = table.names, table.colors, table.file
         self._segmented = False  # whether the list is that of the images with maps
         self._names = self._find_names(place, mapped)
         whole = bool(self._names) and set(mapped["SegmentationClass"]).issuperset(self._names)
@@ -309,6 +309,15 @@ class VocDataset(DenseDataset):
         flat = voc_palette()
         colors = {(flat[3 * i], flat[3 * i + 1], flat[3 * i + 2]): i for i in range(256)}
         return read_color_classes(path, size, colors)
+
+    def map_form(self) -> tuple[bytes, bool]:
+        """The colours of the classes' ids in the maps, (768,) as a palette's, and whether maps are RGB."""
+        palette = np.frombuffer(voc_palette(), dtype=np.uint8).reshape(256, 3).copy()
+        if self.label_map is not None:
+            for color, label in self._colors.items():
+                palette[label] = color
+        maps = stems_of(self._maps["SegmentationClass"], (".png",), deep=True)
+        return palette.tobytes(), self._in_color(maps)
 
     def _find_names(self, place: VocFolders, mapped: dict[str, dict[str, str]]) -> list[str]:
         if place.listed:

@@ -361,11 +361,19 @@ def has_polygons(paths: Sequence[Path]) -> bool:
 
 
 class ClassTable(NamedTuple):
-    """The classes, the background first, and where CVAT's label map states them, their colours in the maps."""
+    """The classes, the background first, and where CVAT's label map states them, their colours in the maps.
+
+    Attributes:
+        names: by label.
+        colors: which label a colour means; 255 for none.
+        stated: whether a file or the caller names the classes in their order.
+        file: the label map whose classes these are.
+    """
 
     names: tuple[str, ...]
     colors: dict[Color, int]
     stated: bool
+    file: Path | None = None
 
 
 def class_table(
@@ -384,10 +392,12 @@ def class_table(
     """
     colors: dict[Color, int] = {}
     mapped: tuple[str, ...] | None = None
+    label_map: Path | None = None
     for folder in (*places, *fallback):
         path = folder / "labelmap.txt"
         if path.is_file():
             mapped, colors = _label_map(path)
+            label_map = path
             break
     if given is not None:
         names = _with_background([name.strip() for name in given], "classes")
@@ -398,13 +408,13 @@ def class_table(
             else {color: numbers.get(mapped[label], -1) for color, label in colors.items() if label < 255}
         )
         colors = {color: named.get(color, 255) for color in colors if named.get(color, 255) >= 0}
-        return ClassTable(names, colors, True)
+        return ClassTable(names, colors, True, label_map if names == mapped else None)
     for folder in places:
         for path in (folder / "classes.txt", folder / "class_names.txt"):
             if path.is_file():
                 return ClassTable(_with_background(_read_classes(path), path), {}, True)
     if mapped is not None:
-        return ClassTable(mapped, colors, True)
+        return ClassTable(mapped, colors, True, label_map)
     found = classes_in(annotations)
     where = places[0] if places else "classes"
     if found.issubset(VOC_CLASSES):

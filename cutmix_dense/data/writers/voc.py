@@ -17,7 +17,7 @@ from cutmix_dense.data.details import STATED
 from cutmix_dense.data.errors import DatasetError
 from cutmix_dense.data.files import read_lines, write_atomic
 from cutmix_dense.data.maps import encode_indices, voc_palette
-from cutmix_dense.data.pictures import PictureInfo
+from cutmix_dense.data.pictures import PictureInfo, encode_picture
 from cutmix_dense.data.writers.base import Sample, Writer
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class VocWriter(Writer):
     its element word for word. Object `i` of the XML is index `i` of SegmentationObject. VOC has no crowds: they are
     written as `difficult`. Samples with `semantic` or stated `masks` get both maps and stand in
     `ImageSets/Segmentation`, too; a missing semantic map is painted from the masks, and 255 in the boxes of instances
-    without one. Pictures lie in one folder, as VOC's do.
+    without one. Pictures lie in one folder, as VOC's do. A copy of a VOC set keeps its `labelmap.txt` in place of a
+    `classes.txt`, the colours in it, and maps in RGB.
 
     Args:
         root: the folder of the dataset.
@@ -59,6 +60,8 @@ class VocWriter(Writer):
         self._shift = 0  # of labels, where the first class of a dataset is no background
         self._maps_only = False
         self._some_maps = False  # 255 all over means that a picture has no map
+        self._label_map: bytes | None = None  # CVAT's, in place of classes.txt
+        self._palette, self._rgb = voc_palette(), False
 
     @classmethod
     def like(cls, dataset: DenseDataset, root: str | Path, split: str, quality: int = 95) -> VocWriter:
@@ -76,7 +79,18 @@ class VocWriter(Writer):
         writer._shift = shift
         writer._maps_only = getattr(dataset, "task", None) == "segmentation"
         writer._some_maps = getattr(dataset, "task", None) == "all"
+        if dataset.layout == cls.layout:
+            writer._keep_form(dataset)
         return writer
+
+    def _keep_form(self, dataset: Any) -> None:
+        """Write the maps as a VOC set has them: RGB or palette, in the colours of its `labelmap.txt`."""
+        self._palette, self._rgb = dataset.map_form()
+        if dataset.label_map is not None:
+            self._label_map = Path(dataset.label_map).read_bytes()
+            stated = self.root / "labelmap.txt"
+            if stated.is_file() and stated.read_bytes() != self._label_map:
+                raise DatasetError(f"{stated}: is another one than {dataset.label_map} of the split {self.split!r}")
 
     def _encode(self, key: str, sample: Sample) -> tuple[dict[str, bytes], Any]:
         sample = self._shifted(sample)
@@ -120,11 +134,11 @@ class VocWriter(Writer):
         files: dict[str, bytes] = {}
         shown = sample.object_map() if stated else np.full(sample.size, -1)
         semantic = self._painted(sample, shown) if none or sample.semantic is None else sample.semantic
-        files[f"SegmentationClass/{key}.png"] = encode_indices(semantic, voc_palette())
+        files[f"SegmentationClass/{key}.png"] = self._drawn(semantic, self._palette)
         if stated:
             assert sample.masks is not None
             objects = np.where((shown < 0) & (semantic == 255), 255, shown + 1).astype(np.uint8)
-            files[f"SegmentationObject/{key}.png"] = encode_indices(objects, voc_palette())
+            files[f"SegmentationObject/{key}.png"] = self._drawn(objects, voc_palette())
             for i in np.flatnonzero(sample.has_mask):
                 written = int(np.count_nonzero(shown == i))
                 if written < int(np.count_nonzero(sample.masks[i])) and "<polygon" not in str(
@@ -132,6 +146,12 @@ class VocWriter(Writer):
                 ):
                     sample.lost["pixels of masks where a smaller one lies over them"] += 1
         return files
+
+    def _drawn(self, ids: np.ndarray, palette: bytes) -> bytes:
+        """A map as PNG, with a palette or in its colours."""
+        if self._rgb:
+            return encode_picture(np.frombuffer(palette, dtype=np.uint8).reshape(256, 3)[ids], ".png")
+        return encode_indices(ids, palette)
 
     def _painted(self, sample: Sample, shown: np.ndarray) -> np.ndarray:
         """A map of classes from the masks; 255 where an instance may lie that has none."""
@@ -187,7 +207,10 @@ class VocWriter(Writer):
 
     def _write_lists(self, keys: list[str], samples: list[Any]) -> None:
         segmented = [key for key, sample in zip(keys, samples, strict=True) if sample["segmented"]]
-        write_atomic(self.root / "classes.txt", _lines(self.classes))
+        if self._label_map is None:
+            write_atomic(self.root / "classes.txt", _lines(self.classes))
+        else:
+            write_atomic(self.root / "labelmap.txt", self._label_map)
         if segmented or self._maps_only:
             write_atomic(self.root / "ImageSets" / "Segmentation" / f"{self.split}.txt", _lines(segmented))
         if not self._maps_only:
