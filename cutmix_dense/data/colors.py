@@ -17,7 +17,7 @@ from PIL import Image
 
 from cutmix_dense.data.errors import DatasetError, SampleError
 from cutmix_dense.data.files import read_lines
-from cutmix_dense.data.maps import check_lossless
+from cutmix_dense.data.maps import check_lossless, check_sides, map_as_shown
 from cutmix_dense.data.pictures import opened
 
 __all__ = ["Color", "ColorTable", "color_ids", "colors_in", "read_color_classes", "read_color_table", "read_labelmap"]
@@ -84,7 +84,7 @@ def read_color_table(path: Path) -> ColorTable:
 def read_color_classes(
     path: Path, size: tuple[int, int] | None, colors: Sequence[Color] | Mapping[Color, int]
 ) -> UInt8[np.ndarray, "h w"]:
-    """The (H, W) map of ids in a picture whose colours mean classes.
+    """The (H, W) map of ids in a picture whose colours mean classes, turned by an EXIF orientation of its own.
 
     Args:
         path: an RGB, palette or grey picture without loss; an alpha band must be 255 everywhere.
@@ -95,9 +95,8 @@ def read_color_classes(
         SampleError: not there, broken, of another size, or with a colour that isn't listed; it is named with a place.
     """
     with opened(path) as image:
-        if size is not None and image.size != size[::-1]:
-            raise SampleError(path, f"the map is {image.width}×{image.height}, its image is {size[1]}×{size[0]}")
-        return color_ids(_rgb(image, path), colors, path)
+        check_sides(image, size, path)
+        return color_ids(map_as_shown(image, _rgb(image, path), size, path), colors, path)
 
 
 def color_ids(

@@ -11,15 +11,27 @@ from jaxtyping import Int, Int32, Shaped, UInt8, UInt16
 from PIL import Image
 
 from cutmix_dense.data.errors import SampleError
-from cutmix_dense.data.pictures import encode_picture, opened, picture_size, read_picture
+from cutmix_dense.data.pictures import (
+    PictureHeader,
+    encode_picture,
+    opened,
+    orientation_of,
+    picture_header,
+    picture_size,
+    read_picture,
+    turned,
+)
 
 __all__ = [
     "check_fits",
     "check_lossless",
+    "check_sides",
     "encode_color_ids",
     "encode_indices",
+    "map_as_shown",
     "read_color_ids",
     "read_indices",
+    "size_in_common",
     "voc_palette",
 ]
 
@@ -28,6 +40,8 @@ def read_indices(
     path: Path, size: tuple[int, int] | None, most: int = 2**16 - 1, *, equal_bands: bool = False
 ) -> Int[np.ndarray, "h w"]:
     """The (H, W) map of ids in a picture of one band. Palettes give their indices, not their colours.
+
+    An EXIF orientation of its own turns a map as it turns a picture; see `map_as_shown`.
 
     Args:
         path: a palette, grey, 16-bit or black-and-white picture without loss: PNG, BMP, GIF, TIFF, WebP.
@@ -39,8 +53,7 @@ def read_indices(
         SampleError: not there, broken, in colour, stored with loss, of another size, or with an id beyond `most`.
     """
     with opened(path) as image:
-        if size is not None and image.size != size[::-1]:
-            raise SampleError(path, f"the map is {image.width}×{image.height}, its image is {size[1]}×{size[0]}")
+        check_sides(image, size, path)
         check_lossless(image, path)
         if image.format == "TIFF" and image.mode not in ("P", "L", "1", "RGB", "RGBA"):
             ids = _one_band(read_picture(path, "stored"), path)
@@ -52,6 +65,7 @@ def read_indices(
             ids = _equal_bands(np.array(image), image.mode, path)
         else:
             raise SampleError(path, f"a map of ids must be a palette or grey PNG, this one is {image.mode}")
+        ids = map_as_shown(image, ids, size, path)
     ids = ids.astype(np.uint8) if ids.dtype == bool else ids
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high > most:
@@ -71,11 +85,73 @@ def check_lossless(image: Image.Image, path: Path) -> None:
         )
 
 
+def check_sides(image: Image.Image, size: tuple[int, int] | None, path: Path) -> None:
+    """SampleError where a map, not yet decoded, can't become (H, W), turned or not."""
+    if size is not None and (image.height, image.width) not in (size, size[::-1]):
+        raise SampleError(path, f"the map is {image.width}×{image.height}, its image is {size[1]}×{size[0]}")
+
+
+def map_as_shown(
+    image: Image.Image, array: Shaped[np.ndarray, "h w *c"], size: tuple[int, int] | None, path: Path
+) -> Shaped[np.ndarray, "h w *c"]:
+    """A decoded map, turned by the EXIF orientation of its own file, as its picture is by that of its.
+
+    As with pictures, it stays as stored where only that has the wanted size.
+
+    Args:
+        image: the map, decoded.
+        array: what was decoded; of TIFF files Pillow and `read_picture` have turned it.
+        size: the (H, W) that it must have; None: any.
+        path: the map's file, for the message.
+
+    Raises:
+        SampleError: another size.
+    """
+    height, width = array.shape[:2]
+    header = PictureHeader((height, width), 1 if image.format == "TIFF" else orientation_of(image))
+    array = turned(array, header, size)
+    if size is not None and array.shape[:2] != size:
+        raise SampleError(path, f"the map is {header}, its image is {size[1]}×{size[0]}")
+    return array
+
+
 def check_fits(map_path: Path, image_path: Path) -> None:
     """SampleError where a map can't be its image's by the sizes that both files state, turned by EXIF or not."""
     size, stored = picture_size(map_path), picture_size(image_path)
     if size not in (stored, stored[::-1]):
         raise SampleError(map_path, f"the map is {size[1]}×{size[0]}, its image is {stored[1]}×{stored[0]}")
+
+
+def size_in_common(map_path: Path, image_path: Path) -> tuple[tuple[int, int], str | None]:
+    """The (H, W) of a map and its picture as they are read, by what their files say, and what is doubtful about it.
+
+    Both are turned by their own EXIF orientation. Where their sizes then differ, the one that has the other's size as
+    it is stored stays so. Where only one of them has an orientation and both sizes fit anyway, nothing tells whether
+    the map was made on the turned picture.
+
+    Args:
+        map_path: the map's file.
+        image_path: its picture's.
+
+    Returns:
+        The size, and a sentence about the picture where it is doubtful, else None.
+
+    Raises:
+        SampleError: sizes that fit in neither way; blames the map.
+    """
+    one, other = picture_header(map_path), picture_header(image_path)
+    if one.shown in (other.shown, other.size):  # the picture turned, or as it is stored
+        size = one.shown
+    elif one.size == other.shown:  # the map as it is stored
+        size = one.size
+    else:
+        raise SampleError(map_path, f"the map is {one}, its image is {other}")
+    settled = any(header.orientation > 4 and header.size != header.shown for header in (one, other))
+    if settled or (one.orientation == 1) == (other.orientation == 1):
+        return size, None
+    if other.orientation > 1:
+        return size, f"is turned by its EXIF orientation {other.orientation}, its map {map_path.name} has none"
+    return size, f"has no EXIF orientation, its map {map_path.name} is turned by {one.orientation}"
 
 
 def _of_gif(image: Image.Image) -> np.ndarray:
@@ -123,9 +199,8 @@ def read_color_ids(path: Path, size: tuple[int, int]) -> Int32[np.ndarray, "h w"
     with opened(path) as image:
         if image.mode != "RGB":
             raise SampleError(path, f"a panoptic map must be an RGB PNG, this one is {image.mode}")
-        if image.size != size[::-1]:
-            raise SampleError(path, f"the map is {image.width}×{image.height}, its image is {size[1]}×{size[0]}")
-        colors = np.array(image, dtype=np.int32)
+        check_sides(image, size, path)
+        colors = map_as_shown(image, np.array(image, dtype=np.int32), size, path)
     return colors[..., 0] + 256 * colors[..., 1] + 256**2 * colors[..., 2]
 
 

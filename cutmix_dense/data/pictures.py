@@ -23,15 +23,19 @@ from cutmix_dense.extras import require
 
 __all__ = [
     "PICTURE_SUFFIXES",
+    "PictureHeader",
     "PictureInfo",
     "Pixels",
     "check_pixels",
     "decode_picture",
     "encode_picture",
     "opened",
+    "orientation_of",
+    "picture_header",
     "picture_size",
     "read_picture",
     "suffix_for",
+    "turned",
 ]
 
 Pixels = Literal["auto", "rgb", "stored"]
@@ -53,6 +57,7 @@ _TURNS = range(2, 9)
 _OF_PILLOW = (TypeError, KeyError, IndexError, RuntimeError, struct.error, zlib.error)
 """What Pillow's readers stumble over besides what `blaming` knows, where a file's numbers are wrong."""
 _TAG = 274  # EXIF's orientation
+_PNG_START, _RAW_PROFILE = b"\x89PNG\r\n\x1a\n", b"Raw profile type"
 _REDUCED, _MASK = 1, 4  # bits of TIFF's NewSubfileType
 
 
@@ -68,11 +73,29 @@ class PictureInfo(NamedTuple):
     details: Mapping[str, Any] = {}
 
 
-class _Header(NamedTuple):
-    """What a file says of its picture before a pixel is decoded."""
+class PictureHeader(NamedTuple):
+    """What a file says of its picture before a pixel is decoded.
 
-    size: tuple[int, int]  # (H, W) as stored
-    orientation: int  # EXIF's, 1 … 8
+    Attributes:
+        size: (H, W) as stored.
+        orientation: EXIF's, 1 … 8; 1 where the file has none, or junk.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """(H, W) of the picture turned by its orientation."""
+        return self.size[::-1] if self.orientation > 4 else self.size
+
+    def __str__(self) -> str:
+        """Width and height as stored, and as shown where EXIF's orientation turns it."""
+        (height, width), (shown_height, shown_width) = self.size, self.shown
+        told = f"{width}×{height}"
+        if self.orientation not in _TURNS:
+            return told
+        return f"{told} ({shown_width}×{shown_height} turned by its EXIF orientation {self.orientation})"
 
 
 def check_pixels(pixels: str) -> None:
@@ -112,6 +135,34 @@ def picture_size(path: Path) -> tuple[int, int]:
             raise SampleError(path, "cannot identify image file") from error
         except _OF_PILLOW as error:
             raise SampleError(path, f"cannot be read ({error})") from error
+
+
+def picture_header(path: Path) -> PictureHeader:
+    """Size and orientation of the picture in a file, without decoding it; SampleError if it has no header."""
+    with blaming(path), open(path, "rb") as file:
+        start = file.read(8)
+        if start[:4] in _TIFF_STARTS:
+            with _tiff_pages(file, path) as pages:
+                return _header_of(pages[0])
+        plain = start == _PNG_START and not _png_has_exif(file)
+    size = picture_size(path)
+    if plain:
+        return PictureHeader(size, 1)
+    with opened(path) as image:
+        return PictureHeader(size, orientation_of(image))
+
+
+def _png_has_exif(file: IO[bytes]) -> bool:
+    """Whether a PNG, read up to its first chunk, has one that may state an orientation."""
+    head = file.read(8)
+    while len(head) == 8 and head[4:] != b"IEND":
+        length, kind = struct.unpack(">I4s", head)
+        keyword = file.read(min(length, len(_RAW_PROFILE))) if kind in (b"tEXt", b"zTXt", b"iTXt") else b""
+        if kind == b"eXIf" or keyword == _RAW_PROFILE:
+            return True
+        file.seek(length - len(keyword) + 4, 1)
+        head = file.read(8)
+    return False
 
 
 def read_picture(
@@ -158,23 +209,16 @@ def decode_picture(
             header, array = _read_tiff(content, path)
         else:
             header, array = _read_plain(content, path)
-        array = _turned(array, header, stated)
+        array = turned(array, header, stated)
         if stated is not None and stated != array.shape[:2]:
-            raise SampleError(path, _misfit(header, stated, by))
+            raise SampleError(path, f"is {header}, but {by} says {stated[1]}×{stated[0]}")
         return _in_form(array, pixels)
 
 
-def _misfit(header: _Header, stated: tuple[int, int], by: str) -> str:
-    height, width = header.size
-    exif = ""
-    if header.orientation in _TURNS:
-        other = f"{height}×{width}" if header.orientation > 4 else f"{width}×{height}"
-        exif = f" ({other} turned by its EXIF orientation {header.orientation})"
-    return f"is {width}×{height}{exif}, but {by} says {stated[1]}×{stated[0]}"
-
-
-def _turned(array: np.ndarray, header: _Header, stated: tuple[int, int] | None) -> np.ndarray:
-    """The picture turned by its EXIF orientation, unless the stated size fits it only as it is stored."""
+def turned(
+    array: Shaped[np.ndarray, "h w *c"], header: PictureHeader, stated: tuple[int, int] | None
+) -> Shaped[np.ndarray, "h w *c"]:
+    """The picture turned by its EXIF orientation, unless the stated (H, W) fits it only as it is stored."""
     orientation, size = header.orientation, header.size
     if orientation not in _TURNS or (orientation > 4 and stated == size and size[0] != size[1]):
         return array
@@ -198,7 +242,7 @@ def _in_form(array: np.ndarray, pixels: Pixels) -> np.ndarray:
     return np.ascontiguousarray(array[..., :3]) if pixels == "rgb" else array
 
 
-def _read_plain(content: bytes, path: Path) -> tuple[_Header, np.ndarray]:
+def _read_plain(content: bytes, path: Path) -> tuple[PictureHeader, np.ndarray]:
     """A picture of any format but TIFF."""
     try:
         with Image.open(io.BytesIO(content)) as image:
@@ -209,7 +253,7 @@ def _read_plain(content: bytes, path: Path) -> tuple[_Header, np.ndarray]:
                 raise ValueError(f"is an animation of {frames} pictures; a sample takes one picture per file")
             size = (image.height, image.width)
             bands = _plain_bands(image, content)
-            return _Header(size, _orientation(image, content)), bands
+            return PictureHeader(size, _orientation(image, content)), bands
     except UnidentifiedImageError as error:
         raise SampleError(path, "cannot identify image file") from error
     except _OF_PILLOW as error:
@@ -217,8 +261,13 @@ def _read_plain(content: bytes, path: Path) -> tuple[_Header, np.ndarray]:
 
 
 def _orientation(image: Image.Image, content: bytes) -> int:
-    if image.format == "PNG" and b"eXIf" not in content and b"Raw profile type" not in content:
+    if image.format == "PNG" and b"eXIf" not in content and _RAW_PROFILE not in content:
         return 1  # Pillow would decode the picture first, EXIF may stand behind it
+    return orientation_of(image)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """EXIF's orientation of a picture, 1 … 8, as files other than TIFF state it; 1 for none, or junk."""
     for text in ("XML:com.adobe.xmp", "xmp"):  # Pillow looks there, too; no other reader does
         image.info.pop(text, None)
     try:
@@ -295,11 +344,11 @@ def _deep_netpbm(content: bytes, header: re.Match[bytes]) -> np.ndarray:
     return values.reshape(height, width, bands)
 
 
-def _header_of(page: Any) -> _Header:
+def _header_of(page: Any) -> PictureHeader:
     tag = page.tags.get(_TAG)
     value = tag.value if tag is not None else 1
     turn = value if isinstance(value, int) and value in _TURNS else 1
-    return _Header((int(page.imagelength), int(page.imagewidth)), int(turn))
+    return PictureHeader((int(page.imagelength), int(page.imagewidth)), int(turn))
 
 
 @contextmanager
@@ -324,7 +373,7 @@ def _tiff_pages(file: IO[bytes], path: Path) -> Iterator[list[Any]]:
         raise SampleError(path, f"not a readable TIFF file ({reason[0]})") from error
 
 
-def _read_tiff(content: bytes, path: Path) -> tuple[_Header, np.ndarray]:
+def _read_tiff(content: bytes, path: Path) -> tuple[PictureHeader, np.ndarray]:
     with _tiff_pages(io.BytesIO(content), path) as pages:
         first, header = pages[0], _header_of(pages[0])
         if len(pages) > 1:

@@ -11,6 +11,7 @@ from PIL import Image
 from torchvision.datasets import Cityscapes
 
 from cutmix_dense.data import DatasetError, SampleError, find_layouts, list_splits, open_dataset
+from cutmix_dense.data.errors import DataWarning
 from cutmix_dense.data.mixed_sample import open_complete
 from cutmix_dense.data.writers import CityscapesWriter
 
@@ -210,6 +211,26 @@ def test_a_picture_is_turned_if_its_maps_are(make_cityscapes):
     Image.fromarray(pixels).save(path, exif=exif)
     image, target = open_dataset(root)[0]
     assert np.array_equal(image[0].numpy() == 255, target["semantic"].numpy() == 10)
+
+
+def test_maps_with_an_orientation_of_their_own_are_turned(make_cityscapes):
+    labels, instances = frame()
+    root = make_cityscapes("a_0_0", labels, instances)
+    exif = Image.Exif()
+    exif[274] = 3
+    for folder in ("leftImg8bit", "gtFine"):
+        for path in (root / folder).rglob("*.png"):
+            Image.open(path).copy().save(path, exif=exif)
+    dataset = open_dataset(root, label_ids="raw")
+    _, target = dataset[0]
+    assert np.array_equal(target["semantic"], labels[::-1, ::-1])
+    assert target["boxes"].tolist() == [[46, 5, 50, 10], [35, 10, 45, 20], [20, 10, 30, 20], [0, 0, 10, 5]]
+    assert not dataset.notes
+    (path,) = root.rglob("*_leftImg8bit.png")
+    Image.open(path).copy().save(path)
+    dataset = open_dataset(root)
+    with pytest.warns(DataWarning, match="has no EXIF orientation, its map a_0_0_gtFine_labelIds.png is turned by 3"):
+        dataset[0]
 
 
 def test_coarse_maps_and_images_without_a_city(make_cityscapes):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from cutmix_dense.data import DatasetError, SampleError, find_layouts, list_splits, open_dataset
 from cutmix_dense.data.colors import read_color_classes, read_color_table, read_labelmap
+from cutmix_dense.data.errors import DataWarning
 from cutmix_dense.data.maps import read_indices
 
 from .mask_files import GREEN, RED, SIZE, TABLES, colored, ids, picture, put
@@ -441,6 +442,86 @@ def test_read_color_classes_takes_ids_of_colours(tmp_path):
 # ----------------------------------------------------------------------------------------------------- sizes and CamVid
 
 
+SHOWN = {
+    1: lambda array: array,
+    2: lambda array: array[:, ::-1],
+    3: lambda array: np.rot90(array, 2),
+    4: lambda array: array[::-1],
+    5: lambda array: np.rot90(array[:, ::-1]),
+    6: lambda array: np.rot90(array, -1),
+    7: lambda array: np.rot90(array[:, ::-1], -1),
+    8: lambda array: np.rot90(array),
+}
+"""What EXIF's orientations do, by its specification: 6 is shown turned clockwise by a quarter."""
+
+
+def tagged(path, array, orientation, form="PNG"):
+    """A file with an EXIF orientation; 1: with none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(array).save(path, form, **({"exif": exif} if orientation > 1 else {}))
+
+
+@pytest.mark.parametrize("size", [(6, 9), (7, 7)])
+@pytest.mark.parametrize("form", ["grey", "colors", "tiff"])
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_mask_with_an_orientation_of_its_own_is_turned_as_its_picture_is(tmp_path, orientation, form, size):
+    values = np.random.default_rng(0).integers(0, 3, size, dtype=np.uint8)
+    table = np.array([(0, 0, 0), RED, GREEN], dtype=np.uint8)
+    tagged(tmp_path / "images" / "a.png", np.stack([values * 90] * 3, axis=-1), orientation)
+    if form == "tiff":
+        mask = tmp_path / "masks" / "a.tif"
+        tagged(mask, values, orientation, "TIFF")
+    else:
+        mask = tmp_path / "masks" / "a.png"
+        tagged(mask, table[values] if form == "colors" else values, orientation)
+    if form == "colors":
+        (tmp_path / "labelmap.txt").write_text(TABLES["labelmap.txt"])
+    dataset = open_dataset(tmp_path, pixels="stored")
+    image, target = dataset[0]
+    wanted = SHOWN[orientation](values)
+    assert np.array_equal(target["semantic"], wanted)
+    assert np.array_equal(image[0], wanted * 90)
+    assert not dataset.notes
+
+
+def test_an_orientation_that_only_one_of_a_pair_has_is_noted_where_sizes_do_not_tell(tmp_path):
+    values = np.random.default_rng(0).integers(0, 3, (7, 7), dtype=np.uint8)
+    wide = np.random.default_rng(0).integers(0, 3, (6, 9), dtype=np.uint8)
+    pixels = np.stack([values * 90] * 3, axis=-1)
+    tagged(tmp_path / "images" / "a.png", pixels, 6)
+    tagged(tmp_path / "masks" / "a.png", values, 1)
+    tagged(tmp_path / "images" / "b.png", pixels, 1)
+    tagged(tmp_path / "masks" / "b.png", values, 3)
+    tagged(tmp_path / "images" / "c.png", np.stack([wide * 90] * 3, axis=-1), 8)
+    tagged(tmp_path / "masks" / "c.png", wide, 1)
+    tagged(tmp_path / "images" / "d.png", np.stack([wide * 90] * 3, axis=-1), 1)
+    tagged(tmp_path / "masks" / "d.png", wide, 6)
+    dataset = open_dataset(tmp_path, pixels="stored")
+    wanted = [
+        (SHOWN[6](values), values),  # as cv2.imread reads the picture; the mask says nothing
+        (values, SHOWN[3](values)),
+        (wide, wide),  # the sizes tell that both are as stored
+        (wide, wide),
+    ]
+    with pytest.warns(DataWarning, match=r"a\.png: is turned by its EXIF orientation 6, its map a\.png has none"):
+        samples = [dataset[index] for index in range(4)]
+    for (image, target), (pixels, semantic) in zip(samples, wanted, strict=True):
+        assert np.array_equal(image[0], pixels * 90)
+        assert np.array_equal(target["semantic"], semantic)
+    assert list(dataset.notes) == [
+        (
+            str(tmp_path / "images" / "a.png"),
+            "is turned by its EXIF orientation 6, its map a.png has none",
+        ),
+        (
+            str(tmp_path / "images" / "b.png"),
+            "has no EXIF orientation, its map b.png is turned by 3",
+        ),
+    ]
+
+
 @pytest.mark.parametrize(("orientation", "first"), [(1, "stored"), (6, "turned"), (6, "stored")])
 def test_a_picture_is_turned_if_its_mask_is(tmp_path, orientation, first):
     exif = Image.Exif()
@@ -466,7 +547,7 @@ def test_a_mask_of_another_size_is_refused_before_it_is_decoded(tmp_path):
     with pytest.raises(SampleError, match=r"masks/a\.png: the map is 8×6, its image is 9×6"):
         open_dataset(root)[0]
     put(root / "masks" / "a.png", np.zeros((9, 6), dtype=np.uint8))
-    with pytest.raises(SampleError, match=r"images/a\.jpg: is 9×6, but its map says 6×9"):
+    with pytest.raises(SampleError, match=r"masks/a\.png: the map is 6×9, its image is 9×6"):
         open_dataset(root)[0]
 
 

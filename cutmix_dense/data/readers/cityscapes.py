@@ -15,7 +15,7 @@ from cutmix_dense.data import class_tables
 from cutmix_dense.data.class_tables import countable_ids, id_to_train_id, train_id_to_id
 from cutmix_dense.data.details import STATED
 from cutmix_dense.data.errors import DatasetError, SampleError, blaming
-from cutmix_dense.data.maps import check_fits, read_indices
+from cutmix_dense.data.maps import read_indices, size_in_common
 from cutmix_dense.data.masks import boxes_from_masks, check_room
 from cutmix_dense.data.pictures import PICTURE_SUFFIXES, PictureInfo
 from cutmix_dense.data.readers.base import DenseDataset, instance_target
@@ -144,22 +144,18 @@ class CityscapesDataset(DenseDataset):
         if first is None:
             where = self._targets / frame.image.parent.name / f"{frame.name}_gtFine_labelIds.png"
             raise SampleError(where, "file not found, nor a map of instances or of train ids")
-        for path in {first, frame.maps["instanceIds"]} if self.has_masks else {first}:
-            check_fits(path, frame.image)
+        size, doubt = size_in_common(first, frame.image)
+        if doubt is not None:
+            self.note(frame.image, doubt)
         instances = None
         if self.has_masks:
-            instances = _read_instances(frame.maps["instanceIds"])
-        ids = self._ids(frame, instances)
-        size = (ids.shape[0], ids.shape[1])
+            instances = _read_instances(frame.maps["instanceIds"], size)
+        ids = self._ids(frame, instances, size)
         image = self.read_image(frame.image, size, "its map")
         semantic = self._train_ids[ids] if self.label_ids == "train" else ids
         if instances is None:
             return image, {"image_id": frame.name, "semantic": semantic}
         path = frame.maps["instanceIds"]
-        if instances.shape != size:
-            raise SampleError(
-                path, f"the map is {instances.shape[1]}×{instances.shape[0]}, that of labels {size[1]}×{size[0]}"
-            )
         values = [int(value) for value in np.unique(instances)]
         kinds = [value // 1000 if value >= 1000 else value for value in values]
         numbered = [value >= 1000 and self.label_ids == "raw" for value in values]
@@ -180,20 +176,20 @@ class CityscapesDataset(DenseDataset):
         )
         return image, target
 
-    def _ids(self, frame: _Frame, instances: Int[np.ndarray, "h w"] | None) -> np.ndarray:
+    def _ids(self, frame: _Frame, instances: Int[np.ndarray, "h w"] | None, size: tuple[int, int]) -> np.ndarray:
         """(H, W) uint8: the raw id of every pixel; SampleError for one that isn't Cityscapes'."""
         largest = len(class_tables.RAW_CLASSES) - 1
         if "labelIds" in frame.maps:
             path = frame.maps["labelIds"]
-            ids = read_indices(path, None)
+            ids = read_indices(path, size)
             _refuse(path, ids, ids > largest, f"the ids of Cityscapes are 0 … {largest}")
         elif "instanceIds" in frame.maps:
             path = frame.maps["instanceIds"]
-            values = _read_instances(path) if instances is None else instances
+            values = _read_instances(path, size) if instances is None else instances
             ids = np.where(values >= 1000, values // 1000, values)
         else:
             path = frame.maps["labelTrainIds"]
-            values = read_indices(path, None)
+            values = read_indices(path, size)
             count = len(class_tables.TRAIN_CLASSES)
             _refuse(
                 path, values, (values >= count) & (values != _IGNORE), f"train ids are 0 … {count - 1} and {_IGNORE}"
@@ -202,9 +198,9 @@ class CityscapesDataset(DenseDataset):
         return ids.astype(np.uint8)
 
 
-def _read_instances(path: Path) -> Int[np.ndarray, "h w"]:
+def _read_instances(path: Path, size: tuple[int, int]) -> Int[np.ndarray, "h w"]:
     """(H, W) int32: ids, or 1000 · id + number; SampleError for a value whose id isn't Cityscapes'."""
-    values = read_indices(path, None).astype(np.int32)  # 8 bits where no instance is numbered
+    values = read_indices(path, size).astype(np.int32)  # 8 bits where no instance is numbered
     largest = len(class_tables.RAW_CLASSES) - 1
     odd = np.where(values >= 1000, values // 1000, values) > largest
     _refuse(path, values, odd, f"instance ids are 0 … {largest}, or 1000 · id + number")

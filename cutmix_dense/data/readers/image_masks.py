@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ import numpy as np
 from cutmix_dense.data.colors import Color
 from cutmix_dense.data.errors import DatasetError
 from cutmix_dense.data.map_forms import CAMVID_FRAME, find_form, find_tables
-from cutmix_dense.data.maps import check_fits
+from cutmix_dense.data.maps import size_in_common
 from cutmix_dense.data.pictures import PictureInfo
 from cutmix_dense.data.readers.base import DenseDataset, needed_folder
 from cutmix_dense.data.readers.mask_folders import (
@@ -40,8 +41,9 @@ class ImageMasksDataset(DenseDataset):
     - colours, if a table says which colour is which class.
 
     A value that means nothing raises SampleError; it never becomes another class. Pictures without a mask and masks
-    without a picture are left out and counted in `notes`. A picture whose EXIF orientation turns it is turned if its
-    mask is.
+    without a picture are left out and counted in `notes`. Pictures and masks are turned by their own EXIF orientation;
+    where a mask has the size of the picture as it is stored, the picture stays so. A picture that is turned beside a
+    mask without an orientation is noted if their sizes don't tell.
 
     Args:
         root: the dataset folder. Splits are sub-folders of the folders of images and masks (`images/train` beside
@@ -122,8 +124,8 @@ class ImageMasksDataset(DenseDataset):
         self.classes = self.form.classes
         self.has_semantic, self.has_instances = True, False
         stems = [PurePosixPath(pair.name).with_suffix("").as_posix() for pair in self._pairs]
-        twice = {stem for stem in stems if stems.count(stem) > 1} if len(set(stems)) < len(stems) else set()
-        self._ids = [pair.name if stem in twice else stem for pair, stem in zip(self._pairs, stems, strict=True)]
+        often = Counter(stems)
+        self._ids = [pair.name if often[stem] > 1 else stem for pair, stem in zip(self._pairs, stems, strict=True)]
 
     @classmethod
     def find_splits(cls, root: Path) -> list[str]:
@@ -148,9 +150,11 @@ class ImageMasksDataset(DenseDataset):
 
     def _load(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:
         pair = self._pairs[index]
-        check_fits(pair.mask, pair.image)
-        semantic = self.form.read(pair.mask)
-        image = self.read_image(pair.image, (semantic.shape[0], semantic.shape[1]), "its map")
+        size, doubt = size_in_common(pair.mask, pair.image)
+        if doubt is not None:
+            self.note(pair.image, doubt)
+        semantic = self.form.read(pair.mask, size)
+        image = self.read_image(pair.image, size, "its map")
         return image, {"image_id": self._ids[index], "semantic": semantic}
 
     def _places(
