@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import cutmix_dense
 from cutmix_dense.data import DatasetError, DenseDataset
-from cutmix_dense.data.errors import MixError
+from cutmix_dense.data.errors import MixError, kind_of
 from cutmix_dense.data.pictures import Pixels
 from cutmix_dense.data.readers.layouts import READERS, default_split, from_root, layout_of, reader_of
 
@@ -381,22 +381,33 @@ def open_from(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None 
 
 
 def grouped(problems: Iterable[tuple[str, str]], most: int = 5) -> dict[str, str]:
-    """A line for each reason: the file and the reason, or how many files have it and the first of them.
+    """A line for each kind of problem: the first in full, and how many are like it.
 
     Args:
         problems: (file, reason).
-        most: so many lines; the last one, of the reason "", says how many reasons there are besides.
+        most: so many lines; the last one, of the kind "", says how many kinds there are besides.
+
+    Returns:
+        The lines by `kind_of` their reasons.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[tuple[str, str]]] = {}
     for file, reason in problems:
-        found.setdefault(reason, []).append(file)
-    lines = {
-        reason: f"{files[0]}: {reason}" if len(files) == 1 else f"{len(files):,} files: {reason}; first: {files[0]}"
-        for reason, files in found.items()
-    }
+        found.setdefault(kind_of(reason), []).append((file, reason))
+    lines = {kind: _line(cases) for kind, cases in found.items()}
     if len(lines) <= most + 1:
         return lines
     return {**dict(list(lines.items())[:most]), "": f"and {len(lines) - most:,} other reasons"}
+
+
+def _line(cases: Sequence[tuple[str, str]]) -> str:
+    """What problems of one kind are."""
+    file, reason = cases[0]
+    if len(cases) == 1:
+        return f"{file}: {reason}"
+    if all(other == reason for _, other in cases):
+        return f"{len(cases):,} files: {reason}; first: {file}"
+    files = len({name for name, _ in cases})
+    return f"{file}: {reason} (and {len(cases) - 1:,} more like it{f', in {files:,} files' if files > 1 else ''})"
 
 
 def positive(least: int = 1) -> Callable[[str], int]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from cutmix_dense.data.errors import kind_of
 from cutmix_dense.data.readers.layouts import READERS
 from tools.common import (
     UserError,
@@ -165,8 +166,8 @@ def tell(report: CopyReport) -> None:
         for (side, outcome, reason), count in report.outcomes.items():
             table.add_row(side, outcome, reason, f"{count:,}")
         console.print(table)
-    for reason, line in grouped((row["file"], row["reason"]) for row in report.broken).items():
-        rows = [row for row in report.broken if row["reason"] == reason]
+    for kind, line in grouped((row["file"], row["reason"]) for row in report.broken).items():
+        rows = [row for row in report.broken if kind_of(row["reason"]) == kind]
         console.print(f"cannot be used: {line}{_cost(rows)}", markup=False)
     if report.broken:
         console.print(

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
 
-__all__ = ["DataWarning", "DatasetError", "MixError", "SampleError", "blaming"]
+__all__ = ["DataWarning", "DatasetError", "MixError", "SampleError", "blaming", "kind_of"]
+
+_FILE = r"\.(?:jpe?g|jfif|png|bmp|tiff?|webp|gif|json|jsonl|xml|txt|csv|ya?ml|npy|nii(?:\.gz)?)"
+_OWN_WORDS = (
+    (re.compile(r"(?<!\w)('[^']*'|\"[^\"]*\")(?!\w)"), "''"),
+    (re.compile(rf"(?i)(?:(?<=\bof )|(?<=\bwith ))[^:;]+?{_FILE}(?!\w)|(?<!\S)\S+?{_FILE}(?!\w)"), "FILE"),
+    (re.compile(r"\bgot .*?(?=;|$)"), "got …"),
+    (re.compile(r"(?<![A-Za-z_])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?"), "#"),
+    (re.compile(r"(''|#|FILE)(?:(?:, | )\1)+"), r"\1"),
+)
+"""What two reasons of one kind may differ in: quoted words, names of files, what was got, numbers, lists of these."""
 
 
 class DatasetError(ValueError):
@@ -40,6 +51,13 @@ class SampleError(ValueError):
 
     def __reduce__(self) -> tuple[type[SampleError], tuple[Path, str]]:
         return type(self), (self.path, self.reason)
+
+
+def kind_of(reason: str) -> str:
+    """What is wrong without the names and numbers of the one case: reasons of one kind are told once, and counted."""
+    for pattern, word in _OWN_WORDS:
+        reason = pattern.sub(word, reason)
+    return reason
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import pytest
 
 import cutmix_dense as cd
 from cutmix_dense.build import known_parts, known_transforms
-from tools.common import SpecError, build_transform, parse_transform
+from cutmix_dense.data.errors import kind_of
+from tools.common import SpecError, build_transform, grouped, parse_transform
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,6 +82,72 @@ def test_every_sample_is_mixed_unless_p_is_given():
 def test_mistakes_are_named(words, message):
     with pytest.raises(SpecError, match=message):
         parse_transform(words)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (
+            "annotation 100 of a.png is left out: bbox must be [x, y, width, height], got [1, 2, 3]",
+            "annotation x7 of red car 2.JPG is left out: bbox must be [x, y, width, height], got None",
+            False,  # an id that is a word stays one
+        ),
+        (
+            "annotation 100 of a.png is left out: bbox must be [x, y, width, height], got [1, 2, 3]",
+            "annotation 7 of deep/red car 2.JPG is left out: bbox must be [x, y, width, height], got 'a b'",
+            True,
+        ),
+        (
+            "annotation 100 of a.png is left out: bbox must be [x, y, width, height], got [1, 2, 3]",
+            "annotation 100 of a.png is left out: category_id must be a number, got [1, 2, 3]",
+            False,
+        ),
+        (
+            "object 3: <xmin> must be a number, got 'x'; it is left out",
+            "object 12: <xmin> must be a number, got ''; it is left out",
+            True,
+        ),
+        (
+            "object 3: <xmin> must be a number; it is left out",
+            "object 3: <ymin> must be a number; it is left out",
+            False,
+        ),
+        (
+            "line 5: class 7, but there are 3 classes; it is left out",
+            "line 61: class 12, but there are 3 classes; it is left out",
+            True,
+        ),
+        ("line 5: x must be in 0..1, got 1.25e-3", "line 6: x must be in 0..1, got -2", True),
+        (
+            "cannot be mixed with a.png, b.png: 3 boxes are broken",
+            "cannot be mixed with train/c d/e.png: 12 boxes are broken",
+            True,
+        ),
+        ("cannot be mixed with a.png, b.png: broken", "cannot be mixed with a.png, b.png: empty", False),
+        ("cannot be mixed with a.png, b.png: broken", "cannot be mixed with c.png, e.jpg, f.jpg: broken", True),
+        ("holds 3, 4, 5, but there are 2 classes", "holds 3, 4, but there are 2 classes", True),
+        ("class 'cat' isn't named", "class \"dog's\" isn't named", True),
+        ("has 3 bands of uint8", "has 3 bands of uint16", False),
+    ],
+)
+def test_what_is_one_kind_of_problem(one, other, same):
+    assert (kind_of(one) == kind_of(other)) is same
+
+
+def test_problems_are_grouped():
+    told = grouped(
+        ("t.json", f"annotation {i} of {i % 3}.png is left out: bbox must be …, got [{i}]") for i in range(200)
+    )
+    assert list(told.values()) == [
+        "t.json: annotation 0 of 0.png is left out: bbox must be …, got [0] (and 199 more like it)"
+    ]
+    told = grouped([("a.xml", "object 1: no <name>"), ("b.xml", "object 3: no <name>"), ("c.xml", "broken")])
+    assert list(told.values()) == ["a.xml: object 1: no <name> (and 1 more like it, in 2 files)", "c.xml: broken"]
+    assert list(grouped((f"{i}.png", "file not found") for i in range(2000)).values()) == [
+        "2,000 files: file not found; first: 0.png"
+    ]
+    told = grouped(("a", f"{'abcdefghij'[i]} is missing") for i in range(10))
+    assert list(told.values())[5:] == ["and 5 other reasons"]
 
 
 def test_abstract_classes_are_not_offered():
