@@ -312,7 +312,7 @@ def test_details(make):
         },
         {"_stated": {"shapes": [square(20, 1)]}},
     ]
-    assert dataset.picture(0).details == {"flags": {"night": True}, "camera": "left"}
+    assert dataset.picture(0).details == {"version": "5.5.0", "flags": {"night": True}, "camera": "left"}
 
 
 def test_other_folders_are_none(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cutmix_dense.data import open_dataset
+from cutmix_dense.data.pictures import PictureInfo
 from cutmix_dense.data.writers import LabelMeWriter
 
 from .test_readers_labelme import make, shape, square  # noqa: F401
@@ -135,3 +136,17 @@ def test_classes_that_a_label_cannot_name(tmp_path, names, reason):
     with pytest.raises(ValueError, match=reason):
         LabelMeWriter.like(Named(*names), tmp_path, "train")  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+def test_version_and_fields_of_pictures(make, tmp_path):  # noqa: F811
+    root = make({"a": [square(2, 2)]}, version="3.16.7", camera="left")
+    dataset = open_dataset(root, details=True, pixels="stored")
+    image, target = dataset[0]
+    writer = LabelMeWriter.like(dataset, tmp_path / "copy", "train")
+    assert writer.add("a", image, target, dataset.picture(0)) == {}
+    odd = PictureInfo("b.png", {"version": 2, "flags": ["x"], "shapes": 1, "weather": "rain"})
+    assert writer.add("b", image, target, odd) == {f"{name} of pictures": 1 for name in ("version", "flags", "shapes")}
+    writer.finish()
+    a, b = (json.loads((tmp_path / "copy" / "train" / f"{key}.json").read_text()) for key in "ab")
+    assert (a["version"], a["camera"]) == ("3.16.7", "left")
+    assert (b["version"], b["flags"], b["weather"], len(b["shapes"])) == ("5.5.0", {}, "rain", 1)

@@ -387,3 +387,47 @@ def test_colours_of_a_label_map_are_kept(tmp_path, mode, boxes):
     (tmp_path / "copy" / "labelmap.txt").write_text("foo:10,20,30::\n")
     with pytest.raises(DatasetError, match=r"labelmap\.txt: is another one than"):
         VocWriter.like(dataset, tmp_path / "copy", "val")
+
+
+ATTRIBUTES = """<annotation verified="yes"><folder>x</folder><filename>a.jpg</filename><source>web</source>
+<owner id="7"><name lang="de">ü</name></owner><weather code="3">rain</weather>
+<size><width>60</width><height>40</height><depth>3</depth></size>
+<object id="4" z="1"><name>cow</name><bndbox><xmin>5</xmin><ymin>6</ymin><xmax>24</xmax><ymax>15</ymax></bndbox>
+<colour code="9">red</colour></object></annotation>"""
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_attributes_of_elements_are_kept(tmp_path, changed):
+    save_picture(tmp_path / "source" / "a.jpg")
+    (tmp_path / "source" / "a.xml").write_text(ATTRIBUTES, encoding="utf-8")
+    dataset = open_dataset(tmp_path / "source", details=True)
+    writer = VocWriter.like(dataset, tmp_path / "copy", "train")
+    image, target = dataset[0]
+    if changed:
+        target["details"] = [{key: value for key, value in target["details"][0].items() if key != STATED}]
+    assert writer.add("a", image, target, dataset.picture(0)) == {}
+    writer.finish()
+    root = ElementTree.parse(tmp_path / "copy" / "Annotations" / "a.xml").getroot()
+    assert root.attrib == {"verified": "yes"}
+    assert root.findtext("source") == "web"
+    found = {node.tag: (node.attrib, (node.text or "").strip()) for node in root.iter() if node.attrib}
+    assert found == {
+        "annotation": ({"verified": "yes"}, ""),
+        "owner": ({"id": "7"}, ""),
+        "name": ({"lang": "de"}, "ü"),
+        "weather": ({"code": "3"}, "rain"),
+        "object": ({"id": "4", "z": "1"}, ""),
+        "colour": ({"code": "9"}, "red"),
+    }
+
+
+def test_what_is_said_of_pictures_and_has_no_place_is_counted(tmp_path):
+    picture = PictureInfo("a.jpg", {"weather": "rain", "size": [3], "tags": [], "no tag": 1, "@odd name": "x"})
+    target = {"boxes": torch.tensor([[1.0, 2, 9, 7]]), "labels": torch.tensor([2])}
+    lost, root = add(tmp_path, target, picture=picture)
+    assert lost == {f"{name} of pictures": 1 for name in ("size", "tags", "no tag", "@odd name")}
+    assert (root.findtext("weather"), root.findtext("size/width")) == ("rain", "60")
+    kinds = np.zeros(SIZE)
+    dataset = open_dataset(save_voc(tmp_path / "source", {"SegmentationClass": kinds}, "a\n"))
+    writer = VocWriter.like(dataset, tmp_path / "maps", "train")
+    assert writer.add("a", *dataset[0], picture) == {f"{name} of pictures": 1 for name in picture.details}

@@ -401,3 +401,9 @@ def test_odd_class_names_come_back(tmp_path):
     writer.add("a", picture(), target([[3, 4, 20, 30]], [8]))
     writer.finish()
     assert open_dataset(tmp_path).classes == ("background", *names)
+
+
+def test_fields_of_pictures_are_counted(tmp_path):
+    info = PictureInfo("a.png", {"license": 3, "weather": "rain"})
+    lost, _ = write(tmp_path, {"a": (picture(), target([[3, 4, 20, 30]], [2]), info), "b": (picture(), target([], []))})
+    assert lost == {"a": {"license of pictures": 1, "weather of pictures": 1}, "b": {}}

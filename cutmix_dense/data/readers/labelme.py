@@ -46,7 +46,7 @@ _SNIFFED, _PEEKED = 1 << 16, 20
 
 _MANY = 100
 
-_TOP = ("shapes", "imagePath", "imageData", "imageHeight", "imageWidth", "version", "flags")
+_TOP = ("shapes", "imagePath", "imageData", "imageHeight", "imageWidth", "flags")
 _IN_SHAPE = ("label", "points", "shape_type", "mask")
 _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp", "GIF": ".gif"}
 
@@ -141,7 +141,7 @@ class LabelMeDataset(DenseDataset):
         return found or self._stated_place(path, look.name)
 
     def picture(self, index: int) -> PictureInfo:
-        """Name, sub-folders included, and what the JSON file says of the picture: `flags` and keys of one's own."""
+        """Name, sub-folders included, and what the JSON file says of the picture: `flags`, `version` and keys of one's own."""
         path = self._files[index][0]
         place, content = self.image_path(index), _content(path)
         if place == path:

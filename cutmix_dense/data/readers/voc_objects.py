@@ -46,7 +46,7 @@ class Row(NamedTuple):
         """What the file says of it besides what a target holds, by tag, and all of it, word for word."""
         nodes = [node for node in self.node if node.tag not in _KNOWN]
         stated = ElementTree.tostring(self.node, encoding="unicode").strip()
-        return {**_by_tag(nodes), STATED: stated}
+        return {**_attributes(self.node), **_by_tag(nodes), STATED: stated}
 
 
 def rows_of(tree: ElementTree.Element, labels: Mapping[str, int]) -> Iterator[Row | ValueError]:
@@ -130,8 +130,13 @@ def stated_size(tree: ElementTree.Element) -> tuple[int, int] | None:
 
 
 def picture_details(tree: ElementTree.Element) -> dict[str, Any]:
-    """What a file says of its picture besides name, folder and size, by tag."""
-    return _by_tag([node for node in tree if node.tag not in _OF_PICTURE])
+    """What a file says of its picture besides name, folder and size, by tag; its attributes with an @ before."""
+    return {**_attributes(tree), **_by_tag([node for node in tree if node.tag not in _OF_PICTURE])}
+
+
+def _attributes(node: ElementTree.Element) -> dict[str, str]:
+    """The attributes of an element, with an @ before their names, which no tag has."""
+    return {f"@{name}": value for name, value in node.attrib.items()}
 
 
 def _by_tag(nodes: Sequence[ElementTree.Element]) -> dict[str, Any]:
@@ -144,17 +149,21 @@ def _by_tag(nodes: Sequence[ElementTree.Element]) -> dict[str, Any]:
 
 
 def plain(node: ElementTree.Element) -> Any:
-    """An element as what JSON holds: its text, a dict of its children, or for coordinates a list of numbers."""
+    """An element as what JSON holds: its text, a dict of its children, or for coordinates a list of numbers.
+
+    An element with attributes is a dict, with its text as ``#text``.
+    """
     children = [child for child in node if isinstance(child.tag, str)]
     if not children:
-        return (node.text or "").strip()
+        text = (node.text or "").strip()
+        return {**_attributes(node), **({"#text": text} if text else {})} if node.attrib else text
     texts = [(child.text or "").strip() for child in children]
     if len(children) > 1 and all(_COORDINATE.match(child.tag) and not len(child) for child in children):
         places = {child.tag: text for child, text in zip(children, texts)}
         if len(places) == len(children) and all(map(_is_number, texts)):
             order = _CORNERS if set(places) == set(_CORNERS) else tuple(places)
             return [float(places[tag]) for tag in order]
-    return _by_tag(children)
+    return {**_attributes(node), **_by_tag(children)}
 
 
 def match_masks(

@@ -166,7 +166,11 @@ class Writer(ABC):
                 )
             broken = lines and (name.splitlines() != [name] or name != name.strip() or _NO_TEXT.search(name))
             if not name or broken or name in reserved:
-                why = "it means something else there" if name in reserved else "it must be one line of text, no space round it"
+                why = (
+                    "it means something else there"
+                    if name in reserved
+                    else "it must be one line of text, no space round it"
+                )
                 raise ValueError(f"{cls.layout} can't hold the class name {name!r}: {why}; rename it in the source")
 
     @classmethod
@@ -223,7 +227,16 @@ class Writer(ABC):
         name = Path(f"{key}{like}") if sample.picture is None else Path(sample.picture.name)
         suffix = suffix_for(sample.image, name.suffix, self.formats)
         inner = name.parent if sample.picture is not None else Path()
-        return (Path(folder) / inner / f"{key}{suffix}").as_posix(), encode_picture(sample.image, suffix, self.quality)
+        bands = None if sample.picture is None else sample.picture.bands
+        content = encode_picture(sample.image, suffix, self.quality, bands)
+        return (Path(folder) / inner / f"{key}{suffix}").as_posix(), content
+
+    @staticmethod
+    def count_picture_details(sample: Sample, kept: Collection[str] = ()) -> None:
+        """Count as lost what else is said of a sample's picture, but for the names that are kept."""
+        for name in {} if sample.picture is None else sample.picture.details:
+            if name not in kept:
+                sample.lost[f"{name} of pictures"] += 1
 
     def finish(self, keys: Iterable[str] | None = None) -> None:
         """List the samples of `keys`, in that order (default: all that are staged, sorted); then clear the staging.

@@ -106,9 +106,7 @@ class DotaWriter(Writer):
             for name in details:
                 if name not in (STATED, "difficult"):
                     lost[f"{name} of instances"] += 1
-        for name in {} if sample.picture is None else sample.picture.details:
-            if name not in _HEADER:
-                lost[f"{name} of pictures"] += 1
+        self.count_picture_details(sample, _HEADER)
 
     def _write_lists(self, keys: list[str], samples: list[Any]) -> None:
         # Folders make a split, also where no image of it was left.

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["LabelMeWriter"]
 
 _MARKS = ("__ignore__", "_background_")
+_TOP: dict[str, Any] = {
+    **dict.fromkeys(("shapes", "imagePath", "imageData", "imageHeight", "imageWidth"), ()),
+    "version": str,
+    "flags": dict,
+}
+"""What LabelMe's own fields may be taken from."""
 
 
 class LabelMeWriter(Writer):
@@ -75,10 +81,13 @@ class LabelMeWriter(Writer):
             groups.add(group)
             shapes += found
         height, width = sample.size
+        said = {} if sample.picture is None else sample.picture.details
+        kept = {name: value for name, value in said.items() if isinstance(value, _TOP.get(name, object))}
+        self.count_picture_details(sample, kept)
         table = {
             "version": "5.5.0",
             "flags": {},
-            **({} if sample.picture is None else sample.picture.details),
+            **kept,
             "shapes": shapes,
             "imagePath": PurePosixPath(path).name,
             "imageData": None,

@@ -30,7 +30,7 @@ _TRUE = ("1", "true", "yes")
 _TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*$")
 _CONTROL = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _OF_OBJECT = frozenset({"name", "bndbox", "difficult", "truncated", "pose", "polygon", STATED})
-_OF_PICTURE = frozenset({"folder", "filename", "size", "segmented", "object", "source"})
+_OF_PICTURE = frozenset({"folder", "filename", "size", "imagesize", "path", "segmented", "object"})
 
 
 class VocWriter(Writer):
@@ -104,6 +104,8 @@ class VocWriter(Writer):
         sample.lost["crowds (written as difficult)"] += int(np.count_nonzero(sample.iscrowd))
         if not self._maps_only:
             files[f"Annotations/{key}.xml"] = self._xml(Path(name).name, sample, bool(files))
+        else:
+            self.count_picture_details(sample)
         segmented = any(path.startswith("Segmentation") for path in files)
         files[name] = content
         return files, {"segmented": segmented}
@@ -171,12 +173,13 @@ class VocWriter(Writer):
         details = {} if sample.picture is None else dict(sample.picture.details)
         root = ElementTree.Element("annotation")
         _texts(root, folder=self.root.name, filename=name)
-        source = details.get("source")
-        _append(root, "source", source if isinstance(source, dict) else {"database": "written by cutmix_dense"})
+        source = details.pop("source", {"database": "written by cutmix_dense"})
+        if not _append(root, "source", source):
+            sample.lost["source of pictures"] += 1
         _texts(ElementTree.SubElement(root, "size"), width=width, height=height, depth=sample.image.shape[2])
         _texts(root, segmented=int(segmented))
         for tag, value in details.items():
-            if tag not in _OF_PICTURE and not _append(root, tag, value):
+            if tag in _OF_PICTURE or not _append(root, tag, value):
                 sample.lost[f"{tag} of pictures"] += 1
         for i in range(len(sample.boxes)):
             root.append(_stated(sample.details[i]) or self._object(sample, i))
@@ -229,7 +232,16 @@ def _stated(details: Mapping[str, Any]) -> ElementTree.Element | None:
 
 
 def _append(parent: ElementTree.Element, tag: str, value: Any) -> bool:
-    """Write a value under a tag: a dict as elements, a list as one for each entry; False if XML can't hold it."""
+    """Write a value under a tag: a dict as elements, a list as one for each entry; False if XML can't hold it.
+
+    A tag that begins with @ is an attribute, ``#text`` is the text of the element itself, as the reader has them.
+    """
+    if tag[:1] in ("@", "#") and not isinstance(value, (dict, list, tuple)):
+        if tag == "#text":
+            parent.text = _clean(str(value))
+        elif _TAG.match(tag[1:]):
+            parent.set(tag[1:], _clean(str(value)))
+        return tag == "#text" or bool(_TAG.match(tag[1:]))
     if not _TAG.match(tag):
         return False
     if isinstance(value, dict):
@@ -244,7 +256,7 @@ def _append(parent: ElementTree.Element, tag: str, value: Any) -> bool:
             if names:
                 return _append(parent, tag, dict(zip(names, value)))
         written = [_append(parent, tag, inner) for inner in value]
-        return all(written)
+        return bool(written) and all(written)
     ElementTree.SubElement(parent, tag).text = "" if value is None else _clean(str(value))
     return True
 

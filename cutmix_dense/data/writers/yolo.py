@@ -38,7 +38,7 @@ class YoloWriter(Writer):
     was YOLO, keeps its line word for word. An image without instances has an empty file.
 
     Crowds are left out, as YOLO has no word for them and a loss would take them for objects; they are counted in what
-    is lost, and so are `difficult`, semantic maps and details. An instance without a mask beside others with one is
+    is lost, and so are `difficult`, semantic maps, details and whatever is said of pictures. An instance without a mask beside others with one is
     written as its box, which our reader takes and trainers may refuse; it is counted, too.
 
     `data.yaml` states the task, which tells polygons of four corners from rotated boxes. It has no `path`: Ultralytics
@@ -121,6 +121,7 @@ class YoloWriter(Writer):
             sample.lost["masks"] += int(sample.has_mask.sum())
         if task != "pose" and sample.keypoints is not None:
             sample.lost["keypoints"] += int((sample.keypoints[..., 2] > 0).any(axis=1).sum())
+        self.count_picture_details(sample)
         name, content = self.picture_file(self._images, key, sample)
         return {_label_file(name): "".join(lines).encode(), name: content}, {"task": task, "points": points}
 
