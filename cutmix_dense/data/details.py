@@ -21,7 +21,7 @@ def still_true(details: dict[str, Any], *, untouched: bool, same_layout: bool, l
     """The details that hold after a mix.
 
     Where a mix cut, moved or covered an instance, scores and lists of numbers, as coordinates are, would be false. Each
-    is left out and counted by its path; what stands beside it stays. So is, of any instance, what `finite_fields` drops.
+    is left out and counted by its path; what stands beside it stays. What `finite_fields` drops is left out always.
 
     Args:
         details: of one instance.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ __all__ = [
     "box_of_segmentation",
     "boxes_from_masks",
     "check_room",
+    "check_segmentation",
     "decode_segmentation",
     "encode_rle",
     "encode_segmentation",
+    "odd_parts",
     "outline",
     "polygon_area",
     "stated_segmentation",
@@ -72,11 +75,12 @@ def encode_rle(mask: Bool[np.ndarray, "h w"]) -> dict[str, Any]:
 def stated_segmentation(segmentation: Any) -> list[Any] | dict[str, Any] | None:
     """A COCO `segmentation` in its official form: a list of flat polygons, or run lengths; None if no mask is stated.
 
-    Files say "none" in many ways: null, an empty list, empty parts, parts of fewer than three points, run lengths
-    without a number. A flat polygon, and points given as pairs or as ``{"x": …, "y": …}``, are put in order.
+    Files say "none" in many ways: null, an empty list, empty parts, parts of fewer than three points or with half a
+    point, run lengths without a number. Such parts don't count; the others are the mask. A flat polygon, and points
+    given as pairs or as ``{"x": …, "y": …}``, are put in order.
 
     Raises:
-        ValueError: another kind of value, or an odd number of coordinates.
+        ValueError: another kind of value, or of part.
     """
     if segmentation is None or (isinstance(segmentation, (dict, list, tuple, str)) and not segmentation):
         return None
@@ -84,12 +88,24 @@ def stated_segmentation(segmentation: Any) -> list[Any] | dict[str, Any] | None:
         return segmentation if segmentation.get("counts") or "counts" not in segmentation else None
     if not isinstance(segmentation, (list, tuple)):
         raise ValueError(f"segmentation must be polygons or run lengths, got {type(segmentation).__name__}")
-    if all(isinstance(part, dict) and "counts" in part for part in segmentation):
-        return list(segmentation)
+    if not all(segmentation):  # a coordinate may be 0
+        segmentation = [part for part in segmentation if part or _is_number(part)]
+    if segmentation and all(isinstance(part, dict) and "counts" in part for part in segmentation):
+        return [part for part in segmentation if part["counts"]] or None
     if all(_is_number(part) for part in segmentation) or all(_is_point(part) for part in segmentation):
         segmentation = [segmentation]
     polygons = [_flat(part) for part in segmentation]
-    return [part for part in polygons if len(part) >= 6] or None  # pycocotools would take four numbers for a box
+    # pycocotools would take four numbers for a box
+    return [part for part in polygons if len(part) >= 6 and len(part) % 2 == 0] or None
+
+
+def odd_parts(segmentation: Any) -> int:
+    """How many parts of a COCO `segmentation` hold half a point, for which `stated_segmentation` passes them over."""
+    if not isinstance(segmentation, (list, tuple)) or all(map(_is_point, segmentation)):
+        return 0
+    parts = [segmentation] if all(map(_is_number, segmentation)) else segmentation
+    lists = [part for part in parts if isinstance(part, (list, tuple)) and len(part) % 2]
+    return sum(not all(map(_is_point, part)) for part in lists)
 
 
 def _is_number(value: Any) -> bool:
@@ -109,8 +125,6 @@ def _flat(part: Any) -> list[float]:
     if part and all(_is_point(point) for point in part):
         pairs = [(point["x"], point["y"]) if isinstance(point, dict) else point for point in part]
         part = [value for pair in pairs for value in pair]
-    if len(part) % 2:
-        raise ValueError("a polygon must be a flat list of finite x, y pairs")
     return list(part)
 
 
@@ -145,39 +159,96 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> Bool[np.nda
         return np.logical_or.reduce([_decode_lengths(part, size) for part in stated])
     codes = []
     for polygon in stated:
-        try:
-            points = np.asarray(polygon, dtype=np.float64)
-        except (TypeError, OverflowError) as error:
-            raise ValueError(f"a polygon must be a flat list of finite x, y pairs ({error})") from error
-        if points.ndim != 1 or not np.isfinite(points).all():
-            raise ValueError("a polygon must be a flat list of finite x, y pairs")
-        if float(np.abs(points).max()) > _FAR * max(height, width):
-            # pycocotools walks every edge, also outside of the image: a few digits more would fill the memory
-            far = np.abs(points).max()
-            raise ValueError(f"a polygon reaches {far:g}; {_FAR} times the image's longer side is the most")
-        corners = points.reshape(-1, 2)
-        if np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1, initial=0).sum() > _LONGEST:
-            raise ValueError(f"the outline of a polygon is longer than {_LONGEST} pixels")
-        codes += coco_masks().frPyObjects([points.tolist()], height, width)
+        codes += coco_masks().frPyObjects([_checked(polygon, size)], height, width)
     return coco_masks().decode(coco_masks().merge(codes)).astype(bool)
 
 
+def check_segmentation(segmentation: Any, size: tuple[int, int] | None) -> bool:
+    """Whether a mask is stated that `decode_segmentation` can decode, found out without drawing it.
+
+    Args:
+        segmentation: the value in the JSON file.
+        size: (H, W) of the image; None where it isn't known: then what depends on it is taken for right.
+    """
+    try:
+        stated = stated_segmentation(segmentation)
+        if stated is None:
+            return False
+        if isinstance(stated, dict) or isinstance(stated[0], dict):
+            for part in [stated] if isinstance(stated, dict) else stated:
+                _lengths(part, size or _sides(part.get("size")) or (0, 0))
+            return True
+        for polygon in stated:
+            if size is None or not _is_plain(polygon, size):
+                _checked(polygon, size or (2**20, 2**20))
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
+
+
+def _is_plain(polygon: list[Any], size: tuple[int, int]) -> bool:
+    """Whether a polygon is surely drawable, told quickly: a file has a million."""
+    try:
+        if not all(map(math.isfinite, polygon)):
+            return False
+        low, high = min(polygon), max(polygon)
+    except TypeError:  # texts
+        return False
+    return max(-low, high) <= _FAR * max(size) and len(polygon) * (high - low) <= _LONGEST
+
+
+def _checked(polygon: list[Any], size: tuple[int, int]) -> list[float]:
+    """The coordinates of a polygon; ValueError for what can't be drawn on an image of (H, W)."""
+    try:
+        points = np.asarray(polygon, dtype=np.float64)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"a polygon must be a flat list of finite x, y pairs ({error})") from error
+    if points.ndim != 1 or not np.isfinite(points).all():
+        raise ValueError("a polygon must be a flat list of finite x, y pairs")
+    if float(np.abs(points).max()) > _FAR * max(size):
+        # pycocotools walks every edge, also outside of the image: a few digits more would fill the memory
+        far = np.abs(points).max()
+        raise ValueError(f"a polygon reaches {far:g}; {_FAR} times the image's longer side is the most")
+    corners = points.reshape(-1, 2)
+    if np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1, initial=0).sum() > _LONGEST:
+        raise ValueError(f"the outline of a polygon is longer than {_LONGEST} pixels")
+    return points.tolist()
+
+
 def _decode_lengths(segmentation: dict[str, Any], size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
-    height, width = size
-    if "counts" not in segmentation or segmentation.get("size") not in ([height, width], (height, width)):
+    code = {"size": list(size), "counts": _lengths(segmentation, size)}
+    if isinstance(code["counts"], list):
+        code = coco_masks().frPyObjects(code, *size)
+    return coco_masks().decode(code).astype(bool)
+
+
+def _lengths(segmentation: dict[str, Any], size: tuple[int, int]) -> list[int] | str | bytes:
+    """The run lengths of a mask of (H, W), checked: pycocotools takes any."""
+    if "counts" not in segmentation or _sides(segmentation.get("size")) != tuple(size):
         raise ValueError(
-            f"run lengths of size {segmentation.get('size')} do not fit the image of (H, W) = ({height}, {width})"
+            f"run lengths of size {segmentation.get('size')} do not fit the image of (H, W) = ({size[0]}, {size[1]})"
         )
-    code: Any = segmentation
     counts = segmentation["counts"]
     if isinstance(counts, list):
-        _check_run_lengths(np.asarray(counts), height * width)
-        code = coco_masks().frPyObjects(segmentation, height, width)
+        if all(isinstance(count, (int, float)) and count == int(count) for count in counts):
+            counts = [int(count) for count in counts]
+        _check_run_lengths(np.asarray(counts), size[0] * size[1])
     elif isinstance(counts, (str, bytes)):
-        _check_run_lengths(_expanded(counts), height * width)
+        _check_run_lengths(_expanded(counts), size[0] * size[1])
     else:
         raise ValueError(f"counts must be a list or a string, got {type(counts).__name__}")
-    return coco_masks().decode(code).astype(bool)
+    return counts
+
+
+def _sides(size: Any) -> tuple[int, int] | None:
+    """(H, W) as whole numbers, given as text or floats too; None for anything else."""
+    if not isinstance(size, (list, tuple)) or len(size) != 2:
+        return None
+    try:
+        sides = [float(side) for side in size]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return (int(sides[0]), int(sides[1])) if all(side.is_integer() for side in sides) else None
 
 
 def _check_run_lengths(lengths: np.ndarray, pixels: int) -> None:

@@ -92,13 +92,8 @@ def test_broken_boxes_pass_but_nan_does_not(make_coco):
     [
         ({"bbox": [1, 2, 3]}, "bbox must be"),
         ({"bbox": None}, "has neither a bbox nor a segmentation"),
+        ({"bbox": None, "segmentation": "abc"}, "must be polygons.*has neither a bbox nor a segmentation"),
         ({"category_id": 5}, "category_id 5"),
-        ({"segmentation": [[1, 2, 3, float("inf"), 5, 6]]}, "finite"),
-        ({"segmentation": {"size": [60, 40], "counts": [2400]}}, "do not fit"),
-        ({"segmentation": {"size": [40, 60], "counts": [24]}}, "sum to"),
-        ({"segmentation": "abc"}, "must be polygons"),
-        ({"area": float("inf")}, "finite"),
-        ({"keypoints": [1, 2]}, "x, y, flag"),
     ],
 )
 def test_one_bad_annotation_costs_itself_alone(make_coco, change, message):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as mask_utils
 
 import cutmix_dense as cd
 from cutmix_dense.data.mixed_copy import mix_dataset
@@ -97,6 +98,115 @@ def test_a_copy_with_p_0_says_what_the_source_says(root, tmp_path):
     assert report.made_anew == ["ids of images and annotations"]
 
 
+def change_source(root: Path, change) -> dict:
+    """Edit the source's JSON; returns it."""
+    path = root / "annotations" / "instances_train.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return content
+
+
+def test_a_copy_with_p_0_adds_no_field_that_nobody_stated(root, tmp_path):
+    """Beside others that state them: no mask, no keypoints, no area."""
+
+    def change(content):
+        for each, gone in zip(content["annotations"], (("area",), ("segmentation",), ("keypoints", "num_keypoints"))):
+            for key in gone:
+                del each[key]
+        for each in content["annotations"][3:]:
+            if each["category_id"] == 2:
+                for key in ("keypoints", "num_keypoints", "segmentation", "iscrowd"):
+                    del each[key]
+        del content["categories"][1]["supercategory"]
+
+    source = change_source(root, change)
+    report = mix_dataset(open_complete(root), tmp_path / "copy", cd.CutMix(p=0.0))
+    content = read(tmp_path / "copy")
+    key = {"id", "image_id"}
+    told = [{name: value for name, value in each.items() if name not in key} for each in content["annotations"]]
+    assert told == [{name: value for name, value in each.items() if name not in key} for each in source["annotations"]]
+    assert sorted(content["categories"], key=lambda each: each["id"]) == sorted(
+        source["categories"], key=lambda each: each["id"]
+    )
+    assert (report.not_kept, report.notes) == ({}, [])
+    made = tmp_path / "mixed"
+    mix_dataset(open_complete(root), made, cd.CutMix(p=1.0), seed=3, copies=3)
+    trees = [each for each in read(made)["annotations"] if each["category_id"] == 2]
+    assert any(each["visibility"] < 1 for each in trees)
+    assert not any(each.get("keypoints") for each in trees)
+
+
+def test_a_box_is_added_where_only_a_mask_is_stated(root, tmp_path):
+    change_source(root, lambda content: content["annotations"][1].pop("bbox"))
+    mix_dataset(open_complete(root), tmp_path / "copy", cd.CutMix(p=0.0))
+    x, y = 21.5, 10.25  # of the polygon
+    assert read(tmp_path / "copy")["annotations"][1]["bbox"] == [x, y, 14, 13]
+
+
+def test_what_json_cannot_hold_costs_its_field_alone(root, tmp_path):
+    """Python writes NaN into JSON, and a copy of such a file lost the whole image."""
+    nan, inf = float("nan"), float("inf")
+
+    def change(content):
+        content["annotations"][0]["area"] = nan
+        content["annotations"][0]["attributes"]["rotation"] = nan
+        content["annotations"][1]["iou"] = -inf
+        content["annotations"][2]["area"] = "large"
+        content["annotations"][3]["num_keypoints"] = nan
+        content["annotations"][4]["iscrowd"] = nan
+        content["annotations"][5]["segmentation"].append([nan])
+        content["images"][0]["exposure"] = nan
+        content["categories"][1]["weight"] = inf
+        content["weights"] = {"a": nan, "b": 1}
+        content["info"]["version"] = nan
+
+    source = change_source(root, change)
+    report = mix_dataset(open_complete(root), tmp_path / "copy", cd.CutMix(p=0.0))
+    assert (report.written, report.skipped) == (4, [])
+    content = json.loads((tmp_path / "copy" / "annotations" / "instances_train.json").read_text())
+    found = content["annotations"]
+    assert len(found) == len(source["annotations"]) == 12
+    assert found[0]["area"] == pytest.approx(14.125 * 13)
+    assert found[0]["attributes"] == {"occluded": False, "note": "n100"}
+    assert "iou" not in found[1]
+    assert found[1]["area"] == 181.7
+    assert found[2]["area"] == pytest.approx(14 * 13, abs=14)  # of the polygon's pixels
+    assert found[3]["num_keypoints"] == 2
+    assert found[4]["iscrowd"] == 0
+    mask = mask_utils.decode(mask_utils.merge(mask_utils.frPyObjects(found[5]["segmentation"], *SIZE)))
+    first = [source["annotations"][5]["segmentation"][0]]
+    assert np.array_equal(mask, mask_utils.decode(mask_utils.merge(mask_utils.frPyObjects(first, *SIZE))))
+    assert [x for x in content["categories"] if x["id"] == 2] == [{"id": 2, "name": "tree", "supercategory": "alive"}]
+    assert "exposure" not in content["images"][0]
+    assert content["images"][0]["weather"] == "w0"
+    assert content["weights"] == {"b": 1}
+    assert content["info"]["year"] == 2026
+    names = ("attributes.rotation", "iou", "exposure")
+    assert report.not_kept == {f"NaN in {name}": 1 for name in names}
+    reasons = [note["reason"] for note in report.notes]
+    assert reasons == [
+        "annotation 102 of a.png: its area is measured: could not convert string to float: 'large'",
+        "annotation 112 of b.png: parts of its segmentation that hold half a point are left out (1)",
+        "is left out of its copies: NaN in categories.weight",
+        "is left out of its copies: NaN in info.version",
+        "is left out of its copies: NaN in weights.a",
+    ]
+
+
+def test_what_a_file_says_beside_its_lists_is_kept(root, tmp_path):
+    change_source(root, lambda content: content.update(type="instances", dataset={"n": [1, 2]}, nothing=None))
+    stray = {"id": 1000, "image_id": 77, "category_id": 9, "bbox": [1, 2, 3, 4]}
+    change_source(root, lambda content: content["annotations"].append(stray))
+    with pytest.warns(match="1 annotations belong to images that the file does not list"):
+        dataset = open_complete(root)
+    report = mix_dataset(dataset, tmp_path / "copy", cd.CutMix(p=1.0), workers=1)
+    content = read(tmp_path / "copy")
+    assert (content["type"], content["dataset"]) == ("instances", {"n": [1, 2]})
+    reason = "1 annotations belong to images that the file does not list"
+    assert report.notes == [{"file": "annotations/instances_train.json", "reason": reason}]
+
+
 def test_what_is_about_an_instance_follows_it(root, tmp_path):
     report = mix_dataset(open_complete(root), tmp_path / "copy", cd.CutMix(p=1.0), seed=3, copies=3)
     content = read(tmp_path / "copy")
@@ -150,7 +260,7 @@ def test_a_file_with_something_wrong_is_told_at_the_end(root, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "left out: annotations/instances_train.json: annotation 100 of a.png is left out: bbox must be" in told
     assert "annotation 111 of b.png: its mask has no pixel" in told
-    assert len(read(tmp_path / "copy")["annotations"]) == 11
+    assert len(read(tmp_path / "copy")["annotations"]) == 11  # the first has no mask to measure a box round
 
 
 def test_missing_files_are_one_line(root, tmp_path, capsys):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,12 +12,21 @@ import numpy as np
 from cutmix_dense.data.details import STATED
 from cutmix_dense.data.errors import DatasetError, SampleError, blaming
 from cutmix_dense.data.extras import coco_masks
-from cutmix_dense.data.masks import box_of_segmentation, check_room, decode_segmentation, stated_segmentation
+from cutmix_dense.data.masks import (
+    box_of_segmentation,
+    check_room,
+    check_segmentation,
+    decode_segmentation,
+    odd_parts,
+    stated_segmentation,
+)
 from cutmix_dense.data.pictures import PictureInfo
 from cutmix_dense.data.readers.base import DenseDataset, finite, instance_target, needed_folder
 from cutmix_dense.data.readers.coco_files import (
+    categories_of,
     find_annotations,
     find_images,
+    header_of,
     located,
     picture_of,
     read_coco_json,
@@ -37,9 +46,11 @@ class CocoDataset(DenseDataset):
 
     Every target has `image_id`, `boxes`, `labels`, `iscrowd`, `area`; `masks` if any annotation of the file states a
     segmentation, and `has_mask` if only some do; `keypoints` if any states some. An annotation without a `bbox` has the
-    one round its segmentation. An annotation that makes no sense is left out and noted, unless no other of its image is
-    left. `classes[0]` is "background", the others follow the ids of the categories, and `category_ids[label]` is the
-    file's id (-1 for the background).
+    one round its segmentation. A mask, keypoints or an area that make no sense cost themselves alone: the instance is
+    kept without them, and that is noted. One whose class or whose place is unknown is left out and noted, unless no
+    other of its image is left. A mask that only its picture's size shows to be wrong adds `has_mask` to that sample,
+    where the file has a mask for every other. `classes[0]` is "background", the others follow the ids of the
+    categories, and `category_ids[label]` is the file's id (-1 for the background).
 
     Args:
         root: the dataset folder.
@@ -75,7 +86,8 @@ class CocoDataset(DenseDataset):
         super().__init__(root, split, **common)
         coco_masks()  # the ImportError that names the extra
         self.annotations = Path(annotations) if annotations is not None else find_annotations(self.root, split)
-        content = read_coco_json(self.annotations)
+        told: list[str] = []
+        content = read_coco_json(self.annotations, told=told)
         if content["annotations"] and not any("category_id" in each for each in content["annotations"]):
             raise DatasetError(f"{self.annotations}: not COCO instances, no annotation has a category_id")
         names = [str(image["file_name"]) for image in content["images"]]
@@ -85,12 +97,17 @@ class CocoDataset(DenseDataset):
         self._found: dict[int | str, list[dict[str, Any]]] = {image["id"]: [] for image in self._images}
         for annotation in content["annotations"]:
             self._found.get(annotation["image_id"], []).append(annotation)
-        categories = sorted(content["categories"], key=lambda category: category["id"])
+        categories = categories_of(content, told)
         self.categories: tuple[dict[str, Any], ...] = ({}, *categories)
         self.classes = ("background", *(str(category["name"]) for category in categories))
         self.category_ids: tuple[int | str, ...] = (-1, *(category["id"] for category in categories))
-        self.header = {key: content[key] for key in ("info", "licenses") if content.get(key)}
-        states = [_states_mask(annotation) for annotation in content["annotations"]]
+        self.header = header_of(content, told)
+        self.notes.update({(str(self.annotations), reason): 1 for reason in told})
+        sizes = {image["id"]: _size_or_none(image, self.annotations) for image in self._images}
+        states = [
+            check_segmentation(annotation.get("segmentation"), sizes.get(annotation["image_id"]))
+            for annotation in content["annotations"]
+        ]
         self.has_masks, self._some_without = any(states), any(states) and not all(states)
         self._points = max((_count_points(annotation) for annotation in content["annotations"]), default=0)
         if self._points:
@@ -136,8 +153,10 @@ class CocoDataset(DenseDataset):
         for number, why in reasons:
             self.note(self.annotations, f"annotation {number} of {path.name} is left out: {why}")
         for row in rows:
-            if row.mask is not None and not row.mask.any():
-                self.note(self.annotations, f"annotation {row.stated.get('id')} of {path.name}: its mask has no pixel")
+            for reason in row.odd:
+                self.note(self.annotations, f"annotation {row.stated.get('id')} of {path.name}: {reason}")
+        shown = np.array([row.mask is not None for row in rows], dtype=bool)
+        some_without = self._some_without or (self.has_masks and not shown.all())
         target = instance_target(
             entry["id"],
             size,
@@ -146,9 +165,9 @@ class CocoDataset(DenseDataset):
             iscrowd=np.array([row.crowd for row in rows], dtype=np.int64),
             area=np.array([row.area for row in rows], dtype=np.float32),
             masks=[row.mask for row in rows] if self.has_masks else None,
-            has_mask=np.array([row.mask is not None for row in rows], dtype=bool) if self._some_without else None,
+            has_mask=shown if some_without else None,
             keypoints=np.array([row.points for row in rows]).reshape(-1, self._points, 3) if self._points else None,
-            details=[_details(row.stated) for row in rows] if self.details else None,
+            details=[_details(row.stated, row.unread) for row in rows] if self.details else None,
         )
         return image, target
 
@@ -157,27 +176,47 @@ class CocoDataset(DenseDataset):
         label = self._labels.get(annotation.get("category_id", -1), 0)
         if not label:
             raise ValueError(f"category_id {annotation.get('category_id')} is not among the categories")
-        segmentation = stated_segmentation(annotation.get("segmentation"))
+        odd: list[str] = []
+        unread: set[str] = set()
+
+        def reading(name: str, read: Callable[[], Any], otherwise: Any, then: str) -> Any:
+            """A field of the annotation, or what stands for it where it makes no sense."""
+            try:
+                return read()
+            except (ValueError, TypeError, OverflowError) as error:
+                odd.append(f"its {name} {then}: {error}")
+                unread.add(name)
+                return otherwise
+
+        mask, segmentation = reading(
+            "segmentation", lambda: _mask(annotation.get("segmentation"), size), (None, None), "is left out"
+        )
+        if mask is not None and not mask.any():
+            odd.append("its mask has no pixel")
+        parts = odd_parts(annotation.get("segmentation"))
+        if parts:
+            odd.append(f"parts of its segmentation that hold half a point are left out ({parts})")
         bbox = annotation.get("bbox")
-        if bbox is None or bbox == []:
-            if segmentation is None:
-                raise ValueError("has neither a bbox nor a segmentation")
+        box: list[float] | None = None
+        if segmentation is None:
+            if bbox is None or bbox == []:
+                raise ValueError("; ".join([*odd, "has neither a bbox nor a segmentation"]))
+            box = _box(bbox)
+        elif bbox is not None and bbox != []:
+            box = reading("bbox", lambda: _box(bbox), None, "is measured round its segmentation")
+        if box is None:
             box = box_of_segmentation(segmentation, size)
-        else:
-            x, y, w, h = _numbers(bbox)
-            box = [x, y, x + w, y + h]
-        mask = None if segmentation is None else decode_segmentation(segmentation, size)
-        crowd = int(annotation.get("iscrowd") or 0)
-        if not -(2**31) <= crowd < 2**31:
-            raise ValueError(f"iscrowd must be 0 or 1, got {crowd}: too large")
-        return _Row(annotation, box, label, crowd, _area(annotation), mask, self._pose(annotation))
+        points = reading("keypoints", lambda: self._pose(annotation), np.zeros((self._points, 3)), "are left out")
+        area = reading("area", lambda: _area(annotation.get("area")), float("nan"), "is measured")
+        crowd = reading("iscrowd", lambda: _crowd(annotation.get("iscrowd")), 0, "is taken for 0")
+        return _Row(annotation, box, label, crowd, area, mask, points, odd, unread)
 
     def _pose(self, annotation: dict[str, Any]) -> np.ndarray:
         """(K, 3) keypoints; zeros, "not labelled", for those that the annotation doesn't state."""
         points = np.zeros((self._points, 3))
-        given = annotation.get("keypoints") or []
+        given = _flat_points(annotation.get("keypoints"))
         if not isinstance(given, (list, tuple)) or len(given) % 3:
-            raise ValueError("keypoints must be x, y, flag for each point")
+            raise ValueError("must be x, y, flag for each point")
         values = np.array([finite(value) for value in given]).reshape(-1, 3)
         points[: len(values)] = values
         return points
@@ -193,6 +232,8 @@ class _Row(NamedTuple):
     area: float
     mask: np.ndarray | None
     points: np.ndarray
+    odd: list[str]
+    unread: set[str]
 
 
 def flip_pairs_of(names: Sequence[Sequence[str] | None]) -> tuple[tuple[int, int], ...] | None:
@@ -218,33 +259,63 @@ def _mirrored(names: Sequence[str]) -> list[tuple[int, int]]:
     return pairs
 
 
-def _states_mask(annotation: Mapping[str, Any]) -> bool:
+def _size_or_none(entry: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
     try:
-        return stated_segmentation(annotation.get("segmentation")) is not None
-    except ValueError:  # said when its image is read
-        return False
+        return stated_size(entry, path)
+    except SampleError:  # raised again when the image is read
+        return None
+
+
+def _mask(segmentation: Any, size: tuple[int, int]) -> tuple[np.ndarray | None, list[Any] | dict[str, Any] | None]:
+    """A mask and its segmentation in order; None for both where none is stated."""
+    stated = stated_segmentation(segmentation)
+    return (None, None) if stated is None else (decode_segmentation(stated, size), stated)
+
+
+def _flat_points(keypoints: Any) -> Any:
+    """Keypoints as one list: some files have a list of x, y, flag for each."""
+    if not keypoints or isinstance(keypoints, float):  # none; NaN in a table means the same
+        return []
+    if isinstance(keypoints, (list, tuple)) and all(isinstance(p, (list, tuple)) and len(p) == 3 for p in keypoints):
+        return [value for point in keypoints for value in point]
+    return keypoints
 
 
 def _count_points(annotation: Mapping[str, Any]) -> int:
-    points = annotation.get("keypoints")
+    points = _flat_points(annotation.get("keypoints"))
     return len(points) // 3 if isinstance(points, (list, tuple)) else 0
 
 
-def _area(annotation: Mapping[str, Any]) -> float:
-    """The stated area; NaN, to be measured, where the file states none or no number."""
-    given = annotation.get("area")
-    if given is None or (isinstance(given, float) and given != given):
-        return float("nan")
-    return finite(given)
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and value != value
 
 
-def _numbers(bbox: Any) -> list[float]:
+def _area(given: Any) -> float:
+    """The stated area; NaN, to be measured, where none is stated."""
+    return float("nan") if given is None or _is_nan(given) else finite(given)
+
+
+def _crowd(given: Any) -> int:
+    crowd = 0 if _is_nan(given) else int(given or 0)
+    if not -(2**31) <= crowd < 2**31:
+        raise ValueError(f"must be 0 or 1, got {crowd}")
+    return crowd
+
+
+def _box(bbox: Any) -> list[float]:
+    """x0, y0, x1, y1 of a `bbox`."""
     if not isinstance(bbox, (list, tuple)) or len(bbox) != 4:
         raise ValueError(f"bbox must be [x, y, width, height], got {bbox!r}")
-    return [finite(value) for value in bbox]
+    x, y, width, height = (finite(value) for value in bbox)
+    return [x, y, x + width, y + height]
 
 
-def _details(annotation: Mapping[str, Any]) -> dict[str, Any]:
-    """What the file says of an instance besides what the target holds, and all that it measures, as it states it."""
+def _details(annotation: Mapping[str, Any], unread: Collection[str]) -> dict[str, Any]:
+    """What the file says of an instance besides what the target holds, and all that it measures, as it states it.
+
+    A stated NaN, or an area or a flag that makes no sense, is a NaN there: the copy has what is measured.
+    """
     details = {key: value for key, value in annotation.items() if key not in _KNOWN}
-    return {**details, STATED: {key: annotation[key] for key in _MEASURED if key in annotation}}
+    left_out = {*unread, *(("num_keypoints",) if "keypoints" in unread else ())}
+    stated = {key: annotation[key] for key in _MEASURED if key in annotation and key not in left_out}
+    return {**details, STATED: {**stated, **{key: float("nan") for key in ("area", "iscrowd") if key in unread}}}

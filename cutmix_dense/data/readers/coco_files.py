@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from cutmix_dense.data.details import finite_fields
 from cutmix_dense.data.errors import DatasetError, DataWarning, SampleError, blaming
 from cutmix_dense.data.files import inside
 from cutmix_dense.data.pictures import PictureInfo
 from cutmix_dense.data.sniff import coco_lists, largest
 
 __all__ = [
+    "categories_of",
     "find_annotations",
     "find_images",
+    "header_of",
     "located",
     "picture_of",
     "read_coco_json",
@@ -47,6 +52,7 @@ def read_coco_json(
     more: Mapping[str, Sequence[str]] | None = None,
     *,
     items: Literal["images", "videos"] = "images",
+    told: list[str] | None = None,
 ) -> dict[str, Any]:
     """The parsed file, its ids made alike; DatasetError says what keeps it from being COCO.
 
@@ -58,6 +64,7 @@ def read_coco_json(
         kind: what its annotations are: "instances", "panoptic" …
         more: per list, fields that its entries must have besides those that every such file has.
         items: what is annotated: images, or YouTube-VIS's videos.
+        told: gets what is left out of the file, for the dataset's notes; it is warned of, too.
     """
     content = read_json(path)
     if not isinstance(content, dict):
@@ -100,9 +107,37 @@ def read_coco_json(
                 f"{_some(ids[key].known)}"
             )
         if strays and key == items:
-            told = f"{path}: {len(strays)} annotations belong to {items} that the file does not list"
-            warnings.warn(told, DataWarning, stacklevel=2)
+            reason = f"{len(strays)} annotations belong to {items} that the file does not list"
+            warnings.warn(f"{path}: {reason}", DataWarning, stacklevel=2)
+            if told is not None:
+                told.append(reason)
     return content
+
+
+def header_of(content: Mapping[str, Any], told: list[str], items: str = "images") -> dict[str, Any]:
+    """What a file says besides its images, annotations and categories: `info`, `licenses`, fields of its maker's own.
+
+    Args:
+        content: of the file.
+        told: gets which fields are left out because JSON can't hold their NaN.
+        items: "images" or "videos".
+    """
+    lists = (items, "annotations", "categories")
+    lost: Counter[str] = Counter()
+    kept = finite_fields({key: value for key, value in content.items() if key not in lists}, lost)
+    told += [f"is left out of its copies: {name}" for name in lost]
+    return {key: value for key, value in kept.items() if value not in (None, [], {}, "")}
+
+
+def categories_of(content: Mapping[str, Any], told: list[str]) -> list[dict[str, Any]]:
+    """A file's categories by their ids, without numbers that JSON can't hold, which are ``told``."""
+    lost: Counter[str] = Counter()
+    found = [
+        {"name": str(category["name"]), **finite_fields(category, lost, "categories.")}
+        for category in content["categories"]
+    ]
+    told += [f"is left out of its copies: {name}" for name in lost]
+    return sorted(found, key=lambda category: category["id"])
 
 
 def _numbered(annotations: list[Any], path: Path) -> list[dict[str, Any]]:
@@ -124,7 +159,13 @@ class _Ids:
 
     def __init__(self, entries: Sequence[dict[str, Any]], key: str, path: Path) -> None:
         given = [entry["id"] for entry in entries]
-        if any(isinstance(value, bool) or not isinstance(value, (int, str, float)) for value in given):
+        if any(
+            isinstance(value, bool)
+            or not isinstance(value, (int, str, float))
+            or value in (math.inf, -math.inf)
+            or value != value
+            for value in given
+        ):
             raise DatasetError(f"{path}: the ids of {key!r} must be integers or strings")
         spelled = [_spelling(value) for value in given]
         for first, second in _twice(given, spelled):
@@ -208,7 +249,8 @@ def stated_size(entry: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
     sides = []
     for key in ("height", "width"):
         try:
-            sides.append(int(float(entry.get(key) or 0)))
+            side = float(entry.get(key) or 0)
+            sides.append(0 if side != side else int(side))
         except (TypeError, ValueError, OverflowError):
             name = entry.get("file_name", entry.get("id"))
             raise SampleError(path, f"the {key} of {name!r} must be a number, got {entry[key]!r}") from None

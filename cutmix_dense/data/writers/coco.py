@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cutmix_dense.data.details import STATED
+from cutmix_dense.data.details import STATED, finite_fields
 from cutmix_dense.data.files import dump_json, write_atomic
 from cutmix_dense.data.masks import encode_segmentation
 from cutmix_dense.data.writers.base import Sample, Writer
@@ -31,7 +32,8 @@ class CocoLayout(Writer):
         category_ids: the file's category id of every label; default: the label itself.
         image_format: "jpg" or "png", for samples whose picture has no name.
         quality: JPEG quality.
-        header: `info` and `licenses` of the file.
+        categories: by label, what the file says of each category besides id and name.
+        header: `info` and `licenses` of the file, and whatever else it says beside its lists.
 
     Raises:
         ValueError: another format, or another number of ids than of classes.
@@ -46,13 +48,14 @@ class CocoLayout(Writer):
         category_ids: Sequence[int | str] | None = None,
         image_format: str = "jpg",
         quality: int = 95,
+        categories: Sequence[Mapping[str, Any]] = (),
         header: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(root, classes=classes, split=split, quality=quality)
         if image_format not in ("jpg", "png"):
             raise ValueError(f'image_format must be "jpg" or "png", got {image_format!r}')
         self.image_format = image_format
-        self.header = dict(header or {})
+        self.header, self.categories = dict(header or {}), tuple(categories)
         self.category_ids = tuple(category_ids) if category_ids is not None else tuple(range(len(self.classes)))
         if len(self.category_ids) != len(self.classes):
             raise ValueError(f"{len(self.category_ids)} category_ids for {len(self.classes)} classes")
@@ -64,7 +67,13 @@ class CocoLayout(Writer):
         entry = {"file_name": path.removeprefix(f"{self.split}/"), "width": width, "height": height}
         further = {} if sample.picture is None else sample.picture.details
         details = {key: value for key, value in further.items() if key not in entry and key != "id"}
-        return {path: content}, {**entry, **details}
+        return {path: content}, {**entry, **finite_fields(details, sample.lost)}
+
+    def category_of(self, label: int, **more: Any) -> dict[str, Any]:
+        """The entry of a category in the lists: what its file says of it, else what every file has."""
+        stated = self.categories[label] if label < len(self.categories) else {}
+        further = stated or {"supercategory": "none"}
+        return {**further, "id": self.category_ids[label], "name": self.classes[label], **more}
 
     def write_json(self, kind: str, images: list[Any], annotations: list[Any], categories: list[Any]) -> None:
         """Write `annotations/<kind>_<split>.json`."""
@@ -79,6 +88,7 @@ class CocoLayout(Writer):
             "images": images,
             "annotations": annotations,
         }
+        content |= {key: value for key, value in self.header.items() if key not in content}
         write_atomic(self.root / "annotations" / f"{kind}_{self.split}.json", dump_json(content))
 
 
@@ -87,21 +97,18 @@ class CocoWriter(CocoLayout):
 
     Polygons where they draw exactly the mask; run lengths for crowds, holes, several parts and the rest; an empty
     `segmentation` for an instance without a mask beside others with one, none for samples without masks. `visibility`
-    is kept as an extra field of the annotation, and so are `details`. Image and annotation ids count from 1 in the
-    order of `finish`.
+    is kept as an extra field of the annotation, and so are `details`. An instance that is as its COCO file states it
+    has the fields that the file has, and a box. Keypoints are those of the category's names; a category without names
+    beside others with them has none. Image and annotation ids count from 1 in the order of `finish`.
 
     Args: as for `CocoLayout`; `classes[0]` is "background", and entry 0 of `category_ids` is not used.
-        categories: by label, what the file says of each category besides id and name.
     """
 
     layout = "coco"
     made_anew = ("ids of images and annotations",)
 
-    def __init__(
-        self, root: str | Path, *, classes: Sequence[str], categories: Sequence[Mapping[str, Any]] = (), **common: Any
-    ) -> None:
+    def __init__(self, root: str | Path, *, classes: Sequence[str], **common: Any) -> None:
         super().__init__(root, classes=classes, **common)
-        self.categories = tuple(categories)
         self._shift = 0  # of labels, where the first class of a dataset is no background
 
     @classmethod
@@ -138,30 +145,39 @@ class CocoWriter(CocoLayout):
                 annotation["segmentation"] = encode_segmentation(sample.masks[i], crowd=crowd) if drawn else []
             elif sample.corners is not None:
                 annotation["segmentation"] = [sample.corners[i].tolist()]
-            if sample.keypoints is not None:
-                points = self._points(sample.keypoints[i], int(labels[i]))
+            points = None if sample.keypoints is None else self._points(sample.keypoints[i], int(labels[i]))
+            if points is not None:
                 annotation["keypoints"] = [int(v) if v == int(v) else v for v in points.reshape(-1).tolist()]
                 annotation["num_keypoints"] = int((points[:, 2] > 0).sum())
+            stated = sample.details[i].get(STATED)
+            if stated is not None:
+                written = {"category_id", "bbox", *stated, *(("iscrowd",) if crowd else ())}
+                measured = {key: value for key, value in annotation.items() if key in written}
+                own = finite_fields(stated, Counter())  # others are measured
+                sample.lost.update({f"NaN in {key}": 1 for key in stated if key not in own and key not in measured})
+                annotation = {**measured, **own, **({"iscrowd": 1} if crowd and not own.get("iscrowd") else {})}
             if sample.visibility is not None:
                 annotation["visibility"] = round(float(sample.visibility[i]), 6)
             if sample.difficult[i]:
                 annotation["difficult"] = 1
-            stated = sample.details[i].get(STATED, {})
             details = {
                 key: value
                 for key, value in sample.details[i].items()
                 if key not in annotation and key not in (STATED, "id", "image_id")
             }
-            annotations.append({**annotation, **details, **stated})
+            annotations.append(finite_fields({**annotation, **details}, sample.lost))
         if sample.semantic is not None:
             sample.lost["semantic map"] += 1
         files, entry = self.image_of(key, sample)
         return files, {**entry, "annotations": annotations}
 
-    def _points(self, points: np.ndarray, label: int) -> np.ndarray:
-        """The keypoints that the category has; all of them where the categories say nothing."""
-        names = self.categories[label].get("keypoints") if label < len(self.categories) else None
-        return points[: len(names)] if names else points
+    def _points(self, points: np.ndarray, label: int) -> np.ndarray | None:
+        """The keypoints that the category has; where the categories say nothing, all if one of them is labelled."""
+        names = [category.get("keypoints") for category in self.categories]
+        own = names[label] if label < len(names) else None
+        if own:
+            return points[: len(own)]
+        return points if (points[:, 2] > 0).any() else None
 
     def _write_lists(self, keys: list[str], samples: list[Any]) -> None:
         images: list[dict[str, Any]] = []
@@ -173,14 +189,5 @@ class CocoWriter(CocoLayout):
                 {"id": len(annotations) + i, "image_id": image_id, **annotation}
                 for i, annotation in enumerate(found, start=1)
             ]
-        categories = [
-            {
-                "supercategory": "none",
-                **(self.categories[label] if label < len(self.categories) else {}),
-                "id": self.category_ids[label],
-                "name": name,
-            }
-            for label, name in enumerate(self.classes)
-            if label
-        ]
+        categories = [self.category_of(label) for label in range(1, len(self.classes))]
         self.write_json("instances", images, annotations, categories)
