@@ -10,7 +10,7 @@ import torch
 
 from cutmix_dense.data import open_dataset
 from cutmix_dense.data.pictures import PictureInfo
-from cutmix_dense.data.writers import LabelMeWriter
+from cutmix_dense.data.writers import LabelMeWriter, YoloWriter
 
 from .test_readers_labelme import make, shape, square  # noqa: F401
 
@@ -116,7 +116,7 @@ def test_coco_converts(make_coco, tmp_path):
 class Named:
     """A dataset of another layout with such classes."""
 
-    layout, mix_layout, has_panoptic, has_instances = "other", "BCHW", False, True
+    layout, mix_layout, has_panoptic, has_instances, flip_pairs = "other", "BCHW", False, True, None
 
     def __init__(self, *names: str) -> None:
         self.classes = ("background", *names)
@@ -150,3 +150,17 @@ def test_version_and_fields_of_pictures(make, tmp_path):  # noqa: F811
     a, b = (json.loads((tmp_path / "copy" / "train" / f"{key}.json").read_text()) for key in "ab")
     assert (a["version"], a["camera"]) == ("3.16.7", "left")
     assert (b["version"], b["flags"], b["weather"], len(b["shapes"])) == ("5.5.0", {}, "rain", 1)
+
+
+@pytest.mark.parametrize("writer", [LabelMeWriter, YoloWriter])
+@pytest.mark.parametrize("layout", ["coco", "cityscapes"])
+def test_redrawn_polygons_are_counted(tmp_path, writer, layout):
+    dataset = Named("cat")
+    dataset.layout = layout
+    rows = [np.zeros((30, 50), dtype=bool) for _ in range(3)]
+    rows[0][3:9, 4:20] = rows[1][10:20, 4:20] = True
+    target = masked(rows, [[4, 3, 20, 9], [4, 10, 20, 20], [1, 2, 3, 4]], [1, 1, 1])
+    target["has_mask"] = torch.tensor([True, True, False])
+    lost = writer.like(dataset, tmp_path, "train").add("x", np.zeros((30, 50, 3), dtype=np.uint8), target)
+    counted = {name: count for name, count in lost.items() if "none stated" not in name}
+    assert counted == ({"polygons redrawn along the pixels of their masks": 2} if layout == "coco" else {})

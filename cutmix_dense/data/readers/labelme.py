@@ -141,7 +141,7 @@ class LabelMeDataset(DenseDataset):
         return found or self._stated_place(path, look.name)
 
     def picture(self, index: int) -> PictureInfo:
-        """Name, sub-folders included, and what the JSON file says of the picture: `flags`, `version` and keys of one's own."""
+        """Name, sub-folders included, and what the JSON file says of it: `flags`, `version` and keys of one's own."""
         path = self._files[index][0]
         place, content = self.image_path(index), _content(path)
         if place == path:

@@ -25,10 +25,16 @@ from cutmix_dense.data.pictures import PictureInfo, encode_picture, suffix_for
 if TYPE_CHECKING:
     from cutmix_dense.data.readers.base import DenseDataset
 
-__all__ = ["Sample", "Writer"]
+__all__ = ["REDRAWN", "Sample", "Writer"]
 
 _NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 """Control characters, halves of surrogate pairs and what is no character: UTF-8 or XML can't hold them."""
+
+REDRAWN = "polygons redrawn along the pixels of their masks"
+"""What `Sample.lost` calls them."""
+
+_OF_POLYGONS = frozenset({"coco", "hf_dataset", "hf_imagefolder", "labelme", "voc", "yolo"})
+"""Layouts whose files may state masks as polygons."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +236,11 @@ class Writer(ABC):
         bands = None if sample.picture is None else sample.picture.bands
         content = encode_picture(sample.image, suffix, self.quality, bands)
         return (Path(folder) / inner / f"{key}{suffix}").as_posix(), content
+
+    @classmethod
+    def redraws(cls, dataset: DenseDataset) -> bool:
+        """Whether a dataset's masks may be polygons, of which a copy in this layout knows the pixels alone."""
+        return dataset.layout != cls.layout and dataset.layout in _OF_POLYGONS
 
     @staticmethod
     def count_picture_details(sample: Sample, kept: Collection[str] = ()) -> None:

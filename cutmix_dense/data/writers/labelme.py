@@ -14,7 +14,7 @@ from cutmix_dense.data.errors import DatasetError
 from cutmix_dense.data.files import dump_json, read_lines, write_atomic
 from cutmix_dense.data.masks import boxes_from_masks, encode_segmentation
 from cutmix_dense.data.pictures import encode_picture
-from cutmix_dense.data.writers.base import Sample, Writer
+from cutmix_dense.data.writers.base import REDRAWN, Sample, Writer
 
 if TYPE_CHECKING:
     from cutmix_dense.data.readers.base import DenseDataset
@@ -35,7 +35,8 @@ class LabelMeWriter(Writer):
 
     An instance is one shape: a rectangle where it states no mask, a polygon where one draws exactly its mask, else a
     mask, a PNG in base64. `visibility`, and `difficult` among the `flags`, are kept as fields of the shape, and so are
-    `details`. An instance that a mix left as it was keeps the shapes it had. LabelMe has no crowds, keypoints or maps.
+    `details`. An instance that a mix left as it was keeps the shapes it had; polygons of another layout are drawn anew
+    along the pixels of their masks, and counted. LabelMe has no crowds, keypoints or maps.
 
     Args:
         root: the folder of the dataset.
@@ -48,6 +49,7 @@ class LabelMeWriter(Writer):
 
     def __init__(self, root: str | Path, *, classes: Sequence[str], split: str = "train", quality: int = 95) -> None:
         super().__init__(root, classes=classes, split=split, quality=quality)
+        self._redraws = False
         self._shift = 0  # of labels, where the first class of a dataset is no background
         stated = self.root / "labels.txt"
         if stated.is_file() and read_lines(stated) != self._lines():
@@ -60,7 +62,7 @@ class LabelMeWriter(Writer):
         background = [name for name in classes[1:] if name.lower() == "background"]
         cls.check_names(classes[1:], lines=True, reserved=(*_MARKS, *background))
         writer = cls(root, classes=classes, split=split, quality=quality)
-        writer._shift = shift
+        writer._shift, writer._redraws = shift, cls.redraws(dataset)
         return writer
 
     def _encode(self, key: str, sample: Sample) -> tuple[dict[str, bytes], Any]:
@@ -127,6 +129,7 @@ class LabelMeWriter(Writer):
         """Points, type and mask of a shape."""
         if sample.masks is not None and sample.has_mask[i] and sample.masks[i].any():
             mask = sample.masks[i]
+            sample.lost[REDRAWN] += self._redraws
             polygon = encode_segmentation(mask)
             if isinstance(polygon, list):
                 return {"points": _pairs(polygon[0]), "shape_type": "polygon", "mask": None}

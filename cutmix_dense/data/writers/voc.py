@@ -95,7 +95,7 @@ class VocWriter(Writer):
     def _encode(self, key: str, sample: Sample) -> tuple[dict[str, bytes], Any]:
         sample = self._shifted(sample)
         files = self._maps(key, sample)
-        flat = sample.picture and PictureInfo(Path(sample.picture.name).name, sample.picture.details)
+        flat = sample.picture and sample.picture._replace(name=Path(sample.picture.name).name)
         name, content = self.picture_file("JPEGImages", key, dataclasses.replace(sample, picture=flat))
         if sample.keypoints is not None and len(sample.boxes):
             sample.lost["keypoints"] += int((sample.keypoints[..., 2] > 0).any(axis=1).sum())
@@ -201,6 +201,7 @@ class VocWriter(Writer):
             truncated=int(cut),
             difficult=int(bool(sample.difficult[i]) or bool(sample.iscrowd[i])),
         )
+        sample.lost["boxes rounded outwards to whole pixels"] += any(edge % 1 for edge in (x1, y1, x2, y2))
         corners = {"xmin": math.floor(x1) + 1, "ymin": math.floor(y1) + 1, "xmax": math.ceil(x2), "ymax": math.ceil(y2)}
         _texts(ElementTree.SubElement(node, "bndbox"), **corners)
         for tag, value in details.items():

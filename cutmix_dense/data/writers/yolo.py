@@ -16,7 +16,7 @@ from cutmix_dense.data.errors import DatasetError
 from cutmix_dense.data.extras import opencv
 from cutmix_dense.data.files import write_atomic
 from cutmix_dense.data.masks import decode_segmentation
-from cutmix_dense.data.writers.base import Sample, Writer
+from cutmix_dense.data.writers.base import REDRAWN, Sample, Writer
 
 if TYPE_CHECKING:
     from cutmix_dense.data.readers.base import DenseDataset
@@ -38,7 +38,8 @@ class YoloWriter(Writer):
     was YOLO, keeps its line word for word. An image without instances has an empty file.
 
     Crowds are left out, as YOLO has no word for them and a loss would take them for objects; they are counted in what
-    is lost, and so are `difficult`, semantic maps, details and whatever is said of pictures. An instance without a mask beside others with one is
+    is lost, and so are `difficult`, semantic maps, details and whatever is said of pictures. Polygons of another layout
+    are drawn anew along the pixels of their masks, and counted. An instance without a mask beside others with one is
     written as its box, which our reader takes and trainers may refuse; it is counted, too.
 
     `data.yaml` states the task, which tells polygons of four corners from rotated boxes. It has no `path`: Ultralytics
@@ -79,6 +80,7 @@ class YoloWriter(Writer):
         self.task, self.points, self.flip_pairs = task, points, flip_pairs
         self._first = int(self.classes[:1] == ("background",))
         self.names = self.classes[self._first :]
+        self._redraws = False
         self._images = f"{split}/images" if by_split else f"images/{split}"
         self._shared(task, points)
 
@@ -89,7 +91,7 @@ class YoloWriter(Writer):
         cls.check_names(dataset.classes[int(dataset.classes[:1] == ("background",)) :])
         task = getattr(dataset, "task", None)
         own = dataset.layout == cls.layout
-        return cls(
+        writer = cls(
             root,
             classes=dataset.classes,
             split=split,
@@ -99,6 +101,8 @@ class YoloWriter(Writer):
             flip_pairs=dataset.flip_pairs,
             by_split=own and bool(getattr(dataset, "by_split", False)),
         )
+        writer._redraws = cls.redraws(dataset)
+        return writer
 
     def _encode(self, key: str, sample: Sample) -> tuple[dict[str, bytes], Any]:
         if sample.labels.size and sample.labels.min() < self._first:
@@ -138,6 +142,7 @@ class YoloWriter(Writer):
 
     def _words(self, sample: Sample, i: int, task: str, points: tuple[int, int] | None) -> list[str]:
         if task == "segment" and sample.masks is not None and sample.has_mask[i] and sample.masks[i].any():
+            sample.lost[REDRAWN] += self._redraws
             polygon = one_polygon(sample.masks[i])
             if not _draws(polygon, sample.masks[i]):
                 sample.lost["masks that a polygon doesn't hold exactly"] += 1
