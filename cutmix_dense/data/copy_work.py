@@ -18,6 +18,7 @@ from cutmix_dense.data.details import still_true
 from cutmix_dense.data.errors import DatasetError, DataWarning, MixError, SampleError
 from cutmix_dense.data.files import write_atomic
 from cutmix_dense.data.mixed_sample import MixedSample, mix_sample, name_of, relative_path
+from cutmix_dense.data.pictures import tiff_bands
 from cutmix_dense.data.readers import DenseDataset
 from cutmix_dense.data.writers import Writer
 
@@ -119,7 +120,9 @@ class Work:
             target = frames[0]
             self._check_map(target)
         try:
-            lost.update(self.writer.add(job.key, image, target, self.dataset.picture(job.index)))
+            picture = self.dataset.picture(job.index)
+            picture = picture._replace(bands=tiff_bands(self.dataset.image_path(job.index)))
+            lost.update(self.writer.add(job.key, image, target, picture))
         except ValueError as error:  # more objects than the layout can number, for one
             raise SampleError(self.dataset.image_path(job.index), f"cannot be written: {error}") from error
         if lost:

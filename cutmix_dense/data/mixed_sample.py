@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from cutmix_dense.data.errors import SampleError
+from cutmix_dense.data.pictures import tiff_bands
 from cutmix_dense.data.readers import DenseDataset, open_dataset
 from cutmix_dense.data.readers.layouts import default_split, from_root, layout_of, reader_of
 from cutmix_dense.data.readers.youtube_vis import even_frames
@@ -65,7 +66,7 @@ def load_partners(
     count: int,
     generator: torch.Generator,
     length: int | None = None,
-    unfit: Callable[[Any], str] = lambda image: "",
+    unfit: Callable[[int, Any], str] = lambda candidate, image: "",
 ) -> tuple[list[int], list[tuple[Any, Any]], list[SampleError]]:
     """Choose and read `count` other samples; one that can't be used is replaced by the next that the generator draws.
 
@@ -75,7 +76,8 @@ def load_partners(
         count: how many partners; fewer are given where the dataset has no more.
         generator: makes the choice.
         length: choose among the first `length` samples only.
-        unfit: says why an image can't be a partner, or "". The search ends with the thousandth of these.
+        unfit: says of an index and its image why it can't be a partner, or "". The search ends with the thousandth
+            of these.
 
     Returns:
         Indices and samples of the partners, and what went wrong on the way.
@@ -96,7 +98,7 @@ def load_partners(
         except SampleError as error:
             errors.append(error)
             continue
-        reason = unfit(sample[0])
+        reason = unfit(candidate, sample[0])
         if reason:
             others += 1
             errors.append(SampleError(dataset.image_path(candidate), reason))  # type: ignore[union-attr]
@@ -183,7 +185,7 @@ def mix_sample(
         count - 1,
         generator_from("partners", seed, copy, index),
         total,
-        lambda other: _kind(other, image),
+        lambda partner, other: _kind(other, image) or _other_bands(dataset, (partner, other), (index, image)),
     )
     if count > 1 and total > 1 and not chosen:
         try:  # the draw is the same with the base in the partners' place
@@ -242,6 +244,26 @@ def _kind(image: Tensor, base: Tensor) -> str:
         return ""
     told = f"is another kind of picture than its base: {_bands(image)}, not {_bands(base)}"
     return f"{told}; give each kind a folder of its own"
+
+
+def _other_bands(dataset: DenseDataset, partner: tuple[int, Tensor], base: tuple[int, Tensor]) -> str:
+    """Why the further bands of a partner don't go with those of its base, or "".
+
+    An opaque alpha can be added to a picture that has none; an infrared band can't be made up, nor be mixed with alpha.
+    """
+    kinds = []
+    for index, image in (partner, base):
+        further = image.ndim == 3 and image.shape[0] in (2, 4)
+        bands = tiff_bands(dataset.image_path(index)) if further else None
+        alpha = bands is None or bands in ("alpha", "premultiplied")
+        kinds.append("" if not further else "alpha" if alpha else "other")
+    if kinds[0] == kinds[1] or "other" not in kinds:
+        return ""
+    told = f"{_bands(partner[1])}, not {_bands(base[1])}"
+    return (
+        f"is another kind of picture than its base: {told}, and a last band that isn't alpha goes only with its like; "
+        "give each kind a folder of its own"
+    )
 
 
 def _bands(image: Tensor) -> str:

@@ -26,6 +26,7 @@ __all__ = [
     "PictureHeader",
     "PictureInfo",
     "Pixels",
+    "TiffBands",
     "check_pixels",
     "decode_picture",
     "encode_picture",
@@ -35,6 +36,7 @@ __all__ = [
     "picture_size",
     "read_picture",
     "suffix_for",
+    "tiff_bands",
     "turned",
 ]
 
@@ -61,16 +63,27 @@ _PNG_START, _RAW_PROFILE = b"\x89PNG\r\n\x1a\n", b"Raw profile type"
 _REDUCED, _MASK = 1, 4  # bits of TIFF's NewSubfileType
 
 
+TiffBands = Literal["pages", "planes", "other", "alpha", "premultiplied"]
+"""What the bands of a TIFF file are besides grey or RGB.
+
+``"other"``: bands of anything, as infrared; ``"pages"`` and ``"planes"``: likewise, with a page for each band, or one
+plane after the other in one page. ``"alpha"`` and ``"premultiplied"``: the last one is an alpha band, by which colours
+aren't multiplied, or are.
+"""
+
+
 class PictureInfo(NamedTuple):
     """What a copy keeps of a sample's picture besides its pixels.
 
     Attributes:
         name: path of the picture under its layout's image folder, sub-folders and ending included.
         details: what else the layout says of the picture, by its own keys: a licence, a date.
+        bands: of a TIFF file, what `tiff_bands` says.
     """
 
     name: str
     details: Mapping[str, Any] = {}
+    bands: TiffBands | None = None
 
 
 class PictureHeader(NamedTuple):
@@ -150,6 +163,28 @@ def picture_header(path: Path) -> PictureHeader:
         return PictureHeader(size, 1)
     with opened(path) as image:
         return PictureHeader(size, orientation_of(image))
+
+
+def tiff_bands(path: Path) -> TiffBands | None:
+    """What the further bands of a TIFF file are; None where it has none, and of other files.
+
+    Raises:
+        SampleError: no readable TIFF file, though its name ends so.
+    """
+    if path.suffix.lower() not in _TIFF or not path.is_file():
+        return None
+    with blaming(path), open(path, "rb") as file:
+        if file.read(4) not in _TIFF_STARTS:
+            return None
+        with _tiff_pages(file, path) as pages:
+            if len(pages) > 1:
+                return "pages"
+            kinds = [int(kind) for kind in pages[0].extrasamples]
+            if not kinds and pages[0].samplesperpixel in (1, 3):
+                return None
+            if kinds[-1:] in ([1], [2]):
+                return "premultiplied" if kinds[-1] == 1 else "alpha"
+            return "planes" if int(pages[0].planarconfig) == 2 else "other"
 
 
 def _png_has_exif(file: IO[bytes]) -> bool:
@@ -479,13 +514,19 @@ def _holds(suffix: str, image: np.ndarray) -> bool:
     return bands in {".webp": (3, 4), ".bmp": (1, 3)}.get(suffix, (1, 3) if suffix in _JPEG else ())
 
 
-def encode_picture(image: Shaped[np.ndarray, "h w c"], suffix: str, quality: int = 95) -> bytes:
+def encode_picture(
+    image: Shaped[np.ndarray, "h w c"], suffix: str, quality: int = 95, bands: TiffBands | None = None
+) -> bytes:
     """The bytes of a picture file; JPEG in 4:4:4, so that thin coloured things keep their colour, all others exact.
+
+    TIFF files are of the form that ``bands`` says. By default they hold grey, RGB, and RGB with alpha in one page, and
+    any other number of bands as a page for each, which Pillow, OpenCV and tifffile read.
 
     Args:
         image: (H, W, C), in a form that the format holds; see ``suffix_for``.
         suffix: the file's ending.
         quality: JPEG quality, 1–100.
+        bands: of TIFF files, what the bands besides grey or RGB are, as `tiff_bands` says of the source.
 
     Raises:
         ValueError: a format that doesn't hold it.
@@ -496,19 +537,7 @@ def encode_picture(image: Shaped[np.ndarray, "h w c"], suffix: str, quality: int
     stream = io.BytesIO()
     plain = image[..., 0] if image.shape[2] == 1 else image
     if suffix in _TIFF:
-        colours = image.shape[2] in (3, 4) and image.dtype in (np.uint8, np.uint16)
-        form: dict[str, Any] = {"photometric": "rgb" if colours else "minisblack"}
-        if image.shape[2] == 4 and colours:
-            form["extrasamples"] = ["unassalpha"]
-        tiff().imwrite(
-            stream,
-            np.ascontiguousarray(plain),
-            planarconfig="contig" if image.shape[2] > 1 else None,
-            compression="zlib",
-            metadata=None,
-            software=False,
-            **form,
-        )
+        _write_tiff(stream, image, bands)
     elif suffix == ".png" and image.shape[2] == 2 and image.dtype == np.uint16:
         return bytes(require("imagecodecs", "data").png_encode(np.ascontiguousarray(image)))
     elif suffix == ".png" and image.shape[2] != 2:
@@ -522,3 +551,22 @@ def encode_picture(image: Shaped[np.ndarray, "h w c"], suffix: str, quality: int
     else:
         Image.fromarray(plain).save(stream, {".png": "PNG", ".bmp": "BMP"}[suffix])
     return stream.getvalue()
+
+
+def _write_tiff(stream: IO[bytes], image: Shaped[np.ndarray, "h w c"], bands: TiffBands | None) -> None:
+    count = image.shape[2]
+    form: dict[str, Any] = {"compression": "zlib", "metadata": None, "software": False}
+    if count > 1 and (bands == "pages" or (bands is None and count not in (3, 4))):
+        with tiff().TiffWriter(stream) as file:
+            for band in np.moveaxis(image, 2, 0):
+                file.write(np.ascontiguousarray(band), photometric="minisblack", **form)
+        return
+    colours = count in (3, 4) and image.dtype in (np.uint8, np.uint16)
+    if count > 1:
+        form["planarconfig"] = "separate" if bands == "planes" else "contig"
+    extra = count - (3 if colours else 1)
+    if extra:
+        kind = {"alpha": "unassalpha", "premultiplied": "assocalpha", None: "unassalpha" if colours else "unspecified"}
+        form["extrasamples"] = ["unspecified"] * (extra - 1) + [kind.get(bands, "unspecified")]
+    array = image[..., 0] if count == 1 else np.moveaxis(image, 2, 0) if bands == "planes" else image
+    tiff().imwrite(stream, np.ascontiguousarray(array), photometric="rgb" if colours else "minisblack", **form)

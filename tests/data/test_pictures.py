@@ -24,6 +24,7 @@ from cutmix_dense.data.pictures import (
     picture_size,
     read_picture,
     suffix_for,
+    tiff_bands,
 )
 
 cv2 = pytest.importorskip("cv2")
@@ -671,11 +672,77 @@ def test_what_is_written_reads_back(suffix):
         assert suffix_for(array, suffix) == suffix
         assert suffix_for(array, suffix.upper()) == suffix.upper()
         if suffix == ".tif":
-            assert np.array_equal(tifffile.imread(io.BytesIO(content)).reshape(array.shape), array)
+            theirs = tifffile.imread(io.BytesIO(content))
+            theirs = np.moveaxis(theirs, 0, 2) if bands not in (1, 3, 4) else theirs.reshape(array.shape)
+            assert np.array_equal(theirs, array)
         elif bands != 2:
             theirs = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
             theirs = theirs.reshape(H, W, -1)[..., {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[theirs.size // (H * W)]]
             assert np.array_equal(theirs[..., :bands] if suffix == ".bmp" else theirs, array)
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, "float32", "float64"])
+@pytest.mark.parametrize("bands", [2, 5, 13])
+def test_many_bands_are_written_as_pages_that_others_open(tmp_path, dtype, bands):
+    array = noise(dtype, bands)
+    path = tmp_path / "a.tif"
+    path.write_bytes(encode_picture(array, ".tif"))
+    assert tiff_bands(path) == "pages"
+    read, theirs = cv2.imreadmulti(str(path), flags=cv2.IMREAD_UNCHANGED)
+    assert read
+    assert np.array_equal(np.stack(theirs, axis=-1), array)
+    assert np.array_equal(tifffile.imread(path), np.moveaxis(array, 2, 0))
+    if dtype in ("uint8", "uint16", "int32", "float32"):
+        with Image.open(path) as image:
+            assert image.n_frames == bands
+            for number in range(bands):
+                image.seek(number)
+                assert np.array_equal(np.asarray(image), array[..., number])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize(
+    ("kind", "number"), [("unspecified", 0), ("assocalpha", 1), ("unassalpha", 2)]
+)  # TIFF 6.0, ExtraSamples
+def test_the_fourth_band_stays_what_it_is(tmp_path, dtype, kind, number):
+    array = noise(dtype, 4)
+    source, copy = tmp_path / "a.tif", tmp_path / "b.TIF"
+    tifffile.imwrite(source, array, photometric="rgb", extrasamples=[kind])
+    copy.write_bytes(encode_picture(array, ".tif", bands=tiff_bands(source)))
+    with tifffile.TiffFile(copy) as file:
+        assert [int(kind) for kind in file.pages[0].extrasamples] == [number]
+        assert np.array_equal(file.pages[0].asarray(), array)
+    assert tiff_bands(copy) == tiff_bands(source)
+
+
+@pytest.mark.parametrize("bands", [2, 4, 5])
+@pytest.mark.parametrize(("config", "axes"), [("contig", "YXS"), ("separate", "SYX")])
+def test_bands_side_by_side_and_plane_by_plane_stay_so(tmp_path, bands, config, axes):
+    array = noise("int16", bands)
+    source = tmp_path / "a.tif"
+    stored = array if config == "contig" else np.moveaxis(array, 2, 0)
+    tifffile.imwrite(source, np.ascontiguousarray(stored), photometric="minisblack", planarconfig=config)
+    content = encode_picture(array, ".tif", bands=tiff_bands(source))
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        assert (len(file.pages), file.pages[0].axes) == (1, axes)
+        assert np.array_equal(file.pages[0].asarray(), stored)
+    assert same(content, array)
+
+
+def test_pages_stay_pages(tmp_path):
+    array = noise("uint8", 4)
+    source = tmp_path / "a.tif"
+    source.write_bytes(pages(*np.moveaxis(array, 2, 0)))
+    content = encode_picture(array, ".tif", bands=tiff_bands(source))
+    assert len(tifffile.TiffFile(io.BytesIO(content)).pages) == 4
+    assert same(content, array)
+    grey = tmp_path / "b.tif"
+    grey.write_bytes(encode_picture(noise("uint8", 1), ".tif"))
+    assert tiff_bands(grey) is None
+    alpha = encode_picture(noise("uint8", 2), ".tif", bands="alpha")
+    with Image.open(io.BytesIO(alpha)) as image:
+        assert image.mode == "LA"
+        assert np.array_equal(np.asarray(image), noise("uint8", 2))
 
 
 def test_jpeg_is_written_in_grey_and_colours():

@@ -291,6 +291,28 @@ def test_a_picture_of_another_kind_is_no_partner(tmp_path):
     assert (plain.written, plain.skipped, plain.broken) == (COUNT, [], [])
 
 
+def test_a_fourth_band_that_is_no_alpha_is_never_made_up(tmp_path):
+    """Infrared beside RGB: an opaque alpha would be a false reading of the sensor."""
+
+    def write(path, number):
+        array = np.random.default_rng(number).integers(0, 255, (40, 60, 3 if number == 0 else 4), dtype=np.uint8)
+        tifffile.imwrite(path, array, photometric="rgb", extrasamples=[0] if number else None)
+
+    root = make_coco(tmp_path / "set", write, ".tif")
+    plain = mix_dataset(open_complete(root), tmp_path / "plain", cd.CutMix(p=0.0))
+    assert plain.written == COUNT
+    for source, copy in zip(
+        sorted((root / "train").iterdir()), sorted((tmp_path / "plain" / "train").iterdir()), strict=True
+    ):
+        with tifffile.TiffFile(source) as one, tifffile.TiffFile(copy) as two:
+            assert two.pages[0].extrasamples == one.pages[0].extrasamples
+            assert np.array_equal(two.pages[0].asarray(), one.pages[0].asarray())
+    report = mix_dataset(open_complete(root), tmp_path / "copy", cd.CutMix(p=1.0), copies=4)
+    assert report.written == 4 * (COUNT - 1)
+    assert {row["file"] for row in report.skipped} == {"train/p0.tif"}
+    assert all("a last band that isn't alpha goes only with its like" in row["reason"] for row in report.skipped)
+
+
 def test_bands_that_become_alike():
     def picture(bands, dtype=torch.uint8):
         top = 255 if dtype == torch.uint8 else 60000

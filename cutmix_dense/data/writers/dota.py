@@ -14,7 +14,6 @@ from cutmix_dense.data.class_tables import DOTA_CLASSES
 from cutmix_dense.data.details import STATED
 from cutmix_dense.data.errors import DatasetError
 from cutmix_dense.data.files import read_lines, write_atomic
-from cutmix_dense.data.pictures import PictureInfo
 from cutmix_dense.data.writers.base import Sample, Writer
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ class DotaWriter(Writer):
         labels = sample.labels + self._shift
         if len(labels) and int(labels.min()) < 1:
             raise ValueError("label 0 is the background, which is no class of DOTA's objects")
-        flat = sample.picture and PictureInfo(Path(sample.picture.name).name, sample.picture.details)
+        flat = sample.picture and sample.picture._replace(name=Path(sample.picture.name).name)
         name, content = self.picture_file(
             f"{self.split}/images", key, dataclasses.replace(sample, picture=flat), ".png"
         )

@@ -17,7 +17,7 @@ from cutmix_dense.data.details import STATED
 from cutmix_dense.data.errors import DatasetError
 from cutmix_dense.data.files import read_lines, write_atomic
 from cutmix_dense.data.maps import encode_indices, voc_palette
-from cutmix_dense.data.pictures import PictureInfo, encode_picture
+from cutmix_dense.data.pictures import encode_picture
 from cutmix_dense.data.writers.base import Sample, Writer
 
 if TYPE_CHECKING:
