@@ -15,6 +15,8 @@ from torchvision import tv_tensors
 import cutmix_dense as cd
 from cutmix_dense import functional as F
 from cutmix_dense.data import DatasetError, SampleError, find_layouts, list_splits, open_dataset
+from cutmix_dense.data.mixed_copy import mix_dataset
+from cutmix_dense.data.mixed_sample import open_complete
 from cutmix_dense.data.readers import CocoPanopticDataset
 
 SIZE = (40, 60)
@@ -102,6 +104,101 @@ def test_ids_segments_and_classes(make_panoptic):
     assert made["mask_labels"].sum((1, 2)).tolist() == [200, 700, 1]
 
 
+@pytest.mark.parametrize("spelled", [str, float, "{:05d}".format], ids=["text", "float", "padded"])
+@pytest.mark.parametrize("keys", [("id",), ("category_id",), ("id", "category_id", "iscrowd")], ids=str)
+@pytest.mark.parametrize("categories", [False, True])
+def test_ids_of_other_types_are_the_same_ids(make_panoptic, spelled, keys, categories):
+    infos = [{**info, **{key: spelled(info[key]) for key in keys}} for info in segments()]
+    changes: dict[str, Any] = {
+        "annotations": [{"image_id": 7, "file_name": "a.png", "segments_info": infos}],
+        "images": [{"id": 7, "file_name": "a.jpg", "height": 40, "width": 60}],
+    }
+    if categories:
+        things = {90: ("zebra", "1"), 4: ("sky", "0"), 12: ("ant", "1")}
+        changes["categories"] = [
+            {"id": spelled(number), "name": name, "isthing": isthing} for number, (name, isthing) in things.items()
+        ]
+    dataset = open_dataset(make_panoptic(**changes))
+    target = dataset[0][1]
+    assert dataset.category_ids == (4, 12, 90)
+    assert [info["id"] for info in target["segments_info"]] == [300, 7, 70_000, LARGEST]
+    assert [info["category_id"] for info in target["segments_info"]] == [90, 4, 90, 12]
+    assert [info["isthing"] for info in target["segments_info"]] == [1, 0, 1, 1]
+    assert all(type(info[key]) is int for info in target["segments_info"] for key in ("id", "category_id", "iscrowd"))
+    mixed = cd.CutMix(p=0.0)([dataset[0], dataset[0]])[1][0]
+    assert [info["id"] for info in mixed["segments_info"]] == [300, 7, 70_000, LARGEST]
+
+
+def rich(make_panoptic) -> tuple[Path, dict[str, Any]]:
+    """A set that says more than it must, with a NaN here and there; its JSON."""
+    nan = float("nan")
+    infos = segments()
+    for number, info in enumerate(infos):
+        info |= {"attr": {"x": number, "nan": nan}, "score": 0.5, "extreme": [[1, 2], [3, 4]]}
+    infos.append({"id": 9, "category_id": 4, "iscrowd": 0, "area": 0, "bbox": [0, 0, 0, 0]})  # no pixel has it
+    changes = {
+        "info": {"year": 2026},
+        "split_of": "mine",
+        "annotations": [
+            {"image_id": image, "file_name": name, "segments_info": infos, "reviewed": True}
+            for image, name in ((7, "a.png"), (3, "b.png"))
+        ],
+        "categories": [
+            {"id": 90, "name": "zebra", "isthing": 1, "supercategory": "animal", "color": [1, 2, 3]},
+            {"id": 4, "name": "sky", "isthing": 0, "supercategory": "above", "weight": nan},
+            {"id": 12, "name": "ant", "isthing": 1},
+        ],
+    }
+    root = make_panoptic(**changes)
+    return root, json.loads((root / "annotations" / "panoptic_train.json").read_text())
+
+
+def test_a_copy_says_of_segments_and_categories_what_the_file_says(make_panoptic, tmp_path_factory):
+    root, source = rich(make_panoptic)
+    output = tmp_path_factory.mktemp("out") / "copy"
+    report = mix_dataset(open_complete(root), output, cd.CutMix(p=0.0))
+    copy = json.loads((output / "annotations" / "panoptic_train.json").read_text())
+    by_id = {each["id"]: each for each in copy["categories"]}
+    assert by_id[90] == source["categories"][0]
+    assert by_id[4] == {"id": 4, "name": "sky", "isthing": 0, "supercategory": "above"}
+    assert by_id[12] == source["categories"][2]
+    assert (copy["info"]["year"], copy["split_of"]) == (2026, "mine")
+    for annotation in copy["annotations"]:
+        assert annotation["reviewed"] is True
+        expected = [
+            {**info, "attr": {"x": info["attr"]["x"]}} for info in source["annotations"][0]["segments_info"][:4]
+        ]
+        pixels = {300: (200, [10, 5, 20, 10]), 7: (700, [0, 0, 20, 40]), 70_000: (400, [40, 20, 20, 20])}
+        for info in expected:  # measured anew: one segment lies over another
+            info["area"], info["bbox"] = pixels.get(info["id"], (1, [59, 0, 1, 1]))
+        assert annotation["segments_info"] == expected
+    assert report.not_kept == {"NaN in attr.nan": 8, "segments without a pixel": 2}
+    assert report.made_anew == ["ids of images", "area and bbox of segments"]
+    assert [note["reason"] for note in report.notes] == ["is left out of its copies: NaN in categories.weight"]
+
+
+def test_a_mixed_copy_keeps_what_is_still_true_of_segments(make_panoptic, tmp_path_factory):
+    root, _ = rich(make_panoptic)
+    output = tmp_path_factory.mktemp("out") / "copy"
+    report = mix_dataset(open_complete(root), output, cd.CutMix(p=1.0), copies=4)
+    copy = json.loads((output / "annotations" / "panoptic_train.json").read_text())
+    wanted = {300: 0, 7: 1, 70_000: 2, LARGEST: 3}
+    kept = joined = 0
+    for annotation in copy["annotations"]:
+        for info in annotation["segments_info"]:
+            assert not {"score", "extreme", "origin", "isthing"} & set(info)
+            if "attr" in info:
+                kept += 1
+                assert info["id"] not in wanted or info["attr"] == {"x": wanted[info["id"]]}
+            else:
+                joined += 1
+                assert info["category_id"] == 4 or info["iscrowd"]  # stuff and crowds of two images are one segment
+    assert kept > 10
+    assert report.not_kept["score of instances that were changed"] == kept
+    assert report.not_kept["extreme of instances that were changed"] == kept
+    assert report.not_kept.get("attr of segments that were joined", 0) == joined > 0
+
+
 def test_what_a_folder_is_called_says_nothing_of_its_layout(make_panoptic, tmp_path):
     root = make_panoptic().rename(tmp_path.parent / f"{tmp_path.name} holds")
     assert find_layouts(root) == ["coco_panoptic"]
@@ -173,7 +270,9 @@ def test_file_names_stay_in_their_folder(make_panoptic, name):
         (lambda s: s.pop(0), "holds ids that segments_info doesn't list: 300"),
         (lambda s: s[0].update(id=7), "lists the id 7 twice"),
         (lambda s: s[0].update(id=0), "must lie in 1 …"),
-        (lambda s: s[0].update(id="300"), "whole numbers"),
+        (lambda s: s[0].update(id="x300"), "whole numbers"),
+        (lambda s: s[0].update(id=300.5), "whole numbers"),
+        (lambda s: s[0].update(id="7"), "lists the id 7 twice"),
         (lambda s: s[0].update(id=10**40), "must lie in 1 …"),
         (lambda s: s[0].pop("id"), "has no 'id'"),
         (lambda s: s[0].update(category_id=5), "category_id 5 is not among the categories"),
@@ -224,7 +323,7 @@ def test_maps_that_do_not_fit_are_named(make_panoptic):
     [
         ({"categories": [{"id": 4, "name": "sky"}]}, r"categories\[0\] has no 'isthing'"),
         (
-            {"categories": [{"id": "4", "name": "sky", "isthing": 0}]},
+            {"categories": [{"id": "x4", "name": "sky", "isthing": 0}]},
             "ids of 'categories' must be integers in 0 … 65535",
         ),
         ({"annotations": [{"image_id": 7, "segments_info": []}]}, r"annotations\[0\] has no 'file_name'"),

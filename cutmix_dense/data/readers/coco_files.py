@@ -28,6 +28,7 @@ __all__ = [
     "read_json",
     "splits_of",
     "stated_size",
+    "whole_number",
 ]
 
 _ALIASES = {"val": ("valid", "validation"), "valid": ("val",), "validation": ("val", "valid")}
@@ -205,6 +206,14 @@ def _spelling(value: int | str | float) -> str:
 
 def _is_integer(text: str) -> bool:
     return text.removeprefix("-").isdecimal() and len(text) <= 18
+
+
+def whole_number(value: Any) -> Any:
+    """The integer that a file's number or text means, as ``"7"`` and ``7.0`` do; the value itself if it means none."""
+    if isinstance(value, bool) or not isinstance(value, (str, float)):
+        return value
+    text = _spelling(value)
+    return int(text) if _is_integer(text) else value
 
 
 def _twice(given: Sequence[Any], spelled: Sequence[str]) -> Iterable[tuple[Any, Any]]:

@@ -13,16 +13,21 @@ from cutmix_dense.data.maps import read_color_ids
 from cutmix_dense.data.pictures import PictureInfo
 from cutmix_dense.data.readers.base import DenseDataset, inside_folder, needed_folder
 from cutmix_dense.data.readers.coco_files import (
+    categories_of,
     find_annotations,
     find_images,
+    header_of,
     picture_of,
     read_coco_json,
     splits_of,
     stated_size,
+    whole_number,
 )
-from cutmix_dense.data.writers.coco_panoptic import CocoPanopticWriter
+from cutmix_dense.data.writers.coco_panoptic import OF_ANNOTATION, CocoPanopticWriter
 
 __all__ = ["CocoPanopticDataset"]
+
+_OF_ITSELF = frozenset({"id", "image_id", "file_name", "segments_info"})
 
 
 class CocoPanopticDataset(DenseDataset):
@@ -31,7 +36,8 @@ class CocoPanopticDataset(DenseDataset):
     Every target has `image_id`; `panoptic` (H, W), a `Mask` of int32 ids, 0 = void; and `segments_info`, the dicts of
     the file with `isthing` of their category: what `functional.mix_panoptic` and the transforms take. `category_id`
     stays the file's; `labels[category_id]` is its index in `classes`, which has no background, and `category_ids` the
-    way back. With `functional.panoptic_targets(..., labels=dataset.labels)` a target is Mask2Former's.
+    way back. Ids of segments and categories may be texts or floats that mean whole numbers. With
+    `functional.panoptic_targets(..., labels=dataset.labels)` a target is Mask2Former's.
 
     Args:
         root: the dataset folder.
@@ -70,7 +76,8 @@ class CocoPanopticDataset(DenseDataset):
             Path(annotations) if annotations is not None else find_annotations(self.root, split, "panoptic")
         )
         more = {"annotations": ("file_name", "segments_info"), "categories": ("isthing",)}
-        content = read_coco_json(self.annotations, "panoptic", more)
+        told: list[str] = []
+        content = read_coco_json(self.annotations, "panoptic", more, told=told)
         names = [str(image["file_name"]) for image in content["images"]]
         self._images = (
             Path(images)
@@ -82,15 +89,19 @@ class CocoPanopticDataset(DenseDataset):
         self._maps = next((folder for folder in places if folder.is_dir()), places[0])
         for folder, what in ((self._images, "image"), (self._maps, "PNG")):
             needed_folder(folder, what)
-        categories = sorted(content["categories"], key=lambda category: category["id"])
-        if any(not isinstance(category["id"], int) or not 0 <= category["id"] < 2**16 for category in categories):
+        for category in content["categories"]:
+            category["id"] = whole_number(category["id"])
+        if any(type(entry["id"]) is not int or not 0 <= entry["id"] < 2**16 for entry in content["categories"]):
             raise DatasetError(f"{self.annotations}: the ids of 'categories' must be integers in 0 … 65535")
+        categories = categories_of(content, told)
+        self.categories: tuple[dict[str, Any], ...] = tuple(categories)
         self.classes = tuple(str(category["name"]) for category in categories)
         self.category_ids: tuple[int, ...] = tuple(category["id"] for category in categories)
         self.labels = {category: label for label, category in enumerate(self.category_ids)}
         self.has_panoptic, self.has_instances = True, False
-        self.header = {key: content[key] for key in ("info", "licenses") if content.get(key)}
-        self._things = {category["id"]: int(bool(category["isthing"])) for category in categories}
+        self.header = header_of(content, told)
+        self.notes.update({(str(self.annotations), reason): 1 for reason in told})
+        self._things = {entry["id"]: int(bool(whole_number(entry["isthing"]))) for entry in content["categories"]}
         self._entries = sorted(content["images"], key=lambda image: image["id"])
         self._annotation_of: dict[Any, dict[str, Any]] = {}
         for annotation in content["annotations"]:
@@ -121,8 +132,12 @@ class CocoPanopticDataset(DenseDataset):
         return inside_folder(self._images, self._entries[index]["file_name"], self.annotations)
 
     def picture(self, index: int) -> PictureInfo:
-        """Name and further fields of the image's entry in the file."""
-        return picture_of(self._entries[index], self.image_path(index).relative_to(self._images).as_posix())
+        """Name and further fields of the image's entry in the file, and of its annotation."""
+        entry = self._entries[index]
+        name = self.image_path(index).relative_to(self._images).as_posix()
+        annotation = self._annotation_of.get(entry["id"], {})
+        further = {key: value for key, value in annotation.items() if key not in _OF_ITSELF}
+        return picture_of({**entry, **({OF_ANNOTATION: further} if further else {})}, name)
 
     def map_path(self, index: int) -> Path:
         """The PNG file of sample `index`; SampleError if its name leads out of the PNG folder, or none is named."""
@@ -152,10 +167,11 @@ class CocoPanopticDataset(DenseDataset):
         """A segment of the file, with `isthing`."""
         if not isinstance(info, dict):
             raise ValueError(f"a segment must be an object, got {type(info).__name__}")
-        category = operator.index(info.get("category_id"))  # type: ignore[arg-type]  # None raises, as any other
+        numbers = {key: whole_number(info[key]) for key in ("id", "category_id", "iscrowd") if key in info}
+        category = operator.index(numbers.get("category_id"))  # type: ignore[arg-type]  # None raises, as any other
         if category not in self._things:
             raise ValueError(f"category_id {category} is not among the categories")
-        return {"iscrowd": 0, **info, "isthing": self._things[category]}
+        return {"iscrowd": 0, **info, **numbers, "isthing": self._things[category]}
 
 
 def _listed(segments: Any) -> list[Any]:

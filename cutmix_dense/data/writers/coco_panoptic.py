@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cutmix_dense.data.details import still_true
 from cutmix_dense.data.maps import encode_color_ids
 from cutmix_dense.data.writers.base import Sample
 from cutmix_dense.data.writers.coco import CocoLayout
@@ -15,14 +17,21 @@ from cutmix_dense.data.writers.coco import CocoLayout
 if TYPE_CHECKING:
     from cutmix_dense.data.readers.base import DenseDataset
 
-__all__ = ["CocoPanopticWriter"]
+__all__ = ["OF_ANNOTATION", "CocoPanopticWriter"]
+
+OF_ANNOTATION = "_annotation"
+"""Key of a picture's details under which the reader gives what the file says of the picture's annotation."""
+
+_MEASURED = frozenset({"id", "category_id", "area", "bbox", "iscrowd", "isthing", "origin", "visibility"})
 
 
 class CocoPanopticWriter(CocoLayout):
     """Writes a COCO panoptic split: the maps in `annotations/panoptic_<split>/`, as panopticapi reads them.
 
-    A segment keeps its id; `area` and `bbox` (x, y, width, height, whole pixels) are those of its pixels in the map,
-    and one without a pixel is left out. `visibility`, which mixed segments have, is kept as an extra field.
+    A segment keeps its id and further fields; `area` and `bbox` (x, y, width, height, whole pixels) are those of its
+    pixels in the map, and one without a pixel is left out and counted. `visibility`, which mixed segments have, is kept
+    as an extra field. Of the further fields of a mixed segment, scores and lists of numbers are left out and counted,
+    and all of them where a mix joined segments to one.
 
     Args:
         root: the folder of the dataset.
@@ -32,7 +41,8 @@ class CocoPanopticWriter(CocoLayout):
         category_ids: the file's id of every class; default: its place in `classes`.
         image_format: "jpg" or "png".
         quality: JPEG quality.
-        header: `info` and `licenses` of the file.
+        categories: by class, what the file says of each category besides id and name.
+        header: `info` and `licenses` of the file, and whatever else it says beside its lists.
 
     Raises:
         ValueError: things that aren't among the category ids; see `CocoLayout`.
@@ -41,6 +51,7 @@ class CocoPanopticWriter(CocoLayout):
     """
 
     layout = "coco_panoptic"
+    made_anew = ("ids of images", "area and bbox of segments")
 
     def __init__(
         self,
@@ -52,6 +63,7 @@ class CocoPanopticWriter(CocoLayout):
         category_ids: Sequence[int] | None = None,
         image_format: str = "jpg",
         quality: int = 95,
+        categories: Sequence[Mapping[str, Any]] = (),
         header: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
@@ -61,6 +73,7 @@ class CocoPanopticWriter(CocoLayout):
             category_ids=category_ids,
             image_format=image_format,
             quality=quality,
+            categories=categories,
             header=header,
         )
         self.things = frozenset(things)
@@ -81,6 +94,7 @@ class CocoPanopticWriter(CocoLayout):
             split=split,
             category_ids=given.category_ids,
             quality=quality,
+            categories=given.categories,
             header=given.header,
         )
 
@@ -102,6 +116,7 @@ class CocoPanopticWriter(CocoLayout):
             if info["category_id"] not in self.category_ids:
                 raise ValueError(f"category_id must be one of {self.category_ids}, got {info['category_id']}")
             if not len(rows):
+                sample.lost["segments without a pixel"] += 1
                 continue
             x, y = int(columns.min()), int(rows.min())
             segment = {
@@ -113,7 +128,7 @@ class CocoPanopticWriter(CocoLayout):
             }
             if "visibility" in info:
                 segment["visibility"] = round(float(info["visibility"]), 6)
-            segments.append(segment)
+            segments.append({**segment, **_further(info, sample.lost)})
         files, entry = self.image_of(key, sample)
         place = f"annotations/panoptic_{self.split}/{key}.png"
         return {place: encode_color_ids(sample.panoptic), **files}, {**entry, "segments_info": segments}
@@ -122,11 +137,25 @@ class CocoPanopticWriter(CocoLayout):
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for image_id, (key, sample) in enumerate(zip(keys, samples), start=1):
-            segments = sample.pop("segments_info")
+            own = {
+                **sample.pop(OF_ANNOTATION, {}),
+                "file_name": f"{key}.png",
+                "segments_info": sample.pop("segments_info"),
+            }
             images.append({"id": image_id, **sample})
-            annotations.append({"image_id": image_id, "file_name": f"{key}.png", "segments_info": segments})
+            annotations.append({"image_id": image_id, **own})
         categories = [
-            {"id": number, "name": name, "supercategory": "none", "isthing": int(number in self.things)}
-            for number, name in zip(self.category_ids, self.classes)
+            self.category_of(label, isthing=int(number in self.things))
+            for label, number in enumerate(self.category_ids)
         ]
         self.write_json("panoptic", images, annotations, categories)
+
+
+def _further(info: Mapping[str, Any], lost: Counter[str]) -> dict[str, Any]:
+    """What is said of a segment besides what the writer measures, as far as it still holds."""
+    further = {key: value for key, value in info.items() if key not in _MEASURED}
+    origin = info.get("origin") or ()
+    if len(origin) > 1:
+        lost.update(f"{key} of segments that were joined" for key in further)
+        return {}
+    return still_true(further, untouched=not origin, same_layout=True, lost=lost)
