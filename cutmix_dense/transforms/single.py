@@ -14,6 +14,7 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.fit import PartnerFit, draw_fitted
 from cutmix_dense.transforms.pool import detection_targets
 from cutmix_dense.transforms.randommix import RandomMix
 
@@ -51,6 +52,7 @@ def mix_single(
     generator: torch.Generator,
     *,
     report: bool = True,
+    partner_fit: PartnerFit = "crop",
 ) -> SingleMix:
     """Mix the first image with the others, which are its partners in order.
 
@@ -58,8 +60,10 @@ def mix_single(
         transform: the method; its pairing is not used, it must not be a bank.
         images: the base (C, H, W), then its partners; without any the base stays unmixed.
         targets: of all of them, as for the transform's call; one list of dicts at most.
-        generator: makes the plan; the same one gives ``choose(generator).make_plan(..., outputs=1)`` the same plan.
+        generator: makes the plan; the same one gives ``choose(generator).make_plan(..., outputs=1)`` the same plan,
+            where partners aren't fitted.
         report: whether to say what became of the instances.
+        partner_fit: how partners of another size than the base's are mixed, see ``fit.PartnerFit``; for images alone.
 
     Raises:
         TypeError, ValueError: as the transform's call.
@@ -69,7 +73,7 @@ def mix_single(
         raise ValueError("pairing with a bank draws plans over batch and bank: call the transform itself")
     # make_plan and apply_plan would each check the images
     pool = member.pool_of(list(images), targets, outputs=1)
-    plan = member.draw_plan(pool, call_generator(generator))
+    plan = draw_fitted(member, pool, partner_fit, call_generator(generator))
     reports = report and detection_targets(targets) is not None
     result = member.mix_pool(plan, pool, return_report=reports)
     return SingleMix(member, result[0][0], result[1], plan, result[2] if reports else None)

@@ -1,0 +1,179 @@
+"""Partners of another size than the base: at which scale they are mixed, and which part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cutmix_dense.functional.pixels import mix_images
+from cutmix_dense.functional.rotated import bounds_of
+from cutmix_dense.host import HOST
+from cutmix_dense.plan import MixPlan
+from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.mosaic import Mosaic
+from cutmix_dense.transforms.pool import Pool
+from cutmix_dense.transforms.resizemix import ResizeMix
+
+__all__ = ["PartnerFit", "check_partner_fit", "draw_fitted"]
+
+PartnerFit = Literal["resize", "crop", "random_crop"]
+"""How a partner of another size than the base is mixed.
+
+``"resize"``: scaled, aspect kept, to the largest size that fits into the base's, as the MixUp of YOLOX and MMDetection
+does, so that all of it can show. ``"crop"``: at its own scale, from its top left corner. ``"random_crop"``: at its own
+scale, a random window of at most the base's size.
+"""
+
+_SCALES_ITSELF = (Mosaic, ResizeMix)
+"""Methods that scale whole images by a rule of their own, whatever their size."""
+
+
+def check_partner_fit(fit: str) -> None:
+    """Raise ValueError unless it is one of ``PartnerFit``."""
+    if fit not in get_args(PartnerFit):
+        raise ValueError(f"partner_fit must be one of {get_args(PartnerFit)}, got {fit!r}")
+
+
+def draw_fitted(member: MixTransform, pool: Pool, fit: PartnerFit, generator: torch.Generator) -> MixPlan:
+    """The plan that a method draws for fitted partners, as a plan of the images as they are.
+
+    The method sees the partners fitted. In the plan their scale and place are those of the layers, so that every pixel
+    and target is mapped once.
+
+    Args:
+        member: the method.
+        pool: images (C, H, W) of which the first is to be mixed; the others are its partners.
+        fit: see ``PartnerFit``. ``"resize"`` changes nothing for ``Mosaic`` and ``ResizeMix``, which scale images by a
+            rule of their own.
+        generator: source of all draws; ``"random_crop"`` draws its windows first, where one is needed.
+
+    Raises:
+        ValueError: an unknown ``fit``; clips and volumes, which aren't fitted.
+    """
+    check_partner_fit(fit)
+    if fit != "crop" and pool.layout != "BCHW":
+        raise ValueError(f"partner_fit must be 'crop' for layout {pool.layout!r}, got {fit!r}")
+    itself = fit == "crop" or (fit == "resize" and isinstance(member, _SCALES_ITSELF))
+    if itself or bool((pool.sizes == pool.sizes[:1]).all()):
+        return member.draw_plan(pool, generator)
+    windows = _windows(pool.sizes.numpy(), fit, generator)
+    return windows.unfitted(member.draw_plan(_FittedPool(pool, windows), generator))
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """The window of each image that is used, and the size that it gets: by rows of (y, x).
+
+    Attributes:
+        whole: size of the image.
+        low: first pixel of the window.
+        size: of the window once it is fitted, whole pixels.
+        scale: from the image's pixels to the fitted ones; both have whole sides, so the axes may differ a little.
+    """
+
+    whole: Int[np.ndarray, "pool 2"]
+    low: Int[np.ndarray, "pool 2"]
+    size: Int[np.ndarray, "pool 2"]
+    scale: Float[np.ndarray, "pool 2"]
+
+    def unfitted(self, plan: MixPlan) -> MixPlan:
+        """A plan of fitted images as one of the images themselves.
+
+        What a window cuts off counts as cut off at the canvas, not at the source: visibility knows of it.
+        """
+        source = plan.source.numpy().clip(min=0)
+        scale, low = self.scale[source], self.low[source].astype(np.float64)
+        theirs = plan.scale.numpy().astype(np.float64)
+        whole = self.whole[source]
+        return replace(
+            plan,
+            check=False,
+            scale=torch.from_numpy((theirs * scale).astype(np.float32)),
+            shift=torch.from_numpy((plan.shift.numpy() - theirs * scale * low).astype(np.float32)),
+            extent=torch.from_numpy(np.concatenate([np.zeros_like(whole), whole], axis=2)),
+            unscaled=None,
+        )
+
+    def alone(self) -> MixPlan:
+        """The plan whose outputs are the fitted images."""
+        size = torch.from_numpy(self.size)
+        source = torch.arange(len(size), device=HOST)[:, None]
+        edges = tuple(torch.stack([torch.zeros_like(length), length], dim=1) for length in size.T)
+        owner = torch.zeros((len(size), 1, 1), dtype=torch.int8, device=HOST)
+        return self.unfitted(MixPlan.from_grid(source, edges, owner, size))
+
+
+def _windows(sizes: Int[np.ndarray, "pool 2"], fit: PartnerFit, generator: torch.Generator) -> _Windows:
+    base, none = sizes[:1], np.zeros_like(sizes)
+    if fit == "resize":
+        factor = (base / sizes).min(axis=1, keepdims=True)
+        fitted = np.minimum(np.maximum(np.rint(factor * sizes), 1).astype(np.int64), base)
+        return _Windows(sizes, none, fitted, fitted / sizes)
+    size = np.minimum(sizes, base)
+    draws = torch.rand(sizes.shape, generator=generator, dtype=torch.float64, device=HOST).numpy()
+    low = np.floor(draws * (sizes - size + 1)).astype(np.int64)
+    return _Windows(sizes, low, size, np.ones(sizes.shape))
+
+
+class _FittedPool(Pool):
+    """A pool as if its images had been fitted; pixels and targets only for samplers that look at them."""
+
+    _pool: Pool
+    _windows: _Windows
+
+    def __init__(self, pool: Pool, windows: _Windows) -> None:
+        sizes = torch.from_numpy(windows.size)
+        facts = {"sizes": sizes, "frame": tuple(windows.size.max(axis=0).tolist())}
+        same = {name: getattr(pool, name) for name in ("outputs", "layout", "frames", "box_form")}
+        self.__dict__.update(facts | same | {"_pool": pool, "_windows": windows})
+
+    @cached_property
+    def _alone(self) -> MixPlan:
+        """The plan whose outputs are the fitted images."""
+        return self._windows.alone()
+
+    @cached_property
+    def images(self) -> Any:
+        """Every image as large as it is mixed."""
+        return mix_images(list(self._pool.images), self._alone)
+
+    @cached_property
+    def targets(self) -> Any:
+        """The boxes, masks and maps of every image at their places there; what else there is as it was."""
+        return self._fitted(self._pool.targets)
+
+    def _fitted(self, targets: Any) -> Any:
+        if isinstance(targets, Mapping):
+            return {key: self._fitted(value) for key, value in targets.items()}
+        if not isinstance(targets, (list, tuple)):
+            return targets
+        return [
+            {key: self._entry(index, key, value) for key, value in target.items()}
+            if isinstance(target, Mapping)
+            else self._entry(index, "", target)
+            for index, target in enumerate(targets)
+        ]
+
+    def _entry(self, index: int, key: str, value: Any) -> Any:
+        """What one image has: boxes are mapped, what has a value per pixel is read there, nearest."""
+        if not isinstance(value, Tensor):
+            return value
+        windows = self._windows
+        if key == "boxes":
+            bounds = bounds_of(value).double()
+            scale = bounds.new_tensor(windows.scale[index])
+            low = bounds.new_tensor(windows.low[index])
+            moved = (bounds.unflatten(1, (2, 2)) - low.flip(0)) * scale.flip(0)
+            limit = bounds.new_tensor(windows.size[index]).flip(0)
+            return torch.minimum(moved.clamp(min=0), limit).flatten(1)
+        if tuple(value.shape[-2:]) != tuple(self._pool.sizes[index].tolist()):
+            return value
+        rows, columns = (self._alone.source_pixels(axis)[index, 0, : windows.size[index, axis]] for axis in range(2))
+        return value.as_subclass(Tensor)[..., rows[:, None], columns]
