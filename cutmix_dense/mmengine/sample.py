@@ -14,6 +14,7 @@ from cutmix_dense.arrays import to_array, to_tensor
 from cutmix_dense.mmengine.scope import TRANSFORMS, build, refuse_blends, register_family
 from cutmix_dense.mmengine.structures import as_boxes, as_masks, as_tensor, boxes_like, masks_like, rows_of
 from cutmix_dense.randomness import rank_seed
+from cutmix_dense.transforms.fit import PartnerFit, check_partner_fit
 from cutmix_dense.transforms.single import SingleMix, mix_single
 
 try:  # mmcv's pipelines may ask a transform to repeat its draw
@@ -44,6 +45,9 @@ class SampleMix(BaseTransform):
         max_cached_images: size of the cache, 0 for none; else more than the method's partners (1; Mosaic 3).
         random_pop: whether a full cache drops a sample at random, or else the oldest one.
         instance_keys: further keys with one row per instance.
+        partner_fit: how a partner of another size than the sample's is mixed, since ``mix_results`` come without the
+            transforms before this one: ``"resize"``, scaled into the sample's size with its aspect kept (``Mosaic`` and
+            ``ResizeMix`` scale by their own rule); ``"crop"``, from its top left corner; ``"random_crop"``.
         settings: arguments of the method; samplers and rules as dicts with a ``type``.
 
     Keys: ``img``, ``img_shape``, ``gt_bboxes`` (any box type, or an array), ``gt_bboxes_labels``, ``gt_ignore_flags``,
@@ -62,13 +66,16 @@ class SampleMix(BaseTransform):
         max_cached_images: int = 0,
         random_pop: bool = True,
         instance_keys: Sequence[str] = (),
+        partner_fit: PartnerFit = "resize",
         **settings: Any,
     ) -> None:
+        check_partner_fit(partner_fit)
         self.mix = build(type(self).__name__, settings, instance_keys)
         if max_cached_images and max_cached_images <= self.mix.partners:
             raise ValueError(f"max_cached_images must be 0 or above {self.mix.partners}, got {max_cached_images!r}")
         self.max_cached_images = max_cached_images
         self.random_pop = random_pop
+        self.partner_fit: PartnerFit = partner_fit
         self._rows = {"gt_bboxes": "boxes", "gt_bboxes_labels": "labels", "gt_masks": "masks"}
         self._rows |= {key: key for key in instance_keys}
         self.cache: list[dict[str, Any]] = []
@@ -111,7 +118,8 @@ class SampleMix(BaseTransform):
         self._check_maps(samples)
         images = [sample["img"] for sample in samples]
         images = [to_tensor(image if image.ndim == 3 else image[..., None]) for image in images]
-        made = mix_single(self.mix, images, self._targets(samples), torch.Generator("cpu").manual_seed(seed))
+        generator = torch.Generator("cpu").manual_seed(seed)
+        made = mix_single(self.mix, images, self._targets(samples), generator, partner_fit=self.partner_fit)
         mixed = {key: value for key, value in results.items() if key != "mix_results"}
         mixed["mix_seeds"] = [*results.get("mix_seeds", ()), seed]
         mixed["img"] = to_array(made.image).reshape(*made.image.shape[1:], *results["img"].shape[2:])

@@ -48,6 +48,7 @@ def pools(monkeypatch):
         for place, sample in enumerate(pool):
             sample["img"][..., 0] = place + 1
         seen.append(copy.deepcopy(pool))
+        self.partner_fit = "crop"  # codes stay codes, and the plan is the one that the core draws
         return original(self, {**pool[0], "mix_results": pool[1:]} if pool[1:] else pool[0])
 
     monkeypatch.setattr(SampleMix, "transform", spy)
