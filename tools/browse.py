@@ -41,6 +41,9 @@ if TYPE_CHECKING:  # they load torch, which an unknown folder and --help don't n
 
     from cutmix_dense.data.mixed_sample import MixedSample
 
+_TRIED = 2000
+"""So many samples are tried, or ten times those that were asked for, until enough of them could be read."""
+
 
 def parser() -> argparse.ArgumentParser:
     """The arguments."""
@@ -76,66 +79,94 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     with reporting_errors("browse", arguments.traceback):
         dataset = open_from(arguments, {"label_ids": "train"})
+        _check_indices(dataset, arguments)
         warnings.simplefilter("ignore", DataWarning)  # what is left out of a sample is said at the end
-        transform = transform_for(dataset, arguments.transform)
-        chosen = _choose(dataset, arguments)
-        if arguments.family:
-            return _browse_families(dataset, chosen, arguments)
-        from cutmix_dense.data.mixed_sample import mix_sample
-
-        sheets: list[Path] = []
         problems: list[SampleError] = []
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        batch: list[MixedSample] = []
-        for position, index in enumerate(chosen):
-            try:
-                made = mix_sample(
-                    dataset, transform, index, copy=arguments.copy, seed=arguments.seed, pool=arguments.pool
-                )
-                batch.append(made)
-                problems += made.replaced
-            except SampleError as error:
-                problems.append(error)
-            if batch and (len(batch) == arguments.per_sheet or position == len(chosen) - 1):
-                parts = dict.fromkeys((dataset.root.resolve().name, dataset.layout, dataset.split))
-                name = f"{'-'.join(parts)}-{len(sheets):02d}.png"
-                sheet = draw_sheet(dataset, transform, batch, arguments)
-                sheet.save(arguments.out / name)
-                sheets.append(arguments.out / name)
-                print(f"{arguments.out / name}: {len(batch)} samples, {sheet.width}×{sheet.height}")
-                batch = []
+        draw = _draw_families if arguments.family else _draw_mixes
+        drawn = draw(dataset, arguments, problems)
         for line in grouped((str(problem.path), problem.reason) for problem in problems).values():
             print(f"browse: skipped {line}", file=sys.stderr)
         for line in grouped(dataset.take_notes()).values():
             print(f"browse: {line}", file=sys.stderr)
-        if not sheets:
-            raise DatasetError(f"{dataset.root}: none of the {len(chosen)} samples can be read")
+        if not drawn:
+            tried = _most(dataset, arguments)
+            raise DatasetError(f"{dataset.root}: none of the {tried:,} samples that were tried can be read")
     return 0
 
 
-def _browse_families(dataset: DenseDataset, chosen: list[int], arguments: argparse.Namespace) -> int:
+def _draw_mixes(dataset: DenseDataset, arguments: argparse.Namespace, problems: list[SampleError]) -> int:
+    """Draw sheets of base, partner and mix; returns how many samples are on them."""
+    from cutmix_dense.data.mixed_sample import mix_sample
+
+    transform = transform_for(dataset, arguments.transform)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    drawn = sheets = 0
+    batch: list[MixedSample] = []
+
+    def finish() -> None:
+        nonlocal drawn, sheets
+        path = arguments.out / f"{'-'.join(_parts(dataset))}-{sheets:02d}.png"
+        sheet = draw_sheet(dataset, transform, batch, arguments)
+        sheet.save(path)
+        print(f"{path}: {len(batch)} samples, {sheet.width}×{sheet.height}")
+        sheets += 1
+        drawn += len(batch)
+        batch.clear()
+
+    for index in _choice(dataset, arguments):
+        try:
+            made = mix_sample(dataset, transform, index, copy=arguments.copy, seed=arguments.seed, pool=arguments.pool)
+        except SampleError as error:
+            problems.append(error)
+            continue
+        batch.append(made)
+        problems += made.replaced
+        if len(batch) == arguments.per_sheet:
+            finish()
+        if arguments.index is None and drawn + len(batch) == arguments.count:
+            break
+    if batch:
+        finish()
+    return drawn
+
+
+def _draw_families(dataset: DenseDataset, arguments: argparse.Namespace, problems: list[SampleError]) -> int:
+    """Draw a sheet of every method for each sample; returns how many."""
     from cutmix_dense.visualization import contact_sheet, present_classes
     from cutmix_dense.visualization.family import family_rows
 
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for index in chosen:
-        cell = (round(arguments.width * 0.75), arguments.width)
-        rows, targets = family_rows(
-            dataset,
-            index,
-            family(dataset.mix_layout),
-            seed=arguments.seed,
-            cell=cell,
-            hide=arguments.hide,
-            font=arguments.font,
-        )
-        parts = dict.fromkeys((dataset.root.resolve().name, dataset.layout, dataset.split))
+    parts = _parts(dataset)
+    cell = (round(arguments.width * 0.75), arguments.width)
+    drawn = 0
+    for index in _choice(dataset, arguments):
+        try:
+            rows, targets = family_rows(
+                dataset,
+                index,
+                family(dataset.mix_layout),
+                seed=arguments.seed,
+                cell=cell,
+                hide=arguments.hide,
+                font=arguments.font,
+            )
+        except SampleError as error:
+            problems.append(error)
+            continue
         legend = present_classes(targets, names_of(dataset), semantic="semantic" not in arguments.hide)
         sheet = contact_sheet(rows, headers=(), title=" · ".join(parts), legend=legend, font=arguments.font)
         path = arguments.out / f"{'-'.join(parts)}-family-{index:05d}.png"
         sheet.save(path)
         print(f"{path}: {sheet.width}×{sheet.height}")
-    return 0
+        drawn += 1
+        if arguments.index is None and drawn == arguments.count:
+            break
+    return drawn
+
+
+def _parts(dataset: DenseDataset) -> list[str]:
+    """What a sheet is called after: folder, layout and split, each once."""
+    return list(dict.fromkeys((dataset.root.resolve().name, dataset.layout, dataset.split)))
 
 
 def names_of(dataset: DenseDataset) -> Sequence[str]:
@@ -143,20 +174,31 @@ def names_of(dataset: DenseDataset) -> Sequence[str]:
     return getattr(dataset, "category_names", dataset.classes)
 
 
-def _choose(dataset: DenseDataset, arguments: argparse.Namespace) -> list[int]:
+def _check_indices(dataset: DenseDataset, arguments: argparse.Namespace) -> None:
     if not len(dataset):
         raise UserError(f"{dataset.root}: the split {dataset.split!r} lists no image")
+    beyond = [index for index in arguments.index or () if index >= len(dataset)]
+    if beyond:
+        raise UserError(f"--index {beyond[0]}: the split has {len(dataset)} samples, 0 to {len(dataset) - 1}")
+
+
+def _most(dataset: DenseDataset, arguments: argparse.Namespace) -> int:
+    """How many samples are tried at most: some can't be read, and there may be few that can."""
     if arguments.index is not None:
-        beyond = [index for index in arguments.index if index >= len(dataset)]
-        if beyond:
-            raise UserError(f"--index {beyond[0]}: the split has {len(dataset)} samples, 0 to {len(dataset) - 1}")
-        return arguments.index
+        return len(arguments.index)
+    return min(len(dataset), max(_TRIED, 10 * arguments.count))
+
+
+def _choice(dataset: DenseDataset, arguments: argparse.Namespace) -> list[int]:
+    """The samples to try, in order: those that were named, or at random."""
+    if arguments.index is not None:
+        return list(arguments.index)
     import torch
 
     from cutmix_dense.randomness import generator_from
 
     order = torch.randperm(len(dataset), generator=generator_from("browse", arguments.seed))
-    return order[: arguments.count].tolist()
+    return order[: _most(dataset, arguments)].tolist()
 
 
 def draw_sheet(
@@ -173,12 +215,11 @@ def draw_sheet(
         rows += sample_rows(
             made, titles, names_of(dataset), cell=cell, hide=arguments.hide, tagged=arguments.tags, font=arguments.font
         )
-    title = dict.fromkeys((dataset.root.resolve().name, dataset.layout, dataset.split))
     strips = any(len(row) > 3 for row in rows)
     return contact_sheet(
         rows,
         headers=() if strips else ("base", "partner", "mixed"),
-        title=" · ".join(title),
+        title=" · ".join(_parts(dataset)),
         subtitle=re.sub(r"\d+\.\d{5,}", lambda number: f"{float(number[0]):.3g}", repr(transform)),
         legend=present_classes(shown, names_of(dataset), semantic="semantic" not in arguments.hide),
         font=arguments.font,

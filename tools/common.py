@@ -17,6 +17,7 @@ import ast
 import difflib
 import inspect
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ import cutmix_dense
 from cutmix_dense.data import DatasetError, DenseDataset
 from cutmix_dense.data.errors import MixError, kind_of
 from cutmix_dense.data.pictures import Pixels
-from cutmix_dense.data.readers.layouts import READERS, default_split, from_root, layout_of, reader_of
+from cutmix_dense.data.readers.layouts import READERS, default_split, from_root, layout_of, open_complete, reader_of
 
 if TYPE_CHECKING:
     from cutmix_dense.transforms.layout import Layout
@@ -40,10 +41,13 @@ __all__ = [
     "add_dataset_arguments",
     "add_transform_argument",
     "add_verbosity",
+    "as_typed",
     "build_transform",
+    "check_name",
     "cores",
     "given_options",
     "grouped",
+    "method_names",
     "open_from",
     "parse_transform",
     "positive",
@@ -258,8 +262,6 @@ def _fields(value: Any) -> list[str]:
 
 def add_transform_argument(parser: argparse.ArgumentParser) -> None:
     """``--transform NAME key=value ...``."""
-    no_methods = ("FilterRule", "MixPlan", "MixReport", "MixTransform", "SampleBank")
-    methods = [name for name in cutmix_dense.__all__ if name[0].isupper() and name not in no_methods]
     parser.add_argument(
         "--transform",
         nargs="+",
@@ -267,8 +269,23 @@ def add_transform_argument(parser: argparse.ArgumentParser) -> None:
         metavar=("NAME", "KEY=VALUE"),
         help="a transform and its arguments: CutMix p=0.5 region=AreaBox region.area=0.2,0.5, or, as in Python, "
         '"CutMix(p=0.5, region=AreaBox.french())". p is 1 here unless it is given. '
-        f"Transforms: {', '.join(sorted(methods))}; samplers are those of cutmix_dense.regions and cutmix_dense.masks",
+        f"Transforms: {', '.join(method_names())}; samplers are those of cutmix_dense.regions and cutmix_dense.masks",
     )
+
+
+def method_names() -> list[str]:
+    """The public transforms, by the names of the package alone."""
+    no_methods = ("FilterRule", "MixPlan", "MixReport", "MixTransform", "SampleBank")
+    return sorted(name for name in cutmix_dense.__all__ if name[0].isupper() and name not in no_methods)
+
+
+def check_name(words: Sequence[str]) -> None:
+    """SpecError unless the first word of ``--transform`` names a transform; said before torch is loaded."""
+    name = words[0].strip()
+    if "(" in name and "=" not in name.partition("(")[0]:
+        name = name.partition("(")[0].partition(".")[0].strip()
+    if name:
+        _lookup(name, dict.fromkeys(method_names(), object), "--transform")
 
 
 def build_transform(words: Sequence[str], layout: Layout = "BCHW", **shared: Any) -> Any:
@@ -344,7 +361,7 @@ def _typed(name: str, words: Sequence[str] | str) -> Any:
 def open_from(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None = None) -> DenseDataset:
     """Open the dataset that the arguments of :func:`add_dataset_arguments` name.
 
-    What was typed is checked before torch is loaded.
+    The name of a transform is checked first; nothing here loads torch.
 
     Args:
         arguments: what was typed.
@@ -354,6 +371,7 @@ def open_from(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None 
         UserError: an option, a layout or a split that is not there; names those that are.
         DatasetError: what the reader says.
     """
+    check_name(getattr(arguments, "transform", None) or ["CutMix"])
     root, options = Path(arguments.root), given_options(arguments)
     annotations = from_root(root, options.get("annotations"))
     layout = arguments.layout or layout_of(root, annotations)
@@ -369,8 +387,6 @@ def open_from(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None 
         if splits and split not in splits and not (split in aliases and set(aliases) & set(splits)):
             raise UserError(f"--split {split}: {root} has {', '.join(splits)}")
     further = {name: value for name, value in (defaults or {}).items() if name in reader.options}
-    from cutmix_dense.data.mixed_sample import open_complete  # loads torch: the folder is worth it
-
     pixels = getattr(arguments, "pixels", None)
     try:
         return open_complete(root, layout, split, pixels=pixels, **{**further, **options})
@@ -401,10 +417,10 @@ def grouped(problems: Iterable[tuple[str, str]], most: int = 5) -> dict[str, str
 
 def _line(cases: Sequence[tuple[str, str]]) -> str:
     """What problems of one kind are."""
-    file, reason = cases[0]
+    file, reason = cases[0][0], as_typed(cases[0][1])
     if len(cases) == 1:
         return f"{file}: {reason}"
-    if all(other == reason for _, other in cases):
+    if len({other for _, other in cases}) == 1:
         return f"{len(cases):,} files: {reason}; first: {file}"
     files = len({name for name, _ in cases})
     return f"{file}: {reason} (and {len(cases) - 1:,} more like it{f', in {files:,} files' if files > 1 else ''})"
@@ -438,6 +454,20 @@ def add_verbosity(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
 
 
+def as_typed(message: str) -> str:
+    """A message of the package with its arguments as they are typed here: ``task='voc'`` is ``--task voc``."""
+    names = "|".join(
+        [*_options(), "layout", "split", "pixels", "to", "copies", "limit", "pool", "quality", "ray", "workers"]
+    )
+
+    def flag(match: re.Match[str]) -> str:
+        value = match["value"] or ""
+        return f"--{match['name'].replace('_', '-')}{' ' * bool(value)}{value[1:-1]}"
+
+    message = re.sub(rf"(?<![\w-])(?P<name>{names})=(?P<value>'[^' ]*'|\"[^\" ]*\")?", flag, message)
+    return re.sub(rf"^(?P<name>{names})(?P<value>)(?=:| must\b)", flag, message)
+
+
 @contextmanager
 def reporting_errors(program: str, traceback: bool = False) -> Iterator[None]:
     """Turn what a user can mend into one line on stderr.
@@ -447,7 +477,7 @@ def reporting_errors(program: str, traceback: bool = False) -> Iterator[None]:
     """
 
     def tell(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        print(f"{program}: warning: {message}", file=sys.stderr)
+        print(f"{program}: warning: {as_typed(str(message))}", file=sys.stderr)
 
     try:
         with warnings.catch_warnings():
@@ -459,5 +489,5 @@ def reporting_errors(program: str, traceback: bool = False) -> Iterator[None]:
     except (UserError, DatasetError, MixError, ImportError, FileNotFoundError, PermissionError) as error:
         if traceback:
             raise
-        print(f"{program}: error: {error}", file=sys.stderr)
+        print(f"{program}: error: {as_typed(str(error))}", file=sys.stderr)
         raise SystemExit(1 if isinstance(error, MixError) else 2) from None

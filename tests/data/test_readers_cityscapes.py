@@ -95,7 +95,7 @@ def test_layouts_are_found(make_cityscapes, make_coco, make_voc, tmp_path):
     assert find_layouts(make_cityscapes("a_0_0", np.zeros((8, 8)))) == ["cityscapes"]
     root = make_coco([])
     assert find_layouts(root) == ["coco", "cityscapes"]
-    with pytest.raises(DatasetError, match=r"has the layouts coco and cityscapes; say which with --layout"):
+    with pytest.raises(DatasetError, match=r"has the layouts coco and cityscapes; say which with layout="):
         open_dataset(root)
     assert open_dataset(root, "coco").layout == "coco"
     with pytest.raises(ValueError, match="label_ids= is for the cityscapes layout"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -77,6 +78,51 @@ def test_mistakes_end_with_one_line(demo, tmp_path, words, message, capsys):
     assert "Traceback" not in told
     assert message in told
     assert told.count("\n") == 1
+
+
+def test_it_goes_on_until_enough_samples_can_be_read(tmp_path, capsys):
+    """3 of 200 pictures are there: the two that are asked for are found, what was passed over is one line."""
+    (tmp_path / "set" / "train").mkdir(parents=True)
+    for number in (20, 90, 150):
+        Image.new("RGB", (30, 20), (number, 0, 0)).save(tmp_path / "set" / "train" / f"{number}.png")
+    table = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 30, "height": 20} for i in range(200)],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    (tmp_path / "set" / "annotations").mkdir()
+    (tmp_path / "set" / "annotations" / "instances_train.json").write_text(json.dumps(table))
+    words = [str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--count", "2", "--width", "120"]
+    assert browse.main(words) == 0
+    told = capsys.readouterr()
+    assert "2 samples" in told.out
+    assert re.fullmatch(r"browse: skipped \d+ files: file not found; first: \S+\.png\n", told.err)
+    for path in (tmp_path / "set" / "train").iterdir():
+        path.unlink()
+    with pytest.raises(SystemExit) as end:
+        browse.main(words)
+    assert end.value.code == 2
+    assert "none of the 200 samples that were tried can be read" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        browse.main([*words, "--family"])
+    assert "none of the 200 samples that were tried can be read" in capsys.readouterr().err
+
+
+def test_a_sample_that_is_never_mixed_is_drawn_alone(demo, tmp_path, capsys):
+    words = [
+        str(demo / "coco"),
+        "--out",
+        str(tmp_path),
+        "--count",
+        "1",
+        "--width",
+        "200",
+        "--transform",
+        "CutMix",
+        "p=0",
+    ]
+    assert browse.main(words) == 0
+    assert "1 samples" in capsys.readouterr().out
 
 
 def test_hiding_and_tags(demo, tmp_path, hashes):

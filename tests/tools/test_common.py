@@ -11,7 +11,7 @@ import pytest
 import cutmix_dense as cd
 from cutmix_dense.build import known_parts, known_transforms
 from cutmix_dense.data.errors import kind_of
-from tools.common import SpecError, build_transform, grouped, parse_transform
+from tools.common import SpecError, as_typed, build_transform, grouped, method_names, parse_transform
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -148,6 +148,31 @@ def test_problems_are_grouped():
     ]
     told = grouped(("a", f"{'abcdefghij'[i]} is missing") for i in range(10))
     assert list(told.values())[5:] == ["and 5 other reasons"]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            "a.png: holds 7; name all of them with classes= or in a classes.txt",
+            "a.png: holds 7; name all of them with --classes or in a classes.txt",
+        ),
+        ("polygons are left out; task='instances' reads them", "polygons are left out; --task instances reads them"),
+        ("label_ids= is for the cityscapes layout", "--label-ids is for the cityscapes layout"),
+        ('label_ids must be "train" or "raw", got \'x\'', '--label-ids must be "train" or "raw", got \'x\''),
+        ("to must be one of ('coco',), got 'x'", "--to must be one of ('coco',), got 'x'"),
+        ("ray: no cluster at 'auto'", "--ray: no cluster at 'auto'"),
+        ("what has to must stay", "what has to must stay"),
+        ("name the folder with --images=x", "name the folder with --images=x"),
+        ("the images must be alike", "the images must be alike"),
+    ],
+)
+def test_arguments_are_shown_as_they_are_typed(said, shown):
+    assert as_typed(said) == shown
+
+
+def test_names_are_known_without_torch():
+    assert method_names() == sorted(known_transforms())
 
 
 def test_abstract_classes_are_not_offered():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -47,13 +48,40 @@ def test_a_folder_of_nothing_known_loads_no_torch(tool, tmp_path):
 
 def test_what_does_not_fit_the_folder_loads_no_torch(tmp_path):
     (tmp_path / "annotations").mkdir()
-    (tmp_path / "annotations" / "instances_train.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    table = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 3, "height": 2}],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    (tmp_path / "annotations" / "instances_train.json").write_text(json.dumps(table))
+    (tmp_path / "train").mkdir()
     for words, message in (
         (["--task", "instances"], "--task is for voc, yolo"),
         (["--split", "test"], f"--split test: {tmp_path} has train"),
         (["--layout", "nothing"], "invalid choice: 'nothing'"),
         (["--count", "none"], "must be a whole number"),
+        (["--layout", "voc"], "not PASCAL VOC, no ImageSets folder"),
+        (["--images", "nope"], f"{tmp_path / 'nope'}: no such image folder"),
+        (["--annotations", "nope.json"], f"{tmp_path / 'nope.json'}: not a readable JSON file (file not found)"),
+        (["--layout", "coco", "--label-ids", "raw"], "--label-ids is for cityscapes"),
+        (["--transform", "CutMx"], "unknown name 'CutMx'; did you mean 'CutMix'?"),
+        (["--transform", "CutMx(p=1)"], "unknown name 'CutMx'; did you mean 'CutMix'?"),
+        (["--transform", "mosaic", "p=1"], "did you mean Mosaic?"),
+        (["--index", "0", "1"], "--index 1: the split has 1 samples, 0 to 0"),
     ):
         told, error = run("browse", str(tmp_path), *words)
+        assert told == "exit 2\ntorch False cv2 False\n"
+        assert message in error
+
+
+def test_a_copy_of_a_folder_with_a_mistake_loads_no_torch(tmp_path):
+    """Values of options that only the reader knows, and the name of a transform."""
+    (tmp_path / "leftImg8bit" / "train" / "ulm").mkdir(parents=True)
+    (tmp_path / "gtFine" / "train" / "ulm").mkdir(parents=True)
+    for words, message in (
+        (["--label-ids", "nope"], "mix_dataset: error: --label-ids must be"),
+        (["--transform", "CutMx"], "did you mean 'CutMix'?"),
+    ):
+        told, error = run("mix_dataset", str(tmp_path), str(tmp_path / "out"), "--layout", "cityscapes", *words)
         assert told == "exit 2\ntorch False cv2 False\n"
         assert message in error

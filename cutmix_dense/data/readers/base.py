@@ -59,7 +59,8 @@ class DenseDataset(ABC):
         title: its name for people.
         options: what its constructor takes besides these: name and one line of help.
         writer: the class that writes the layout; None where it is only read.
-        general: whether the layout is so plain that a folder counts as it only if no other layout is found.
+        general: whether the layout is so plain that a folder counts as it only if no other layout is found. A folder of
+            pictures and nothing else can only be of these.
         classes: label `i` means `classes[i]`.
         has_masks: whether targets have `masks`.
         has_instances: whether targets have instances: `boxes` and `labels`.

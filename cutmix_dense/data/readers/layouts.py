@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from cutmix_dense.data.errors import DatasetError
-from cutmix_dense.data.pictures import Pixels
+from cutmix_dense.data.pictures import PICTURE_SUFFIXES, Pixels
 from cutmix_dense.data.readers.base import DenseDataset
 from cutmix_dense.data.readers.cityscapes import CityscapesDataset
 from cutmix_dense.data.readers.coco import CocoDataset
@@ -32,6 +33,7 @@ __all__ = [
     "from_root",
     "layout_of",
     "list_splits",
+    "open_complete",
     "open_dataset",
     "reader_of",
 ]
@@ -55,6 +57,9 @@ READERS: dict[str, type[DenseDataset]] = {
 """The reader of each layout. A new layout is a reader's file and its name here."""
 
 LAYOUTS = tuple(READERS)
+
+_BELOW = 50
+"""So many folders of one that is of no layout are looked into."""
 
 
 def open_dataset(
@@ -96,6 +101,28 @@ def open_dataset(
     return reader(folder, split, pixels=pixels, details=details, **given)
 
 
+def open_complete(
+    root: str | Path, layout: str | None = None, split: str | None = None, **options: Any
+) -> DenseDataset:
+    """Open a split with everything it holds: every band of its pictures, instance masks, all ids, every detail.
+
+    Args:
+        root: the dataset's folder.
+        layout: one of `LAYOUTS`; found out as by `open_dataset`.
+        split: its name; as by `open_dataset`.
+        options: as of `open_dataset`, in place of what reads everything.
+
+    Raises:
+        DatasetError, ValueError: as `open_dataset`.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    folder = Path(root)
+    layout = layout or layout_of(folder, from_root(folder, given.get("annotations")))
+    split = split or default_split(folder, layout, given)
+    whole = reader_of(layout).whole(folder, split)
+    return open_dataset(folder, layout, split, **{"pixels": "stored", "details": True, **whole, **given})
+
+
 def reader_of(layout: str) -> type[Any]:
     """The reader of a layout, a `DenseDataset` with options of its own; ValueError for a name that isn't known."""
     if layout not in READERS:
@@ -111,7 +138,7 @@ def find_layouts(root: str | Path) -> list[str]:
     A general layout, such as any folder of images beside a folder of masks, counts only where no other is found.
     """
     folder = Path(root)
-    for general in (False, True):
+    for general in (True,) if _only_pictures(folder) else (False, True):
         found = [name for name, reader in READERS.items() if reader.general is general and _splits(reader, folder)]
         if found:
             return [name for name in found if name != "coco_panoptic" or "coco" not in found]
@@ -152,9 +179,24 @@ def layout_of(root: Path, annotations: Path | None = None) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise DatasetError(f"{root}: has the layouts {' and '.join(found)}; say which with --layout (layout=)")
-    below = {path.name: find_layouts(path) for path in sorted(root.iterdir()) if path.is_dir()}
+        raise DatasetError(f"{root}: has the layouts {' and '.join(found)}; say which with layout=")
+    below = {name: find_layouts(root / name) for name in _folders(root)}
     raise DatasetError(advice(root, {name: layouts[0] for name, layouts in below.items() if layouts}))
+
+
+def _only_pictures(folder: Path) -> bool:
+    """Whether a folder holds nothing but pictures: all layouts but general ones have a file or a folder besides."""
+    try:
+        with os.scandir(folder) as entries:
+            return all(os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES for entry in entries)
+    except OSError:
+        return False
+
+
+def _folders(root: Path) -> list[str]:
+    """The names of the first folders in a folder, not hidden."""
+    with os.scandir(root) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))[:_BELOW]
 
 
 def _splits(reader: type[DenseDataset], root: Path) -> list[str]:
