@@ -587,7 +587,9 @@ def test_details_hold_all_that_is_said(tmp_path):
     }
     assert list(second) == [STATED]
     assert json.loads(json.dumps(first)) == first
-    assert dataset.picture(0) == ("a.jpg", {"source": {"database": "mine"}, "owner": {"name": "me"}, "verified": "yes"})
+    said = dataset.picture(0)
+    assert said.name == "a.jpg"
+    assert said.details == {"source": {"database": "mine"}, "owner": {"name": "me"}, "verified": "yes"}
 
 
 def test_what_lies_somewhere_is_not_true_of_a_changed_instance(tmp_path):
@@ -712,3 +714,17 @@ def test_the_filename_decides_between_pictures_of_one_stem(tmp_path):
     assert [int(dataset[i][0].max()) for i in range(3)] == [20, 30, 50]
     assert [dataset.picture(i).name for i in range(3)] == ["a.png", "b.bmp", "c.png"]
     assert len(dataset.notes) == 1
+
+
+def test_names_in_other_capitals_or_as_in_addresses(make_voc, tmp_path):
+    root = make_voc({"im 0": [CAT], "im1": [DOG]})
+    (root / "ImageSets" / "Main" / "train.txt").write_text("IM%200.JPG\nIm1\n")
+    dataset = open_dataset(root)
+    assert [dataset.image_path(i).name for i in range(2)] == ["im 0.jpg", "im1.jpg"]
+    assert [dataset[i][1]["boxes"].tolist() for i in range(2)] == [[[10, 5, 20, 15]], [[0, 0, 60, 40]]]
+    picture(tmp_path / "flat" / "a.png")
+    xml(tmp_path / "flat" / "A.xml", "cat")
+    flat = open_dataset(tmp_path / "flat", "voc", "all", images=tmp_path / "flat", annotations=tmp_path / "flat")
+    assert flat.image_path(0).name == "a.png"
+    assert len(flat[0][1]["labels"]) == 1
+    assert not flat.notes

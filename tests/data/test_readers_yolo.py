@@ -548,3 +548,15 @@ def test_two_pictures_of_one_name_share_their_label_file(tmp_path):
     assert [sample["labels"].tolist() for sample in samples] == [[2], [2], [2], []]
     given = open_dataset(root, "yolo", annotations=root / "labels" / "train")
     assert [given[i][1]["labels"].tolist() for i in range(4)] == [[2], [2], [2], []]
+
+
+def test_lists_in_other_capitals_or_as_in_addresses(tmp_path):
+    root = make(
+        tmp_path, {"im0.png": BOX, "im 1.jpg": BOX, "c.jpg": BOX, "C.jpg": ""}, "train: train.txt\nnames: [a, b]\n"
+    )
+    put(root / "train.txt", "Images/train/IM0.PNG\n./images/train/im%201.jpg\nimages/train/C.JPG\n")
+    dataset = open_dataset(root)
+    assert [dataset.picture(i).name for i in range(2)] == ["im0.png", "im 1.jpg"]
+    assert [dataset[i][1]["labels"].tolist() for i in range(2)] == [[2], [2]]
+    with pytest.raises(SampleError, match=r"C\.JPG"):  # c.jpg and C.jpg: neither is meant without doubt
+        dataset[2]

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from cutmix_dense.data.errors import DatasetError, SampleError
+from cutmix_dense.data.files import read_lines
 from cutmix_dense.data.masks import stated_segmentation
 from cutmix_dense.data.pictures import PictureInfo, picture_size
 from cutmix_dense.data.readers.base import DenseDataset, needed_folder
@@ -30,6 +31,7 @@ from cutmix_dense.data.readers.hf_rows import (
     find_columns,
     items_of,
 )
+from cutmix_dense.data.splits import folders_in
 
 __all__ = ["HuggingFaceFolder"]
 
@@ -190,22 +192,14 @@ class _Place(NamedTuple):
 def _places(root: Path) -> dict[str, _Place]:
     """The tables of the splits of a folder."""
     for folder in (root, root / "data"):
-        named = {name: table for name in _folders(folder) if (table := _table(folder / name)) is not None}
+        named = {name: table for name in folders_in(folder) if (table := _table(folder / name)) is not None}
         if named:
             return {name: _Place(table, "") for name, table in named.items()}
         table = _table(folder)
         if table is not None:
-            splits = [name for name in _folders(folder) if name in _SPLITS]
+            splits = [name for name in folders_in(folder) if name in _SPLITS]
             return {name: _Place(table, f"{name}/") for name in splits} or {_ONLY: _Place(table, "")}
     return {}
-
-
-def _folders(root: Path) -> list[str]:
-    try:
-        with os.scandir(root) as entries:
-            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-    except OSError:
-        return []
 
 
 def _table(folder: Path) -> Path | None:
@@ -321,8 +315,8 @@ def _names_beside(root: Path, column: str) -> list[str] | None:
             if sorted(numbered) == list(range(len(numbered))):
                 return [numbered[i] for i in range(len(numbered))]
     for name in ("classes.txt", "labels.txt"):
-        with contextlib.suppress(OSError, ValueError):
-            lines = (root / name).read_text(encoding="utf-8-sig").splitlines()
-            if any(line.strip() for line in lines):
-                return [line.strip() for line in lines if line.strip()]
+        if (root / name).is_file():
+            names = [line.strip() for line in read_lines(root / name) if line.strip()]
+            if names:
+                return names
     return None

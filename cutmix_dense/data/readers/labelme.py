@@ -22,6 +22,7 @@ from cutmix_dense.data.masks import boxes_from_masks, check_room, decode_segment
 from cutmix_dense.data.pictures import PICTURE_SUFFIXES, PictureInfo, decode_picture
 from cutmix_dense.data.readers.base import DenseDataset, finite, instance_target, needed_folder
 from cutmix_dense.data.readers.coco_files import read_json
+from cutmix_dense.data.splits import folders_in
 from cutmix_dense.data.writers.labelme import LabelMeWriter
 
 __all__ = ["LabelMeDataset"]
@@ -485,14 +486,6 @@ def _details(shapes: Sequence[dict[str, Any]]) -> dict[str, Any]:
 # --------------------------------------------------------------------------------------------------------------- files
 
 
-def _folders(root: Path) -> list[str]:
-    try:
-        with os.scandir(root) as entries:
-            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-    except OSError:
-        return []
-
-
 def _holds(folder: Path) -> bool:
     """Whether a folder has LabelMe's JSON files, or a folder for such files that has; few files are looked into."""
     return any(_has_labelme(place) for place in (folder, *(folder / name for name in _PLACES)))
@@ -523,7 +516,7 @@ def _is_labelme(path: str) -> bool:
 def _named_splits(root: Path) -> list[str]:
     """The folders of splits; in a folder of very many, the first ones decide whether they are such."""
     found: list[str] = []
-    for number, name in enumerate(name for name in _folders(root) if name not in _PLACES):
+    for number, name in enumerate(name for name in folders_in(root) if name not in _PLACES):
         if number >= _MANY and not found:
             break
         if _holds(root / name):

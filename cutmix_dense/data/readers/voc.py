@@ -40,6 +40,7 @@ from cutmix_dense.data.readers.voc_objects import (
     rows_of,
     stated_size,
 )
+from cutmix_dense.data.spelling import Names
 from cutmix_dense.data.writers.voc import VocWriter
 
 __all__ = ["VocDataset"]
@@ -108,6 +109,7 @@ class VocDataset(DenseDataset):
         self.folder, image_folder, self._xml = place.folder, place.images, place.annotations
         needed_folder(image_folder, "image")
         self._xmls = stems_of(self._xml, (".xml",), deep=self._xml != self.folder)
+        self._spelled = Names(self._xmls)
         self._maps = {kind: map_folder(self.folder, kind) for kind in ("SegmentationClass", "SegmentationObject")}
         mapped = {kind: stems_of(folder, (".png",), deep=True) for kind, folder in self._maps.items()}
         unnamed = not self._xmls and annotations is None
@@ -138,12 +140,14 @@ class VocDataset(DenseDataset):
             )
         rivals: dict[str, list[str]] = {}
         present = stems_of(image_folder, PICTURE_SUFFIXES, deep=image_folder != self.folder, rivals=rivals)
-        for index, name in enumerate(self._names):
-            if name in rivals:
-                present[name] = self._chosen(index, present[name], rivals[name])
-        self._images = [image_folder / present.get(name, f"{name}.jpg") for name in self._names]
+        pictures = Names(present)
+        stems = [pictures.find(name) or name for name in self._names]
+        for index, stem in enumerate(stems):
+            if stem in rivals:
+                present[stem] = self._chosen(index, present[stem], rivals[stem])
+        self._images = [image_folder / present.get(stem, f"{stem}.jpg") for stem in stems]
         if not place.listed:
-            used = set(self._names)
+            used = set(stems)
             self._note_unlabelled(image_folder, [name for stem, name in present.items() if stem not in used])
         self._labels = {name: label for label, name in enumerate(self.classes) if label}
 
@@ -344,7 +348,7 @@ class VocDataset(DenseDataset):
 
     def _xml_path(self, index: int) -> Path:
         name = self._names[index]
-        return self._xml / self._xmls.get(name, f"{name}.xml")
+        return self._xml / self._xmls.get(self._spelled.find(name) or name, f"{name}.xml")
 
     def _chosen(self, index: int, usual: str, names: Sequence[str]) -> str:
         """Which of several pictures of one stem a sample shows: the one that `<filename>` says, else the usual one."""

@@ -16,6 +16,8 @@ from cutmix_dense.data.colors import Color, read_labelmap
 from cutmix_dense.data.errors import DatasetError, SampleError, blaming
 from cutmix_dense.data.files import read_lines
 from cutmix_dense.data.pictures import PICTURE_SUFFIXES
+from cutmix_dense.data.spelling import Names
+from cutmix_dense.data.splits import names_of_split
 
 __all__ = [
     "ClassTable",
@@ -34,7 +36,6 @@ __all__ = [
     "voc_folders",
 ]
 
-_ALIASES = {"val": ("valid", "validation"), "valid": ("val", "validation"), "validation": ("val", "valid")}
 _MOST_ENTRIES = 20_000
 """So many entries of a folder are looked at before it counts as one without the files that are looked for."""
 _MOST_LOOKED_AT = 200_000
@@ -214,7 +215,7 @@ def _with_picture(looks: Sequence[_Look], xml: str) -> _Look | None:
 
 def names_in(found: Mapping[str, VocFolders], split: str) -> str | None:
     """The name that a split has among those found, "val" being "valid", too; None if it isn't there."""
-    return next((name for name in (split, *_ALIASES.get(split, ())) if name in found), None)
+    return next((name for name in names_of_split(split) if name in found), None)
 
 
 # ----------------------------------------------------------------------------------------------------- names and lists
@@ -275,7 +276,7 @@ def read_list(path: Path, images: Path | None = None, classes: Iterable[str] = V
     if not path.is_file():
         found = sorted(other.stem for other in path.parent.glob("*.txt"))
         raise DatasetError(f"{path}: no such list (lists found: {', '.join(found) or 'none'})")
-    present = {} if images is None else stems_of(images, PICTURE_SUFFIXES, deep=True)
+    present = Names({} if images is None else stems_of(images, PICTURE_SUFFIXES, deep=True))
     of_a_class = path.stem.rpartition("_")[0] in set(classes)
     names = []
     for line in read_lines(path):
@@ -294,19 +295,14 @@ def read_list(path: Path, images: Path | None = None, classes: Iterable[str] = V
     return names
 
 
-def _present(text: str, present: Mapping[str, str]) -> str | None:
+def _present(text: str, present: Names) -> str | None:
     """What a picture is called that a line of a list names, without its ending; None if there is none."""
-    if text in present:
-        return text
     parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
-    if ".." in parts:
-        return None
-    for start in range(len(parts)):
+    tried = [text]
+    for start in range(len(parts) if ".." not in parts else 0):
         name = "/".join(parts[start:])
-        for each in (name, os.path.splitext(name)[0] if _ends(name) else name):
-            if each in present:
-                return each
-    return None
+        tried += [name, *([os.path.splitext(name)[0]] if _ends(name) else [])]
+    return next((found for each in tried if (found := present.find(each)) is not None), None)
 
 
 def _ends(name: str) -> bool:

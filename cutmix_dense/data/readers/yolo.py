@@ -24,10 +24,10 @@ from cutmix_dense.data.readers.yolo_files import (
     describe,
     images_of,
     label_lines,
-    names_of_split,
     short_names,
     split_words,
 )
+from cutmix_dense.data.splits import names_of_split
 from cutmix_dense.data.writers.yolo import YoloWriter
 
 __all__ = ["YoloDataset"]

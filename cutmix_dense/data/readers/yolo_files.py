@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cutmix_dense.data.errors import DatasetError, SampleError, blaming
+from cutmix_dense.data.files import read_lines
 from cutmix_dense.data.pictures import PICTURE_SUFFIXES
 from cutmix_dense.data.readers.coco_files import located, read_json
+from cutmix_dense.data.spelling import Folders
+from cutmix_dense.data.splits import folders_in, names_of_split
 from cutmix_dense.extras import require
 
 __all__ = [
@@ -21,13 +24,11 @@ __all__ = [
     "describe",
     "images_of",
     "label_lines",
-    "names_of_split",
     "parsed_yaml",
     "short_names",
     "split_words",
 ]
 
-_ALIASES = (("val", "valid", "validation"),)
 _USUAL = ("train", "val", "valid", "validation", "test")
 _OWN = frozenset(
     {"backup", "channels", "classes", "download", "eval", "flip_idx", "kpt_names", "kpt_shape", "names", "nc"}
@@ -194,18 +195,18 @@ def _from_data(root: Path, path: Path) -> Description | None:
 
 def _from_folders(root: Path) -> Description | None:
     """`images` beside `labels`, with splits above or below, or images and text files in one folder."""
-    below = _folders(root)
+    below = folders_in(root)
     images, labels = _called(below, _IMAGES), _called(below, _LABELS)
     splits: dict[str, list[str]] = {}
     if images and labels:
-        inner = [name for name in _folders(root / images) if _SPLIT.match(name)]
+        inner = [name for name in folders_in(root / images) if _SPLIT.match(name)]
         if inner and _holds_labels(root / labels, root):
             splits = {name: [f"{images}/{name}"] for name in inner}
         elif _holds_labels(root / labels, root):
             splits = {"all": [images]}
     if not splits:
         for name in below:
-            within = _folders(root / name)
+            within = folders_in(root / name)
             pair = _called(within, _IMAGES), _called(within, ("labels",))
             if _SPLIT.match(name) and pair[0] and pair[1] and _holds_labels(root / name / pair[1], root):
                 splits[name] = [f"{name}/{pair[0]}"]
@@ -222,15 +223,6 @@ def _from_folders(root: Path) -> Description | None:
             ):
                 splits[known[1]] = [name]
     return Description(root, None, splits, (root,)) if splits else None
-
-
-def _folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted, hidden ones left out."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-    except (OSError, ValueError):  # a name with a zero byte
-        return []
 
 
 def _called(names: Sequence[str], wanted: Sequence[str]) -> str | None:
@@ -292,11 +284,6 @@ def _kind(path: Path) -> bool | None:
 
 
 # ---------------------------------------------------------------------------------------------------------- paths
-
-
-def names_of_split(split: str) -> tuple[str, ...]:
-    """The name itself, then others that it goes by: "valid" for "val"."""
-    return (split, *(name for alike in _ALIASES if split in alike for name in alike if name != split))
 
 
 def _parts(value: str) -> tuple[bool, list[str]]:
@@ -404,15 +391,11 @@ def _relative(folder: str | Path, root: Path) -> str:
 
 
 def _listed(path: Path, described: Description) -> list[str]:
-    """The images that a list names, one a line; those that aren't there as they are written, below the root."""
-    try:
-        with blaming(path):
-            lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    except SampleError as error:
-        raise DatasetError(f"{path}: not a readable list of images ({error.reason})") from error
-    entries = [line.strip() for line in lines if line.strip()]
+    """The images that a list names, one a line, whatever their capitals; those that aren't there, below the root."""
+    entries = [line.strip() for line in read_lines(path) if line.strip()]
     bases = [_relative(base, described.root) for base in dict.fromkeys([path.parent, *described.bases])]
     root, found, absent, way = str(described.root), [], 0, (0, 0)
+    folders = Folders(root)
     for entry in entries:
         parts = _parts(entry)[1]
         ways = [way, *((base, start) for start in range(len(parts)) for base in range(len(bases)))]
@@ -423,8 +406,10 @@ def _listed(path: Path, described: Description) -> list[str]:
                 found.append(place)
                 break
         else:
-            absent += 1
-            found.append("/".join(parts) or entry)
+            places = (bases[base] + "/".join(parts[start:]) for base, start in ways if parts[start:])
+            respelled = next((there for place in places if (there := folders.find(place)) is not None), None)
+            absent += respelled is None
+            found.append(respelled or "/".join(parts) or entry)
     if entries and absent == len(entries):
         raise DatasetError(f"{path}: names {len(entries)} images, none of which is there; the first is {entries[0]!r}")
     return found
@@ -460,11 +445,11 @@ class LabelPaths:
         for at in reversed(range(len(parts))):
             if parts[at].lower() in _IMAGES:
                 above = self._root.joinpath(*parts[:at])
-                if name := _called(_folders(above), _LABELS):
+                if name := _called(folders_in(above), _LABELS):
                     return above.joinpath(name, *parts[at + 1 :])
                 break
         for near in (folder, folder.parent) if parts else (folder,):
-            if name := _called(_folders(near), ("labels",)):
+            if name := _called(folders_in(near), ("labels",)):
                 return near / name
         return folder
 
@@ -588,12 +573,7 @@ def _listed_names(path: Path) -> list[str]:
             return _by_id({str(each["id"]): each["name"] for each in content["categories"]}, path)
         except (KeyError, TypeError) as error:
             raise DatasetError(f"{path}: must list categories with id and name") from error
-    try:
-        with blaming(path):
-            lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    except SampleError as error:
-        raise DatasetError(f"{path}: not a readable list of names ({error.reason})") from error
-    names = [line.strip() for line in lines]
+    names = [line.strip() for line in read_lines(path)]
     while names and not names[-1]:
         names.pop()
     if not names or len(names) > _MOST_CLASSES:
