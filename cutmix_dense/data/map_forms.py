@@ -6,7 +6,8 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,7 +18,7 @@ from PIL import Image
 from cutmix_dense.data.colors import Color, ColorTable, colors_in, read_color_classes, read_color_table
 from cutmix_dense.data.errors import DatasetError, SampleError
 from cutmix_dense.data.files import read_lines
-from cutmix_dense.data.maps import check_fits, read_indices
+from cutmix_dense.data.maps import check_fits, is_lossy, read_indices
 from cutmix_dense.data.pictures import opened
 
 __all__ = ["CAMVID_CLASSES", "CAMVID_FRAME", "ClassTables", "MapForm", "find_form", "find_tables", "read_class_names"]
@@ -40,6 +41,9 @@ _NAME_LISTS = re.compile(
 )
 _FEW_MAPS, _MANY_MAPS, _PIXELS = 8, 256, 1 << 26
 """So many maps are looked at to tell the form of all: at least, at most, and no more once so many pixels were seen."""
+
+_FAR = 16
+"""Values that are at least so far from each other may be grey levels."""
 
 _IGNORED = re.compile(r"\(\s*ignored?\s*\)", re.IGNORECASE)
 _VOID = re.compile(r"void|ignored?|unlabell?ed|unknown|undefined|don'?t.?care", re.IGNORECASE)
@@ -78,6 +82,8 @@ class MapForm:
         colors: by id.
         mode: Pillow's, of the pictures.
         palette: of palette pictures, 768 bytes.
+        lossy: whether maps that are stored with loss are read, as `read_indices` reads binary ones.
+        doubt: what is doubtful about how the values are read, in words.
         unsure: whether 255 may be an object as well as "ignore": no map that was looked at tells.
         files: the dataset's own tables of classes, by name.
     """
@@ -89,13 +95,15 @@ class MapForm:
     mode: str = "L"
     palette: bytes | None = None
     unsure: bool = False
+    lossy: bool = False
+    doubt: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict)
 
     def read(self, path: Path, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w"]:
         """The (H, W) ids of a map, 255 = no class; SampleError for a value that means nothing, never another class."""
         if self.kind == "colors":
             return read_color_classes(path, size, self._ids_of_colors())
-        values = read_indices(path, size, equal_bands=True)
+        values = read_indices(path, size, equal_bands=True, binary=self.lossy)
         count = max(int(values.max()), IGNORE, *self.ignore) + 1  # read_indices lets 65535 pass at most
         table = np.full(count, IGNORE, dtype=np.uint8)
         known = np.zeros(count, dtype=bool)
@@ -218,6 +226,7 @@ class _Look(NamedTuple):
     palettes: frozenset[tuple[int, Color]]  # used indices and their colours
     palette: bytes | None
     complete: bool
+    lossy: str  # what is to be said of those that are stored with loss
 
 
 def find_form(
@@ -246,7 +255,8 @@ def find_form(
     """
     given = tuple(ignore or ())
     table = _given_colors(classes, colors) if colors is not None else list(tables.colors)
-    look = _look_at(maps)
+    asked = binary is True
+    look = _look_at(maps, lossy=asked)
     if binary is not True and table and _means_colors(look, table):
         return _colored(look, tables, table, classes, given, own=colors is not None)
     if look.colored is not None:
@@ -269,8 +279,9 @@ def find_form(
             binary = stated.keys() - {*given, *marked} == {0, IGNORE} and not _VOID.search(stated[IGNORE])
     only = look.values <= {0, IGNORE} and IGNORE in look.values
     if binary or (binary is None and len(stated) <= 2 and (only or set(look.modes) == {"1"})):
-        return _binary(look, stated, (*given, *marked), tables, files)
+        return replace(_binary(look, stated, (*given, *marked), tables, files), lossy=asked, doubt=look.lossy)
     stated = {number: name for number, name in stated.items() if number not in ignored or number < IGNORE}
+    doubt = "" if stated else _doubt(look.values, ignored)
     if not stated:
         stated = {number: str(number) for number in look.values if number not in ignored and number < IGNORE}
     counted = [number for number in stated if number not in ignored]
@@ -279,7 +290,24 @@ def find_form(
         raise DatasetError(f"{source}: names ids up to {max(counted)}; a map of ids can tell 0 … 254")
     names = tuple(stated.get(number, str(number)) for number in range(max(counted, default=0) + 1))
     unsure = binary is None and not look.complete and look.values <= {0} and len(stated) <= 2
-    return MapForm("ids", names, ignored, mode=look.modes[0], palette=look.palette, unsure=unsure, files=files)
+    return MapForm(
+        "ids", names, ignored, mode=look.modes[0], palette=look.palette, unsure=unsure, doubt=doubt, files=files
+    )
+
+
+def _doubt(values: Iterable[int], ignored: tuple[int, ...]) -> str:
+    """What is to be said of values far apart, which may be grey levels as well as ids; "" for others."""
+    found = sorted(values)
+    read = [value for value in found if value not in ignored]
+    if len(found) < 2 or not read or min(high - low for low, high in pairwise(found)) < _FAR:
+        return ""
+    none = [str(value) for value in found if value in ignored]
+    return (
+        f"masks hold {', '.join(map(str, found))} and nothing names the classes; read as the ids "
+        f"{', '.join(map(str, read))}{', no class where ' + ', '.join(none) if none else ''}. If they are grey levels, "
+        "binary=True reads 255 as foreground (with ignore= for values between), a classes.txt of lines `value name` "
+        "names ids"
+    )
 
 
 def _colored(
@@ -332,7 +360,7 @@ def _means_colors(look: _Look, table: ColorTable) -> bool:
     return grey <= set(listed) and max(look.values, default=0) >= len(table)
 
 
-def _look_at(maps: Sequence[tuple[Path, Path]]) -> _Look:
+def _look_at(maps: Sequence[tuple[Path, Path]], *, lossy: bool) -> _Look:
     """What a bounded number of maps holds, evenly taken from all; those that can't be read say so when they are."""
     chosen = maps[:: max(1, -(-len(maps) // _MANY_MAPS))]
     order = sorted(range(len(chosen)), key=lambda number: (number % _FEW_MAPS, number))  # even, wherever it ends
@@ -343,21 +371,27 @@ def _look_at(maps: Sequence[tuple[Path, Path]]) -> _Look:
     colored: Path | None = None
     first: SampleError | None = None
     pixels = 0
+    told = ""
     for number in order:
         path, picture = chosen[number]
         try:
             check_fits(path, picture)  # else a few bytes could declare gigabytes
             with opened(path) as image:
                 mode, pixels = image.mode, pixels + image.width * image.height
+                halved = lossy and is_lossy(image, path)
                 colors = image.getpalette("RGB") if mode == "P" else None
-                if mode in ("RGB", "RGBA") and _has_colors(image):
+                if mode in ("RGB", "RGBA") and not halved and _has_colors(image):
                     modes.append(mode)
                     colored = colored or path
                     continue
-            found = [int(value) for value in np.unique(read_indices(path, None, equal_bands=True))]
+            found = [int(value) for value in np.unique(read_indices(path, None, equal_bands=True, binary=lossy))]
         except SampleError as error:
             first = first or error
             continue
+        if halved and not told:
+            told = (
+                f"{path.name} is stored with loss; its values from 128 on are read as foreground, others as background"
+            )
         modes.append(mode)
         values.update(found)
         if colors is not None:
@@ -368,7 +402,7 @@ def _look_at(maps: Sequence[tuple[Path, Path]]) -> _Look:
             break
     if not modes:
         raise DatasetError(f"no map can be read; the first: {first}")
-    return _Look(modes, frozenset(values), colored, frozenset(palettes), palette, len(modes) == len(maps))
+    return _Look(modes, frozenset(values), colored, frozenset(palettes), palette, len(modes) == len(maps), told)
 
 
 def _has_colors(image: Image.Image) -> bool:

@@ -28,6 +28,7 @@ __all__ = [
     "check_sides",
     "encode_color_ids",
     "encode_indices",
+    "is_lossy",
     "map_as_shown",
     "read_color_ids",
     "read_indices",
@@ -35,9 +36,17 @@ __all__ = [
     "voc_palette",
 ]
 
+_TINGE = 32
+"""So far apart the bands of a grey map may be after lossy storage."""
+
 
 def read_indices(
-    path: Path, size: tuple[int, int] | None, most: int = 2**16 - 1, *, equal_bands: bool = False
+    path: Path,
+    size: tuple[int, int] | None,
+    most: int = 2**16 - 1,
+    *,
+    equal_bands: bool = False,
+    binary: bool | None = None,
 ) -> Int[np.ndarray, "h w"]:
     """The (H, W) map of ids in a picture of one band. Palettes give their indices, not their colours.
 
@@ -48,13 +57,17 @@ def read_indices(
         size: the (H, W) of its image, which the map must have too; None: any.
         most: the largest id that the layout has a meaning for.
         equal_bands: whether grey may also be stored as colours of equal bands, with an opaque alpha band or none.
+        binary: whether a map that is stored with loss may be read, as one of black and white: values from 128 on are
+            255, others 0. False: it isn't, and the message says how to ask for it; None: the layout has no such maps.
 
     Raises:
         SampleError: not there, broken, in colour, stored with loss, of another size, or with an id beyond `most`.
     """
     with opened(path) as image:
         check_sides(image, size, path)
-        check_lossless(image, path)
+        if binary and is_lossy(image, path):
+            return map_as_shown(image, _halves(image, path), size, path)
+        check_lossless(image, path, "; binary=True reads one of black and white alone" if binary is False else "")
         if image.format == "TIFF" and image.mode not in ("P", "L", "1", "RGB", "RGBA"):
             ids = _one_band(read_picture(path, "stored"), path)
         elif image.format == "GIF" and image.mode == "P":
@@ -73,16 +86,32 @@ def read_indices(
     return ids
 
 
-def check_lossless(image: Image.Image, path: Path) -> None:
-    """SampleError for a map in a format that changes values a little: they would be other ids."""
+def is_lossy(image: Image.Image, path: Path) -> bool:
+    """Whether a picture is in a format that changes values a little."""
     lossy = image.format in ("JPEG", "MPO", "AVIF") or image.info.get("compression") in ("jpeg", "tiff_jpeg")
     if image.format == "WEBP":
         lossy = b"VP8 " in path.read_bytes()[:64]  # the chunk of lossy pixels; VP8L is the lossless one
-    if lossy:
+    return lossy
+
+
+def check_lossless(image: Image.Image, path: Path, remedy: str = "") -> None:
+    """SampleError for a map whose values were changed a little: they would be other ids."""
+    if is_lossy(image, path):
         raise SampleError(
             path,
-            f"is stored with loss ({image.format}), which changes ids: write maps as PNG, from what they were made of",
+            f"is stored with loss ({image.format}), which changes ids: write maps as PNG, from what they were made of"
+            f"{remedy}",
         )
+
+
+def _halves(image: Image.Image, path: Path) -> UInt8[np.ndarray, "h w"]:
+    """0 and 255 of a map of black and white that was stored with loss; SampleError for one in colour."""
+    if image.mode not in ("L", "RGB", "YCbCr"):
+        raise SampleError(path, f"a map of black and white must be grey, this one is {image.mode}")
+    bands = np.array(image.convert("RGB")).astype(np.int16)
+    if int((bands.max(axis=2) - bands.min(axis=2)).max()) > _TINGE:
+        raise SampleError(path, "is stored with loss and in colour; only black and white can be told apart so")
+    return np.where(np.array(image.convert("L")) >= 128, 255, 0).astype(np.uint8)
 
 
 def check_sides(image: Image.Image, size: tuple[int, int] | None, path: Path) -> None:

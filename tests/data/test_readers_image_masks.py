@@ -430,6 +430,43 @@ def test_broken_tables_name_their_line(tmp_path, name, text, told):
         (read_labelmap if name == "labelmap.txt" else read_color_table)(tmp_path / name)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_black_and_white_jpegs_are_read_where_binary_is_asked_for(tmp_path, mode):
+    on = np.kron(np.random.default_rng(0).random((8, 13)) > 0.5, np.ones((5, 5), dtype=bool))[:37, :61]
+    picture(tmp_path / "images" / "a.png", on.shape)
+    put(tmp_path / "masks" / "a.jpg", on.astype(np.uint8) * 255, mode, quality=80)
+    with Image.open(tmp_path / "masks" / "a.jpg") as image:
+        assert len(np.unique(np.asarray(image))) > 2  # or nothing was lost
+    with pytest.warns(DataWarning, match=r"a\.jpg is stored with loss; its values from 128 on are read as foreground"):
+        dataset = open_dataset(tmp_path, binary=True)
+    assert dataset.classes == ("background", "foreground")
+    assert np.array_equal(dataset[0][1]["semantic"], on)
+    for options in ({}, {"binary": False}):
+        with pytest.raises(DatasetError, match=r"stored with loss \(JPEG\).*binary=True reads one of black and white"):
+            open_dataset(tmp_path, **options)
+    put(tmp_path / "masks" / "a.jpg", on[..., None] * np.array([255, 0, 0], dtype=np.uint8))
+    with pytest.raises(DatasetError, match="is stored with loss and in colour"):
+        open_dataset(tmp_path, binary=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [((128, 255), "0, 128, 255"), ((85, 170), "0, 85, 170"), ((1, 2), ""), ((7, 11, 21), ""), ((1, 255), "")],
+)
+def test_ids_that_look_like_grey_levels_are_noted(tmp_path, values, told):
+    root = one_each(tmp_path, ids(*values))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dataset = open_dataset(root)
+    reasons = [reason for _, reason in dataset.notes]
+    assert [f"masks hold {told} and nothing names the classes" in reason for reason in reasons] == [True] * bool(told)
+    assert len(caught) == bool(told)
+    (tmp_path / "classes.txt").write_text(
+        "0 ground\n" + "".join(f"{value} c{value}\n" for value in values if value < 255)
+    )
+    assert not open_dataset(root).notes
+
+
 def test_read_color_classes_takes_ids_of_colours(tmp_path):
     path = put(tmp_path / "a.png", colored(RED, GREEN), mode="RGBA")
     got = read_color_classes(path, SIZE, {(0, 0, 0): 255, RED: 7, GREEN: 0})

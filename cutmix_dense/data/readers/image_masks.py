@@ -54,7 +54,8 @@ class ImageMasksDataset(DenseDataset):
         annotations: folder of the masks, if it has another name.
         classes: names by id; default: `classes.txt` and its like, or a table of colours.
         colors: (r, g, b) by id, in place of a table.
-        binary: True: 0 and 255 are background and foreground; False: they are ids; default: found out.
+        binary: True: 0 and 255 are background and foreground, and masks that are stored with loss (JPEG) are read, 128
+            and more as foreground; False: they are ids; default: found out.
         ignore: a value or several that mean no class, for ids besides 255; for colours ids of the table.
         common: `pixels` and `details`; see `DenseDataset`.
 
@@ -121,6 +122,8 @@ class ImageMasksDataset(DenseDataset):
             camvid=first.masks.name.lower().endswith("annot")
             and all(CAMVID_FRAME.match(PurePosixPath(pair.name).name) for pair in self._pairs),
         )
+        if self.form.doubt:
+            self.note(first.masks, self.form.doubt)
         self.classes = self.form.classes
         self.has_semantic, self.has_instances = True, False
         stems = [PurePosixPath(pair.name).with_suffix("").as_posix() for pair in self._pairs]
