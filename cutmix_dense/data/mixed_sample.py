@@ -15,8 +15,8 @@ from torchvision import tv_tensors
 
 from cutmix_dense.data.errors import SampleError
 from cutmix_dense.data.pictures import tiff_bands
-from cutmix_dense.data.readers import DenseDataset, open_dataset
-from cutmix_dense.data.readers.layouts import default_split, from_root, layout_of, reader_of
+from cutmix_dense.data.readers import DenseDataset
+from cutmix_dense.data.readers.layouts import open_complete
 from cutmix_dense.data.readers.youtube_vis import even_frames
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import generator_from
@@ -36,28 +36,6 @@ __all__ = [
 
 _OTHERS = 1000
 """So many pictures of another kind than the base are read in search of a partner."""
-
-
-def open_complete(
-    root: str | Path, layout: str | None = None, split: str | None = None, **options: Any
-) -> DenseDataset:
-    """Open a split with everything it holds: every band of its pictures, instance masks, all ids, every detail.
-
-    Args:
-        root: the dataset's folder.
-        layout: one of `LAYOUTS`; found out as by `open_dataset`.
-        split: its name; as by `open_dataset`.
-        options: as of `open_dataset`, in place of what reads everything.
-
-    Raises:
-        DatasetError, ValueError: as `open_dataset`.
-    """
-    given = {name: value for name, value in options.items() if value is not None}
-    folder = Path(root)
-    layout = layout or layout_of(folder, from_root(folder, given.get("annotations")))
-    split = split or default_split(folder, layout, given)
-    whole = reader_of(layout).whole(folder, split)
-    return open_dataset(folder, layout, split, **{"pixels": "stored", "details": True, **whole, **given})
 
 
 def load_partners(
