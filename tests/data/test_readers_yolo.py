@@ -16,6 +16,7 @@ from PIL import Image
 
 from cutmix_dense.data import DatasetError, SampleError, open_dataset
 from cutmix_dense.data.details import STATED
+from cutmix_dense.data.errors import DataWarning
 from cutmix_dense.data.readers import find_layouts, list_splits
 
 from .conftest import save_image
@@ -560,3 +561,28 @@ def test_lists_in_other_capitals_or_as_in_addresses(tmp_path):
     assert [dataset[i][1]["labels"].tolist() for i in range(2)] == [[2], [2]]
     with pytest.raises(SampleError, match=r"C\.JPG"):  # c.jpg and C.jpg: neither is meant without doubt
         dataset[2]
+
+
+@pytest.mark.parametrize("labels", ["labels/train", "images/train"])
+def test_label_files_that_are_nearly_all_empty(tmp_path, labels):
+    lines = {f"{number:04}.jpg": "" for number in range(150)} | {"zz.jpg": BOX}
+    root = tmp_path / "train" if labels == "images/train" else tmp_path
+    make(root, lines, None, labels=labels)
+    if labels == "images/train":
+        root = root / "images" / "train"
+        put(root / "classes.txt", "ant\nbee\n")
+    assert find_layouts(root) == ["yolo"]
+    put(next(root.rglob("zz.txt")), "")
+    assert find_layouts(root) == ["yolo"]
+    for path in root.rglob("*.txt"):
+        if path.name != "classes.txt":
+            put(path, "some words of a person\n")
+    assert find_layouts(root) == []
+
+
+def test_classes_that_are_counted_and_not_named(tmp_path):
+    root = make(tmp_path, {"a.jpg": BOX}, "train: images/train\nnc: 3\n")
+    with pytest.warns(DataWarning, match=r"data\.yaml: counts the classes \(nc\) and names none.*classes= names them"):
+        dataset = open_dataset(root)
+    assert dataset.classes == ("background", "0", "1", "2")
+    assert not open_dataset(root, classes=["a", "b", "c"]).notes

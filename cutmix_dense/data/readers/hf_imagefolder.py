@@ -7,7 +7,6 @@ import contextlib
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache

@@ -184,6 +184,10 @@ class YoloDataset(DenseDataset):
             stated = str(described.said.get("nc", described.said.get("classes", len(names))))
             if stated.isdecimal() and int(stated[:9]) != len(names):
                 self.note(where, f"names {len(names)} classes, and says that there are {stated}")
+            if where == described.file and not described.said.get("names"):
+                self.note(
+                    where, "counts the classes (nc) and names none, their ids stand for them; classes= names them"
+                )
             return names
         largest = self._largest_id(described)
         self.note(self.root, "nothing names the classes, their ids stand for them; name them with classes=")

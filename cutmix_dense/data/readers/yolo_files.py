@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import posixpath
 import re
@@ -39,6 +40,8 @@ _NAMES = ("classes.txt", "obj.names", "_darknet.labels", "notes.json")
 _SPLIT = re.compile(r"train|val|test", re.IGNORECASE)
 _LARGEST_YAML = 1 << 20
 _MOST_YAML, _MOST_CLASSES, _LOOKS = 20, 100_000, 50
+_MOST_EMPTY = 50_000
+"""So many label files, if all are empty, say that all others are, too."""
 
 
 class Description(NamedTuple):
@@ -200,15 +203,15 @@ def _from_folders(root: Path) -> Description | None:
     splits: dict[str, list[str]] = {}
     if images and labels:
         inner = [name for name in folders_in(root / images) if _SPLIT.match(name)]
-        if inner and _holds_labels(root / labels, root):
+        if inner and _holds_labels(root / labels):
             splits = {name: [f"{images}/{name}"] for name in inner}
-        elif _holds_labels(root / labels, root):
+        elif _holds_labels(root / labels):
             splits = {"all": [images]}
     if not splits:
         for name in below:
             within = folders_in(root / name)
             pair = _called(within, _IMAGES), _called(within, ("labels",))
-            if _SPLIT.match(name) and pair[0] and pair[1] and _holds_labels(root / name / pair[1], root):
+            if _SPLIT.match(name) and pair[0] and pair[1] and _holds_labels(root / name / pair[1]):
                 splits[name] = [f"{name}/{pair[0]}"]
     if not splits and _names_files([root]) and _is_mixed(root):
         splits = {"all": ["."]}
@@ -231,32 +234,30 @@ def _called(names: Sequence[str], wanted: Sequence[str]) -> str | None:
     return next((lower[name] for name in wanted if name in lower), None)
 
 
-def _holds_labels(folder: Path, root: Path) -> bool:
-    """Whether one of the first text files under a folder is of YOLO's kind, or all are empty and classes are named."""
-    empty = False
-    for number, path in enumerate(_text_files(folder)):
-        if number >= _LOOKS:
-            break
+def _holds_labels(folder: Path) -> bool:
+    """Whether the text files under a folder are of YOLO's kind."""
+    return _are_labels(_text_files(folder))
+
+
+def _are_labels(paths: Iterable[Path]) -> bool:
+    """Whether one of the first files that aren't empty is of YOLO's kind, or most are empty, as of backgrounds."""
+    empty, others = 0, 0
+    for path in paths:
         kind = _kind(path)
         if kind:
             return True
-        empty |= kind is None
-    return empty and bool(_names_files([root, folder]))
+        empty, others = empty + (kind is None), others + (kind is False)
+        if others >= _LOOKS or empty >= _MOST_EMPTY:
+            break
+    return empty > others
 
 
 def _is_mixed(folder: Path) -> bool:
     """Whether a folder has images with text files of YOLO's kind beside them."""
-    seen = 0
     with os.scandir(folder) as entries:
-        for entry in entries:
-            stem, suffix = os.path.splitext(entry.name)
-            if suffix.lower() in PICTURE_SUFFIXES:
-                seen += 1
-                if _kind(folder / f"{stem}.txt"):
-                    return True
-                if seen >= 20 * _LOOKS:
-                    break
-    return False
+        stems = (os.path.splitext(entry.name) for entry in entries)
+        beside = (folder / f"{stem}.txt" for stem, suffix in stems if suffix.lower() in PICTURE_SUFFIXES)
+        return _are_labels(path for path in itertools.islice(beside, _MOST_EMPTY) if path.is_file())
 
 
 def _text_files(folder: Path) -> Iterator[Path]:
