@@ -15,6 +15,7 @@ from torchvision import tv_tensors
 
 import cutmix_dense as cd
 from cutmix_dense.data import DatasetError, SampleError, find_layouts, list_splits, open_dataset
+from cutmix_dense.data.errors import DataWarning
 from cutmix_dense.data.masks import encode_rle
 from cutmix_dense.data.mixed_sample import mix_sample, open_complete
 
@@ -171,7 +172,12 @@ def put(content, *path, value):
         (("videos", 0, "file_names"), [], r"videos\[0\]\['file_names'\] must list one frame or more"),
         (("videos", 0, "file_names"), [3], r"videos\[0\]\['file_names'\] must list"),
         (("videos", 1, "id"), 1, "two of the 'videos' have the id 1"),
-        (("annotations", 0), {"id": 1}, r"annotations\[0\] has no 'video_id', 'category_id', 'segmentations'"),
+        (("annotations", 0), {"id": 1}, r"annotations\[0\] has no 'video_id', 'category_id'"),
+        (
+            ("annotations",),
+            [{"id": 1, "video_id": 1, "category_id": 4}],
+            "not YouTube-VIS, no annotation has segmentations or bboxes",
+        ),
     ],
 )
 def test_a_json_of_another_kind(make_clips, path, value, words):
@@ -187,10 +193,6 @@ def test_a_json_of_another_kind(make_clips, path, value, words):
         (("videos", 0, "file_names"), ["../../../etc/passwd"] * 5, "leads out of the folder"),
         (("videos", 0, "file_names"), ["/etc/passwd"] * 5, "leads out of the folder"),
         (("videos", 0, "file_names"), ["clip1/none.png"] * 5, "file not found"),
-        (("annotations", 0, "segmentations"), [None], "an entry for each of 5 frames"),
-        (("annotations", 0, "category_id"), 5, "category_id 5 is not among"),
-        (("annotations", 0, "id"), "a", "the id of a track must be an integer"),
-        (("annotations", 0, "segmentations", 0), {"size": [9, 9], "counts": [81]}, "do not fit the image"),
     ],
 )
 def test_a_sample_that_cannot_be_read_is_named(make_clips, path, value, words):
@@ -198,6 +200,82 @@ def test_a_sample_that_cannot_be_read_is_named(make_clips, path, value, words):
     with pytest.raises(SampleError, match=words):
         dataset[0]
     assert len(dataset[1][1]) == 8
+
+
+def only(content, key, value):
+    """Every track of the first video has this."""
+    for annotation in content["annotations"]:
+        if annotation["video_id"] == 1:
+            annotation[key] = value
+
+
+WRONG = {"size": [9, 9], "counts": [81]}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("segmentations", [None], "segmentations must have an entry for each of 5 frames"),
+        ("segmentations", None, "has neither segmentations nor bboxes"),
+        ("segmentations", {}, "has neither segmentations nor bboxes"),
+        ("category_id", 5, "category_id 5 is not among the categories"),
+        ("segmentations", [WRONG] * 5, "its segmentation is left out: run lengths of size"),
+    ],
+)
+def test_a_track_that_makes_no_sense_costs_itself_alone(make_clips, key, value, reason):
+    dataset = open_dataset(make_clips(lambda content: put(content, "annotations", 0, key, value=value)), frames=None)
+    with pytest.warns(DataWarning, match=rf"instances.json: annotation 11 of .* is left out: {reason}"):
+        video, targets = dataset[0]
+    assert [target["track_id"].tolist() for target in targets] == [[12], [], [12], [12], [12]]
+    check_pixels(video, targets)
+    assert len(dataset.take_notes()) == (5 if reason.startswith("its") else 1)
+    alone = open_dataset(make_clips(lambda content: only(content, key, value)), frames=None)
+    with pytest.raises(SampleError, match=reason):
+        alone[0]
+    assert len(alone[1][1]) == 3
+
+
+def test_a_frame_of_a_track_that_makes_no_sense_costs_itself_alone(make_clips):
+    """One of three frames cost the whole clip."""
+
+    def change(content):
+        put(content, "annotations", 0, "segmentations", 2, value=WRONG)
+        put(content, "annotations", 1, "segmentations", 3, value=[[1, 2, 3]])
+        put(content, "annotations", 1, "segmentations", 4, value="x")
+        put(content, "annotations", 1, "bboxes", value=[None, None, None, None, [1, 2, 3, 4]])
+
+    dataset = open_dataset(make_clips(change), frames=None)
+    with pytest.warns(DataWarning, match=r"annotation 11 of clip1, frame 2 is left out: its segmentation"):
+        targets = dataset[0][1]
+    assert [target["track_id"].tolist() for target in targets] == [[11, 12], [11], [12], [11], [11, 12]]
+    assert targets[4]["has_mask"].tolist() == [True, False]
+    assert targets[4]["boxes"][1].tolist() == [1, 2, 4, 6]
+    assert all("has_mask" in target for index in range(2) for target in dataset[index][1])
+    assert sorted({reason.split(":")[0] for _, reason in dataset.take_notes()}) == [
+        "annotation 11 of clip1, frame 2 is left out",
+        "annotation 12 of clip1, frame 3 is left out",
+        "annotation 12 of clip1, frame 4",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ids", "numbers", "told"),
+    [
+        (["11", "12", "021", "22"], [11, 12, 21, 22], []),
+        ([11.0, 12, "21", 22], [11, 12, 21, 22], []),
+        (["x", "y", "x", 22], [23, 24, 23, 22], ["2 ids of tracks are no integers and are numbered, 'x' as 23"]),
+        ([None, "a-1", 3, 10**30], [4, 5, 3, 6], ["3 ids of tracks are no integers and are numbered, None as 4"]),
+    ],
+    ids=str,
+)
+def test_ids_of_tracks_in_other_forms(make_clips, ids, numbers, told):
+    def change(content):
+        for annotation, number in zip(content["annotations"], ids):
+            annotation["id"] = number
+
+    dataset = open_dataset(make_clips(change), frames=None)
+    assert [dataset[index][1][0]["track_id"].tolist() for index in range(2)] == [numbers[:2], numbers[2:]]
+    assert dataset.take_notes() == [(str(dataset.annotations), reason) for reason in told]
 
 
 def test_what_is_missing(make_clips, tmp_path):

@@ -105,6 +105,108 @@ def test_an_unmixed_copy_is_annotation_for_annotation_the_source(clips, tmp_path
     assert open_dataset(tmp_path / "copy").layout == "youtube_vis"
 
 
+NONE = [None, [], [[]], {}]
+
+
+def without_masks(clips, where, none=None):
+    """Take masks out of the file: of (track, frame), or of all frames of (track, None)."""
+    path = clips / "train" / "instances.json"
+    content = json.loads(path.read_text())
+    for annotation in content["annotations"]:
+        for track, frame in where:
+            if annotation["id"] == track and frame is None:
+                del annotation["segmentations"]
+            elif annotation["id"] == track:
+                annotation["segmentations"][frame] = none
+    path.write_text(json.dumps(content))
+    return content
+
+
+@pytest.mark.parametrize("none", NONE, ids=str)
+def test_a_box_without_a_mask_stays_in_its_frame(clips, tmp_path, none):
+    """They vanished, at p=0 too, without a word."""
+    source = without_masks(clips, [(11, 0), (12, 1), (12, 3), (31, None)], none)
+    dataset = open_complete(clips)
+    targets = [target for index in range(3) for target in dataset[index][1]]
+    assert all("has_mask" in target for target in targets)
+    first = dataset[0][1]
+    assert [target["track_id"].tolist() for target in first] == [[11, 12], [11], [11, 12], [11, 12], [11, 12]]
+    assert [target["has_mask"].tolist() for target in first] == [[0, 1], [1], [1, 1], [1, 0], [1, 1]]
+    assert first[0]["boxes"].tolist() == [[8.25, 2, 13.75, 10], [14.25, 13, 19.75, 21]]
+    assert not first[0]["masks"][0].any()
+    assert first[0]["area"].tolist() == [44.0, 48.0]  # of the box, of the mask
+    assert [target["has_mask"].tolist()[0] for target in dataset[2][1]] == [0] * 5
+    assert not dataset.notes
+    report = mix_dataset(dataset, tmp_path / "copy", cd.CutMix(p=0.0, layout="BTCHW"))
+    assert (report.not_kept, report.notes) == ({}, [])
+    copy, expected = read_json(tmp_path / "copy"), without_ids(source["annotations"])
+    expected[1]["segmentations"][1] = None  # neither mask nor box: not there
+    assert without_ids(copy["annotations"]) == expected
+
+
+def test_a_file_of_boxes_alone(clips, tmp_path):
+    source = without_masks(clips, [(10 * video + track, None) for video in LENGTHS for track in (1, 2)])
+    dataset = open_complete(clips)
+    assert not dataset.has_masks
+    targets = dataset[1][1]
+    assert "masks" not in targets[0]
+    assert targets[0]["boxes"].tolist() == [[8.25, 2, 13.75, 10], [14.25, 13, 19.75, 21]]
+    assert [target["track_id"].tolist() for target in targets] == [[21, 22], [21], [21, 22]]
+    mix_dataset(dataset, tmp_path / "copy", cd.CutMix(p=0.0, layout="BTCHW"))
+    assert without_ids(read_json(tmp_path / "copy")["annotations"]) == without_ids(source["annotations"])
+    report = mix_dataset(dataset, tmp_path / "mixed", cd.CutMix(p=1.0, layout="BTCHW"), copies=4)
+    assert report.written == 12
+    mixed = read_json(tmp_path / "mixed")
+    partial = 0
+    for annotation in mixed["annotations"]:
+        assert "segmentations" not in annotation
+        for box in annotation["bboxes"]:
+            if box is not None:
+                assert 0 < box[2] <= 5.5
+                assert 0 < box[3] <= 8
+                partial += box[2] * box[3] < 44
+    assert partial > 3
+    assert len(open_dataset(tmp_path / "mixed", frames=None)[0][1][0]["boxes"]) > 0
+
+
+def test_mixed_clips_of_masks_and_boxes(clips, tmp_path):
+    without_masks(clips, [(11, 0), (22, None), (31, 2)])
+    report = mix_dataset(open_complete(clips), tmp_path / "copy", cd.CutMix(p=1.0, layout="BTCHW"), copies=4)
+    assert (report.written, report.skipped) == (12, [])
+    masks = [mask for each in read_json(tmp_path / "copy")["annotations"] for mask in each.get("segmentations", [])]
+    assert sum(mask is not None for mask in masks) > 50
+    again = open_dataset(tmp_path / "copy", frames=None)
+    assert all(len(box) == 4 for index in range(12) for target in again[index][1] for box in target["boxes"])
+
+
+def test_what_json_cannot_hold_costs_its_field_alone(clips, tmp_path):
+    path = clips / "train" / "instances.json"
+    content = json.loads(path.read_text())
+    nan = float("nan")
+    content["annotations"][0]["areas"][1] = nan
+    content["annotations"][0]["mood"] = nan
+    content["annotations"][1]["bboxes"][0] = [nan, 1, 2, 3]
+    content["videos"][0]["rate"] = nan
+    content["categories"][0]["weight"] = nan
+    content["source"] = {"a": nan, "b": 2}
+    path.write_text(json.dumps(content))
+    report = mix_dataset(open_complete(clips), tmp_path / "copy", cd.CutMix(p=0.0, layout="BTCHW"))
+    assert report.written == 3
+    copy = read_json(tmp_path / "copy")
+    assert copy["annotations"][0]["areas"] == [47.5, 48, 47.5, 47.5, 47.5]
+    assert "mood" not in copy["annotations"][0]
+    assert copy["annotations"][1]["bboxes"][0] == [14, 13, 6, 8]
+    assert copy["categories"][0] == {"id": 4, "name": "fish", "supercategory": "animal"}
+    assert copy["source"] == {"b": 2}
+    assert "rate" not in copy["videos"][0]
+    assert report.not_kept == {"NaN in mood": 5, "NaN in rate": 1}
+    assert [note["reason"] for note in report.notes] == [
+        "annotation 12 of v1, frame 0: its bbox is left out: nan is not finite, or beyond 1e+18",
+        "is left out of its copies: NaN in categories.weight",
+        "is left out of its copies: NaN in source.a",
+    ]
+
+
 def test_mixed_tracks_lie_on_their_pixels(clips, tmp_path):
     """Also where base and partner have videos of different lengths."""
     transform = cd.CutMix(p=1.0, layout="BTCHW")
@@ -257,7 +359,7 @@ def test_names_of_frames(tmp_path):
         (frame_target([1]), "target must be a list of 2"),
         ([frame_target([1], labels=[3])] * 2, r"labels must be in 0\.\.2"),
         ([frame_target([1], labels=[0]), frame_target([])], "label 0 is the background"),
-        ([{"boxes": np.zeros((1, 4)), "labels": np.ones(1)}] * 2, "instances of a clip need masks and track_id"),
+        ([{"boxes": np.zeros((1, 4)), "labels": np.ones(1)}] * 2, "instances of a clip need track_id"),
     ],
 )
 def test_what_does_not_fit_together(tmp_path, target, words):

@@ -133,10 +133,9 @@ def header_of(content: Mapping[str, Any], told: list[str], items: str = "images"
 def categories_of(content: Mapping[str, Any], told: list[str]) -> list[dict[str, Any]]:
     """A file's categories by their ids, without numbers that JSON can't hold, which are ``told``."""
     lost: Counter[str] = Counter()
-    found = [
-        {"name": str(category["name"]), **finite_fields(category, lost, "categories.")}
-        for category in content["categories"]
-    ]
+    found = [finite_fields(category, lost, "categories.") for category in content["categories"]]
+    for kept, category in zip(found, content["categories"]):
+        kept.setdefault("name", str(category["name"]))  # NaN
     told += [f"is left out of its copies: {name}" for name in lost]
     return sorted(found, key=lambda category: category["id"])
 

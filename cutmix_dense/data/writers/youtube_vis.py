@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cutmix_dense.data.details import STATED
+from cutmix_dense.data.details import STATED, finite_fields
 from cutmix_dense.data.files import dump_json, write_atomic
 from cutmix_dense.data.masks import boxes_from_masks, encode_rle
 from cutmix_dense.data.pictures import PictureInfo
@@ -26,8 +26,9 @@ class YouTubeVisWriter(Writer):
 
     A track is what has one `track_id` in one clip of the mix: two clips that number theirs alike give two tracks, and
     so does an id that is twice in a frame. What a frame ignores becomes a crowd's track. A frame in which a mix left a
-    track as it was keeps what its file states: mask, box and area. Masks of others are run lengths. Frames keep their
-    source's names where they are as many; ids of videos and tracks count from 1 in the order of `finish`.
+    track as it was keeps what its file states: mask, box and area. Masks of others are run lengths; an instance without
+    a mask has its box alone. Frames keep their source's names where they are as many; ids of videos and tracks count
+    from 1 in the order of `finish`.
 
     Args:
         root: the folder of the dataset.
@@ -36,7 +37,7 @@ class YouTubeVisWriter(Writer):
         quality: JPEG quality.
         category_ids: the file's category id of every label; default: the label itself.
         categories: by label, what the file says of each category besides id and name.
-        header: `info` and `licenses` of the file.
+        header: `info` and `licenses` of the file, and whatever else it says beside its lists.
 
     Raises:
         ValueError: another number of ids than of classes.
@@ -104,15 +105,17 @@ class YouTubeVisWriter(Writer):
         details = {} if picture is None else {k: v for k, v in picture.details.items() if k != "file_names"}
         shape = {"width": sample.size[1], "height": sample.size[0], "length": len(image)}
         prefix = f"{self.split}/JPEGImages/"
-        video = {"file_names": [path.removeprefix(prefix) for path in files], **shape, **details}
-        return files, {"video": video, "tracks": [{**shape, **track.record()} for track in tracks.values()]}, lost
+        names = [path.removeprefix(prefix) for path in files]
+        video = {"file_names": names, **shape, **finite_fields(details, lost)}
+        records = [finite_fields({**shape, **track.record()}, lost) for track in tracks.values()]
+        return files, {"video": video, "tracks": records}, lost
 
     def _add_frame(
         self, tracks: dict[tuple[Any, ...], _Track], number: int, sample: Sample, fields: Mapping[str, Any], length: int
     ) -> None:
         count = len(sample.labels)
-        if count and (sample.masks is None or "track_id" not in fields):
-            raise ValueError("instances of a clip need masks and track_id")
+        if count and "track_id" not in fields:
+            raise ValueError("instances of a clip need track_id")
         if sample.semantic is not None:
             sample.lost["semantic map"] += 1
         if sample.keypoints is not None:
@@ -122,17 +125,16 @@ class YouTubeVisWriter(Writer):
         clips = np.asarray(fields.get("origin", np.zeros((count, 2)))).reshape(count, 2)[:, 0] // length
         often: Counter[tuple[int, ...]] = Counter()
         for i in range(count):
-            assert sample.masks is not None
-            if not sample.has_mask[i]:
-                sample.lost["instances without a mask"] += 1
-                continue
             which = (int(clips[i]), int(ids[i]), int(sample.iscrowd[i]), int(sample.labels[i]))
             often[which] += 1
             label = which[3]
             if label < 1:
                 raise ValueError("label 0 is the background, which YouTube-VIS has no category for")
             fresh = _Track(self.category_ids[label], int(bool(which[2])), length)
-            tracks.setdefault((*which, often[which]), fresh).see(number, sample.masks[i], sample.details[i])
+            mask = sample.masks[i] if sample.masks is not None and sample.has_mask[i] else None
+            box = sample.boxes[i] if mask is None else boxes_from_masks(mask[None])[0]
+            area = float(sample.area[i]) if mask is None else int(mask.sum())
+            tracks.setdefault((*which, often[which]), fresh).see(number, mask, box, area, sample.details[i])
 
     def _encode(self, key: str, sample: Sample) -> tuple[dict[str, bytes], Any]:
         raise ValueError("youtube_vis holds clips, this is a single picture")
@@ -165,16 +167,20 @@ class _Track:
         self._masks: list[Any] = [None] * length
         self._boxes: list[Any] = [None] * length
         self._areas: list[Any] = [None] * length
+        self._has_masks = False
         self._details: dict[str, Any] | None = None
 
-    def see(self, frame: int, mask: np.ndarray, details: Mapping[str, Any]) -> None:
+    def see(
+        self, frame: int, mask: np.ndarray | None, box: np.ndarray, area: float, details: Mapping[str, Any]
+    ) -> None:
         """Note what a frame shows of it, in its own words where they still hold."""
-        x1, y1, x2, y2 = (float(side) for side in boxes_from_masks(mask[None])[0])
-        stated = details.get(STATED) or {}
-        self._masks[frame] = stated.get("segmentation") or encode_rle(mask)
+        x1, y1, x2, y2 = (float(side) for side in box)
+        stated = finite_fields(details.get(STATED) or {}, Counter())  # what isn't finite is measured
+        own = stated.get("segmentation")
+        self._masks[frame] = own if own or mask is None else encode_rle(mask)
+        self._has_masks |= mask is not None or "segmentation" in stated
         self._boxes[frame] = stated.get("bbox") or [x1, y1, x2 - x1, y2 - y1]
-        area = stated.get("area")
-        self._areas[frame] = int(mask.sum()) if area is None else area
+        self._areas[frame] = area if stated.get("area") is None else stated["area"]
         said = {name: value for name, value in details.items() if name != STATED}
         if self._details is None:
             self._details = said
@@ -183,8 +189,8 @@ class _Track:
 
     def record(self) -> dict[str, Any]:
         """The annotation but for its ids and sizes."""
-        measured = {"segmentations": self._masks, "bboxes": self._boxes, "areas": self._areas}
-        return {**self._fields, **measured, **(self._details or {})}
+        masks = {"segmentations": self._masks} if self._has_masks else {}
+        return {**self._fields, **masks, "bboxes": self._boxes, "areas": self._areas, **(self._details or {})}
 
 
 def _frame_names(picture: PictureInfo | None, count: int) -> list[str]:
