@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import mmap
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["coco_lists", "largest"]
+__all__ = ["coco_lists", "json_fault", "largest"]
 
 _LISTS = ("images", "annotations", "categories")
 _OTHERS = (b'"segments_info"', b'"videos"')
+
+_PARSED, _END = 1 << 20, 4096
+"""A file of so many bytes is parsed; of a larger one so many are looked at, at its end."""
 
 
 def coco_lists(path: Path) -> list[str]:
@@ -24,6 +29,26 @@ def coco_lists(path: Path) -> list[str]:
             return [] if captions else found
     except (OSError, ValueError):  # an empty file can't be mapped
         return []
+
+
+def json_fault(path: Path) -> str:
+    """Why a file is no readable JSON, or "": a small one is parsed, a large one must end as it began."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start = file.read(_PARSED if size <= _PARSED else _END)
+            if size <= _PARSED:
+                json.loads(start.decode("utf-8-sig"))
+                return ""
+            file.seek(size - _END)
+            ends = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] + file.read().rstrip()[-1:]
+            return "" if ends in (b"{}", b"[]") else "it is cut off"
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    except RecursionError:
+        return "it is nested too deep"
+    except ValueError as error:
+        return "it is empty" if not start.strip() else str(error)
 
 
 def largest(paths: Iterable[Path], most: int) -> list[Path]:

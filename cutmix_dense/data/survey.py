@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 from cutmix_dense.data.foreign import Found, kinds_of
 from cutmix_dense.data.pictures import PICTURE_SUFFIXES
-from cutmix_dense.data.sniff import coco_lists, largest
+from cutmix_dense.data.sniff import coco_lists, json_fault, largest
 
 __all__ = ["advice"]
 
@@ -25,7 +26,7 @@ _LOOKED_AT, _PER_FOLDER = 60, 5
 """So many files are looked into, and so many of one ending in one folder."""
 
 _TABLES = 20
-"""So many JSON files are searched whole for COCO's lists."""
+"""So many JSON files, the largest, are searched whole for COCO's lists."""
 
 _TOLD = 3
 """Kinds of files that are told of."""
@@ -53,28 +54,40 @@ def advice(root: Path, below: Mapping[str, str]) -> str:
     told = f"{root}: none of the known layouts (datasets/README.md shows them)"
     files = list(_files(root))
     pictures = [file for file in files if file.ending in PICTURE_SUFFIXES]
+    tables = {
+        path: json_fault(path) for path in largest((file.path for file in files if file.ending == ".json"), _TABLES)
+    }
+    broken = [f"{path.relative_to(root)} is no readable JSON: {fault}" for path, fault in tables.items() if fault][
+        :_TOLD
+    ]
     if below:
         first, layout = next(iter(below.items()))
         listed = ", ".join(f"{name}/ ({kind})" for name, kind in below.items())
-        lines = [f"{told}; below it there are {listed}: name one, as {root / first} ({layout})"]
+        lines = [f"{told}; below it there are {listed}: name one, as {shlex.quote(str(root / first))} ({layout})"]
         plain = all(kind == "image_masks" for kind in below.values())  # as any two folders of pictures may look
-        return "; ".join(lines + (_of_other(root, files, pictures) if plain else []))
+        return "; ".join(lines + broken + (_of_other(root, files, pictures) if plain else []))
     if not files:
         return f"{told}; it holds no files"
     counts = Counter(file.ending for file in files)
     found = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in counts.most_common(5))
     lines = [f"{told}; found {'at least ' if len(files) >= _MANY else ''}{found}"]
-    lines += _of_coco(root, files, pictures) or _of_other(root, files, pictures) or _of_pictures(root, pictures)
+    lines += broken
+    lines += (
+        _of_coco(root, [path for path, fault in tables.items() if not fault], pictures)
+        or _of_other(root, files, pictures)
+        or _of_pictures(root, pictures)
+    )
     return "; ".join(lines)
 
 
-def _of_coco(root: Path, files: list[_File], pictures: list[_File]) -> list[str]:
+def _of_coco(root: Path, tables: list[Path], pictures: list[_File]) -> list[str]:
     """Files with COCO's lists, and the flags that read them."""
     told = []
-    for path in largest((file.path for file in files if file.ending == ".json"), _TABLES):
+    for path in tables:
         lists = coco_lists(path)
         if len(lists) >= 2:
-            flags = f"--annotations {path.relative_to(root)} --images {_folder(root, pictures)}"
+            words = ("--annotations", str(path.relative_to(root)), "--images", _folder(root, pictures))
+            flags = " ".join(map(shlex.quote, words))
             told.append(f"{path.relative_to(root)} has {'/'.join(lists)}: {flags}")
     return told[:_TOLD]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 import time
@@ -124,6 +126,54 @@ def test_lists_of_coco_name_the_flags(tmp_path):
     text = told(tmp_path)
     assert "deep/tables/inner/labels.json has images/annotations/categories: --annotations deep/tables/inner/" in text
     assert text.endswith("labels.json --images deep/data")
+
+
+def test_flags_are_quoted_for_a_shell(tmp_path):
+    save_image(tmp_path / "deep" / "my pictures" / "a.jpg")
+    put(tmp_path, "deep/x/y/my ann.JSON", {"images": [], "annotations": [], "categories": []})
+    flags = told(tmp_path).partition("categories: ")[2]
+    assert shlex.split(flags) == ["--annotations", "deep/x/y/my ann.JSON", "--images", "deep/my pictures"]
+    (tmp_path / "outer" / "in ner").mkdir(parents=True)
+    save_image(tmp_path / "outer" / "in ner" / "train" / "a.jpg")
+    put(
+        tmp_path / "outer" / "in ner" / "train",
+        "_annotations.coco.json",
+        {"images": [], "annotations": [], "categories": []},
+    )
+    assert f"name one, as '{tmp_path}/outer/in ner' (coco)" in told(tmp_path / "outer")
+
+
+def test_a_broken_json_is_named(tmp_path):
+    """Cut off, small and large, so that its lists are there and it can't be read."""
+    save_image(tmp_path / "a" / "b" / "c" / "d" / "1.jpg")
+    whole = json.dumps({"images": [], "annotations": [{"id": i} for i in range(3)], "categories": []})
+    put(tmp_path, "a/b/c/d/labels.json", whole[: whole.index("categories") - 3])
+    text = told(tmp_path)
+    assert "a/b/c/d/labels.json is no readable JSON: Expecting ',' delimiter" in text
+    assert "--annotations" not in text
+    large = json.dumps({"images": [], "annotations": [{"id": i, "text": "x" * 50} for i in range(30000)]})
+    put(tmp_path, "a/b/c/d/labels.json", large[:-200])
+    assert "a/b/c/d/labels.json is no readable JSON: it is cut off" in told(tmp_path)
+    put(tmp_path, "a/b/c/d/labels.json", large)
+    assert "a/b/c/d/labels.json has images/annotations: --annotations a/b/c/d/labels.json --images a/b/c/d" in told(
+        tmp_path
+    )
+    put(tmp_path, "a/b/c/d/labels.json", "")
+    assert "a/b/c/d/labels.json is no readable JSON: it is empty" in told(tmp_path)
+
+
+@pytest.mark.parametrize(("folders", "each"), [(1, 50_000), (500, 20)])
+def test_large_folders_are_looked_through_in_less_than_a_second(tmp_path, folders, each):
+    """Time of this process alone; what remains of a second once Python and numpy are there."""
+    for folder in range(folders):
+        place = tmp_path / f"d{folder}"
+        place.mkdir()
+        for i in range(each):
+            os.close(os.open(f"{place}/image_{i:06d}.jpg", os.O_CREAT))
+    start = time.process_time()
+    text = told(tmp_path)
+    assert time.process_time() - start < 0.7
+    assert f"{min(folders * each, 20_000)} .jpg; pictures are in d0/" in text
 
 
 def test_pictures_alone(tmp_path):
