@@ -35,7 +35,7 @@ class YoloWriter(Writer):
     there are keypoints, whose masks are then lost. One polygon holds an instance: several parts, and holes, are joined
     to it by lines of no width, there and back, from which pycocotools draws exactly the mask. Shares have as many
     decimals as give the edges back within a millionth of a pixel. An instance that a mix left as it was, of a set that
-    was YOLO, keeps its line word for word. An image without instances has an empty file.
+    was YOLO, keeps the numbers of its line word for word. An image without instances has an empty file.
 
     Crowds are left out, as YOLO has no word for them and a loss would take them for objects; they are counted in what
     is lost, and so are `difficult`, semantic maps, details and whatever is said of pictures. Polygons of another layout
