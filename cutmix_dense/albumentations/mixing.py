@@ -3,24 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cutmix_dense.albumentations.samples import Layout, Sample, is_class_map, label_column
-from cutmix_dense.arrays import to_array
-from cutmix_dense.functional import mix_pixels, mix_semantic
+from cutmix_dense.albumentations.samples import Layout, Sample, label_column
+from cutmix_dense.functional import mix_pixels
 from cutmix_dense.functional.keypoints import mix_points, mix_poses
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms import MixTransform, MixUp, RandomMix
+from cutmix_dense.transforms.fit import PartnerFit
 from cutmix_dense.transforms.single import mix_single
 
-__all__ = ["mix"]
+__all__ = ["Fills", "mix"]
 
 _MEASURED = ("area", "iscrowd", "visibility", "weight")
 """Label fields of boxes that the core knows by name: it reads and rewrites their numbers."""
+
+
+@dataclass(frozen=True)
+class Fills:
+    """What pixels of maps become that nobody owns.
+
+    Attributes:
+        mask: what the user said, one number or one per channel; None: nothing.
+        ignore_stated: for every member of the method, whether its ``ignore_index`` is what the user said.
+    """
+
+    mask: float | Sequence[float] | None
+    ignore_stated: Sequence[bool]
+
+    def of_classes(self, key: str, maps: Sequence[Tensor], plan: MixPlan, member: MixTransform, index: int) -> int:
+        """The id for class maps: ``mask``, or else ``ignore_index``, unless it may be a class.
+
+        Args:
+            key: of the maps, for errors.
+            maps: of the image and its partners.
+            plan: who owns each pixel.
+            member: the method that mixes.
+            index: its place among the members.
+
+        Raises:
+            ValueError: a fill that isn't one id of the maps' dtype; no fill stated, and ``ignore_index`` occurs in the
+                maps or doesn't fit them; only where some pixel needs it.
+        """
+        remedy = "say what pixels without owner become: fill_mask=0 (or another id), or ignore_index= an id"
+        dtype = maps[0].dtype
+        low, high = (0, 1) if dtype == torch.bool else (torch.iinfo(dtype).min, torch.iinfo(dtype).max)
+        if self.mask is not None:
+            fill = np.asarray(self.mask).ravel()
+            if len(fill) != 1 or fill[0] != int(fill[0]) or not low <= fill[0] <= high:
+                raise ValueError(f"fill_mask must be one id within {low} … {high} for {key!r}, got {self.mask!r}")
+            return int(fill[0])
+        fill_id = member.ignore_index
+        if not plan.has_fill():
+            return fill_id
+        if not low <= fill_id <= high:
+            raise ValueError(f"ignore_index {fill_id} doesn't fit {key!r} of {dtype}: {remedy} within {low} … {high}")
+        if not self.ignore_stated[index] and any(bool((one == fill_id).any()) for one in maps):
+            raise ValueError(
+                f"{key!r} holds the id {fill_id}, which may be a class, and ignore_index is {fill_id} unless stated: "
+                f"{remedy} (ignore_index={fill_id} if that is what {fill_id} means)"
+            )
+        return fill_id
 
 
 def mix(
@@ -29,7 +77,8 @@ def mix(
     base: Sample,
     partners: Sequence[Sample],
     seed: int,
-    fill_mask: float | Sequence[float],
+    fills: Fills,
+    partner_fit: PartnerFit,
 ) -> dict[str, Any]:
     """The mixed arrays of every key of the layout.
 
@@ -39,41 +88,45 @@ def mix(
         base: the call's own sample.
         partners: the others, in order.
         seed: of the generator that draws the plan, and of nothing else.
-        fill_mask: value of pixels that nobody owns, in maps that aren't class maps.
+        fills: values of pixels that nobody owns, in maps.
+        partner_fit: how partners of another size are mixed.
 
     Raises:
         ValueError, TypeError: as the core, or a key that this method can't mix, named.
     """
     pool = [base, *partners]
     soft = any(isinstance(member, MixUp) for member in method.members)
-    for key, kind in layout.kinds.items():
-        if soft and kind == "mask" and not np.issubdtype(layout.data[key].dtype, np.floating):
+    for key, array in layout.arrays.items():
+        if soft and not layout.is_picture(key) and not np.issubdtype(array.dtype, np.floating):
             raise ValueError(
-                f"{key!r} holds {layout.data[key].dtype} ids, which a blend would falsify (ids don't average): MixUp "
+                f"{key!r} holds {array.dtype} ids, which a blend would falsify (ids don't average): MixUp "
                 "takes maps of floating point, probabilities or one-hot"
             )
-    targets = _targets(layout, pool)
-    images = [sample.pixels["image"] for sample in pool]
-    made = mix_single(method, images, targets, torch.Generator("cpu").manual_seed(seed), report=False)
+    targets = _targets(layout, pool, method)
+    images = [_first(sample.pixels[layout.first]) for sample in pool]
+    generator = torch.Generator("cpu").manual_seed(seed)
+    made = mix_single(method, images, targets, generator, report=False, partner_fit=partner_fit)
     plan, member = made.plan, made.transform
     found = made.targets[0] if made.targets else {}
 
-    result: dict[str, Any] = {"image": _like(made.image, layout.data["image"])}
-    for key, kind in layout.kinds.items():
-        if key == "image" or kind not in ("image", "mask"):
-            continue
-        array = layout.data[key]
-        if key == "mask" and "semantic" in found:
-            result[key] = _like(found["semantic"], array)
-            continue
+    result: dict[str, Any] = {}
+    for key in layout.arrays:
         tensors = [sample.pixels[key] for sample in pool]
-        if kind == "image":
-            (tensor,) = member.mix_images(tensors, plan)
-        elif is_class_map(array):
-            (tensor,) = mix_semantic(tensors, plan, ignore_index=member.ignore_index)
+        if key == layout.first and tensors[0].ndim == 3:
+            mixed = made.image
+        elif layout.is_picture(key):
+            (mixed,) = member.mix_images(tensors, plan)
+        elif layout.is_class_map(key):
+            index = next(index for index, one in enumerate(method.members) if one is member)
+            fill = fills.of_classes(key, tensors, plan, member, index)
+            if key == "mask" and fill == member.ignore_index:
+                mixed = found["semantic"].to(tensors[0].dtype)
+            else:
+                mixed = _mix_classes(tensors, plan, fill)
         else:
-            (tensor,) = mix_pixels(tensors, plan, fill=fill_mask, interpolation="nearest")
-        result[key] = _like(tensor, array)
+            fill_value = 0.0 if fills.mask is None else fills.mask
+            (mixed,) = mix_pixels(tensors, plan, fill=fill_value, interpolation="nearest")
+        result[key] = layout.given_like(key, mixed)
     if "bboxes" in layout.kinds:
         result.update(_instances(layout, pool, found, plan, member))
     if "keypoints" in layout.kinds:
@@ -81,12 +134,28 @@ def mix(
     return result
 
 
-def _targets(layout: Layout, pool: Sequence[Sample]) -> list[dict[str, Tensor]] | None:
+def _first(pictures: Tensor) -> Tensor:
+    """The picture (C, H, W), of several the first."""
+    return pictures.flatten(0, -4)[0] if pictures.ndim > 3 else pictures
+
+
+def _mix_classes(maps: list[Tensor], plan: MixPlan, fill: int) -> Tensor:
+    """Maps of ids, (…, H, W), mixed; bools as the bytes that they are."""
+    dtype = maps[0].dtype
+    if dtype == torch.bool:
+        maps = [one.view(torch.uint8) for one in maps]
+    (mixed,) = mix_pixels(maps, plan, fill=fill if plan.has_fill() else None, interpolation="nearest")
+    return mixed.view(dtype)
+
+
+def _targets(
+    layout: Layout, pool: Sequence[Sample], method: MixTransform | RandomMix
+) -> list[dict[str, Tensor]] | None:
     """The pool's boxes, masks and class maps as the core takes them; labels stay here and follow by ``origin``."""
     targets: list[dict[str, Tensor]] = [{} for _ in pool]
-    if "mask" in layout.kinds and is_class_map(layout.data["mask"]):
+    if layout.is_class_map("mask"):
         for sample, target in zip(pool, targets):
-            target["semantic"] = sample.pixels["mask"]
+            target["semantic"] = _with_room(sample.pixels["mask"], [member.ignore_index for member in method.members])
     if "bboxes" in layout.kinds:
         _check_masks(pool)
         fields = _measured(layout)
@@ -99,6 +168,12 @@ def _targets(layout: Layout, pool: Sequence[Sample]) -> list[dict[str, Tensor]] 
                 values = sample.rows[:, column] if column is not None else np.zeros(0)
                 target[field] = torch.from_numpy(values.astype(np.float64))
     return targets if targets[0] else None
+
+
+def _with_room(ids: Tensor, more: Sequence[int]) -> Tensor:
+    """A class map in a dtype that holds further ids, too."""
+    bounds = None if ids.dtype == torch.bool else torch.iinfo(ids.dtype)
+    return ids if bounds is not None and bounds.min <= min(more) and max(more) <= bounds.max else ids.long()
 
 
 def _measured(layout: Layout) -> list[str]:
@@ -180,9 +255,3 @@ def _joined(parts: Sequence[np.ndarray], kind: str) -> tuple[np.ndarray, np.ndar
         raise ValueError(f"{kind} of the image and its partners must have as many columns, got {sorted(widths)}")
     counts = np.array([len(part) for part in parts])
     return np.concatenate(filled), counts.cumsum() - counts
-
-
-def _like(tensor: Tensor, array: np.ndarray) -> np.ndarray:
-    """A (C, H, W) tensor, or a class map (H, W), as an array with as many axes as ``array``."""
-    mixed = to_array(tensor)
-    return mixed.reshape(*mixed.shape[:2], *array.shape[2:])

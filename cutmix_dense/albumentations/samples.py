@@ -14,11 +14,15 @@ from torch import Tensor
 
 from cutmix_dense.arrays import to_tensor
 
-__all__ = ["KINDS", "Layout", "Sample", "is_class_map", "label_column"]
+__all__ = ["KINDS", "Layout", "Sample", "label_column"]
 
-KINDS = ("image", "mask", "masks", "bboxes", "keypoints")
+_IMAGES = {"image": 0, "images": 1, "volume": 1, "volumes": 2}
+"""Kinds of pictures, and how many axes stand before theirs; one plan serves all slices."""
+_MAPS = {"mask": 0, "mask3d": 1, "masks3d": 2, "maps": 1}
+"""The same of maps; ``masks`` without bboxes are "maps"."""
+_AHEAD = {**_IMAGES, **_MAPS}
+KINDS = (*_IMAGES, "mask", "mask3d", "masks3d", "masks", "bboxes", "keypoints")
 """What can be mixed."""
-_REFUSED = ("images", "volume", "volumes", "mask3d", "masks3d")
 _WIDTHS = {"bboxes": 4, "keypoints": 5}
 
 
@@ -29,7 +33,7 @@ class Sample:
     Attributes:
         where: what errors call it.
         size: (height, width) of its image, pixels.
-        pixels: images and maps by key, (C, H, W); class maps (H, W).
+        pixels: images and maps by key, (C, H, W); class maps (H, W); of stacks with their axes in front.
         rows: its boxes as Albumentations keeps them: normalised xyxy, then the label columns.
         points: its keypoints as Albumentations keeps them: x, y (pixels), z, angle, scale, then the label columns.
         masks: (N, H, W), one per row; None if the call has no masks.
@@ -76,14 +80,25 @@ class Layout:
         self.mask_index_field = mask_index_field
         given = {key: additional.get(key, key) for key, value in data.items() if value is not None}
         self.kinds = {key: kind for key, kind in given.items() if kind in KINDS}
-        if "image" not in self.kinds:
-            raise ValueError("image must be given to be mixed, got none")
-        height, width = data["image"].shape[:2]
+        pictures = sorted((key for key in self.kinds if self.is_picture(key)), key=lambda key: key != "image")
+        if not pictures:
+            raise ValueError(f"one of {', '.join(_IMAGES)} must be given to be mixed, got none")
+        self.first = pictures[0]
+        """Key of the picture whose size counts: ``image`` if it is given."""
         for key, kind in given.items():
-            if kind in _REFUSED or (key != kind and kind in ("masks", "bboxes", "keypoints")):
+            if key != kind and kind in ("masks", "bboxes", "keypoints"):
                 raise ValueError(
                     f"{key!r} holds {kind}, which can't be mixed here: of further targets images and masks can"
                 )
+        if "masks" in self.kinds and "bboxes" not in self.kinds:
+            if len(data["masks"]):
+                self.kinds["masks"] = "maps"
+            else:
+                del self.kinds["masks"]
+        self.arrays = {key: self._array(data, key, "the image") for key in self.kinds if self.has_pixels(key)}
+        """What the call has of ``pixels``, stacked."""
+        height, width = self._size(self.arrays[self.first])
+        for key, kind in given.items():
             alike = isinstance(data[key], np.ndarray) and data[key].shape[:2] == (height, width) and data[key].ndim > 1
             if kind not in KINDS and alike:
                 raise ValueError(
@@ -93,11 +108,46 @@ class Layout:
         for kind in ("bboxes", "keypoints"):
             if kind in self.kinds and processors.get(kind) is None:
                 raise ValueError(f"{kind} need a Compose with {'bbox' if kind == 'bboxes' else 'keypoint'}_params")
-        if "masks" in self.kinds and len(data["masks"]) and "bboxes" not in self.kinds:
-            raise ValueError(
-                "masks are the masks of bboxes here, and there are no bboxes: give them, or each map under a name of "
-                "its own with additional_targets={name: 'mask'}"
-            )
+
+    def is_picture(self, key: str) -> bool:
+        """Whether a key holds one picture or several."""
+        return self.kinds.get(key) in _IMAGES
+
+    def has_pixels(self, key: str) -> bool:
+        """Whether a key holds pictures or maps, whose pixels are mixed one by one."""
+        return self.kinds.get(key) in _AHEAD
+
+    def is_class_map(self, key: str) -> bool:
+        """Whether a key holds maps of class ids: whole numbers, one per pixel."""
+        if self.kinds.get(key) not in _MAPS:
+            return False
+        array, ahead = self.arrays[key], _MAPS[self.kinds[key]]
+        return not np.issubdtype(array.dtype, np.floating) and (array.ndim == ahead + 2 or array.shape[-1] == 1)
+
+    def given_like(self, key: str, mixed: Tensor) -> Any:
+        """Mixed pixels of a key in the form in which the call has them, but for their size."""
+        array, ahead = self.arrays[key], _AHEAD[self.kinds[key]]
+        moved = mixed if self.is_class_map(key) else mixed.movedim(-3, -1)
+        size = moved.shape[ahead : ahead + 2]
+        result = np.ascontiguousarray(moved.numpy()).reshape(*array.shape[:ahead], *size, *array.shape[ahead + 2 :])
+        return list(result) if isinstance(self.data[key], (list, tuple)) else result
+
+    def _array(self, values: Mapping[str, Any], key: str, where: str) -> np.ndarray:
+        """What a sample has under a key of pixels, checked; lists of one size stacked."""
+        value, ahead = values[key], _AHEAD[self.kinds[key]]
+        form = f"({', '.join([*'ND'[2 - ahead :], 'H', 'W'])})" if ahead else "(H, W)"
+        if ahead == 1 and isinstance(value, (list, tuple)):
+            shapes = {one.shape if isinstance(one, np.ndarray) else None for one in value}
+            value = np.stack(value) if len(shapes) == 1 and None not in shapes else value
+        if not isinstance(value, np.ndarray) or value.ndim - ahead not in (2, 3) or 0 in value.shape:
+            found = getattr(value, "shape", type(value).__name__)
+            raise TypeError(f"{where}[{key!r}] must be a numpy array {form} or {form[:-1]}, C), got {found}")
+        return value
+
+    def _size(self, array: np.ndarray) -> tuple[int, int]:
+        """(height, width) of the first picture."""
+        ahead = _IMAGES[self.kinds[self.first]]
+        return array.shape[ahead], array.shape[ahead + 1]
 
     def fields(self, kind: str) -> list[str]:
         """Label fields of ``bboxes`` or ``keypoints``."""
@@ -122,38 +172,40 @@ class Layout:
         """
         if not isinstance(item, Mapping):
             raise TypeError(f"{where} must be a dict with 'image', got {type(item).__name__}")
-        for key, kind in self.kinds.items():
-            if kind in ("image", "mask") and item.get(key) is None:
+        for key in self.arrays:
+            if item.get(key) is None or not len(item[key]):
                 raise ValueError(f"{where} must have {key!r}, which the image it is mixed with has; got {sorted(item)}")
-        _check_pixels(item["image"], where, "image")
+        maps = item.get("masks")
+        if "bboxes" not in self.kinds and "masks" not in self.kinds and maps is not None and len(maps):
+            raise ValueError(f"{where} has {len(maps)} masks, the image it is mixed with has none")
+        self._array(item, self.first, where)
         rows = {kind: self._encoded(item, kind, where) for kind in _WIDTHS if kind in self.kinds}
         return self._sample(where, item, rows, base)
 
     def _sample(
         self, where: str, values: Mapping[str, Any], rows: dict[str, np.ndarray], base: Sample | None
     ) -> Sample:
-        _check_pixels(values["image"], where, "image")
-        size = values["image"].shape[:2]
+        own = {key: self._array(values, key, where) for key in self.arrays}
+        size = self._size(own[self.first])
         pixels = {}
-        for key, kind in self.kinds.items():
-            if kind not in ("image", "mask"):
-                continue
-            value = values[key]
-            _check_pixels(value, where, key)
-            if value.shape[:2] != size:
+        for key, value in own.items():
+            ahead, like = _AHEAD[self.kinds[key]], self.arrays[key]
+            if value.shape[ahead : ahead + 2] != size:
                 raise ValueError(f"{where}[{key!r}] must have its image's size {size}, got {value.shape}")
-            like = self.data[key]
-            if base is not None and (value.dtype != like.dtype or _channels(value) != _channels(like)):
+            if base is not None and value.shape[:ahead] != like.shape[:ahead]:
+                hint = ": as masks of instances they need bboxes" if self.kinds[key] == "maps" else ""
                 raise ValueError(
-                    f"{where}[{key!r}] must be {like.dtype} with {_channels(like)} channels like the image's, "
+                    f"{where}[{key!r}] must hold as many as the image's own, since they are mixed in order, "
+                    f"{like.shape[:ahead]}, got {value.shape[:ahead]}{hint}"
+                )
+            if base is not None and (value.dtype != like.dtype or _channels(value, ahead) != _channels(like, ahead)):
+                raise ValueError(
+                    f"{where}[{key!r}] must be {like.dtype} with {_channels(like, ahead)} channels like the image's, "
                     f"got {value.dtype} of shape {value.shape}"
                 )
-            if kind == "mask" and is_class_map(value):
-                pixels[key] = to_tensor(value[..., 0] if value.ndim == 3 else value)
-            else:
-                pixels[key] = to_tensor(value if value.ndim == 3 else value[..., None])
+            pixels[key] = _in_front(value, ahead, squeeze=self.is_class_map(key))
         boxes = rows["bboxes"] if "bboxes" in rows else np.zeros((0, 4), np.float32)
-        masks = self._masks(values.get("masks"), boxes, size, where) if "masks" in self.kinds else None
+        masks = self._masks(values.get("masks"), boxes, size, where) if self.kinds.get("masks") == "masks" else None
         return Sample(
             where,
             size,
@@ -177,7 +229,7 @@ class Layout:
         rows = value.copy() if isinstance(value, np.ndarray) else np.array(value, dtype=np.float32)
         for field in fields:
             _check_labels(processor.label_manager.metadata[kind].get(field), item[field], f"{where}[{field!r}]")
-        converted = {"image": item["image"], kind: rows, **{field: item[field] for field in fields}}
+        converted = {self.first: item[self.first], kind: rows, **{field: item[field] for field in fields}}
         lists = dict(processor.is_sequence_input)  # of the base, whose form the output has
         try:
             processor.preprocess(converted)
@@ -220,11 +272,6 @@ class Layout:
         return stack if np.array_equal(index, np.arange(count)) else stack[torch.from_numpy(index)]
 
 
-def is_class_map(value: np.ndarray) -> bool:
-    """Whether an array (H, W) or (H, W, C) is a map of class ids: whole numbers, one per pixel."""
-    return not np.issubdtype(value.dtype, np.floating) and (value.ndim == 2 or value.shape[2] == 1)
-
-
 def label_column(layout: Layout, kind: str, field: str, rows: np.ndarray) -> int | None:
     """The column of rows that holds a label field; None if there is no such field or no row."""
     fields = layout.fields(kind)
@@ -236,14 +283,18 @@ def _two_dimensional(rows: Any, kind: str) -> np.ndarray:
     return array if array.ndim == 2 else np.zeros((0, _WIDTHS[kind]), np.float32)
 
 
-def _check_pixels(value: Any, where: str, key: str) -> None:
-    if not isinstance(value, np.ndarray) or value.ndim not in (2, 3) or 0 in value.shape:
-        found = getattr(value, "shape", type(value).__name__)
-        raise TypeError(f"{where}[{key!r}] must be a numpy array (H, W) or (H, W, C), got {found}")
+def _channels(value: np.ndarray, ahead: int) -> int:
+    return value.shape[-1] if value.ndim == ahead + 3 else 1
 
 
-def _channels(value: np.ndarray) -> int:
-    return value.shape[2] if value.ndim == 3 else 1
+def _in_front(value: np.ndarray, ahead: int, squeeze: bool) -> Tensor:
+    """The array's memory with channels before rows and columns; ``squeeze``: without the one channel."""
+    if not value.flags.writeable or min(value.strides) < 0:
+        value = value.copy()
+    tensor = torch.from_numpy(value)
+    if squeeze:
+        return tensor[..., 0] if value.ndim == ahead + 3 else tensor
+    return tensor.movedim(-1, -3) if value.ndim == ahead + 3 else tensor.unsqueeze(-3)
 
 
 def _check_labels(known: Any, labels: Any, where: str) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from cutmix_dense import transforms
-from cutmix_dense.albumentations.mixing import mix
+from cutmix_dense.albumentations.mixing import Fills, mix
 from cutmix_dense.albumentations.samples import KINDS, Layout
 from cutmix_dense.build import from_config
 from cutmix_dense.extras import require
+from cutmix_dense.transforms.fit import PartnerFit, check_partner_fit
 
 require("albumentations", "albumentations")
 
@@ -74,8 +77,9 @@ class MixTransform(A.DualTransform):
     """Base of the mixing transforms for Albumentations: an image and partners in, the mixed image out.
 
     Partners come with the call as ``A.Mosaic`` takes them, a list of dicts under ``metadata_key``: ``image`` and, as
-    far as the call has them, ``mask``, ``masks``, ``bboxes``, ``keypoints``, their label fields and additional targets,
-    boxes and keypoints in the formats of ``Compose``. An image without objects may lack theirs; with no partner the
+    far as the call has them, ``mask``, ``masks``, ``bboxes``, ``keypoints``, stacks (``images``, ``volume``,
+    ``volumes``, ``mask3d``, ``masks3d``), their label fields and additional targets, boxes and keypoints in the
+    formats of ``Compose``. An image without objects may lack theirs; with no partner the
     image stays unmixed. Without ``Compose`` images and maps alone can be mixed.
 
     Args:
@@ -86,23 +90,40 @@ class MixTransform(A.DualTransform):
         mask_index_field: label field of boxes that holds the index of each one's mask in ``masks``, if ``bbox_params``
             names it; needed where a transform drops boxes, since Albumentations keeps their masks. Comes out as
             0 … N-1.
-        fill_mask: value of pixels that nobody owns, one or one per channel, in maps that aren't class maps.
+        fill_mask: value of pixels that nobody owns, in maps: an id of class maps, a number (or one per channel) of
+            others. None: ``ignore_index`` in class maps, unless it was not stated and 255 occurs in them, where it may
+            be a class; 0 in others.
+        partner_fit: how a partner of another size than the image's is mixed: ``"resize"``, scaled into the image's size
+            with its aspect kept (``Mosaic`` and ``ResizeMix`` scale by their own rule); ``"crop"``, at its own scale
+            from its top left corner; ``"random_crop"``, a random window.
+        partner_transform: what each partner goes through first, since it hasn't been through the transforms before this
+            one: an ``A.Compose`` whose boxes and keypoints have the pipeline's formats, seeded anew for each partner;
+            or a callable that takes the partner's dict and gives another, whose own draws no replay repeats.
+        strict: whether an argument that the method doesn't have raises; else it warns, as in ``A.Mosaic``.
         arguments: those of the method of the core, as plain values: samplers of regions and masks as
             ``{"type": "AreaBox", "area": [0.1, 0.4]}``; objects are taken, too, but can't be saved.
 
     What becomes of each target:
-        ``mask`` of whole numbers (H, W) or (H, W, 1) is a class map, what nobody owns becomes ``ignore_index``; any
-        other is mixed value by value. ``masks`` are the masks of ``bboxes``, in order; none are an empty list. Label
-        fields follow their boxes; ``area``, ``iscrowd``, ``visibility`` and ``weight`` are kept up to date if they hold
-        numbers. A keypoint stays if its image shows at its pixel; where ``remove_invisible`` is off all stay, and a
-        label field ``keypoints_visible`` becomes 0 for those that don't show.
+        ``mask`` of whole numbers (H, W) or (H, W, 1) is a class map; any other is mixed value by value. ``masks`` are
+        the masks of ``bboxes``, in order; none are an empty list. Without ``bboxes`` each is a map of its own, mixed
+        with that of the same place among a partner's, which must be as many. One plan serves all slices of stacks.
+        Label fields follow their boxes; ``area``, ``iscrowd``, ``visibility`` and ``weight`` are kept up to date if
+        they hold numbers. A keypoint stays if its image shows at its pixel; where ``remove_invisible`` is off all
+        stay, and a label field ``keypoints_visible`` becomes 0 for those that don't show.
 
     Raises:
-        TypeError: an argument that the method doesn't have or that says nothing here.
-        ValueError: an argument out of range.
+        TypeError: an argument of the core that says nothing here, or of a wrong type.
+        ValueError: an argument out of range; one that the method doesn't have, under ``strict``.
     """
 
-    _targets = (_Targets.IMAGE, _Targets.MASK, _Targets.BBOXES, _Targets.KEYPOINTS)
+    _targets = (
+        _Targets.IMAGE,
+        _Targets.MASK,
+        _Targets.BBOXES,
+        _Targets.KEYPOINTS,
+        _Targets.VOLUME,
+        _Targets.MASK3D,
+    )
     core: ClassVar[type]
     """The method of the core."""
     _saved_as: ClassVar[dict[str, str]] = {}
@@ -119,7 +140,10 @@ class MixTransform(A.DualTransform):
         metadata_key: str = "mix_metadata",
         source: Any = None,
         mask_index_field: str = "mask_index",
-        fill_mask: float | Sequence[float] = 0.0,
+        fill_mask: float | Sequence[float] | None = None,
+        partner_fit: PartnerFit = "resize",
+        partner_transform: Any = None,
+        strict: bool = False,
         **arguments: Any,
     ) -> None:
         if not 0 <= p <= 1:
@@ -127,13 +151,47 @@ class MixTransform(A.DualTransform):
         is_dataset = hasattr(source, "__getitem__") and hasattr(source, "__len__")
         if source is not None and not is_dataset and not callable(source):
             raise TypeError(f"source must be a dataset or a callable, got {type(source).__name__}")
+        check_partner_fit(partner_fit)
+        invalid = self._invalid(arguments, strict)
         super().__init__(p=p)
+        self.invalid_args = invalid  # for a Compose(strict=True), which refuses them
         self.metadata_key = metadata_key
         self.source = source
         self.mask_index_field = mask_index_field
         self.fill_mask = fill_mask
-        self.arguments = arguments
-        self.method = self._method(arguments)
+        self.partner_fit: PartnerFit = partner_fit
+        self.partner_transform = _partner_transform(partner_transform)
+        self.arguments = {name: value for name, value in arguments.items() if name not in invalid}
+        self.method = self._method(self.arguments)
+        self._fills = Fills(fill_mask, self._ignore_stated())
+
+    def _invalid(self, arguments: Mapping[str, Any], strict: bool) -> list[str]:
+        """Names of arguments that the method doesn't have: warned of or raised, in Albumentations' words."""
+        known = {*inspect.signature(self.core).parameters, *_MEANINGLESS}
+        invalid = [name for name in arguments if name not in known]
+        if not invalid:
+            return []
+        name = type(self).__name__
+        offered = inspect.signature(type(self)).parameters
+        near = [close[0] for wrong in invalid if (close := difflib.get_close_matches(wrong, offered, n=1))]
+        hint = f": did you mean {', '.join(map(repr, near))}?" if near else ""
+        message = f"Argument(s) '{', '.join(invalid)}' are not valid for transform {name}{hint}"
+        if strict:
+            raise ValueError(message)
+        warnings.warn(message, UserWarning, stacklevel=3 if type(self).__init__ is MixTransform.__init__ else 4)
+        return invalid
+
+    def _ignore_stated(self) -> list[bool]:
+        """For every member of the method, whether its ``ignore_index`` was given."""
+        members = self.method.members
+        given = self.arguments.get("transforms") or [self.arguments]
+        if len(given) != len(members):
+            given = [None] * len(members)
+        default = inspect.signature(transforms.MixTransform).parameters["ignore_index"].default
+        return [
+            (isinstance(one, Mapping) and "ignore_index" in one) or member.ignore_index != default
+            for one, member in zip(given, members)
+        ]
 
     def _method(self, arguments: Mapping[str, Any]) -> Any:
         name = type(self).__name__
@@ -166,11 +224,12 @@ class MixTransform(A.DualTransform):
         return {kind: self.apply for kind in KINDS}  # noqa: C420  fromkeys has no type for it
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Which partners, none once mixing is closed, and the one number that everything else follows from.
+        """Which partners, none once mixing is closed, and the numbers that everything else follows from.
 
         Returns:
             ``partners``: indices into the metadata or the dataset, or seeds for the callable; ``seed``: 63 bits, for
-            the ``torch.Generator`` of the core.
+            the ``torch.Generator`` of the core; ``partner_seeds``: one per partner, if ``partner_transform`` is a
+            Compose.
         """
         wanted = self.method.partners
         if self.source is None:
@@ -182,7 +241,10 @@ class MixTransform(A.DualTransform):
         else:
             partners = [self.py_random.getrandbits(63) for _ in range(wanted)]
         seed = self.py_random.getrandbits(63)
-        return {"partners": [] if self.method.closed else partners, "seed": seed}
+        drawn = {"partners": [] if self.method.closed else partners, "seed": seed}
+        if isinstance(self.partner_transform, A.Compose):
+            drawn["partner_seeds"] = [self.py_random.getrandbits(32) for _ in partners]
+        return drawn
 
     def apply_with_params(self, params: dict[str, Any], *args: Any, **data: Any) -> dict[str, Any]:
         """Mix by parameters that exist; nothing is drawn.
@@ -192,8 +254,36 @@ class MixTransform(A.DualTransform):
         """
         layout = Layout(data, self._additional_targets, self.processors, self.mask_index_field)
         base = layout.base()
-        partners = [layout.partner(item, where, base) for where, item in self._partners(params["partners"], data)]
-        return {**data, **mix(self.method, layout, base, partners, params["seed"], self.fill_mask)}
+        given = self._partners(params["partners"], data)
+        if self.partner_transform is not None:
+            seeds = params.get("partner_seeds", [0] * len(given))
+            given = [(where, self._changed(where, item, seed)) for (where, item), seed in zip(given, seeds)]
+        partners = [layout.partner(item, where, base) for where, item in given]
+        return {**data, **mix(self.method, layout, base, partners, params["seed"], self._fills, self.partner_fit)}
+
+    def _changed(self, where: str, item: Any, seed: int) -> Any:
+        """A partner as ``partner_transform`` gives it."""
+        if not isinstance(item, Mapping):
+            raise TypeError(f"{where} must be a dict with 'image', got {type(item).__name__}")
+        if not isinstance(self.partner_transform, A.Compose):
+            return self.partner_transform(dict(item))
+        for kind, own in self.processors.items():
+            theirs = self.partner_transform.processors.get(kind)
+            given = item.get(kind)
+            if given is None or not len(given):
+                continue
+            if theirs is None or theirs.params.format != own.params.format:
+                name = "bbox_params" if kind == "bboxes" else "keypoint_params"
+                found = "none" if theirs is None else f"format {theirs.params.format!r}"
+                raise ValueError(
+                    f"partner_transform must have {name} of format {own.params.format!r}, like the pipeline that it "
+                    f"serves, got {found}"
+                )
+        self.partner_transform.set_random_seed(seed)
+        try:
+            return self.partner_transform(**item)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{where} in partner_transform: {error}") from error
 
     def _metadata(self, data: Mapping[str, Any]) -> Sequence[Any]:
         given = data.get(self.metadata_key)
@@ -234,7 +324,7 @@ class MixTransform(A.DualTransform):
 
     def get_transform_init_args(self) -> dict[str, Any]:
         """All arguments but ``p``, as they were given."""
-        common = ("metadata_key", "source", "mask_index_field", "fill_mask")
+        common = ("metadata_key", "source", "mask_index_field", "fill_mask", "partner_fit", "partner_transform")
         return {**{name: getattr(self, name) for name in common}, **self.arguments}
 
     def to_dict_private(self) -> dict[str, Any]:
@@ -374,11 +464,32 @@ def close(pipeline: A.BasicTransform | A.BaseCompose, closed: bool = True) -> in
 def _mixes(pipeline: Any) -> Iterator[MixTransform]:
     if isinstance(pipeline, MixTransform):
         yield pipeline
+        yield from _mixes(pipeline.partner_transform)
     for step in pipeline.transforms if isinstance(pipeline, A.BaseCompose) else ():
         yield from _mixes(step)
 
 
+def _partner_transform(given: Any) -> Any:
+    """A Compose, also from the plain values of a saved one, or a callable; None.
+
+    Raises:
+        TypeError: something else; a transform without Compose, which would leave boxes in other units.
+    """
+    if isinstance(given, Mapping):
+        given = A.from_dict(dict(given))
+    if isinstance(given, (A.BasicTransform, A.BaseCompose)) and not isinstance(given, A.Compose):
+        raise TypeError(
+            f"partner_transform must be an A.Compose, which knows the formats of boxes, got {type(given).__name__}: "
+            "give A.Compose([…], bbox_params=…)"
+        )
+    if given is not None and not callable(given):
+        raise TypeError(f"partner_transform must be an A.Compose or a callable, got {type(given).__name__}")
+    return given
+
+
 def _plain(value: Any, name: str) -> Any:
+    if isinstance(value, A.Compose):
+        return A.to_dict(value)
     if isinstance(value, Mapping):
         return {key: _plain(item, name) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -387,5 +498,6 @@ def _plain(value: Any, name: str) -> Any:
         return value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    hint = "partners of a saved pipeline come with the call" if name == "source" else "give it as a dict with 'type'"
+    hints = {"source": "partners of a saved pipeline come with the call", "partner_transform": "give an A.Compose"}
+    hint = hints.get(name, "give it as a dict with 'type'")
     raise ValueError(f"{name} can't be saved, it is a {type(value).__name__}: {hint}")
