@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cutmix_dense.data.files import dump_json, inside, write_atomic
+from cutmix_dense.data.errors import DatasetError
+from cutmix_dense.data.files import dump_json, inside, read_lines, write_atomic
 from cutmix_dense.data.masks import boxes_from_masks, decode_segmentation, encode_segmentation
 
 
@@ -92,3 +93,11 @@ for function in (coco_masks, opencv):
         'pycocotools is needed for this: pip install "cutmix_dense[data]"',
         'opencv-python-headless is needed for this: pip install "cutmix_dense[data]"',
     ]
+
+
+def test_lines_of_lists_from_any_editor(tmp_path):
+    (tmp_path / "a.txt").write_bytes("\ufeffüb er\r\n\r\nx ".encode())
+    assert read_lines(tmp_path / "a.txt") == ["üb er", "", "x "]
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfea")
+    with pytest.raises(DatasetError, match=r"a\.txt: not a readable text file"):
+        read_lines(tmp_path / "a.txt")
