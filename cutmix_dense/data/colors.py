@@ -36,7 +36,7 @@ def read_labelmap(path: Path) -> ColorTable:
         DatasetError: a line of another form, a number beyond 0 … 255, no class at all, or one colour for two classes.
     """
     table: ColorTable = []
-    for number, text in enumerate(_lines(path), 1):
+    for number, text in enumerate(read_lines(path), 1):
         if not text.strip() or text.lstrip().startswith("#"):
             continue
         name, _, rest = text.partition(":")
@@ -67,7 +67,7 @@ def read_color_table(path: Path) -> ColorTable:
     if path.name.lower().startswith("labelmap"):
         return read_labelmap(path)
     table: ColorTable = []
-    for number, text in enumerate(_lines(path), 1):
+    for number, text in enumerate(read_lines(path), 1):
         words = re.split(r"[\s,;]+", text.strip())
         if not text.strip() or text.lstrip().startswith("#"):
             continue
@@ -155,11 +155,6 @@ def _pack(picture: UInt8[np.ndarray, "h w 3"]) -> Int32[np.ndarray, "h w"]:
     return packed
 
 
-def _lines(path: Path) -> list[str]:
-    lines = read_lines(path)
-    return [lines[0].removeprefix("\ufeff"), *lines[1:]] if lines else []
-
-
 def _color(parts: Sequence[Any], where: str) -> Color:
     red, green, blue = (int(part) for part in parts)
     if not all(0 <= part <= 255 for part in (red, green, blue)):
@@ -178,7 +173,7 @@ def _checked(table: ColorTable, path: Path) -> ColorTable:
 
 
 def _of_csv(path: Path) -> ColorTable:
-    lines = _lines(path)
+    lines = read_lines(path)
     try:
         dialect: Any = csv.Sniffer().sniff(lines[0], ",;\t") if lines else csv.excel
     except csv.Error:

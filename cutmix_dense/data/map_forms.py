@@ -471,7 +471,7 @@ def read_class_names(path: Path) -> dict[int, str]:
     """
     if path.suffix.lower() == ".json":
         return _names_of_json(path)
-    lines = [line.strip().removeprefix("\ufeff").strip() for line in read_lines(path)]
+    lines = [line.strip() for line in read_lines(path)]
     lines = [line for line in lines if line]
     if lines[:1] == ["__ignore__"]:
         lines = lines[1:]

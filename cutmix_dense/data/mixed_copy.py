@@ -127,6 +127,7 @@ def mix_dataset(
     jobs = [Job(name, -1, index) for index, name in enumerate(names)] if with_originals else []
     jobs += [Job(f"{name}-mix{copy}", copy, index) for copy in range(copies) for index, name in enumerate(names)]
     parameters = copy_parameters(dataset, length, transform, copies, seed, pool, with_originals, quality, kind.layout)
+    writer = kind.like(dataset, root, split, quality)  # what it refuses leaves no folder behind
     stamp = root / f"mixed_copy.{split}.json"
     records = root / f".mixed_copy.{split}"
     if begin(root, stamp, parameters):
@@ -135,7 +136,6 @@ def mix_dataset(
             on_progress(len(jobs), len(jobs), None)
         return CopyReport.read(stamp, resumed=len(jobs))
 
-    writer = kind.like(dataset, root, split, quality)
     made, skipped = _recorded(jobs, records)
     done = {key: record for key, record in made.items() if writer.has(key)}
     if len(done) < len(made) and _is_listed(root, split, writer, len(made)):
@@ -283,5 +283,5 @@ def _tidy(root: Path, split: str, records: Path) -> None:
     shutil.rmtree(records, ignore_errors=True)
     for folder in (root, root / "annotations", *(root / "ImageSets").glob("*")):
         for leftover in folder.glob(".*.tmp"):
-            if split in leftover.name or leftover.name.startswith(".classes.txt"):
+            if split in leftover.name or leftover.name.startswith((".classes.txt", ".labelmap.txt", ".data.yaml")):
                 leftover.unlink(missing_ok=True)

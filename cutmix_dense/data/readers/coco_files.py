@@ -16,6 +16,7 @@ from cutmix_dense.data.errors import DatasetError, DataWarning, SampleError, bla
 from cutmix_dense.data.files import inside
 from cutmix_dense.data.pictures import PictureInfo
 from cutmix_dense.data.sniff import coco_lists, largest
+from cutmix_dense.data.splits import names_of_split
 
 __all__ = [
     "categories_of",
@@ -31,7 +32,6 @@ __all__ = [
     "whole_number",
 ]
 
-_ALIASES = {"val": ("valid", "validation"), "valid": ("val",), "validation": ("val", "valid")}
 _LOOKED_AT = 50
 """JSON files that are looked into where none lies in a place of COCO's own; the largest of them."""
 _FOLDERS = ("images", "data", "img", "imgs", "JPEGImages", "default")
@@ -291,14 +291,10 @@ def located(folder: Path, name: Any) -> Path:
     return inside(folder, str(name))
 
 
-def _names_of(split: str) -> tuple[str, ...]:
-    return (split, *_ALIASES.get(split, ()))
-
-
 def find_annotations(root: Path, split: str, kind: str = "instances") -> Path:
     """The JSON file of a split; DatasetError names those that were tried, and the splits that are there."""
     tried: list[Path] = []
-    for name in _names_of(split):
+    for name in names_of_split(split):
         tried.append(root / "annotations" / f"{kind}_{name}.json")
         if kind == "instances":
             tried += [root / "annotations" / f"{name}.json", root / name / "_annotations.coco.json"]
@@ -312,7 +308,7 @@ def find_annotations(root: Path, split: str, kind: str = "instances") -> Path:
         names = ", ".join(path.stem.removeprefix(f"{kind}_") for path in dated)
         raise DatasetError(f"{root}: split {split!r} could be any of {names}; name one of them")
     others = _tables(root) if kind == "instances" else {}
-    for name in _names_of(split):
+    for name in names_of_split(split):
         if name in others:
             return others[name]
     names = ", ".join(str(path.relative_to(root)) for path in tried)
@@ -326,7 +322,9 @@ def find_annotations(root: Path, split: str, kind: str = "instances") -> Path:
 def find_images(root: Path, split: str, annotations: Path, first: list[str], kind: str = "instances") -> Path:
     """The image folder of a split: the first known place that holds the images named ``first``, else that exists."""
     stem = annotations.stem.removeprefix(f"{kind}_")
-    names = [annotations.parent.name] if annotations.name == "_annotations.coco.json" else [stem, *_names_of(split)]
+    names = (
+        [annotations.parent.name] if annotations.name == "_annotations.coco.json" else [stem, *names_of_split(split)]
+    )
     official = [root / name for name in names] + [root / "images" / name for name in names]
     official += [root / "JPEGImages", root / "images"]
     beside = annotations.parent

@@ -347,7 +347,7 @@ def listed_pairs(path: Path, pairs: Sequence[Pair]) -> tuple[list[Pair], list[st
     found: list[Pair] = []
     absent: list[str] = []
     for line in read_lines(path):
-        text = line.removeprefix("\ufeff").strip()
+        text = line.strip()
         if not text:
             continue
         words = (text, text.split()[0], text.split()[0].replace("\\", "/").rpartition("/")[2])
