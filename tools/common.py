@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import cutmix_dense
 from cutmix_dense.data import DatasetError, DenseDataset
-from cutmix_dense.data.errors import MixError, kind_of
+from cutmix_dense.data.errors import DataWarning, MixError, kind_of
 from cutmix_dense.data.pictures import Pixels
 from cutmix_dense.data.readers.layouts import READERS, default_split, from_root, layout_of, open_complete, reader_of
 
@@ -472,12 +472,16 @@ def as_typed(message: str) -> str:
 def reporting_errors(program: str, traceback: bool = False) -> Iterator[None]:
     """Turn what a user can mend into one line on stderr.
 
-    Exit codes: 1 for a failure of the work itself, 2 for a mistake in what was asked for, 130 for Ctrl-C. Warnings are
-    lines, too.
+    Exit codes: 1 for a failure of the work itself, 2 for a mistake in what was asked for, 130 for Ctrl-C. Warnings of
+    data are lines, too.
     """
+    others = warnings.showwarning
 
-    def tell(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        print(f"{program}: warning: {as_typed(str(message))}", file=sys.stderr)
+    def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, DataWarning):
+            print(f"{program}: warning: {as_typed(str(message))}", file=sys.stderr)
+        else:
+            others(message, category, *where, **more)
 
     try:
         with warnings.catch_warnings():
