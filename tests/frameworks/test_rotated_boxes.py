@@ -150,7 +150,9 @@ def test_what_shows_of_a_polygon_decides(kinds, quadrilaterals):
     kind = kinds[quadrilaterals]
     samples = samples_of(kind, quadrilaterals=quadrilaterals)
     turned = [sample["gt_bboxes"].tensor.clone() for sample in samples_of(kinds[0])]
-    mix = mmdet.registry.TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": 1.0, "min_visibility": 0.75})
+    mix = mmdet.registry.TRANSFORMS.build(
+        {"type": "cutmix_dense.CutMix", "p": 1.0, "min_visibility": 0.75, "partner_fit": "crop"}
+    )
     np.random.seed(1)
     dropped = otherwise = 0
     for _ in range(60):
@@ -182,7 +184,7 @@ def test_what_shows_of_a_polygon_decides(kinds, quadrilaterals):
 def test_a_refit_encloses_what_shows(kinds):
     init_default_scope("mmdet")
     config = {"type": "cutmix_dense.CutMix", "p": 1.0, "rotated": "refit", "min_visibility": 0.2}
-    mix = mmdet.registry.TRANSFORMS.build(config)
+    mix = mmdet.registry.TRANSFORMS.build({**config, "partner_fit": "crop"})
     samples = samples_of(kinds[0])
     np.random.seed(2)
     smaller = 0
@@ -343,7 +345,8 @@ def test_the_core_says_the_same_of_torchvisions_boxes(kinds):
     samples = samples_of(kinds[0])
     config = {"type": "cutmix_dense.CutMix", "p": 1.0, "rotated": "refit"}
     np.random.seed(6)
-    mixed = mmdet.registry.TRANSFORMS.build(config)({**samples[0], "mix_results": samples[1:2]})
+    mix = mmdet.registry.TRANSFORMS.build({**config, "partner_fit": "crop"})  # as the core does
+    mixed = mix({**samples[0], "mix_results": samples[1:2]})
     core = from_config({**config, "type": "CutMix"})
     images = [torch.from_numpy(sample["img"]).permute(2, 0, 1) for sample in samples[:2]]
     targets = []
