@@ -48,8 +48,9 @@ def test_it_may_keep_its_scale():
     result = mixed("crop", type="cutmix_dense.CutMix", region=region)
     assert (result["img"] == 2).all()
     assert result["gt_bboxes"].tolist() == [[28, 20, 56, 40]]
+    np.random.seed(5)  # noqa: NPY002  # the state that MMEngine's transforms draw from
     places = set()
-    for _ in range(20):
+    for _ in range(60):
         result = mixed("random_crop", type="cutmix_dense.CutMix", region=region, min_visibility=1.0)
         assert (result["img"] == 2).all()
         places.update(map(tuple, result["gt_bboxes"].tolist()))
