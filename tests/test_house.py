@@ -43,6 +43,7 @@ MAY_IMPORT = {
         "broadcast",
         "host",
         "checks",
+        "compiling",
         "plan",
         "pairing",
         "regions",

@@ -27,7 +27,7 @@ def sample_tensors(image: np.ndarray, target: Any, layout: str = "BCHW") -> tupl
         An `Image`, a `Video`, or of volumes a plain tensor; and the target with `BoundingBoxes` (XYXY, or XYXYXYXY for
         rows of eight), `Mask` for maps and masks, plain tensors for other arrays, and all else as it is.
     """
-    tensor = torch.from_numpy(image)
+    tensor = _tensor(image)
     size = (int(image.shape[-2]), int(image.shape[-1]))
     if layout == "BCDHW":
         pixels: Tensor = tensor
@@ -42,9 +42,18 @@ def _target(target: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
     return {key: _value(key, value, size) if isinstance(value, np.ndarray) else value for key, value in target.items()}
 
 
+def _tensor(array: np.ndarray) -> Tensor:
+    try:
+        return torch.from_numpy(array)
+    except TypeError as error:
+        raise ImportError(f"torch 2.3 or newer is needed for {array.dtype}: pip install -U torch") from error
+
+
 def _value(key: str, array: np.ndarray, size: tuple[int, int]) -> Tensor:
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    tensor = _tensor(np.ascontiguousarray(array))
     if key == "boxes":
+        if array.shape[1] == 8 and not hasattr(tv_tensors.BoundingBoxFormat, "XYXYXYXY"):
+            raise ImportError("torchvision 0.23 or newer is needed for rotated boxes: pip install -U torchvision")
         form = tv_tensors.BoundingBoxFormat["XYXYXYXY" if array.shape[1] == 8 else "XYXY"]
         return tv_tensors.BoundingBoxes(tensor, format=form, canvas_size=size)
     return tv_tensors.Mask(tensor) if key in _MAPS else tensor

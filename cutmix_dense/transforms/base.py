@@ -15,6 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torchvision.transforms import v2
 
+from cutmix_dense.compiling import is_compiling
 from cutmix_dense.functional import FilterRule
 from cutmix_dense.functional.fields import check_instance_keys
 from cutmix_dense.functional.filtering import OnFiltered, check_on_filtered, rule_of
@@ -364,7 +365,7 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
 
     def _warn_of_one(self, pool: Pool, plan: MixPlan, stacklevel: int = 5) -> None:
         """Say once that a batch of one image can't be mixed."""
-        if len(pool) > 1 or self._warned or self.p == 0 or torch.compiler.is_compiling() or self.closed:
+        if len(pool) > 1 or self._warned or self.p == 0 or is_compiling() or self.closed:
             return
         if bool((plan.source[:, 1:] < 0).all()):
             self._warned = True

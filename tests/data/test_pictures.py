@@ -31,6 +31,9 @@ cv2 = pytest.importorskip("cv2")
 tifffile = pytest.importorskip("tifffile")
 pytest.importorskip("imagecodecs")
 
+NEW_OPENCV = tuple(map(int, cv2.__version__.split(".")[:2])) >= (4, 12)
+"""Whether OpenCV follows EXIF in PNG and WebP, and reads TIFF files of wide integers."""
+
 H, W = 37, 53
 HERE = Path("somewhere/picture")
 INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
@@ -527,10 +530,11 @@ def test_orientations_are_what_opencv_reads(tmp_path, form, orientation):
     content, _ = with_orientation(smooth(), form, orientation)
     path = tmp_path / f"a.{form.lower()}"
     path.write_bytes(content)
-    theirs = cv2.imread(str(path))[..., ::-1].astype(int)
     ours = read_picture(path)
-    assert ours.shape == theirs.shape
-    assert np.abs(ours - theirs).max() <= 2
+    if NEW_OPENCV or form == "JPEG":  # older ones look for an orientation in JPEG alone
+        theirs = cv2.imread(str(path))[..., ::-1].astype(int)
+        assert ours.shape == theirs.shape
+        assert np.abs(ours - theirs).max() <= 2
     assert np.abs(ours - turned(smooth(), orientation).astype(int)).max() <= 6
 
 
@@ -645,7 +649,7 @@ def test_only_exif_turns(tmp_path):
     plain = pillow(smooth(), "JPEG", quality=98)
     content = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + plain[2:]
     with Image.open(io.BytesIO(content)) as image:
-        assert image.getexif().get(274) == 6
+        assert image.getexif().get(274) in (6, None)  # older versions of Pillow don't
     (tmp_path / "a.jpg").write_bytes(content)
     got = read_picture(tmp_path / "a.jpg")
     assert got.shape == (H, W, 3) == cv2.imread(str(tmp_path / "a.jpg")).shape
@@ -688,9 +692,10 @@ def test_many_bands_are_written_as_pages_that_others_open(tmp_path, dtype, bands
     path = tmp_path / "a.tif"
     path.write_bytes(encode_picture(array, ".tif"))
     assert tiff_bands(path) == "pages"
-    read, theirs = cv2.imreadmulti(str(path), flags=cv2.IMREAD_UNCHANGED)
-    assert read
-    assert np.array_equal(np.stack(theirs, axis=-1), array)
+    if NEW_OPENCV or dtype not in ("uint32", "int64", "uint64"):
+        read, theirs = cv2.imreadmulti(str(path), flags=cv2.IMREAD_UNCHANGED)
+        assert read
+        assert np.array_equal(np.stack(theirs, axis=-1), array)
     assert np.array_equal(tifffile.imread(path), np.moveaxis(array, 2, 0))
     if dtype in ("uint8", "uint16", "int32", "float32"):
         with Image.open(path) as image:

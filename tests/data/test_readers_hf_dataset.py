@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from versions import needs_uint16
 
 from cutmix_dense.data import DatasetError, SampleError
 from cutmix_dense.data.readers import HuggingFaceDataset
@@ -105,6 +106,7 @@ OBJECTS = {
 NONE: dict[str, list[Any]] = {"bbox": [], "category": [], "area": [], "id": []}
 
 
+@needs_uint16
 def test_objects_with_names_and_pixels_of_sixteen_bits(make):
     rows = make(["cat", "dog"], image=[png(PIXELS), png(DEEP)], objects=[OBJECTS, NONE], caption=["two", "none"])
     dataset = HuggingFaceDataset(rows, details=True)

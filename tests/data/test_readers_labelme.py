@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from versions import needs_uint16
 
 from cutmix_dense.data import DatasetError, SampleError, open_dataset
 from cutmix_dense.data.readers.labelme import LabelMeDataset
@@ -243,6 +244,7 @@ def test_pictures_outside_are_refused_with_the_remedy(make):
     assert open_dataset(root)[0][0].shape == (3, 40, 60)
 
 
+@needs_uint16
 def test_embedded_pictures(make):
     pixels = (np.arange(40 * 60).reshape(40, 60) * 25).astype(np.uint16)
     root = make({"a": [square(1, 1)], "b": [square(1, 1)]}, None, imageData=png(pixels))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from versions import needs_rotated
 
 from cutmix_dense.data import DatasetError, SampleError, open_dataset
 from cutmix_dense.data.details import STATED
@@ -151,6 +152,7 @@ def test_polygons_and_boxes_in_one_file(tmp_path):
     assert not dataset.notes
 
 
+@needs_rotated
 @pytest.mark.filterwarnings("ignore:.*read as")
 def test_four_corners_in_every_line_are_rotated_boxes_unless_told(tmp_path):
     text = "1 0.5 0.1 0.9 0.5 0.5 0.9 0.1 0.5\n"
@@ -167,6 +169,7 @@ def test_four_corners_in_every_line_are_rotated_boxes_unless_told(tmp_path):
     assert open_dataset(tmp_path).task == "segment"
 
 
+@needs_rotated
 @pytest.mark.filterwarnings("ignore:.*read as")
 def test_other_lines_in_a_set_of_rotated_boxes(tmp_path):
     quad = "1 0.5 0.1 0.9 0.5 0.5 0.9 0.1 0.5 0.5\n"  # and a confidence

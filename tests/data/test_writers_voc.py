@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from torchvision import tv_tensors
+from versions import needs_rotated, needs_uint16
 
 from cutmix_dense.data import DatasetError, open_dataset
 from cutmix_dense.data.details import STATED
@@ -137,6 +138,7 @@ def test_text_that_xml_has_no_form_for(tmp_path):
     assert root.findtext("object/note") == "a\ufffd<&\ufffd"
 
 
+@needs_rotated
 def test_what_has_no_place_is_counted(tmp_path):
     corners = tv_tensors.BoundingBoxes(
         torch.tensor([[10.0, 5, 20, 15, 10, 25, 0, 15], [1, 1, 5, 1, 5, 3, 1, 3]]), format="XYXYXYXY", canvas_size=SIZE
@@ -208,6 +210,7 @@ def test_a_class_that_a_map_cannot_number(tmp_path):
         VocWriter(tmp_path / "other", classes=CLASSES).add("b", IMAGE, {**target, "labels": torch.tensor([0])})
 
 
+@needs_uint16
 def test_pictures_keep_ending_bands_and_name_in_one_folder(tmp_path):
     image = torch.arange(2 * 40 * 60, dtype=torch.int32).reshape(2, 40, 60).to(torch.uint16)
     writer = VocWriter(tmp_path, classes=CLASSES)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torchvision import tv_tensors
+from versions import needs_rotated
 
 import cutmix_dense as cd
 from cutmix_dense.data import DatasetError, open_dataset
@@ -159,6 +160,7 @@ def test_keypoints(tmp_path):
         write(tmp_path / "odd", {"a": sample}, points=(4, 3))
 
 
+@needs_rotated
 def test_rotated_boxes(tmp_path):
     corners = torch.tensor([[10.0, 4, 30, 20, 20, 30, 5, 16]])
     boxes = tv_tensors.BoundingBoxes(corners, format="XYXYXYXY", canvas_size=SIZE)
@@ -282,6 +284,7 @@ def tight(mask):
     return [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
 
 
+@needs_rotated
 @settings(max_examples=60, deadline=None)
 @given(written())
 def test_what_is_written_reads_back(tmp_path_factory, case):
@@ -315,6 +318,7 @@ SOURCES = {
 }
 
 
+@needs_rotated
 @pytest.mark.parametrize("task", SOURCES)
 def test_a_copy_that_mixes_nothing_is_the_source_line_for_line(tmp_path, task):
     source, copy = tmp_path / "source", tmp_path / "copy"

@@ -9,6 +9,7 @@ import pytest
 import torch
 from stand_in import StandIn, send
 from torchvision import tv_tensors
+from versions import needs_stand_in
 
 import cutmix_dense as cd
 from cutmix_dense.functional import broken
@@ -87,6 +88,7 @@ class TestRefused:
             mixed(listed([xywh(boxes) for boxes in XYXY]), 1.0)
         assert "targets[0]['boxes'][0] is [100.0, 60.0, 30.0, 30.0]" in str(error.value)
 
+    @needs_stand_in
     def test_a_device_says_the_same_by_the_transfer_that_it_makes_anyway(self):
         targets = listed([cxcywh(boxes) / UNIT for boxes in XYXY])
         with StandIn() as device, pytest.raises(ValueError, match="look like normalised cxcywh;"):
@@ -147,6 +149,7 @@ class TestWarned:
         _, told = mixed(listed([xywh(boxes[:1]) for boxes in XYXY]))
         assert "the boxes look like xywh." in told[0]
 
+    @needs_stand_in
     def test_on_a_device(self):
         targets = listed([XYXY[0], XYXY[1], torch.cat([XYXY[2], self.BAD])])
         with StandIn() as device:
