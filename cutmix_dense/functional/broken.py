@@ -83,7 +83,7 @@ def check_boxes(given: GivenBoxes, first: str = "targets[{image}]['boxes'][{posi
     are inverted or lie outside of their image: of eight boxes or more so many, of four to seven all. Normalised: at
     least two boxes, on images larger than 8 pixels, all within the first pixel and not of whole numbers. One bad image,
     or a few bad boxes of a small batch, are the data's and end no training. Rows of equal numbers (zeros, as for "no
-    object") are no evidence.
+    object") are no evidence. Rotated boxes, whose format is always declared, are only warned of.
 
     Args:
         given: the boxes; an instance that several outputs show may be there several times.
@@ -104,7 +104,8 @@ def check_boxes(given: GivenBoxes, first: str = "targets[{image}]['boxes'][{posi
     size = " × ".join(str(length) for length in given.size[one].tolist())
     example = f"{name} is {[round(value, 4) for value in given.boxes[one].tolist()]} in an image of {size} pixels"
     looks = _looks_like(given, evidence, unit) if given.plain else ""
-    if unit or _mostly(bad, evidence, given.image):
+    upright = given.boxes.shape[1] == 2 * given.size.shape[1]
+    if unit or (upright and _mostly(bad, evidence, given.image)):
         share = f"{int((bad & evidence).sum())} of {int(evidence.sum())} have no area, are inverted or lie outside"
         what = "all lie within the first pixel" if unit else share
         raise ValueError(

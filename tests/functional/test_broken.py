@@ -158,6 +158,17 @@ class TestWarned:
         assert len(device.waits) == 1
 
     @pytest.mark.skipif(not hasattr(tv_tensors.BoundingBoxFormat, "CXCYWHR"), reason="torchvision has no rotated boxes")
+    def test_rotated_ones_that_all_lie_outside(self):
+        """Their format is declared: nothing says that it is another."""
+        rows = [[[500.0 + 9 * i, 500, 20, 10, 30] for i in range(4)]] * 3
+        boxes = [
+            tv_tensors.BoundingBoxes(r, format="CXCYWHR", canvas_size=(HEIGHT, WIDTH), dtype=torch.float) for r in rows
+        ]
+        out, told = mixed(listed(boxes))
+        assert [len(target["boxes"]) for target in out] == [0, 0, 0]
+        assert "lies outside of its image" in told[0]
+
+    @pytest.mark.skipif(not hasattr(tv_tensors.BoundingBoxFormat, "CXCYWHR"), reason="torchvision has no rotated boxes")
     def test_rotated_ones(self):
         rows = [[[50.0, 50, 20, 10, 30]], [[60, 40, 0, 10, 30], [60, 40, 9, 9, 0]], [[60, 40, 9, 9, 0]]]
         boxes = [
