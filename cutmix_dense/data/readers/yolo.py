@@ -37,7 +37,7 @@ _SAMPLED = 500
 """So many label files, evenly spread over the split, say which task a set is for."""
 
 _DECIMALS = 6
-"""Of a pixel: a box's edges, made of its centre and its sides, are whole again where they were."""
+"""Edges are rounded to so many decimals of a pixel: made of centre and sides, they come out a little off."""
 
 _FARTHEST = 2.0
 """A larger coordinate is no share of a side."""
