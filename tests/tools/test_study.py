@@ -128,7 +128,7 @@ def test_an_interrupted_study_ends_its_children_and_goes_on_later(call, make_stu
     program.send_signal(number)
     try:
         _, error = program.communicate(timeout=2)
-    except subprocess.TimeoutExpired:  # Python drops an interrupt that arrives within a destructor: one more, as by hand
+    except subprocess.TimeoutExpired:  # an interrupt within a destructor is lost: one more, as by hand
         program.send_signal(number)
         _, error = program.communicate(timeout=30)
     assert program.returncode == 130
