@@ -19,9 +19,9 @@ from cutmix_dense.broadcast import along, everywhere
 from cutmix_dense.compiling import is_compiling
 from cutmix_dense.host import Column, as_tensor, looked_up, sent
 from cutmix_dense.plan_checks import check_shapes, check_values, is_unscaled
-from cutmix_dense.rectangles import Grid, Patch, cover, paint
+from cutmix_dense.rectangles import Grid, cover, paint
 
-__all__ = ["MixPlan", "Patch", "PlanFacts"]
+__all__ = ["MixPlan", "PlanFacts"]
 
 
 Found = TypeVar("Found")
@@ -302,11 +302,6 @@ class MixPlan:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     # -------------------------------------------------------------- ownership
-
-    @property
-    def patch(self) -> Patch | None:
-        """All that a plan of one rectangle per output says, where ``from_rectangles`` made it so on the host."""
-        return self.kept("patch", lambda: None)
 
     def pixel_ranges(self) -> tuple[Int[Tensor, "b s d"], Int[Tensor, "b s d"]]:
         """First pixel and one past the last pixel of the canvas whose pre-image lies in each layer's extent."""
@@ -652,7 +647,7 @@ class MixPlan:
             if absent.any():
                 high[absent] = 0
             ranges = torch.from_numpy(np.zeros(high.shape, dtype=np.int64)), torch.from_numpy(high)
-            plan.keep({"facts": plan._viewed_facts(), "ranges": ranges, "patch": grid.patch})
+            plan.keep({"facts": plan._viewed_facts(), "ranges": ranges})
         return plan
 
     @classmethod

@@ -12,21 +12,9 @@ from torch import Tensor
 from cutmix_dense.broadcast import along, everywhere
 from cutmix_dense.host import Column, sent
 
-__all__ = ["Grid", "Patch", "cover", "paint"]
+__all__ = ["Grid", "cover", "paint"]
 
 Mode = Literal["union", "xor"]
-
-
-class Patch(NamedTuple):
-    """The one rectangle of every output in which layer 1 shows, and nothing but it; all else is the base, layer 0.
-
-    Attributes:
-        low: first pixels, in array order.
-        high: one past the last; equal to ``low`` on some axis where there is no rectangle.
-    """
-
-    low: Int[np.ndarray, "d b"]
-    high: Int[np.ndarray, "d b"]
 
 
 class Grid(NamedTuple):
@@ -37,14 +25,12 @@ class Grid(NamedTuple):
         owner: the layer of each cell.
         reach: size of each layer's image, pixels; anything for absent layers.
         canvas: size of each base, pixels.
-        patch: what it is, if it is no more than that; found on the host.
     """
 
     edges: tuple[Int[Column, "b g+1"], ...]
     owner: Int[Column, "b *g"]
     reach: Int[Column, "b s d"]
     canvas: Int[Column, "b d"]
-    patch: Patch | None = None
 
 
 def paint(
@@ -88,13 +74,9 @@ def paint(
     np.minimum(np.maximum(ends[:ndim], 0), limit[..., None], out=low)
     np.maximum(np.minimum(ends[ndim:], limit[..., None]), low, out=high)
     owner = np.zeros((batch, *(edges.shape[2] - 1,) * ndim), dtype=np.int8 if layers <= 127 else np.int16)
-    patch: Patch | None = None
     if patches == 1 and layer is None:  # the most frequent plan: three cells per axis, the middle one is the rectangle
         middle: Any = (slice(None), *(1,) * ndim)
-        owner[middle] = present = 1 if least >= 0 else source[:, 1] >= 0
-        patch = Patch(low[..., 0], high[..., 0] if least >= 0 else np.where(present, high[..., 0], low[..., 0]))
-        if layers > 2 or not ((patch.high <= reach[:, 1].T) | (patch.high <= patch.low)).all():
-            patch = None
+        owner[middle] = 1 if least >= 0 else source[:, 1] >= 0
     elif patches:
         layer = np.ones((batch, patches), dtype=np.int64) if layer is None else layer
         ends = np.stack([low, high], axis=-1)
@@ -111,7 +93,7 @@ def paint(
             cells = owner[output][tuple(slice(*bounds) for bounds in cell[:, output, rectangle].tolist())]
             shown = layer[output, rectangle]
             cells[...] = np.where(cells, 0, shown) if mode == "xor" else shown
-    return Grid(tuple(edge[:, : cells + 1] for edge, cells in zip(edges, owner.shape[1:])), owner, reach, canvas, patch)
+    return Grid(tuple(edge[:, : cells + 1] for edge, cells in zip(edges, owner.shape[1:])), owner, reach, canvas)
 
 
 def cover(

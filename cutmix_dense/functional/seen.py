@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cutmix_dense.host import Column, as_tensor, module_of
 from cutmix_dense.kernels.block import filled
-from cutmix_dense.plan import MixPlan, Patch
+from cutmix_dense.plan import MixPlan
 
 __all__ = ["Seen", "measure_of", "seen_whole"]
 
@@ -53,8 +53,6 @@ def measure_of(plan: MixPlan, output: Column, layer: Column, like: Column) -> Ca
     if plan.free_form:
         few = len(output) * _PIXELS_OF_A_BOX < plan.layers * plan.owner.numel()
         return partial(_seen_by_windows if xp is np and few else _seen_by_sums, plan, output=output, layer=layer)
-    if xp is np and plan.patch is not None:
-        return partial(_seen_round_patch, plan.patch, output=output, layer=layer)
     if xp is np and plan.weight is None and plan.most_cells * len(output) > _MANY:
         return partial(_seen_by_touched, plan, output=output, layer=layer)
     return partial(_seen_by_cells, xp, *plan.cells_of(output, layer, like.dtype))
@@ -65,35 +63,6 @@ def seen_whole(xp: Any, cut: Column) -> Seen:
     low, high = cut
     area = (high - low).prod(axis=0)
     return Seen(area, xp.zeros_like(area, dtype=xp.bool_ if xp is np else xp.bool), low, high)
-
-
-def _seen_round_patch(patch: Patch, cut: np.ndarray, *, output: np.ndarray, layer: np.ndarray) -> Seen:
-    """The same for one rectangle per output: layer 1 shows within it, the base round it."""
-    low, high = cut
-    inner_low = np.maximum(low, patch.low.take(output, axis=1))
-    inner_high = np.minimum(high, patch.high.take(output, axis=1))
-    lengths, inner = high - low, np.maximum(inner_high - inner_low, 0)
-    before, behind = inner_low - low, high - inner_high  # what is left on either side
-    sides = before + behind
-    pasted, meets, spanned = layer > 0, (inner > 0).all(axis=0), sides == 0
-    # a sum of what is left, since a difference of areas would lose slivers
-    left, shared, whole = sides[0], inner[0], lengths[0]
-    for axis in range(1, len(low)):
-        left = left * lengths[axis] + shared * sides[axis]
-        shared, whole = shared * inner[axis], whole * lengths[axis]
-    round_low, round_high = low.copy(), high.copy()
-    for axis in range(len(low)):
-        across = meets
-        for other in range(len(low)):
-            across = across if other == axis else across & spanned[other]
-        np.copyto(round_low[axis], inner_high[axis], where=across & (before[axis] == 0))
-        np.copyto(round_high[axis], inner_low[axis], where=across & (behind[axis] == 0))
-    return Seen(
-        area=np.where(pasted, shared, np.where(meets, left, whole)),
-        hidden=np.where(pasted, ~spanned.all(axis=0), meets),
-        low=np.where(pasted, inner_low, round_low),
-        high=np.where(pasted, inner_high, round_high),
-    )
 
 
 def _seen_by_cells(xp: Any, owned: Column, edges: Column, cut: Column) -> Seen:

@@ -9,24 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 
 from cutmix_dense.kernels.block import spatial
 from cutmix_dense.kernels.numpy_pixels import in_numpy, note_writing
-from cutmix_dense.plan import MixPlan, Patch
+from cutmix_dense.plan import MixPlan
 
 __all__ = ["MOST_CELLS", "blocks", "mix_slices", "suits"]
 
 MOST_CELLS = 1024
 """Beyond this many cells per output a copy per cell costs more than a pass over the pixels."""
-
-_FEW_CELLS = 16
-"""Up to so many cells per output, looking for neighbours to join costs more than a copy for each."""
-
-
-_RUN_BYTES = 2**21
-"""Bases of so many bytes are copied at once; with more the outputs have left the cache when their patches follow."""
 
 _SHARED_BYTES = 2**18
 """From so many bytes per image on, torch's threads copy its blocks faster than numpy does alone."""
@@ -75,7 +67,7 @@ def _patches(plan: MixPlan, moved: bool) -> _Patches:
         axis=2
     )
     home = whole[:, 0] & (images[:, 0] == np.arange(len(images))) if moved else None
-    output, start, stop, layer = _cells(plan, home)
+    output, start, stop, layer = _cells(plan, [False] * len(plan) if home is None else home.tolist())
     shown = (output, np.maximum(layer, 0))
     source = np.where(layer < 0, -1, images[shown])
     if whole.all():
@@ -113,18 +105,14 @@ class _Cells(NamedTuple):
 
 def blocks(plan: MixPlan) -> Iterator[tuple[int, list[int], list[int], int]]:
     """The cells that hold something, neighbours of one layer joined: output, start, stop and layer."""
-    yield from zip(*(values.tolist() for values in _cells(plan, None)))
+    yield from zip(*(values.tolist() for values in _cells(plan, [False] * len(plan))))
 
 
-def _cells(plan: MixPlan, home: Bool[np.ndarray, " b"] | None) -> _Cells:
-    """The cells that hold something; without those of layer 0 in outputs whose layer 0 lies there already, ``home``."""
-    if home is not None and math.prod(plan.owner.shape[1:]) <= _FEW_CELLS:
-        return _moved_cells(plan, home)
-    return _joined_cells(plan, [False] * len(plan) if home is None else home.tolist())
+def _cells(plan: MixPlan, home: Sequence[bool]) -> _Cells:
+    """The cells that hold something, joined with neighbours of the same layer.
 
-
-def _joined_cells(plan: MixPlan, home: Sequence[bool]) -> _Cells:
-    """Cells joined with their neighbours of the same layer."""
+    Cells of layer 0 are left out in outputs that hold it already, ``home``.
+    """
     edges = [edge.tolist() for edge in plan.edges]
     found = [
         (output, start, stop, layer)
@@ -137,43 +125,15 @@ def _joined_cells(plan: MixPlan, home: Sequence[bool]) -> _Cells:
     return _Cells(np.array(output, dtype=np.int64), low, high, np.array(layer, dtype=np.int64))
 
 
-def _moved_cells(plan: MixPlan, home: Bool[np.ndarray, " b"]) -> _Cells:
-    """The same without a loop over the cells, and without joining them."""
-    owner, edges = plan.owner.numpy(), [edge.numpy() for edge in plan.edges]
-    wanted = owner != 0
-    if not home.all():
-        wanted |= ~home.reshape(-1, *(1,) * plan.ndim)
-    output, *cells = wanted.nonzero()
-    start, stop = (np.array([edge[output, cell + more] for edge, cell in zip(edges, cells)]) for more in (0, 1))
-    layer, some = owner[wanted], (start < stop).all(axis=0)
-    if some.all():
-        return _Cells(output, start.T, stop.T, layer)
-    return _Cells(output[some], start.T[some], stop.T[some], layer[some])
-
-
 def _steps(plan: MixPlan, moved: bool) -> list[_Step]:
     """What is to be copied, see ``_patches``; found once for a plan."""
     return plan.kept("steps, moved" if moved else "steps", lambda: _find_steps(plan, moved))
 
 
 def _find_steps(plan: MixPlan, moved: bool) -> list[_Step]:
-    if moved and plan.patch is not None:
-        images = plan.source.tolist()
-        if all(layers[0] == output for output, layers in enumerate(images)):
-            return list(_patch_moves(images, plan.patch))
     patches = _patches(plan, moved)
     parts = (patches.output.tolist(), _blocks(patches), patches.source.tolist(), _blocks(patches, within_source=True))
     return list(zip(*parts))
-
-
-def _patch_moves(images: Sequence[Sequence[int]], patch: Patch) -> Iterator[_Step]:
-    """What moves where one rectangle of layer 1 is all that a plan says."""
-    shows = (patch.low < patch.high).all(axis=0)
-    for output, low, high in zip(
-        shows.nonzero()[0].tolist(), patch.low.T[shows].tolist(), patch.high.T[shows].tolist()
-    ):
-        block = spatial(map(slice, low, high))
-        yield output, block, images[output][1], block
 
 
 def mix_slices(
@@ -220,15 +180,11 @@ def mix_slices(
 
 
 def _whole(pool: Tensor | Sequence[Tensor], bases: Sequence[int], copy: Callable[[Any, Any], Any]) -> Iterator[_Step]:
-    """Copies of whole bases, of a batch several at once: few enough that patches on top find them in the cache."""
-    if not isinstance(pool, Tensor):
-        yield from ((output, ..., base, ...) for output, base in enumerate(bases))
+    """Copies of whole bases, each right before its patches; where a gradient flows of the batch, by one copy."""
+    if copy is Tensor.copy_ and isinstance(pool, Tensor):  # autograd would take every copy for one of the whole batch
+        yield slice(0, len(bases)), ..., slice(0, len(bases)), ...
         return
-    # autograd would take every copy for one of the whole batch
-    together = len(bases) if copy is Tensor.copy_ else max(1, _RUN_BYTES * len(pool) // max(pool.nbytes, 1))
-    for begun in range(0, len(bases), together):
-        run = slice(begun, min(begun + together, len(bases)))
-        yield run, ..., run, ...
+    yield from ((output, ..., base, ...) for output, base in enumerate(bases))
 
 
 def _first_output(step: _Step) -> int:

@@ -9,7 +9,6 @@ import torch
 
 from cutmix_dense import MixPlan
 from cutmix_dense.functional import mix_pixels
-from cutmix_dense.kernels import slices
 from cutmix_dense.kernels.gather import mix_gather
 from cutmix_dense.kernels.slices import suits
 
@@ -78,7 +77,6 @@ def test_one_rectangle_per_output_is_what_the_index_says(seed, inplace):
         ends[1], ends[3] = ends[0], ends[2]  # what an exchange needs
     sizes = torch.tensor([(11, 12)] * 4)
     plan = MixPlan.from_rectangles(torch.tensor([base, partner]).T, ends.flatten(2), sizes)
-    assert plan.patch is not None
     pool = torch.randint(1, 255, (4, 3, 11, 12), dtype=torch.uint8, generator=generator)
     expected = mix_gather(pool, plan, None)
     given = pool.clone()
@@ -87,9 +85,8 @@ def test_one_rectangle_per_output_is_what_the_index_says(seed, inplace):
     assert torch.equal(given, expected if inplace else pool)
 
 
-@pytest.mark.parametrize("together", [1, 2, 5])
 @pytest.mark.parametrize("seed", range(10))
-def test_bases_that_are_copied_a_few_at_a_time(seed, together, monkeypatch):
+def test_bases_are_copied_before_what_lies_on_them(seed):
     """Of a padded batch whose partners don't always fill their rectangles, whose rims come after all other steps."""
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.randint(5, 13, (5, 2), generator=generator)
@@ -98,7 +95,6 @@ def test_bases_that_are_copied_a_few_at_a_time(seed, together, monkeypatch):
     source = torch.stack([torch.arange(5), torch.randint(-1, 5, (5,), generator=generator)], dim=1)
     plan = MixPlan.from_rectangles(source, ends.flatten(2), sizes, frame=(12, 12))
     pool = torch.randint(1, 255, (5, 3, 12, 12), dtype=torch.uint8, generator=generator)
-    monkeypatch.setattr(slices, "_RUN_BYTES", together * pool[0].nbytes)
     fill = torch.tensor(0, dtype=torch.uint8)
     out = torch.full_like(pool, 255)
     assert mix_pixels(pool, plan, fill=0, out=out) is out
