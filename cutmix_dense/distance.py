@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool
 
+from cutmix_dense.arrays.blocks import Block, filled
 from cutmix_dense.extras import require
-from cutmix_dense.kernels.block import Block, filled
 
 __all__ = ["carved"]
 

@@ -16,10 +16,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.host import HOST, in_numpy, sent
 from cutmix_dense.checks import finite, interval, positive
 from cutmix_dense.distance import carved
-from cutmix_dense.host import HOST, sent
-from cutmix_dense.kernels.numpy_pixels import in_numpy
 from cutmix_dense.noise import Band, bands_of_blur, blurred, falling_amplitude
 from cutmix_dense.regions import beta, uniform
 

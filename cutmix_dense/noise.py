@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cutmix_dense.broadcast import along
+from cutmix_dense.arrays.broadcast import along
 
 __all__ = ["Band", "bands_of_blur", "blurred", "falling_amplitude"]
 

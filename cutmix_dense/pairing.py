@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from cutmix_dense.host import HOST
+from cutmix_dense.arrays.host import HOST
 
 __all__ = ["PAIRINGS", "among", "behind", "halves", "partners", "roll", "shuffle", "swap"]
 

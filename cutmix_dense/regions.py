@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.host import HOST, Column, as_column, as_tensor, module_of
 from cutmix_dense.checks import finite, interval, positive
-from cutmix_dense.host import HOST, Column, as_column, as_tensor, module_of
 
 __all__ = [
     "AreaBox",

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from cutmix_dense.host import HOST, sent
-from cutmix_dense.kernels.blur import gaussian_blur
+from cutmix_dense.arrays.blur import gaussian_blur
+from cutmix_dense.arrays.host import HOST, sent
 
 __all__ = ["saliency_peak", "spectral_residual"]
 

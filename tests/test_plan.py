@@ -7,9 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cutmix_dense import MixPlan
-from cutmix_dense.functional import mix_instances
-from cutmix_dense.rectangles import cover
+import cutmix_dense as cd
+from cutmix_dense import MixPlan, semi
+from cutmix_dense.functional import mix_instances, mix_pixels
+from cutmix_dense.plan.memo import Once
+from cutmix_dense.plan.ownership import shared_weights, shows_at
+from cutmix_dense.plan.rectangles import cover
 
 
 def plan_of(rectangles, sizes=((8, 12), (8, 12)), source=((0, 1),), **kwargs):
@@ -109,7 +112,7 @@ def test_shows_at_agrees_with_the_map(generator):
     points = torch.rand((200, 2), generator=generator) * torch.tensor([10.0, 14.0]) - 1
     for layer in (0, 1):
         output = torch.zeros(200, dtype=torch.long)
-        shows = plan.shows_at(points, output, output + layer)
+        shows = shows_at(plan, points, output, output + layer)
         for (y, x), seen in zip(points.floor().long().tolist(), shows.tolist()):
             inside = 0 <= y < 8 and 0 <= x < 12
             assert seen == (inside and int(plan.owner_map()[0, y, x]) == layer)
@@ -210,9 +213,13 @@ def test_what_from_rectangles_refuses():
 
 def test_what_a_plan_keeps_is_found_anew_when_a_weight_is_written_to():
     plan = MixPlan.blend(torch.tensor([[0, 1]]), torch.tensor([[0.5, 0.5]]), torch.tensor([[8, 12], [8, 12]]))
-    assert plan.kept("weights", lambda: plan.weight.tolist()) == [[0.5, 0.5]]
+    weights = Once(lambda plan: plan.weight.tolist())
+    assert weights.known(plan) is None
+    assert weights(plan) == [[0.5, 0.5]]
+    assert weights.known(plan) == ([[0.5, 0.5]],)
     plan.weight[0, 1] = 0.25
-    assert plan.kept("weights", lambda: plan.weight.tolist()) == [[0.5, 0.25]]
+    assert weights.known(plan) is None
+    assert weights(plan) == [[0.5, 0.25]]
 
 
 def test_boxes_under_weights_that_need_a_gradient():
@@ -231,7 +238,7 @@ def test_pixel_weights_may_be_written_to():
     weights = plan.pixel_weights()
     weights[0, 0, 1, 1] = 0
     assert weights[0, 0].sum() == pytest.approx(0.7 * 47)
-    assert plan.weights_to_read().stride()[-2:] == (0, 0)
+    assert shared_weights(plan).stride()[-2:] == (0, 0)
     assert plan.pixel_weights()[1, :, 0, 0].tolist() == [1, 0]
 
 
@@ -252,3 +259,50 @@ def test_absent_layers_of_a_map_show_the_base(layers):
     ]
     assert plan.owner.flatten(0, 1).tolist() == expected
     assert torch.equal(plan.owner_map(), plan.owner)
+
+
+@pytest.mark.parametrize("name", ["CutMix", "FMix", "StripeMix"])
+@pytest.mark.parametrize("count", [2, 4, 5])
+def test_the_way_back(name, count, generator):
+    images = torch.rand(count, 3, 14, 23, generator=generator)
+    plan = getattr(cd, name)(p=0.7, pairing="swap").make_plan(images, generator=generator)
+    mixed = mix_pixels(images, plan)
+    assert torch.equal(mix_pixels(mixed, plan.inverse()), images)
+
+
+def two_tiles(second, shift):
+    """Output 0: columns 3 and 4 of image 0, then 0 … 2 of image 1. Output 1: two tiles of images 1 and 0."""
+    columns = torch.tensor([[0, 2, 5], [0, second, 5]])
+    edges, owner = (torch.tensor([[0, 3], [0, 3]]), columns), torch.tensor([[[0, 1]]] * 2)
+    shift = torch.tensor([[[0, 3 - 6], [0, 2]], shift]).float()
+    source, sizes = torch.tensor([[0, 1], [1, 0]]), torch.tensor([[3, 5]] * 2)
+    return MixPlan.from_grid(source, edges, owner, sizes, scale=torch.ones_like(shift), shift=shift)
+
+
+def test_the_way_back_of_tiles_that_were_moved():
+    images, plan = torch.arange(30).reshape(2, 1, 3, 5), two_tiles(2, [[0, -3], [0, 2]])
+    mixed = mix_pixels(images, plan)
+    assert mixed[:, 0, 0].tolist() == [[3, 4, 15, 16, 17], [18, 19, 0, 1, 2]]
+    assert torch.equal(mix_pixels(mixed, plan.inverse()), images)
+
+
+def test_tiles_that_repeat_pixels_have_no_way_back():
+    plan = two_tiles(3, [[0, 0], [0, 0]])
+    assert mix_pixels(torch.arange(30).reshape(2, 1, 3, 5), plan)[1, 0, 0].tolist() == [15, 16, 17, 3, 4]
+    with pytest.raises(ValueError, match="it loses or repeats"):
+        plan.inverse()
+
+
+@pytest.mark.parametrize(
+    ("mix", "reason"),
+    [
+        (cd.CutMix(p=1.0), "every pixel once"),
+        (cd.MixUp(p=1.0), "hard plan"),
+        (cd.ResizeMix(p=1.0), "unscaled"),
+        (semi.Cutout(), "fill"),
+    ],
+)
+def test_plans_without_a_way_back(mix, reason):
+    plan = mix.make_plan(torch.rand(3, 3, 20, 30), generator=torch.Generator().manual_seed(1))
+    with pytest.raises(ValueError, match=reason):
+        plan.inverse()

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.host import pick, sent
 from cutmix_dense.functional.boxes import from_xyxy
 from cutmix_dense.functional.fate import Entries, Fate, areas_of
 from cutmix_dense.functional.fields import FieldTable
@@ -18,8 +19,6 @@ from cutmix_dense.functional.keypoints import mix_keypoints, swap_pairs
 from cutmix_dense.functional.masks import LayerMasks
 from cutmix_dense.functional.rotated import rotated_like
 from cutmix_dense.functional.wrapping import as_plain, rewrap
-from cutmix_dense.host import pick, sent
-from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["Form", "assemble"]
@@ -38,7 +37,7 @@ def assemble(
 ) -> list[dict[str, Any]]:
     """The rows of the chosen entries, one dict per output, in the order of the keys that came in."""
     device = table.device
-    plan = plan_to_device(plan, device)
+    plan = plan.to(device)
     flat, output, layer = (sent(column[chosen], device) for column in (entries.flat, entries.output, entries.layer))
     counts = np.bincount(entries.output[chosen], minlength=entries.outputs).tolist()
     columns: dict[str, list[Any]] = {}

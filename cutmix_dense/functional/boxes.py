@@ -13,11 +13,12 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as tvf
 
-from cutmix_dense.compiling import is_compiling
+from cutmix_dense.arrays.compiling import is_compiling
+from cutmix_dense.arrays.host import Column, as_column, as_tensor, module_of
 from cutmix_dense.functional.seen import Seen, measure_of, seen_whole
 from cutmix_dense.functional.wrapping import as_plain
-from cutmix_dense.host import Column, as_column, as_tensor, module_of
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.geometry import placement_of
 
 __all__ = ["VisibleBoxes", "exact_dtype", "from_xyxy", "to_xyxy", "visible_boxes"]
 
@@ -73,7 +74,7 @@ def visible_boxes(
     columns: Column
     columns = np.ascontiguousarray(boxes.T, dtype=np.float64) if xp is np else boxes.to(exact_dtype(boxes.device)).T
     seen_within = measure_of(plan, output, layer, columns) if covered else partial(seen_whole, xp)
-    return _visible(xp, columns, plan.placement(output, layer, columns.dtype), seen_within)
+    return _visible(xp, columns, placement_of(plan, output, layer, columns.dtype), seen_within)
 
 
 def _visible(xp: Any, boxes: Column, placement: Column, seen_within: Callable[[Column], Seen]) -> VisibleBoxes:

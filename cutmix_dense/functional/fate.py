@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from cutmix_dense.arrays.host import HOST, Column, as_column, as_tensor, module_of, sent
 from cutmix_dense.functional.boxes import VisibleBoxes, exact_dtype, visible_boxes
 from cutmix_dense.functional.broken import GivenBoxes, check_boxes, sizes_of
 from cutmix_dense.functional.fields import STATED, FieldTable
@@ -19,9 +20,8 @@ from cutmix_dense.functional.masks import LayerMasks, mask_sizes, mix_masks
 from cutmix_dense.functional.report import Outcome
 from cutmix_dense.functional.rotated import Rotated, refitted_to_masks, visible_rotated
 from cutmix_dense.functional.wrapping import as_plain
-from cutmix_dense.host import HOST, Column, as_column, as_tensor, module_of, sent
-from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.ownership import carried_by
 
 __all__ = [
     "BoxesFrom",
@@ -131,13 +131,13 @@ def judge(
             single ones that state no mask.
     """
     device, form = table.device, table.rotated
-    drawn, plan = plan, plan_to_device(plan, device)
+    drawn, plan = plan, plan.to(device)
     output, layer, flat = (as_column(part, device) for part in (entries.output, entries.layer, entries.flat))
     xp = module_of(output)
     carried: Column | None = None
     if plan.carry is not None:
         at = (as_tensor(output), as_tensor(layer), as_tensor(as_column(entries.position, device)))
-        carried = as_column(plan.carries(*at), device) | as_column(entries.ignored, device)
+        carried = as_column(carried_by(plan, *at), device) | as_column(entries.ignored, device)
     by_box: VisibleBoxes | None = None
     given: Column | None = None
     masks: dict[tuple[int, int], LayerMasks] | None = None
@@ -284,7 +284,7 @@ def _empties_spared(fate: Fate, table: FieldTable, plan: MixPlan, entries: Entri
     rows = rows[unmoved[entries.output[rows], entries.layer[rows]]]
     if not len(rows):  # as where tiny masks were scaled
         return fate
-    plan = plan_to_device(plan, HOST)
+    plan = plan.to(HOST)
     output, layer = entries.output[rows], entries.layer[rows]
     if fate.rotated is not None:
         given = table.flat_rotated().numpy()[entries.flat[rows]]

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from jaxtyping import Float, Int
 
+from cutmix_dense.arrays.host import Column, module_of
 from cutmix_dense.checks import finite
-from cutmix_dense.host import Column, module_of
 
 __all__ = ["RULES", "Facts", "FilterRule", "OcclusionRule", "OnFiltered", "Reason", "rule_of"]
 

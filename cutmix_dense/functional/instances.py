@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from cutmix_dense.arrays.host import as_tensor, sent
 from cutmix_dense.functional.assembly import Form, assemble
 from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.fate import BoxesFrom, Entries, Verdict, judge, outcomes_of
@@ -20,7 +21,6 @@ from cutmix_dense.functional.panoptic import take_panoptic
 from cutmix_dense.functional.report import MixReport, Outcome
 from cutmix_dense.functional.rotated import Rotated
 from cutmix_dense.functional.semantic import SoftSemantic, mix_maps
-from cutmix_dense.host import as_tensor, sent
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["Boxes", "BoxesFrom", "mix_instances", "object_pixels"]

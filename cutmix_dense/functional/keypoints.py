@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cutmix_dense.host import sent
+from cutmix_dense.arrays.host import sent
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.ownership import shows_at
 
 __all__ = ["mix_keypoints", "mix_points", "mix_poses", "swap_pairs"]
 
@@ -58,7 +59,7 @@ def mix_keypoints(
     flat = points.reshape(-1, 2).flip(1)
     finite = flat.isfinite().all(dim=1)
     each = [index.repeat_interleave(count) for index in (output, layer)]
-    shows = (plan.shows_at(torch.where(finite[:, None], flat, -1), *each) & finite).reshape(len(keypoints), count)
+    shows = (shows_at(plan, torch.where(finite[:, None], flat, -1), *each) & finite).reshape(len(keypoints), count)
     stays = torch.zeros_like(shows)
     if untouched is not None:
         on_canvas = (finite[:, None] & (flat >= 0) & (flat < plan.canvas[each[0]])).all(dim=1).reshape(shows.shape)
@@ -88,7 +89,7 @@ def mix_points(
     mapped, _ = mix_keypoints(points[:, None].to(torch.float64), plan, output, layer)
     moved = mapped[:, 0] - (plan.scale[output, layer].flip(1) < 0).to(torch.float64)
     finite = moved.isfinite().all(dim=1)
-    shows = plan.shows_at(torch.where(finite[:, None], moved.flip(1), -1), output, layer) & finite
+    shows = shows_at(plan, torch.where(finite[:, None], moved.flip(1), -1), output, layer) & finite
     return moved.to(points.dtype), shows
 
 

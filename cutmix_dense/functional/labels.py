@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cutmix_dense.host import sent, tensor_of
-from cutmix_dense.kernels.device import plan_to_device
+from cutmix_dense.arrays.host import sent, tensor_of
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["mix_labels"]
@@ -43,7 +42,7 @@ def mix_labels(
             ``0 … num_classes - 1``, a missing ``num_classes``, a short pool.
     """
     soft = as_probabilities(labels, num_classes)
-    plan = plan_to_device(plan, soft.device)
+    plan = plan.to(soft.device)
     if soft.device.type == "cpu" and len(plan) and int(plan.source.max()) >= len(soft) * plan.frames:
         most = int(plan.source.max()) // plan.frames
         raise ValueError(f"labels must hold {most + 1} rows for this plan, got {len(soft)}")

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from cutmix_dense.kernels.block import Block, as_bytes, filled, joined
+from cutmix_dense.arrays.blocks import Block, as_bytes, filled, joined
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.geometry import copies_of
 
 __all__ = ["Piece", "SourceMasks", "StackMasks", "WindowCutter", "tight_boxes"]
 
@@ -136,7 +137,7 @@ class WindowCutter:
             shown = [mask[block] for mask, block in zip(masks, _blocks(start - offset, stop - offset))]
             complete = ((start - offset == source.low) & (stop - offset == source.high)).all(axis=1)
         else:
-            copies = [self.plan.copies(output, layer, axis).astype(np.float64) for axis in range(self.plan.ndim)]
+            copies = [copies_of(self.plan, output, layer, axis).astype(np.float64) for axis in range(self.plan.ndim)]
             windows = zip(masks, _blocks(low, high))
             whole = np.array([_weighted(mask[window], window, first.tolist(), copies) for mask, window in windows])
             start, stop, shown = self._scaled(masks, low, high, output, layer)

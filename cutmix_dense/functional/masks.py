@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
+from cutmix_dense.arrays.blocks import spatial
+from cutmix_dense.arrays.host import HOST, in_numpy, sent
 from cutmix_dense.functional.mask_windows import SourceMasks, StackMasks, WindowCutter, tight_boxes
-from cutmix_dense.host import HOST, sent
-from cutmix_dense.kernels.block import spatial
-from cutmix_dense.kernels.device import plan_to_device, serves
-from cutmix_dense.kernels.numpy_pixels import in_numpy
+from cutmix_dense.kernels.device import serves
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.geometry import copies_of
+from cutmix_dense.plan.ownership import shared_weights
 
 __all__ = ["LayerMasks", "MixedMasks", "boxes_of_masks", "mark_masks", "mask_sizes", "mix_masks"]
 
@@ -97,7 +98,7 @@ def mix_masks(
             wanted[image] = rows | wanted[image] if image in wanted else rows
     stack_of = {image: stack for (*_, image), stack in zip(jobs, given)}
     stacks = {image: SourceMasks(stack, wanted.get(image)) for image, stack in stack_of.items()}
-    cutter = WindowCutter(plan_to_device(plan, HOST), size)
+    cutter = WindowCutter(plan.to(HOST), size)
     return {
         (output, layer): cutter.cut(stacks[image], output, layer, rows)
         for (output, layer, image), rows in zip(jobs, along)
@@ -123,9 +124,9 @@ def _mix_on_device(
     if serves(stacks[0].device) and plan.ndim == 2 and whole_numbers:
         return _cut_by_kernel(stacks, plan, size, jobs)
     device = stacks[0].device
-    there = plan_to_device(plan, device)
+    there = plan.to(device)
     owner = None if plan.weight is not None else there.owner_map()
-    shared = None if plan.weight is None else there.weights_to_read() > 0
+    shared = None if plan.weight is None else shared_weights(there) > 0
     source_pixels = [there.source_pixels(axis) for axis in range(plan.ndim)]
     mixed: dict[tuple[int, int], LayerMasks] = {}
     for (output, layer, _), stack in zip(jobs, stacks):
@@ -147,7 +148,7 @@ def _mix_on_device(
         else:
             inside = _ones(stack[valid]).float()
             for axis in reversed(range(plan.ndim)):
-                inside = inside @ sent(plan.copies(output, layer, axis), device, torch.float32)
+                inside = inside @ sent(copies_of(plan, output, layer, axis), device, torch.float32)
             whole = inside.double()
         mixed[output, layer] = MixedMasks(cut, _pixels(cut), whole, boxes_of_masks(cut))
     return mixed
@@ -159,7 +160,7 @@ def _cut_by_kernel(
     """The same by one launch per pool image, which reads its masks once for every layer that shows them."""
     from cutmix_dense.kernels.triton_masks import cut_masks  # needs triton, which is optional
 
-    there = plan_to_device(plan, stacks[0].device)
+    there = plan.to(stacks[0].device)
     places: dict[int, list[tuple[int, int]]] = {}
     for output, layer, image in jobs:
         places.setdefault(image, []).append((output, layer))

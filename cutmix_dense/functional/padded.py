@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cutmix_dense.compiling import is_compiling
+from cutmix_dense.arrays.compiling import is_compiling
+from cutmix_dense.arrays.host import Column, as_column, as_tensor, module_of, sent
 from cutmix_dense.functional.boxes import VisibleBoxes, from_xyxy, to_xyxy, visible_boxes
 from cutmix_dense.functional.broken import GivenBoxes, check_boxes, sizes_of
 from cutmix_dense.functional.fate import areas_of, reasons_of, shares_of
@@ -17,9 +18,8 @@ from cutmix_dense.functional.fields import INSTANCE_KEYS
 from cutmix_dense.functional.filtering import Facts, FilterRule, Reason, rule_of
 from cutmix_dense.functional.rotated import COLUMNS, rotated_format
 from cutmix_dense.functional.wrapping import as_plain
-from cutmix_dense.host import Column, as_column, as_tensor, module_of, sent
-from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.ownership import carried_by
 
 __all__ = ["is_padded", "mix_padded"]
 
@@ -91,7 +91,7 @@ def mix_padded(
 
     if plan.device.type == "cpu" and not is_compiling() and plan.facts.source.max(initial=-1) >= pool:
         raise ValueError(f"targets must hold {plan.facts.source.max() + 1} images for this plan, got {pool}")
-    plan = plan_to_device(plan, device)
+    plan = plan.to(device)
     batch, layers = plan.source.shape
     shape = (batch, layers * slots)
     count = batch * layers * slots
@@ -124,7 +124,7 @@ def mix_padded(
         kept = kept & column(rows_of("valid").bool())
     at = (as_tensor(output), as_tensor(layer))
     if plan.carry is not None:
-        kept = kept & column(plan.carries(*at, as_tensor(index)))
+        kept = kept & column(carried_by(plan, *at, as_tensor(index)))
 
     mixed: dict[str, Tensor] = {}
     untouched = as_tensor(seen.untouched)

@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cutmix_dense.broadcast import along
+from cutmix_dense.arrays.blocks import spatial
+from cutmix_dense.arrays.broadcast import along
+from cutmix_dense.arrays.host import HOST, sent
 from cutmix_dense.functional.fate import Entries, Verdict, identity_of, outcomes_of, reasons_of, shares_of
 from cutmix_dense.functional.fields import IGNORED, FieldTable
 from cutmix_dense.functional.filtering import Facts, FilterRule, OnFiltered, Reason, check_on_filtered, rule_of
@@ -20,10 +22,9 @@ from cutmix_dense.functional.report import MixReport, Outcome
 from cutmix_dense.functional.segments import INFO_KEY, MAP_KEY, PANOPTIC_KEYS, Info, Part, coded, part_of
 from cutmix_dense.functional.semantic import mix_semantic
 from cutmix_dense.functional.wrapping import as_plain, rewrap
-from cutmix_dense.host import HOST, sent
-from cutmix_dense.kernels.block import spatial
-from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.geometry import copies_of
+from cutmix_dense.plan.ownership import carried_by
 
 __all__ = ["MixedPanoptic", "SegmentPool", "mix_panoptic", "take_panoptic"]
 
@@ -220,7 +221,7 @@ class SegmentPool:
         seen = self._see(plan)
         entries, visible, whole = seen.entries, seen.visible, seen.whole
         infos = [self.infos[image][row] for image, row in zip(entries.image.tolist(), entries.position.tolist())]
-        host = plan_to_device(plan, HOST)
+        host = plan.to(HOST)
         output, layer, position = (torch.from_numpy(part) for part in (entries.output, entries.layer, entries.position))
         identity = identity_of(host, entries.output, entries.layer)
         untouched = identity & (visible == whole) & (visible > 0)
@@ -231,7 +232,7 @@ class SegmentPool:
         reason = reasons_of(rule, facts, untouched, None, whole == 0)
         stuff = np.array([not info["isthing"] for info in infos], dtype=bool)
         reason[stuff & (reason >= Reason.LOW_VISIBILITY.value)] = Reason.KEPT.value
-        carried = host.carries(output, layer, position).numpy() | entries.ignored
+        carried = carried_by(host, output, layer, position).numpy() | entries.ignored
         reason[~carried] = Reason.NOT_CARRIED.value
         visibility = np.where(carried, visibility, np.float32(0))
         verdict = Verdict(reason, untouched | (visible >= whole * (1 - 1e-9)), visibility)
@@ -349,7 +350,7 @@ class SegmentPool:
         if not plan.unscaled:
             copies = torch.ones((), dtype=torch.long, device=part.device)
             for axis in range(ndim):
-                copies = copies * along(sent(plan.copies(output, layer, axis), part.device), axis, ndim)
+                copies = copies * along(sent(copies_of(plan, output, layer, axis), part.device), axis, ndim)
             total = torch.zeros(count + 1, dtype=torch.long, device=part.device)
             area = total.index_add_(0, part.flatten().long(), copies.flatten())[1:].cpu().numpy().astype(np.float64)
         scale, shift, low = (

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cutmix_dense.compiling import is_compiling
+from cutmix_dense.arrays.compiling import is_compiling
+from cutmix_dense.arrays.host import HOST, sent, tensor_of
 from cutmix_dense.functional.wrapping import as_plain, rewrap
-from cutmix_dense.host import HOST, sent, tensor_of
 from cutmix_dense.kernels import Interpolation, mix_batch, mix_list
-from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.memo import Once
 
 __all__ = ["Interpolation", "default_fill", "mix_images", "mix_pixels"]
 
@@ -143,9 +143,7 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
         if padded is not None:
             mixed = list(mix_batch(padded, plan, fill=value, interpolation=interpolation, feather=feather))
         else:
-            mixed = mix_list(
-                images, plan_to_device(plan, HOST), fill=value, interpolation=interpolation, feather=feather
-            )
+            mixed = mix_list(images, plan.to(HOST), fill=value, interpolation=interpolation, feather=feather)
         return [rewrap(image, like) for image in mixed]
 
     plain = as_plain(images)
@@ -299,12 +297,9 @@ def _check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
         _refuse_small(tensors, plan, together)
 
 
+@Once
 def _reaches(plan: MixPlan) -> dict[int, list[int]]:
-    """How far each pool image that is taken from is reached into; found once for a plan, which is on the host."""
-    return plan.kept("reaches", lambda: _find_reaches(plan))
-
-
-def _find_reaches(plan: MixPlan) -> dict[int, list[int]]:
+    """How far a plan on the host reaches into each pool image that it takes from."""
     reaches: dict[int, list[int]] = {}
     for images, extents in zip(plan.source.tolist(), plan.extent.tolist()):
         for image, extent in zip(images, extents):

@@ -17,13 +17,14 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as tvf
 
+from cutmix_dense.arrays.host import HOST, sent
 from cutmix_dense.functional.boxes import VisibleBoxes, to_xyxy
 from cutmix_dense.functional.masks import LayerMasks
 from cutmix_dense.functional.polygons import clipped_areas, clipped_points, signed_areas, smallest_rectangles
 from cutmix_dense.functional.wrapping import as_plain
-from cutmix_dense.host import HOST, sent
-from cutmix_dense.kernels.device import plan_to_device
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.geometry import placement_of
+from cutmix_dense.plan.ownership import shows_in
 
 __all__ = [
     "COLUMNS",
@@ -118,13 +119,13 @@ def visible_rotated(
     """
     if plan.ndim != 2:
         raise ValueError(f"rotated boxes need images of 2 axes, got a plan of {plan.ndim}")
-    plan = plan_to_device(plan, HOST)
+    plan = plan.to(HOST)
     finite = np.isfinite(rows).all(axis=1)
     rows = np.where(finite[:, None], rows, 0.0)
     corners = _corners(torch.from_numpy(rows), form)
     broken = ~_is_simple(corners) if form.name == "XYXYXYXY" else (rows[:, 2:4] <= 0).any(axis=1)
 
-    placed = np.moveaxis(plan.placement(output, layer, torch.float64), 1, 2)[..., ::-1]  # (6, n, 2), x first
+    placed = np.moveaxis(placement_of(plan, output, layer, torch.float64), 1, 2)[..., ::-1]  # (6, n, 2), x first
     scale, shift, first, last, range_low, range_high = placed
     mapped = corners * scale[:, None] + shift[:, None]
     # a mirrored box runs the other way round: its corners change names as torchvision's flips change them
@@ -282,7 +283,7 @@ def _pieces(
     low, high = np.maximum(low, polygons.min(axis=1)), np.minimum(high, polygons.max(axis=1))
     edges = [np.take(edge.numpy(), output, axis=0) for edge in (plan.edges[1], plan.edges[0])] if len(output) else []
     if not plan.free_form or not edges:
-        shown = plan.shows(torch.from_numpy(output), torch.from_numpy(layer)).movedim(-1, 0).numpy()
+        shown = shows_in(plan, torch.from_numpy(output), torch.from_numpy(layer)).movedim(-1, 0).numpy()
         for axis, edge in enumerate(edges):
             near = np.minimum(high[:, axis, None], edge[:, 1:]) > np.maximum(low[:, axis, None], edge[:, :-1])
             shown = shown & (near[:, None, :] if axis == 0 else near[:, :, None])

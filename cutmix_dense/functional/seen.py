@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cutmix_dense.host import Column, as_tensor, module_of
-from cutmix_dense.kernels.block import filled
+from cutmix_dense.arrays.blocks import filled
+from cutmix_dense.arrays.host import Column, as_tensor, module_of
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.ownership import cells_of, shows_in
 
 __all__ = ["Seen", "measure_of", "seen_whole"]
 
@@ -53,9 +54,9 @@ def measure_of(plan: MixPlan, output: Column, layer: Column, like: Column) -> Ca
     if plan.free_form:
         few = len(output) * _PIXELS_OF_A_BOX < plan.layers * plan.owner.numel()
         return partial(_seen_by_windows if xp is np and few else _seen_by_sums, plan, output=output, layer=layer)
-    if xp is np and plan.weight is None and plan.most_cells * len(output) > _MANY:
+    if xp is np and plan.weight is None and max(plan.owner.shape[1:]) ** plan.ndim * len(output) > _MANY:
         return partial(_seen_by_touched, plan, output=output, layer=layer)
-    return partial(_seen_by_cells, xp, *plan.cells_of(output, layer, like.dtype))
+    return partial(_seen_by_cells, xp, *cells_of(plan, output, layer, like.dtype))
 
 
 def seen_whole(xp: Any, cut: Column) -> Seen:
@@ -183,7 +184,7 @@ def _seen_by_sums(plan: MixPlan, cut: Column, *, output: Column, layer: Column) 
         slot, which = torch.unique(which, return_inverse=True)
     else:  # how many there are would have to be waited for
         slot = torch.arange(len(plan) * plan.layers, device=which.device)
-    sums = plan.shows(slot // plan.layers, slot % plan.layers).movedim(-1, 0).to(torch.int32)
+    sums = shows_in(plan, slot // plan.layers, slot % plan.layers).movedim(-1, 0).to(torch.int32)
     for axis in range(1, ndim + 1):
         sums = sums.cumsum(dim=axis, dtype=torch.int32)
     sums = torch.nn.functional.pad(sums, (1, 0) * ndim)

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from cutmix_dense.arrays.host import HOST, sent
 from cutmix_dense.functional.wrapping import as_plain
-from cutmix_dense.host import HOST, sent
 
 __all__ = [
     "INFO_KEY",

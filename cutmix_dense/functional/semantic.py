@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.blocks import spatial
+from cutmix_dense.arrays.host import sent
 from cutmix_dense.functional.pixels import mix_pixels
-from cutmix_dense.host import sent
-from cutmix_dense.kernels.block import spatial
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.ownership import shared_weights
 
 __all__ = ["SemanticPair", "SoftSemantic", "mix_maps", "mix_semantic", "mix_semantic_pair", "mix_semantic_soft"]
 
@@ -159,7 +160,7 @@ def mix_maps(
 
 def _weights(plan: MixPlan) -> Float[Tensor, "b s *frame"]:
     """How much of every pixel is each layer's; of clips whose frames are planned one by one (b, s, frames, *frame)."""
-    weights = plan.weights_to_read()
+    weights = shared_weights(plan)
     return weights if plan.frames == 1 else weights.unflatten(0, (-1, plan.frames)).transpose(1, 2)
 
 

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from cutmix_dense.compiling import is_compiling
-from cutmix_dense.kernels.device import plan_to_device, suits_fused
-from cutmix_dense.kernels.dtypes import WIDE_UNSIGNED, as_signed
+from cutmix_dense.arrays.compiling import is_compiling
+from cutmix_dense.arrays.dtypes import WIDE_UNSIGNED, as_signed
+from cutmix_dense.kernels.device import suits_fused
 from cutmix_dense.kernels.gather import mix_gather
 from cutmix_dense.kernels.layered import mix_layered
 from cutmix_dense.kernels.layers import background, blank
@@ -20,6 +20,7 @@ from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.slices import mix_slices, suits
 from cutmix_dense.kernels.soft import mix_soft
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.geometry import keeps_padding
 
 __all__ = ["Interpolation", "mix_batch", "mix_list"]
 
@@ -64,10 +65,10 @@ def mix_batch(
     elif suits_fused(pool, plan, out, interpolation):
         from cutmix_dense.kernels.triton_mix import mix_fused  # needs triton, which is optional
 
-        plan = plan_to_device(plan, pool.device)
+        plan = plan.to(pool.device)
         return mix_fused(pool, plan, fill, interpolation, out=out, inplace=inplace)
     elif is_compiling() and (plan.unscaled or interpolation == "nearest"):  # the host's ways can't be traced
-        result = mix_gather(pool, plan_to_device(plan, pool.device), fill)
+        result = mix_gather(pool, plan.to(pool.device), fill)
     elif pool.device.type == "cpu" and suits(plan) and not (inplace and _takes_padding(plan)):
         if inplace:
             mix_slices(pool, plan, pool, fill, held=True)
@@ -76,7 +77,7 @@ def mix_batch(
         mix_slices(pool, plan, result, fill, held=held, bases=range(len(plan)) if held else ())
         return result
     elif pool.device.type != "cpu" and (plan.unscaled or interpolation == "nearest"):
-        result = mix_gather(pool, plan_to_device(plan, pool.device), fill)
+        result = mix_gather(pool, plan.to(pool.device), fill)
     else:
         shape = (len(plan), *pool.shape[1 : pool.ndim - plan.ndim], *plan.frame)
         result = pool.new_empty(shape) if out is None or inplace else out
@@ -133,7 +134,7 @@ def _prepared(pool: Tensor, plan: MixPlan, fill: Tensor | None, out: Tensor | No
     shape = (len(plan), *pool.shape[1 : pool.ndim - plan.ndim], *plan.frame)
     if out is None:
         out = torch.empty_like(pool) if tuple(pool.shape) == shape else pool.new_empty(shape)
-    if tuple(pool.shape) == shape and _own_bases(plan).all() and bool(plan.keeps_padding(plan.frame).all()):
+    if tuple(pool.shape) == shape and _own_bases(plan).all() and bool(keeps_padding(plan, plan.frame).all()):
         return out, True
     padded = (plan.canvas != torch.tensor(plan.frame, device=plan.device)).any(dim=1)
     for output in padded.nonzero()[:, 0].tolist():

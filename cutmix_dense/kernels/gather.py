@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cutmix_dense.broadcast import along, everywhere, within
+from cutmix_dense.arrays.broadcast import along, everywhere, within
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.geometry import keeps_padding
 
 __all__ = ["mix_gather"]
 
@@ -45,6 +46,6 @@ def _keep_padding(pool: Tensor, plan: MixPlan, out: Tensor) -> Tensor:
     if tuple(space) != tuple(plan.frame):
         return out
     lead = (1,) * (pool.ndim - plan.ndim - 1)
-    kept = ~within(plan.canvas, plan.frame) & everywhere(plan.keeps_padding(space), plan.ndim)
+    kept = ~within(plan.canvas, plan.frame) & everywhere(keeps_padding(plan, space), plan.ndim)
     base = pool[plan.source[:, 0].clamp(min=0)]
     return torch.where(kept.reshape(len(plan), *lead, *plan.frame), base, out)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from cutmix_dense.host import HOST, sent
-from cutmix_dense.kernels.block import Block, bounds, filled, overlap, spatial, within
-from cutmix_dense.kernels.device import plan_to_device
-from cutmix_dense.kernels.dtypes import as_signed
+from cutmix_dense.arrays.blocks import Block, bounds, filled, overlap, spatial, within
+from cutmix_dense.arrays.dtypes import as_signed
+from cutmix_dense.arrays.host import HOST, in_numpy, sent
 from cutmix_dense.kernels.layers import blank, lay_background, read, windows
-from cutmix_dense.kernels.numpy_pixels import as_items, in_numpy, put_blocks
+from cutmix_dense.kernels.numpy_pixels import as_items, put_blocks
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.slices import MOST_CELLS, blocks
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.geometry import covers_frame
+from cutmix_dense.plan.memo import Once
 
 __all__ = ["mix_layered"]
 
@@ -45,7 +47,7 @@ def mix_layered(
         framed: outputs are of the frame's size, else of their canvas's.
         out: (B, …, *frame) whose parts are to hold the outputs.
     """
-    host = plan_to_device(plan, HOST)
+    host = plan.to(HOST)
     few = not len(host) or host.owner[0].numel() <= MOST_CELLS
     owned = _owned(host) if few else []
     shown = [] if few else _shown(host, framed)
@@ -127,16 +129,15 @@ def _put(block: Tensor, mask: Bool[np.ndarray, "*block"], pixels: Tensor) -> Non
 
 def _owner_map(host: MixPlan) -> Int[np.ndarray, "b *frame"]:
     """The layer of every pixel of the frame, to be read: the plan's own memory where all layers cover the frame."""
-    return host.owner.numpy() if host.free_form and host.covers_frame() else host.owner_map().numpy()
+    return host.owner.numpy() if host.free_form and covers_frame(host) else host.owner_map().numpy()
 
 
 def _shown(host: MixPlan, framed: bool) -> list[dict[int, tuple[Block, Bool[np.ndarray, "*block"]]]]:
     """Per output, what has to be put on the base that covers it, or on the ground: where each layer shows.
 
-    The least block that holds all of it, and which of its pixels; of -1 where nobody shows, if there is a base. Found
-    once for a plan.
+    The least block that holds all of it, and which of its pixels; for -1 where nobody shows, if there is a base.
     """
-    return host.kept("shown, framed" if framed else "shown", lambda: _find_shown(host, framed))
+    return (_shown_on_frame if framed else _shown_on_canvas)(host)
 
 
 def _find_shown(host: MixPlan, framed: bool) -> list[dict[int, tuple[Block, Bool[np.ndarray, "*block"]]]]:
@@ -155,12 +156,12 @@ def _find_shown(host: MixPlan, framed: bool) -> list[dict[int, tuple[Block, Bool
     return found
 
 
+_shown_on_frame, _shown_on_canvas = (Once(partial(_find_shown, framed=framed)) for framed in (True, False))
+
+
+@Once
 def _owned(host: MixPlan) -> list[dict[int, list[Block]]]:
-    """Per output, the blocks of the canvas that each layer owns; found once for a plan."""
-    return host.kept("owned blocks", lambda: _find_owned(host))
-
-
-def _find_owned(host: MixPlan) -> list[dict[int, list[Block]]]:
+    """Per output, the blocks of the canvas that each layer owns."""
     owned: list[dict[int, list[Block]]] = [{} for _ in range(len(host))]
     for output, start, stop, layer in blocks(host):
         owned[output].setdefault(layer, []).append(tuple(map(slice, start, stop)))

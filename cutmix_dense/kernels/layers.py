@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from cutmix_dense.kernels.block import Block, spatial
+from cutmix_dense.arrays.blocks import Block, spatial
 from cutmix_dense.kernels.resample import Interpolation, resample
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.geometry import keeps_padding
+from cutmix_dense.plan.memo import Once
 
 __all__ = ["background", "blank", "lay_background", "read", "windows"]
 
@@ -36,7 +38,7 @@ def lay_background(
     """Fill over one output, and beyond its canvas the base's own padding."""
     base, size = pool[max(int(plan.source[output, 0]), 0)], target.shape[target.ndim - plan.ndim :]
     canvas = plan.canvas[output].tolist()
-    if canvas != list(size) and base.shape == target.shape and bool(plan.keeps_padding(size)[output]):
+    if canvas != list(size) and base.shape == target.shape and bool(keeps_padding(plan, size)[output]):
         target.copy_(base)
         target = target[spatial(slice(0, n) for n in canvas)]
     if fill is None:
@@ -55,12 +57,9 @@ class _Placed(NamedTuple):
     window: Block
 
 
+@Once
 def _placed(host: MixPlan) -> list[dict[int, _Placed]]:
-    """Per output, the layers that can show; found once for a plan, all of whose maps are read by it."""
-    return host.kept("placed layers", lambda: _find_placed(host))
-
-
-def _find_placed(host: MixPlan) -> list[dict[int, _Placed]]:
+    """Per output, the layers that can show."""
     fields = (host.source, host.scale, host.shift, host.extent, *host.pixel_ranges())
     found: list[dict[int, _Placed]] = []
     for layers in zip(*(field.tolist() for field in fields)):

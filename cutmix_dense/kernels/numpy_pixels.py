@@ -10,14 +10,13 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from cutmix_dense.compiling import is_compiling
-from cutmix_dense.kernels.block import spatial
-from cutmix_dense.kernels.dtypes import as_signed, counted_in, limits_of
+from cutmix_dense.arrays.blocks import spatial
+from cutmix_dense.arrays.dtypes import as_signed, counted_in, limits_of
+from cutmix_dense.arrays.host import in_numpy
 
 __all__ = [
     "as_items",
     "blend_into",
-    "in_numpy",
     "nearest_pixels",
     "note_writing",
     "pick_pixels",
@@ -27,13 +26,6 @@ __all__ = [
 
 _STRIP = 2**16
 """Values that are blended at once; with many more what lies between leaves the cache."""
-
-
-def in_numpy(*tensors: Tensor) -> bool:
-    """Whether numpy may do it: all on the host, as they lie in memory, no gradient, nothing that is being compiled."""
-    if is_compiling():  # before anything else is traced
-        return False
-    return all(t.is_cpu and not (t.requires_grad or t.is_neg() or t.is_conj()) for t in tensors)
 
 
 def as_items(*tensors: Shaped[Tensor, "... *size"]) -> list[Shaped[np.ndarray, "... *size"]]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from cutmix_dense.kernels.dtypes import counted_in, limits_of
+from cutmix_dense.arrays.dtypes import counted_in, limits_of
 from cutmix_dense.kernels.numpy_pixels import nearest_pixels, pick_pixels, round_into
 
 __all__ = ["Interpolation", "resample"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -11,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cutmix_dense.kernels.block import spatial
-from cutmix_dense.kernels.numpy_pixels import in_numpy, note_writing
+from cutmix_dense.arrays.blocks import spatial
+from cutmix_dense.arrays.host import in_numpy
+from cutmix_dense.kernels.numpy_pixels import note_writing
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.memo import Once
 
 __all__ = ["MOST_CELLS", "blocks", "mix_slices", "suits"]
 
@@ -126,14 +129,17 @@ def _cells(plan: MixPlan, home: Sequence[bool]) -> _Cells:
 
 
 def _steps(plan: MixPlan, moved: bool) -> list[_Step]:
-    """What is to be copied, see ``_patches``; found once for a plan."""
-    return plan.kept("steps, moved" if moved else "steps", lambda: _find_steps(plan, moved))
+    """What is to be copied, see ``_patches``."""
+    return (_steps_moved if moved else _steps_all)(plan)
 
 
 def _find_steps(plan: MixPlan, moved: bool) -> list[_Step]:
     patches = _patches(plan, moved)
     parts = (patches.output.tolist(), _blocks(patches), patches.source.tolist(), _blocks(patches, within_source=True))
     return list(zip(*parts))
+
+
+_steps_moved, _steps_all = (Once(partial(_find_steps, moved=moved)) for moved in (True, False))
 
 
 def mix_slices(

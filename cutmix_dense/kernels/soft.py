@@ -10,15 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cutmix_dense.host import HOST, sent
-from cutmix_dense.kernels.block import Block, overlap, spatial
-from cutmix_dense.kernels.blur import gaussian_blur
-from cutmix_dense.kernels.device import plan_to_device
-from cutmix_dense.kernels.dtypes import counted_in
+from cutmix_dense.arrays.blocks import Block, overlap, spatial
+from cutmix_dense.arrays.blur import gaussian_blur
+from cutmix_dense.arrays.dtypes import counted_in
+from cutmix_dense.arrays.host import HOST, in_numpy, sent
 from cutmix_dense.kernels.layers import background, lay_background, read, windows
-from cutmix_dense.kernels.numpy_pixels import blend_into, in_numpy, round_into
+from cutmix_dense.kernels.numpy_pixels import blend_into, round_into
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.ownership import shared_weights
 
 __all__ = ["mix_soft"]
 
@@ -44,8 +44,8 @@ def mix_soft(
 
     With ``feather`` the weights are blurred within each layer's reach; what has no owner stays as hard as it was.
     """
-    host = plan_to_device(plan, HOST)
-    weights = host.weights_to_read() if feather > 0 else None
+    host = plan.to(HOST)
+    weights = shared_weights(host) if feather > 0 else None
     outputs = []
     for output, canvas in enumerate(host.canvas.tolist()):
         if out is None:

@@ -13,7 +13,7 @@ import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor
 
-from cutmix_dense.compiling import is_compiling
+from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.kernels.device import current
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.triton_plan import cells_of, position_of, reach_of, source_pixels

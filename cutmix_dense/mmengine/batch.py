@@ -10,9 +10,9 @@ import torch
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
+from cutmix_dense.arrays.host import fetched, sent
 from cutmix_dense.functional import MixReport
 from cutmix_dense.functional.wrapping import rewrap
-from cutmix_dense.host import fetched, sent
 from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.mmengine.scope import MODELS, build, refuse_blends, register_family
 from cutmix_dense.mmengine.structures import as_boxes, as_masks, as_tensor, boxes_like, masks_like

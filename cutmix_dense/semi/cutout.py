@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 
-from cutmix_dense.host import HOST
+from cutmix_dense.arrays.host import HOST
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import AreaBox, RegionSampler, uniform
 from cutmix_dense.transforms import MixTransform
@@ -59,9 +58,6 @@ class Cutout(MixTransform):
         rectangles = self.region.place(draws, pool.shared(own[:, None]))
         cut = chance < (0.0 if self.closed else self.p)
         rectangles = torch.where(cut[:, None, None], rectangles, 0)
-        plan = MixPlan.from_rectangles(
-            own[:, None].expand(-1, 2), rectangles, pool.sizes, mode=self.region.mode, frame=pool.frame
-        )
-        # layer 1 stood for the erased cells; only the base remains
-        layers: Any = {name: getattr(plan, name)[:, :1] for name in ("source", "scale", "shift", "extent")}
-        return replace(plan, check=False, owner=torch.where(plan.owner == 1, -1, plan.owner), **layers)
+        nobody = torch.full(rectangles.shape[:2], -1, dtype=torch.long, device=HOST)
+        placed: Any = {"mode": self.region.mode, "frame": pool.frame}
+        return MixPlan.from_rectangles(own[:, None], rectangles, pool.sizes, layer=nobody, **placed)

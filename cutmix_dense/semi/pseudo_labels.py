@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cutmix_dense.broadcast import within
+from cutmix_dense.arrays.broadcast import within
 from cutmix_dense.functional import mix_pixels, mix_semantic
 from cutmix_dense.plan import MixPlan
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
+from cutmix_dense.arrays.host import HOST, tensor_of
 from cutmix_dense.functional.fields import SEMANTIC_KEYS
 from cutmix_dense.functional.segments import MAP_KEY
 from cutmix_dense.functional.wrapping import rewrap
-from cutmix_dense.host import HOST, tensor_of
 
 __all__ = ["Joined", "SampleBank"]
 

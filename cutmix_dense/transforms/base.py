@@ -15,7 +15,8 @@ from jaxtyping import Int
 from torch import Tensor
 from torchvision.transforms import v2
 
-from cutmix_dense.compiling import is_compiling
+from cutmix_dense.arrays.compiling import is_compiling
+from cutmix_dense.arrays.host import HOST
 from cutmix_dense.functional import FilterRule
 from cutmix_dense.functional.fields import check_instance_keys
 from cutmix_dense.functional.filtering import OnFiltered, check_on_filtered, rule_of
@@ -23,7 +24,6 @@ from cutmix_dense.functional.instances import Boxes, BoxesFrom
 from cutmix_dense.functional.pixels import Interpolation, mix_images
 from cutmix_dense.functional.rotated import Rotated
 from cutmix_dense.functional.semantic import SoftSemantic
-from cutmix_dense.host import HOST
 from cutmix_dense.pairing import PAIRINGS, partners
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import TellsItsRank, call_generator

@@ -11,10 +11,10 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torchvision import tv_tensors
 
+from cutmix_dense.arrays.host import tensor_of
 from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.fields import IGNORED
 from cutmix_dense.functional.padded import is_padded
-from cutmix_dense.host import tensor_of
 
 __all__ = ["BoxForm", "BoxFormat", "Normalized", "output_sizes"]
 

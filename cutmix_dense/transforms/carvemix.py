@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from cutmix_dense.broadcast import within
+from cutmix_dense.arrays.broadcast import within
 from cutmix_dense.checks import positive
 from cutmix_dense.masks import CarveMask
 from cutmix_dense.plan import MixPlan

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from cutmix_dense.host import sent
+from cutmix_dense.arrays.host import sent
 from cutmix_dense.masks import ClassMask
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.base import MixTransform

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.host import HOST, fetched, sent, tensor_of
 from cutmix_dense.checks import finite, interval
 from cutmix_dense.functional import mix_semantic
 from cutmix_dense.functional.fields import STATED, count_instances
 from cutmix_dense.functional.masks import mark_masks
 from cutmix_dense.functional.segments import segments_as_instances
-from cutmix_dense.host import HOST, fetched, sent, tensor_of
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform

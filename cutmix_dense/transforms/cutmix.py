@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from cutmix_dense.host import sent
+from cutmix_dense.arrays.host import sent
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import BetaBox, ObjectBoxes, RegionSampler
 from cutmix_dense.transforms.base import MixTransform

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.host import HOST
 from cutmix_dense.functional.pixels import mix_images
 from cutmix_dense.functional.rotated import bounds_of
-from cutmix_dense.host import HOST
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.mosaic import Mosaic

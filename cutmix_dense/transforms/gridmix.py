@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.host import HOST
 from cutmix_dense.checks import interval, positive
-from cutmix_dense.host import HOST
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import AreaBox, beta, uniform
 from cutmix_dense.transforms.base import MixTransform

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.host import HOST, sent
 from cutmix_dense.checks import interval
-from cutmix_dense.host import HOST, sent
 from cutmix_dense.masks import CowMask, FourierMask, MaskSampler
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.base import MixTransform

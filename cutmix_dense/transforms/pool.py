@@ -12,6 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torchvision import tv_tensors
 
+from cutmix_dense.arrays.host import HOST, tensor_of
 from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.fields import IGNORED, SEMANTIC_KEYS, is_map
 from cutmix_dense.functional.masks import boxes_of_masks
@@ -23,7 +24,6 @@ from cutmix_dense.functional.segments import (
     has_segments_only,
     segments_as_instances,
 )
-from cutmix_dense.host import HOST, tensor_of
 from cutmix_dense.regions import ObjectBoxes
 from cutmix_dense.transforms.box_format import BoxForm
 from cutmix_dense.transforms.layout import Layout, has_frames, shape_of, spatial_axes

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from cutmix_dense.arrays.host import HOST
 from cutmix_dense.checks import interval
-from cutmix_dense.host import HOST
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform

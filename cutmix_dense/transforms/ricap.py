@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import torch
 
+from cutmix_dense.arrays.host import HOST
 from cutmix_dense.checks import positive
-from cutmix_dense.host import HOST
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import beta, uniform
 from cutmix_dense.transforms.base import MixTransform

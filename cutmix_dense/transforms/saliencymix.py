@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import torch
 
+from cutmix_dense.arrays.host import sent
 from cutmix_dense.checks import positive
-from cutmix_dense.host import sent
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import beta, box_around
 from cutmix_dense.saliency import saliency_peak

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 from torchvision import tv_tensors
 
+from cutmix_dense.arrays.host import sent, tensor_of
 from cutmix_dense.functional import (
     FilterRule,
     MixReport,
@@ -40,7 +41,6 @@ from cutmix_dense.functional.report import Outcome
 from cutmix_dense.functional.rotated import Rotated
 from cutmix_dense.functional.segments import MAP_KEY, PANOPTIC_KEYS
 from cutmix_dense.functional.semantic import SoftSemantic, mix_maps
-from cutmix_dense.host import sent, tensor_of
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.pool import Pool, are_frames, detection_targets
 from cutmix_dense.transforms.tracks import separate_tracks

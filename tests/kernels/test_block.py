@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cutmix_dense.kernels.block import as_bytes, filled, joined
+from cutmix_dense.arrays.blocks import as_bytes, filled, joined
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8, np.int64, np.float32])

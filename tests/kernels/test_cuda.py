@@ -12,7 +12,7 @@ from kernels.plans import METHODS, batch, plan_of, random_plan, soft_plan
 from cutmix_dense.functional.boxes import visible_boxes
 from cutmix_dense.functional.masks import boxes_of_masks, mix_masks
 from cutmix_dense.kernels import mix_batch
-from cutmix_dense.kernels.device import plan_to_device, suits_fused
+from cutmix_dense.kernels.device import suits_fused
 from cutmix_dense.kernels.gather import mix_gather
 from cutmix_dense.kernels.layered import mix_layered
 
@@ -101,7 +101,7 @@ def test_masks_equal_the_cpu(plan):
     reference = mix_masks(list(masks), plan, [plan.frame] * len(plan))
     entries = [(int(plan.source[o, s]) * 2 + n, o, s) for o, s in reference for n in range(2)]
     row, output, layer = torch.tensor(entries).T.contiguous().to(HERE)
-    there = plan_to_device(plan, HERE)
+    there = plan.to(HERE)
     stack = masks.flatten(0, 1).to(HERE)
     with no_sync():
         cut = cut_masks(stack, there, row, output, layer)
@@ -125,7 +125,7 @@ def test_images_and_maps_without_a_sync(method, interpolation):
     plan = plan_of(method, 0)
     mix_batch(there, plan, fill=fill, interpolation=interpolation)  # compiles the kernel
     with no_sync():
-        moved = plan_to_device(plan, HERE)
+        moved = plan.to(HERE)
         mix_batch(there, moved, fill=fill, interpolation=interpolation)
         mix_batch(ids, moved, fill=ignore, interpolation="nearest")
         if plan.unscaled:
@@ -141,7 +141,7 @@ def test_boxes_without_a_sync(method):
     expected = visible_boxes(boxes, plan, output, output * 0)
     boxes_there, output_there, layer_there = boxes.to(HERE), output.to(HERE), (output * 0).to(HERE)
     with no_sync():
-        seen = visible_boxes(boxes_there, plan_to_device(plan, HERE), output_there, layer_there)
+        seen = visible_boxes(boxes_there, plan.to(HERE), output_there, layer_there)
     assert all(torch.equal(ours.cpu(), theirs) for ours, theirs in zip(seen, expected))
 
 
@@ -151,7 +151,7 @@ def test_boxes_without_a_sync(method):
 @pytest.mark.parametrize("method", ["cutmix", "mosaic"])
 def test_compiled_without_a_graph_break(method):
     images, targets = batch(0)
-    plan = plan_to_device(plan_of(method, 0), HERE)
+    plan = plan_of(method, 0).to(HERE)
     there, fill = images.to(HERE), fill_of(images).to(HERE)
     boxes = torch.cat([target["boxes"] for target in targets["instances"]]).to(HERE)
     output = torch.arange(3, device=HERE).repeat_interleave(4)
@@ -170,7 +170,7 @@ def test_a_captured_graph_follows_its_plan():
     """Captured once with a plan's buffers, replayed with another plan's numbers in them."""
     images, _ = batch(0)
     there, fill = images.to(HERE), fill_of(images).to(HERE)
-    plan, other = (plan_to_device(plan_of("cutmix", seed), HERE) for seed in (0, 1))
+    plan, other = (plan_of("cutmix", seed).to(HERE) for seed in (0, 1))
     out = torch.empty_like(there)
     mix_batch(there, plan, fill=fill, interpolation="nearest", out=out)  # compiles the kernel
     torch.cuda.synchronize()

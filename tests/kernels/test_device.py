@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from kernels.plans import METHODS, plan_of, random_plan, soft_plan
@@ -13,7 +14,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cutmix_dense import MixPlan
-from cutmix_dense.kernels.device import _pack, _unpack, plan_to_device, serves, suits_fused
+from cutmix_dense.kernels.device import serves, suits_fused
+from cutmix_dense.plan.moving import _packed, _unpacked
+from cutmix_dense.plan.ownership import has_fill
 
 
 def tensors(plan: MixPlan) -> list[Tensor]:
@@ -26,9 +29,8 @@ def tensors(plan: MixPlan) -> list[Tensor]:
     "plan", [*(plan_of(method, 0) for method in METHODS), random_plan(0), soft_plan()], ids=[*METHODS, "random", "soft"]
 )
 def test_a_packed_plan_is_the_same_plan(plan):
-    plan.has_fill()  # found out on the host, and not asked again
-    buffer = _pack(plan, pinned=False)
-    again = _unpack(plan, buffer)
+    buffer = _packed(plan, pinned=False)
+    again = _unpacked(plan, buffer)
     assert len(tensors(again)) == len(tensors(plan)) >= 8
     for ours, theirs in zip(tensors(again), tensors(plan)):
         assert ours.dtype == theirs.dtype
@@ -37,13 +39,22 @@ def test_a_packed_plan_is_the_same_plan(plan):
         assert ours.storage_offset() * ours.element_size() % 16 == 0
     assert again.frame == plan.frame
     assert (again.unscaled, again.free_form) == (plan.unscaled, plan.free_form)
-    assert again.kept("fills", lambda: "asked anew") == plan.has_fill()
+
+
+def test_what_the_host_knows_is_not_asked_for_again():
+    plan = random_plan(0)
+    filled = plan.has_fill()
+    moved = plan.to("meta")
+    assert has_fill.known(moved) == (filled,)
+    assert all(map(np.array_equal, moved.facts, plan.facts))
+    assert moved.facts.shift is not plan.facts.shift
 
 
 def test_a_plan_that_is_there_stays():
     plan = random_plan(0)
-    assert plan_to_device(plan, torch.device("cpu")) is plan
-    moved = plan_to_device(plan, torch.device("meta"))
+    assert plan.to("cpu") is plan
+    moved = plan.to("meta")
+    assert plan.to(torch.device("meta")) is moved  # sent once
     assert moved.device.type == "meta"
     assert moved.unscaled == plan.unscaled
 
@@ -91,7 +102,7 @@ def test_kernels_are_launched_where_their_tensors_lie(monkeypatch):
     monkeypatch.setattr(triton_masks, "_cut_kernel", launches)
     plan = plan_of("cutmix", 0)
     with FakeTensorMode() as mode:
-        there = plan._each(lambda tensor: mode.from_tensor(tensor).to("cuda:1"))
+        there = plan.each(lambda tensor: mode.from_tensor(tensor).to("cuda:1"))
         there = replace(plan, check=False, **there)
         images = torch.empty(3, 3, *plan.frame, dtype=torch.uint8, device="cuda:1")
         index = torch.zeros(2, dtype=torch.long, device="cuda:1")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cutmix_dense.kernels.dtypes import as_signed, counted_in, limits_of
+from cutmix_dense.arrays.dtypes import as_signed, counted_in, limits_of
 from cutmix_dense.kernels.layered import _put
 from cutmix_dense.kernels.numpy_pixels import pick_pixels, round_into
 from cutmix_dense.kernels.resample import resample

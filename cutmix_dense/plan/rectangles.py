@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from cutmix_dense.broadcast import along, everywhere
-from cutmix_dense.host import Column, sent
+from cutmix_dense.arrays.broadcast import along, everywhere
+from cutmix_dense.arrays.host import Column, sent
 
 __all__ = ["Grid", "cover", "paint"]
 
@@ -46,7 +46,7 @@ def paint(
         source: see ``MixPlan.from_rectangles``, as the others.
         rectangles: lows then highs in array order.
         sizes: of every pool image.
-        layer: of each rectangle, default 1.
+        layer: of each rectangle, default 1; -1 for fill.
         mode: how rectangles combine.
 
     Raises:
@@ -63,8 +63,8 @@ def paint(
         raise ValueError(f"layer must be given where layer 1 isn't there: source has {layers} layers")
     if layer is not None and mode == "xor" and (layer != layer[:, :1]).any():
         raise ValueError("mode 'xor' needs one layer per output; the rectangles name several")
-    if layer is not None and layer.size and not 0 <= layer.min() <= layer.max() < layers:
-        raise ValueError(f"layer must name one of the {layers} layers, got {layer.tolist()}")
+    if layer is not None and layer.size and not -1 <= layer.min() <= layer.max() < layers:
+        raise ValueError(f"layer must name one of the {layers} layers or be -1 (fill), got {layer.tolist()}")
     reach = sizes[source if least >= 0 else np.maximum(source, 0)]
     canvas = reach[:, 0]
     edges = np.zeros((ndim, batch, 2 * patches + 2 if patches else 4), dtype=np.int64)
@@ -88,7 +88,7 @@ def paint(
         some: Any = (slice(None), *map(slice, lengths))
         owner = owner[some].copy()
         cell = (edges[:, :, None, None] < ends[..., None]).sum(axis=4)  # the first cell that begins there
-        present = source[np.arange(batch)[:, None], layer] >= 0
+        present = (source[np.arange(batch)[:, None], np.maximum(layer, 0)] >= 0) | (layer < 0)
         for output, rectangle in zip(*(places.tolist() for places in present.nonzero())):
             cells = owner[output][tuple(slice(*bounds) for bounds in cell[:, output, rectangle].tolist())]
             shown = layer[output, rectangle]
@@ -109,7 +109,7 @@ def cover(
         source: see ``MixPlan.from_rectangles``, as the others; on the host or the device.
         rectangles: lows then highs in array order; on the device.
         sizes: of every pool image; where ``source`` lies, and so are the sizes in the result.
-        layer: of each rectangle, default 1.
+        layer: of each rectangle, default 1; -1 for fill.
         mode: how rectangles combine.
 
     Raises:
@@ -130,7 +130,7 @@ def cover(
     high = torch.maximum(torch.minimum(rectangles[..., ndim:], canvas[:, None]), low)
     ends = torch.stack([torch.zeros_like(canvas), canvas], dim=1)
     edges = torch.cat([ends[:, :1], low, high, ends[:, 1:]], dim=1).sort(dim=1).values.unbind(2)
-    covered = everywhere(torch.gather(sent(source >= 0, device), 1, layer), ndim)
+    covered = everywhere(torch.gather(sent(source >= 0, device), 1, layer.clamp(min=0)) | (layer < 0), ndim)
     for axis in range(ndim):
         start, stop = edges[axis][:, None, :-1], edges[axis][:, None, 1:]
         inside = (low[..., axis, None] <= start) & (stop <= high[..., axis, None])

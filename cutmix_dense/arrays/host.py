@@ -14,7 +14,21 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-__all__ = ["HOST", "Column", "as_column", "as_tensor", "fetched", "looked_up", "module_of", "pick", "sent", "tensor_of"]
+from cutmix_dense.arrays.compiling import is_compiling
+
+__all__ = [
+    "HOST",
+    "Column",
+    "as_column",
+    "as_tensor",
+    "fetched",
+    "in_numpy",
+    "looked_up",
+    "module_of",
+    "pick",
+    "sent",
+    "tensor_of",
+]
 
 HOST = torch.device("cpu")
 
@@ -82,6 +96,13 @@ def tensor_of(values: Any) -> Shaped[Tensor, "..."]:
     if made.is_floating_point() and not isinstance(values, (np.ndarray, np.generic)):
         return torch.as_tensor(values, dtype=torch.float32, device=HOST)
     return made
+
+
+def in_numpy(*tensors: Tensor) -> bool:
+    """Whether numpy may do it: all on the host, as they lie in memory, no gradient, nothing that is being compiled."""
+    if is_compiling():  # before anything else is traced
+        return False
+    return all(t.is_cpu and not (t.requires_grad or t.is_neg() or t.is_conj()) for t in tensors)
 
 
 def looked_up(table: Shaped[np.ndarray, "b n"], places: Int[np.ndarray, "b *m"]) -> Shaped[np.ndarray, "b *m"]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cutmix_dense.host import Column, looked_up
-
-if TYPE_CHECKING:
-    from cutmix_dense.plan import MixPlan
+from cutmix_dense.arrays.host import Column, looked_up
+from cutmix_dense.plan.fields import PlanFields
 
 __all__ = ["check_shapes", "check_values", "is_unscaled"]
 
@@ -20,7 +18,7 @@ _FARTHEST = 2**23
 """Pixels; float32 knows the centres of pixels, which are half-integers, so far."""
 
 
-def check_shapes(plan: MixPlan) -> None:
+def check_shapes(plan: PlanFields) -> None:
     """Check kinds, shapes and places of a plan's fields.
 
     Raises:
@@ -72,13 +70,12 @@ def check_shapes(plan: MixPlan) -> None:
             raise ValueError(f"{name} must be {'floating point' if floating else 'integer'}, got {tensor.dtype}")
 
 
-def check_values(plan: MixPlan) -> None:
+def check_values(plan: PlanFields) -> None:
     """Check every value of a plan whose shapes are right, on the host.
 
     Raises:
         ValueError: the field, the first output where it is wrong, and what is allowed.
     """
-    plan = plan.to("cpu")
     (source, scale, shift, extent, canvas), owner = plan.facts, plan.owner.numpy()
     ndim, layers = plan.ndim, plan.layers
 

@@ -9,13 +9,18 @@ import numpy as np
 import torch
 from jaxtyping import Shaped, UInt8
 
-__all__ = ["Block", "as_bytes", "bounds", "filled", "joined", "overlap", "spatial", "within"]
+__all__ = ["Block", "as_bytes", "block_of", "bounds", "filled", "joined", "overlap", "spatial", "within"]
 
 Block = tuple[slice, ...]
 """A block of pixels, one slice per axis."""
 
 _LARGE = 2**20
 """Bytes; from so many on torch, whose threads share them, finds what isn't 0 sooner than numpy does."""
+
+
+def block_of(size: Iterable[int]) -> Block:
+    """The block of a whole canvas, or image, of a size."""
+    return tuple(slice(0, length) for length in size)
 
 
 def spatial(block: Iterable[slice]) -> Any:

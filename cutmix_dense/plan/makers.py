@@ -1,0 +1,273 @@
+"""Make plans: from rectangles, from a grid of cells, from a map of owners, from weights."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cutmix_dense.arrays.compiling import is_compiling
+from cutmix_dense.arrays.host import as_tensor, looked_up, sent
+from cutmix_dense.plan.checks import is_unscaled
+from cutmix_dense.plan.fields import PlanFacts, PlanFields, facts_of
+from cutmix_dense.plan.geometry import pixel_ranges
+from cutmix_dense.plan.rectangles import Grid, cover, paint
+
+__all__ = ["PlanMakers"]
+
+Plan = TypeVar("Plan", bound="PlanMakers")
+
+
+class PlanMakers(PlanFields):
+    """The ways to make a plan."""
+
+    @classmethod
+    def from_rectangles(
+        cls: type[Plan],
+        source: Int[Tensor, "b s"],
+        rectangles: Int[Tensor, "b p 2*d"],
+        sizes: Int[Tensor, "pool d"],
+        *,
+        mode: Literal["union", "xor"] = "union",
+        layer: Int[Tensor, "b p"] | None = None,
+        **placed: Any,
+    ) -> Plan:
+        """Plan that shows the base (layer 0) outside of whole-pixel rectangles and other layers inside.
+
+        The canvas is the base's valid size. Outputs whose layer is absent keep what lies below it.
+
+        Args:
+            source: pool index per layer, -1 for none; the base must be present. It and ``sizes`` may lie on the host
+                where ``rectangles``, and the plan with them, lie on a device.
+            rectangles: lows then highs in array order, half-open; clipped to the canvas, empty ones show nothing.
+            sizes: valid size of every pool image, pixels.
+            mode: ``"union"``: a pixel shows the layer of the last rectangle that covers it. ``"xor"``: it shows the
+                layer where an odd number of rectangles covers it.
+            layer: the layer that each rectangle shows, default 1; -1 for fill; ``"xor"`` needs one layer per output.
+            placed: ``frame``, ``carry``, ``scale``, ``shift`` as in ``from_grid``, and ``frames`` as in the class.
+
+        Raises:
+            ValueError: an unknown mode, layers that ``"xor"`` can't tell apart, or a field that the class refuses.
+        """
+        if mode not in ("union", "xor"):
+            raise ValueError(f"mode must be 'union' or 'xor', got {mode!r}")
+        batch, patches, ndim = source.shape[0], rectangles.shape[1], sizes.shape[1]
+        if rectangles.shape != (batch, patches, 2 * ndim):
+            raise ValueError(f"rectangles must have shape ({batch}, P, {2 * ndim}), got {tuple(rectangles.shape)}")
+        for name, value in {"source": source, "rectangles": rectangles, "sizes": sizes, "layer": layer}.items():
+            if value is not None and (value.is_floating_point() or value.dtype == torch.bool):
+                raise ValueError(f"{name} must be whole numbers, got {value.dtype}")
+        if layer is not None and tuple(layer.shape) != (batch, patches):
+            raise ValueError(f"layer must have shape ({batch}, {patches}), got {tuple(layer.shape)}")
+        if placed.get("frame") is not None and len(placed["frame"]) != ndim:
+            raise ValueError(f"frame must hold one size per axis: {ndim}, got {placed['frame']!r}")
+        if rectangles.device.type != "cpu":
+            return cls._of_grid(source, cover(source, rectangles, sizes, layer, mode), **placed)
+        arrays = (source.numpy(), rectangles.numpy(), sizes.numpy(), None if layer is None else layer.numpy())
+        grid = paint(*arrays, mode)
+        if placed.get("frame") is not None and (grid.canvas > placed["frame"]).any():
+            raise ValueError(f"frame must hold every canvas, got {placed['frame']!r} for {grid.canvas.tolist()}")
+        return cls._of_grid(source, grid, **placed)
+
+    @classmethod
+    def _of_grid(cls: type[Plan], source: Int[Tensor, "b s"], grid: Grid, **placed: Any) -> Plan:
+        """Plan from a grid that is right; what else is given may not be."""
+        edges = tuple(map(as_tensor, grid.edges))
+        check = (
+            any(placed.get(name) is not None for name in ("scale", "shift", "carry")) or placed.get("frames", 1) != 1
+        )
+        fields = map(as_tensor, (grid.owner, grid.reach, grid.canvas))
+        plan = cls._placed(source, edges, *fields, check=check, **placed)
+        if isinstance(grid.reach, np.ndarray) and placed.get("scale") is placed.get("shift") is None:
+            high = np.minimum(grid.reach, grid.canvas[:, None]).astype(np.int64)  # known already, from arrays
+            absent = source.numpy() < 0
+            if absent.any():
+                high[absent] = 0
+            ranges = torch.from_numpy(np.zeros(high.shape, dtype=np.int64)), torch.from_numpy(high)
+            pixel_ranges.put(plan, ranges)
+        return plan
+
+    @classmethod
+    def from_grid(
+        cls: type[Plan],
+        source: Int[Tensor, "b s"],
+        edges: tuple[Int[Tensor, "b g+1"], ...],
+        owner: Int[Tensor, "b *g"],
+        sizes: Int[Tensor, "pool d"],
+        *,
+        frame: tuple[int, ...] | None = None,
+        carry: Bool[Tensor, "b s n"] | None = None,
+        weight: Float[Tensor, "b s"] | None = None,
+        scale: Float[Tensor, "b s d"] | None = None,
+        shift: Float[Tensor, "b s d"] | None = None,
+        canvas: Int[Tensor, "b d"] | None = None,
+        free_form: bool = False,
+        check: bool = True,
+    ) -> Plan:
+        """Plan from a grid; layers show their whole images, by default at their own place on the base's canvas.
+
+        Args:
+            source: pool index per layer, -1 for none.
+            edges: see the class.
+            owner: see the class; a cell of an absent layer shows the base.
+            sizes: valid size of every pool image, pixels.
+            frame: size of a padded output, default the largest canvas.
+            carry: see the class.
+            weight: see the class.
+            scale: see the class, default 1.
+            shift: see the class, default 0.
+            canvas: size of each output, default the base's.
+            free_form: see the class.
+            check: see the class.
+        """
+        reach = sizes[source.clamp(min=0)]
+        canvas = reach[:, 0] if canvas is None else canvas
+        owner = _without_absent(source, owner)
+        placed: Any = {"frame": frame, "carry": carry, "weight": weight, "scale": scale, "shift": shift}
+        return cls._placed(source, edges, owner, reach, canvas, free_form=free_form, check=check, **placed)
+
+    @classmethod
+    def _placed(
+        cls: type[Plan],
+        source: Int[Tensor, "b s"],
+        edges: tuple[Int[Tensor, "b g+1"], ...],
+        owner: Int[Tensor, "b *g"],
+        reach: Int[Tensor, "b s d"],
+        canvas: Int[Tensor, "b d"],
+        *,
+        frame: tuple[int, ...] | None = None,
+        scale: Float[Tensor, "b s d"] | None = None,
+        shift: Float[Tensor, "b s d"] | None = None,
+        check: bool = True,
+        **fields: Any,
+    ) -> Plan:
+        """Plan of layers that show their images whole, from grid and sizes that fit each other.
+
+        It lies where ``owner`` does. What is given on the host of a plan on a device is sent there, and known here.
+        """
+        batch, layers = source.shape
+        ndim = canvas.shape[1]
+        device = source.device
+        if frame is None:
+            frame = tuple(int(n) for n in canvas.amax(dim=0).tolist()) if batch else (1,) * ndim
+        unscaled = scale is None and shift is None
+        xp = torch if device.type != "cpu" or is_compiling() else np  # which costs less on a few numbers
+        where = {"device": device} if xp is torch else {}
+        extent = xp.zeros((batch, layers, 2 * ndim), dtype=xp.int64, **where)
+        extent[..., ndim:] = reach if xp is torch else reach.numpy()
+        size = (batch, layers, ndim)
+        scale = as_tensor(xp.ones(size, dtype=xp.float32, **where)) if scale is None else scale
+        shift = as_tensor(xp.zeros(size, dtype=xp.float32, **where)) if shift is None else shift
+        extents = as_tensor(extent)
+        facts: PlanFacts | None = None
+        if owner.device != device and device.type == "cpu":
+            scale, shift, canvas = (field.to("cpu") for field in (scale, shift, canvas))
+            given = (source, scale, shift, extents, canvas)
+            facts = PlanFacts(*(field.detach().numpy().copy() for field in given))
+            unscaled = unscaled or is_unscaled(torch, source, scale, shift)
+            source, scale, shift, extents, canvas = (
+                sent(field, owner.device) for field in (source, scale, shift, extents, canvas)
+            )
+            edges = tuple(sent(edge, owner.device) for edge in edges)
+            fields = {k: sent(v, owner.device) if isinstance(v, Tensor) else v for k, v in fields.items()}
+        narrow = torch.int8 if layers <= 127 else torch.int16
+        plan = cls(
+            source=source,
+            scale=scale,
+            shift=shift,
+            extent=extents,
+            canvas=canvas,
+            edges=edges,
+            owner=owner if owner.dtype == narrow else owner.to(narrow),
+            frame=frame,
+            unscaled=unscaled if unscaled or facts is not None else None,
+            check=check,
+            **fields,
+        )
+        if facts is not None:
+            facts_of.put(plan, facts)
+        return plan
+
+    @classmethod
+    def from_map(
+        cls: type[Plan],
+        source: Int[Tensor, "b s"],
+        owner: Int[Tensor, "b *frame"],
+        sizes: Int[Tensor, "pool d"],
+        **placed: Any,
+    ) -> Plan:
+        """Plan from a free-form mask: one cell per pixel.
+
+        Args:
+            source: pool index per layer, -1 for none. It, ``sizes`` and what is placed may lie on the host where
+                ``owner``, and the plan with it, lies on a device.
+            owner: the layer of each pixel; what lies beyond an output's canvas is not looked at.
+            sizes: valid size of every pool image, pixels.
+            placed: ``carry``, ``scale``, ``shift``, ``canvas``, ``check`` as in ``from_grid``.
+        """
+        frame = tuple(owner.shape[1:])
+        canvas = placed.get("canvas")
+        canvas = sent(sizes[source[:, 0]] if canvas is None else canvas, owner.device)
+        edges = tuple(
+            torch.minimum(torch.arange(size + 1, device=owner.device)[None], canvas[:, axis, None])
+            for axis, size in enumerate(frame)
+        )
+        return cls.from_grid(source, edges, owner, sizes, frame=frame, free_form=True, **placed)
+
+    @classmethod
+    def blend(
+        cls: type[Plan],
+        source: Int[Tensor, "b s"],
+        weight: Float[Tensor, "b s"],
+        sizes: Int[Tensor, "pool d"],
+        *,
+        frame: tuple[int, ...] | None = None,
+    ) -> Plan:
+        """Soft plan: the layers share the pixels that they have in common, by weight; the canvas is the base's.
+
+        Args:
+            source: pool index per layer, -1 for none.
+            weight: how much each layer counts, >= 0; absent layers count nothing.
+            sizes: valid size of every pool image, pixels.
+            frame: size of a padded output, default the largest canvas.
+        """
+        canvas = sizes[source[:, 0]]
+        reach = torch.minimum(sizes[source.clamp(min=0)], canvas[:, None])
+        edges = tuple(
+            torch.cat([torch.zeros_like(canvas[:, :1]), reach[..., axis]], dim=1).sort(dim=1).values
+            for axis in range(sizes.shape[1])
+        )
+        owner = torch.zeros(
+            (len(source), *(edge.shape[1] - 1 for edge in edges)), dtype=torch.long, device=source.device
+        )
+        weight = torch.where(source >= 0, weight.clamp(min=1e-12), 0)  # alone, even the lightest layer shows whole
+        return cls.from_grid(source, edges, owner, sizes, frame=frame, weight=weight)
+
+
+def _without_absent(source: Int[Tensor, "b s"], owner: Int[Tensor, "b *g"]) -> Int[Tensor, "b *g"]:
+    """The base where the layer of a cell is absent; ``source`` may lie on the host of a device's ``owner``."""
+    if source.device.type != "cpu":
+        return _where_present(source >= 0, owner)
+    absent = source.numpy() < 0
+    some = np.flatnonzero(absent.any(axis=1)).tolist()
+    if not some:
+        return owner
+    if owner.device.type != "cpu":
+        return _where_present(sent(~absent, owner.device), owner)
+    cells = owner.numpy()
+    some = [output for output in some if cells[output].any()]  # where nothing but the base shows all is well
+    if not some:
+        return owner
+    layers = np.where(absent[some], 0, np.arange(absent.shape[1]))
+    table = np.concatenate([layers, np.full((len(some), 1), -1)], axis=1).astype(cells.dtype)  # fill is the last one
+    changed = cells.copy()
+    changed[some] = looked_up(table, cells[some])
+    return torch.from_numpy(changed)
+
+
+def _where_present(present: Bool[Tensor, "b s"], owner: Int[Tensor, "b *g"]) -> Int[Tensor, "b *g"]:
+    shows = torch.gather(present, 1, owner.clamp(min=0).flatten(1).long()).reshape(owner.shape)
+    return torch.where(shows | (owner < 0), owner, 0)

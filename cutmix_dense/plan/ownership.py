@@ -1,0 +1,200 @@
+"""Who shows: the layer that owns a pixel or a cell, how much each layer owns, and what nobody owns."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cutmix_dense.arrays.broadcast import along, everywhere
+from cutmix_dense.arrays.compiling import is_compiling
+from cutmix_dense.arrays.host import Column
+from cutmix_dense.plan.fields import PlanFields
+from cutmix_dense.plan.geometry import covers_frame, inside_of, pixel_ranges
+from cutmix_dense.plan.memo import Once
+
+__all__ = [
+    "carried_by",
+    "cell_at",
+    "cells_of",
+    "has_fill",
+    "owned_pixels",
+    "owner_map",
+    "shared_weights",
+    "shows_at",
+    "shows_in",
+]
+
+
+def carried_by(
+    plan: PlanFields, output: Int[Tensor, " n"], layer: Int[Tensor, " n"], position: Int[Tensor, " n"]
+) -> Bool[Tensor, " n"]:
+    """Whether instances, by their position in their image, come along with their layer."""
+    if plan.carry is None or not plan.carry.shape[2]:
+        return torch.ones_like(position, dtype=torch.bool)
+    most = plan.carry.shape[2]
+    return plan.carry[output, layer, position.clamp(max=most - 1)] | (position >= most)
+
+
+# ---------------------------------------------------------------------------------------------------------------- cells
+
+
+def cell_at(pixels: Int[Tensor, "m n"], edges: Int[Tensor, "m g+1"]) -> Int[Tensor, "m n"]:
+    """Cell that holds each pixel; the last one beyond the canvas, where every range ends anyway."""
+    cell = torch.searchsorted(edges[:, 1:].contiguous(), pixels.contiguous(), right=True)
+    return cell.clamp(max=edges.shape[1] - 2)
+
+
+def shows_in(plan: PlanFields, output: Int[Tensor, " n"], layer: Int[Tensor, " n"]) -> Bool[Tensor, "*g n"]:
+    """In which cells a layer shows, as far as its extent reaches: those it owns; all for one with weight."""
+    if plan.weight is None:
+        return plan.owner.movedim(0, -1)[..., output] == layer
+    return (plan.weight[output, layer] > 0).expand(*plan.owner.shape[1:], -1)
+
+
+def cells_of(
+    plan: PlanFields, output: Int[Column, " n"], layer: Int[Column, " n"], dtype: torch.dtype
+) -> tuple[Bool[Column, "*g n"], Float[Column, "d g+1 n"]]:
+    """In which cells some layers show, and the edges of the cells; where an axis has fewer, empty ones follow.
+
+    Args:
+        plan: where the columns lie.
+        output: the output of each, an array (host) or a tensor.
+        layer: its layer.
+        dtype: of the edges; arrays are float64.
+    """
+    grid, most = plan.owner.shape[1:], max(plan.owner.shape[1:])
+    if isinstance(output, np.ndarray):
+        owner, edges = plan.owner.numpy(), [edge.numpy() for edge in plan.edges]
+        if min(grid) < most:
+            owner = np.pad(owner, [(0, 0), *((0, most - cells) for cells in grid)])
+            edges = [np.pad(edge, ((0, 0), (0, most + 1 - edge.shape[1])), "edge") for edge in edges]
+        table = np.array([edge.T for edge in edges], dtype=np.float64)
+        if plan.weight is None:
+            cells = owner.reshape(len(owner), -1).T
+            shows = np.take(cells, output, axis=1) == layer.astype(owner.dtype)
+        else:
+            shows = (plan.weight.detach().numpy()[output, layer] > 0)[None].repeat(most**plan.ndim, axis=0)
+        return shows.reshape(*(most,) * plan.ndim, -1), np.take(table, output, axis=2)
+    shows = shows_in(plan, output, layer)
+    stacked = [edge.T for edge in plan.edges]
+    if min(grid) < most:
+        behind = [amount for cells in reversed(grid) for amount in (0, most - cells)]
+        shows = torch.nn.functional.pad(shows, (0, 0, *behind))
+        stacked = [torch.cat([edge, edge[-1:].expand(most + 1 - len(edge), -1)]) for edge in stacked]
+    return shows, torch.stack(stacked).to(dtype)[:, :, output]
+
+
+def _layer_cells(plan: PlanFields, layer: int) -> Float[Tensor, "b *g"]:
+    """Pixels of every cell that lie in the extent of one layer, owner or not."""
+    low, high = (bound[:, layer] for bound in pixel_ranges(plan))
+    area = torch.ones((len(plan),) + (1,) * plan.ndim, dtype=torch.float64, device=plan.device)
+    for axis, edges in enumerate(plan.edges):
+        ends = torch.minimum(high[:, axis, None], edges[:, 1:]), torch.maximum(low[:, axis, None], edges[:, :-1])
+        area = area * along((ends[0] - ends[1]).clamp(min=0), axis, plan.ndim)
+    return area
+
+
+def owned_pixels(plan: PlanFields) -> Float[Tensor, "b s"]:
+    """Number of canvas pixels of each layer; see ``MixPlan``."""
+    if plan.weight is None:
+        owned = [(_layer_cells(plan, layer) * (plan.owner == layer)).flatten(1).sum(1) for layer in range(plan.layers)]
+        return torch.stack(owned, dim=1)
+    cells = torch.stack([_layer_cells(plan, layer) for layer in range(plan.layers)], dim=1)
+    weight = everywhere(plan.weight.double(), plan.ndim) * (cells > 0)
+    return (cells * weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-300)).flatten(2).sum(2)
+
+
+@Once
+def has_fill(plan: PlanFields) -> bool:
+    """Whether some canvas pixel belongs to no layer; see ``MixPlan``."""
+    owned = owned_pixels(plan).sum(dim=1)
+    return bool((owned.round() < plan.canvas.prod(dim=1)).any())
+
+
+# --------------------------------------------------------------------------------------------------------------- pixels
+
+
+def owner_map(plan: PlanFields) -> Int[Tensor, "b *frame"]:
+    """The layer of every pixel of the frame; see ``MixPlan``."""
+    if plan.device.type == "cpu" and not is_compiling():
+        return torch.from_numpy(_painted_owner(plan))
+    outputs = everywhere(torch.arange(len(plan), device=plan.device), plan.ndim)
+    cells, pixels = [], []
+    for axis, edges in enumerate(plan.edges):
+        pixel = torch.arange(plan.frame[axis], device=plan.device).expand(len(plan), -1)
+        cells.append(along(cell_at(pixel, edges), axis, plan.ndim))
+        pixels.append(along(pixel, axis, plan.ndim))
+    at = (outputs, *cells)
+    owner = plan.owner[at].long()
+    layer = owner.clamp(min=0)
+    valid = owner >= 0
+    for axis, inside in enumerate(inside_of(plan)):
+        valid = valid & inside[outputs, layer, pixels[axis]]
+    return torch.where(valid, owner, -1).to(plan.owner.dtype)
+
+
+def _painted_owner(plan: PlanFields) -> Int[np.ndarray, "b *frame"]:
+    """The same on the host: cells as blocks of pixels, cleared where a layer doesn't reach."""
+    cells, edges = plan.owner.numpy(), [edge.numpy() for edge in plan.edges]
+    owner = np.full((len(plan), *plan.frame), -1, dtype=cells.dtype)
+    low, high = (bound.tolist() for bound in pixel_ranges(plan))
+    for output, canvas in enumerate(plan.canvas.tolist()):
+        inner = tuple(slice(0, n) for n in canvas)
+        pixels = cells[output]
+        if plan.free_form:
+            pixels = pixels[inner]
+        else:
+            for axis in reversed(range(plan.ndim)):
+                pixels = pixels.repeat(np.diff(edges[axis][output]), axis=axis)
+        owner[output][inner] = pixels
+        pixels = owner[output]
+        for layer, image in enumerate(plan.source[output].tolist()):
+            reach = tuple(slice(a, b) for a, b in zip(low[output][layer], high[output][layer]))
+            if image >= 0 and reach != inner:
+                lost = pixels == layer
+                lost[reach] = False
+                pixels[lost] = -1
+    return owner
+
+
+def shared_weights(plan: PlanFields) -> Float[Tensor, "b s *frame"]:
+    """How much of every pixel each layer has; where all pixels of an output share alike, they lie in memory but once.
+
+    The weights of a pixel sum to 1, or to 0 for fill and beyond the canvas.
+    """
+    if plan.weight is None:
+        layers = everywhere(torch.arange(plan.layers, device=plan.device), plan.ndim)
+        return (owner_map(plan)[:, None] == layers).float()
+    weight = everywhere(plan.weight.float(), plan.ndim)
+    if plan.device.type == "cpu" and not is_compiling() and covers_frame(plan):
+        weight = torch.where(everywhere(plan.source < 0, plan.ndim), 0, weight)
+    else:
+        for axis, inside in enumerate(inside_of(plan)):
+            weight = weight * along(inside, axis, plan.ndim)
+    weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    return weight.expand(-1, -1, *plan.frame)
+
+
+def shows_at(
+    plan: PlanFields, points: Float[Tensor, "n d"], output: Int[Tensor, " n"], layer: Int[Tensor, " n"]
+) -> Bool[Tensor, " n"]:
+    """Whether a layer shows at the pixel that holds each point (canvas coordinates, array order).
+
+    Args:
+        plan: on the points' device.
+        points: continuous coordinates, pixels.
+        output: the output that each point lies in.
+        layer: the layer that it is part of.
+    """
+    pixel = points.floor()
+    within = ((pixel >= 0) & (pixel < plan.canvas[output])).all(dim=1)
+    pixel = torch.where(within[:, None], pixel, 0).long()
+    low, high = pixel_ranges(plan)
+    inside = ((pixel >= low[output, layer]) & (pixel < high[output, layer])).all(dim=1)
+    if plan.weight is not None:
+        return within & inside & (plan.weight[output, layer] > 0)
+    cells = [cell_at(pixel[:, axis, None], edges[output])[:, 0] for axis, edges in enumerate(plan.edges)]
+    at = (output, *cells)
+    return within & inside & (plan.owner[at] == layer)

@@ -1,0 +1,220 @@
+"""The plan of a batch, and what can be asked of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cutmix_dense.arrays.compiling import is_compiling
+from cutmix_dense.plan import geometry, ownership
+from cutmix_dense.plan.checks import check_shapes, check_values, is_unscaled
+from cutmix_dense.plan.inverse import inverted
+from cutmix_dense.plan.makers import PlanMakers
+from cutmix_dense.plan.moving import to_device
+
+__all__ = ["MixPlan"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MixPlan(PlanMakers):
+    """Plan of B mixed outputs, each a stack of up to S layers placed on a canvas and cut by an ownership grid.
+
+    A pixel belongs to layer ``s`` where ``owner == s`` **and** its pre-image lies in ``extent[s]``; else it is fill.
+    Pixel centres are half-integers: pixel ``j`` of an axis lies in an extent mapped to ``[lo, hi)`` iff
+    ``ceil(lo - 0.5) <= j < ceil(hi - 0.5)``, and its source pixel is ``floor((j + 0.5 - shift) / scale)``.
+
+    Args:
+        source: index of each layer's image in the pool; -1 where the layer is absent. Layer 0 is the base.
+        scale: map from the source's pixels to the canvas, ``canvas = scale * source + shift``; negative for a flip.
+        shift: see ``scale``; pixels.
+        extent: valid part of the source in whole pixels, lows then highs, half-open.
+        canvas: valid size of each output, pixels.
+        edges: per axis, the whole-pixel edges of the grid's cells: from 0 to the canvas, never decreasing.
+        owner: the layer that shows in each cell, -1 for fill.
+        frame: size of an output in a padded tensor; holds every canvas.
+        carry: which of the source's instances come along (default all); an instance beyond its length is carried.
+        weight: for a soft plan (MixUp), how much each layer counts, >= 0. All layers then share the pixels of their
+            extents in proportion, ``owner`` is 0 everywhere, and the cells don't straddle the border of an extent.
+        free_form: the grid has one cell per pixel (``from_map``): what shows of an object can't be told from its box.
+        frames: of clips whose frames are planned one by one, how many each has: output ``b · frames + t`` is frame t of
+            clip b, and ``source`` counts the frames of the pool's clips in the same way. 1 otherwise, also where all
+            frames of a clip share its output.
+        unscaled: whether every present layer has scale 1 and a whole-pixel shift; found out when None.
+        check: whether the fields are looked at; only for makers that can't get them wrong, since it takes longer than
+            the making.
+
+    Raises:
+        TypeError: a field that is no tensor.
+        ValueError: a field of the wrong shape, or (for plans on the CPU) a value out of range, named.
+    """
+
+    def __post_init__(self, check: bool) -> None:
+        if check:
+            check_shapes(self)
+            if self.source.device.type == "cpu":
+                check_values(self)
+        if self.unscaled is None:
+            here = self.device.type == "cpu" and not is_compiling()
+            fields = self.facts[:3] if here else (self.source, self.scale, self.shift)
+            object.__setattr__(self, "unscaled", is_unscaled(np if here else torch, *fields))
+
+    def validate(self) -> None:
+        """Check every value; called for plans made on the CPU, elsewhere it costs a transfer.
+
+        Raises:
+            ValueError: the field, the first output where it is wrong, and what is allowed.
+        """
+        check_values(self.to("cpu"))
+
+    # ------------------------------------------------------------- who owns what
+
+    def pixel_ranges(self) -> tuple[Int[Tensor, "b s d"], Int[Tensor, "b s d"]]:
+        """First pixel and one past the last pixel of the canvas whose pre-image lies in each layer's extent."""
+        return geometry.pixel_ranges(self)
+
+    def source_pixels(self, axis: int) -> Int[Tensor, "b s length"]:
+        """Source pixel of every frame pixel along ``axis``, per layer; clamped into the layer's extent."""
+        return geometry.source_pixels(self, axis)
+
+    def owned_pixels(self) -> Float[Tensor, "b s"]:
+        """Number of canvas pixels that belong to each layer: whole numbers, but for shared pixels of soft plans."""
+        return ownership.owned_pixels(self)
+
+    def share(self) -> Float[Tensor, "b s"]:
+        """Exact share of the canvas that each layer owns, in [0, 1]; what is missing to 1 is fill.
+
+        With ``frames`` one row per clip: the share of the pixels of all its frames.
+        """
+        owned, whole = self.owned_pixels(), self.canvas.prod(dim=1, keepdim=True)
+        if self.frames > 1:
+            owned, whole = (pixels.unflatten(0, (-1, self.frames)).sum(dim=1) for pixels in (owned, whole))
+        return owned / whole
+
+    def has_fill(self) -> bool:
+        """Whether some canvas pixel belongs to no layer; found once, with a transfer for plans made on a device."""
+        return ownership.has_fill(self)
+
+    def owner_map(self) -> Int[Tensor, "b *frame"]:
+        """The layer of every pixel of the frame; -1 for fill and beyond the canvas. Soft plans: the base's pixels."""
+        return ownership.owner_map(self)
+
+    def pixel_weights(self) -> Float[Tensor, "b s *frame"]:
+        """How much of every pixel of the frame is each layer's; their sum is 1, or 0 for fill and beyond the canvas."""
+        return ownership.shared_weights(self).contiguous()
+
+    # ------------------------------------------------------------ the same plan in another form
+
+    def to(self, device: torch.device | str) -> MixPlan:
+        """The same plan on ``device``; itself if it is there already."""
+        device = torch.device(device)
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
+        return to_device(self, device)
+
+    def inverse(self) -> MixPlan:
+        """The plan that brings every mixed pixel back to the image it came from.
+
+        It exists where the outputs show each pixel of the pool once, unscaled: exchanges (``pairing="swap"``), tiles
+        that are moved about. Apply it to what was computed on the mixed images, a model's predictions say.
+
+        Returns:
+            A free-form plan of as many outputs as the pool has images.
+
+        Raises:
+            ValueError: the plan is soft, scales a layer, leaves fill, or loses or repeats a pixel; which one is named.
+
+        Example:
+            >>> import torch
+            >>> import cutmix_dense as cd
+            >>> images = torch.rand(2, 3, 8, 12)
+            >>> plan = cd.CutMix(p=1.0, pairing="swap").make_plan(images)
+            >>> mixed = cd.functional.mix_pixels(images, plan)
+            >>> torch.equal(cd.functional.mix_pixels(mixed, plan.inverse()), images)
+            True
+        """
+        return inverted(self)
+
+    def of_frames(self, count: int) -> MixPlan:
+        """The plan of single frames: output ``b · count + t`` shows the frames ``t`` of the sources of clip b.
+
+        All frames of a clip get its output, unless they are planned one by one (``frames``).
+
+        Args:
+            count: frames of each clip, of the pool's and of the outputs alike; >= 1.
+
+        Raises:
+            ValueError: a count below 1, or another one than that of a plan of ``frames``.
+        """
+        if count < 1:
+            raise ValueError(f"count must be at least 1, got {count}")
+        if self.frames > 1:
+            if count != self.frames:
+                raise ValueError(f"count must be the plan's number of frames, {self.frames}, got {count}")
+            return replace(self, check=False, frames=1)
+        if count == 1:
+            return self
+        fields = self.each(lambda tensor: tensor.repeat_interleave(count, dim=0))
+        return replace(self, check=False, **{**fields, "source": self.frame_sources(self.source, count)})
+
+    @staticmethod
+    def frame_sources(source: Int[Tensor, "b s"], count: int) -> Int[Tensor, "b*count s"]:
+        """Layers of clips as layers of their frames: row ``b · count + t`` names frame t of every clip of row b.
+
+        Args:
+            source: the clip of each layer, -1 for none, which stays.
+            count: frames of each clip.
+        """
+        frame = torch.arange(count, device=source.device).repeat(len(source))[:, None]
+        source = source.repeat_interleave(count, dim=0)
+        return torch.where(source < 0, source, source * count + frame)
+
+    def per_clip(self, values: Tensor) -> Tensor:
+        """Per clip what every output has a row of: (B, frames · S) of (B · frames, S); as it is without ``frames``."""
+        return values if self.frames == 1 else values.unflatten(0, (-1, self.frames)).flatten(1, 2)
+
+    @property
+    def bases(self) -> Int[Tensor, " b"]:
+        """Pool index of every output's base: an image, or the clip whose frames it is made of."""
+        return self.source[:: self.frames, 0] // self.frames
+
+    def section(self, axis: int, pixel: int) -> MixPlan:
+        """The plan of one slice of volumes: what they show where ``axis`` has ``pixel``, along the axes that are left.
+
+        Layer ``s`` then shows the slice ``source_pixels(axis)[:, s, pixel]`` of its source.
+
+        Args:
+            axis: the axis that goes, in array order.
+            pixel: the place along it, within the frame; outputs whose canvas ends before it are all fill.
+
+        Raises:
+            ValueError: a plan of two axes; an axis or a pixel that it hasn't.
+        """
+        if self.ndim != 3 or not 0 <= axis < self.ndim:
+            raise ValueError(f"axis must be one of three axes, got {axis} for a plan of {self.ndim}")
+        if not 0 <= pixel < self.frame[axis]:
+            raise ValueError(f"pixel must be in [0, {self.frame[axis]}), got {pixel}")
+        outputs = torch.arange(len(self), device=self.device)
+        at = torch.full((len(self), 1), pixel, dtype=torch.int64, device=self.device)
+        cell = ownership.cell_at(at, self.edges[axis])[:, 0]
+        low, high = self.pixel_ranges()
+        there = (low[..., axis] <= pixel) & (pixel < high[..., axis]) & (at < self.canvas[:, axis, None])
+        owner = self.owner.movedim(1 + axis, 1)[outputs, cell]
+        shows = there.gather(1, owner.clamp(min=0).long().flatten(1)).view_as(owner)
+        left = [other for other in range(self.ndim) if other != axis]
+        return replace(
+            self,
+            check=False,
+            source=torch.where(there, self.source, -1),
+            scale=self.scale[..., left],
+            shift=self.shift[..., left],
+            extent=self.extent[..., [*left, *(self.ndim + other for other in left)]],
+            canvas=self.canvas[:, left],
+            edges=tuple(self.edges[other] for other in left),
+            owner=owner if self.weight is not None else torch.where(shows & (owner >= 0), owner, -1),
+            frame=tuple(self.frame[other] for other in left),
+            unscaled=None,
+        )
