@@ -17,8 +17,8 @@ from oracle import run_chunk
 from torch import Tensor
 
 from cutmix_dense import functional, pairing, regions
-from cutmix_dense.functional import fate, instances, pixels
-from cutmix_dense.functional.boxes import VisibleBoxes
+from cutmix_dense.functional import assembly, keypoints, measuring, pixels
+from cutmix_dense.functional.measured import Measured
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms import targets as transform_targets
 
@@ -40,18 +40,18 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 def height_and_width_swapped_in_boxes(patch: pytest.MonkeyPatch) -> None:
-    right = fate.visible_boxes
+    right = measuring.visible_boxes
 
-    def wrong(boxes: Array, plan: MixPlan, output: Array, layer: Array, **how: Any) -> VisibleBoxes:
+    def wrong(boxes: Array, plan: MixPlan, output: Array, layer: Array, **how: Any) -> Measured:
         seen = right(boxes[:, [1, 0, 3, 2]], plan, output, layer)
         return seen._replace(boxes=seen.boxes[:, [1, 0, 3, 2]])
 
-    patch.setattr(fate, "visible_boxes", wrong)
+    patch.setattr(measuring, "visible_boxes", wrong)
 
 
 def height_and_width_swapped_in_keypoints(patch: pytest.MonkeyPatch) -> None:
-    right = MixPlan.shows_at
-    patch.setattr(MixPlan, "shows_at", lambda self, points, *index: right(self, points.flip(1), *index))
+    right = keypoints.shows_at
+    patch.setattr(keypoints, "shows_at", lambda plan, points, *index: right(plan, points.flip(1), *index))
 
 
 def shifted(plan: MixPlan, by: int) -> MixPlan:
@@ -67,9 +67,9 @@ def shifted(plan: MixPlan, by: int) -> MixPlan:
 
 def edge_off_by_one_in_boxes(by: int) -> Patch:
     def mutate(patch: pytest.MonkeyPatch) -> None:
-        right = fate.visible_boxes
+        right = measuring.visible_boxes
         patch.setattr(
-            fate, "visible_boxes", lambda boxes, plan, *at, **how: right(boxes, shifted(plan, by), *at, **how)
+            measuring, "visible_boxes", lambda boxes, plan, *at, **how: right(boxes, shifted(plan, by), *at, **how)
         )
 
     return mutate
@@ -85,7 +85,7 @@ def edge_off_by_one_in_images(by: int) -> Patch:
 
 
 def last_pixel_forgotten_in_boxes_of_masks(patch: pytest.MonkeyPatch) -> None:
-    right = fate.mix_masks
+    right = measuring.mix_masks
 
     def wrong(masks: Any, plan: MixPlan, *rest: Any) -> Any:
         cut = right(masks, plan, *rest)
@@ -93,7 +93,7 @@ def last_pixel_forgotten_in_boxes_of_masks(patch: pytest.MonkeyPatch) -> None:
             stack.boxes = stack.boxes - torch.tensor([0.0, 0.0, 1.0, 1.0])
         return cut
 
-    patch.setattr(fate, "mix_masks", wrong)
+    patch.setattr(measuring, "mix_masks", wrong)
 
 
 def inverse_roll(patch: pytest.MonkeyPatch) -> None:
@@ -104,34 +104,35 @@ def inverse_roll(patch: pytest.MonkeyPatch) -> None:
 
 
 def inverse_roll_of_targets_only(patch: pytest.MonkeyPatch) -> None:
-    right = functional.mix_instances
+    def wrongly(right: Callable[..., Any]) -> Callable[..., Any]:
+        def wrong(targets: Any, plan: MixPlan, *rest: Any, **rules: Any) -> Any:
+            source = plan.source.clone()
+            paired = source[:, 1] >= 0
+            source[paired, 1] = (source[paired, 0] + (source[paired, 0] - source[paired, 1])) % len(targets)
+            return right(targets, replace(plan, source=source), *rest, **rules)
 
-    def wrong(targets: Any, plan: MixPlan, **rules: Any) -> Any:
-        source = plan.source.clone()
-        paired = source[:, 1] >= 0
-        source[paired, 1] = (source[paired, 0] + (source[paired, 0] - source[paired, 1])) % len(targets)
-        return right(targets, replace(plan, source=source), **rules)
+        return wrong
 
-    patch.setattr(functional, "mix_instances", wrong)
-    patch.setattr(transform_targets, "mix_instances", wrong)
+    patch.setattr(functional, "mix_instances", wrongly(functional.mix_instances))
+    patch.setattr(transform_targets, "mixed_instances", wrongly(transform_targets.mixed_instances))
 
 
 def partner_box_unclipped(patch: pytest.MonkeyPatch) -> None:
-    right = fate.visible_boxes
+    right = measuring.visible_boxes
 
-    def wrong(boxes: Array, plan: MixPlan, output: Array, layer: Array, **how: Any) -> VisibleBoxes:
+    def wrong(boxes: Array, plan: MixPlan, output: Array, layer: Array, **how: Any) -> Measured:
         seen = right(boxes, plan, output, layer, **how)
         whole = (layer > 0) & (seen.visible > 0)
         return seen._replace(boxes=np.where(whole[:, None], boxes, seen.boxes))
 
-    patch.setattr(fate, "visible_boxes", wrong)
+    patch.setattr(measuring, "visible_boxes", wrong)
 
 
 def overlap_counted_twice(patch: pytest.MonkeyPatch) -> None:
     """Visible area as the sum over patches, as if they never overlapped one another."""
     drawn: dict[int, Tensor] = {}
     kept: list[MixPlan] = []  # keeps the ids unique
-    make, right = MixPlan.from_rectangles.__func__, fate.visible_boxes  # type: ignore[attr-defined]
+    make, right = MixPlan.from_rectangles.__func__, measuring.visible_boxes  # type: ignore[attr-defined]
 
     def remember(cls: type[MixPlan], source: Tensor, rectangles: Tensor, *args: Any, **kwargs: Any) -> MixPlan:
         plan = make(cls, source, rectangles, *args, **kwargs)
@@ -139,7 +140,7 @@ def overlap_counted_twice(patch: pytest.MonkeyPatch) -> None:
         kept.append(plan)
         return plan
 
-    def wrong(boxes: Array, plan: MixPlan, output: Array, layer: Array, **how: Any) -> VisibleBoxes:
+    def wrong(boxes: Array, plan: MixPlan, output: Array, layer: Array, **how: Any) -> Measured:
         seen = right(boxes, plan, output, layer, **how)
         patches = drawn[id(plan)].numpy()[output]
         box = boxes[:, None, [1, 0, 3, 2]]
@@ -152,7 +153,7 @@ def overlap_counted_twice(patch: pytest.MonkeyPatch) -> None:
         return seen._replace(visible=np.where(seen.untouched, seen.visible, visible))
 
     patch.setattr(MixPlan, "from_rectangles", classmethod(remember))
-    patch.setattr(fate, "visible_boxes", wrong)
+    patch.setattr(measuring, "visible_boxes", wrong)
 
 
 def lambda_drawn_not_measured(patch: pytest.MonkeyPatch) -> None:
@@ -178,7 +179,7 @@ def lambda_drawn_not_measured(patch: pytest.MonkeyPatch) -> None:
 
 def mask_cut_from_the_base(patch: pytest.MonkeyPatch) -> None:
     """Pasted masks keep what the base shows, not what their own image shows."""
-    right = fate.mix_masks
+    right = measuring.mix_masks
 
     def wrong(masks: Any, plan: MixPlan, *rest: Any) -> Any:
         exchanged = torch.where(plan.owner == 0, 1, torch.where(plan.owner == 1, 0, plan.owner)).to(plan.owner)
@@ -187,42 +188,38 @@ def mask_cut_from_the_base(patch: pytest.MonkeyPatch) -> None:
         cut = right(masks, plan, *rest)
         return {key: value if key[1] == 0 else right(masks, other, *rest)[key] for key, value in cut.items()}
 
-    patch.setattr(fate, "mix_masks", wrong)
+    patch.setattr(measuring, "mix_masks", wrong)
 
 
 def masks_not_mixed(patch: pytest.MonkeyPatch) -> None:
     """The image is mixed, the base's masks stay as they were."""
-    right = fate.mix_masks
+    right = measuring.mix_masks
 
     def wrong(masks: Any, plan: MixPlan, *rest: Any) -> Any:
         uncut = replace(plan, owner=torch.zeros_like(plan.owner))
         cut = right(masks, plan, *rest)
         return {key: right(masks, uncut, *rest)[key] if key[1] == 0 else value for key, value in cut.items()}
 
-    patch.setattr(fate, "mix_masks", wrong)
+    patch.setattr(measuring, "mix_masks", wrong)
 
 
 def stale_area(patch: pytest.MonkeyPatch) -> None:
     """`area` stays what it was when the instance was whole."""
-    right = instances.assemble
-
-    def wrong(table: Any, plan: MixPlan, entries: Any, fate: Any, *rest: Any) -> Any:
-        return right(table, plan, entries, replace(fate, share=np.ones_like(fate.share)), *rest)
-
-    patch.setattr(instances, "assemble", wrong)
+    right = assembly.scaled_numbers
+    patch.setattr(assembly, "scaled_numbers", lambda *given: right(*given[:4]))
 
 
 def rows_without_a_mask_taken_for_empty_masks(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(fate, "_stated", lambda table, entries, device: None)
+    patch.setattr(measuring._Work, "_stated", lambda work: None)
 
 
 def empty_masks_always_dropped(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(fate, "_empties_spared", lambda found, *rest: found)
+    patch.setattr(measuring._Work, "spared", lambda work, verdict: None)
 
 
 def masks_that_are_not_stated_looked_at(patch: pytest.MonkeyPatch) -> None:
-    right = fate.mix_masks
-    patch.setattr(fate, "mix_masks", lambda masks, plan, size, carried, stated: right(masks, plan, size, carried))
+    right = measuring.mix_masks
+    patch.setattr(measuring, "mix_masks", lambda masks, plan, size, carried, stated: right(masks, plan, size, carried))
 
 
 # name: the error, the regions of the slice, and what the oracle says about it

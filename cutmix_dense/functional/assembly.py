@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -13,30 +12,31 @@ from torch import Tensor
 
 from cutmix_dense.arrays.host import pick, sent
 from cutmix_dense.functional.boxes import from_xyxy
-from cutmix_dense.functional.fate import Entries, Fate, areas_of
-from cutmix_dense.functional.fields import FieldTable
+from cutmix_dense.functional.entries import Entries
+from cutmix_dense.functional.fields import FIELDS
 from cutmix_dense.functional.keypoints import mix_keypoints, swap_pairs
 from cutmix_dense.functional.masks import LayerMasks
+from cutmix_dense.functional.measuring import Judged
+from cutmix_dense.functional.reading import FieldTable
 from cutmix_dense.functional.rotated import rotated_like
+from cutmix_dense.functional.rules import TargetRules
+from cutmix_dense.functional.scaling import scaled_numbers
 from cutmix_dense.functional.wrapping import as_plain, rewrap
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["Form", "assemble"]
-
-
-@dataclass(frozen=True)
-class Form:
-    """How rows are to be handed out."""
-
-    flip_pairs: Sequence[tuple[int, int]]
-    weights: bool
+__all__ = ["assemble"]
 
 
 def assemble(
-    table: FieldTable, plan: MixPlan, entries: Entries, fate: Fate, chosen: Int[np.ndarray, " k"], form: Form
+    table: FieldTable,
+    plan: MixPlan,
+    entries: Entries,
+    judged: Judged,
+    chosen: Int[np.ndarray, " k"],
+    rules: TargetRules,
 ) -> list[dict[str, Any]]:
     """The rows of the chosen entries, one dict per output, in the order of the keys that came in."""
-    device = table.device
+    device, flip_pairs = table.device, rules.flip_pairs or ()
     plan = plan.to(device)
     flat, output, layer = (sent(column[chosen], device) for column in (entries.flat, entries.output, entries.layer))
     counts = np.bincount(entries.output[chosen], minlength=entries.outputs).tolist()
@@ -49,44 +49,44 @@ def assemble(
             columns[key] = [[picked.pop(0) for _ in range(count)] for count in counts]
             continue
         if key == "masks":
-            assert fate.masks is not None
-            columns[key] = _masks_of(example, fate.masks, entries, chosen, fate.mask_sizes)
+            assert judged.masks is not None
+            columns[key] = _masks_of(example, judged.masks, entries, chosen, judged.mask_sizes)
             continue
         rows = table.flat(key).index_select(0, flat)
         if key == "boxes":
-            assert fate.boxes is not None
+            assert judged.measured.boxes is not None
             # those that stayed the same do so bit by bit
-            same = pick(fate.same_box, chosen)[:, None]
-            boxes = pick(fate.boxes, chosen)
-            if fate.rotated is None:
+            same = pick(judged.same_box, chosen)[:, None]
+            boxes = pick(judged.measured.boxes, chosen)
+            if table.rotated is None:
                 boxes = from_xyxy(boxes, example)
             else:
-                boxes = rotated_like(boxes, rows, fate.rotated, plan.scale[output, layer])
+                boxes = rotated_like(boxes, rows, table.rotated, plan.scale[output, layer])
             mixed = torch.where(same, rows, boxes)
             columns[key] = _wrapped(mixed.split(counts), example, plan)
             continue
-        if key == "area":
-            share, untouched = pick(fate.share, chosen), pick(fate.untouched, chosen)
-            rows = areas_of(rows, plan, output, layer, share, untouched)
-        elif key in ("visibility", "weight"):
+        if key in ("visibility", "weight"):
             continue
+        scaling = rules.scaling.get(key) or (FIELDS[key].change if key in FIELDS else "follows")
+        if scaling in ("length", "area", "inverse"):
+            same = pick(judged.measured.untouched, chosen)
+            share = pick(judged.found.share, chosen) if key == "area" else None
+            rows = scaled_numbers(rows, scaling, plan.scale[output, layer], same, share)
         elif key in ("keypoints", "keypoints_visible") and "keypoints" in table.instances:
-            untouched = pick(fate.untouched, chosen)
-            points, shows = mix_keypoints(
-                table.flat("keypoints")[flat], plan, output, layer, form.flip_pairs, untouched
-            )
+            untouched = pick(judged.measured.untouched, chosen)
+            points, shows = mix_keypoints(table.flat("keypoints")[flat], plan, output, layer, flip_pairs, untouched)
             if key == "keypoints":
                 if points.shape[2] == 2 and "keypoints_visible" not in table.instances:
                     columns["keypoints_visible"] = list(shows.split(counts))
                 rows = points
             else:
-                if form.flip_pairs:
+                if flip_pairs:
                     mirrored = plan.scale[output, layer, -1] < 0
-                    rows = torch.where(mirrored[:, None], swap_pairs(rows, form.flip_pairs), rows)
+                    rows = torch.where(mirrored[:, None], swap_pairs(rows, flip_pairs), rows)
                 rows = torch.where(shows, rows, torch.zeros((), dtype=rows.dtype, device=device))
         columns[key] = _wrapped(rows.split(counts), example, plan)
-    columns["visibility"] = list(pick(fate.visibility, chosen).split(counts))
-    if form.weights or "weight" in table.instances:
+    columns["visibility"] = list(pick(judged.found.visibility, chosen).split(counts))
+    if rules.instance_weights or plan.weight is not None or "weight" in table.instances:
         columns["weight"] = list(_weights(table, plan, output, layer, flat).split(counts))
     origin = sent(_origin(table, entries, chosen), device)
     columns["origin"] = list(origin.split(counts))

@@ -4,45 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as tvf
 
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import Column, as_column, as_tensor, module_of
+from cutmix_dense.functional.measured import Measured
 from cutmix_dense.functional.seen import Seen, measure_of, seen_whole
 from cutmix_dense.functional.wrapping import as_plain
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import placement_of
 
-__all__ = ["VisibleBoxes", "exact_dtype", "from_xyxy", "to_xyxy", "visible_boxes"]
-
-
-class VisibleBoxes(NamedTuple):
-    """What is visible of boxes: tensors, or arrays for those who gave arrays.
-
-    Attributes:
-        boxes: tight rectangle of the visible part, xyxy on the canvas; zeros where nothing shows.
-        mapped: the box within its source's extent as mapped onto the canvas, before anything was cut.
-        visible: visible area, square pixels of the canvas.
-        whole: area of ``mapped``.
-        untouched: every part of it shows, under the identity map.
-        finite: False where a coordinate is NaN or infinite.
-        broken: the box has no area (zero or inverted sides).
-    """
-
-    boxes: Float[Column, "n 2*d"]
-    mapped: Float[Column, "n 2*d"]
-    visible: Float[Column, " n"]
-    whole: Float[Column, " n"]
-    untouched: Bool[Column, " n"]
-    finite: Bool[Column, " n"]
-    broken: Bool[Column, " n"]
+__all__ = ["exact_dtype", "from_xyxy", "to_xyxy", "visible_boxes"]
 
 
 def visible_boxes(
@@ -52,7 +31,7 @@ def visible_boxes(
     layer: Int[Column, " n"],
     *,
     covered: bool = True,
-) -> VisibleBoxes:
+) -> Measured:
     """Visible part of boxes under a plan: exact for any number of overlapping patches, all boxes at once.
 
     With ``xo``, ``yo`` the overlaps of a box with the grid's columns and rows and ``O = (owner == layer)``, the visible
@@ -69,7 +48,7 @@ def visible_boxes(
     if isinstance(boxes, Tensor) and boxes.device.type == "cpu" and not is_compiling():
         given = (as_column(column, boxes.device) for column in (boxes, output, layer))
         seen = visible_boxes(next(given), plan, *given, covered=covered)
-        return VisibleBoxes(*(as_tensor(column) for column in seen))
+        return Measured(*(as_tensor(column) for column in seen))
     xp = module_of(boxes)
     columns: Column
     columns = np.ascontiguousarray(boxes.T, dtype=np.float64) if xp is np else boxes.to(exact_dtype(boxes.device)).T
@@ -77,7 +56,7 @@ def visible_boxes(
     return _visible(xp, columns, placement_of(plan, output, layer, columns.dtype), seen_within)
 
 
-def _visible(xp: Any, boxes: Column, placement: Column, seen_within: Callable[[Column], Seen]) -> VisibleBoxes:
+def _visible(xp: Any, boxes: Column, placement: Column, seen_within: Callable[[Column], Seen]) -> Measured:
     """The same in arrays of ``xp``, numpy or torch, one column per box: (2·D, n) ``boxes``, (6, D, n) ``placement``.
 
     ``seen_within`` measures intervals (2, D, n) of the canvas: lows, then highs.
@@ -103,14 +82,15 @@ def _visible(xp: Any, boxes: Column, placement: Column, seen_within: Callable[[C
     unmoved = ((scale == 1) & (shift == 0) & (cut == mapped)).reshape(2 * ndim, -1).all(axis=0)
     shows = seen.area > 0
     tight = xp.stack([xp.maximum(seen.low, cut[0]), xp.minimum(seen.high, cut[1])])
-    return VisibleBoxes(
-        boxes=_flipped(xp.where(shows, tight, 0.0), 1).reshape(2 * ndim, -1).T,
-        mapped=_flipped(mapped, 1).reshape(2 * ndim, -1).T,
+    return Measured(
         visible=seen.area,
         whole=whole,
+        boxes=_flipped(xp.where(shows, tight, 0.0), 1).reshape(2 * ndim, -1).T,
+        mapped=_flipped(mapped, 1).reshape(2 * ndim, -1).T,
         untouched=unmoved & ~seen.hidden & shows & finite & ~broken,
-        finite=finite,
         broken=broken,
+        outside=(whole == 0) & ~broken,
+        finite=finite,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,45 +12,32 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cutmix_dense.arrays.host import as_tensor, sent
-from cutmix_dense.functional.assembly import Form, assemble
+from cutmix_dense.functional.assembly import assemble
 from cutmix_dense.functional.boxes import exact_dtype
-from cutmix_dense.functional.fate import BoxesFrom, Entries, Verdict, judge, outcomes_of
-from cutmix_dense.functional.fields import IGNORED, STATED, read_fields
-from cutmix_dense.functional.filtering import FilterRule, OnFiltered, Reason, check_on_filtered, rule_of
+from cutmix_dense.functional.entries import Entries
+from cutmix_dense.functional.fields import IGNORED, STATED
+from cutmix_dense.functional.measuring import judge_instances
 from cutmix_dense.functional.panoptic import take_panoptic
-from cutmix_dense.functional.report import MixReport, Outcome
-from cutmix_dense.functional.rotated import Rotated
-from cutmix_dense.functional.semantic import SoftSemantic, mix_maps
+from cutmix_dense.functional.reading import read_fields
+from cutmix_dense.functional.report import Outcome, Reason
+from cutmix_dense.functional.rules import TargetRules, takes_rules
+from cutmix_dense.functional.semantic import mix_maps
+from cutmix_dense.functional.verdict import Verdict, outcomes_of, report_of
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["Boxes", "BoxesFrom", "mix_instances", "object_pixels"]
+__all__ = ["mix_instances", "mixed_instances", "object_pixels"]
 
 Target = dict[str, Any]
-Boxes = Literal["exact", "estimate"]
-"""Whether boxes without masks may be guessed under a free-form mask."""
 
 
+@takes_rules
 def mix_instances(
     targets: Sequence[Mapping[str, Any]],
     plan: MixPlan,
     *,
-    min_visibility: float | tuple[float, float] = 0.1,
-    min_size: float | tuple[float, float] = 1.0,
-    on_filtered: OnFiltered = "drop",
-    boxes_from: BoxesFrom = "auto",
-    rule: FilterRule | str | None = None,
-    instance_keys: Sequence[str] = (),
-    image_keys: Sequence[str] = (),
-    semantic_keys: Sequence[str] = (),
-    ignore_index: int = 255,
-    boxes: Boxes = "exact",
-    flip_pairs: Sequence[tuple[int, int]] | None = None,
-    instance_weights: bool = False,
-    soft_semantic: SoftSemantic = "pair",
-    num_classes: int | None = None,
     padded: bool | None = None,
-    rotated: Rotated = "keep",
     return_report: bool = False,
+    **rules: Any,
 ) -> Any:
     """Targets of the mixed images: what is visible of every instance, and all that belongs to it.
 
@@ -73,33 +60,12 @@ def mix_instances(
             ``panoptic`` (H, W) and ``segments_info`` a panoptic map; see ``mix_panoptic``. For clips one per frame,
             clip after clip.
         plan: who owns each output pixel; where clips have one plan for all frames ``plan.of_frames``.
-        min_visibility: least visibility, in [0, 1]; for all, or (base, pasted). The product with an incoming
-            ``visibility`` counts.
-        min_size: least length of a box's sides, pixels; for all, or (base, pasted).
-        on_filtered: ``"drop"`` what fails; ``"ignore"``: move what still shows to ``target["ignored"]``; ``"crowd"``:
-            keep it with ``iscrowd`` = 1.
-        boxes_from: what a changed instance's box encloses; see ``BoxesFrom``.
-        rule: a ``FilterRule`` or the name of a peer's (``filtering.RULES``) in place of the two thresholds.
-        instance_keys: further keys with one row (tensor) or item (list) per instance, which follow it unchanged.
-        image_keys: further keys that stay the base image's.
-        semantic_keys: further keys that hold a map of class ids, mixed by ``mix_semantic``.
-        ignore_index: id of a semantic map's pixels that nobody owns.
-        boxes: ``"exact"``: boxes without masks under a free-form mask are refused, since the pixels owned inside a box
-            include background; ``"estimate"``: take those pixels as the object's. Rows without a mask among others are
-            refused only where a free-form mask cuts their box.
-        flip_pairs: (left, right) keypoints that change names where their image is mirrored; needed there.
-        instance_weights: whether instances carry ``weight`` (N,) under a hard plan too, where it is 1; under a soft
-            plan it is their layer's share. An incoming one is multiplied.
-        soft_semantic: form of semantic maps under a soft plan; see ``mix_maps``.
-        num_classes: number of semantic classes, for ``soft_semantic="probabilities"``.
         padded: whether the images are one padded tensor, so that masks of its size stay so; None: told by masks that
             are larger than their image.
-        rotated: what boxes of rotated formats become that aren't untouched. ``"keep"``: where anything of it stays,
-            the whole object's box, mapped with its image; ``"refit"``: the smallest rotated rectangle round what is
-            visible. Unequal scales turn a rectangle into a parallelogram: XYXYXYXY holds it, the formats with an angle
-            get the smallest rectangle round it either way. Sides, for ``min_size``, are the rotated box's own.
         return_report: also return what happened to each input instance; where no target holds any, to each segment of
             the panoptic maps.
+        rules: how targets are judged and returned, by name; every field of ``rules.TargetRules``, such as
+            ``min_visibility``, ``on_filtered``, ``instance_keys``.
 
     Warns:
         UserWarning: a box without area, inverted or wholly outside of its image, which is dropped; once per process, of
@@ -116,17 +82,20 @@ def mix_instances(
             volumes, an argument out of range; each named.
         TypeError: targets that aren't dicts, a value of a kind that its key can't have.
     """
-    filter_rule = rule_of(rule, min_visibility, min_size)
-    check_on_filtered(on_filtered)
-    if boxes_from not in get_args(BoxesFrom):
-        raise ValueError(f"boxes_from must be one of {get_args(BoxesFrom)}, got {boxes_from!r}")
-    if boxes not in get_args(Boxes):
-        raise ValueError(f"boxes must be one of {get_args(Boxes)}, got {boxes!r}")
-    if rotated not in get_args(Rotated):
-        raise ValueError(f"rotated must be one of {get_args(Rotated)}, got {rotated!r}")
+    return mixed_instances(targets, plan, TargetRules.of(rules, "mix_instances"), padded, return_report)
+
+
+def mixed_instances(
+    targets: Sequence[Mapping[str, Any]],
+    plan: MixPlan,
+    rules: TargetRules,
+    padded: bool | None = None,
+    return_report: bool = False,
+) -> Any:
+    """See ``mix_instances``."""
     plan = plan.of_frames(plan.frames)
-    targets, segments = take_panoptic(targets, (*instance_keys, *image_keys, *semantic_keys))
-    table = read_fields(targets, instance_keys, image_keys, semantic_keys, plan.ndim, partial(_size_of, plan))
+    targets, segments = take_panoptic(targets, (*rules.instance_keys, *rules.image_keys, *rules.semantic_keys))
+    table = read_fields(targets, rules, plan.ndim, partial(_size_of, plan))
     if segments is not None and table.instances and plan.carry is not None:
         raise ValueError(
             "plan.carry counts instances, and which segments of 'panoptic' they are isn't known: give the panoptic "
@@ -139,59 +108,58 @@ def mix_instances(
     base = source[:, 0].tolist()
     mixed: list[Target] = [dict(table.image[index]) for index in base]
     for key, maps in table.semantic.items():
-        mixed_maps = mix_maps(maps, plan, ignore_index=ignore_index, soft=soft_semantic, num_classes=num_classes)
+        form: Any = {"soft": rules.soft_semantic, "num_classes": rules.num_classes}
+        mixed_maps = mix_maps(maps, plan, ignore_index=rules.ignore_index, **form)
         for target, value in zip(mixed, mixed_maps):
             target[key] = value
     if (
         "keypoints" in table.instances
-        and flip_pairs is None
+        and rules.flip_pairs is None
         and ((plan.facts.scale[..., -1] < 0) & (source >= 0)).any()
     ):
         raise ValueError("flip_pairs must be given for keypoints under a plan that mirrors, got None (may be empty)")
-    entries = Entries.of(table, source)
+    entries = Entries.of(table.counts, table.ignored_counts, source)
     if not table.instances:
         nothing = np.zeros(0)
-        report = MixReport.of(entries, Verdict(nothing, nothing, nothing), nothing)
+        report = report_of(entries, Verdict(nothing, nothing, nothing, nothing), nothing)
         if segments is not None:
-            report = segments.mix_into(mixed, plan, filter_rule, on_filtered)
+            report = segments.mix_into(mixed, plan, rules)
         return (mixed, report) if return_report else mixed
 
-    guess = plan.free_form and "boxes" in table.instances and ("masks" not in table.instances or boxes_from == "box")
-    if guess and boxes == "exact":
+    by_box = "masks" not in table.instances or rules.boxes_from == "box"
+    if plan.free_form and "boxes" in table.instances and by_box and rules.boxes == "exact":
         raise ValueError(
             "boxes without masks can't be told exactly under a free-form mask: give 'masks', or accept boxes='estimate'"
         )
-    fate = judge(table, plan, entries, filter_rule, boxes_from, padded, rotated)
-    guessed = fate.verdict.guessed
-    guessed = guessed[~entries.ignored[guessed]]  # of ignore regions a box is all there is
-    if plan.free_form and boxes == "exact" and len(guessed):
+    judged = judge_instances(table, plan, entries, rules, padded)
+    guessed = np.flatnonzero(judged.guessed & ~entries.ignored)  # an ignore region has no more than a box
+    if plan.free_form and rules.boxes == "exact" and len(guessed):
         image, position = int(entries.image[guessed[0]]), int(entries.position[guessed[0]])
         raise ValueError(
             f"targets[{image}]['has_mask'][{position}] is False, so only its box tells the instance, and what shows of "
             "one that a free-form mask cuts can't be told exactly from that: give its mask, or accept boxes='estimate'"
         )
-    form = Form(flip_pairs or (), instance_weights or plan.weight is not None)
-    outcome = outcomes_of(fate.verdict, entries, on_filtered)
+    outcome = outcomes_of(judged.verdict, entries.ignored, rules.on_filtered)
     showing = outcome != Outcome.DROPPED.value
-    if on_filtered != "crowd":
+    if rules.on_filtered != "crowd":
         showing &= outcome != Outcome.IGNORED.value
     else:
         showing &= (outcome != Outcome.IGNORED.value) | ~entries.ignored
-    for target, rows in zip(mixed, assemble(table, plan, entries, fate, np.flatnonzero(showing), form)):
+    for target, rows in zip(mixed, assemble(table, plan, entries, judged, np.flatnonzero(showing), rules)):
         target.update(rows)
-    if table.has_ignored or on_filtered == "ignore":
+    if table.has_ignored or rules.on_filtered == "ignore":
         aside = np.flatnonzero((outcome == Outcome.IGNORED.value) & ~showing)
-        for target, rows in zip(mixed, assemble(table, plan, entries, fate, aside, form)):
+        for target, rows in zip(mixed, assemble(table, plan, entries, judged, aside, rules)):
             target[IGNORED] = {key: value for key, value in rows.items() if key not in table.bare}
-    if on_filtered == "crowd":
+    if rules.on_filtered == "crowd":
         _mark_crowds(mixed, entries, outcome == Outcome.IGNORED.value, showing)
     if table.states_none:
         for target in mixed:
             del target[STATED]
             target.get(IGNORED, {}).pop(STATED, None)
     if segments is not None:
-        segments.mix_into(mixed, plan, filter_rule, on_filtered)
-    return (mixed, MixReport.of(entries, fate.verdict, outcome)) if return_report else mixed
+        segments.mix_into(mixed, plan, rules)
+    return (mixed, report_of(entries, judged.verdict, outcome)) if return_report else mixed
 
 
 def _size_of(plan: MixPlan, index: int) -> tuple[int, ...]:
@@ -200,14 +168,8 @@ def _size_of(plan: MixPlan, index: int) -> tuple[int, ...]:
     return tuple(plan.facts.extent[used][:, plan.ndim :].max(axis=0, initial=1).tolist())
 
 
-def object_pixels(
-    targets: Sequence[Mapping[str, Any]],
-    plan: MixPlan,
-    *,
-    instance_keys: Sequence[str] = (),
-    image_keys: Sequence[str] = (),
-    semantic_keys: Sequence[str] = (),
-) -> Float[Tensor, "b s"]:
+@takes_rules
+def object_pixels(targets: Sequence[Mapping[str, Any]], plan: MixPlan, **rules: Any) -> Float[Tensor, "b s"]:
     """Visible pixels of objects per layer: what a layer shows of its instances (masks where there are, else boxes).
 
     As weights of ``mix_labels`` they make a patch without an object give no label (cf. OA-CutMix). Overlapping
@@ -216,20 +178,22 @@ def object_pixels(
     Args:
         targets: as for ``mix_instances``.
         plan: who owns each output pixel; where its outputs are frames of clips, so are the rows.
-        instance_keys: as for ``mix_instances``.
-        image_keys: as for ``mix_instances``.
-        semantic_keys: as for ``mix_instances``.
+        rules: as for ``mix_instances``; only those that name keys matter.
     """
+    named = TargetRules.of(rules, "object_pixels")
+    keys: Any = {name: getattr(named, name) for name in ("instance_keys", "image_keys", "semantic_keys")}
+    given = TargetRules(min_visibility=0.0, min_size=0.0, **keys)
     plan = plan.of_frames(plan.frames)
-    targets, segments = take_panoptic(targets, (*instance_keys, *image_keys, *semantic_keys))
-    table = read_fields(targets, instance_keys, image_keys, semantic_keys, plan.ndim, partial(_size_of, plan))
+    targets, segments = take_panoptic(targets, (*given.instance_keys, *given.image_keys, *given.semantic_keys))
+    table = read_fields(targets, given, plan.ndim, partial(_size_of, plan))
     if segments is not None and not table.instances:
         return segments.thing_pixels(plan)
     total = torch.zeros(len(plan) * plan.layers, dtype=exact_dtype(table.device), device=table.device)
     if table.instances:
-        entries = Entries.of(table, plan.facts.source)
-        fate = judge(table, plan, entries, FilterRule(0.0, 0.0), "auto")
-        counted = as_tensor(fate.visible).to(total.dtype) * sent(fate.verdict.reason == Reason.KEPT.value, total.device)
+        entries = Entries.of(table.counts, table.ignored_counts, plan.facts.source)
+        judged = judge_instances(table, plan, entries, given)
+        kept = sent(judged.verdict.reason == Reason.KEPT.value, total.device)
+        counted = as_tensor(judged.measured.visible).to(total.dtype) * kept
         total.index_add_(0, sent(entries.output * plan.layers + entries.layer, total.device), counted)
     return total.reshape(len(plan), plan.layers)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,19 @@ from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import Column, as_column, as_tensor, module_of, sent
-from cutmix_dense.functional.boxes import VisibleBoxes, from_xyxy, to_xyxy, visible_boxes
+from cutmix_dense.functional.boxes import from_xyxy, to_xyxy, visible_boxes
 from cutmix_dense.functional.broken import GivenBoxes, check_boxes, sizes_of
-from cutmix_dense.functional.fate import areas_of, reasons_of, shares_of
-from cutmix_dense.functional.fields import INSTANCE_KEYS
-from cutmix_dense.functional.filtering import Facts, FilterRule, Reason, rule_of
+from cutmix_dense.functional.fields import FIELDS, INSTANCE_KEYS
+from cutmix_dense.functional.report import Reason
 from cutmix_dense.functional.rotated import COLUMNS, rotated_format
+from cutmix_dense.functional.rules import TargetRules, takes_rules
+from cutmix_dense.functional.scaling import scaled_numbers
+from cutmix_dense.functional.verdict import judge
 from cutmix_dense.functional.wrapping import as_plain
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import carried_by
 
-__all__ = ["is_padded", "mix_padded"]
+__all__ = ["is_padded", "mix_padded", "mixed_padded"]
 
 _NOT_PADDED = frozenset({"has_mask", "keypoints", "keypoints_visible", "masks"})
 
@@ -32,15 +35,13 @@ def is_padded(targets: Any) -> bool:
     return isinstance(boxes, Tensor) and boxes.ndim == 3
 
 
+@takes_rules
 def mix_padded(
     targets: Mapping[str, Any],
     plan: MixPlan,
     *,
-    min_visibility: float | tuple[float, float] = 0.1,
-    min_size: float | tuple[float, float] = 1.0,
-    rule: FilterRule | str | None = None,
-    instance_keys: Sequence[str] = (),
     estimate: bool = False,
+    **rules: Any,
 ) -> dict[str, Tensor]:
     """What ``mix_instances`` does, for boxes in slots: each output has the slots of all its layers, some empty.
 
@@ -48,11 +49,8 @@ def mix_padded(
         targets: ``boxes`` (P, N, 4) xyxy in pixels, of volumes (P, N, 6); ``valid`` (P, N) bool, which slots are filled
             (default all); further instance keys, (P, N, …). Masks and keypoints need a list of dicts.
         plan: who owns each output pixel; on the targets' device, or moved there.
-        min_visibility: as in ``mix_instances``.
-        min_size: as in ``mix_instances``.
-        rule: as in ``mix_instances``.
-        instance_keys: further keys of shape (P, N, …).
-        estimate: whether free-form masks may be taken for the objects, as ``boxes="estimate"``.
+        estimate: whether free-form masks may be taken for the objects; the same as ``boxes="estimate"``.
+        rules: as in ``mix_instances``, by name; ``instance_keys`` have the shape (P, N, …). What fails is dropped.
 
     Warns:
         UserWarning: on the host, as ``mix_instances``; slots that aren't valid, or without ``valid`` those of equal
@@ -67,6 +65,14 @@ def mix_padded(
         ValueError: shapes that don't fit, an unknown key, on the host NaN and boxes that are broken as a whole, a
             free-form mask without ``estimate``.
     """
+    given_rules = TargetRules.of(rules, "mix_padded")
+    return mixed_padded(targets, plan, replace(given_rules, boxes="estimate") if estimate else given_rules)
+
+
+def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) -> dict[str, Tensor]:
+    """See ``mix_padded``."""
+    if rules.on_filtered != "drop":
+        raise ValueError(f"on_filtered must be 'drop' for padded boxes, got {rules.on_filtered!r}")
     boxes = targets["boxes"]
     if boxes.shape[2] in COLUMNS.values() or rotated_format(boxes) is not None:
         raise ValueError(
@@ -74,14 +80,14 @@ def mix_padded(
             "need a list of dicts"
         )
     pool, slots = boxes.shape[:2]
-    known = (INSTANCE_KEYS | {"valid"} | set(instance_keys)) - _NOT_PADDED
+    known = (INSTANCE_KEYS | {"valid"} | set(rules.instance_keys)) - _NOT_PADDED
     for key, value in targets.items():
         if key not in known:
             raise ValueError(f"targets hold {key!r} beside padded boxes: give a list of dicts, or name it otherwise")
         if not isinstance(value, Tensor) or tuple(value.shape[:2]) != (pool, slots):
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(f"targets[{key!r}] must have one row per slot, ({pool}, {slots}, …), got {shape}")
-    if plan.free_form and not estimate:
+    if plan.free_form and rules.boxes == "exact":
         raise ValueError("boxes without masks can't be told exactly under a free-form mask: accept boxes='estimate'")
     device = boxes.device
     here = device.type == "cpu" and not is_compiling()  # in numpy, which a graph can't hold
@@ -106,38 +112,36 @@ def mix_padded(
         return as_plain(targets[key]).index_select(0, images).flatten(0, 1)
 
     given = column(to_xyxy(rows_of("boxes"), "targets['boxes']", plan.ndim))
-    seen = visible_boxes(given, plan, output, layer)
-    if xp is np and not (seen.finite | (image < 0)).all():
+    measured = visible_boxes(given, plan, output, layer)
+    if xp is np and not (measured.finite | (image < 0)).all():
         raise ValueError("targets['boxes'] must be finite, got a NaN or infinite coordinate")
     if xp is np:
         filled_in = (image >= 0) & (
             column(rows_of("valid").bool()) if "valid" in targets else (given != given[:, :1]).any(axis=1)
         )
-        _check_given(given, filled_in, plan, output, layer, seen)
-    share, visibility = shares_of(seen.visible, seen.whole, seen.untouched)
-    if "visibility" in targets:
-        visibility = visibility * column(rows_of("visibility").float())
-    facts = Facts(visibility, seen.visible, seen.boxes, seen.mapped, layer)
-    kept = reasons_of(rule_of(rule, min_visibility, min_size), facts, seen.untouched, seen) == Reason.KEPT.value
-    kept = kept & (image >= 0)
+        _check_given(given, filled_in, plan, output, layer, measured)
+    at = (as_tensor(output), as_tensor(layer))
+    before = column(rows_of("visibility").float()) if "visibility" in targets else None
+    carried = None if plan.carry is None else column(carried_by(plan, *at, as_tensor(index)))
+    verdict = judge(measured, rules.filter, layer, before=before, carried=carried)
+    kept = (verdict.reason == Reason.KEPT.value) & (image >= 0)
     if "valid" in targets:
         kept = kept & column(rows_of("valid").bool())
-    at = (as_tensor(output), as_tensor(layer))
-    if plan.carry is not None:
-        kept = kept & column(carried_by(plan, *at, as_tensor(index)))
 
     mixed: dict[str, Tensor] = {}
-    untouched = as_tensor(seen.untouched)
+    untouched = as_tensor(measured.untouched)
     for key in targets:
         if key in ("valid", "visibility", "weight"):
             continue
         value = rows_of(key)
         if key == "boxes":
-            value = torch.where(untouched[:, None], value, from_xyxy(as_tensor(seen.boxes), value))
-        elif key == "area":
-            value = areas_of(value, plan, *at, as_tensor(share), untouched)
+            value = torch.where(untouched[:, None], value, from_xyxy(as_tensor(measured.boxes), value))
+        scaling = rules.scaling.get(key) or (FIELDS[key].change if key in FIELDS else "follows")
+        if scaling in ("length", "area", "inverse"):
+            share = as_tensor(verdict.share) if key == "area" else None
+            value = scaled_numbers(value, scaling, plan.scale[at], untouched, share)
         mixed[key] = value
-    mixed["visibility"] = as_tensor(visibility)
+    mixed["visibility"] = as_tensor(verdict.visibility)
     if plan.weight is not None or "weight" in targets:
         weight = torch.ones_like(mixed["visibility"])
         if plan.weight is not None:
@@ -157,10 +161,10 @@ def mix_padded(
 
 
 def _check_given(
-    given: np.ndarray, filled: np.ndarray, plan: MixPlan, output: np.ndarray, layer: np.ndarray, seen: VisibleBoxes
+    given: np.ndarray, filled: np.ndarray, plan: MixPlan, output: np.ndarray, layer: np.ndarray, measured: Any
 ) -> None:
     """Warn of broken boxes in slots that are filled, and refuse what is broken as a whole; see ``check_boxes``."""
-    bad = filled & (seen.broken | (seen.whole == 0))
+    bad = filled & (measured.broken | measured.outside)
     if not (given.max(initial=0) < 2 or bad.any()):
         return
     rows = np.flatnonzero(filled)
@@ -172,8 +176,8 @@ def _check_given(
             image,
             rows % (len(filled) // plan.source.numel()),
             sizes[image],
-            seen.broken[rows],
-            bad[rows] & ~seen.broken[rows] & whole[image],
+            measured.broken[rows],
+            measured.outside[rows] & bad[rows] & whole[image],
             np.ones(len(rows), dtype=bool),
         ),
         first="targets['boxes'][{image}, {position}]",

@@ -15,12 +15,14 @@ from torch import Tensor
 from cutmix_dense.arrays.blocks import spatial
 from cutmix_dense.arrays.broadcast import along
 from cutmix_dense.arrays.host import HOST, sent
-from cutmix_dense.functional.fate import Entries, Verdict, identity_of, outcomes_of, reasons_of, shares_of
-from cutmix_dense.functional.fields import IGNORED, FieldTable
-from cutmix_dense.functional.filtering import Facts, FilterRule, OnFiltered, Reason, check_on_filtered, rule_of
+from cutmix_dense.functional.entries import Entries
+from cutmix_dense.functional.fields import IGNORED
+from cutmix_dense.functional.measured import Measured, identity_of
 from cutmix_dense.functional.report import MixReport, Outcome
+from cutmix_dense.functional.rules import TargetRules, takes_rules
 from cutmix_dense.functional.segments import INFO_KEY, MAP_KEY, PANOPTIC_KEYS, Info, Part, coded, part_of
 from cutmix_dense.functional.semantic import mix_semantic
+from cutmix_dense.functional.verdict import judge, outcomes_of, report_of
 from cutmix_dense.functional.wrapping import as_plain, rewrap
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import copies_of
@@ -47,15 +49,12 @@ class MixedPanoptic(NamedTuple):
     report: MixReport
 
 
+@takes_rules
 def mix_panoptic(
     maps: Int[Tensor, "p h w"] | list[Tensor],
     segments: Sequence[Sequence[Mapping[str, Any]]],
     plan: MixPlan,
-    *,
-    min_visibility: float | tuple[float, float] = 0.1,
-    min_size: float | tuple[float, float] = 1.0,
-    on_filtered: OnFiltered = "drop",
-    rule: FilterRule | str | None = None,
+    **rules: Any,
 ) -> MixedPanoptic:
     """Mix panoptic maps by the plan that mixed their images.
 
@@ -71,11 +70,9 @@ def mix_panoptic(
             are always measured anew.
         plan: who owns each output pixel. Scaled layers are read nearest; ``carry`` counts the segments of an image in
             their order, and one that isn't carried becomes void.
-        min_visibility: least visible share of a thing, in [0, 1]; for all, or (base, pasted).
-        min_size: least length of its box's sides, pixels; for all, or (base, pasted).
-        on_filtered: ``"drop"``: what fails becomes void; ``"ignore"``: it moves to maps of their own; ``"crowd"``: it
-            stays, with ``iscrowd`` = 1.
-        rule: a ``FilterRule`` or the name of a peer's in place of the two thresholds.
+        rules: as in ``mix_instances``, by name: ``min_visibility``, ``min_size`` or ``rule`` for things, and
+            ``on_filtered``: ``"drop"``: what fails becomes void; ``"ignore"``: it moves to maps of their own;
+            ``"crowd"``: it stays, with ``iscrowd`` = 1.
 
     Returns:
         ``MixedPanoptic``. Each segment has ``area`` (visible pixels), ``bbox`` (x, y, width, height round them, whole
@@ -98,9 +95,8 @@ def mix_panoptic(
         Part(ids, infos, f"maps[{index}]", f"segments[{index}]")
         for index, (ids, infos) in enumerate(zip(given, segments))
     ]
-    check_on_filtered(on_filtered)
     pool = SegmentPool.of(parts, like=maps if isinstance(maps, Tensor) else None)
-    return pool.mix(plan, rule_of(rule, min_visibility, min_size), on_filtered)
+    return pool.mix(plan, TargetRules.of(rules, "mix_panoptic"))
 
 
 def take_panoptic(
@@ -148,18 +144,12 @@ class _Seen:
     Attributes:
         entries: one per (output, layer, segment).
         maps: per output, 1 + the index of each pixel's entry among those of its output; 0 for void.
-        visible: visible pixels.
-        whole: pixels within the source's extent as mapped onto the canvas, before anything was cut.
-        boxes: tight box of what is visible, lows then highs, x first.
-        whole_boxes: the same of the whole.
+        measured: pixels and boxes of every entry.
     """
 
     entries: Entries
     maps: list[Int[Tensor, "*canvas"]]
-    visible: Float[np.ndarray, " e"]
-    whole: Float[np.ndarray, " e"]
-    boxes: Float[np.ndarray, "e 2*d"]
-    whole_boxes: Float[np.ndarray, "e 2*d"]
+    measured: Measured
 
 
 @dataclass(frozen=True)
@@ -216,34 +206,32 @@ class SegmentPool:
             has_ignored=any(other is not None for other in aside or ()),
         )
 
-    def mix(self, plan: MixPlan, rule: FilterRule, on_filtered: OnFiltered) -> MixedPanoptic:
+    def mix(self, plan: MixPlan, rules: TargetRules) -> MixedPanoptic:
         """The mixed maps and their segments; see ``mix_panoptic``."""
+        on_filtered = rules.on_filtered
         seen = self._see(plan)
-        entries, visible, whole = seen.entries, seen.visible, seen.whole
+        entries, measured = seen.entries, seen.measured
         infos = [self.infos[image][row] for image, row in zip(entries.image.tolist(), entries.position.tolist())]
         host = plan.to(HOST)
         output, layer, position = (torch.from_numpy(part) for part in (entries.output, entries.layer, entries.position))
-        identity = identity_of(host, entries.output, entries.layer)
-        untouched = identity & (visible == whole) & (visible > 0)
         before = np.array([float(info.get("visibility", 1.0)) for info in infos])
-        _, visibility = shares_of(visible, whole, untouched)
-        visibility = visibility * before.astype(np.float32)
-        facts = Facts(visibility, visible, seen.boxes, seen.whole_boxes, entries.layer)
-        reason = reasons_of(rule, facts, untouched, None, whole == 0)
-        stuff = np.array([not info["isthing"] for info in infos], dtype=bool)
-        reason[stuff & (reason >= Reason.LOW_VISIBILITY.value)] = Reason.KEPT.value
-        carried = carried_by(host, output, layer, position).numpy() | entries.ignored
-        reason[~carried] = Reason.NOT_CARRIED.value
-        visibility = np.where(carried, visibility, np.float32(0))
-        verdict = Verdict(reason, untouched | (visible >= whole * (1 - 1e-9)), visibility)
-        outcome = outcomes_of(verdict, entries, on_filtered)
+        verdict = judge(
+            measured,
+            rules.filter,
+            entries.layer,
+            before=before.astype(np.float32),
+            carried=carried_by(host, output, layer, position).numpy() | entries.ignored,
+            empty=measured.whole == 0,
+            exempt=np.array([not info["isthing"] for info in infos], dtype=bool),
+        )
+        outcome = outcomes_of(verdict, entries.ignored, on_filtered)
         aside = outcome == Outcome.IGNORED.value
         if on_filtered == "crowd":
             aside &= entries.ignored
         crowded = (outcome == Outcome.IGNORED.value) & ~aside
 
         with np.errstate(divide="ignore", invalid="ignore"):
-            uncut = whole / before  # what the segment was before earlier mixes, too
+            uncut = measured.whole / before  # what the segment was before earlier mixes, too
         chosen = _Chosen(self, seen, infos, uncut, aside, crowded)
         maps: list[Tensor] = []
         ignored_maps: list[Tensor] = []
@@ -263,14 +251,12 @@ class SegmentPool:
             segments,
             self._as_given(ignored_maps) if separate else None,
             ignored_segments if separate else None,
-            MixReport.of(entries, verdict, outcome),
+            report_of(entries, verdict, outcome),
         )
 
-    def mix_into(
-        self, targets: Sequence[dict[str, Any]], plan: MixPlan, rule: FilterRule, on_filtered: OnFiltered
-    ) -> MixReport:
+    def mix_into(self, targets: Sequence[dict[str, Any]], plan: MixPlan, rules: TargetRules) -> MixReport:
         """Mix, and put the result into the targets of the outputs."""
-        mixed = self.mix(plan, rule, on_filtered)
+        mixed = self.mix(plan, rules)
         for output, target in enumerate(targets):
             target[MAP_KEY], target[INFO_KEY] = mixed.maps[output], mixed.segments[output]
             if mixed.ignored_segments is not None:
@@ -286,7 +272,7 @@ class SegmentPool:
             bool(self.infos[image][row]["isthing"])
             for image, row in zip(entries.image.tolist(), entries.position.tolist())
         ]
-        counted = seen.visible * np.array(things, dtype=bool)
+        counted = seen.measured.visible * np.array(things, dtype=bool)
         slots = np.bincount(entries.output * plan.layers + entries.layer, counted, minlength=plan.source.numel())
         return torch.from_numpy(slots).reshape(len(plan), plan.layers)
 
@@ -307,7 +293,7 @@ class SegmentPool:
                 size = tuple(code.shape)
                 raise ValueError(f"{MAP_KEY!r} of image {index} must have {plan.ndim} dimensions, got {size}")
         ignored = [len(infos) - count for infos, count in zip(self.infos, self.counts)]
-        entries = Entries.of(FieldTable(counts=self.counts, ignored_counts=ignored), source)
+        entries = Entries.of(self.counts, ignored, source)
         mixed = mix_semantic(self.codes, plan, ignore_index=0)
         owner = sent(plan.owner_map(), self.like.device)
         slots = np.bincount(entries.output * plan.layers + entries.layer, minlength=source.size)
@@ -329,7 +315,9 @@ class SegmentPool:
         nothing = (np.zeros(0), np.zeros((0, 2 * plan.ndim)))
         visible, boxes = (np.concatenate(column) for column in zip(nothing, *shown))
         whole, whole_boxes = (np.concatenate(column) for column in zip(nothing, *wholes))
-        return _Seen(entries, maps, visible, whole, boxes, whole_boxes)
+        identity = identity_of(plan.to(HOST), entries.output, entries.layer)
+        untouched = identity & (visible == whole) & (visible > 0)
+        return _Seen(entries, maps, Measured(visible, whole, boxes, whole_boxes, untouched))
 
     def _whole(
         self,
@@ -397,9 +385,10 @@ class _Chosen:
                 raise ValueError(f"'{MAP_KEY}' maps of {self.pool.like.dtype} can't hold the new id {number}")
             used.add(number)
             numbers[np.searchsorted(rows, members)] = number
-            visible = seen.visible[members].sum()
-            half = seen.boxes.shape[1] // 2
-            low, high = seen.boxes[members, :half].min(axis=0), seen.boxes[members, half:].max(axis=0)
+            visible, boxes = seen.measured.visible[members].sum(), seen.measured.boxes
+            assert boxes is not None
+            half = boxes.shape[1] // 2
+            low, high = boxes[members, :half].min(axis=0), boxes[members, half:].max(axis=0)
             origin = [
                 [image, row - self.pool.counts[image] if ignored else row]
                 for image, row, ignored in zip(

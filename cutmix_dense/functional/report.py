@@ -6,19 +6,32 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cutmix_dense.functional.filtering import Reason
+__all__ = ["MixReport", "Outcome", "Reason"]
 
-if TYPE_CHECKING:
-    from cutmix_dense.functional.fate import Entries, Verdict
 
-__all__ = ["MixReport", "Outcome"]
+class Reason(IntEnum):
+    """Why an instance was not kept; ``KEPT`` if it was."""
+
+    KEPT = 0
+    NOT_CARRIED = 1
+    BROKEN_BOX = 2
+    EMPTY_MASK = 3
+    OUTSIDE = 4
+    COVERED = 5
+    LOW_VISIBILITY = 6
+    TOO_SMALL = 7
+    ELONGATED = 8
+    NOT_FINITE = 9
+
+    @property
+    def text(self) -> str:
+        """As reports show it; empty for a kept instance."""
+        return "" if self is Reason.KEPT else self.name.lower().replace("_", " ")
 
 
 class Outcome(IntEnum):
@@ -32,7 +45,7 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class MixReport:
-    """One row per (output, layer, instance), on the host.
+    """One row per (output, layer, instance), on the host. ``print(report)`` shows a table.
 
     Attributes:
         output: index of the output.
@@ -42,6 +55,15 @@ class MixReport:
         visibility: share of the whole instance that is visible; 0 where it didn't come along or its box is broken.
         outcome: an ``Outcome``.
         reason: a ``Reason``.
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> targets = [{"boxes": torch.tensor([[2.0, 2.0, 9.0, 7.0]]), "labels": torch.tensor([1])}] * 2
+        >>> mix, generator = cd.CutMix(p=1.0), torch.Generator().manual_seed(1)
+        >>> _, _, report = mix(torch.rand(2, 3, 12, 16), targets, generator=generator, return_report=True)
+        >>> len(report), sum(report.counts().values())
+        (4, 4)
     """
 
     output: Int[Tensor, " n"]
@@ -52,22 +74,16 @@ class MixReport:
     outcome: Int[Tensor, " n"]
     reason: Int[Tensor, " n"]
 
-    @classmethod
-    def of(cls, entries: Entries, verdict: Verdict, outcome: Int[np.ndarray, " n"]) -> MixReport:
-        """What was found of a mix's entries, as a report."""
-        return cls(
-            output=torch.from_numpy(entries.output),
-            layer=torch.from_numpy(entries.layer),
-            source=torch.from_numpy(entries.image),
-            instance=torch.from_numpy(entries.position),
-            visibility=torch.from_numpy(verdict.visibility.astype(np.float32)),
-            outcome=torch.from_numpy(outcome.astype(np.int64)),
-            reason=torch.from_numpy(verdict.reason.astype(np.int64)),
-        )
-
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.output)
+
+    def __str__(self) -> str:
+        lines = [f"{'output':>6} {'layer':>5} {'source':>6} {'instance':>8} {'visibility':>10}  outcome  reason"]
+        for row in self.rows():
+            numbers = f"{row['output']:6} {row['layer']:5} {row['source']:6} {row['instance']:8}"
+            lines.append(f"{numbers} {row['visibility']:10.3f}  {row['outcome']:<8} {row['reason']}".rstrip())
+        return "\n".join(lines)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows as dicts of plain values, outcome and reason in words."""

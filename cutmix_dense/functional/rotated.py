@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +18,9 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as tvf
 
 from cutmix_dense.arrays.host import HOST, sent
-from cutmix_dense.functional.boxes import VisibleBoxes, to_xyxy
+from cutmix_dense.functional.boxes import to_xyxy
 from cutmix_dense.functional.masks import LayerMasks
+from cutmix_dense.functional.measured import Measured
 from cutmix_dense.functional.polygons import clipped_areas, clipped_points, signed_areas, smallest_rectangles
 from cutmix_dense.functional.wrapping import as_plain
 from cutmix_dense.plan import MixPlan
@@ -28,7 +29,6 @@ from cutmix_dense.plan.ownership import shows_in
 
 __all__ = [
     "COLUMNS",
-    "Rotated",
     "as_rotated",
     "bounds_of",
     "refitted_to_masks",
@@ -36,9 +36,6 @@ __all__ = [
     "rotated_like",
     "visible_rotated",
 ]
-
-Rotated = Literal["keep", "refit"]
-"""What a changed rotated box becomes: the whole object's (keep), or the smallest round what is visible (refit)."""
 
 COLUMNS = {"XYWHR": 5, "CXCYWHR": 5, "XYXYXYXY": 8}
 """Numbers per box of torchvision's rotated formats, by name, since older versions lack them."""
@@ -96,7 +93,7 @@ def visible_rotated(
     *,
     covered: bool = True,
     refit: bool | Bool[Array, " n"] = False,
-) -> VisibleBoxes:
+) -> Measured:
     """What ``visible_boxes`` says of upright boxes, for rotated ones.
 
     The visible area is the sum of the polygon's area within each piece of the grid that its layer owns, every one in
@@ -153,14 +150,15 @@ def visible_rotated(
         chosen = cut[which]
         points, group = clipped_points(mapped[which[chosen]], low[chosen], high[chosen])
         boxes = _refitted(boxes, points, which[chosen][group])
-    return VisibleBoxes(
-        boxes=boxes.reshape(-1, 8),
-        mapped=mapped.reshape(-1, 8),
+    return Measured(
         visible=visible,
         whole=whole,
+        boxes=boxes.reshape(-1, 8),
+        mapped=mapped.reshape(-1, 8),
         untouched=identity & (visible == whole) & (visible > 0) & finite & ~broken,
-        finite=finite,
         broken=broken,
+        outside=(whole == 0) & ~broken,
+        finite=finite,
     )
 
 

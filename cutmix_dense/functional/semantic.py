@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -12,13 +12,11 @@ from torch import Tensor
 from cutmix_dense.arrays.blocks import spatial
 from cutmix_dense.arrays.host import sent
 from cutmix_dense.functional.pixels import mix_pixels
+from cutmix_dense.functional.rules import SoftSemantic
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import shared_weights
 
-__all__ = ["SemanticPair", "SoftSemantic", "mix_maps", "mix_semantic", "mix_semantic_pair", "mix_semantic_soft"]
-
-SoftSemantic = Literal["pair", "probabilities"]
-"""Form of semantic maps under a soft plan: ``SemanticPair``, or class probabilities."""
+__all__ = ["SemanticPair", "mix_maps", "mix_semantic", "mix_semantic_pair", "mix_semantic_soft"]
 
 Maps = TypeVar("Maps", bound="Tensor | list[Tensor]")
 

@@ -6,7 +6,7 @@ import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, ClassVar, TypeVar, get_args
 
 import numpy as np
@@ -17,13 +17,8 @@ from torchvision.transforms import v2
 
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import HOST
-from cutmix_dense.functional import FilterRule
-from cutmix_dense.functional.fields import check_instance_keys
-from cutmix_dense.functional.filtering import OnFiltered, check_on_filtered, rule_of
-from cutmix_dense.functional.instances import Boxes, BoxesFrom
 from cutmix_dense.functional.pixels import Interpolation, mix_images
-from cutmix_dense.functional.rotated import Rotated
-from cutmix_dense.functional.semantic import SoftSemantic
+from cutmix_dense.functional.rules import TargetRules, takes_rules
 from cutmix_dense.pairing import PAIRINGS, partners
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import TellsItsRank, call_generator
@@ -52,26 +47,10 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
         p: probability that an image is mixed, per sample, in [0, 1].
         pairing: who is mixed with whom: a name of ``cutmix_dense.pairing``, or a ``SampleBank``: any image of the
             batch or of the bank, which keeps the latest ones.
-        num_classes: number of classes; needed for integer image-level labels, which become probabilities.
         fill: value of image pixels that nobody owns, one number or one per channel. None: grey of unsigned integers
             (114 of 255, at the same place in any range), 0 of other dtypes.
-        ignore_index: id of a semantic map's pixels that nobody owns.
-        min_visibility: see ``functional.mix_instances``, as the following ones.
-        min_size: least side of a changed box, pixels.
-        on_filtered: ``"drop"``, ``"ignore"`` or ``"crowd"``.
-        boxes_from: ``"auto"``, ``"box"`` or ``"mask"``.
-        rule: a peer's rule in place of the two thresholds.
-        instance_keys: further target keys that follow their instance.
-        image_keys: further target keys that stay the base image's.
-        semantic_keys: further keys of maps of class ids in the dicts of a list.
         label_keys: further keys of image-level labels in a dict of targets.
-        boxes: ``"exact"``, or ``"estimate"`` to allow boxes without masks under free-form masks.
-        flip_pairs: (left, right) keypoints that change names where an image is mirrored.
-        instance_weights: whether instances carry ``weight`` (N,) under hard plans too.
-        soft_semantic: form of semantic maps under a soft plan: ``"pair"`` or ``"probabilities"``.
         labels_by: image-level labels count by all ``"pixels"`` of a source, or by those of its visible ``"objects"``.
-        rotated: what changed boxes of rotated formats become: ``"keep"`` or ``"refit"``; see
-            ``functional.mix_instances``.
         interpolation: how scaled images are read: ``"antialias"`` (None: the same), ``"bilinear"`` or ``"nearest"``.
             Images of any integer or floating dtype are pictures, scaled and blended as numbers; maps of ids never are.
         layout: axes of a batch: images ``"BCHW"``, clips ``"BTCHW"``, volumes ``"BCDHW"``.
@@ -82,6 +61,8 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
         labels_getter: how image-level labels are found, as in torchvision's v2.CutMix: a callable that is given the
             batch and returns its tensor of labels; ``"default"``: by ``label_keys``, the usual names, and any key with
             "label" in it; None: by ``label_keys`` and the usual names.
+        rules: how targets are judged and returned: every field of ``functional.TargetRules``, by its name:
+            ``min_visibility``, ``min_size``, ``on_filtered``, ``instance_keys``, ``ignore_index``, ``num_classes`` …
 
     All settings are given by name.
 
@@ -102,34 +83,21 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
     layouts: ClassVar[tuple[Layout, ...]] = LAYOUTS
     """The layouts for which the method is defined."""
 
+    @takes_rules
     def __init__(
         self,
         *,
         p: float = 1.0,
         pairing: str | SampleBank = "roll",
-        num_classes: int | None = None,
         fill: float | Sequence[float] | None = 0,
-        ignore_index: int = 255,
-        min_visibility: float | tuple[float, float] = 0.1,
-        min_size: float | tuple[float, float] = 1.0,
-        on_filtered: OnFiltered = "drop",
-        boxes_from: BoxesFrom = "auto",
-        rule: FilterRule | str | None = None,
-        instance_keys: Sequence[str] = (),
-        image_keys: Sequence[str] = (),
-        semantic_keys: Sequence[str] = (),
-        label_keys: Sequence[str] = (),
-        boxes: Boxes = "exact",
-        flip_pairs: Sequence[tuple[int, int]] | None = None,
-        instance_weights: bool = False,
-        soft_semantic: SoftSemantic = "pair",
-        labels_by: LabelsBy = "pixels",
-        rotated: Rotated = "keep",
         interpolation: Interpolation | None = None,
+        label_keys: Sequence[str] = (),
+        labels_by: LabelsBy = "pixels",
+        labels_getter: LabelsGetter = "default",
         layout: Layout = "BCHW",
         box_format: BoxFormat = "xyxy",
         normalized: Normalized = False,
-        labels_getter: LabelsGetter = "default",
+        **rules: Any,
     ) -> None:
         super().__init__()
         if layout not in LAYOUTS:
@@ -144,77 +112,36 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
             raise ValueError(f"pairing must be one of {sorted([*PAIRINGS, 'bank'])} or a SampleBank, got {pairing!r}")
         if isinstance(pairing, SampleBank) and has_frames(layout):
             raise ValueError(f"pairing must be a name of {sorted(PAIRINGS)} for layout {layout!r}, got a bank")
-        if soft_semantic not in get_args(SoftSemantic):
-            raise ValueError(f"soft_semantic must be one of {get_args(SoftSemantic)}, got {soft_semantic!r}")
         if labels_by not in get_args(LabelsBy):
             raise ValueError(f"labels_by must be one of {get_args(LabelsBy)}, got {labels_by!r}")
-        if boxes not in get_args(Boxes):
-            raise ValueError(f"boxes must be one of {get_args(Boxes)}, got {boxes!r}")
-        if boxes_from not in get_args(BoxesFrom):
-            raise ValueError(f"boxes_from must be one of {get_args(BoxesFrom)}, got {boxes_from!r}")
-        if rotated not in get_args(Rotated):
-            raise ValueError(f"rotated must be one of {get_args(Rotated)}, got {rotated!r}")
         if interpolation is not None and interpolation not in get_args(Interpolation):
             raise ValueError(f"interpolation must be one of {get_args(Interpolation)} or None, got {interpolation!r}")
-        if num_classes is not None and num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, got {num_classes!r}")
-        check_on_filtered(on_filtered)
         if labels_getter is not None and labels_getter != "default" and not callable(labels_getter):
             raise ValueError(f"labels_getter must be 'default', a callable or None, got {labels_getter!r}")
         BoxForm(box_format, normalized)  # refuses a wrong format at once
-        check_instance_keys(instance_keys)
         self.p = p
         self.pairing = pairing
-        self.num_classes = num_classes
         self.fill = fill
-        self.ignore_index = ignore_index
-        self.min_visibility = min_visibility
-        self.min_size = min_size
-        self.on_filtered = on_filtered
-        self.boxes_from = boxes_from
-        self.rule = rule
-        self.instance_keys = _names(instance_keys, "instance_keys")
-        self.image_keys = _names(image_keys, "image_keys")
-        self.semantic_keys = _names(semantic_keys, "semantic_keys")
-        self.label_keys = _names(label_keys, "label_keys")
-        self.boxes = boxes
-        self.flip_pairs = None if flip_pairs is None else tuple((int(a), int(b)) for a, b in flip_pairs)
-        self.instance_weights = instance_weights
-        self.soft_semantic = soft_semantic
-        self.labels_by = labels_by
-        self.rotated = rotated
         self.interpolation: Interpolation | None = interpolation
+        self.label_keys = _names(label_keys, "label_keys")
+        self.labels_by: LabelsBy = labels_by
+        self.labels_getter = labels_getter
         self.layout: Layout = layout
         self.box_format: BoxFormat = box_format
         self.normalized: Normalized = normalized
-        self.labels_getter = labels_getter
+        given = TargetRules.of(rules, type(self).__name__)
+        for item in fields(given):
+            setattr(self, item.name, getattr(given, item.name))
         self._switch = Switch()
-        self._target_mixer()  # refuses a wrong rule at once
 
     def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
         """The images and targets of a call, checked, with boxes xyxy in pixels; arguments as for the call."""
         return Pool.of(images, targets, sizes, outputs, self.layout, BoxForm(self.box_format, self.normalized))
 
-    def _target_mixer(self, label_keys: Sequence[str] = ()) -> TargetMixer:
-        """How targets are mixed, by the settings as they are now."""
-        return TargetMixer(
-            rule=rule_of(self.rule, self.min_visibility, self.min_size),
-            on_filtered=self.on_filtered,
-            boxes_from=self.boxes_from,
-            num_classes=self.num_classes,
-            ignore_index=self.ignore_index,
-            instance_keys=self.instance_keys,
-            image_keys=self.image_keys,
-            semantic_keys=self.semantic_keys,
-            label_keys=(*self.label_keys, *label_keys),
-            boxes=self.boxes,
-            flip_pairs=self.flip_pairs,
-            instance_weights=self.instance_weights,
-            soft_semantic=self.soft_semantic,
-            labels_by=self.labels_by,
-            rotated=self.rotated,
-            labels_by_name=self.labels_getter == "default",
-        )
+    @property
+    def rules(self) -> TargetRules:
+        """How targets are judged and returned, by the settings as they are now."""
+        return TargetRules(**{item.name: getattr(self, item.name) for item in fields(TargetRules)})
 
     _warned = False
 
@@ -287,7 +214,9 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
         # all that can fail comes before the first write into an input
         mixed = MixedTargets()
         if pool.targets is not None:
-            mixed = self._target_mixer(label_keys).mix(pool.targets, plan, pool, inplace, return_report)
+            keys, by_name = (*self.label_keys, *label_keys), self.labels_getter == "default"
+            mixer = TargetMixer(self.rules, keys, self.labels_by, by_name)
+            mixed = mixer.mix(pool.targets, plan, pool, inplace, return_report)
         if return_report and len(mixed.reports) != 1:
             raise ValueError(f"return_report needs one list of detection targets, got {len(mixed.reports)}")
         mixed_images = self.mix_images(pool.images, plan, out=out, inplace=inplace)

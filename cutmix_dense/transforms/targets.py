@@ -12,16 +12,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from cutmix_dense.arrays.host import sent, tensor_of
-from cutmix_dense.functional import (
-    FilterRule,
-    MixReport,
-    mix_instances,
-    mix_labels,
-    mix_padded,
-    mix_pixels,
-    mix_semantic,
-    object_pixels,
-)
+from cutmix_dense.functional import MixReport, Outcome, TargetRules, mix_labels, mix_pixels, mix_semantic, object_pixels
 from cutmix_dense.functional.fields import (
     COORDINATES,
     IGNORED,
@@ -33,14 +24,11 @@ from cutmix_dense.functional.fields import (
     count_instances,
     is_annotations,
 )
-from cutmix_dense.functional.filtering import OnFiltered
-from cutmix_dense.functional.instances import Boxes, BoxesFrom
-from cutmix_dense.functional.padded import is_padded
+from cutmix_dense.functional.instances import mixed_instances
+from cutmix_dense.functional.padded import is_padded, mixed_padded
 from cutmix_dense.functional.pixels import check_inplace
-from cutmix_dense.functional.report import Outcome
-from cutmix_dense.functional.rotated import Rotated
 from cutmix_dense.functional.segments import MAP_KEY, PANOPTIC_KEYS
-from cutmix_dense.functional.semantic import SoftSemantic, mix_maps
+from cutmix_dense.functional.semantic import mix_maps
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.pool import Pool, are_frames, detection_targets
 from cutmix_dense.transforms.tracks import separate_tracks
@@ -77,21 +65,9 @@ class MixedTargets:
 class TargetMixer:
     """How targets are mixed once the plan is there; the arguments of ``MixTransform`` that concern them."""
 
-    rule: FilterRule = field(default_factory=FilterRule)
-    on_filtered: OnFiltered = "drop"
-    boxes_from: BoxesFrom = "auto"
-    num_classes: int | None = None
-    ignore_index: int = 255
-    instance_keys: tuple[str, ...] = ()
-    image_keys: tuple[str, ...] = ()
-    semantic_keys: tuple[str, ...] = ()
+    rules: TargetRules = field(default_factory=TargetRules)
     label_keys: tuple[str, ...] = ()
-    boxes: Boxes = "exact"
-    flip_pairs: tuple[tuple[int, int], ...] | None = None
-    instance_weights: bool = False
-    soft_semantic: SoftSemantic = "pair"
     labels_by: LabelsBy = "pixels"
-    rotated: Rotated = "keep"
     labels_by_name: bool = True
 
     def mix(
@@ -149,7 +125,7 @@ class TargetMixer:
         raise TypeError(f"{name} must be a list of dicts, of maps or of classes, got a list of {kinds}")
 
     def _mix_entry(self, key: str, value: Any, plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets) -> Any:
-        if key in IMAGE_KEYS or key in self.image_keys:
+        if key in IMAGE_KEYS or key in self.rules.image_keys:
             if not isinstance(value, (Tensor, list, tuple)) or (isinstance(value, Tensor) and value.ndim == 0):
                 raise TypeError(f"targets[{key!r}] must have one entry per image, got {type(value).__name__}")
             if len(value) != len(pool):
@@ -159,7 +135,7 @@ class TargetMixer:
         labels = LABEL_KEYS.union(self.label_keys)
         if self.labels_by_name and "label" in key.lower() and key not in INSTANCE_KEYS:
             labels |= {key}
-        if key in PANOPTIC_KEYS and key not in (*labels, *self.semantic_keys):
+        if key in PANOPTIC_KEYS and key not in (*labels, *self.rules.semantic_keys):
             raise ValueError(f"targets[{key!r}] is of a panoptic map: give a list of dicts, one per image")
         if key in INSTANCE_KEYS and key not in labels:
             maps = (
@@ -183,7 +159,7 @@ class TargetMixer:
                 f"targets[{key!r}] is of unknown meaning: name it in label_keys (class "
                 "labels, mixed) or in image_keys (it stays the base image's)"
             )
-        if key in SEMANTIC_KEYS.union(self.semantic_keys) and _floats(value):
+        if key in SEMANTIC_KEYS.union(self.rules.semantic_keys) and _floats(value):
             raise TypeError(f"targets[{key!r}] must hold integer class ids, got floating point")
         return self._mix(f"targets[{key!r}]", value, plan, pool, inplace, mixed)
 
@@ -191,26 +167,8 @@ class TargetMixer:
         self, targets: Sequence[Mapping[str, Any]], plan: MixPlan, pool: Pool, mixed: MixedTargets
     ) -> list[dict[str, Any]]:
         maps = [key for target in targets for key, value in target.items() if isinstance(value, tv_tensors.Mask)]
-        pool.check_maps(targets, sorted({"masks", MAP_KEY, *SEMANTIC_KEYS, *self.semantic_keys, *maps}))
-        result = mix_instances(
-            targets,
-            plan,
-            rule=self.rule,
-            on_filtered=self.on_filtered,
-            boxes_from=self.boxes_from,
-            instance_keys=self.instance_keys,
-            image_keys=self.image_keys,
-            semantic_keys=self.semantic_keys,
-            ignore_index=self.ignore_index,
-            padded=isinstance(pool.images, Tensor),
-            boxes=self.boxes,
-            flip_pairs=self.flip_pairs,
-            instance_weights=self.instance_weights,
-            soft_semantic=self.soft_semantic,
-            num_classes=self.num_classes,
-            rotated=self.rotated,
-            return_report=mixed.wanted,
-        )
+        pool.check_maps(targets, sorted({"masks", MAP_KEY, *SEMANTIC_KEYS, *self.rules.semantic_keys, *maps}))
+        result = mixed_instances(targets, plan, self.rules, isinstance(pool.images, Tensor), mixed.wanted)
         if not mixed.wanted:
             return result
         dicts, report = result
@@ -234,7 +192,7 @@ class TargetMixer:
         if tracked:
             report = told.reports[0]
             apart = report.outcome.numpy() == int(Outcome.IGNORED)
-            if self.on_filtered == "crowd":  # what fails stays among the others
+            if self.rules.on_filtered == "crowd":  # what fails stays among the others
                 counts = np.array([count_instances(frame, name) for frame in frames])
                 apart &= report.instance.numpy() >= counts[report.source.numpy()]
             separate_tracks(outputs, report, apart)
@@ -244,10 +202,8 @@ class TargetMixer:
         self, value: Mapping[str, Any], plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets
     ) -> dict[str, Any]:
         """Padded boxes with what belongs to their slots; all else in the dict as ever."""
-        if self.on_filtered != "drop":
-            raise ValueError(f"on_filtered must be 'drop' for padded boxes, got {self.on_filtered!r}")
         slots = value["boxes"].shape[:2]
-        names = {"valid", *INSTANCE_KEYS, *self.instance_keys}
+        names = {"valid", *INSTANCE_KEYS, *self.rules.instance_keys}
         rows = {
             key: item
             for key, item in value.items()
@@ -260,10 +216,7 @@ class TargetMixer:
             for key, item in value.items()
             if key not in rows
         }
-        padded = mix_padded(
-            rows, plan, rule=self.rule, instance_keys=self.instance_keys, estimate=self.boxes == "estimate"
-        )
-        return {**result, **padded}
+        return {**result, **mixed_padded(rows, plan, self.rules)}
 
     def _mix_tensor(
         self, name: str, value: Tensor, plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets
@@ -279,7 +232,7 @@ class TargetMixer:
         if _is_map(value, value.ndim - 1, pool):
             if plan.weight is not None:
                 return self._mix_maps(value, plan)
-            apply = partial(mix_semantic, value, plan, ignore_index=self.ignore_index)
+            apply = partial(mix_semantic, value, plan, ignore_index=self.rules.ignore_index)
         elif plan.weight is not None and not value.is_floating_point():
             raise TypeError(f"{name} must be floating point to be blended, got {value.dtype} (ids don't average)")
         elif plan.has_fill():
@@ -296,7 +249,11 @@ class TargetMixer:
 
     def _mix_maps(self, maps: Any, plan: MixPlan) -> Any:
         return mix_maps(
-            maps, plan, ignore_index=self.ignore_index, soft=self.soft_semantic, num_classes=self.num_classes
+            maps,
+            plan,
+            ignore_index=self.rules.ignore_index,
+            soft=self.rules.soft_semantic,
+            num_classes=self.rules.num_classes,
         )
 
     def _mix_labels(self, labels: Tensor, plan: MixPlan, pool: Pool) -> Tensor:
@@ -310,15 +267,12 @@ class TargetMixer:
             dicts = detection_targets(pool.targets)
             if dicts is None:
                 raise ValueError("labels_by 'objects' needs detection targets beside the labels, got none")
-            keys = {
-                "instance_keys": self.instance_keys,
-                "image_keys": self.image_keys,
-                "semantic_keys": self.semantic_keys,
-            }
+            names = ("instance_keys", "image_keys", "semantic_keys")
+            keys: Any = {name: getattr(self.rules, name) for name in names}
             weight = object_pixels(dicts, plan.of_frames(pool.frames), **keys)
             if plan.frames == 1:  # its outputs are clips
                 weight = weight.unflatten(0, (-1, pool.frames)).sum(dim=1)
-        return mix_labels(labels, plan, self.num_classes, weight=weight)
+        return mix_labels(labels, plan, self.rules.num_classes, weight=weight)
 
     def _mix_list(self, name: str, values: list[Tensor], plan: MixPlan, pool: Pool) -> Any:
         for index, (value, size) in enumerate(zip(values, pool.sizes.tolist())):

@@ -93,6 +93,6 @@ def test_names_cannot_break_the_page():
 
 
 def test_reasons_of_the_core_are_known():
-    from cutmix_dense.functional.filtering import Reason
+    from cutmix_dense.functional.report import Reason
 
     assert {reason.text for reason in Reason} - {""} <= set(demo_page.REASONS)

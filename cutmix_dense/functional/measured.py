@@ -1,0 +1,53 @@
+"""What a plan shows of instances: the one type that every measurement returns."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float, Int
+
+from cutmix_dense.arrays.host import Column, as_column
+from cutmix_dense.plan import MixPlan
+
+__all__ = ["Measured", "identity_of"]
+
+
+class Measured(NamedTuple):
+    """One row per instance: arrays on the host, tensors on a device.
+
+    Attributes:
+        visible: visible area: pixels of the mask, or square pixels of the box.
+        whole: area of the whole instance as mapped onto the canvas, before anything was cut.
+        boxes: tight box of what shows, xyxy on the canvas, zeros for nothing; four corners (n, 8) for rotated boxes;
+            None without instances.
+        mapped: the box of the whole instance as mapped onto the canvas; None where it isn't known.
+        untouched: all of it shows, under the identity map.
+        broken: its box has no area (zero or inverted sides); None without boxes.
+        outside: its box lies wholly outside of what is valid of its image; None without boxes.
+        finite: False where a coordinate is NaN or infinite; None without boxes.
+    """
+
+    visible: Float[Column, " n"]
+    whole: Float[Column, " n"]
+    boxes: Float[Column, "n k"] | None
+    mapped: Float[Column, "n k"] | None
+    untouched: Bool[Column, " n"]
+    broken: Bool[Column, " n"] | None = None
+    outside: Bool[Column, " n"] | None = None
+    finite: Bool[Column, " n"] | None = None
+
+    @property
+    def sides(self) -> Float[Column, "n s"]:
+        """Lengths of the boxes' sides: one per axis, or all four of rotated boxes."""
+        assert self.boxes is not None
+        half = self.boxes.shape[1] // 2
+        if half == 4:
+            corners = self.boxes.reshape(-1, 4, 2)
+            return ((corners[:, [1, 2, 3, 0]] - corners) ** 2).sum(axis=2) ** 0.5
+        return self.boxes[:, half:] - self.boxes[:, :half]
+
+
+def identity_of(plan: MixPlan, output: Int[Column, " n"], layer: Int[Column, " n"]) -> Bool[Column, " n"]:
+    """Whether each row's layer lies on the canvas as in its source."""
+    scale, shift = as_column(plan.scale, plan.device), as_column(plan.shift, plan.device)
+    return ((scale == 1) & (shift == 0)).all(axis=2)[output, layer]

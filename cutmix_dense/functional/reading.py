@@ -1,0 +1,408 @@
+"""Read the targets of a pool key by key, checked: what follows an instance, stays with the image, or is a map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torchvision import tv_tensors
+
+from cutmix_dense.functional.boxes import from_xyxy, to_xyxy
+from cutmix_dense.functional.fields import (
+    COORDINATES,
+    FIELDS,
+    IGNORED,
+    IMAGE_KEYS,
+    INSTANCE_KEYS,
+    LABEL_KEYS,
+    RAW_ANNOTATIONS,
+    SEMANTIC_KEYS,
+    STATED,
+    count_instances,
+    is_annotations,
+    is_map,
+)
+from cutmix_dense.functional.rotated import COLUMNS, as_rotated, rotated_format
+from cutmix_dense.functional.rules import TargetRules
+from cutmix_dense.functional.wrapping import as_plain
+
+__all__ = ["FieldTable", "read_fields"]
+
+_GEOMETRIC = tuple(
+    getattr(tv_tensors, name) for name in ("BoundingBoxes", "Mask", "KeyPoints") if hasattr(tv_tensors, name)
+)
+
+
+@dataclass
+class FieldTable:
+    """The targets of a pool, key by key.
+
+    Attributes:
+        instances: per instance key, one value per pool image (rows of the target, then of its ignored instances); None
+            where an image without instances lacks the key.
+        counts: number of instances of each image, ignored ones not counted.
+        ignored_counts: number of ignored instances of each image.
+        image: per pool image, what stays with it.
+        semantic: per semantic key, one map per pool image.
+        has_ignored: whether some target holds ignored instances (perhaps none).
+        ndim: number of spatial axes of the images.
+        joined: per instance key whose values are plain tensors of one form, all rows of the pool.
+        bare: instance keys that some ignored instances lack; the others' ignored instances lose them.
+        states_none: whether ``has_mask`` was made here, for ignored instances without masks.
+    """
+
+    instances: dict[str, list[Any]] = field(default_factory=dict)
+    counts: list[int] = field(default_factory=list)
+    ignored_counts: list[int] = field(default_factory=list)
+    image: list[dict[str, Any]] = field(default_factory=list)
+    semantic: dict[str, list[Tensor]] = field(default_factory=dict)
+    has_ignored: bool = False
+    ndim: int = 2
+    joined: dict[str, Tensor] = field(default_factory=dict)
+    bare: set[str] = field(default_factory=set)
+    states_none: bool = False
+
+    def example(self, key: str) -> Tensor | None:
+        """A tensor that shows class, dtype and trailing shape of a key: the first with rows, else the first."""
+        first = None
+        for value in self.instances[key]:
+            if isinstance(value, Tensor):
+                if value.shape[0]:
+                    return value
+                first = value if first is None else first
+        return first
+
+    @property
+    def device(self) -> torch.device:
+        """Where the instances lie; the CPU if there are none."""
+        for key in ("boxes", "masks", *self.instances):
+            example = self.example(key) if key in self.instances else None
+            if example is not None:
+                return example.device
+        return torch.device("cpu")
+
+    def flat(self, key: str) -> Tensor:
+        """The rows of the whole pool as one plain tensor, in the form of the key's example."""
+        if key in self.joined:
+            return self.joined[key]
+        example = self.example(key)
+        assert example is not None
+        parts = [value for value in self.instances[key] if value is not None and value.shape[0]]
+        if not parts:
+            empty = as_plain(example)[:0]
+            if key != "boxes":
+                return empty
+            form = rotated_format(example)
+            return empty.reshape(0, 2 * self.ndim if form is None else COLUMNS[form.name])
+        if key == "boxes":
+            form = getattr(example, "format", None)
+            parts = [p if getattr(p, "format", None) == form else _boxes_like(p, example) for p in parts]
+        return torch.cat(parts if type(example) is Tensor else [as_plain(part) for part in parts])
+
+    @property
+    def rotated(self) -> Any:
+        """The format of the boxes if they are rotated ones, else None."""
+        return rotated_format(self.example("boxes")) if "boxes" in self.instances else None
+
+    def flat_rotated(self) -> Float[Tensor, "n c"]:
+        """The rotated boxes of the whole pool in one format, ``rotated``; double precision, on the host.
+
+        Raises:
+            ValueError: rows of another length, upright boxes among them.
+        """
+        form, given = self.rotated, enumerate(self.instances["boxes"])
+        parts = [as_rotated(value, form, f"targets[{i}]['boxes']") for i, value in given if value is not None]
+        return torch.cat(parts)
+
+    def flat_boxes(self) -> Float[Tensor, "n 2*d"]:
+        """The boxes of the whole pool, xyxy.
+
+        Raises:
+            TypeError: boxes that aren't tensors of numbers.
+            ValueError: rows of another length, rotated formats.
+        """
+        joined = self.joined.get("boxes")
+        if joined is not None and _is_xyxy(joined, self.ndim):
+            return joined
+        values = self.instances["boxes"]
+        parts = [value for value in values if value is not None]
+        if not all(_is_xyxy(value, self.ndim) for value in parts):
+            given = [(index, value) for index, value in enumerate(values) if value is not None]
+            parts = [to_xyxy(value, f"targets[{index}]['boxes']", self.ndim) for index, value in given]
+        return torch.cat(parts) if parts else torch.zeros((0, 2 * self.ndim), dtype=torch.float32, device=self.device)
+
+
+def read_fields(
+    targets: Sequence[Mapping[str, Any]],
+    rules: TargetRules,
+    ndim: int = 2,
+    size_of: Callable[[int], Sequence[int]] | None = None,
+) -> FieldTable:
+    """Sort the keys of ``targets`` by what they mean.
+
+    Args:
+        targets: as for ``mix_instances``.
+        rules: which further keys there are.
+        ndim: number of spatial axes of the images.
+        size_of: gives the size of a pool image, for ignored instances without masks in an image without any.
+
+    Raises:
+        TypeError: targets that aren't dicts; a value of a kind that its key can't have.
+        ValueError: an unknown tensor, array or container key; rows that don't match the number of instances; a key that
+            some image with instances lacks (but ``has_mask``: there all of its rows state their mask).
+    """
+    if not isinstance(targets, Sequence) or any(not isinstance(target, Mapping) for target in targets):
+        raise TypeError(f"targets must be a list of dicts, got {type(targets).__name__}")
+    image_keys, semantic_keys = set(rules.image_keys), set(rules.semantic_keys)
+    of_instances = INSTANCE_KEYS.union(rules.instance_keys) - image_keys - semantic_keys
+    of_maps = SEMANTIC_KEYS.union(semantic_keys) - image_keys - set(rules.instance_keys)
+    table = FieldTable(ndim=ndim)
+    rows: list[dict[str, Any]] = []
+    ignored: list[dict[str, Any]] = []
+    for index, target in enumerate(targets):
+        row: dict[str, Any] = {}
+        kept: dict[str, Any] = {}
+        for key, value in target.items():
+            if key in of_instances:
+                row[key] = value
+            elif key == IGNORED:
+                if value is not None and not isinstance(value, Mapping):
+                    raise TypeError(
+                        f"targets[{index}]['{IGNORED}'] must be a dict of instance keys, got {type(value).__name__}"
+                    )
+                for unknown in set(value or ()) - of_instances:
+                    raise ValueError(
+                        f"targets[{index}]['{IGNORED}'] holds the unknown key {unknown!r}: name it in instance_keys"
+                    )
+            elif key in of_maps or (key not in image_keys and is_map(value)):
+                if not isinstance(value, Tensor):
+                    raise TypeError(f"targets[{index}][{key!r}] must be a tensor, got {type(value).__name__}")
+                table.semantic.setdefault(key, []).append(value)
+            elif key in LABEL_KEYS and key not in image_keys:
+                raise ValueError(
+                    f"targets[{index}] holds {key!r}, a label of the whole image: give labels as one (B,) or (B, K) "
+                    "tensor beside the list of dicts, so that they are mixed, or name the key in image_keys"
+                )
+            elif key not in IMAGE_KEYS and key not in image_keys and not _is_scalar(value):
+                if is_annotations(value):
+                    raise ValueError(f"targets[{index}][{key!r}] holds {RAW_ANNOTATIONS}")
+                if key in COORDINATES:
+                    raise ValueError(
+                        f"targets[{index}] holds the unknown key {key!r} ({_shape(value)}): give boxes as 'boxes' "
+                        "(xyxy in pixels, or tv_tensors.BoundingBoxes of any format) and polygons as 'masks'; "
+                        "instance_keys can't carry coordinates"
+                    )
+                raise ValueError(
+                    f"targets[{index}] holds the unknown key {key!r} ({_shape(value)}): name it in instance_keys (it "
+                    "follows the instances), in image_keys (it stays the base image's) or in semantic_keys (a map)"
+                )
+            else:
+                kept[key] = value
+        extra = target.get(IGNORED)
+        table.has_ignored |= extra is not None
+        rows.append(row)
+        ignored.append(dict(extra or {}))
+        table.image.append(kept)
+        table.counts.append(count_instances(row, f"targets[{index}]"))
+        table.ignored_counts.append(count_instances(extra, f"targets[{index}]['{IGNORED}']") if extra else 0)
+    for key, maps_of_key in table.semantic.items():
+        if len(maps_of_key) != len(targets):
+            raise ValueError(
+                f"{key!r} must be in every target or in none; {len(maps_of_key)} of {len(targets)} have it"
+            )
+    _fill_ignored(table, rows, ignored, size_of)
+    _collect(table, rows, ignored)
+    return table
+
+
+def _fill_ignored(
+    table: FieldTable,
+    rows: list[dict[str, Any]],
+    ignored: list[dict[str, Any]],
+    size_of: Callable[[int], Sequence[int]] | None,
+) -> None:
+    """Give ignored instances that have less than others rows of zeros (no mask), so that all can be judged together."""
+    some = [extra for extra, count in zip(ignored, table.ignored_counts) if count]
+    if not some:
+        return
+    keys = {key for row in (*rows, *some) for key in row}
+    table.bare = {key for key in keys - {"boxes", STATED} if any(key not in extra for extra in some)}
+    if "boxes" in keys and any("boxes" not in extra for extra in some):  # refused as other rows are
+        table.bare.discard("masks")
+    if not table.bare:
+        return
+    given = {key: [row[key] for row in (*rows, *some) if key in row] for key in table.bare}
+    table.states_none = "masks" in table.bare and STATED not in keys
+    for index, (row, extra, count) in enumerate(zip(rows, ignored, table.ignored_counts)):
+        for key in table.bare if count else ():
+            if key in extra:
+                continue
+            tensors = [value for value in given[key] if isinstance(value, Tensor) and value.ndim]
+            if not tensors:
+                extra[key] = [None] * count
+                continue
+            like = next((value for value in tensors if len(value)), tensors[0])
+            plain = as_plain(like)
+            shape = tuple(plain.shape[1:])
+            if key == "masks":
+                largest = [tuple(value.shape[1:]) for value in tensors if value.ndim == table.ndim + 1]
+                largest += [tuple(size_of(index))] if size_of is not None else []
+                own = row.get("masks")
+                shape = tuple(own.shape[1:]) if isinstance(own, Tensor) and len(own) else tuple(map(max, zip(*largest)))
+                extra[STATED] = torch.zeros(count, dtype=torch.bool, device=plain.device)
+            extra[key] = plain.new_full((count, *shape), key in ("visibility", "weight"))
+    table.bare -= {"visibility", "weight"}
+
+
+def _collect(table: FieldTable, rows: list[dict[str, Any]], ignored: list[dict[str, Any]]) -> None:
+    keys = dict.fromkeys(key for row in (*rows, *filter(None, ignored)) for key in row)  # in order of first appearance
+    plain = not any(ignored)
+    for key in keys:
+        values = [row.get(key) for row in rows]
+        if plain and (joined := _joined(key, values, table.counts)) is not None:
+            table.instances[key], table.joined[key] = values, joined
+            continue
+        values = []
+        for index, (row, extra) in enumerate(zip(rows, ignored)):
+            where = f"targets[{index}]"
+            main = _rows(row, key, table.counts[index], where)
+            more = _rows(extra, key, table.ignored_counts[index], f"{where}['{IGNORED}']") if extra else None
+            values.append(_join(key, main, more))
+        table.instances[key] = values
+        _check_alike(key, values)
+    _check_devices(table)
+
+
+def _joined(key: str, values: list[Any], counts: list[int]) -> Tensor | None:
+    """All rows of a key, as nearly always: plain tensors against which nothing speaks; None where something may."""
+    rank = FIELDS[key].rank if key in FIELDS else None
+    if key == "masks" or not values or any(type(value) is not Tensor for value in values):
+        return None
+    if 0 in counts or len({value.dtype for value in values}) > 1:
+        return None
+    if key == STATED and values[0].dtype != torch.bool:
+        return None
+    try:
+        joined = torch.cat(values) if [value.shape[0] for value in values] == counts else None
+    except (RuntimeError, TypeError):  # of several shapes or devices: said where they are looked at one by one
+        return None
+    return joined if joined is not None and rank in (None, joined.ndim) else None
+
+
+def _rows(row: dict[str, Any], key: str, count: int, where: str) -> Any:
+    if key not in row:
+        if count and key == STATED:
+            device = next((given.device for given in row.values() if isinstance(given, Tensor)), None)
+            return torch.ones(count, dtype=torch.bool, device=device)
+        if count:
+            raise ValueError(f"{where} has {count} instances but no {key!r}, which other targets have")
+        return None
+    value = row[key]
+    known = FIELDS.get(key)
+    if known is not None and known.tensor and not isinstance(value, Tensor):
+        raise TypeError(f"{where}[{key!r}] must be a tensor, got {type(value).__name__}")
+    if not isinstance(value, (Tensor, list, tuple)):
+        raise TypeError(f"{where}[{key!r}] must be a tensor or a list, got {type(value).__name__}")
+    if key == STATED and isinstance(value, Tensor) and value.numel() and value.dtype != torch.bool:
+        raise TypeError(f"{where}[{key!r}] must hold bools, got {value.dtype}")
+    if isinstance(value, _GEOMETRIC) and key not in ("boxes", "masks", "keypoints"):
+        raise ValueError(
+            f"{where}[{key!r}] is a {type(value).__name__}, which would have to be mapped: only 'boxes', 'masks' and "
+            "'keypoints' are"
+        )
+    if isinstance(value, Tensor) and value.ndim == 0:
+        raise ValueError(f"{where}[{key!r}] must have one row per instance, got a single number")
+    length = value.shape[0] if isinstance(value, Tensor) else len(value)
+    if length != count and not (count == 0 and isinstance(value, Tensor) and value.numel() == 0):
+        raise ValueError(f"{where}[{key!r}] must have one row per instance ({count}), got {_shape(value)}")
+    rank = None if known is None else known.rank
+    if count and rank is not None and isinstance(value, Tensor) and value.ndim != rank:
+        raise ValueError(f"{where}[{key!r}] must have {rank} dimensions, got {tuple(value.shape)}")
+    if count or (isinstance(value, Tensor) and not length):
+        return value
+    return value[:0] if isinstance(value, Tensor) else None
+
+
+def _is_xyxy(boxes: Any, ndim: int) -> bool:
+    """Whether boxes are plain rows of floating point already."""
+    return type(boxes) is Tensor and boxes.ndim == 2 and boxes.shape[1] == 2 * ndim and boxes.is_floating_point()
+
+
+def _boxes_like(boxes: Tensor, example: Tensor) -> Tensor:
+    """Plain rows of boxes in the format and dtype of others."""
+    form = rotated_format(example)
+    if form is None:
+        return from_xyxy(to_xyxy(boxes), example)
+    return as_rotated(boxes, form).to(example.device, example.dtype)
+
+
+def _join(key: str, main: Any, more: Any) -> Any:
+    if more is None:
+        return main
+    if len(more) == 0:
+        return main if main is not None else more
+    if main is None or len(main) == 0:
+        return more
+    if isinstance(main, Tensor):
+        if key == "boxes" and getattr(more, "format", None) != getattr(main, "format", None):
+            more = _boxes_like(more, main)
+        joined = torch.cat([as_plain(main), as_plain(more)])
+        return tv_tensors.wrap(joined, like=main) if isinstance(main, tv_tensors.TVTensor) else joined
+    return [*main, *more]
+
+
+def _check_alike(key: str, values: list[Any]) -> None:
+    first_index, first, device, trailing = -1, None, None, None
+    for index, value in enumerate(values):
+        if value is None or not (value.shape[0] if isinstance(value, Tensor) else len(value)):
+            continue
+        if first is None:
+            first_index, first = index, value
+            if isinstance(value, Tensor):
+                device, trailing = value.device, value.shape[1:]
+        if isinstance(value, Tensor) != isinstance(first, Tensor):
+            raise TypeError(f"targets[{index}][{key!r}] is a {type(value).__name__}, targets[{first_index}]'s is not")
+        if not isinstance(value, Tensor):
+            continue
+        if value.device != device:
+            raise ValueError(
+                f"targets[{index}][{key!r}] lies on {value.device}, targets[{first_index}][{key!r}] on {device}"
+            )
+        if key != "masks" and value.shape[1:] != trailing:
+            raise ValueError(
+                f"targets[{index}][{key!r}] has rows of shape {tuple(value.shape[1:])}, "
+                f"targets[{first_index}][{key!r}] of {tuple(first.shape[1:])}"
+            )
+
+
+def _check_devices(table: FieldTable) -> None:
+    first: tuple[str, int, torch.device] | None = None
+    for key, values in table.instances.items():
+        for index, value in enumerate(values[:1] if key in table.joined else values):
+            if not isinstance(value, Tensor):
+                continue
+            device = value.device
+            if first is None:
+                first = (key, index, device)
+            elif device != first[2]:
+                raise ValueError(
+                    f"targets must lie on one device: targets[{first[1]}][{first[0]!r}] lies on {first[2]}, "
+                    f"targets[{index}][{key!r}] on {device}"
+                )
+
+
+def _is_scalar(value: Any) -> bool:
+    return value is None or isinstance(value, (str, bytes, bool, int, float, complex))
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"tensor of shape {tuple(value.shape)}"
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"array of shape {tuple(shape)}"
+    return f"{type(value).__name__} of length {len(value)}" if hasattr(value, "__len__") else type(value).__name__

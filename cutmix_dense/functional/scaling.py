@@ -1,0 +1,42 @@
+"""Numbers of instances after a mix: lengths, areas and distances follow the scale of their image."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+__all__ = ["scaled_numbers"]
+
+
+def scaled_numbers(
+    rows: Shaped[Tensor, "n ..."],
+    scaling: str,
+    scale: Float[Tensor, "n d"],
+    untouched: Bool[Tensor, " n"],
+    share: Float[Tensor, " n"] | None = None,
+) -> Shaped[Tensor, "n ..."]:
+    """The numbers as ``fields.Scaling`` says; whole numbers are rounded, untouched ones stay bit by bit.
+
+    Args:
+        rows: (n,) or more numbers per instance.
+        scaling: ``"length"``, ``"area"`` or ``"inverse"``.
+        scale: of each instance's layer, per axis.
+        untouched: whose numbers stay.
+        share: what is left of each, for areas that shrink with what shows.
+
+    Example:
+        >>> one = torch.tensor([10.0])
+        >>> scaled_numbers(one, "length", torch.tensor([[0.5, 0.5]]), torch.tensor([False]))
+        tensor([5.])
+    """
+    axes = scale.shape[1]
+    factor = scale.abs().prod(dim=1)
+    if scaling != "area":
+        factor = factor ** ((1 if scaling == "length" else -1) / axes)
+    if share is not None:
+        factor = factor * share
+    shape = (-1, *(1,) * (rows.ndim - 1))
+    scaled = rows * factor.reshape(shape)
+    scaled = scaled if rows.is_floating_point() else scaled.round()
+    return torch.where(untouched.reshape(shape), rows, scaled.to(rows.dtype))

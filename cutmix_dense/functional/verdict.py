@@ -1,0 +1,128 @@
+"""The only judge of instances: what becomes of each under a rule, and why."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cutmix_dense.arrays.host import Column, as_tensor, module_of
+from cutmix_dense.functional.entries import Entries
+from cutmix_dense.functional.measured import Measured
+from cutmix_dense.functional.report import MixReport, Outcome, Reason
+from cutmix_dense.functional.rules import FilterRule, OnFiltered
+
+__all__ = ["Verdict", "fetched_verdict", "judge", "outcomes_of", "report_of"]
+
+
+class Verdict(NamedTuple):
+    """One row per instance: arrays on the host, tensors on a device.
+
+    Attributes:
+        reason: the ``Reason`` against it.
+        visibility: visible share of the whole times an incoming one, in single precision; 0 where it isn't carried.
+        complete: whether all of it shows.
+        share: visible share of the whole, exact.
+    """
+
+    reason: Int[Column, " n"]
+    visibility: Float[Column, " n"]
+    complete: Bool[Column, " n"]
+    share: Float[Column, " n"]
+
+    @property
+    def shows(self) -> Bool[Column, " n"]:
+        """Whether anything of it shows, kept or not."""
+        reason = self.reason
+        fails = (reason >= Reason.LOW_VISIBILITY.value) & (reason <= Reason.ELONGATED.value)
+        return (reason == Reason.KEPT.value) | fails
+
+
+def judge(
+    measured: Measured,
+    rule: FilterRule,
+    layer: Int[Column, " n"],
+    *,
+    before: Float[Column, " n"] | None = None,
+    carried: Bool[Column, " n"] | None = None,
+    empty: Bool[Column, " n"] | None = None,
+    exempt: Bool[Column, " n"] | None = None,
+) -> Verdict:
+    """Find the first reason that speaks against each instance; nothing does against an untouched one.
+
+    Args:
+        measured: what shows.
+        rule: the thresholds.
+        layer: the layer of each; 0 is the base.
+        before: visibility that each came with.
+        carried: whether each came along with its layer; all do by default.
+        empty: whether each states a mask without a pixel.
+        exempt: whether each is kept whatever little of it shows, as stuff is.
+    """
+    xp = module_of(measured.visible)
+    visible, whole, untouched = measured.visible, measured.whole, measured.untouched
+    share = visible / (whole + (whole <= 0))  # of nothing, nothing shows
+    share = xp.where(untouched | (share > 1), 1.0, share)
+    visibility = share.float() if isinstance(share, Tensor) else share.astype(np.float32)
+    if before is not None:
+        visibility = visibility * before
+    reason = rule.reasons(measured, visibility, layer)
+    reason[untouched] = Reason.KEPT.value
+    if empty is not None:
+        reason[empty] = Reason.EMPTY_MASK.value
+    if measured.outside is not None and measured.broken is not None and measured.finite is not None:
+        reason[measured.outside] = Reason.OUTSIDE.value
+        reason[measured.broken] = Reason.BROKEN_BOX.value
+        reason[~measured.finite] = Reason.NOT_FINITE.value
+    if exempt is not None:
+        reason[exempt & (reason >= Reason.LOW_VISIBILITY.value)] = Reason.KEPT.value
+    if carried is not None:
+        visibility = xp.where(carried, visibility, xp.zeros_like(visibility))
+        reason[~carried & (reason != Reason.NOT_FINITE.value)] = Reason.NOT_CARRIED.value
+    return Verdict(reason, visibility, untouched | (visible >= whole * (1 - 1e-9)), share)
+
+
+def outcomes_of(verdict: Verdict, ignored: Bool[np.ndarray, " n"], on_filtered: OnFiltered) -> Int[np.ndarray, " n"]:
+    """The ``Outcome`` of each row of a verdict on the host.
+
+    Args:
+        verdict: what was found.
+        ignored: whether each was an ignored instance before.
+        on_filtered: what becomes of those that fail but show.
+    """
+    fails = verdict.reason >= Reason.LOW_VISIBILITY.value
+    outcome = np.where(verdict.complete, Outcome.KEPT.value, Outcome.SHRUNK.value)
+    outcome[verdict.reason != Reason.KEPT.value] = Outcome.DROPPED.value
+    if on_filtered != "drop":
+        outcome[fails] = Outcome.IGNORED.value
+    outcome[ignored & (fails | (verdict.reason == Reason.KEPT.value))] = Outcome.IGNORED.value
+    return outcome
+
+
+def report_of(entries: Entries, verdict: Verdict, outcome: Int[np.ndarray, " n"]) -> MixReport:
+    """What was found of some entries, as a report."""
+    columns = (entries.output, entries.layer, entries.image, entries.position)
+    numbers = (verdict.visibility.astype(np.float32), outcome.astype(np.int64), verdict.reason.astype(np.int64))
+    return MixReport(*map(torch.from_numpy, (*columns, *numbers)))
+
+
+def fetched_verdict(verdict: Verdict, *others: Column) -> tuple[Verdict, list[np.ndarray]]:
+    """A verdict and further columns on the host: from a device by one transfer.
+
+    Args:
+        verdict: where it was found.
+        others: columns (n,) or (n, k) of the same rows, which come back in floating point from a device.
+    """
+    if isinstance(verdict.reason, np.ndarray):
+        return verdict, [np.asarray(other) for other in others]
+    exact = verdict.share.dtype
+    flat = [column.to(exact)[:, None] for column in verdict]
+    flat += [as_tensor(other).to(exact).reshape(len(verdict.reason), -1) for other in others]
+    joined = torch.cat(flat, dim=1).to("cpu").numpy()
+    ends = np.cumsum([column.shape[1] for column in flat])[:-1]
+    reason, visibility, complete, share, *rest = np.split(joined, ends, axis=1)
+    found = Verdict(reason[:, 0].astype(np.int64), visibility[:, 0], complete[:, 0] > 0, share[:, 0])
+    return found, [part[:, 0] if np.ndim(other) == 1 else part for part, other in zip(rest, others)]
