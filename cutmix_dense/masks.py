@@ -22,7 +22,7 @@ from cutmix_dense.distance import carved
 from cutmix_dense.noise import Band, bands_of_blur, blurred, falling_amplitude
 from cutmix_dense.regions import beta, uniform
 
-__all__ = ["CarveMask", "ClassMask", "CowMask", "FourierMask", "MaskSampler", "NoiseDraws"]
+__all__ = ["CarveMask", "ClassMask", "CowMask", "FourierMask", "MapMask", "MaskSampler", "NoiseDraws"]
 
 _MOST_SIGMA = 1024
 
@@ -41,6 +41,23 @@ class NoiseDraws(NamedTuple):
     def of(self, samples: Int[Tensor, " n"]) -> NoiseDraws:
         """The draws of some samples."""
         return NoiseDraws(self.noise.index_select(0, samples), self.numbers.index_select(0, samples))
+
+
+class MapMask(ABC):
+    """Base of the masks that look at the partner's map of classes."""
+
+    @abstractmethod
+    def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b k"]:
+        """All random numbers for ``batch`` masks, on the host."""
+
+    @abstractmethod
+    def place(self, draws: Float[Tensor, "b k"], maps: Int[Tensor, "b *size"]) -> Bool[Tensor, "b *size"]:
+        """Masks from draws.
+
+        Args:
+            draws: what ``draw`` gave.
+            maps: labels of the images that are taken from; -1 beyond their valid part.
+        """
 
 
 class MaskSampler(ABC):
@@ -157,7 +174,7 @@ class FourierMask(MaskSampler):
 
 
 @dataclass(frozen=True)
-class ClassMask:
+class ClassMask(MapMask):
     """Half of the classes of the partner's map, drawn anew for each image.
 
     Args:
@@ -233,7 +250,7 @@ class ClassMask:
 
 
 @dataclass(frozen=True)
-class CarveMask:
+class CarveMask(MapMask):
     """The lesion of the partner's map, shrunk by up to half of its depth or grown by up to the whole of it.
 
     With d the signed distance to the lesion's border (negative inside) and D its largest magnitude inside, the mask is
@@ -267,12 +284,13 @@ class CarveMask:
 
         Args:
             draws: what ``draw`` gave.
-            maps: labels of the images that lesions are taken from, on the host; negative ids are no class.
+            maps: labels of the images that lesions are taken from; negative ids are no class, and never in the mask.
 
         Raises:
             ValueError: a spacing of another number of axes.
             ImportError: without scipy.
         """
+        device, maps = maps.device, maps.cpu()
         if self.spacing is not None and len(self.spacing) != maps.ndim - 1:
             raise ValueError(f"spacing must have one size per axis ({maps.ndim - 1}), got {self.spacing!r}")
         if self.classes is None:
@@ -283,7 +301,8 @@ class CarveMask:
                 lesion |= _are(maps, index)
         amounts = torch.where(draws[:, 0] < 0.5, -draws[:, 1] / 2, draws[:, 1])
         masks = [carved(mask, amount, self.spacing) for mask, amount in zip(lesion.numpy(), amounts.tolist())]
-        return torch.stack([torch.from_numpy(mask) for mask in masks])
+        carved_out = torch.stack([torch.from_numpy(mask) for mask in masks])
+        return sent(carved_out if maps.dtype == torch.uint8 else carved_out & (maps >= 0), device)
 
 
 def _are(ids: Int[Tensor, "*n"], number: int) -> Bool[Tensor, "*n"]:

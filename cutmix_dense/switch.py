@@ -1,4 +1,4 @@
-"""Whether mixing is closed: a switch in shared memory, one for a transform and all its copies."""
+"""Numbers that a transform shares with all its copies, in shared memory: whether mixing is closed, the current step."""
 
 from __future__ import annotations
 
@@ -12,68 +12,77 @@ from typing import Any
 
 import torch
 
-__all__ = ["Switch"]
+__all__ = ["SharedNumber", "Switch"]
 
-_known: weakref.WeakValueDictionary[str, Switch] = weakref.WeakValueDictionary()
-"""The switches of this process by name; a forked process has its parent's."""
+_known: weakref.WeakValueDictionary[str, SharedNumber] = weakref.WeakValueDictionary()
+"""The numbers of this process by name; a forked process has its parent's."""
 
 
-class Switch:
-    """On or off, for a transform and every copy of it.
+class SharedNumber:
+    """A whole number that a transform and every copy of it have in common.
 
-    Shallow and deep copies are the same switch. Workers that were forked or spawned share its memory and see it change
-    while they live. A plain pickle knows its switch by name: loaded in a process that has the switch, or in a fork of
-    one, it is that switch; elsewhere (another machine, a later run) it is a new one in the state that was pickled.
+    Shallow and deep copies are the same number. Workers that were forked or spawned share its memory and see it change
+    while they live. A plain pickle knows its number by name: loaded in a process that has it, or in a fork of one, it
+    is that one; elsewhere (another machine, a later run) it is a new one with the value that was pickled.
 
     Args:
-        on: how it starts.
+        value: how it starts.
     """
 
-    def __init__(self, on: bool = False) -> None:
-        self._join(uuid.uuid4().hex, RawValue(ctypes.c_bool, on))
+    def __init__(self, value: int = 0) -> None:
+        self._join(uuid.uuid4().hex, RawValue(ctypes.c_longlong, value))
 
     def _join(self, name: str, cell: Any) -> None:
         self._name = name
         self._cell = cell
         _known[name] = self
 
-    def set(self, on: bool) -> None:
-        """Turn it on or off, everywhere."""
-        self._cell.value = bool(on)
+    def set(self, value: int) -> None:
+        """Change it, everywhere."""
+        self._cell.value = int(value)
+
+    @torch.compiler.disable
+    def get(self) -> int:
+        """Its value. Not traced: a compiled graph must not keep the answer."""
+        return self._cell.value
+
+    def __copy__(self) -> SharedNumber:
+        """Itself."""
+        return self
+
+    def __deepcopy__(self, memo: Any) -> SharedNumber:
+        """Itself."""
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., SharedNumber], tuple[Any, ...]]:
+        """Its memory for a process that is being spawned, else its name and value."""
+        if get_spawning_popen() is not None:
+            return _shared, (type(self), self._name, self._cell)
+        return _named, (type(self), self._name, self.get())
+
+
+class Switch(SharedNumber):
+    """On or off."""
 
     @torch.compiler.disable
     def __bool__(self) -> bool:
-        """Whether it is on. Not traced: a compiled graph must not keep the answer."""
-        return self._cell.value
-
-    def __copy__(self) -> Switch:
-        """Itself."""
-        return self
-
-    def __deepcopy__(self, memo: Any) -> Switch:
-        """Itself."""
-        return self
-
-    def __reduce__(self) -> tuple[Callable[..., Switch], tuple[Any, ...]]:
-        """Its memory for a process that is being spawned, else its name and state."""
-        if get_spawning_popen() is not None:
-            return _shared, (self._name, self._cell)
-        return _named, (self._name, bool(self))
+        """Whether it is on."""
+        return bool(self._cell.value)
 
 
-def _shared(name: str, cell: Any) -> Switch:
-    """The switch of a parent process."""
-    switch = _known.get(name)
-    if switch is None:
-        switch = Switch.__new__(Switch)
-        switch._join(name, cell)
-    return switch
+def _shared(kind: type[SharedNumber], name: str, cell: Any) -> SharedNumber:
+    """The number of a parent process."""
+    number = _known.get(name)
+    if number is None:
+        number = kind.__new__(kind)
+        number._join(name, cell)
+    return number
 
 
-def _named(name: str, on: bool) -> Switch:
-    """The switch of this name if there is one, else a new one."""
-    switch = _known.get(name)
-    if switch is None:
-        switch = Switch.__new__(Switch)
-        switch._join(name, RawValue(ctypes.c_bool, on))
-    return switch
+def _named(kind: type[SharedNumber], name: str, value: int) -> SharedNumber:
+    """The number of this name if there is one, else a new one."""
+    number = _known.get(name)
+    if number is None:
+        number = kind.__new__(kind)
+        number._join(name, RawValue(ctypes.c_longlong, value))
+    return number

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from cutmix_dense.semi.consistency import Consistency
-from cutmix_dense.semi.cutout import Cutout
 from cutmix_dense.semi.pseudo_labels import PseudoLabels, given_labels, mix_pseudo, pseudo_labels
 from cutmix_dense.semi.step import MixedConsistency, mixed_consistency
 from cutmix_dense.semi.teacher import MeanTeacher
+from cutmix_dense.transforms import Cutout
 
 __all__ = [
     "Consistency",

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from cutmix_dense.build import from_config
 from cutmix_dense.mmengine.scope import DATASETS, HOOKS, MODELS
 from cutmix_dense.randomness import generator_from, rank_seed
-from cutmix_dense.semi import Consistency, Cutout, MeanTeacher, mixed_consistency
+from cutmix_dense.semi import Consistency, MeanTeacher, mixed_consistency
 from cutmix_dense.training.data import FUNCTIONS, collate
 from cutmix_dense.training.held_mix import HoldsMix
 from cutmix_dense.training.preprocessor import MixPreprocessor
@@ -158,7 +158,7 @@ class SemiSegmenter(BaseModel, HoldsMix):
             raise ValueError(f"weight must be at least 0, got {weight!r}")
         self.student = Segmenter(**student)
         self.teacher = MeanTeacher(self.student.network, **(teacher or {}))
-        self.hold(_build_mix(mix))
+        self.hold(from_config(mix))
         self.consistency = _build_consistency(consistency)
         self.weight = weight
         self.evaluated = evaluated
@@ -231,12 +231,6 @@ class MeanTeacherHook(Hook):
         """Update the teacher."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.update_teacher()
-
-
-def _build_mix(config: Any) -> Any:
-    if isinstance(config, Mapping) and config.get("type") == "Cutout":  # no method of the public family
-        return Cutout(**{key: from_config(value) for key, value in config.items() if key != "type"})
-    return from_config(config)
 
 
 def _build_consistency(config: Mapping[str, Any] | None) -> Consistency:

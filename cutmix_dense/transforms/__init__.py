@@ -8,8 +8,9 @@ from cutmix_dense.transforms.carvemix import CarveMix
 from cutmix_dense.transforms.classmix import ClassMix
 from cutmix_dense.transforms.copypaste import CopyPaste
 from cutmix_dense.transforms.cutmix import CutMix
+from cutmix_dense.transforms.cutout import Cutout
 from cutmix_dense.transforms.gridmix import GridMix, StripeMix
-from cutmix_dense.transforms.maskmix import CowMix, FMix
+from cutmix_dense.transforms.maskmix import CowMix, FMix, MaskMix
 from cutmix_dense.transforms.mixup import MixUp
 from cutmix_dense.transforms.mosaic import Mosaic
 from cutmix_dense.transforms.randommix import RandomMix
@@ -24,8 +25,10 @@ __all__ = [
     "CopyPaste",
     "CowMix",
     "CutMix",
+    "Cutout",
     "FMix",
     "GridMix",
+    "MaskMix",
     "MixTransform",
     "MixUp",
     "Mosaic",

@@ -294,7 +294,7 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
 
     def _warn_of_one(self, pool: Pool, plan: MixPlan, stacklevel: int = 5) -> None:
         """Say once that a batch of one image can't be mixed."""
-        if len(pool) > 1 or self._warned or self.p == 0 or is_compiling() or self.closed:
+        if len(pool) > 1 or self._warned or self.p == 0 or not self.partners or is_compiling() or self.closed:
             return
         if bool((plan.source[:, 1:] < 0).all()):
             self._warned = True

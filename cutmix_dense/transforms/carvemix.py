@@ -5,23 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import torch
-from jaxtyping import Bool, Int
-from torch import Tensor
-
-from cutmix_dense.arrays.broadcast import within
 from cutmix_dense.checks import positive
 from cutmix_dense.masks import CarveMask
-from cutmix_dense.plan import MixPlan
-from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.layout import Layout
-from cutmix_dense.transforms.maskmix import plan_of_masks
-from cutmix_dense.transforms.pool import Pool
+from cutmix_dense.transforms.maskmix import MaskTransform
 
 __all__ = ["CarveMix"]
 
 
-class CarveMix(MixTransform):
+class CarveMix(MaskTransform):
     """A lesion of the partner, by its mask made smaller or larger by a drawn signed distance, goes on top of the base.
 
     Made for volumes (``layout="BCDHW"``) that are aligned, as brains in a common space are: the lesion keeps its place.
@@ -62,16 +54,3 @@ class CarveMix(MixTransform):
     def sampler(self) -> CarveMask:
         """See ``masks.CarveMask``."""
         return CarveMask(self.classes, self.ignore_index, self.spacing)
-
-    def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
-        """The partner's lesion, where it lies within the base."""
-        sampler = self.sampler()
-        source, leader = self.draw_pairs(pool, generator)
-        draws = sampler.draw(pool.outputs, generator)[leader]
-        maps = pool.maps(self.semantic_keys).cpu()
-        shared = pool.shared(source)
-
-        def place(mixed: Int[Tensor, " n"]) -> Bool[Tensor, "n *frame"]:
-            return sampler.place(draws[mixed], maps[source[mixed, 1]]) & within(shared[mixed], pool.frame)
-
-        return plan_of_masks(source, pool, place)

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-import torch
-from jaxtyping import Bool, Int
-from torch import Tensor
-
-from cutmix_dense.arrays.host import sent
 from cutmix_dense.masks import ClassMask
-from cutmix_dense.plan import MixPlan
-from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.layout import Layout
-from cutmix_dense.transforms.maskmix import plan_of_masks
-from cutmix_dense.transforms.pool import Pool
+from cutmix_dense.transforms.maskmix import MaskTransform
 
 __all__ = ["ClassMix"]
 
 
-class ClassMix(MixTransform):
+class ClassMix(MaskTransform):
     """Pixels of half of the partner's classes, chosen anew for every image, go on top of the base.
 
     The targets hold a semantic map of every image, a label or a pseudo-label made before the plan. ``ignore_index`` is
@@ -51,11 +43,9 @@ class ClassMix(MixTransform):
         **common: Any,
     ) -> None:
         super().__init__(p=p, **common)
-        if max_classes < 1:
-            raise ValueError(f"max_classes must be at least 1, got {max_classes!r}")
         self.rounding = rounding
         self.max_classes = max_classes
-        ClassMask(rounding, self.ignore_index, max_classes)  # refuses wrong settings at once
+        self.sampler()  # refuses wrong settings at once
 
     @classmethod
     def dacs(cls, **common: Any) -> ClassMix:
@@ -67,14 +57,6 @@ class ClassMix(MixTransform):
         """
         return cls(rounding="ceil", pairing="halves", **common)
 
-    def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
-        """The partner's chosen classes, where they lie within the base."""
-        sampler = ClassMask(self.rounding, self.ignore_index, self.max_classes)
-        source, leader = self.draw_pairs(pool, generator)
-        draws = sampler.draw(pool.outputs, generator)[leader]
-        maps = pool.maps(self.semantic_keys)
-
-        def place(mixed: Int[Tensor, " n"]) -> Bool[Tensor, "n *frame"]:
-            return sampler.place(draws[mixed], maps[sent(source[mixed, 1], maps.device)])
-
-        return plan_of_masks(source, pool, place, maps.device)
+    def sampler(self) -> ClassMask:
+        """See ``masks.ClassMask``."""
+        return ClassMask(self.rounding, self.ignore_index, self.max_classes)

@@ -1,9 +1,8 @@
-"""CowMix and FMix: two images, cut along a free-form mask of noise."""
+"""MaskMix, CowMix and FMix: two images, cut along a free-form mask."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,63 +11,88 @@ from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST, sent
 from cutmix_dense.checks import interval
-from cutmix_dense.masks import CowMask, FourierMask, MaskSampler
+from cutmix_dense.masks import CowMask, FourierMask, MapMask, MaskSampler
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.pool import Pool
 
-__all__ = ["CowMix", "FMix", "MaskMix", "plan_of_masks"]
+__all__ = ["CowMix", "FMix", "MaskMix", "MaskTransform"]
 
 
-def plan_of_masks(
-    source: Int[Tensor, "b 2"],
-    pool: Pool,
-    place: Callable[[Int[Tensor, " n"]], Bool[Tensor, "n *frame"]],
-    device: torch.device = HOST,
-) -> MixPlan:
-    """The plan in which partners show where a mask says so, found only for the images that are mixed.
-
-    Args:
-        source: base and partner of every output, on the host; -1 for no partner.
-        pool: the images.
-        place: the masks of some outputs, asked for by their numbers.
-        device: where these masks lie, and the plan with them.
-    """
-    mixed = (source[:, 1] >= 0).nonzero()[:, 0]
-    if len(mixed) == len(source):
-        owner = place(mixed).view(torch.int8)
-    else:
-        owner = torch.zeros((len(source), *pool.frame), dtype=torch.int8, device=device)
-        if len(mixed):
-            owner.index_copy_(0, sent(mixed, device), place(mixed).view(torch.int8))
-    return MixPlan.from_map(source, owner, pool.sizes)
-
-
-class MaskMix(MixTransform):
-    """Base of the methods that cut along a noise mask.
+class MaskTransform(MixTransform):
+    """Base of the methods that cut along a mask of any form.
 
     What shows of an object can't be told from its box: boxes need masks here, or ``boxes="estimate"``.
     """
 
     @abstractmethod
-    def sampler(self) -> MaskSampler:
+    def sampler(self) -> MaskSampler | MapMask:
         """The sampler of ``cutmix_dense.masks``, by the settings as they are now."""
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
-        """A mask per sample, in the area that base and partner share."""
+        """A mask for every sample that is mixed, in the area that base and partner share."""
         sampler = self.sampler()
         source, leader = self.draw_pairs(pool, generator)
-        draws, shared = sampler.draw(pool.outputs, pool.frame, generator), pool.shared(source)
-
-        def place(mixed: Int[Tensor, " n"]) -> Bool[Tensor, "n *frame"]:
+        mixed = (source[:, 1] >= 0).nonzero()[:, 0]
+        device = HOST
+        if isinstance(sampler, MapMask):
+            numbers = sampler.draw(pool.outputs, generator)[leader[mixed]]
+            maps = pool.maps(self.semantic_keys)
+            device = maps.device
+            masks = sampler.place(numbers, maps[sent(source[mixed, 1], device)]) if len(mixed) else None
+        else:
+            draws, shared = sampler.draw(pool.outputs, pool.frame, generator), pool.shared(source)
             drawn, own = leader[mixed].unique(return_inverse=True)  # pairs that exchange have one mask
-            masks = sampler.place(draws.of(drawn), shared[drawn], pool.frame)
-            return masks if len(drawn) == len(mixed) else masks[own]
+            masks = sampler.place(draws.of(drawn), shared[drawn], pool.frame) if len(mixed) else None
+            masks = masks if masks is None or len(drawn) == len(mixed) else masks[own]
+        return MixPlan.from_map(source, self._owner(masks, mixed, pool, device), pool.sizes)
 
-        return plan_of_masks(source, pool, place)
+    @staticmethod
+    def _owner(
+        masks: Bool[Tensor, "n *frame"] | None, mixed: Int[Tensor, " n"], pool: Pool, device: torch.device
+    ) -> Int[Tensor, "b *frame"]:
+        """The layer of every pixel: 1 where a mask says so."""
+        if masks is not None and len(masks) == pool.outputs:
+            return masks.view(torch.int8)
+        owner = torch.zeros((pool.outputs, *pool.frame), dtype=torch.int8, device=device)
+        return owner if masks is None else owner.index_copy_(0, sent(mixed, device), masks.view(torch.int8))
 
 
-class CowMix(MaskMix):
+class MaskMix(MaskTransform):
+    """The partner shows through a mask of any sampler, one of your own included.
+
+    Args:
+        mask: a sampler of ``cutmix_dense.masks``: ``CowMask``, ``FourierMask``, ``ClassMask``, ``CarveMask``, or a
+            subclass of ``MaskSampler`` (noise) or ``MapMask`` (looks at the partner's map).
+        p: probability that an image is mixed, per sample.
+        common: arguments of ``MixTransform``.
+
+    Raises:
+        TypeError: ``mask`` is no sampler.
+        ValueError: an argument out of range.
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> mix = cd.MaskMix(mask=cd.masks.CowMask(sigma=(4.0, 8.0)), p=1.0)
+        >>> mix(torch.rand(2, 3, 32, 48)).shape
+        torch.Size([2, 3, 32, 48])
+    """
+
+    def __init__(self, *, mask: MaskSampler | MapMask, p: float = 0.5, **common: Any) -> None:
+        super().__init__(p=p, **common)
+        if not isinstance(mask, (MaskSampler, MapMask)):
+            raise TypeError(f"mask must be a sampler of cutmix_dense.masks, got {mask!r}")
+        if isinstance(mask, MapMask) and self.layout == "BTCHW":
+            raise ValueError(f"mask must not look at maps for layout {self.layout!r}, got {mask!r}")
+        self.mask = mask
+
+    def sampler(self) -> MaskSampler | MapMask:
+        """The one that was given."""
+        return self.mask
+
+
+class CowMix(MaskTransform):
     """Patches like a cow's: blurred noise, cut at a threshold.
 
     Args:
@@ -98,7 +122,7 @@ class CowMix(MaskMix):
         return CowMask(self.proportion, interval(self.sigma, "sigma"))
 
 
-class FMix(MaskMix):
+class FMix(MaskTransform):
     """A few smooth blobs: low-frequency Fourier noise, cut to an exact area.
 
     Args:

@@ -1,39 +1,61 @@
-"""RandomMix: one of several mixing transforms for each batch, until it is time to stop."""
+"""RandomMix: one of several mixing transforms for each batch, each in its own window of a training."""
 
 from __future__ import annotations
 
+import copy
+import weakref
 from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 from torchvision.transforms import v2
 
 from cutmix_dense.checks import finite
+from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
+from cutmix_dense.switch import SharedNumber
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.mixup import MixUp
-from cutmix_dense.transforms.settings import NamedSettings
+from cutmix_dense.transforms.pool import Images, Pool
 
 __all__ = ["RandomMix"]
 
+Window = tuple[int | None, int | None]
+"""The first step of a training in which a transform may be drawn, and the one before which it stops; None: no limit."""
 
-class RandomMix(NamedSettings, v2.Transform):
-    """Draws one of several transforms for each batch, by weight, and closes mixing for the end of a training.
+
+class RandomMix(MixTransform):
+    """Draws one of several transforms for each batch, by weight, each within its own steps of a training.
 
     Args:
         transforms: mixing transforms, each with its own settings.
         weights: how often each is drawn, >= 0, default alike.
         total: length of the training, in whatever steps ``set_progress`` counts (epochs, iterations).
         close_last: number of last steps without mixing; needs ``total``.
+        windows: per transform (start, stop), the steps in which it may be drawn: start <= step < stop. None, also for
+            either end: no limit. Where no window is open, batches stay unmixed.
 
-    If one of them is a ``MixUp``, ``instance_weights`` is set for all: instances carry ``weight`` in every batch.
-    Semantic maps come as the drawn transform gives them: as pairs or probabilities after a ``MixUp``, else as maps.
+    Each transform mixes by its own settings; ``RandomMix`` has none. If one of them is a ``MixUp``,
+    ``instance_weights`` is set for all: instances carry ``weight`` in every batch. Semantic maps come as the drawn
+    transform gives them: as pairs or probabilities after a ``MixUp``, else as maps.
+
+    Windows need ``set_progress``, which the training calls when a step begins; until then the step is 0.
 
     Raises:
         TypeError: something else than mixing transforms.
         ValueError: an argument out of range.
 
-    Source: the closing of Mosaic and MixUp for the last epochs is YOLOX's.
+    Source: the closing of Mosaic and MixUp for the last epochs is YOLOX's; windows are DEIM's and LightlyTrain's.
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> mix = cd.RandomMix([cd.Mosaic(), cd.MixUp(p=0.5)], windows=[(4, 29), (4, 50)], total=58, close_last=8)
+        >>> mix.set_progress(0)  # too early for either
+        >>> images = torch.rand(4, 3, 32, 48)
+        >>> torch.equal(mix(images), images)
+        True
     """
 
     def __init__(
@@ -42,8 +64,9 @@ class RandomMix(NamedSettings, v2.Transform):
         weights: Sequence[float] | None = None,
         total: int | None = None,
         close_last: int = 0,
+        windows: Sequence[Window | None] | None = None,
     ) -> None:
-        super().__init__()
+        v2.Transform.__init__(self)  # the settings are those of the transforms
         if not transforms or not all(isinstance(transform, MixTransform) for transform in transforms):
             raise TypeError(f"transforms must be mixing transforms, at least one, got {transforms!r}")
         layouts = sorted({transform.layout for transform in transforms})
@@ -55,27 +78,43 @@ class RandomMix(NamedSettings, v2.Transform):
         if close_last < 0 or (close_last > 0 and (total is None or total < close_last)):
             raise ValueError(f"close_last must be at least 0 and at most total = {total!r}, got {close_last!r}")
         self.transforms = torch.nn.ModuleList(transforms)
+        self.layout = layouts[0]
         self.weights = [float(weight) for weight in weights]
         self.total = total
         self.close_last = close_last
-        if any(isinstance(transform, MixUp) or transform.instance_weights for transform in transforms):
-            for transform in transforms:
-                transform.instance_weights = True
+        self.windows = None if windows is None else _checked(windows, len(transforms))
+        self._step = SharedNumber(0)
+        self._drawn: weakref.WeakKeyDictionary[MixPlan, MixTransform] = weakref.WeakKeyDictionary()
+        if any(isinstance(member, MixUp) or member.instance_weights for member in self.members):
+            for member in self.members:
+                member.instance_weights = True
 
     @property
     def members(self) -> list[MixTransform]:
-        """The transforms."""
-        return [cast("MixTransform", transform) for transform in self.transforms]
+        """The transforms; of another ``RandomMix`` its own."""
+        given = [cast("MixTransform", transform) for transform in self.transforms]
+        return [member for transform in given for member in transform.members]
 
     @property
     def partners(self) -> int:
         """How many other images an output may be mixed with."""
         return max(member.partners for member in self.members)
 
+    @property
+    def scheduled(self) -> bool:
+        """Whether it follows ``set_progress``: it closes for the last steps, or has windows."""
+        return self.close_last > 0 or self.windows is not None
+
     def set_progress(self, step: int) -> None:
-        """Say which step begins (counted from 0): the last ``close_last`` of ``total`` don't mix, in workers either."""
-        closed = self.close_last > 0 and self.total is not None and step >= self.total - self.close_last
-        self.close(closed)
+        """Say which step begins, counted from 0; in the workers of a loader, too.
+
+        The last ``close_last`` of ``total`` steps don't mix; in the others those transforms do whose window is open.
+        """
+        self._step.set(step)
+        for transform in self.transforms:
+            if isinstance(transform, RandomMix):
+                transform.set_progress(step)
+        self.close(self.close_last > 0 and self.total is not None and step >= self.total - self.close_last)
 
     @property
     def closed(self) -> bool:
@@ -87,17 +126,126 @@ class RandomMix(NamedSettings, v2.Transform):
         for transform in self.members:
             transform.close(closed)
 
+    def _open(self) -> list[float]:
+        """The weights of the transforms whose window is open; 0 for the others."""
+        step = self._step.get()
+        windows = self.windows or [(None, None)] * len(self.weights)
+        inside = [(a is None or a <= step) and (b is None or step < b) for a, b in windows]
+        return [weight * within for weight, within in zip(self.weights, inside)]
+
     def choose(self, generator: torch.Generator) -> MixTransform:
-        """One of the transforms, by weight."""
-        weights = torch.tensor(self.weights, dtype=torch.float64, device="cpu")
-        index = int(torch.multinomial(weights, 1, generator=generator))
-        return self.members[index]
+        """One of the transforms, by weight; where no window is open one that doesn't mix."""
+        weights = self._open()
+        idle = sum(weights) == 0
+        given = torch.tensor(self.weights if idle else weights, dtype=torch.float64, device="cpu")
+        index = int(torch.multinomial(given, 1, generator=generator))
+        member = cast("MixTransform", self.transforms[index]).choose(generator)
+        if idle:  # of the same settings, so that batches keep their form
+            member = copy.copy(member)
+            member.p = 0.0
+        return member
 
     def forward(self, *inputs: Any, generator: torch.Generator | None = None, **options: Any) -> Any:
         """Mix a batch by one of the transforms; arguments and result as theirs."""
         generator = call_generator(generator)
         return self.choose(generator)(*inputs, generator=generator, **options)
 
+    def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
+        """The images and targets of a call, checked, as the first transform reads them."""
+        return self.members[0].pool_of(images, targets, sizes, outputs)
+
+    def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
+        """The plan of one of the transforms."""
+        member = self.choose(generator)
+        plan = member.draw_plan(pool, generator)
+        self._drawn[plan] = member
+        return plan
+
+    def make_plan(
+        self,
+        images: Images,
+        targets: Any = None,
+        *,
+        sizes: Any = None,
+        generator: torch.Generator | None = None,
+        outputs: int | None = None,
+    ) -> MixPlan:
+        """Draw one of the transforms, and its plan; arguments as for the call."""
+        generator = call_generator(generator)
+        member = self.choose(generator)
+        plan = member.make_plan(images, targets, sizes=sizes, generator=generator, outputs=outputs)
+        self._drawn[plan] = member
+        return plan
+
+    def drawn(self, plan: MixPlan) -> MixTransform:
+        """The transform that made a plan, by whose settings it is applied.
+
+        Raises:
+            ValueError: the plan was made elsewhere, and the transforms differ in what decides on its result.
+        """
+        if plan in self._drawn:
+            return self._drawn[plan]
+        first, *others = self.members
+        names = ("rules", "fill", "interpolation", "feather", "label_keys", "labels_by", "box_format", "normalized")
+        for name in names:
+            if any(getattr(other, name) != getattr(first, name) for other in others):
+                raise ValueError(
+                    f"plan wasn't made by this RandomMix, whose transforms differ in {name}: apply it with the "
+                    "transform that is meant"
+                )
+        return first
+
+    def apply_plan(
+        self,
+        plan: MixPlan,
+        images: Images,
+        targets: Any = None,
+        *,
+        sizes: Any = None,
+        out: Tensor | None = None,
+        inplace: bool = False,
+        return_report: bool = False,
+    ) -> Any:
+        """Mix by a plan that exists, by the settings of the transform that made it; see ``drawn``."""
+        options: Any = {"sizes": sizes, "out": out, "inplace": inplace, "return_report": return_report}
+        return self.drawn(plan).apply_plan(plan, images, targets, **options)
+
+    def mix_pool(self, plan: MixPlan, pool: Pool, **options: Any) -> Any:
+        """``apply_plan`` for what ``pool_of`` has looked at already."""
+        return self.drawn(plan).mix_pool(plan, pool, **options)
+
+    def mix_images(self, images: Any, plan: MixPlan, **options: Any) -> Any:
+        """Images alone mixed by a plan that exists; see ``drawn``."""
+        return self.drawn(plan).mix_images(images, plan, **options)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the step; the transforms have states of their own."""
+        return {"step": self._step.get()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what ``get_extra_state`` gave."""
+        self._step.set(state["step"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_drawn": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_drawn": weakref.WeakKeyDictionary()})
+
     def extra_repr(self) -> str:
         """The weights and the schedule; the transforms are shown below."""
-        return f"weights={self.weights}, total={self.total}, close_last={self.close_last}"
+        windows = "" if self.windows is None else f", windows={self.windows}"
+        return f"weights={self.weights}, total={self.total}, close_last={self.close_last}{windows}"
+
+
+def _checked(windows: Sequence[Window | None], count: int) -> list[Window]:
+    """Windows of whole numbers, one per transform."""
+    given = [(None, None) if window is None else window for window in windows]
+    if len(given) != count:
+        raise ValueError(f"windows must hold one per transform ({count}), got {len(given)}")
+    for window in given:
+        pair = isinstance(window, (tuple, list)) and len(window) == 2
+        ends = [end for end in window if end is not None] if pair else []
+        if not pair or not all(isinstance(end, int) and end >= 0 for end in ends) or ends != sorted(ends):
+            raise ValueError(f"windows must be (start, stop), steps with 0 <= start <= stop or None, got {window!r}")
+    return [(window[0], window[1]) for window in given]

@@ -85,7 +85,7 @@ def test_cutout_erases_what_cutmix_would_paste(probability):
     """From the same generator, the same regions of the same images: only the paste differs."""
     images, region = coded(5), cd.regions.AreaBox(area=(0.1, 0.5))
     for seed in range(5):
-        ours = Cutout(region, p=probability).make_plan(images, generator=torch.Generator().manual_seed(seed))
+        ours = Cutout(region=region, p=probability).make_plan(images, generator=torch.Generator().manual_seed(seed))
         theirs = cd.CutMix(region=region, p=probability).make_plan(
             images, generator=torch.Generator().manual_seed(seed)
         )

@@ -9,7 +9,7 @@ import torch
 from cutmix_dense.arrays.host import HOST
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import AreaBox, RegionSampler, uniform
-from cutmix_dense.transforms import MixTransform
+from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.pool import Pool
 
 __all__ = ["Cutout"]
@@ -34,7 +34,7 @@ class Cutout(MixTransform):
     inside of the drawn box and erase the rest.
     """
 
-    def __init__(self, region: RegionSampler | None = None, p: float = 1.0, **common: Any) -> None:
+    def __init__(self, *, region: RegionSampler | None = None, p: float = 1.0, **common: Any) -> None:
         super().__init__(p=p, **common)
         region = AreaBox.french() if region is None else region
         if not isinstance(region, RegionSampler):
