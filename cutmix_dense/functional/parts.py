@@ -49,9 +49,9 @@ def split_parts(
 ) -> Parts:
     """Split the instances of which a region leaves parts that don't touch.
 
-    A part is what shows of an instance within one connected piece of the area that its layer owns inside its box, so that
-    an object whose mask has several pieces by itself stays one. Its box is tight round the part, and its visible area that of the
-    part. All is done on the host.
+    A part is what shows of an instance within one connected piece of the area that its layer owns inside its box, so
+    that an object whose mask has several pieces by itself stays one. Its box is tight round the part, and its visible
+    area that of the part. All is done on the host.
 
     Args:
         plan: who owns each output pixel.
