@@ -57,6 +57,8 @@ _MEANINGLESS = {
     "normalized": "bbox_params of Compose say it",
 }
 """Arguments of the core that say nothing here, and why."""
+_FLAGS = {0: "nearest", 6: "nearest", 1: "bilinear", 5: "bilinear", 3: "antialias"}
+"""What OpenCV's flags of interpolation are called in the core: NEAREST, …_EXACT, LINEAR, …_EXACT, AREA."""
 
 
 def _signature(init: Callable[..., Any], core: type) -> inspect.Signature:
@@ -99,9 +101,12 @@ class MixTransform(A.DualTransform):
         partner_transform: what each partner goes through first, since it hasn't been through the transforms before this
             one: an ``A.Compose`` whose boxes and keypoints have the pipeline's formats, seeded anew for each partner;
             or a callable that takes the partner's dict and gives another, whose own draws no replay repeats.
+        mask_interpolation: ``cv2.INTER_NEAREST``, as other transforms take it: maps and masks of scaled partners are
+            read at the nearest pixel, always.
         strict: whether an argument that the method doesn't have raises; else it warns, as in ``A.Mosaic``.
         arguments: those of the method of the core, as plain values: samplers of regions and masks as
-            ``{"type": "AreaBox", "area": [0.1, 0.4]}``; objects are taken, too, but can't be saved.
+            ``{"type": "AreaBox", "area": [0.1, 0.4]}``; objects are taken, too, but can't be saved. ``interpolation``
+            may be a flag of OpenCV, ``cv2.INTER_NEAREST``, ``INTER_LINEAR`` or ``INTER_AREA`` (antialiased).
 
     What becomes of each target:
         ``mask`` of whole numbers (H, W) or (H, W, 1) is a class map; any other is mixed value by value. ``masks`` are
@@ -143,11 +148,17 @@ class MixTransform(A.DualTransform):
         fill_mask: float | Sequence[float] | None = None,
         partner_fit: PartnerFit = "resize",
         partner_transform: Any = None,
+        mask_interpolation: int = 0,
         strict: bool = False,
         **arguments: Any,
     ) -> None:
         if not 0 <= p <= 1:
             raise ValueError(f"p must lie in [0, 1], got {p!r}")
+        if _FLAGS.get(mask_interpolation) != "nearest":
+            raise ValueError(
+                f"mask_interpolation must be cv2.INTER_NEAREST (0), got {mask_interpolation!r}: ids of maps don't "
+                "average, and masks stay 0 or 1"
+            )
         is_dataset = hasattr(source, "__getitem__") and hasattr(source, "__len__")
         if source is not None and not is_dataset and not callable(source):
             raise TypeError(f"source must be a dataset or a callable, got {type(source).__name__}")
@@ -197,7 +208,7 @@ class MixTransform(A.DualTransform):
         name = type(self).__name__
         for key in _MEANINGLESS.keys() & arguments.keys():
             raise TypeError(f"{name}: {key} says nothing in Albumentations: {_MEANINGLESS[key]}")
-        settings = from_config(dict(arguments))
+        settings = from_config(_named_readings(dict(arguments)))
         if not issubclass(self.core, transforms.RandomMix):  # whose transforms have their own
             settings["p"] = 1.0
         try:
@@ -485,6 +496,28 @@ def _partner_transform(given: Any) -> Any:
     if given is not None and not callable(given):
         raise TypeError(f"partner_transform must be an A.Compose or a callable, got {type(given).__name__}")
     return given
+
+
+def _named_readings(value: Any) -> Any:
+    """Plain arguments with OpenCV's flags of ``interpolation`` in the core's words, those of members too.
+
+    Raises:
+        ValueError: a flag that the core has nothing like.
+    """
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_named_readings, value))
+    if not isinstance(value, Mapping):
+        return value
+    named = {key: _named_readings(item) for key, item in value.items()}
+    flag = named.get("interpolation")
+    if isinstance(flag, int) and not isinstance(flag, bool):
+        if flag not in _FLAGS:
+            raise ValueError(
+                "interpolation must be cv2.INTER_NEAREST (0), INTER_LINEAR (1) or INTER_AREA (3), antialiased, "
+                f"got {flag}"
+            )
+        named["interpolation"] = _FLAGS[flag]
+    return named
 
 
 def _plain(value: Any, name: str) -> Any:
