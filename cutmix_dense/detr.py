@@ -101,6 +101,7 @@ def mix_batch(
     generator = call_generator(generator)
     member = mix.choose(generator)
     own = _for_detr(member)
+    _refuse_shares(rows)
     nested = is_nested(samples)
     images: Any = samples.tensors if nested else samples  # type: ignore[attr-defined]
     sizes = _valid_sizes(samples) if nested else None
@@ -335,6 +336,19 @@ def _refuse_pixels(values: list[Tensor], name: str, mix: Any) -> None:
         raise ValueError(
             f"{name} of the targets must be shares of the image, as DETRs take them, got values up to {most:g}, which "
             f"look like pixels: normalise them, wrap them in tv_tensors, or call {type(mix).__name__} itself"
+        )
+
+
+def _refuse_shares(rows: list[dict[str, Any]]) -> None:
+    """Raise ValueError if ``BoundingBoxes``, which are in pixels by their nature, hold shares of the image."""
+    found = [boxes for row in rows if isinstance(boxes := row.get("boxes"), tv_tensors.BoundingBoxes) and len(boxes)]
+    if not found:
+        return
+    largest = torch.stack([boxes.as_subclass(Tensor).abs().max() for boxes in found]).max()
+    if bool(largest <= _LARGEST_SHARE):
+        raise ValueError(
+            f"tv_tensors.BoundingBoxes must be in pixels, got no value above {float(largest):g} in the batch, so they "
+            "look normalised: give plain tensors, boxes.as_subclass(torch.Tensor)"
         )
 
 
