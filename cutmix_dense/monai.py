@@ -498,7 +498,7 @@ def _ids(maps: Tensor, key: str) -> Tensor:
     """Class ids of a map, whatever dtype they came in."""
     if not maps.is_floating_point():
         return maps
-    ids = maps.long()
+    ids = maps.int()
     if not torch.equal(ids.to(maps.dtype), maps):
         raise ValueError(
             f"data[{key!r}] must hold whole class ids, got fractions; probabilities need a channel per class"
