@@ -278,21 +278,22 @@ def _share(labels: Sequence[Mapping[str, Any]], call: _Call) -> Literal[True, "f
     if not isinstance(call.images, Tensor):
         return True
     frame = torch.tensor(call.frame)
-    stated = [torch.as_tensor(label["size"]).cpu() for label in labels if "size" in label]
-    if all(torch.equal(size, frame) for size in stated) and (
-        len(stated) == len(labels) or call.sizes is None or bool((call.sizes == frame).all())
-    ):
-        return "frame"
-    if len(stated) == len(labels):
-        own = torch.stack(stated)
+    given = [label.get("size") for label in labels]
+    whole = [True] * len(labels) if call.sizes is None else (call.sizes == frame).all(dim=1).tolist()
+    # one that isn't padded counts in both; the processors leave its size out where they don't resize
+    stated = [frame if size is None and full else size for size, full in zip(given, whole)]
+    if all(size is not None for size in stated):
+        own = torch.stack([torch.as_tensor(size).cpu() for size in stated])
+        if bool((own == frame).all()):
+            return "frame"
         if call.sizes is None and bool((own <= frame).all()):  # padded, and the mask left out
             call.sizes = own
         if call.sizes is not None and torch.equal(own, call.sizes):
             return True
+    got = [None if size is None else torch.as_tensor(size).tolist() for size in given]
     raise ValueError(
-        f"'size' of the labels must be the padded frame {call.frame} or each image's own size, got "
-        f"{[size.tolist() for size in stated]} of {len(labels)} images: set box_format='cxcywh' and normalized='frame' "
-        "or True in the mix, which says what boxes count in"
+        f"'size' of the labels must be the padded frame {call.frame} or each image's own size, got {got}: set "
+        "box_format='cxcywh' and normalized='frame' or True in the mix, which says what boxes count in"
     )
 
 
