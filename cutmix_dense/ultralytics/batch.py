@@ -117,7 +117,7 @@ def mix_batch(
 
 
 def _chosen(mix: MixTransform | RandomMix, generator: torch.Generator | None) -> tuple[MixTransform, torch.Generator]:
-    """The transform that mixes this batch, as a copy that reads boxes as the batch has them, and its generator.
+    """The transform that mixes this batch, as a copy that reads boxes as ours, and its generator.
 
     Raises:
         TypeError: something else than a mixing transform.
@@ -137,7 +137,7 @@ def _chosen(mix: MixTransform | RandomMix, generator: torch.Generator | None) ->
             )
     generator = call_generator(generator)
     member = copy.copy(mix.choose(generator))
-    member.box_format, member.normalized = "cxcywh", True
+    member.box_format, member.normalized = "xyxy", False  # as Rows gives them
     return member, generator
 
 

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.transforms.box_format import BoxForm
 from cutmix_dense.ultralytics.rows import KeptRows, Rows
 
 __all__ = ["ReducedMasks"]
@@ -100,11 +99,8 @@ class ReducedMasks:
         if rows.rotated:
             across = self.each.repeat_interleave(self.ratio, dim=1)
             return list(across.repeat_interleave(self.ratio, dim=2).split(rows.counts))
-        size = torch.tensor([self.frame] * len(rows.counts), device="cpu")
-        upright = [{"boxes": boxes} for boxes in rows.columns["bboxes"].split(rows.counts)]
-        corners = torch.cat([each["boxes"] for each in BoxForm("cxcywh", True).to_pixels(upright, size)[0]])
         enlarge = enlarged_in_boxes if self.each.device.type == "cpu" else enlarged
-        return list(enlarge(self.each, self.ratio, corners).split(rows.counts))
+        return list(enlarge(self.each, self.ratio, rows.pixels["bboxes"]).split(rows.counts))
 
     def mixed(self, plan: MixPlan, kept: KeptRows) -> tuple[Shaped[Tensor, "m h w"], Shaped[Tensor, "b h w"] | None]:
         """``masks`` and ``sem_masks`` of the mixed batch, in the form that they came in.

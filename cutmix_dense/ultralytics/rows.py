@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torchvision import tv_tensors
 
 from cutmix_dense.functional import MixReport
 from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.report import Outcome
+from cutmix_dense.transforms.box_format import BoxForm
 
 __all__ = ["KeptRows", "Rows"]
 
@@ -66,12 +67,13 @@ class Rows:
 
     Attributes:
         columns: each key's rows, as they came.
-        pixels: rotated boxes and keypoints in pixels, by key.
+        pixels: boxes (upright ones as corners, rotated ones as torchvision has them) and keypoints in pixels, by key.
         counts: rows of each image.
         image: the image of each row.
         place: its place among that image's rows.
         batch_idx: the batch's ``batch_idx`` as it came, of which dtype and device are kept.
         frame: height and width of the images.
+        form: what takes upright boxes back; None of rotated ones.
     """
 
     columns: dict[str, Any]
@@ -81,6 +83,7 @@ class Rows:
     place: Int[Tensor, " n"]
     batch_idx: Shaped[Tensor, " n"]
     frame: tuple[int, int]
+    form: BoxForm | None
 
     @classmethod
     def of(cls, batch: Mapping[str, Any], instance_keys: Sequence[str] = ()) -> Rows:
@@ -127,20 +130,25 @@ class Rows:
         starts = image.new_tensor([sum(counts[:number]) for number in range(len(images))])
         place = torch.arange(len(places), device=image.device) - starts[image]
         frame = (int(images.shape[-2]), int(images.shape[-1]))
-        rows_read = cls(columns, {}, counts, image, place, batch["batch_idx"], frame)
+        pixels = {}
+        form = None
         if boxes.shape[1] == _ANGLED:
-            rows_read.pixels["bboxes"] = rows_read._angled_in(columns["bboxes"])
+            pixels["bboxes"] = _angled_in(columns["bboxes"], frame)
+        else:  # as those of one image, since all images have one size
+            given = [{"boxes": columns["bboxes"]}]
+            corners, form = BoxForm("cxcywh", True).to_pixels(given, torch.tensor([frame], device="cpu"))
+            pixels["bboxes"] = corners[0]["boxes"]
         if points is not None:
-            rows_read.pixels["keypoints"] = rows_read._points_in(columns["keypoints"])
-        return rows_read
+            pixels["keypoints"] = _points_in(columns["keypoints"], frame)
+        return cls(columns, pixels, counts, image, place, batch["batch_idx"], frame, form)
 
     @property
     def rotated(self) -> bool:
         """Whether the boxes have an angle."""
-        return "bboxes" in self.pixels
+        return self.form is None
 
     def targets(self) -> list[dict[str, Any]]:
-        """One dict per image, as the core takes them; upright boxes normalised, (x, y, w, h) round their centre."""
+        """One dict per image, as the core takes them."""
         found: list[dict[str, Any]] = [{} for _ in self.counts]
         for key, value in self.columns.items():
             rows = self.pixels.get(key, value)
@@ -180,25 +188,15 @@ class Rows:
         )
         return found
 
-    def _unit(self, like: Tensor, frame: tuple[int, int]) -> Tensor:
-        """Width and height."""
-        return torch.tensor([frame[1], frame[0]], device=like.device, dtype=exact_dtype(like.device))
-
-    def _points_in(self, points: Shaped[Tensor, "n k c"]) -> Shaped[Tensor, "n k c"]:
-        unit = self._unit(points, self.frame)
-        exact = points.to(unit.dtype)
-        return torch.cat([exact[..., :2] * unit, exact[..., 2:]], dim=2)
-
-    def _angled_in(self, boxes: Shaped[Tensor, "n 5"]) -> Shaped[Tensor, "n 5"]:
-        """Pixels and torchvision's angle: degrees, counter-clockwise on the screen."""
-        unit = self._unit(boxes, self.frame)
-        exact = boxes.to(unit.dtype)
-        return torch.cat([exact[:, :4] * unit.repeat(2), -torch.rad2deg(exact[:, 4:])], dim=1)
-
     def _out(self, key: str, rows: Tensor, row: Int[Tensor, " k"], frame: tuple[int, int]) -> Tensor:
         """Mixed rows in the units and the dtype that they came in; numbers that didn't change bit by bit."""
+        if key == "bboxes" and self.form is not None:
+            origin = torch.stack([torch.zeros_like(row), row], dim=1)
+            size = torch.tensor([frame], device="cpu")
+            boxes: Tensor = self.form.from_pixels([{"boxes": rows, "origin": origin}], size)[0]["boxes"]
+            return boxes
         given, before = self.columns[key], self.pixels[key]
-        unit = self._unit(rows, frame)
+        unit = _unit(rows, frame)
         same: Bool[Tensor, "..."] = rows == before[row]
         if key == "keypoints":
             mixed = torch.cat([rows[..., :2] / unit, rows[..., 2:]], dim=2)
@@ -208,6 +206,24 @@ class Rows:
         if frame != self.frame:  # the same pixels are other shares of it
             same = torch.zeros_like(same)
         return torch.where(same, given[row], mixed.to(given.dtype))
+
+
+def _unit(like: Tensor, frame: tuple[int, int]) -> Float[Tensor, " 2"]:
+    """Width and height."""
+    return torch.tensor([frame[1], frame[0]], device=like.device, dtype=exact_dtype(like.device))
+
+
+def _points_in(points: Shaped[Tensor, "n k c"], frame: tuple[int, int]) -> Float[Tensor, "n k c"]:
+    unit = _unit(points, frame)
+    exact = points.to(unit.dtype)
+    return torch.cat([exact[..., :2] * unit, exact[..., 2:]], dim=2)
+
+
+def _angled_in(boxes: Shaped[Tensor, "n 5"], frame: tuple[int, int]) -> Float[Tensor, "n 5"]:
+    """Pixels and torchvision's angle: degrees, counter-clockwise on the screen."""
+    unit = _unit(boxes, frame)
+    exact = boxes.to(unit.dtype)
+    return torch.cat([exact[:, :4] * unit.repeat(2), -torch.rad2deg(exact[:, 4:])], dim=1)
 
 
 def _taken(value: Any, order: Int[Tensor, " n"]) -> Any:
