@@ -26,6 +26,8 @@ from oracle import (
     expect_semantic,
     stated_layers,
 )
+from PIL import Image
+from snippets import ROOT, blocks, run
 from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 
@@ -720,6 +722,7 @@ def test_a_loader_mixes_until_it_is_closed(structures):
     assert sum(foreign_share(sample, n) for n, sample in enumerate(next(batches))) > 0
 
 
+@pytest.mark.filterwarnings("ignore:CutMix got a batch of one")
 def test_a_loader_has_its_length_and_is_copied(structures):
     batch, _ = coded_batch(structures, instances=False)
     loader = MixedLoader(DataLoader(batch, batch_size=2, collate_fn=list), cd.CutMix(p=1.0))
@@ -834,3 +837,253 @@ def test_the_double_is_faithful():
         assert len(value) == len(other) == 4
     parts = outlines(target["boxes"])
     assert same(*(s.BitMasks.from_polygon_masks(parts, *SIZES[0]) for s in (DOUBLE, real)))
+
+
+PAGE = ROOT / "docs" / "stacks" / "detectron2.md"
+
+
+@pytest.fixture
+def page():
+    """What the page's snippets define."""
+    names = {}
+    for number, snippet in enumerate(blocks(PAGE, "python")):
+        run(snippet, PAGE, number, names)
+    return names
+
+
+@pytest.fixture
+def data_set(tmp_path):
+    """Coded pictures on disk, registered as a data set of Detectron2; their annotations as plain tensors."""
+    catalogs = pytest.importorskip("detectron2.data")
+    rng = np.random.default_rng(7)
+    dicts, targets = [], []
+    for number, (height, width) in enumerate([(64, 96), (64, 96), (72, 100), (96, 64), (96, 70), (64, 96)]):
+        target = fields_of(number, (height, width), 3, rng)
+        target["masks"] = BitMasks.from_polygon_masks(outlines(target["boxes"]), height, width).tensor
+        target["sem_seg"] = torch.from_numpy(rng.integers(0, CLASSES, (height, width)))
+        image = coded_image(number, height, width, torch.uint8).numpy().transpose(1, 2, 0)
+        Image.fromarray(np.ascontiguousarray(image[:, :, ::-1])).save(tmp_path / f"{number}.png")  # read as BGR
+        Image.fromarray(target["sem_seg"].numpy().astype(np.uint8)).save(tmp_path / f"{number}-map.png")
+        annotations = [
+            {
+                "bbox": box.tolist(),
+                "bbox_mode": 0,  # BoxMode.XYXY_ABS
+                "category_id": int(label),
+                "segmentation": [part.tolist() for part in parts],
+                "keypoints": points.reshape(-1).tolist(),
+            }
+            for box, label, parts, points in zip(
+                target["boxes"], target["labels"], outlines(target["boxes"]), target["keypoints"]
+            )
+        ]
+        dicts.append(
+            {
+                "file_name": str(tmp_path / f"{number}.png"),
+                "sem_seg_file_name": str(tmp_path / f"{number}-map.png"),
+                "image_id": number,
+                "height": height,
+                "width": width,
+                "annotations": annotations,
+            }
+        )
+        targets.append(target)
+    catalogs.DatasetCatalog.register("coded", lambda: copy.deepcopy(dicts))
+    catalogs.MetadataCatalog.get("coded").set(
+        thing_classes=[str(n) for n in range(CLASSES)],
+        keypoint_names=["a", "b", "c"],
+        keypoint_flip_map=[],
+        keypoint_connection_rules=[],
+    )
+    yield targets
+    catalogs.DatasetCatalog.remove("coded")
+    catalogs.MetadataCatalog.remove("coded")
+
+
+def small_config(folder, architecture, **parts):
+    """A config whose model is small and whose mapper leaves pixels as they are."""
+    config = pytest.importorskip("detectron2.config").get_cfg()
+    fpn = {
+        "MODEL.DEVICE": "cpu",
+        "MODEL.WEIGHTS": "",
+        "MODEL.META_ARCHITECTURE": architecture,
+        "MODEL.BACKBONE.NAME": "build_resnet_fpn_backbone",
+        "MODEL.BACKBONE.FREEZE_AT": 0,
+        "MODEL.RESNETS.DEPTH": 18,
+        "MODEL.RESNETS.RES2_OUT_CHANNELS": 64,
+        "MODEL.RESNETS.OUT_FEATURES": ["res2", "res3", "res4", "res5"],
+        "MODEL.FPN.IN_FEATURES": ["res2", "res3", "res4", "res5"],
+        "MODEL.FPN.OUT_CHANNELS": 16,
+        "MODEL.ANCHOR_GENERATOR.SIZES": [[8], [16], [32], [64], [128]],
+        "MODEL.RPN.IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"],
+        "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
+        "MODEL.ROI_HEADS.IN_FEATURES": ["p2", "p3", "p4", "p5"],
+        "MODEL.ROI_HEADS.NUM_CLASSES": CLASSES,
+        "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 16,
+        "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
+        "MODEL.ROI_BOX_HEAD.NUM_FC": 1,
+        "MODEL.ROI_BOX_HEAD.FC_DIM": 16,
+        "MODEL.ROI_MASK_HEAD.NAME": "MaskRCNNConvUpsampleHead",
+        "MODEL.ROI_MASK_HEAD.CONV_DIM": 8,
+        "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS": 3,
+        "MODEL.ROI_KEYPOINT_HEAD.CONV_DIMS": [8],
+        "MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE": 0,
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES": CLASSES,
+        "MODEL.SEM_SEG_HEAD.CONVS_DIM": 32,
+        "MODEL.RETINANET.NUM_CLASSES": CLASSES,
+        "INPUT.MIN_SIZE_TRAIN": (0,),  # no resizing
+        "INPUT.RANDOM_FLIP": "none",
+        "DATASETS.TRAIN": ("coded",),
+        "DATASETS.TEST": (),
+        "DATALOADER.NUM_WORKERS": 0,
+        "SOLVER.IMS_PER_BATCH": 2,
+        "SOLVER.MAX_ITER": 10,
+        "SOLVER.STEPS": (),
+        "SOLVER.BASE_LR": 1e-5,
+        "SEED": 3,
+        "OUTPUT_DIR": str(folder),
+    }
+    config.merge_from_list([item for pair in {**fpn, **parts}.items() for item in pair])
+    return config
+
+
+RETINANET = {
+    "MODEL.BACKBONE.NAME": "build_retinanet_resnet_fpn_backbone",
+    "MODEL.RESNETS.OUT_FEATURES": ["res3", "res4", "res5"],
+    "MODEL.FPN.IN_FEATURES": ["res3", "res4", "res5"],
+}
+
+
+def hold(batch, data_set):
+    """Hold a mixed batch against the pictures that its pixels say they come from; returns the foreign pixels."""
+    sizes = [tuple(target["masks"].shape[1:]) for target in data_set]
+    numbers = [sample["image_id"] for sample in batch]
+    foreign = 0
+    for sample in batch:
+        prov = decode(sample["image"], tuple(sample["image"].shape[1:]), sizes)
+        foreign += int((prov.source != sample["image_id"]).sum())
+        if "sem_seg" in sample:
+            expected = expect_semantic(prov, [target["sem_seg"].numpy() for target in data_set], 255)
+            assert np.array_equal(sample["sem_seg"].numpy(), expected)
+        if "instances" not in sample:
+            continue
+        made = sample["instances"]
+        assert tuple(made.image_size) == prov.shape
+        for row, (image, index) in enumerate(made.gt_origin.tolist()):
+            target = data_set[numbers[image]]
+            here = prov.source == numbers[image]
+            mask = np.zeros(prov.shape, dtype=bool)
+            mask[here] = target["masks"][index].numpy()[prov.y[here], prov.x[here]]
+            assert made.gt_classes[row] == target["labels"][index]
+            if made.has("gt_masks"):
+                assert np.array_equal(made.gt_masks.tensor[row].numpy(), mask)
+            if float(made.gt_visibility[row]) < 1:
+                y, x = mask.nonzero()
+                tight = [x.min(), y.min(), x.max() + 1, y.max() + 1]
+                inside = made.gt_boxes.tensor[row].tolist()
+                assert inside == tight or not made.has("gt_masks")
+                assert tight[0] >= inside[0]
+                assert tight[3] <= inside[3]
+            else:
+                assert torch.equal(made.gt_boxes.tensor[row], target["boxes"][index])
+            if made.has("gt_keypoints"):
+                for point, was in zip(made.gt_keypoints.tensor[row].tolist(), target["keypoints"][index].tolist()):
+                    shows = was[2] > 0 and here[int(was[1]), int(was[0])]
+                    assert point == (was if shows else [0, 0, 0])
+    return foreign
+
+
+MODELS = {
+    "retinanet": ("RetinaNet", RETINANET),
+    "masks": ("GeneralizedRCNN", {"MODEL.MASK_ON": True}),
+    "bitmasks": ("GeneralizedRCNN", {"MODEL.MASK_ON": True, "INPUT.MASK_FORMAT": "bitmask"}),
+    "keypoints": ("GeneralizedRCNN", {"MODEL.KEYPOINT_ON": True}),
+    "panoptic": ("PanopticFPN", {"MODEL.MASK_ON": True}),
+    "semantic": ("SemanticSegmentor", {}),
+}
+
+
+@needs_detectron2
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("model", MODELS)
+def test_the_pages_trainer(model, page, data_set, tmp_path):
+    """It trains on mixed batches, and on whole pictures for the last tenth."""
+    page["mix"].p = 1.0
+    trainer = page["Trainer"](small_config(tmp_path / "out", MODELS[model][0], **MODELS[model][1]))
+    assert isinstance(trainer.data_loader, MixedLoader)
+    seen = []
+    trainer.model.register_forward_pre_hook(lambda module, inputs: seen.append(hold(inputs[0], data_set)))
+    trainer.train()
+    assert len(seen) == 10
+    assert min(seen[:9]) > 0
+    assert seen[9] == 0
+    losses = trainer.storage.histories()["total_loss"].values()
+    assert len(losses) > 0
+    assert all(np.isfinite(value) for value, _ in losses)
+
+
+@needs_detectron2
+@pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_pages_loader_mixes_where_it_collates(grouped, workers, page, data_set, tmp_path):
+    page["build_detection_train_loader"] = partial(
+        page["build_detection_train_loader"], aspect_ratio_grouping=grouped, num_workers=workers
+    )
+    page["mix"].p = 1.0
+    loader = page["build_mixed_loader"](small_config(tmp_path, "GeneralizedRCNN", **MODELS["masks"][1]))
+    batches = iter(loader)
+    assert min(hold(next(batches), data_set) for _ in range(4)) > 0
+    page["mix"].close()
+    ahead = 8 * workers
+    assert [hold(next(batches), data_set) for _ in range(ahead + 2)][-2:] == [0, 0]
+
+
+@needs_detectron2
+def test_a_lazy_config(page, data_set, tmp_path):
+    from detectron2.config import LazyConfig
+    from detectron2.data import DatasetMapper, build_detection_train_loader, get_detection_dataset_dicts
+    from detectron2.engine import SimpleTrainer
+    from omegaconf import OmegaConf
+
+    lazy = page["L"]
+    config = OmegaConf.create()
+    config.dataloader = OmegaConf.create()
+    config.dataloader.train = lazy(build_detection_train_loader)(
+        dataset=lazy(get_detection_dataset_dicts)(names="coded"),
+        mapper=lazy(DatasetMapper)(is_train=True, augmentations=[], image_format="BGR", use_instance_mask=True),
+        total_batch_size=2,
+        num_workers=0,
+    )
+    config.mix = lazy(cd.RandomMix)(transforms=[lazy(cd.CutMix)(p=0.5), lazy(cd.GridMix)(p=0.5)], weights=[1.0, 2.0])
+    config = LazyConfig.apply_overrides(config, ["mix.transforms.0.p=1.0", "mix.transforms.1.p=1.0"])
+    LazyConfig.save(config, str(tmp_path / "config.yaml"))
+    loader, close = page["build_lazily"](config)
+    assert hold(next(iter(loader)), data_set) > 0
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+            self.seen = []
+
+        def forward(self, batch):
+            self.seen.append(hold(batch, data_set))
+            return {"loss": self.weight**2}
+
+    model = Model()
+    trainer = SimpleTrainer(model, loader, torch.optim.SGD(model.parameters(), lr=0.1))
+    trainer.register_hooks([close])
+    trainer.train(0, 10)
+    assert min(model.seen[:9]) > 0
+    assert model.seen[9] == 0
+
+
+def test_the_pages_semantic_batch():
+    """The block that needs no Detectron2."""
+    names = {}
+    (snippet,) = (block for block in blocks(PAGE, "python") if "segments =" in block)
+    run(snippet, PAGE, 0, names)
+    changed = 0
+    for before, after in zip(names["segments"], names["mixed_segments"]):
+        assert torch.equal(after["image"][0] // 64, after["sem_seg"])
+        changed += int((before["image"] != after["image"]).sum())
+    assert changed > 1000
