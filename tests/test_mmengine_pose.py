@@ -218,6 +218,7 @@ N = 3
         ({"head_size": np.ones(N)}, "head_size.*instance_keys.*image_keys"),
         ({"parts": np.zeros((40, 56), np.uint8)}, "parts.*semantic_keys.*image_keys"),
         ({"masks": [np.zeros((40, 56), np.uint8)]}, "masks.*instance_keys.*image_keys"),
+        ({"names": np.array(["a", "b", "c"])}, "names.*instance_keys.*image_keys"),
     ],
 )
 def test_what_would_stay_unmixed_is_refused(change, message):
@@ -241,8 +242,18 @@ def test_named_keys_are_taken():
     assert np.array_equal(results["head_size"], results["category_id"] / 7)
     assert np.array_equal(results["parts"], results["img"][..., 1] % 5)
     assert results["intrinsics"] is samples[0]["intrinsics"]
-    with pytest.raises(ValueError, match="instance_keys can't name 'bbox_center'"):
-        build("CutMix", instance_keys=["bbox_center"])
+    for key in ("bbox_center", "proposals", "segmentation", "polygons"):
+        with pytest.raises(ValueError, match=f"instance_keys can't name '{key}'"):
+            build("CutMix", instance_keys=[key])
+    for sample in samples:
+        sample["names"] = [f"person {code}" for code in sample["category_id"]]
+    keys["instance_keys"].append("names")
+    results = mixed_by(build("CutMix", **keys), samples, 0, [1])
+    assert results["names"] == [f"person {code}" for code in results["category_id"]]
+    for sample in samples:
+        sample["names"] = np.array(sample["names"])
+    with pytest.raises(TypeError, match="names must hold numbers, or be a list, got an array of <U"):
+        mixed_by(build("CutMix", **keys), samples, 0, [1])
 
 
 def test_ignored_people_have_no_place():

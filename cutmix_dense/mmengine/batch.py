@@ -90,6 +90,8 @@ class BatchMix(nn.Module, Closable):
         seed = rank_seed()
         generator = torch.Generator("cpu").manual_seed(seed)
         samples = list(data_samples or ())
+        if samples and len(samples) != len(inputs):
+            raise ValueError(f"data_samples must be one per image ({len(inputs)}), got {len(samples)}")
         check_elements(samples, self.mix, self.image_keys)
         frame = (inputs.shape[-2], inputs.shape[-1]) if isinstance(inputs, Tensor) else None
         sizes = [size_of(sample, frame) for sample in samples] if samples and frame is not None else None

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from cutmix_dense.functional.fields import COORDINATES
+
 __all__ = ["IMAGE_KEYS", "check_instance_keys", "check_texts", "holds_arrays", "reason_against"]
 
 _CAPTION = (
@@ -61,15 +63,21 @@ IMAGE_KEYS = frozenset(
         "homography_matrix",
         "img_shape",
         "input_size",
+        "instances",
+        "invalid_segs",
         "ori_shape",
         "pad_param",
         "pad_shape",
+        "raw_ann_info",
         "scale",
         "scale_factor",
+        "segmentation",
+        "segments_info",
+        "skeleton_links",
         "warp_mat",
     }
 )
-"""Keys that may hold arrays and belong to the image, which stay the base's."""
+"""Keys of the image, and records of an annotation file, which stay the base's though they may hold arrays."""
 
 
 def reason_against(key: str) -> str | None:
@@ -80,6 +88,8 @@ def reason_against(key: str) -> str | None:
 def check_instance_keys(instance_keys: Iterable[str]) -> None:
     """Raise ValueError for keys that instances can't carry unchanged."""
     for key in instance_keys:
+        if key in COORDINATES - {"bbox", "bboxes"}:  # which are mixed
+            raise ValueError(f"instance_keys can't name {key!r}, which holds coordinates: they would stay unmixed")
         if key in _REASONS:
             raise ValueError(f"instance_keys can't name {key!r}, which {_REASONS[key]}")
 
@@ -105,6 +115,8 @@ def _equal(one: Any, other: Any) -> bool:
 
 def holds_arrays(value: Any) -> bool:
     """Whether a value is an array, or boxes or masks of a framework, or a list of some."""
+    if isinstance(value, (str, int, float, dict)):
+        return False
     if isinstance(value, (list, tuple)):
         return any(holds_arrays(item) for item in value)
     if isinstance(value, (np.ndarray, Tensor)):

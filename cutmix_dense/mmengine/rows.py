@@ -44,6 +44,7 @@ def read_rows(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The core's target for fields of instances: tensors, or lists as they are.
 
     Raises:
+        TypeError: an array of something else than numbers.
         ValueError: a shape that a field can't have.
     """
     rows: dict[str, Any] = {}
@@ -66,6 +67,8 @@ def read_rows(fields: Mapping[str, Any]) -> dict[str, Any]:
             rows[name] = value[..., 0] if value.ndim == 3 else value
             if value.ndim == 3:  # MMPose: whether it shows, and what weight that has in a loss
                 rows[_FACTORS] = value[..., 1:]
+        elif isinstance(value, np.ndarray) and value.dtype.kind in "OSU":
+            raise TypeError(f"{key} must hold numbers, or be a list, got an array of {value.dtype}")
         else:
             rows[name] = value if isinstance(value, (list, tuple)) else as_tensor(value)
         if key == "gt_keypoints" and rows[name].shape[-1] != 3:
