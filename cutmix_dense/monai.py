@@ -254,7 +254,8 @@ class Mixd(Randomizable, MapTransform, InvertibleTransform):
                 done |= self._rows(mixed[key], columns)
             else:
                 value = maps[key].finished(mixed[key], self._soft, member.ignore_index) if key in maps else mixed[key]
-                done[key] = _converted(value, columns[key])
+                by_image = isinstance(value, Tensor) and isinstance(columns[key], (list, tuple))
+                done[key] = _converted(list(value) if by_image else value, columns[key])
         return done
 
     def _mix_by_plan(
@@ -334,7 +335,7 @@ class Mixd(Randomizable, MapTransform, InvertibleTransform):
                 )
         dicts = []
         for index in range(count):
-            boxes: Any = standardize_empty_box(_plain(columns[self.box_key][index]), self.ndim)
+            boxes: Any = standardize_empty_box(_tensor(columns[self.box_key][index]), self.ndim)
             if boxes.ndim != 2 or boxes.shape[1] != 2 * self.ndim:
                 raise ValueError(
                     f"data[{self.box_key!r}] must hold boxes (N, {2 * self.ndim}), got {tuple(boxes.shape)}"
@@ -344,7 +345,7 @@ class Mixd(Randomizable, MapTransform, InvertibleTransform):
             rows = {"boxes": self._flipped(corners), self._given_key: torch.cat([boxes, corners], dim=1)}
             for key in self.instance_keys:
                 if key in columns:
-                    rows[key] = _plain(columns[key][index])
+                    rows[key] = _tensor(columns[key][index])
             dicts.append(rows)
         return dicts
 
@@ -457,8 +458,16 @@ def _names(keys: Any, name: str) -> tuple[str, ...]:
 def _plain(value: Value) -> Column:
     """A value as a tensor without metadata, of a list one for each image."""
     if isinstance(value, (list, tuple)):
-        return [convert_to_tensor(item, track_meta=False) for item in value]
-    return convert_to_tensor(value, track_meta=False)
+        return [_tensor(item) for item in value]
+    return _tensor(value)
+
+
+def _tensor(value: Value) -> Tensor:
+    """A tensor, an array, a number or rows of numbers as a tensor without metadata."""
+    plain: Tensor = convert_to_tensor(
+        value if isinstance(value, (Tensor, np.ndarray)) else np.asarray(value), track_meta=False
+    )
+    return plain
 
 
 def _stacked(column: Column) -> Tensor:
@@ -475,8 +484,8 @@ def _converted(value: Any, like: Value) -> Any:
     """Mixed tensors in the class, dtype and metadata of what they were; what is floating point stays so."""
     if isinstance(value, SemanticPair):
         return SemanticPair(*(_converted(part, like) for part in value))
-    if isinstance(like, (list, tuple)):
-        return [_converted(part, each) for part, each in zip(value, like)]
+    if isinstance(value, (list, tuple)):
+        return [_converted(part, each) for part, each in zip(value, like, strict=True)]
     if not isinstance(like, (Tensor, np.ndarray)):
         return value
     dtype: Any = like.dtype

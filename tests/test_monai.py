@@ -259,6 +259,45 @@ def test_labels_of_a_randommix_are_probabilities():
         torch.testing.assert_close(out["class"].sum(dim=1), torch.ones(4))
 
 
+@pytest.mark.parametrize("form", ["ints", "scalars", "arrays", "rows"])
+def test_labels_of_samples(form: str):
+    rows = torch.eye(4)[torch.tensor([2, 0, 3, 1])]
+    made = {
+        "ints": [2, 0, 3, 1],
+        "scalars": list(torch.tensor([2, 0, 3, 1])),
+        "arrays": list(np.array([2, 0, 3, 1])),
+        "rows": list(rows),
+    }[form]
+    samples = [{"image": image, "class": label} for image, label in zip(coded_of(2)["image"], made, strict=True)]
+    mixd = Mixd(cd.CutMix(p=1.0, num_classes=4), map_keys=(), label_keys="class").set_random_state(seed=0)
+    out = mixd(samples)
+    share = first_weights(torch.stack([sample["image"] for sample in out])).flatten(1).mean(dim=1, keepdim=True)
+    assert ((share > 0) & (share < 1)).any()
+    found = torch.stack([sample["class"] for sample in out])
+    torch.testing.assert_close(found, share * rows + (1 - share) * rows.roll(1, 0), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["CutMix", "MixUp", "ClassMix"])
+@pytest.mark.parametrize("closed", [False, True])
+def test_the_batch_that_is_given_stays(method: str, closed: bool):
+    data = {**coded_of(2), "t2": coded_of(2)["image"].half()}
+    data["regions"] = torch.cat([data["label"] == 1, data["label"] > 1], dim=1)
+    data["label"] = data["label"].float()
+    before = copy.deepcopy(data)
+    mixd = Mixd(getattr(cd, method)(p=1.0), ["image", "t2"], ["label", "regions"]).set_random_state(seed=0)
+    mixd.close(closed)
+    out = mixd(data)
+    assert torch.equal(out["image"], before["image"]) == closed
+    assert [type(value) for value in out.values()] == [
+        cd.functional.SemanticPair if method == "MixUp" and key == "label" else torch.Tensor for key in data
+    ]
+    out["image"].zero_()
+    out["t2"].zero_()
+    out["regions"].zero_()
+    (out["label"].a if method == "MixUp" else out["label"]).zero_()
+    assert all(torch.equal(data[key], before[key]) for key in data)
+
+
 def test_channels_of_classes_move_or_blend():
     data = coded_of(3)
     regions = torch.cat([data["label"] >= k for k in (1, 2, 3)], dim=1)  # bool, overlapping, as those of BraTS
@@ -423,6 +462,10 @@ def test_forms_of_boxes():
             assert isinstance(b["box"], (np.ndarray, torch.Tensor))
             assert torch.equal(a["box"], torch.as_tensor(b["box"]))
             assert torch.equal(a["label"], b["label"])
+    lists = [{**sample, "label": sample["label"].tolist()} for sample in samples]
+    for a, b in zip(flat, make().set_random_state(seed=1)(lists), strict=True):
+        assert torch.equal(a["box"], b["box"])
+        assert torch.equal(a["label"], b["label"])
     equal = [{**sample, "image": sample["image"][:, :18, :26, :10]} for sample in samples]
     batch = {key: [sample[key] for sample in equal] for key in ("box", "label")}
     out = make().set_random_state(seed=1)({"image": torch.stack([sample["image"] for sample in equal]), **batch})
@@ -506,6 +549,20 @@ def test_the_random_state_of_a_compose_repeats_the_mix():
         [each(data)["image"] for each in [copy.deepcopy(pipe.set_random_state(seed=11))] for _ in range(3)],
     ):
         assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_what_monais_own_transforms_add_stays_the_bases():
+    data = coded_of(2)
+    added = {
+        "image_meta_dict": {"affine": torch.eye(4).expand(4, 4, 4)},
+        "image_transforms": [{"extra_info": np.ones(3)}],
+        "foreground_end_coord": torch.ones(4, 2),
+        "age": torch.arange(4),
+    }
+    out = Mixd(cd.CutMix(p=1.0), keep_keys="age")({**data, **added})
+    assert all(out[key] is value for key, value in added.items())
+    with pytest.raises(ValueError, match=r"data holds tensors under \['age'\]"):
+        Mixd(cd.CutMix(p=1.0))({**data, **added})
 
 
 def test_the_docstrings_example():
