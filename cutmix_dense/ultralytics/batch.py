@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,8 +20,11 @@ from cutmix_dense.ultralytics.rows import KeptRows, Rows
 
 __all__ = ["mix_batch"]
 
-_STAYS = frozenset({"im_file", "mask_file", "mode", "ori_shape", "ratio_pad", "resized_shape"})
+_STAYS = frozenset({"im_file", "mask_file", "mode", "ori_shape", "ratio_pad", "rect_shape", "resized_shape"})
 """Keys of the image, which stay the base's."""
+
+_OF_TEXTS = frozenset({"texts", "txt_feats", "visuals"})
+"""Keys of models with open vocabularies, where a class is the number of one of its image's own texts."""
 
 _ROWS = frozenset({"batch_idx", "bboxes", "cls", "keypoints"})
 """Keys with a row per instance."""
@@ -61,6 +65,9 @@ def mix_batch(
     ``boxes="estimate"`` does. Index maps are numbered anew, the smaller instance on top where MixUp lays two over each
     other, and grow to int32 where a byte doesn't hold the number. The batch has no place for MixUp's instance weights.
 
+    Warns:
+        UserWarning: a batch of one image.
+
     Raises:
         TypeError: ``mix`` isn't a mixing transform, ``batch`` no dict with images.
         ValueError: an unknown key, a shape that doesn't fit, a setting that the batch has no place for, maps or depth
@@ -81,6 +88,8 @@ def mix_batch(
     known = _ROWS | _STAYS | maps | {"img", "masks", "sem_masks", "depth", *member.image_keys, *member.instance_keys}
     _refuse_unknown(batch, known)
     images = batch["img"]
+    if len(images) == 1 and member.p > 0 and not member.closed:
+        warnings.warn("a batch of one image has no partner and stays as it is: use larger batches", stacklevel=2)
     if "bboxes" not in batch and "cls" in batch:
         images, labels = member(images, batch["cls"], generator=generator)
         return {**whole, "img": images, "cls": labels}
@@ -138,6 +147,7 @@ def _chosen(mix: MixTransform | RandomMix, generator: torch.Generator | None) ->
     generator = call_generator(generator)
     member = copy.copy(mix.choose(generator))
     member.box_format, member.normalized = "xyxy", False  # as Rows gives them
+    member._warned = True  # of a batch of one; that a bank helps isn't true here
     return member, generator
 
 
@@ -156,6 +166,10 @@ def _stated(batch: Mapping[str, Any]) -> dict[str, Any]:
 def _refuse_unknown(batch: Mapping[str, Any], known: frozenset[str]) -> None:
     """Raise ValueError for a batch that holds what isn't known, or rows without boxes."""
     for key, value in batch.items():
+        if key in _OF_TEXTS:
+            raise ValueError(
+                f"batch holds {key!r}: its classes count the texts of each image, so objects can't go to another one"
+            )
         if key not in known:
             shape = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(

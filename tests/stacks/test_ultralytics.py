@@ -161,12 +161,13 @@ def test_an_unmixed_batch_is_given_back_as_it_came(masks, points):
     same(mix_batch(batch, closed, overlap_mask=masks != "rows"), batch)
 
 
-@pytest.mark.filterwarnings("ignore:CutMix got a batch of one image")
 @pytest.mark.parametrize("overlap", [True, False])
 def test_a_batch_of_one_and_batches_without_objects(overlap):
     masks = "overlap" if overlap else "rows"
     one = coded_batch((3,), masks=masks)
-    same(mix_batch(one, cd.CutMix(p=1.0), overlap_mask=overlap), one)
+    with pytest.warns(UserWarning, match="batch of one image") as told:
+        same(mix_batch(one, cd.CutMix(p=1.0), overlap_mask=overlap), one)
+    assert [warning.filename for warning in told] == [__file__]
     empty = coded_batch((0, 0, 0), masks=masks)
     assert [len(empty[key]) for key in ("bboxes", "cls", "keypoints", "batch_idx")] == [0, 0, 0, 0]
     for mix in (cd.CutMix(p=1.0), cd.Mosaic(scale=(1.0, 1.0)), cd.MixUp(p=1.0), cd.CopyPaste(p=1.0), cd.CowMix(p=1.0)):
@@ -486,7 +487,8 @@ SMALL = coded_batch((2, 2))
 @pytest.mark.parametrize(
     ("change", "mix", "message"),
     [
-        ({"texts": [["cat"], ["dog"]]}, cd.CutMix(), "unknown key 'texts'"),
+        ({"texts": [["cat"], ["dog"]]}, cd.CutMix(image_keys=("texts",)), "'texts'.*of each image"),
+        ({"im_hw0": ((64, 96),) * 2}, cd.CutMix(), r"unknown key 'im_hw0' \(tuple\).*image_keys"),
         ({"normals": torch.rand(2, 3, HEIGHT, WIDTH)}, cd.CutMix(), r"'normals' \(a tensor of shape \(2, 3, 64, 96\)"),
         ({"segments": [torch.rand(3, 2)] * 4}, cd.CutMix(), "unknown key 'segments'"),
         ({"batch_idx": torch.tensor([0.0, 0.0, 1.0, 2.0])}, cd.CutMix(), "batch_idx'.* 0 … 1"),
