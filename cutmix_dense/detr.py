@@ -145,7 +145,7 @@ class MixCollate:
         ...     return torch.stack([image for image, _ in items]), [target for _, target in items]
         >>> target = {"boxes": torch.tensor([[0.5, 0.5, 0.2, 0.4]]), "labels": torch.tensor([3])}
         >>> mixing = MixCollate(collate, cd.CutMix(p=1.0), stop_epoch=10)
-        >>> images, targets = mixing([(torch.rand(3, 32, 48), target)] * 2)
+        >>> images, targets = mixing([(torch.rand(3, 32, 48), target) for _ in range(2)])
         >>> mixing.set_epoch(10)
         >>> mixing.mix.closed
         True
