@@ -17,7 +17,7 @@ from cutmix_dense.host import fetched, sent
 from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.mmengine.elements import IGNORED, INSTANCES, check_elements, fields_of, maps_of, size_of
 from cutmix_dense.mmengine.fields import check_instance_keys
-from cutmix_dense.mmengine.rows import EXTRA_KEYS, name_of, read_rows, written_rows
+from cutmix_dense.mmengine.rows import EXTRA_KEYS, as_ignored, name_of, read_rows, written_rows
 from cutmix_dense.mmengine.scope import MODELS, build, refuse_blends, register_family
 from cutmix_dense.mmengine.settings import check_settings
 from cutmix_dense.mmengine.structures import boxes_like
@@ -150,7 +150,7 @@ def _rows_of(before: Sequence[dict[str, dict[str, Any]]]) -> list[dict[str, Any]
         for name, part in elements.items():
             _join(target, part, name)
         some = any(len(value) for value in aside.values())
-        targets.append({**target, "ignored": aside} if some else target)
+        targets.append({**target, "ignored": as_ignored(aside)} if some else target)
     return targets
 
 

@@ -13,7 +13,7 @@ from cutmix_dense.functional.fields import STATED
 from cutmix_dense.host import sent
 from cutmix_dense.mmengine.structures import as_boxes, as_masks, as_tensor, masks_like, rows_of, stated_masks
 
-__all__ = ["EXTRA_KEYS", "name_of", "read_rows", "split_rows", "written_rows"]
+__all__ = ["EXTRA_KEYS", "as_ignored", "name_of", "read_rows", "split_rows", "written_rows"]
 
 _NAMES = {
     "areas": "area",
@@ -88,7 +88,18 @@ def split_rows(rows: Mapping[str, Any], aside: np.ndarray) -> dict[str, Any]:
     if not aside.any():
         return dict(rows)
     own = {name: _chosen(value, ~aside) for name, value in rows.items()}
-    return {**own, "ignored": {name: _chosen(value, aside) for name, value in rows.items()}}
+    return {**own, "ignored": as_ignored({name: _chosen(value, aside) for name, value in rows.items()})}
+
+
+def as_ignored(rows: dict[str, Any]) -> dict[str, Any]:
+    """Rows to be ignored, of which an empty mask states none.
+
+    MMDetection marks objects whose annotation has no polygon by that and the flag, and a region is left by their boxes.
+    """
+    if "masks" not in rows:
+        return rows
+    stated = (rows["masks"].flatten(1) != 0).any(dim=1)
+    return {**rows, STATED: stated} if STATED in rows or not bool(stated.all()) else rows
 
 
 def _chosen(value: Any, chosen: np.ndarray) -> Any:

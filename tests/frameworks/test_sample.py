@@ -462,6 +462,52 @@ def test_polygons_without_a_part_state_no_mask():
     assert shrunk > 3
 
 
+@pytest.mark.parametrize("poly2mask", [True, False])
+@pytest.mark.parametrize("batched", [True, False])
+def test_an_object_without_a_polygon_stays_an_ignored_region(poly2mask, batched):
+    """MMDetection's LoadAnnotations gives it an empty mask and the flag; the region is judged by its box."""
+    init_default_scope("mmdet")
+    load = mmdet.registry.TRANSFORMS.build({"type": "LoadAnnotations", "with_mask": True, "poly2mask": poly2mask})
+    loaded = []
+    for number, sample in enumerate(coded_samples(2, masks=None, maps=False)):
+        boxes = [[2.0, 2, 12, 10], [4.0, 14, 28, 24]]
+        drawn = [[], [[5.0, 15, 25, 15, 25, 23, 5, 23]]]
+        instances = [
+            {"bbox": box, "bbox_label": number, "ignore_flag": 0, "mask": mask} for box, mask in zip(boxes, drawn)
+        ]
+        image = {key: sample[key] for key in ("img", "img_shape", "ori_shape", "img_id")}
+        image["img"] = image["img"][:26, :30].copy()
+        image["img_shape"] = image["ori_shape"] = (26, 30)
+        loaded.append(load({**image, "height": 26, "width": 30, "instances": instances}))
+        assert loaded[-1]["gt_ignore_flags"].tolist() == [True, False]
+    mix = {"type": "cutmix_dense.CutMix", "p": 1.0, "min_visibility": 0.2}
+    cut = 0
+    for seed in range(20):
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        if batched:
+            pack = mmdet.registry.TRANSFORMS.build({"type": "PackDetInputs", "meta_keys": META})
+            rows = [pack(copy.deepcopy(sample)) for sample in loaded]
+            images = torch.stack([row["inputs"] for row in rows]).float()
+            mixed, after = mmdet.registry.MODELS.build(mix)(images, [row["data_samples"] for row in rows])
+            owner, aside = mixed[0, 0].numpy(), after[0].ignored_instances
+            found = list(zip(aside.labels.tolist(), aside.bboxes.tensor.tolist()))
+        else:
+            results = mmdet.registry.TRANSFORMS.build(mix)({**loaded[0], "mix_results": loaded[1:]})
+            owner, flags = results["img"][..., 0], results["gt_ignore_flags"]
+            assert (np.diff(flags.astype(int)) >= 0).all()
+            found = list(zip(results["gt_bboxes_labels"][flags].tolist(), results["gt_bboxes"].tensor[flags].tolist()))
+        wanted = []
+        for number in range(2):
+            rows, columns = np.nonzero(owner[2:10, 2:12] == number + 1)
+            if len(rows):  # a region isn't filtered
+                box = [2 + columns.min(), 2 + rows.min(), 3 + columns.max(), 3 + rows.max()]
+                wanted.append((number, [float(side) for side in box]))
+        assert found == wanted
+        cut += any(box != [2, 2, 12, 10] for _, box in wanted)
+    assert cut > 2
+
+
 def test_origin_and_shapes_of_a_mixed_sample():
     samples = coded_samples(4)
     for sample in samples:
