@@ -38,8 +38,10 @@ _NAMES = {
 }
 """Fields of ``Instances`` and the keys that the core knows them by; all models read fields with ``gt_``."""
 
-_ADDED = ("gt_visibility", "gt_weight", "gt_origin")
-"""Fields that a mix gives to all instances; ``gt_weight`` where something may be blended."""
+_FIELDS = {key: name for name, key in _NAMES.items()}
+
+_STRUCTURES = {"gt_boxes": "Boxes", "gt_masks": "BitMasks", "gt_keypoints": "Keypoints"}
+"""What a field is where the batch itself shows none of its kind: instances that come out of a ``SampleBank``."""
 
 _COORDINATES = frozenset({"gt_point_coords", "proposal_boxes", "gt_proposals", "gt_densepose"})
 """Fields that hold places in the image in forms that aren't mapped: carried unchanged, they would be wrong."""
@@ -109,7 +111,8 @@ def mix_batch(
         if _PANOPTIC in base:
             made |= _panoptic_like(base, target)
         if with_instances:
-            made["instances"] = _instances_like(base["instances"], examples, target, image)
+            rows = {key: target[key] for key in target if key not in ("image_id", "panoptic", "segments_info", *maps)}
+            made["instances"] = _instances_like(base["instances"], examples, rows, image)
         result.append(made)
     return (result, *report) if return_report else result
 
@@ -343,7 +346,7 @@ def _masks(masks: Any, size: tuple[int, int], device: torch.device | None) -> An
     """Masks as a tensor (N, H, W), polygons drawn."""
     if not hasattr(masks, "polygons"):
         return _held(masks)
-    kind = _bit_masks(masks)
+    kind = _structure(masks, "BitMasks")
 
     def draw(parts: list[Any], height: int, width: int) -> Any:
         return kind.from_polygon_masks([parts], height, width).tensor[0].numpy()
@@ -351,13 +354,15 @@ def _masks(masks: Any, size: tuple[int, int], device: torch.device | None) -> An
     return torch.from_numpy(draw_in_windows(masks.polygons, *size, draw)).to(device)
 
 
-def _bit_masks(polygons: Any) -> Any:
-    """The class ``BitMasks`` that belongs to the ``PolygonMasks``."""
-    homes = [sys.modules[kind.__module__] for kind in type(polygons).__mro__]
-    found = [home.BitMasks for home in homes if hasattr(home, "BitMasks")]
-    if not found:
-        raise TypeError(f"gt_masks: {type(polygons).__name__} must come from a module that has BitMasks, too")
-    return found[0]
+def _structure(beside: Any, name: str) -> Any:
+    """A class of Detectron2's structures, from where the class of another one lives."""
+    for kind in type(beside).__mro__:
+        parts = kind.__module__.split(".")
+        for length in range(len(parts), 0, -1):
+            found = getattr(sys.modules.get(".".join(parts[:length])), name, None)
+            if found is not None:
+                return found
+    raise TypeError(f"{type(beside).__name__} must come from a package that has {name}, too")
 
 
 def _examples(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -370,17 +375,27 @@ def _examples(samples: Sequence[Sample]) -> dict[str, Any]:
     return examples
 
 
-def _instances_like(instances: Any, examples: Mapping[str, Any], target: Mapping[str, Any], image: Tensor) -> Any:
+def _instances_like(instances: Any, examples: Mapping[str, Any], rows: Mapping[str, Any], image: Tensor) -> Any:
     """Mixed instances of one output, each field in the form that it came in."""
-    fields = {name: _like(example, target[_NAMES.get(name, name)]) for name, example in examples.items()}
-    fields |= {name: target[_NAMES[name]] for name in _ADDED if _NAMES[name] in target}
+    fields = {}
+    for name in dict.fromkeys((*examples, *(_FIELDS.get(key, key) for key in rows))):
+        value = rows[_NAMES.get(name, name)]
+        if name in examples:
+            fields[name] = _like(examples[name], value)
+        elif name in _STRUCTURES:
+            rotated = name == "gt_boxes" and value.shape[1] == 5
+            kind = _structure(instances, "RotatedBoxes" if rotated else _STRUCTURES[name])
+            fields[name] = kind(value.as_subclass(Tensor))
+        else:
+            fields[name] = value
     height, width = image.shape[-2:]
     return type(instances)((height, width), **fields)
 
 
 def _like(example: Any, value: Any) -> Any:
+    """A mixed field in the form of an example; polygons as bitmaps."""
     if hasattr(example, "polygons"):
-        return _bit_masks(example)(value)
+        return _structure(example, "BitMasks")(value)
     if isinstance(example, Tensor) or not hasattr(example, "tensor"):
         return value
     return type(example)(value.as_subclass(Tensor).to(example.tensor.dtype))

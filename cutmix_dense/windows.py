@@ -35,7 +35,7 @@ def draw_in_windows(
     ...     bitmap = np.zeros((height, width), dtype=bool)
     ...     bitmap[y.min() : y.max(), x.min() : x.max()] = True
     ...     return bitmap
-    >>> draw_in_windows([[[30.0, 10.0, 34.0, 10.0, 34.0, 13.0]]], 600, 800, box).sum()
+    >>> draw_in_windows([[[30.0, 10.0, 34.0, 10.0, 34.0, 13.0]]], 600, 800, box).sum().item()
     12
     """
     bitmaps = np.zeros((len(polygons), height, width), dtype=bool)
