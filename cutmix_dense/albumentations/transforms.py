@@ -450,9 +450,7 @@ class RandomMix(MixTransform):
 def close(pipeline: A.BasicTransform | A.BaseCompose, closed: bool = True) -> int:
     """Stop (or start again) every mix of this package in a pipeline, however deep; the number of them.
 
-    ```python
-    close(loader.dataset.transform)  # before the last epochs; persistent workers obey
-    ```
+    Persistent workers of a loader obey: call it on the pipeline of the loader's dataset before the last epochs.
 
     Args:
         pipeline: an ``A.Compose``, ``A.OneOf`` and so on, or a transform.
@@ -461,6 +459,17 @@ def close(pipeline: A.BasicTransform | A.BaseCompose, closed: bool = True) -> in
     Raises:
         TypeError: something else than a pipeline of Albumentations.
         ValueError: a pipeline without such a mix.
+
+    Example:
+        >>> import albumentations as A, numpy as np
+        >>> pipeline = A.Compose([A.OneOf([StripeMix(p=1.0)], p=1.0)])
+        >>> black, white = np.zeros((20, 30, 3), np.uint8), np.full((20, 30, 3), 255, np.uint8)
+        >>> mixed = pipeline(image=black, mix_metadata=[{"image": white}])["image"]
+        >>> close(pipeline)
+        1
+        >>> same = pipeline(image=black, mix_metadata=[{"image": white}])["image"]
+        >>> bool(mixed.any()), bool(same.any())
+        (True, False)
     """
     if not isinstance(pipeline, (A.BasicTransform, A.BaseCompose)):
         raise TypeError(f"pipeline must be a transform or a composition of Albumentations, got {pipeline!r}")
