@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from cutmix_dense.functional import mix_pixels, panoptic_targets
+from cutmix_dense.functional import mix_pixels
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms import MixTransform, MixUp, RandomMix, SampleBank
 
@@ -235,17 +235,13 @@ def _valid_sizes(batch: Mapping[str, Any], images: Any) -> Int[Tensor, "b 2"] | 
     ):
         got = tuple(valid.shape) if isinstance(valid, Tensor) else type(valid).__name__
         raise ValueError(f"{_VALID!r} must be (B, H, W) beside a tensor of images, got {got}")
-    mask = valid.bool()
-    sizes = torch.stack([mask[:, :, 0].sum(dim=1), mask[:, 0, :].sum(dim=1)], dim=1)
-    if not torch.equal(mask, _inside(sizes, mask.shape[1], mask.shape[2])):
+    rows, columns = valid.sum(dim=2), valid.sum(dim=1)  # all that a rectangle in the corner has to be known by
+    height, width = columns[:, :1], rows[:, :1]
+    full_rows = width * (torch.arange(rows.shape[1], device=valid.device) < height)
+    full_columns = height * (torch.arange(columns.shape[1], device=valid.device) < width)
+    if not (torch.equal(rows, full_rows.to(rows.dtype)) and torch.equal(columns, full_columns.to(columns.dtype))):
         raise ValueError(f"{_VALID!r} must be 1 in a rectangle from the upper left corner and 0 elsewhere")
-    return sizes.cpu()
-
-
-def _inside(sizes: Int[Tensor, "b 2"], height: int, width: int) -> Bool[Tensor, "b h w"]:
-    rows = torch.arange(height, device=sizes.device) < sizes[:, :1]
-    columns = torch.arange(width, device=sizes.device) < sizes[:, 1:]
-    return rows[:, :, None] & columns[:, None, :]
+    return torch.cat([height, width], dim=1).long().cpu()
 
 
 def _mix_detection(labels: Sequence[Mapping[str, Any]], call: _Call) -> dict[str, Any]:
@@ -303,55 +299,119 @@ def _mix_universal(masks: Sequence[Tensor], classes: Sequence[Tensor], call: _Ca
             f"{_MASKS!r} and {_CLASSES!r} must have one entry per image ({len(call.images)}), got {len(masks)} and "
             f"{len(classes)}"
         )
+    for index, (mask, labels) in enumerate(zip(masks, classes)):
+        if labels.shape != mask.shape[:1]:
+            raise ValueError(
+                f"{_CLASSES}[{index}] must have one class per mask ({len(mask)}), got {tuple(labels.shape)}"
+            )
+    mix = _mix_classes if stuff == "all" else _mix_segments if stuff else _mix_masks
+    images, found, labels = mix(masks, classes, call, stuff)
+    return {_IMAGES: images, _MASKS: found, _CLASSES: labels}
+
+
+def _mix_masks(masks: Sequence[Tensor], classes: Sequence[Tensor], call: _Call, stuff: Stuff) -> tuple[Any, Any, Any]:
+    """Instances: every mask is judged by itself."""
     binary = [_binary(mask, index, call) for index, mask in enumerate(masks)]
-    if not stuff:
-        targets = [{"masks": mask, "labels": labels} for mask, labels in zip(binary, classes)]
-        images, rows = call(targets)
-        mixed = [(row["masks"], row["labels"]) for row in rows]
-    else:
-        panoptic = [_segments(mask, labels, index, stuff) for index, (mask, labels) in enumerate(zip(binary, classes))]
-        images, rows = call(panoptic)
-        found = [panoptic_targets(row["panoptic"], row["segments_info"]) for row in rows]
-        mixed = [(row[_MASKS], row[_CLASSES]) for row in found]
-    return {
-        _IMAGES: images,
-        _MASKS: [mask.to(given.dtype) for (mask, _), given in zip(mixed, masks)],
-        _CLASSES: [labels.to(given.dtype) for (_, labels), given in zip(mixed, classes)],
-    }
+    images, rows = call([{"masks": mask, "labels": labels} for mask, labels in zip(binary, classes)])
+    return images, [row["masks"].to(mask.dtype) for row, mask in zip(rows, masks)], [row["labels"] for row in rows]
+
+
+def _mix_segments(
+    masks: Sequence[Tensor], classes: Sequence[Tensor], call: _Call, stuff: Stuff
+) -> tuple[Any, Any, Any]:
+    """Things beside stuff, as panoptic maps."""
+    targets = []
+    for index, (mask, labels) in enumerate(zip(masks, classes)):
+        infos = [
+            {"id": number, "category_id": label, "isthing": int(label not in stuff)}
+            for number, label in enumerate(labels.tolist(), start=1)
+        ]
+        targets.append({"panoptic": _numbers(mask, index, call), "segments_info": infos})
+    images, rows = call(targets)
+    found, kinds = [], []
+    for row, mask, labels in zip(rows, masks, classes):
+        found.append(_masks_of(row["panoptic"], [info["id"] for info in row["segments_info"]], mask))
+        kinds.append(_like(labels, [info["category_id"] for info in row["segments_info"]]))
+    return images, found, kinds
+
+
+def _mix_classes(masks: Sequence[Tensor], classes: Sequence[Tensor], call: _Call, stuff: Stuff) -> tuple[Any, Any, Any]:
+    """Stuff alone: maps of classes, in which nothing has to be measured."""
+    known = sorted({label for labels in classes for label in labels.tolist()})
+    call.member = copy.copy(call.member)
+    call.member.ignore_index = len(known)  # after the codes of the classes
+    maps = []
+    for index, (mask, labels) in enumerate(zip(masks, classes)):
+        code = torch.tensor([len(known), *map(known.index, labels.tolist())], dtype=torch.int32, device=mask.device)
+        maps.append(code.take(_numbers(mask, index, call).long()))
+    images, mixed = call(torch.stack(maps) if isinstance(call.images, Tensor) else maps)
+    found, kinds = [], []
+    for ids, mask, labels in zip(mixed, masks, classes):
+        counts = torch.bincount(ids.flatten(), minlength=len(known) + 1).tolist()
+        shown = [code for code in range(len(known)) if counts[code]]
+        found.append(_masks_of(ids, shown, mask))
+        kinds.append(_like(labels, [known[code] for code in shown]))
+    return images, found, kinds
+
+
+def _picture(mask: Tensor, index: int, call: _Call) -> Tensor:
+    """The part of an image's masks that isn't padding, where the processors write their ignore index."""
+    if mask.ndim != 3 or (isinstance(call.images, Tensor) and tuple(mask.shape[1:]) != call.frame):
+        raise ValueError(f"{_MASKS}[{index}] must be (N, H, W) of the images' size, got {tuple(mask.shape)}")
+    if call.sizes is None:
+        return mask
+    height, width = call.sizes[index].tolist()
+    return mask[:, :height, :width]
+
+
+def _no_binary(inner: Tensor, index: int) -> ValueError:
+    return ValueError(f"{_MASKS}[{index}] must hold 0 and 1, got {inner.unique().tolist()[:8]}")
 
 
 def _binary(mask: Tensor, index: int, call: _Call) -> Bool[Tensor, "n h w"]:
-    """The masks of an image without what lies in its padding, where the processors write their ignore index."""
-    if mask.ndim != 3 or (isinstance(call.images, Tensor) and tuple(mask.shape[1:]) != call.frame):
-        raise ValueError(f"{_MASKS}[{index}] must be (N, H, W) of the images' size, got {tuple(mask.shape)}")
-    height, width = mask.shape[1:] if call.sizes is None else call.sizes[index].tolist()
-    inner = mask[:, :height, :width]
-    on = inner == 1
-    if not bool((on | (inner == 0)).all()):
-        raise ValueError(f"{_MASKS}[{index}] must hold 0 and 1, got {inner.unique().tolist()[:8]}")
+    """The masks of an image as bools, nothing of them in the padding."""
+    inner = _picture(mask, index, call)
+    on = inner != 0
+    if inner.numel() and inner.dtype != torch.bool:
+        # between 0 and 1, and as much as there are pixels that aren't 0: faster than comparing each with both
+        low, high = torch.aminmax(inner)
+        if low < 0 or high > 1 or inner.sum(dim=(1, 2)).double().sum() != on.count_nonzero():
+            raise _no_binary(inner, index)
     if inner.shape == mask.shape:
         return on
     whole = torch.zeros(mask.shape, dtype=torch.bool, device=mask.device)
-    whole[:, :height, :width] = on
+    whole[:, : on.shape[1], : on.shape[2]] = on
     return whole
 
 
-def _segments(masks: Bool[Tensor, "n h w"], labels: Tensor, index: int, stuff: Stuff) -> dict[str, Any]:
-    """Disjoint masks as a panoptic map."""
-    if labels.shape != masks.shape[:1]:
-        raise ValueError(f"{_CLASSES}[{index}] must have one class per mask ({len(masks)}), got {tuple(labels.shape)}")
-    ids = torch.zeros(masks.shape[1:], dtype=torch.int32, device=masks.device)
-    for number, mask in enumerate(masks, start=1):
-        ids.masked_fill_(mask, number)
-    if int(masks.sum()) != int((ids > 0).sum()):
+def _numbers(masks: Tensor, index: int, call: _Call) -> Int[Tensor, "h w"]:
+    """Disjoint masks as a map of their numbers, from 1; 0 where there is none, as in the padding."""
+    inner = _picture(masks, index, call)
+    count, numbers, squares = torch.zeros((3, *inner.shape[1:]), dtype=torch.float32, device=masks.device)
+    for number, mask in enumerate(inner, start=1):
+        count += mask
+        numbers.add_(mask, alpha=number)
+        squares.add_(mask, alpha=number**2)
+    # 0 or 1 in all, and the mean of the numbers' squares is the square of their mean: it is one mask's alone
+    if not (torch.equal(count * count, count) and torch.equal(numbers * numbers, squares)):
+        _binary(masks, index, call)
         raise ValueError(
             f"{_MASKS}[{index}] must be disjoint where stuff is named; leave stuff out for masks that overlap"
         )
-    infos = [
-        {"id": number, "category_id": label, "isthing": int(stuff != "all" and label not in stuff)}
-        for number, label in enumerate(labels.tolist(), start=1)
-    ]
-    return {"panoptic": ids, "segments_info": infos}
+    whole = torch.zeros(masks.shape[1:], dtype=torch.int32, device=masks.device)
+    whole[: inner.shape[1], : inner.shape[2]] = numbers
+    return whole
+
+
+def _masks_of(ids: Int[Tensor, "h w"], numbers: Sequence[int], like: Tensor) -> Tensor:
+    """A mask per number, of the dtype of others."""
+    found = torch.empty((len(numbers), *ids.shape), dtype=like.dtype, device=ids.device)
+    wanted = torch.tensor(numbers, dtype=ids.dtype, device=ids.device)
+    return torch.eq(ids[None], wanted[:, None, None], out=found)
+
+
+def _like(labels: Tensor, values: Sequence[int]) -> Tensor:
+    return torch.tensor(values, dtype=labels.dtype, device=labels.device)
 
 
 def _mix_depth(labels: Any, call: _Call) -> dict[str, Any]:

@@ -241,12 +241,20 @@ def test_a_stream_of_unknown_length(tmp_path, dispatch):
         trainer.train()
 
 
+SPAWN = {"dataloader_num_workers": 1, "dataloader_multiprocessing_context": "spawn"}
+
+
 @pytest.mark.parametrize(
-    "workers",
-    [{}, {"dataloader_num_workers": 1}, {"dataloader_num_workers": 1, "dataloader_multiprocessing_context": "spawn"}],
-    ids=["none", "fork", "spawn"],
+    ("workers", "unused"),
+    [
+        ({}, True),
+        ({}, False),
+        ({"dataloader_num_workers": 1}, True),
+        ({"dataloader_num_workers": 1}, False),
+        (SPAWN, False),
+    ],
 )
-@pytest.mark.parametrize("unused", [True, False])
+@pytest.mark.filterwarnings("ignore:Got pickle error when attempting to start a worker Process")
 def test_a_trainer_does_not_take_the_collator(tmp_path, workers, unused):
     """It would evaluate on mixed images."""
     collator = MixCollator(transformers.default_data_collator, cd.CutMix(p=1.0))

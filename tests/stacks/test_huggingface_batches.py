@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 from collections import UserDict
 
 import numpy as np
@@ -320,6 +322,21 @@ def test_stuff_is_one_segment(mix):
     assert foreign > 0
 
 
+def test_classes_that_nothing_else_may_mean():
+    """A class with the id of the mix's ``ignore_index`` stays a class; pixels without one stay so."""
+    before = maps()
+    ids = torch.where(before.pop("labels") == 5, 300, before["pixel_values"][:, 1].long() % 3 * 100)
+    masks, classes = universal(ids)
+    before |= {"mask_labels": [mask[1:] for mask in masks], "class_labels": [labels[1:] for labels in classes]}
+    after = mix_batch(before, cd.CutMix(p=1.0, ignore_index=100), stuff="all", generator=seeded(6))
+    for index, prov in enumerate(provenance(before, after)):
+        wanted = ids[prov.source, prov.y, prov.x]
+        got = after["mask_labels"][index][:, : prov.shape[0], : prov.shape[1]].bool()
+        names = after["class_labels"][index].tolist()
+        assert names == sorted(set(wanted.unique().tolist()) - {0})
+        assert all(torch.equal(mask, wanted == label) for mask, label in zip(got, names))
+
+
 def test_things_beside_stuff():
     """Class 0 is stuff and joined; things stay apart and are dropped where hardly anything shows."""
     ids = torch.zeros(4, *FRAME, dtype=torch.long)
@@ -508,6 +525,21 @@ def test_the_collator_travels():
         assert other.mix.closed
         collator.mix.close(False)
         assert not other.mix.closed
+
+
+def test_it_works_without_transformers():
+    code = (
+        "import sys\n"
+        "sys.modules['transformers'] = None\n"
+        "import torch, cutmix_dense as cd, cutmix_dense.huggingface as hf\n"
+        "batch = {'pixel_values': torch.rand(2, 3, 8, 9), 'labels': torch.zeros(2, 8, 9, dtype=torch.long)}\n"
+        "print(hf.MixCollator(dict, cd.CutMix())(batch)['labels'].shape)\n"
+        "hf.MixCallback"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "torch.Size([2, 8, 9])"
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.endswith('transformers is needed for this: pip install "cutmix_dense[huggingface]"')
 
 
 def test_soft_cross_entropy():
