@@ -42,7 +42,7 @@ def settings_of(mix) -> Settings:
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("masks", [None, "overlap", "rows"])
 def test_what_pixels_prove(name, masks, seed):
-    mix, batch = METHODS[name], coded_batch(masks=masks, seed=seed)
+    mix, batch = METHODS[name], coded_batch(masks=masks, points=2 + (seed > 0), seed=seed)
     before = copy.deepcopy(batch)
     mixed = mix_batch(batch, mix, generator(seed), overlap_mask=masks != "rows")
     same(batch, before)
@@ -198,14 +198,18 @@ def test_half_precision_and_an_order_of_its_own():
     )
 
 
-def test_rows_of_masks_in_an_order_of_their_own():
-    batch = coded_batch((2, 2), masks="rows", points=0)
-    order = torch.tensor([2, 0, 3, 1])
-    shuffled = {**batch, **{key: batch[key][order] for key in ("bboxes", "cls", "batch_idx", "masks")}}
-    same(
-        mix_batch(shuffled, cd.CutMix(p=1.0), generator(3), overlap_mask=False),
-        mix_batch(batch, cd.CutMix(p=1.0), generator(3), overlap_mask=False),
-    )
+@pytest.mark.parametrize("masks", ["rows", "overlap"])
+def test_rows_of_masks_in_an_order_of_their_own(masks):
+    batch = coded_batch((1, 3), masks=masks, points=0)  # the last one of three has no mask
+    order = torch.tensor([1, 2, 0, 3])
+    keys = ("bboxes", "cls", "batch_idx", *(["masks"] if masks == "rows" else []))
+    shuffled = {**batch, **{key: batch[key][order] for key in keys}}
+    assert (shuffled["batch_idx"].diff() < 0).any()
+    for seed in range(5):
+        same(
+            mix_batch(shuffled, cd.CutMix(p=1.0), generator(seed), overlap_mask=masks == "overlap"),
+            mix_batch(batch, cd.CutMix(p=1.0), generator(seed), overlap_mask=masks == "overlap"),
+        )
 
 
 def test_index_maps_grow_where_a_byte_is_too_small():
@@ -225,6 +229,7 @@ def test_index_maps_grow_where_a_byte_is_too_small():
     }
     few = mix_batch(batch, cd.CutMix(p=0.0))
     assert few["masks"].dtype == torch.uint8
+    assert mix_batch({**batch, "masks": index.int()}, cd.CutMix(p=0.0))["masks"].dtype == torch.int32
     many = mix_batch(batch, cd.MixUp(p=1.0, lam=0.5))
     assert many["masks"].dtype == torch.int32
     assert (many["batch_idx"] == 0).sum() == 2 * count
@@ -459,6 +464,13 @@ def test_a_mosaic_of_another_size():
         assert mixed["cls"][rows, 0].tolist() == target["labels"].tolist()
         x, y, w, h = (mixed["bboxes"][rows].double() * torch.tensor([128, 96] * 2)).unbind(1)
         assert torch.allclose(torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], 1), target["boxes"], atol=1e-3)
+    # an image that lies where it lay, in a frame twice as wide: the same pixels are other shares
+    wide = mix_batch(batch, cd.Mosaic(p=0.0, size=(HEIGHT, 2 * WIDTH)))
+    shown = wide["keypoints"][..., 2] > 0
+    assert shown.any()
+    assert torch.allclose(wide["keypoints"][shown] * torch.tensor([2.0, 1, 1]), batch["keypoints"][shown], atol=1e-6)
+    assert torch.allclose(wide["bboxes"] * torch.tensor([2.0, 1, 2, 1]), batch["bboxes"], atol=1e-6)
+    assert torch.equal(wide["masks"][..., : WIDTH // RATIO], batch["masks"])
     with pytest.raises(ValueError, match="multiple of 4"):
         mix_batch(batch, cd.Mosaic(p=1.0, size=(97, 128)))
 

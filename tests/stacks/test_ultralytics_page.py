@@ -137,7 +137,7 @@ class Coder:
                     assert torch.equal(value.reshape(height, width), given[prov.source, prov.y, prov.x])
         if "bboxes" in batch:
             if batch["bboxes"].shape[1] == 4 and not mix.closed:
-                check(coded, mixed, mix, seed, Settings())
+                check(coded, mixed, mix, seed, Settings(), chosen=False)
             self._centres(coded, mixed, sources)
             self.rows += len(mixed["cls"])
             mixed["cls"] = classes[mixed["cls"][:, 0].long()]
