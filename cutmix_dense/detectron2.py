@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.transforms import MixTransform, MixUp, RandomMix
 from cutmix_dense.windows import draw_in_windows
 
@@ -329,17 +328,14 @@ def _held(value: Any) -> Any:
 
 
 def _boxes(boxes: Any, size: tuple[int, int]) -> Any:
-    """Boxes as a tensor; rotated ones in torchvision's format of the same five numbers.
-
-    They are in double precision where the device has it, so that float32 comes back to the last bit.
-    """
+    """Boxes as a tensor; rotated ones in torchvision's format of the same five numbers."""
     rows = _held(boxes)
     if not isinstance(rows, Tensor) or rows.ndim != 2 or rows.shape[1] != 5:
         return rows
     form = getattr(tv_tensors.BoundingBoxFormat, "CXCYWHR", None)
     if form is None:
         raise ValueError(f"gt_boxes: {type(boxes).__name__} need torchvision 0.23 or newer to be mixed")
-    return tv_tensors.BoundingBoxes(rows.to(exact_dtype(rows.device)), format=form, canvas_size=size)
+    return tv_tensors.BoundingBoxes(rows, format=form, canvas_size=size)
 
 
 def _masks(masks: Any, size: tuple[int, int], device: torch.device | None) -> Any:
@@ -398,7 +394,7 @@ def _like(example: Any, value: Any) -> Any:
         return _structure(example, "BitMasks")(value)
     if isinstance(example, Tensor) or not hasattr(example, "tensor"):
         return value
-    return type(example)(value.as_subclass(Tensor).to(example.tensor.dtype))
+    return type(example)(value.as_subclass(Tensor))
 
 
 def _told(value: Any) -> str:

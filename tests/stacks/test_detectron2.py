@@ -404,15 +404,16 @@ def inside_rotated(box, height, width):
 
 @pytest.mark.skipif(not hasattr(tv_tensors.BoundingBoxFormat, "CXCYWHR"), reason="needs torchvision 0.23")
 def test_rotated_boxes(structures):
-    sizes = [(60, 90), (80, 64), (60, 90), (70, 110)]
+    sizes = [(60, 90), (80, 64), (60, 90), (70, 110), (66, 80)]
     rng = np.random.default_rng(2)
     batch, rows = [], []
     for number, (height, width) in enumerate(sizes):
-        count = 0 if number == 1 else 6
+        count = 0 if number < 2 else 6
         centre = rng.uniform([22, 22], [width - 22, height - 22], (count, 2))
         boxes = np.concatenate([centre, rng.uniform(8, 24, (count, 2)), rng.uniform(-180, 180, (count, 1))], axis=1)
         made = structures.Instances((height, width))
-        made.gt_boxes = structures.RotatedBoxes(torch.from_numpy(boxes).reshape(-1, 5))
+        kind = structures.Boxes if number == 0 else structures.RotatedBoxes  # the default mapper's of no annotations
+        made.gt_boxes = kind(torch.from_numpy(boxes) if count else torch.zeros(0))
         made.gt_classes = torch.arange(count)
         rows.append(made.gt_boxes.tensor)
         batch.append({"image": coded_image(number, height, width, torch.uint8), "instances": made})
