@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from torch.utils.data import get_worker_info
 
 from cutmix_dense import transforms
 from cutmix_dense.albumentations.mixing import Fills, mix
@@ -242,20 +244,30 @@ class MixTransform(A.DualTransform):
             the ``torch.Generator`` of the core; ``partner_seeds``: one per partner, if ``partner_transform`` is a
             Compose.
         """
-        wanted = self.method.partners
+        wanted, draws = self.method.partners, self._draws()
         if self.source is None:
             count = len(self._metadata(data))
-            partners = list(range(count)) if count <= wanted else self.py_random.sample(range(count), wanted)
+            partners = list(range(count)) if count <= wanted else draws.sample(range(count), wanted)
         elif hasattr(self.source, "__getitem__"):
             count = len(self.source)
-            partners = self.py_random.sample(range(count), min(count, wanted))
+            partners = draws.sample(range(count), min(count, wanted))
         else:
-            partners = [self.py_random.getrandbits(63) for _ in range(wanted)]
-        seed = self.py_random.getrandbits(63)
+            partners = [draws.getrandbits(63) for _ in range(wanted)]
+        seed = draws.getrandbits(63)
         drawn = {"partners": [] if self.method.closed else partners, "seed": seed}
         if isinstance(self.partner_transform, A.Compose):
-            drawn["partner_seeds"] = [self.py_random.getrandbits(32) for _ in partners]
+            drawn["partner_seeds"] = [draws.getrandbits(32) for _ in partners]
         return drawn
+
+    def _draws(self) -> random.Random:
+        """The transform's own generator; in a worker of a loader one for this call that only this worker has.
+
+        Workers are copies of the pipeline: in Albumentations 2.0.8 all of them draw the same numbers, and those that
+        are started anew for an epoch draw them again. The loader's seed, which ``torch.manual_seed`` repeats, tells
+        workers and epochs apart.
+        """
+        worker = get_worker_info()
+        return self.py_random if worker is None else random.Random(f"{self.py_random.getrandbits(64)} {worker.seed}")
 
     def apply_with_params(self, params: dict[str, Any], *args: Any, **data: Any) -> dict[str, Any]:
         """Mix by parameters that exist; nothing is drawn.
