@@ -221,6 +221,33 @@ def test_a_seed_repeats_a_training(tmp_path, workers):
     assert not torch.equal(runs[0], runs[2])
 
 
+def test_a_dataset_that_transforms_itself(tmp_path):
+    """A dataset of Hugging Face's library whose ``with_transform`` calls the processor, as in the tutorials."""
+    datasets = pytest.importorskip("datasets")
+    rows = samples(24)
+
+    def process(columns):
+        chosen = [rows[number] for number in columns["number"]]
+        return {key: [row[key] for row in chosen] for key in ("pixel_values", "labels")}
+
+    sets = [
+        datasets.Dataset.from_dict({"number": list(part)}).with_transform(process) for part in (range(8), range(20, 24))
+    ]
+    trainer, seen = trainer_of(
+        tmp_path,
+        [MixCallback(cd.CutMix(p=1.0))],
+        data=sets[0],
+        eval_set=sets[1],
+        num_train_epochs=1,
+        eval_strategy="epoch",
+        remove_unused_columns=False,
+    )
+    trainer.train()
+    assert all(any(foreign(image)[0] for image in images) for images in seen.images(True))
+    assert not any(foreign(image)[0] for images in seen.images(False) for image in images)
+    check_maps(seen)
+
+
 class Stream(torch.utils.data.IterableDataset):
     def __iter__(self):
         return iter(samples())
