@@ -220,7 +220,15 @@ def _rows(targets: Any) -> list[dict[str, Any]]:
                 f"targets[{index}] holds 'valid', so its rows are padded to a fixed number, which a mixed image may "
                 "exceed: set pad_targets_to=None (RF-DETR), or pad after mixing"
             )
-    return [dict(row) for row in rows]
+    return [_completed(dict(row)) for row in rows]
+
+
+def _completed(row: dict[str, Any]) -> dict[str, Any]:
+    """A target after DEIM's own MixUp, which unites all but ``iscrowd``. All are 0: its data set leaves crowds out."""
+    crowd, labels = row.get("iscrowd"), row.get("labels")
+    if "mixup" in row and isinstance(crowd, Tensor) and isinstance(labels, Tensor) and len(crowd) < len(labels):
+        row["iscrowd"] = torch.cat([crowd, crowd.new_zeros(len(labels) - len(crowd))])
+    return row
 
 
 def _for_detr(member: MixTransform) -> MixTransform:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -35,10 +40,13 @@ from oracle import (
     soft_weights,
     stated_layers,
 )
+from snippets import ROOT, blocks, run
 from torchvision import tv_tensors
 
 import cutmix_dense as cd
 from cutmix_dense.detr import MixCollate, _read_device_mask, _read_host_mask, is_nested, mix_batch
+
+PAGE = ROOT / "docs" / "stacks" / "detr.md"
 
 
 @pytest.mark.parametrize("keypoints", [False, True])
@@ -378,7 +386,8 @@ def centre_codes(images, targets):
     for image, target in zip(images, targets):
         for box, (source, _), seen in zip(target["boxes"], target["origin"].tolist(), target["visibility"].tolist()):
             if seen == 1.0:
-                pairs.append((int(image[0, int(box[1] * height), int(box[0] * width)]) - 1, source))
+                code = int(image[0, int(box[1] * height), int(box[0] * width)])
+                pairs.append((code - 1, int(targets[source]["idx"])))
     return pairs
 
 
@@ -395,6 +404,22 @@ def test_a_mixing_collate_mixes_what_the_other_makes():
     assert [target["image_path"] for target in targets] == [f"{index}.jpg" for index in range(8)]
     assert [int(target["idx"]) for target in targets] == list(range(8))
     assert same(items, before)
+
+
+def test_targets_of_deims_own_mixup_are_completed():
+    """It unites boxes, labels and areas of two images, and forgets ``iscrowd``."""
+    given = shares(pixel_targets())
+    for row in given:
+        del row["masks"]
+        row["mixup"] = torch.full((2 * len(row["labels"]),), 0.5)
+        row.update({key: torch.cat([row[key]] * 2) for key in ("boxes", "labels", "area")})
+        row["iscrowd"] = torch.zeros(len(row["labels"]) // 2, dtype=torch.long)
+    before = copy.deepcopy(given)
+    _, targets = mix_batch(nested(), given, cd.CutMix(p=1.0))
+    assert same(given, before)
+    for target in targets:
+        assert target["iscrowd"].tolist() == [0] * len(target["labels"])
+        assert target["mixup"].tolist() == [0.5] * len(target["labels"])
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
@@ -453,3 +478,145 @@ def test_a_mixing_collate_passes_for_the_other():
 def test_wrong_arguments_of_a_mixing_collate_are_refused(error, message, arguments):
     with pytest.raises(error, match=message):
         MixCollate(**{"collate": BatchImageCollate(), "mix": cd.CutMix(), **arguments})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the page
+
+
+def test_the_loop_of_the_page_mixes_until_the_last_epochs():
+    samples, given = nested(), shares(pixel_targets())
+    seen = []
+
+    def criterion(outputs, targets):
+        moved = [{key: value.to("cpu") for key, value in target.items()} for target in targets]
+        return sum(target["boxes"].sum() for target in moved)
+
+    names = {"epochs": 13, "loader": [(samples, given)] * 2, "model": seen.append, "criterion": criterion}
+    run(blocks(PAGE, "python")[0], PAGE, 1, names)
+    changed = [not torch.equal(mixed.tensors, samples.tensors) for mixed in seen]
+    assert len(changed) == 26
+    assert any(changed[:6])
+    assert not any(changed[6:])
+    assert all(torch.equal(mixed.mask, samples.mask) for mixed in seen)
+
+
+class Loader(torch.utils.data.DataLoader):
+    """As those of D-FINE and DEIM: epochs reach the collate function."""
+
+    def set_epoch(self, epoch):
+        self.collate_fn.set_epoch(epoch)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_the_solver_of_the_page_mixes_until_its_epoch():
+    loader = Loader(
+        Items(), batch_size=4, collate_fn=BatchImageCollate(), num_workers=1, persistent_workers=True,
+        multiprocessing_context="fork",
+    )  # fmt: skip
+    mixed = []
+
+    def fit():
+        for epoch in range(60, 64):
+            loader.set_epoch(epoch)
+            for images, targets in loader:
+                mixed.append((epoch, any(len(image[0].unique()) > 1 for image in images)))
+                assert all(shown == source for shown, source in centre_codes(images, targets))
+
+    solver = SimpleNamespace(cfg=SimpleNamespace(train_dataloader=loader), fit=fit)
+    run(blocks(PAGE, "python")[1].replace("p=0.5", "p=1.0"), PAGE, 2, {"solver": solver})
+    assert mixed == [(epoch, epoch < 62) for epoch in range(60, 64) for _ in range(2)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# their own code, which isn't on PyPI: checkouts in the folder that CUTMIX_DENSE_DETR_SOURCES names
+
+SCRIPT = """
+import sys, torch
+sys.path[:0] = [{tests!r}, {stacks!r}]
+import cutmix_dense as cd
+from cutmix_dense.detr import MixCollate
+from test_detr import Items, centre_codes
+from {package}.data.dataloader import BatchImageCollateFunction
+
+collate = MixCollate(BatchImageCollateFunction({arguments}), cd.CutMix(p=1.0))
+collate.set_epoch(0)
+images, targets = collate([Items()[index] for index in range(8)])
+pairs = centre_codes(images, targets)
+assert images.shape[2:] in {shapes!r}, images.shape
+assert pairs, "no whole instance"
+assert all(shown == source for shown, source in pairs) or "mixup" in targets[0], pairs
+assert any(len(image[0].unique()) > 1 for image in images)
+assert all(target["mixup"].shape == target["labels"].shape for target in targets if "mixup" in target)
+assert ("mixup" in targets[0]) == {mixup!r}
+assert all(not target["iscrowd"].any() and target["iscrowd"].shape == target["labels"].shape for target in targets)
+collate.set_epoch(collate.stop_epoch)
+images, targets = collate([Items()[index] for index in range(8)])
+assert all(len(image[0].unique()) == 1 for image in images)
+assert all("origin" in target for target in targets)
+print("mixed")
+"""
+
+
+@pytest.mark.skipif("CUTMIX_DENSE_DETR_SOURCES" not in os.environ, reason="no checkouts of D-FINE, DEIM and RT-DETR")
+@pytest.mark.parametrize(("folder", "package", "arguments", "mixup"), [
+    ("D-FINE", "src", "stop_epoch=5", False),
+    ("D-FINE", "src", "stop_epoch=5, base_size=64, base_size_repeat=1", False),
+    ("RT-DETR/rtdetrv2_pytorch", "src", "stop_epoch=5, scales=[(48, 72)]", False),
+    ("DEIM", "engine", "stop_epoch=5, base_size=64, base_size_repeat=1", False),
+    ("DEIM", "engine", "stop_epoch=5, mixup_prob=1.0, mixup_epochs=[0, 5]", True),
+])  # fmt: skip
+def test_their_own_collate_functions(folder, package, arguments, mixup):
+    root = Path(os.environ["CUTMIX_DENSE_DETR_SOURCES"]) / folder
+    shapes = [(24, 36), (32, 32), (48, 48), (64, 64), (80, 80), (48, 72)]
+    own = Path(__file__)
+    script = SCRIPT.format(
+        tests=str(own.parents[1]), stacks=str(own.parent), package=package, arguments=arguments, shapes=shapes,
+        mixup=mixup,
+    )  # fmt: skip
+    path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert result.stdout.strip().endswith("mixed"), result.stderr
+
+
+LOSS = """
+import sys, torch
+sys.path[:0] = [{tests!r}]
+import cutmix_dense as cd
+from cutmix_dense.detr import mix_batch
+from detr_batches import pixel_targets, shares, SIZES
+from oracle import coded_image
+from util.misc import NestedTensor, collate_fn
+from models.matcher import HungarianMatcher
+from models.detr import SetCriterion
+
+given = shares(pixel_targets())
+samples, targets = collate_fn([(coded_image(i, *size), row) for i, (size, row) in enumerate(zip(SIZES, given))])
+for mix in (cd.CutMix(p=1.0), cd.MixUp(p=1.0), cd.Mosaic(p=1.0)):
+    mixed, rows = mix_batch(samples, targets, mix)
+    assert type(mixed) is NestedTensor
+    assert torch.equal(mixed.mask, samples.mask)
+    assert not torch.equal(mixed.tensors, samples.tensors)
+    rows = [{{k: v.to("cpu") for k, v in row.items()}} for row in rows]
+    losses = ["labels", "boxes", "masks", "cardinality"]
+    criterion = SetCriterion(60, HungarianMatcher(), {{}}, 0.1, losses)
+    outputs = {{"pred_logits": torch.rand(5, 20, 61), "pred_boxes": torch.rand(5, 20, 4) * 0.3 + 0.3,
+               "pred_masks": torch.rand(5, 20, 7, 10)}}
+    found = criterion(outputs, rows)
+    assert {{"loss_ce", "loss_bbox", "loss_giou", "loss_mask", "loss_dice"}} <= found.keys()
+    assert all(torch.isfinite(value).all() for value in found.values())
+print("mixed")
+"""
+
+
+@pytest.mark.skipif("CUTMIX_DENSE_DETR_SOURCES" not in os.environ, reason="no checkout of DETR")
+def test_the_collate_function_and_the_losses_of_detr():
+    root = Path(os.environ["CUTMIX_DENSE_DETR_SOURCES"]) / "detr"
+    script = LOSS.format(tests=str(Path(__file__).parents[1]))
+    path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert result.stdout.strip().endswith("mixed"), result.stderr
