@@ -339,10 +339,16 @@ UNMIXED: dict[str, str] = {
 
 
 ELSEWHERE = {
+    "samples, targets = mix_batch(samples, targets, mix)": (
+        "tests/stacks/test_detr.py::test_the_loop_of_the_page_mixes_until_the_last_epochs"
+    ),
+    "loader = solver.cfg.train_dataloader": (
+        "tests/stacks/test_detr.py::test_the_solver_of_the_page_mixes_until_its_epoch"
+    ),
     "model_config = RFDETRNanoConfig()": "tests/stacks/test_rfdetr.py::test_every_pixel_box_and_mask_agrees",
 }
-"""Blocks that would download weights or train on the reader's data, by a line, and the test that runs them on what it
-makes in their place, and asserts what is mixed."""
+"""Blocks within a framework that isn't on PyPI, or that would download weights, by a line, and the test that runs them
+on what it makes in their place, and asserts what is mixed."""
 
 
 def is_config(snippet: str) -> bool:
@@ -432,7 +438,7 @@ def test_blocks_that_are_run_elsewhere_are(line):
     assert f"def {test}(" in text
     assert f'"{page.name}"' in text
     assert "blocks(PAGE" in text
-    assert re.search(r"\brun\(\w+, PAGE", text)
+    assert re.search(r"\brun\((\w+|blocks\(PAGE.*), PAGE", text)
 
 
 def _selections(path: Path) -> list[tuple[str, ...]]:
