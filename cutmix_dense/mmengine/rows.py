@@ -77,14 +77,7 @@ def read_rows(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def split_rows(rows: Mapping[str, Any], aside: np.ndarray) -> dict[str, Any]:
-    """A target whose marked rows are to be ignored.
-
-    Raises:
-        ValueError: rows of another number than the marks.
-    """
-    for name, value in rows.items():
-        if len(value) != len(aside):
-            raise ValueError(f"gt_ignore_flags must have a row for each of the {len(value)} {name}, got {len(aside)}")
+    """A target whose marked rows are to be ignored."""
     if not aside.any():
         return dict(rows)
     own = {name: _chosen(value, ~aside) for name, value in rows.items()}

@@ -244,9 +244,20 @@ class SampleMix(BaseTransform):
 
 
 def _instances(sample: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
-    """A sample's instances as the core takes them."""
-    rows = read_rows({key: sample[key] for key in columns if key in sample})
-    return split_rows(rows, np.asarray(sample[FLAGS], dtype=bool)) if FLAGS in sample else rows
+    """A sample's instances as the core takes them.
+
+    Raises:
+        ValueError: another number of flags than of rows.
+    """
+    fields = {key: sample[key] for key in columns if key in sample}
+    rows = read_rows(fields)
+    if FLAGS not in sample:
+        return rows
+    flags = np.asarray(sample[FLAGS], dtype=bool)
+    for key, value in fields.items():
+        if len(value) != len(flags):
+            raise ValueError(f"{FLAGS} must have a row for each of {key}'s {len(value)}, got {len(flags)}")
+    return split_rows(rows, flags)
 
 
 def _in_order(sample: Mapping[str, Any], key: str) -> Any:
