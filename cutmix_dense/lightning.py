@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from cutmix_dense.detr import is_nested, mix_batch
 from cutmix_dense.extras import require
 from cutmix_dense.randomness import generator_from
 from cutmix_dense.transforms import MixTransform, RandomMix
@@ -47,12 +48,16 @@ class MixCallback(Callback):
     ``last_seed`` is the seed (63 bits) of the latest batch: ``mix(images, targets, generator=
     torch.Generator().manual_seed(seed))`` repeats its plan. Log it as text, metrics are too coarse for it.
 
+    A nested tensor with a padding mask, as RF-DETR and DETR have it, is mixed by ``detr.mix_batch``: boxes are centres
+    and sizes in shares of the image there, and ``mix`` needn't say so.
+
     Args:
         mix: the transform.
         close_epochs: number of last epochs, of ``Trainer(max_epochs=…)``, without mixing, >= 0.
         close_steps: number of last optimizer steps, of ``Trainer(max_steps=…)`` or of all epochs, without mixing, >= 0;
             not together with ``close_epochs``.
-        images_key: where the images are in a batch: an index of a tuple or list, or a key of a dict.
+        images_key: where the images are in a batch: an index of a tuple or list, or a key of a dict. Images are a
+            tensor, a list of tensors, or a nested tensor.
         targets_key: where the targets are; several places make a dict of targets, mixed by one plan.
         keep_keys: further places that hold tensors and stay the base image's; others with tensors are refused.
         unpack: takes the images and the targets, or (images, targets, sizes), out of a batch of any other form.
@@ -69,7 +74,7 @@ class MixCallback(Callback):
 
     def __init__(
         self,
-        mix: MixTransform | RandomMix,
+        mix: MixTransform,
         *,
         close_epochs: int = 0,
         close_steps: int = 0,
@@ -81,7 +86,7 @@ class MixCallback(Callback):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(mix, (MixTransform, RandomMix)):
+        if not isinstance(mix, MixTransform):
             raise TypeError(f"mix must be a mixing transform, got {type(mix).__name__}")
         if isinstance(mix, RandomMix) and mix.close_last:
             raise ValueError("mix has a schedule of its own, close_last: set close_epochs or close_steps here instead")
@@ -200,7 +205,12 @@ class MixCallback(Callback):
             self._closed_now = self._is_closed(trainer)
             self.mix.close(self._closed_now)
         images, targets, *sizes = self._take(batch) if self.unpack is None else self.unpack(batch)
-        images, targets = self.mix(images, targets, sizes=sizes[0] if sizes else None, generator=generator)
+        if is_nested(images):
+            if sizes:
+                raise ValueError("unpack must return no sizes beside a nested tensor, whose mask tells them")
+            images, targets = mix_batch(images, targets, self.mix, generator=generator)
+        else:
+            images, targets = self.mix(images, targets, sizes=sizes[0] if sizes else None, generator=generator)
         self._arrived = True
         return self._put(batch, images, targets) if self.pack is None else self.pack(batch, images, targets)
 
@@ -262,7 +272,7 @@ def _holds_tensors(value: Any) -> bool:
         return any(_holds_tensors(entry) for entry in value.values())
     if isinstance(value, (list, tuple)):
         return any(_holds_tensors(entry) for entry in value)
-    return isinstance(value, Tensor) or hasattr(value, "__array__")
+    return isinstance(value, Tensor) or hasattr(value, "__array__") or is_nested(value)
 
 
 def _to_device(value: Any, device: torch.device) -> Any:

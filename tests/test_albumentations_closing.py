@@ -6,6 +6,7 @@ import copy
 
 import numpy as np
 import pytest
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 A = pytest.importorskip("albumentations")
@@ -132,3 +133,26 @@ def test_nothing_to_close_is_named():
         cda.close(A.Compose([A.NoOp(), A.OneOf([A.HorizontalFlip()])]))
     with pytest.raises(TypeError, match="Albumentations"):
         cda.close([cda.CutMix()])
+
+
+@pytest.mark.parametrize("seed", [7, None])
+def test_workers_and_epochs_draw_their_own(seed):
+    """Workers are copies of one pipeline; the shipped transforms of 2.0.8 draw alike in all of them."""
+    pipeline = A.Compose([cda.CutMix(p=1.0, source=Images())], seed=seed)
+
+    class Same(Dataset):
+        def __len__(self) -> int:
+            return 6
+
+        def __getitem__(self, index: int) -> np.ndarray:
+            return pipeline(image=np.zeros((12, 20, 3), dtype=np.uint8))["image"]
+
+    def epochs() -> list[bytes]:
+        torch.manual_seed(3)
+        loader = DataLoader(Same(), None, num_workers=2)
+        return [np.asarray(each).tobytes() for _ in range(2) for each in loader]
+
+    first = epochs()
+    assert len(set(first)) > 8  # of 12 mixes
+    if seed is not None:
+        assert epochs() == first  # torch.manual_seed and the pipeline's seed repeat them

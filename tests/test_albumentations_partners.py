@@ -192,6 +192,25 @@ def test_mixes_of_partners_are_closed_too():
     assert inner.closed
 
 
+def test_a_partner_that_missed_a_conversion_is_told_what_to_do():
+    """Behind Normalize the image is floating point, and its partner bytes."""
+    base, partner = (np.random.default_rng(k).integers(0, 256, (20, 30, 3), dtype=np.uint8) for k in range(2))
+    data = {"image": base, "mix_metadata": [{"image": partner}]}
+    with pytest.raises(ValueError, match=r"must be float32 .* got uint8 .*put it before those, or give partner_transf"):
+        A.Compose([A.Normalize(), cda.CutMix(p=1.0)])(**data)
+    one = A.Compose([A.Normalize(), cda.CutMix(p=1.0, partner_transform=A.Compose([A.Normalize()]))], seed=1)
+    other = A.Compose([cda.CutMix(p=1.0), A.Normalize()], seed=1)
+    assert np.array_equal(one(**data)["image"], other(**data)["image"])
+
+
+def test_a_partner_of_another_kind_of_image_is_named():
+    from PIL import Image
+
+    base = np.zeros((20, 30, 3), dtype=np.uint8)
+    with pytest.raises(TypeError, match=r"mix_metadata\[0\]\['image'\] must be a numpy array \(H, W\)"):
+        cda.CutMix(p=1.0)(image=base, mix_metadata=[{"image": Image.fromarray(base)}])
+
+
 # ----------------------------------------------------------------------------------------------- unknown arguments
 
 

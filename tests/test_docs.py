@@ -1,7 +1,12 @@
-"""The Python of every page under docs/ runs as it stands, top to bottom, and does what the page says."""
+"""The Python of README, docs/, configs/ and datasets/ runs as it stands, top to bottom, on the real packages.
+
+Every mix of a page must have changed an image on it: one that is made and never applied, or applied and without effect,
+is an error of the page, unless it is listed here with its reason. Checks of values stand beside.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from snippets import ROOT, blocks, missing, run
+from snippets import ROOT, blocks, lines_of_code, mentions_a_mix, missing, only_defines, run, watching
+from torchvision import tv_tensors
 from torchvision.ops import box_convert
 
 import cutmix_dense as cd
@@ -20,9 +26,12 @@ from tools.common import family
 
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [*DOCS, ROOT / "README.md", *(ROOT / folder / "README.md" for folder in ("configs", "datasets"))]
-BLOCKS = [(path, number, snippet) for path in DOCS for number, snippet in enumerate(blocks(path, "python"))]
-NAMES: dict[Path, dict[str, Any]] = {path: {} for path in DOCS}
-"""What the blocks of a page have defined so far."""
+WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
+BLOCKS = [(page, number, snippet) for page in WITH_PYTHON for number, snippet in enumerate(blocks(page, "python"))]
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
 def inside(boxes, height, width):
@@ -229,26 +238,238 @@ CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
 """What is true after the block that holds a line."""
 
 
-@pytest.mark.parametrize(("path", "number", "snippet"), BLOCKS, ids=[f"{p.stem}-{n}" for p, n, _ in BLOCKS])
-def test_a_snippet(path, number, snippet, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # what a training leaves
-    if lacking := missing(snippet):
-        pytest.skip(f"needs {', '.join(lacking)}")
-    torch.manual_seed(number)
-    run(snippet, path, number, NAMES[path])
-    for line, check in CHECKS.items():
-        if line in snippet:
-            check(NAMES[path])
+# ------------------------------------------------------------------------------- what a page leaves to its reader
 
 
-def test_every_check_has_its_snippet():
+def _rows():
+    """A few rows of a detection set and of a segmentation set, as Hugging Face's library gives them."""
+    datasets = pytest.importorskip("datasets")
+    image = Image.fromarray(np.zeros((40, 60, 3), dtype=np.uint8))
+    names = datasets.ClassLabel(names=["coverall", "mask"])
+    objects = {"bbox": [[[4.0, 5.0, 20.0, 10.0]]], "category": [[1]]}
+    features = datasets.Features(
+        image=datasets.Image(),
+        objects=datasets.Sequence({"bbox": datasets.Sequence(datasets.Value("float32"), 4), "category": names}),
+    )
+    boxes = datasets.Dataset.from_dict({"image": [image], "objects": [{k: v[0] for k, v in objects.items()}]}, features)
+    maps = datasets.Dataset.from_dict(
+        {"image": [image], "annotation": [Image.fromarray(np.ones((40, 60), dtype=np.uint8))]},
+        datasets.Features(image=datasets.Image(), annotation=datasets.Image()),
+    )
+    return boxes, maps
+
+
+def given(page: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Names that a page takes as the reader's own, and what it would download."""
+    if name_of(page) == "README.md":
+        images = torch.randint(0, 256, (8, 3, 120, 160), dtype=torch.uint8)
+        target = {"boxes": torch.tensor([[10.0, 10.0, 60.0, 60.0]]), "labels": torch.tensor([1])}
+        return {"dataset": [(image, target) for image in images]}
+    if name_of(page) == "datasets/README.md" and not missing("import datasets"):
+        boxes, maps = _rows()
+        patch.setattr("datasets.load_dataset", lambda path, split: boxes)
+        return {"rows": maps, "names": ["background", "wall"]}
+    return {}
+
+
+def first_batch(names):
+    images, targets = next(iter(names["loader"]))
+    assert len(images) == len(targets) == 8
+
+
+def before_and_after_closing(names):
+    """The README's loop has ended, so the mix is closed; at its start it isn't."""
+    images, mix = torch.rand(4, 3, 48, 64), names["mix"]
+    targets = [{"boxes": torch.tensor([[4.0, 4.0, 40.0, 40.0]]), "labels": torch.tensor([1])} for _ in images]
+    assert torch.equal(mix(images, targets)[0], images)
+    mix.set_progress(0)
+    assert not all(torch.equal(mix(images, targets)[0], images) for _ in range(4))  # its CutMix has p = 0.5
+
+
+def trained_by_the_config(names):
+    """The line in a config of ours: what its model makes of a batch in training."""
+    from mmengine.config import Config
+    from mmengine.registry import MODELS
+
+    import cutmix_dense.training  # noqa: F401
+
+    config = Config.fromfile(ROOT / "configs" / "segmentation" / "unet-small_camvid_baseline.py")
+    config.merge_from_dict({"model": names["model"]})
+    preprocessor = MODELS.build(config.model.data_preprocessor)
+    images = torch.randint(0, 256, (4, 3, 120, 160), dtype=torch.uint8)
+    targets = [{"semantic": tv_tensors.Mask((image[0] // 64).long())} for image in images]
+    for _ in range(4):  # p is 0.5
+        preprocessor({"images": list(images), "targets": targets}, training=True)
+
+
+def trained_by_a_trainer(names):
+    """The callback in a Trainer, as the block's comment says; mixed are the epochs before the last ten."""
+    from transformers import Trainer, TrainingArguments
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = torch.nn.Conv2d(3, 4, 1)
+
+        def forward(self, pixel_values, labels):
+            return {"loss": torch.nn.functional.cross_entropy(self.net(pixel_values), labels)}
+
+    samples = [{"pixel_values": torch.rand(3, 24, 32), "labels": torch.randint(0, 4, (24, 32))} for _ in range(4)]
+    settings = {"report_to": "none", "use_cpu": True, "remove_unused_columns": False, "save_strategy": "no"}
+    arguments = TrainingArguments("net", num_train_epochs=13, per_device_train_batch_size=4, **settings)
+    Trainer(Net(), arguments, train_dataset=samples, callbacks=[names["mixing"]]).train()
+
+
+FINISH: dict[str, Callable[[dict[str, Any]], None]] = {
+    "loader = torch.utils.data.DataLoader(dataset, batch_size=8, collate_fn=": first_batch,
+    "mix.set_progress(epoch)  # the last two": before_and_after_closing,
+    "mix.set_progress(11)": before_and_after_closing,
+    "model = dict(data_preprocessor=dict(mix=": trained_by_the_config,
+    "# Trainer(..., callbacks=[mixing])": trained_by_a_trainer,
+}
+"""What the reader does next with the block that holds a line; counted as part of the block."""
+
+SEEDS = {"docs/methods.md": 2}
+"""Added to the seeds of a page whose mixes with p = 0.5 would all pass over their batch by chance."""
+
+UNMIXED: dict[str, str] = {
+    'cd.CutMix(p=0.0), to="yolo")': "writes the demo set in another layout, as it is",
+}
+"""Blocks that name a mix and mix nothing, by a line of theirs, and why they may."""
+
+
+ELSEWHERE = {
+    "samples, targets = mix_batch(samples, targets, mix)": (
+        "tests/stacks/test_detr.py::test_the_loop_of_the_page_mixes_until_the_last_epochs"
+    ),
+    "loader = solver.cfg.train_dataloader": (
+        "tests/stacks/test_detr.py::test_the_solver_of_the_page_mixes_until_its_epoch"
+    ),
+    "model_config = RFDETRNanoConfig()": "tests/stacks/test_rfdetr.py::test_every_pixel_box_and_mask_agrees",
+}
+"""Blocks within a framework that isn't on PyPI, or that would download weights, by a line, and the test that runs them
+on what it makes in their place, and asserts what is mixed."""
+
+
+def is_config(snippet: str) -> bool:
+    """Whether a block is lines of a config of MMDetection or MMSegmentation."""
+    return "dict(" in snippet and bool(re.search(r'type="cutmix_dense\.|imports=\["cutmix_dense', snippet))
+
+
+def listed(snippet: str, lines: dict[str, Any]) -> bool:
+    return any(line in snippet for line in lines)
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=name_of)
+def test_a_page_runs_and_every_mix_on_it_mixes(page, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")  # what a training leaves
+    names, ran, lacking = given(page, monkeypatch), {}, set()
+    with watching(tmp_path / "applied.jsonl") as watch:
+        for number, snippet in enumerate(blocks(page, "python")):
+            if is_config(snippet) or listed(snippet, ELSEWHERE):
+                continue
+            if packages := missing(snippet):
+                lacking.update(packages)
+                continue
+            torch.manual_seed(number + SEEDS.get(name_of(page), 0))
+            with watch.during(number):
+                run(snippet, page, number, names)
+                for line, finish in FINISH.items():
+                    if line in snippet:
+                        finish(names)
+            for line, check in CHECKS.items():
+                if line in snippet and page.parent.name != "stacks":  # whose values have tests of their own
+                    check(names)
+            ran[number] = snippet
+        changed, applied = watch.changed(), watch.applied()
+    mixing = {line["block"] for line in applied if line["changed"]}
+    wrong = []
+    for mix, (number, kind) in watch.made.items():
+        if mix in changed:
+            mixing.add(number)  # where it was made counts, too
+        elif not lacking and not listed(ran[number], UNMIXED):
+            how = "applied without effect" if any(line["what"] == mix for line in applied) else "never applied"
+            wrong.append(f"block {number}: a {kind} is {how}")
+    for number, snippet in ran.items():
+        if number in mixing or listed(snippet, UNMIXED) or not mentions_a_mix(snippet):
+            continue
+        if lacking and only_defines(snippet):
+            continue  # what calls it may be what couldn't run
+        later = "\n".join(ran[other] for other in ran if other > number and other in mixing)
+        if not any(re.search(rf"\b{name}\(", later) for name in only_defines(snippet)):
+            wrong.append(f"block {number} mixes nothing:\n{snippet}")
+    assert not wrong, "\n".join(wrong)
+    if lacking:
+        pytest.skip(f"needs {', '.join(sorted(lacking))}; its other blocks ran")
+
+
+def test_what_a_page_gets_wrong_is_noticed(tmp_path):
+    """A mix that is never applied, one without effect, one that mixes, and a plan applied by hand."""
+    page = tmp_path / "page.md"
+    images = "images = torch.rand(4, 3, 20, 30)\n"
+    page.write_text("")
+    cases = {
+        "mix = cd.CutMix()": (["CutMix"], set()),
+        "cd.CutMix(p=0.0)(images)": (["CutMix"], set()),
+        "cd.CutMix(p=1.0)(images)": (["CutMix"], {0}),
+        "cd.RandomMix([cd.CutMix(p=1.0), cd.StripeMix()])(images)": (["RandomMix"], {0}),
+        "cd.functional.mix_pixels(images, cd.CutMix(p=1.0).make_plan(images))": (["CutMix"], {"functional.mix_pixels"}),
+        "cd.functional.mix_pixels(images, cd.CutMix(p=0.0).make_plan(images))": (["CutMix"], set()),
+    }
+    for number, (snippet, (kinds, changed)) in enumerate(cases.items()):
+        with watching(tmp_path / f"{number}.jsonl") as watch, watch.during(0):
+            run(images + snippet, page, number, {"torch": torch, "cd": cd})
+        assert [kind for _, kind in watch.made.values()] == kinds
+        assert {what if isinstance(what, str) else 0 for what in watch.changed()} == changed
+    assert not hasattr(cd.CutMix(), "_number")  # nothing is left behind
+
+
+def test_lists_of_this_test_name_lines_of_pages():
     text = "".join(snippet for _, _, snippet in BLOCKS)
-    assert all(line in text for line in CHECKS)
+    assert [line for line in (*CHECKS, *FINISH, *UNMIXED, *ELSEWHERE) if line not in text] == []
 
 
-@pytest.mark.parametrize(("path", "number", "snippet"), BLOCKS, ids=[f"{p.stem}-{n}" for p, n, _ in BLOCKS])
-def test_a_snippet_is_short(path, number, snippet):
-    assert len(snippet.splitlines()) <= 25
+@pytest.mark.parametrize("line", ELSEWHERE)
+def test_blocks_that_are_run_elsewhere_are(line):
+    (page,) = [page for page, _, snippet in BLOCKS if line in snippet]
+    path, _, test = ELSEWHERE[line].partition("::")
+    text = (ROOT / path).read_text()
+    assert f"def {test}(" in text
+    assert f'"{page.name}"' in text
+    assert "blocks(PAGE" in text
+    assert re.search(r"\brun\((\w+|blocks\(PAGE.*), PAGE", text)
+
+
+def _selections(path: Path) -> list[tuple[str, ...]]:
+    """Constant tuples of a module whose first word is a page: the page and words of one of its blocks."""
+    values = [node.value for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign)]
+    tuples = [ast.literal_eval(value) for value in values if isinstance(value, ast.Tuple) and _is_constant(value)]
+    return [each for each in tuples if each and str(each[0]).endswith(".md")]
+
+
+def _is_constant(value: ast.Tuple) -> bool:
+    return all(isinstance(each, ast.Constant) for each in value.elts)
+
+
+CONFIGS = [(page, number, snippet) for page, number, snippet in BLOCKS if is_config(snippet)]
+
+
+@pytest.mark.parametrize(("page", "number", "snippet"), CONFIGS, ids=[f"{name_of(p)}-{n}" for p, n, _ in CONFIGS])
+def test_lines_of_configs_are_merged_into_stock_configs_by_another_test(page, number, snippet):
+    """In ``.ci/frameworks``, on the frameworks themselves: that test's choice of blocks holds this one."""
+    path = ROOT / "tests" / "frameworks" / "test_readme_config.py"
+    chosen = [words for words in _selections(path) if words[0] == name_of(page)]
+    assert any(all(word in snippet for word in words[1:]) for words in chosen), f"{path.name} doesn't use this block"
+    assert "tests.frameworks.test_readme_config::" in (ROOT / ".ci" / "framework_tests.txt").read_text()
+
+
+@pytest.mark.parametrize(("page", "number", "snippet"), BLOCKS, ids=[f"{name_of(p)}-{n}" for p, n, _ in BLOCKS])
+def test_a_snippet_is_short(page, number, snippet):
+    recipe = page.parent.name == "stacks" and mentions_a_mix(snippet)
+    if recipe:
+        assert lines_of_code(snippet) <= 15
+    assert len(snippet.splitlines()) <= (35 if name_of(page) == "README.md" else 25)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -10,9 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from detr_batches import FRAME, SIZES, NestedTensor, nested, pixel_targets, shares
 from oracle import same
 
 import cutmix_dense as cd
+from cutmix_dense.detr import mix_batch
 
 L = pytest.importorskip("lightning.pytorch", exc_type=ImportError)
 
@@ -463,6 +465,106 @@ import cutmix_dense.lightning, pytorch_lightning
 assert issubclass(cutmix_dense.lightning.MixCallback, pytorch_lightning.Callback)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Detections(torch.utils.data.Dataset):
+    """Samples of a DETR, of several sizes; one has no objects."""
+
+    def __len__(self):
+        return len(SIZES)
+
+    def __getitem__(self, index):
+        height, width = SIZES[index]
+        return nested().tensors[index, :, :height, :width], shares(pixel_targets())[index]
+
+
+def padded(rows):
+    """What the collate functions of DETR and RF-DETR make."""
+    images, targets = zip(*rows)
+    sizes = [tuple(image.shape[1:]) for image in images]
+    samples = nested(sizes=sizes)
+    for image, frame, (height, width) in zip(images, samples.tensors, sizes):
+        frame[:, :height, :width] = image
+    return samples, targets
+
+
+def detections(batch_size=3):
+    return torch.utils.data.DataLoader(Detections(), batch_size=batch_size, collate_fn=padded)
+
+
+def of_detr(base):
+    """A module that looks at nested tensors, on one of the two Lightnings."""
+
+    class Detector(base):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Conv2d(3, 3, 1)
+            self.seen, self.validated = [], []
+
+        def training_step(self, batch, batch_idx):
+            self.seen.append(batch)
+            return self.layer(batch[0].tensors / 255).square().mean()
+
+        def validation_step(self, batch, batch_idx):
+            self.validated.append(batch)
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.01)
+
+    return Detector()
+
+
+def opened(batch):
+    samples, targets = batch
+    return [samples.tensors, samples.mask, list(targets)]
+
+
+def test_nested_tensors_are_mixed_within_their_masks_and_closed():
+    callback = MixCallback(cd.CutMix(p=1.0), close_epochs=1)
+    module, seeds = fit(callback, of_detr(L.LightningModule), loaders=(detections(), detections()), max_epochs=2)
+    assert len(module.seen) == 4
+    for seen, plain, seed, closed in zip(module.seen, [*detections()] * 2, seeds.seeds, seeds.closed):
+        samples, targets = seen
+        assert type(samples) is NestedTensor
+        assert samples.tensors.shape[2:] == FRAME
+        assert type(targets) is tuple
+        assert torch.equal(samples.tensors, plain[0].tensors) == closed
+        if not closed:
+            generator = torch.Generator().manual_seed(seed)
+            assert same(opened(seen), opened(mix_batch(*plain, cd.CutMix(p=1.0), generator=generator)))
+        assert all({"visibility", "origin"} <= target.keys() for target in targets)
+    for seen, plain in zip(module.validated, [*detections()] * 2):
+        assert same(opened(seen), opened(plain))
+
+
+def test_either_lightning_runs_the_callback_of_the_other():
+    other = pytest.importorskip("pytorch_lightning")
+    assert not issubclass(MixCallback, other.Callback)
+    module, callback = of_detr(other.LightningModule), MixCallback(cd.CutMix(p=1.0), close_epochs=1)
+    trainer = other.Trainer(
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        max_epochs=2,
+        accelerator="cpu",
+        callbacks=[callback],
+    )
+    trainer.fit(module, detections(), detections())
+    plain = [*detections()] * 2
+    changed = [not torch.equal(seen[0].tensors, batch[0].tensors) for seen, batch in zip(module.seen, plain)]
+    assert changed == [True, True, False, False]
+    assert "batch_to_device" not in vars(trainer.strategy)
+    assert all(torch.equal(seen[0].tensors, batch[0].tensors) for seen, batch in zip(module.validated, plain))
+
+
+def test_a_nested_tensor_beside_the_images_is_refused():
+    samples, targets = next(iter(detections()))
+    with pytest.raises(ValueError, match=r"\[2\] that would stay unmixed"):
+        MixCallback(cd.CutMix())._mix_batch(StandIn(), (samples.tensors, targets, samples))
+    callback = MixCallback(cd.CutMix(), unpack=lambda batch: (*batch, SIZES), pack=lambda batch, *mixed: mixed)
+    with pytest.raises(ValueError, match="no sizes beside a nested tensor"):
+        callback._mix_batch(StandIn(), (samples, targets))
 
 
 def test_a_restored_bank_moves_to_the_device_of_the_training():

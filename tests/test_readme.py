@@ -1,36 +1,25 @@
-"""The README's Python runs as it stands, top to bottom, in one session; its commands name what exists."""
+"""What the README promises beyond running (see test_docs.py): short paths that work, commands that name what exists."""
 
 from __future__ import annotations
 
 import importlib
 import re
 import shlex
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from snippets import ROOT, blocks, missing, run
+from snippets import ROOT, blocks, lines_of_code, run
 
 import cutmix_dense
 
 README = ROOT / "README.md"
-
-
-def test_the_python_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # a training leaves its logs
-    images = torch.randint(0, 256, (8, 3, 120, 160), dtype=torch.uint8)
-    dataset = [
-        (image, {"boxes": torch.tensor([[10.0, 10.0, 60.0, 60.0]]), "labels": torch.tensor([1])}) for image in images
-    ]
-    names = {"dataset": dataset}
-    snippets = blocks(README, "python")
-    assert len(snippets) >= 6
-    for number, snippet in enumerate(snippets):
-        if not missing(snippet):
-            run(snippet, README, number, names)
-    assert len(next(iter(names["loader"]))) == 2
-    assert names["mixed"].shape == (4, 3, 120, 160)
-
-
+PAGES = [
+    README,
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *(ROOT / name / "README.md" for name in ("configs", "datasets")),
+]
 ADAPTERS = {
     "cutmix_dense.albumentations": "albumentations",
     "cutmix_dense.mmengine": "mmengine",
@@ -38,13 +27,16 @@ ADAPTERS = {
 }
 
 
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
 @pytest.mark.parametrize("module", ADAPTERS)
 def test_a_newcomers_path_is_short_and_works(module, tmp_path, monkeypatch):
     """What its framework makes of the configs of MMEngine is told in tests/frameworks."""
     pytest.importorskip(ADAPTERS[module])
-    (snippet,) = [block for block in blocks(README, "python") if module in block]
-    lines = [line for line in snippet.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    assert len(lines) <= 15
+    snippet = next(block for block in blocks(README, "python") if module in block)
+    assert lines_of_code(snippet) <= 15
     monkeypatch.chdir(tmp_path)
     names = {"torch": torch, "cd": cutmix_dense}
     run(snippet, README, 0, names)
@@ -67,13 +59,62 @@ def test_the_variant_is_short():
     assert len(variant.splitlines()) < 30
 
 
-@pytest.mark.parametrize("text", [README, ROOT / "docs" / "training.md"], ids=lambda path: path.name)
-def test_the_commands_name_what_exists(text):
-    pytest.importorskip("mmengine")
-    commands = "\n".join(blocks(text, "bash"))
-    found = re.findall(r"(?:python|-node 8) (tools/(\w+)\.py)([^&\n]*)", commands)
-    assert len(found) >= 3
-    for script, name, arguments in found:
-        assert (ROOT / script).is_file(), script
-        assert all((ROOT / config).is_file() for config in re.findall(r"configs/\S+\.py", arguments)), arguments
-        importlib.import_module(f"tools.{name}").parser().parse_args(shlex.split(arguments))  # exits if it doesn't know
+# ------------------------------------------------------------------------------------------------------- commands
+
+
+def commands(page: Path) -> list[str]:
+    """The commands of a page: of its fenced blocks, fences without a language included, and those within its lines."""
+    text = page.read_text()
+    fenced = re.findall(r"^```(?:bash)?\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    lines = [line.split("  #")[0] for block in fenced for line in block.splitlines()]
+    lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    found = [part.strip() for line in lines for part in re.split(r"&&|;|\bdo\b", line)]
+    heads = ("python ", "pip ", "pytest", "torchrun ", "srun ", "mim ", ".ci/", "mkdocs ")
+    return [command for command in found if command.startswith(heads)]
+
+
+COMMANDS = sorted({(page, command) for page in PAGES for command in commands(page)})
+
+
+def extras() -> set[str]:
+    text = (ROOT / "pyproject.toml").read_text()
+    table = text.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    return set(re.findall(r"^([\w-]+) = \[", table, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=[f"{name_of(p)}: {c[:50]}" for p, c in COMMANDS])
+def test_a_command_names_what_exists(page, command):
+    for named in re.findall(r"(?:cutmix_dense|\.)\[([\w,-]+)\]", command):
+        assert set(named.split(",")) <= extras()
+    for path in re.findall(r"(?<![\w/.-])((?:tools|configs|tests|datasets|\.ci)/[\w./-]*[\w/])", command):
+        made = path.startswith("datasets/") and not path.endswith(".py")  # what a command writes
+        assert made or (ROOT / path).exists(), path
+    command = re.sub(r"<[^>]*>", "OWN", command)
+    script = re.search(r"(?<!/)\btools/(\w+)\.py(.*)", command)
+    if script:
+        parses(f"tools.{script[1]}", re.sub(r"--launcher \S+", "", script[2]))
+    for path, arguments in re.findall(r"(datasets/\w+\.py)(.*)", command):
+        has_flags(ROOT / path, arguments)
+    if "tests.fuzz.run" in command:
+        has_flags(ROOT / "tests" / "fuzz" / "run.py", command.partition("run")[2])
+
+
+def parses(module: str, arguments: str) -> None:
+    """A tool's own parser takes them; one whose packages aren't installed is skipped."""
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        pytest.skip(f"{module} needs {error.name or error}")
+    found.parser().parse_args(shlex.split(arguments))  # exits if it doesn't know
+
+
+def has_flags(script: Path, arguments: str) -> None:
+    flags = re.findall(r"--[\w-]+", arguments)
+    assert all(f'"{flag}"' in script.read_text() for flag in flags), flags
+
+
+def test_commands_are_found():
+    by_page = {name_of(page) for page, _ in COMMANDS}
+    assert {"README.md", "docs/training.md", "docs/own_data.md", "docs/hardening.md", "configs/README.md"} <= by_page
+    assert len(COMMANDS) >= 30
+    assert sys.version_info >= (3, 10)

@@ -38,4 +38,4 @@ train_dataloader = dict(
 )
 
 # the last 2 of 12 epochs see the images as they are
-custom_hooks = [dict(type="cutmix_dense.CloseMixHook", num_last_epochs=2)]
+default_hooks = dict(close_mix=dict(type="cutmix_dense.CloseMixHook", num_last_epochs=2))

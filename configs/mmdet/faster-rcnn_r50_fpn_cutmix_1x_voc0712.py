@@ -53,4 +53,4 @@ train_dataloader = dict(
 )
 
 # the last of 4 epochs (of 3 rounds each) sees the images as they are
-custom_hooks = [dict(type="cutmix_dense.CloseMixHook", num_last_epochs=1)]
+default_hooks = dict(close_mix=dict(type="cutmix_dense.CloseMixHook", num_last_epochs=1))

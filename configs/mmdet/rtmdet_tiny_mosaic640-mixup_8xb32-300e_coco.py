@@ -23,8 +23,6 @@ train_pipeline = [
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
-# In place of PipelineSwitchHook: loader workers live on.
-custom_hooks = [
-    dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.0002, update_buffers=True, priority=49),
-    dict(type="cutmix_dense.CloseMixHook", num_last_epochs=20),
-]
+# In place of PipelineSwitchHook, which goes with the base's list: loader workers live on.
+custom_hooks = [dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.0002, update_buffers=True, priority=49)]
+default_hooks = dict(close_mix=dict(type="cutmix_dense.CloseMixHook", num_last_epochs=20))

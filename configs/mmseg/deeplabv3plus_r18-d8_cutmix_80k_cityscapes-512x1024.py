@@ -38,4 +38,4 @@ train_dataloader = dict(
 )
 
 # the last 8,000 of 80,000 iterations see the images as they are
-custom_hooks = [dict(type="cutmix_dense.CloseMixHook", num_last_iters=8000)]
+default_hooks = dict(close_mix=dict(type="cutmix_dense.CloseMixHook", num_last_iters=8000))

@@ -43,4 +43,4 @@ train_dataloader = dict(
 )
 
 # the last 2,000 of 20,000 iterations see the images as they are
-custom_hooks = [dict(type="cutmix_dense.CloseMixHook", num_last_iters=2000)]
+default_hooks = dict(close_mix=dict(type="cutmix_dense.CloseMixHook", num_last_iters=2000))

@@ -17,4 +17,4 @@ model = dict(
 train_dataloader = dict(batch_size=2)
 
 # the last 16,000 of 160,000 iterations see the images as they are
-custom_hooks = [dict(type="cutmix_dense.CloseMixHook", num_last_iters=16000)]
+default_hooks = dict(close_mix=dict(type="cutmix_dense.CloseMixHook", num_last_iters=16000))

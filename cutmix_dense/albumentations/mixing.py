@@ -14,7 +14,7 @@ from cutmix_dense.albumentations.samples import Layout, Sample, label_column
 from cutmix_dense.functional import mix_pixels
 from cutmix_dense.functional.keypoints import mix_points, mix_poses
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.transforms import MixTransform, MixUp, RandomMix
+from cutmix_dense.transforms import CarveMix, ClassMix, CopyPaste, MixTransform, MixUp
 from cutmix_dense.transforms.fit import PartnerFit
 from cutmix_dense.transforms.single import mix_single
 
@@ -72,7 +72,7 @@ class Fills:
 
 
 def mix(
-    method: MixTransform | RandomMix,
+    method: MixTransform,
     layout: Layout,
     base: Sample,
     partners: Sequence[Sample],
@@ -102,6 +102,12 @@ def mix(
                 f"{key!r} holds {array.dtype} ids, which a blend would falsify (ids don't average): MixUp "
                 "takes maps of floating point, probabilities or one-hot"
             )
+    for member in method.members:
+        name = type(member).__name__
+        if isinstance(member, CopyPaste) and "bboxes" not in layout.kinds:
+            raise ValueError(f"{name} pastes the partners' instances: 'bboxes' must be given, at least an empty list")
+        if isinstance(member, (CarveMix, ClassMix)) and not layout.is_class_map("mask"):
+            raise ValueError(f"{name} looks at classes: 'mask' must be given, whole numbers of shape (H, W)")
     targets = _targets(layout, pool, method)
     images = [_first(sample.pixels[layout.first]) for sample in pool]
     generator = torch.Generator("cpu").manual_seed(seed)
@@ -148,9 +154,7 @@ def _mix_classes(maps: list[Tensor], plan: MixPlan, fill: int) -> Tensor:
     return mixed.view(dtype)
 
 
-def _targets(
-    layout: Layout, pool: Sequence[Sample], method: MixTransform | RandomMix
-) -> list[dict[str, Tensor]] | None:
+def _targets(layout: Layout, pool: Sequence[Sample], method: MixTransform) -> list[dict[str, Tensor]] | None:
     """The pool's boxes, masks and class maps as the core takes them; labels stay here and follow by ``origin``."""
     targets: list[dict[str, Tensor]] = [{} for _ in pool]
     if layout.is_class_map("mask"):
@@ -159,10 +163,13 @@ def _targets(
     if "bboxes" in layout.kinds:
         _check_masks(pool)
         fields = _measured(layout)
+        objects = any(len(sample.rows) for sample in pool)
         for sample, target in zip(pool, targets):
             target["boxes"] = torch.from_numpy(sample.pixel_boxes)
             if sample.masks is not None:
                 target["masks"] = sample.masks
+            elif not objects:  # without any box no mask is lacking
+                target["masks"] = torch.zeros((0, *sample.size), dtype=torch.uint8, device="cpu")
             for field in fields:
                 column = label_column(layout, "bboxes", field, sample.rows)
                 values = sample.rows[:, column] if column is not None else np.zeros(0)

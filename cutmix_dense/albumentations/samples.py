@@ -173,7 +173,8 @@ class Layout:
         if not isinstance(item, Mapping):
             raise TypeError(f"{where} must be a dict with 'image', got {type(item).__name__}")
         for key in self.arrays:
-            if item.get(key) is None or not len(item[key]):
+            value = item.get(key)
+            if value is None or (isinstance(value, (list, tuple, np.ndarray)) and not len(value)):
                 raise ValueError(f"{where} must have {key!r}, which the image it is mixed with has; got {sorted(item)}")
         maps = item.get("masks")
         if "bboxes" not in self.kinds and "masks" not in self.kinds and maps is not None and len(maps):
@@ -201,7 +202,8 @@ class Layout:
             if base is not None and (value.dtype != like.dtype or _channels(value, ahead) != _channels(like, ahead)):
                 raise ValueError(
                     f"{where}[{key!r}] must be {like.dtype} with {_channels(like, ahead)} channels like the image's, "
-                    f"got {value.dtype} of shape {value.shape}"
+                    f"got {value.dtype} of shape {value.shape}; partners haven't been through the transforms before "
+                    "the mix: put it before those, or give partner_transform"
                 )
             pixels[key] = _in_front(value, ahead, squeeze=self.is_class_map(key))
         boxes = rows["bboxes"] if "bboxes" in rows else np.zeros((0, 4), np.float32)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from torch.utils.data import get_worker_info
 
 from cutmix_dense import transforms
 from cutmix_dense.albumentations.mixing import Fills, mix
@@ -57,6 +59,8 @@ _MEANINGLESS = {
     "normalized": "bbox_params of Compose say it",
 }
 """Arguments of the core that say nothing here, and why."""
+_FLAGS = {0: "nearest", 6: "nearest", 1: "bilinear", 5: "bilinear", 3: "antialias"}
+"""What OpenCV's flags of interpolation are called in the core: NEAREST, …_EXACT, LINEAR, …_EXACT, AREA."""
 
 
 def _signature(init: Callable[..., Any], core: type) -> inspect.Signature:
@@ -99,9 +103,12 @@ class MixTransform(A.DualTransform):
         partner_transform: what each partner goes through first, since it hasn't been through the transforms before this
             one: an ``A.Compose`` whose boxes and keypoints have the pipeline's formats, seeded anew for each partner;
             or a callable that takes the partner's dict and gives another, whose own draws no replay repeats.
+        mask_interpolation: ``cv2.INTER_NEAREST``, as other transforms take it: maps and masks of scaled partners are
+            read at the nearest pixel, always.
         strict: whether an argument that the method doesn't have raises; else it warns, as in ``A.Mosaic``.
         arguments: those of the method of the core, as plain values: samplers of regions and masks as
-            ``{"type": "AreaBox", "area": [0.1, 0.4]}``; objects are taken, too, but can't be saved.
+            ``{"type": "AreaBox", "area": [0.1, 0.4]}``; objects are taken, too, but can't be saved. ``interpolation``
+            may be a flag of OpenCV, ``cv2.INTER_NEAREST``, ``INTER_LINEAR`` or ``INTER_AREA`` (antialiased).
 
     What becomes of each target:
         ``mask`` of whole numbers (H, W) or (H, W, 1) is a class map; any other is mixed value by value. ``masks`` are
@@ -143,11 +150,17 @@ class MixTransform(A.DualTransform):
         fill_mask: float | Sequence[float] | None = None,
         partner_fit: PartnerFit = "resize",
         partner_transform: Any = None,
+        mask_interpolation: int = 0,
         strict: bool = False,
         **arguments: Any,
     ) -> None:
         if not 0 <= p <= 1:
             raise ValueError(f"p must lie in [0, 1], got {p!r}")
+        if _FLAGS.get(mask_interpolation) != "nearest":
+            raise ValueError(
+                f"mask_interpolation must be cv2.INTER_NEAREST (0), got {mask_interpolation!r}: ids of maps don't "
+                "average, and masks stay 0 or 1"
+            )
         is_dataset = hasattr(source, "__getitem__") and hasattr(source, "__len__")
         if source is not None and not is_dataset and not callable(source):
             raise TypeError(f"source must be a dataset or a callable, got {type(source).__name__}")
@@ -197,7 +210,7 @@ class MixTransform(A.DualTransform):
         name = type(self).__name__
         for key in _MEANINGLESS.keys() & arguments.keys():
             raise TypeError(f"{name}: {key} says nothing in Albumentations: {_MEANINGLESS[key]}")
-        settings = from_config(dict(arguments))
+        settings = from_config(_named_readings(dict(arguments)))
         if not issubclass(self.core, transforms.RandomMix):  # whose transforms have their own
             settings["p"] = 1.0
         try:
@@ -231,20 +244,30 @@ class MixTransform(A.DualTransform):
             the ``torch.Generator`` of the core; ``partner_seeds``: one per partner, if ``partner_transform`` is a
             Compose.
         """
-        wanted = self.method.partners
+        wanted, draws = self.method.partners, self._draws()
         if self.source is None:
             count = len(self._metadata(data))
-            partners = list(range(count)) if count <= wanted else self.py_random.sample(range(count), wanted)
+            partners = list(range(count)) if count <= wanted else draws.sample(range(count), wanted)
         elif hasattr(self.source, "__getitem__"):
             count = len(self.source)
-            partners = self.py_random.sample(range(count), min(count, wanted))
+            partners = draws.sample(range(count), min(count, wanted))
         else:
-            partners = [self.py_random.getrandbits(63) for _ in range(wanted)]
-        seed = self.py_random.getrandbits(63)
+            partners = [draws.getrandbits(63) for _ in range(wanted)]
+        seed = draws.getrandbits(63)
         drawn = {"partners": [] if self.method.closed else partners, "seed": seed}
         if isinstance(self.partner_transform, A.Compose):
-            drawn["partner_seeds"] = [self.py_random.getrandbits(32) for _ in partners]
+            drawn["partner_seeds"] = [draws.getrandbits(32) for _ in partners]
         return drawn
+
+    def _draws(self) -> random.Random:
+        """The transform's own generator; in a worker of a loader one for this call that only this worker has.
+
+        Workers are copies of the pipeline: in Albumentations 2.0.8 all of them draw the same numbers, and those that
+        are started anew for an epoch draw them again. The loader's seed, which ``torch.manual_seed`` repeats, tells
+        workers and epochs apart.
+        """
+        worker = get_worker_info()
+        return self.py_random if worker is None else random.Random(f"{self.py_random.getrandbits(64)} {worker.seed}")
 
     def apply_with_params(self, params: dict[str, Any], *args: Any, **data: Any) -> dict[str, Any]:
         """Mix by parameters that exist; nothing is drawn.
@@ -439,9 +462,7 @@ class RandomMix(MixTransform):
 def close(pipeline: A.BasicTransform | A.BaseCompose, closed: bool = True) -> int:
     """Stop (or start again) every mix of this package in a pipeline, however deep; the number of them.
 
-    ```python
-    close(loader.dataset.transform)  # before the last epochs; persistent workers obey
-    ```
+    Persistent workers of a loader obey: call it on the pipeline of the loader's dataset before the last epochs.
 
     Args:
         pipeline: an ``A.Compose``, ``A.OneOf`` and so on, or a transform.
@@ -450,6 +471,17 @@ def close(pipeline: A.BasicTransform | A.BaseCompose, closed: bool = True) -> in
     Raises:
         TypeError: something else than a pipeline of Albumentations.
         ValueError: a pipeline without such a mix.
+
+    Example:
+        >>> import albumentations as A, numpy as np
+        >>> pipeline = A.Compose([A.OneOf([StripeMix(p=1.0)], p=1.0)])
+        >>> black, white = np.zeros((20, 30, 3), np.uint8), np.full((20, 30, 3), 255, np.uint8)
+        >>> mixed = pipeline(image=black, mix_metadata=[{"image": white}])["image"]
+        >>> close(pipeline)
+        1
+        >>> same = pipeline(image=black, mix_metadata=[{"image": white}])["image"]
+        >>> bool(mixed.any()), bool(same.any())
+        (True, False)
     """
     if not isinstance(pipeline, (A.BasicTransform, A.BaseCompose)):
         raise TypeError(f"pipeline must be a transform or a composition of Albumentations, got {pipeline!r}")
@@ -485,6 +517,28 @@ def _partner_transform(given: Any) -> Any:
     if given is not None and not callable(given):
         raise TypeError(f"partner_transform must be an A.Compose or a callable, got {type(given).__name__}")
     return given
+
+
+def _named_readings(value: Any) -> Any:
+    """Plain arguments with OpenCV's flags of ``interpolation`` in the core's words, those of members too.
+
+    Raises:
+        ValueError: a flag that the core has nothing like.
+    """
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_named_readings, value))
+    if not isinstance(value, Mapping):
+        return value
+    named = {key: _named_readings(item) for key, item in value.items()}
+    flag = named.get("interpolation")
+    if isinstance(flag, int) and not isinstance(flag, bool):
+        if flag not in _FLAGS:
+            raise ValueError(
+                "interpolation must be cv2.INTER_NEAREST (0), INTER_LINEAR (1) or INTER_AREA (3), antialiased, "
+                f"got {flag}"
+            )
+        named["interpolation"] = _FLAGS[flag]
+    return named
 
 
 def _plain(value: Any, name: str) -> Any:

@@ -4,8 +4,27 @@
 
 - in TRANSFORMS, every method by its name, for one sample and its ``mix_results`` (or a cache of recent samples);
 - in MODELS, every method by its name, for a batch on its device (``batch_augments``), and the two preprocessors that
-  run them: ``DetDataPreprocessor`` and ``SegDataPreProcessor``;
+  run them: ``DetDataPreprocessor`` and ``SegDataPreProcessor``. They go into the model, where configs have their
+  preprocessor: ``model = dict(data_preprocessor=dict(type="cutmix_dense.DetDataPreprocessor", ...))``. Settings of
+  ``_base_`` (mean, std, padding) stay; no ``_delete_`` is needed;
 - in HOOKS, ``CloseMixHook``, which ends mixing for the last epochs or iterations.
+
+The import also does two things for every training of the process:
+
+- every ``Runner`` checks its config before it trains (``CheckMixHook``): a setting of this package that nothing uses is
+  an error with its reason. Not noticed are a pipeline of a dataset that no sampler draws from, a preprocessor that a
+  model builds but never calls (that of a detector within a semi-supervised one), variables whose equals are in use, a
+  ``Runner`` made before the import, one without a ``cfg``, and ``FlexibleRunner``;
+- torch's safe loader may read the numbers that MMEngine keeps in checkpoints (``allow_checkpoints``), so that trainings
+  resume on torch 2.6 and newer, as they did before.
+
+Example:
+    >>> import numpy as np
+    >>> from cutmix_dense.mmengine import TRANSFORMS
+    >>> mix = TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": 1.0, "max_cached_images": 4})
+    >>> first, second = ({"img": np.full((40, 60, 3), value, np.uint8)} for value in (0, 255))
+    >>> bool(mix(first)["img"].any()), sorted(set(mix(second)["img"].ravel().tolist()))
+    (False, [0, 255])
 """
 
 from __future__ import annotations
@@ -15,18 +34,25 @@ from cutmix_dense.extras import require
 require("mmengine", "mmengine")
 
 from cutmix_dense.mmengine.batch import BatchMix  # noqa: E402
+from cutmix_dense.mmengine.checkpoints import allow_checkpoints  # noqa: E402
 from cutmix_dense.mmengine.hook import CloseMixHook  # noqa: E402
 from cutmix_dense.mmengine.preprocessors import DetDataPreprocessor, SegDataPreProcessor  # noqa: E402
 from cutmix_dense.mmengine.sample import SampleMix  # noqa: E402
 from cutmix_dense.mmengine.scope import HOOKS, MODELS, TRANSFORMS  # noqa: E402
+from cutmix_dense.mmengine.unused import CheckMixHook, check_runners  # noqa: E402
 
 __all__ = [
     "HOOKS",
     "MODELS",
     "TRANSFORMS",
     "BatchMix",
+    "CheckMixHook",
     "CloseMixHook",
     "DetDataPreprocessor",
     "SampleMix",
     "SegDataPreProcessor",
+    "allow_checkpoints",
 ]
+
+check_runners()
+allow_checkpoints()

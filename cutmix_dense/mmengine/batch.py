@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from cutmix_dense.arrays.host import fetched, sent
-from cutmix_dense.functional import MixReport
+from cutmix_dense.functional import MixReport, mix_pixels
+from cutmix_dense.functional.fields import STATED
 from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.mmengine.closing import Closable
+from cutmix_dense.mmengine.elements import IGNORED, INSTANCES, check_elements, fields_of, maps_of, size_of
+from cutmix_dense.mmengine.fields import check_instance_keys
+from cutmix_dense.mmengine.rows import EXTRA_KEYS, as_ignored, name_of, read_rows, written_rows
 from cutmix_dense.mmengine.scope import MODELS, build, refuse_blends, register_family
-from cutmix_dense.mmengine.structures import as_boxes, as_masks, as_tensor, boxes_like, masks_like
+from cutmix_dense.mmengine.settings import check_settings
+from cutmix_dense.mmengine.structures import boxes_like
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import rank_seed
-from cutmix_dense.transforms import MixTransform, RandomMix
+from cutmix_dense.transforms import MixTransform
 
 __all__ = ["BatchMix"]
 
@@ -26,32 +31,45 @@ __all__ = ["BatchMix"]
 class BatchMix(nn.Module, Closable):
     """A method of ``cutmix_dense`` as one of a data preprocessor's ``batch_augments``.
 
-    The whole batch is mixed where it lies: images, ``gt_instances`` (boxes, labels, masks and whatever else has a row
-    per instance), ``ignored_instances``, ``gt_sem_seg`` and further maps of ids. Regions lie in the valid area of
-    padded images (``img_shape``). Shape metainfo follows; ``mix_seeds`` gets the 63-bit seed of each mix, drawn from
-    torch's state, which MMEngine seeds, and made another one on every rank. Instances gain ``visibility`` and
-    ``origin`` (image of the batch and index there). Masks are numpy arrays on the host, as mmdet has them; instances
-    that have some are mixed there.
+    The whole batch is mixed where it lies: images, ``gt_instances`` (boxes, labels, masks, keypoints and whatever else
+    has a row per instance), MMPose's ``gt_instance_labels`` beside them, ``ignored_instances``, ``gt_sem_seg`` and
+    further maps of ids, ``gt_depth_map``, and ``gt_fields`` that hold nothing but a ``heatmap_mask``. Regions lie in
+    the valid area of padded images (``img_shape``). Shape metainfo follows; all other metainfo stays the base's.
+    ``mix_seeds`` gets the 63-bit seed of each mix, drawn from torch's state, which MMEngine seeds, and made another one
+    on every rank. Instances gain ``visibility`` and ``origin`` (image of the batch and index there). Masks, and
+    MMPose's ``gt_instances``, are numpy arrays on the host; instances that have some are mixed there.
 
     Args:
         instance_keys: further fields of the instances that follow them unchanged.
+        image_keys: further data elements that stay as they are.
         settings: arguments of the method; samplers, rules and nested transforms as dicts with a ``type``. ``fill`` is
-            a value of the images as they come; 0 unless given: the mean colour of a normalised batch, else black.
+            a value of the images as they come; by default what the method fills pictures of their dtype with: 0 in a
+            normalised batch, its mean colour.
 
-    In mmdet's ``MultiBranchDataPreprocessor`` every branch is mixed by a plan of its own: give the augments to the
-    preprocessor of supervised branches only, since a student mixed otherwise than its teacher learns nothing true.
+    In mmdet's ``MultiBranchDataPreprocessor`` every branch would be mixed by a plan of its own, and a student that was
+    mixed otherwise than its teacher learns nothing true: samples with ``homography_matrix``, by which boxes go from one
+    branch to the other, are refused.
+
+    Warns:
+        UserWarning: a batch of one image, which has no partner and stays as it is; once.
 
     Raises:
-        ValueError: an argument out of range; annotations that can't be mixed, named.
+        ValueError: an argument out of range or without a meaning here; annotations that can't be mixed, named with the
+            reason: heatmaps, what is encoded from keypoints, captions that differ, proposals, unknown fields.
     """
 
-    def __init__(self, instance_keys: Sequence[str] = (), **settings: Any) -> None:
+    def __init__(self, instance_keys: Sequence[str] = (), image_keys: Sequence[str] = (), **settings: Any) -> None:
         super().__init__()
+        check_instance_keys(instance_keys)
+        mix = build(type(self).__name__, settings, (*instance_keys, *EXTRA_KEYS))
+        check_settings(mix, settings, per_sample=False)
         # no submodule: a model's checkpoint shall not know of it, least of all whether it was closed
-        self._mix = (build(type(self).__name__, _with_fill(settings), instance_keys),)
+        self._mix = (mix,)
+        self.image_keys = tuple(image_keys)
+        self._warned = False
 
     @property
-    def mix(self) -> MixTransform | RandomMix:
+    def mix(self) -> MixTransform:
         """The method of the core."""
         return self._mix[0]
 
@@ -72,95 +90,92 @@ class BatchMix(nn.Module, Closable):
         seed = rank_seed()
         generator = torch.Generator("cpu").manual_seed(seed)
         samples = list(data_samples or ())
-        sizes = [_shape(sample) for sample in samples] if samples and isinstance(inputs, Tensor) else None
-        targets = _targets(samples, inputs)
-        maps = sorted(set(targets) - {"instances"})
-        if maps:
-            refuse_blends(self.mix, maps)
+        if samples and len(samples) != len(inputs):
+            raise ValueError(f"data_samples must be one per image ({len(inputs)}), got {len(samples)}")
+        check_elements(samples, self.mix, self.image_keys)
+        frame = (inputs.shape[-2], inputs.shape[-1]) if isinstance(inputs, Tensor) else None
+        sizes = [size_of(sample, frame) for sample in samples] if samples and frame is not None else None
+        maps = maps_of(samples, inputs, self.mix, self.image_keys)
+        targets: Any = {name: values for name, (values, fill) in maps.items() if fill is None}
+        if targets:
+            refuse_blends(self.mix, sorted(targets))
+        before = [fields_of(sample) for sample in samples]
+        if any(name in elements for elements in before for name in INSTANCES):
+            targets["instances"] = _rows_of(before)
         member = self.mix.choose(generator)
-        plan = member.make_plan(inputs, targets, sizes=sizes, generator=generator)
-        mixed, targets, *reports = member.apply_plan(
-            plan, inputs, targets, sizes=sizes, return_report="instances" in targets
-        )
-        before = [_instances_of(sample) for sample in samples]
+        pool = member.pool_of(inputs, targets, sizes)
+        plan = member.draw_plan(pool, generator)
+        self._warn_of_one(len(pool), member)
+        mixed, targets, *reports = member.mix_pool(plan, pool, return_report="instances" in targets)
+        for name, (values, fill) in maps.items():
+            if fill is not None:
+                targets[name] = mix_pixels(values, plan, fill=fill, interpolation="nearest")
         for index, sample in enumerate(samples):
             if reports:
                 _write_instances(sample, index, before, targets["instances"][index], reports[0], plan)
-            for key in maps:
-                element = getattr(sample, key)
-                setattr(sample, key, _like(element, {_field(sample, key): targets[key][index]}))
-            _write_shapes(sample, plan.canvas[index].tolist(), inputs, mixed)
+            for name in maps:
+                element = getattr(sample, name)
+                ((key, example),) = element.items()
+                value = targets[name][index]
+                setattr(sample, name, _like(element, {key: value if isinstance(example, Tensor) else value.numpy()}))
+            size = plan.canvas[index].tolist()
+            _write_shapes(sample, size, None if sizes is None else sizes[index], inputs, mixed)
             sample.set_metainfo({"mix_seeds": [*sample.metainfo.get("mix_seeds", ()), seed]})
         return mixed, data_samples
 
+    def _warn_of_one(self, count: int, member: MixTransform) -> None:
+        """Say once that a batch of one image can't be mixed."""
+        if count > 1 or self._warned or member.closed or not member.p:
+            return
+        self._warned = True
+        warnings.warn(
+            f"{type(self).__name__} got a batch of one image, which has no partner and stays as it is: use larger "
+            "batches, or mix samples in the pipeline (max_cached_images)",
+            UserWarning,
+            stacklevel=2,
+        )
 
-_NAMES = {"bboxes": "boxes"}
-_READ = {"bboxes": as_boxes, "masks": as_masks}
-_KNOWN = ("gt_instances", "ignored_instances")
 
-
-def _with_fill(settings: dict[str, Any]) -> dict[str, Any]:
-    if "transforms" not in settings:
-        return {"fill": 0, **settings}
-    members = [{"fill": 0, **member} if isinstance(member, dict) else member for member in settings["transforms"]]
-    return {**settings, "transforms": members}
-
-
-def _targets(samples: Sequence[Any], inputs: Tensor | list[Tensor]) -> dict[str, Any]:
-    """The samples' annotations as the core takes them, maps under their own names."""
-    targets: dict[str, Any] = {}
-    names = dict.fromkeys(name for sample in samples for name in sample.keys())  # noqa: SIM118 – no mapping
-    for name in names:
-        if name != "ignored_instances" and not all(name in sample for sample in samples):
-            raise ValueError(f"{name} must be in every data sample or in none")
-        if name in _KNOWN:
-            continue
-        maps = [getattr(getattr(sample, name), _field(sample, name)) for sample in samples]
-        same = all(value.shape == maps[0].shape for value in maps)
-        stacked = same and isinstance(inputs, Tensor) and maps[0].shape[-2:] == inputs.shape[-2:]
-        targets[name] = torch.stack(maps) if stacked else maps
-    if "gt_instances" in names:
-        rows = [_instances_of(sample) for sample in samples]
-        targets["instances"] = [_as_target(row, aside) for row, aside in rows]
-        if any("masks" in row for row, _ in rows):  # which lie on the host
-            _bring_to_host(targets["instances"])
+def _rows_of(before: Sequence[dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The instances of every sample as the core takes them, on one device."""
+    read = [{name: read_rows(fields) for name, fields in elements.items()} for elements in before]
+    rows = [part for elements in read for part in elements.values()]
+    devices = {value.device for part in rows for value in part.values() if isinstance(value, Tensor)}
+    if len(devices) > 1:  # arrays and masks lie on the host
+        _bring_to_host(rows)
+    targets = []
+    for elements in read:
+        aside = elements.pop(IGNORED, {})
+        target: dict[str, Any] = {}
+        for name, part in elements.items():
+            _join(target, part, name)
+        some = any(len(value) for value in aside.values())
+        targets.append({**target, "ignored": as_ignored(aside)} if some else target)
     return targets
 
 
-def _field(sample: Any, name: str) -> str:
-    """Under which name a data element of a sample holds its map of ids.
-
-    Raises:
-        ValueError: an element that isn't a map of ids.
-    """
-    element = getattr(sample, name)
-    fields = [(key, value) for key, value in element.items()] if isinstance(element, PixelData) else []
-    if len(fields) != 1 or fields[0][1].is_floating_point() or name == "gt_panoptic_seg":
-        raise ValueError(f"data samples hold {name!r}, which can't be mixed: leave it out of the pipeline")
-    return fields[0][0]
+def _join(target: dict[str, Any], part: dict[str, Any], element: str) -> None:
+    """Add the rows of an element to those of another one, which may say the same."""
+    for key, value in part.items():
+        if key in target and not _same(value, target[key]):
+            raise ValueError(
+                f"gt_instances and {element} hold other {key}: both describe the same instances, in pixels of the image"
+            )
+        target.setdefault(key, value)
 
 
-def _instances_of(sample: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The fields of a sample's instances, and of those to be ignored."""
-    if "gt_instances" not in sample:
-        return {}, {}
-    return dict(sample.gt_instances.items()), dict(sample.get("ignored_instances", sample.gt_instances[:0]).items())
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and bool((one == other).all())
+    return bool(one == other)
 
 
-def _as_target(row: dict[str, Any], aside: dict[str, Any]) -> dict[str, Any]:
-    def tensors(fields: dict[str, Any]) -> dict[str, Any]:
-        return {_NAMES.get(key, key): _READ.get(key, as_tensor)(value) for key, value in fields.items()}
-
-    some = any(len(value) for value in aside.values())
-    return {**tensors(row), "ignored": tensors(aside)} if some else tensors(row)
-
-
-def _bring_to_host(targets: Sequence[dict[str, Any]]) -> None:
+def _bring_to_host(rows: Sequence[dict[str, Any]]) -> None:
     """Replace what lies on a device: by one transfer for all values of one form, not one for each image."""
     alike: dict[Any, list[tuple[dict[str, Any], str]]] = {}
-    for row in (row for target in targets for row in (target, target.get("ignored", {}))):
+    for row in rows:
         for key, value in row.items():
-            if key != "ignored" and value.device.type != "cpu":
+            if isinstance(value, Tensor) and value.device.type != "cpu":
                 alike.setdefault((value.dtype, value.device, value.shape[1:]), []).append((row, key))
     for places in alike.values():
         columns = [row[key] for row, key in places]
@@ -169,38 +184,52 @@ def _bring_to_host(targets: Sequence[dict[str, Any]]) -> None:
 
 
 def _write_instances(
-    sample: Any, index: int, before: Sequence[Any], target: dict[str, Any], report: MixReport, plan: MixPlan
+    sample: Any,
+    index: int,
+    before: Sequence[dict[str, dict[str, Any]]],
+    target: dict[str, Any],
+    report: MixReport,
+    plan: MixPlan,
 ) -> None:
     """Put the mixed instances into a data sample, each field in the form that it had."""
     aside = target.pop("ignored", {})
-    examples = {key: value for row, ignored in reversed(before) for key, value in {**ignored, **row}.items()}
-    kept: dict[str, Any] = {}
-    ignored: dict[str, Any] = {}
+    target.pop(STATED, None)
+    aside.pop(STATED, None)
     count = len(target.get("origin", ()))
-    for key, example in examples.items():
-        name = _NAMES.get(key, key)
-        if name not in target:
-            continue
-        value = torch.cat([target.pop(name), *([aside.pop(name)] if name in aside else [])])
-        if key == "bboxes":
-            sources = [partial(_all_boxes, *fields) for fields in before]
-            value = boxes_like(example, sources, value, report, plan, index)
-        elif key == "masks":
-            value = masks_like(example, value)
-        if hasattr(example, "device"):
-            value = sent(value, torch.device(example.device))
-        kept[key], ignored[key] = value[:count], value[count:]
-    device = kept["labels"].device if "labels" in kept else None
-    element = sample.gt_instances
-    for fields, rest in ((kept, target), (ignored, aside)):
-        fields |= {key: _moved(value, device) for key, value in rest.items() if isinstance(value, Tensor)}
-    sample.gt_instances = _like(element, kept)
-    if "ignored_instances" in sample or len(report):
-        sample.ignored_instances = _like(sample.get("ignored_instances", element), ignored)
+    names = [name for name in INSTANCES if name in sample]
+    kept: dict[str, dict[str, Any]] = {}
+    ignored: dict[str, Any] = {}
+    for name in names:
+        main = name == names[0]
+        examples = {
+            key: value
+            for elements in reversed(before)
+            for key, value in {**(elements.get(IGNORED, {}) if main else {}), **elements.get(name, {})}.items()
+        }
+        of_boxes = next((key for key in examples if name_of(key) == "boxes"), "")
+        sources = [partial(_all_boxes, elements, name, of_boxes) for elements in before]
+        boxes_of = partial(_boxes_of, sources=sources, report=report, plan=plan, output=index)
+        kept[name] = {}
+        for key, value, both in written_rows(examples, target, aside, boxes_of):
+            kept[name][key] = value[:count]
+            if main and (both or not aside):
+                ignored[key] = value[count:]
+    told = {name_of(key) for fields in kept.values() for key in fields} | set(EXTRA_KEYS)
+    device = next((value.device for value in kept[names[0]].values() if isinstance(value, Tensor)), None)
+    for fields, rest in ((kept[names[0]], target), (ignored, aside)):
+        for key, value in rest.items():
+            if key not in told and isinstance(value, Tensor):
+                fields[key] = value if device is None else sent(value, device)
+    for name, fields in kept.items():
+        setattr(sample, name, _like(getattr(sample, name), fields))
+    if IGNORED in sample or (len(report) and names == ["gt_instances"]):
+        sample.ignored_instances = _like(sample.get(IGNORED, sample.gt_instances), ignored)
 
 
-def _moved(value: Tensor, device: torch.device | None) -> Tensor:
-    return value if device is None else sent(value, device)
+def _boxes_of(
+    example: Any, value: Tensor, sources: Sequence[Any], report: MixReport, plan: MixPlan, output: int
+) -> Any:
+    return boxes_like(example, sources, value, report, plan, output)
 
 
 def _like(element: Any, fields: dict[str, Any]) -> Any:
@@ -208,30 +237,29 @@ def _like(element: Any, fields: dict[str, Any]) -> Any:
     return type(element)(metainfo=element.metainfo, **fields)
 
 
-def _all_boxes(row: dict[str, Any], aside: dict[str, Any]) -> Any:
+def _all_boxes(elements: dict[str, dict[str, Any]], name: str, key: str) -> Any:
     """A sample's boxes, ignored ones behind the others."""
-    boxes = row["bboxes"]
-    return boxes if not len(aside.get("bboxes", ())) else type(boxes).cat([boxes, aside["bboxes"]])
+    boxes, aside = elements[name][key], elements.get(IGNORED, {}).get(key, ())
+    return type(boxes).cat([boxes, aside]) if len(aside) else boxes
 
 
-def _shape(sample: Any) -> tuple[int, int]:
-    """The valid size of a padded image."""
-    if "img_shape" not in sample.metainfo:
-        raise ValueError(
-            "data samples need 'img_shape' in their metainfo: name it in meta_keys of the packing transform"
-        )
-    return tuple(sample.img_shape[:2])
-
-
-def _write_shapes(sample: Any, size: list[int], before: Tensor | list[Tensor], after: Tensor | list[Tensor]) -> None:
+def _write_shapes(
+    sample: Any,
+    size: Sequence[int],
+    before: tuple[int, int] | None,
+    inputs: Tensor | list[Tensor],
+    mixed: Tensor | list[Tensor],
+) -> None:
     """Shape metainfo of a mixed sample, as far as it has some."""
     height, width = size
     shapes: dict[str, Any] = {"img_shape": (height, width)}
-    if isinstance(before, Tensor) and isinstance(after, Tensor):
-        frame = tuple(after.shape[-2:])
-        if frame != tuple(before.shape[-2:]) or (height, width) != _shape(sample):
+    if isinstance(inputs, Tensor) and isinstance(mixed, Tensor):
+        frame = tuple(mixed.shape[-2:])
+        if frame != tuple(inputs.shape[-2:]) or (height, width) != before:
             shapes |= {"batch_input_shape": frame, "pad_shape": frame}
             shapes["padding_size"] = (0, frame[1] - width, 0, frame[0] - height)
+    if before is not None and (height, width) != before and "input_size" in sample.metainfo:
+        shapes["input_size"] = (height, width) if tuple(sample.input_size) == before else (width, height)
     sample.set_metainfo({key: value for key, value in shapes.items() if key == "img_shape" or key in sample.metainfo})
 
 

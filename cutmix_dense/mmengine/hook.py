@@ -20,16 +20,25 @@ __all__ = ["CloseMixHook"]
 class CloseMixHook(Hook):
     """Stops every mix of this package, per sample and per batch, for the last epochs or iterations.
 
-    Loader workers share the switch, so that persistent ones needn't be started anew. Batches that workers had made
-    ahead of an iteration (``prefetch_factor`` each) still come mixed; at an epoch's start there are none. A resumed
-    training is closed as if it had never stopped. Other transforms of a strong pipeline are left alone.
+    Loader workers share the switch, so that persistent ones needn't be started anew. Workers make batches ahead
+    (``num_workers * prefetch_factor``): mixing per sample is closed so many iterations earlier, and none of the last
+    ``num_last_iters`` is mixed. Mixing per batch is closed at the iteration itself. A resumed training is closed as if
+    it had never stopped. Other transforms of a strong pipeline are left alone.
+
+    ``default_hooks = dict(close_mix=dict(type="cutmix_dense.CloseMixHook", num_last_epochs=2))`` adds it to a config;
+    ``custom_hooks = [...]`` would replace the list that ``_base_`` has.
 
     Args:
         num_last_epochs: so many epochs at the end don't mix; for epoch-based loops.
-        num_last_iters: so many iterations at the end don't mix; for any loop.
+        num_last_iters: so many iterations at the end don't mix; for any loop. MMSegmentation's loops count iterations.
 
     Raises:
         ValueError: not exactly one of them above 0, epochs for a loop without epochs, nothing to close.
+
+    Example:
+        >>> from cutmix_dense.mmengine import HOOKS
+        >>> HOOKS.build({"type": "cutmix_dense.CloseMixHook", "num_last_iters": 2000}).num_last_iters
+        2000
 
     Source: the closing of Mosaic and MixUp is YOLOX's (``YOLOXModeSwitchHook`` in MMDetection).
     """
@@ -41,40 +50,65 @@ class CloseMixHook(Hook):
             )
         self.num_last_epochs = num_last_epochs
         self.num_last_iters = num_last_iters
-        self.mixes: list[SampleMix | Closable] = []
-        self.closed: bool | None = None
+        self.closed: dict[str, bool] = {}
 
     def before_train(self, runner: Any) -> None:
-        """Find what is to be closed."""
+        """Refuse what can't be closed."""
         if self.num_last_epochs and isinstance(runner.train_loop, IterBasedTrainLoop):
-            raise ValueError("num_last_epochs needs an epoch-based loop: use num_last_iters")
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        self.mixes = [module for module in model.modules() if isinstance(module, Closable) and module.mixes]
-        self.mixes += find_mixes(runner.train_dataloader.dataset)
-        self.closed = None
-        if not self.mixes:
-            raise ValueError("CloseMixHook found nothing of cutmix_dense that mixes in this training")
+            raise ValueError(
+                f"num_last_epochs={self.num_last_epochs} has no meaning here: the training loop counts "
+                f"{runner.max_iters} iterations and no epochs. Write num_last_iters=… instead"
+            )
+        self.closed = {}
+        if not [*_in_model(runner), *find_mixes(runner.train_dataloader.dataset)]:
+            raise ValueError(
+                "CloseMixHook found nothing of cutmix_dense that mixes in this training: neither the pipelines of "
+                "train_dataloader.dataset nor model.data_preprocessor hold a mix. Put one there, or leave the hook out"
+            )
 
     def before_train_epoch(self, runner: Any) -> None:
-        """Close or open for an epoch."""
+        """Close or open for an epoch, or for the iterations whose batches are made next."""
         if self.num_last_epochs:
-            self._switch(runner, runner.epoch >= runner.max_epochs - self.num_last_epochs)
+            closed = runner.epoch >= runner.max_epochs - self.num_last_epochs
+            self._switch(runner, closed, closed)
         else:
-            self.before_train_iter(runner, 0)
+            self._switch_at(runner, _made_ahead(runner))
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Close or open for an iteration."""
+        """Close or open for an iteration, whose own batch is there already."""
         if self.num_last_iters:
-            self._switch(runner, runner.iter >= runner.max_iters - self.num_last_iters)
+            self._switch_at(runner, 1 + _made_ahead(runner))
 
-    def _switch(self, runner: Any, closed: bool) -> None:
-        if closed == self.closed:
-            return
-        self.closed = closed
-        for mix in self.mixes:
-            mix.close(closed)
-        if closed:
-            runner.logger.info(f"Mixing is closed from epoch {runner.epoch + 1}, iteration {runner.iter + 1} on")
+    def _switch_at(self, runner: Any, ahead: int) -> None:
+        """Switch by the iteration; samples by the one that is so many ahead."""
+        first = runner.max_iters - self.num_last_iters
+        self._switch(runner, runner.iter + ahead >= first, runner.iter >= first)
+
+    def _switch(self, runner: Any, samples: bool, batches: bool) -> None:
+        for kind, closed in (("sample", samples), ("batch", batches)):
+            if self.closed.get(kind) == closed:
+                continue
+            self.closed[kind] = closed
+            dataset = runner.train_dataloader.dataset
+            mixes: list[Any] = list(_in_model(runner) if kind == "batch" else find_mixes(dataset))
+            for mix in mixes:
+                mix.close(closed)
+            if mixes and closed:
+                runner.logger.info(
+                    f"Mixing per {kind} is closed: epoch {runner.epoch + 1}, iteration {runner.iter + 1}"
+                )
+
+
+def _in_model(runner: Any) -> Iterator[Closable]:
+    """Every mix in a model."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return (module for module in model.modules() if isinstance(module, Closable) and module.mixes)
+
+
+def _made_ahead(runner: Any) -> int:
+    """Batches that the loader's workers make before they are asked for."""
+    loader = runner.train_dataloader
+    return loader.num_workers * (loader.prefetch_factor or 0) if loader.num_workers else 0
 
 
 def find_mixes(dataset: Any) -> Iterator[SampleMix]:

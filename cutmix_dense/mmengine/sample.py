@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,22 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.arrays import to_array, to_tensor
+from cutmix_dense.functional import mix_pixels
+from cutmix_dense.mmengine.fields import check_instance_keys
+from cutmix_dense.mmengine.results import (
+    CLASS_MAPS,
+    FLAGS,
+    VALUE_MAPS,
+    check_pose_method,
+    check_results,
+    check_value_map,
+    flip_pairs_of,
+    instance_columns,
+)
+from cutmix_dense.mmengine.rows import EXTRA_KEYS, name_of, read_rows, split_rows, written_rows
 from cutmix_dense.mmengine.scope import TRANSFORMS, build, refuse_blends, register_family
-from cutmix_dense.mmengine.structures import as_boxes, as_masks, as_tensor, boxes_like, masks_like, rows_of
+from cutmix_dense.mmengine.settings import check_settings
+from cutmix_dense.mmengine.structures import boxes_like
 from cutmix_dense.randomness import rank_seed
 from cutmix_dense.transforms.fit import PartnerFit, check_partner_fit
 from cutmix_dense.transforms.single import SingleMix, mix_single
@@ -30,9 +44,6 @@ except ImportError:  # MMEngine alone: nothing asks for that
 
 __all__ = ["SampleMix"]
 
-_FLAGS = "gt_ignore_flags"
-_MAPS = ("gt_seg_map", "gt_edge_map")
-
 
 class SampleMix(BaseTransform):
     """A method of ``cutmix_dense`` as a transform of one sample: it is mixed with its ``mix_results``.
@@ -44,20 +55,34 @@ class SampleMix(BaseTransform):
     Args:
         max_cached_images: size of the cache, 0 for none; else more than the method's partners (1; Mosaic 3).
         random_pop: whether a full cache drops a sample at random, or else the oldest one.
-        instance_keys: further keys with one row per instance.
+        instance_keys: further keys with one row per instance, which follow it unchanged.
+        semantic_keys: further keys of maps of class ids (H, W).
+        image_keys: further keys that hold arrays and stay the base image's.
         partner_fit: how a partner of another size than the sample's is mixed, since ``mix_results`` come without the
             transforms before this one: ``"resize"``, scaled into the sample's size with its aspect kept (``Mosaic`` and
             ``ResizeMix`` scale by their own rule); ``"crop"``, from its top left corner; ``"random_crop"``.
         settings: arguments of the method; samplers and rules as dicts with a ``type``.
 
-    Keys: ``img``, ``img_shape``, ``gt_bboxes`` (any box type, or an array), ``gt_bboxes_labels``, ``gt_ignore_flags``,
-    ``gt_masks`` (polygons become bitmaps), ``gt_seg_map``, ``gt_edge_map``, ``mix_results``. ``mix_seeds`` gets the
-    63-bit seed of each mix of the sample, drawn from numpy's state, which MMEngine seeds; what else the sample holds
-    stays the base's. Instances with ``gt_ignore_flags`` stand behind the others, with those that fail the filter under
+    These keys are mixed:
+
+    - ``img``; ``img_shape``, and ``pad_shape`` and ``input_size`` where there are some, follow it;
+    - MMDetection's ``gt_bboxes`` (any box type, or an array), ``gt_bboxes_labels``, ``gt_ignore_flags``, ``gt_masks``
+      (polygons become bitmaps; one without any part states no mask), and MMCV's ``gt_keypoints`` (N, K, 3);
+    - MMPose's ``bbox``, ``bbox_score``, ``category_id``, ``area``, ``keypoints`` and ``keypoints_visible`` of a
+      bottom-up dataset, with its lists ``id``, ``iscrowd``, ``num_keypoints`` and ``raw_ann_info`` as long as they have
+      an item per instance. A keypoint that another image hides becomes invisible. ``flip_indices`` serve as
+      ``flip_pairs`` where the method has none;
+    - the maps ``gt_seg_map``, ``gt_edge_map``, ``gt_depth_map`` and ``heatmap_mask``.
+
+    ``mix_seeds`` gets the 63-bit seed of each mix of the sample, drawn from numpy's state, which MMEngine seeds.
+    ``homography_matrix`` starts anew: the mixed image is the one that later transforms count from. All else stays the
+    base's, such as ``img_path``, ``ori_shape``, ``scale_factor`` and the records of the annotation file
+    (``instances``). Instances with ``gt_ignore_flags`` stand behind the others, with those that fail the filter under
     ``on_filtered="ignore"``.
 
     Raises:
-        ValueError: an argument out of range; annotations that can't be mixed, named.
+        ValueError: an argument out of range or without a meaning here; annotations that can't be mixed, named with the
+            reason: what is made from the geometry (heatmaps, ``bbox_center``), captions, proposals, unknown arrays.
         KeyError: no ``mix_results``, where there is no cache.
     """
 
@@ -67,17 +92,24 @@ class SampleMix(BaseTransform):
         random_pop: bool = True,
         instance_keys: Sequence[str] = (),
         partner_fit: PartnerFit = "resize",
+        semantic_keys: Sequence[str] = (),
+        image_keys: Sequence[str] = (),
         **settings: Any,
     ) -> None:
         check_partner_fit(partner_fit)
-        self.mix = build(type(self).__name__, settings, instance_keys)
+        check_instance_keys(instance_keys)
+        self.mix = build(type(self).__name__, settings, (*instance_keys, *EXTRA_KEYS))
+        check_settings(self.mix, settings, per_sample=True)
+        for member in self.mix.members:
+            member.semantic_keys = (*member.semantic_keys, *semantic_keys)
         if max_cached_images and max_cached_images <= self.mix.partners:
             raise ValueError(f"max_cached_images must be 0 or above {self.mix.partners}, got {max_cached_images!r}")
         self.max_cached_images = max_cached_images
         self.random_pop = random_pop
         self.partner_fit: PartnerFit = partner_fit
-        self._rows = {"gt_bboxes": "boxes", "gt_bboxes_labels": "labels", "gt_masks": "masks"}
-        self._rows |= {key: key for key in instance_keys}
+        self.instance_keys = tuple(instance_keys)
+        self.image_keys = tuple(image_keys)
+        self._class_maps = (*CLASS_MAPS, *semantic_keys)
         self.cache: list[dict[str, Any]] = []
 
     def close(self, closed: bool = True) -> None:
@@ -113,28 +145,37 @@ class SampleMix(BaseTransform):
         partners = self._from_cache(results) if self.max_cached_images else self._given(results)
         seed = self.draw_seed()
         samples = [results, *partners]
-        for sample in samples:
-            _refuse_unknown(sample, {*self._rows, *_MAPS, _FLAGS})
-        self._check_maps(samples)
+        columns = instance_columns(samples, self.instance_keys)
+        check_results(samples, columns, (*self._class_maps, *VALUE_MAPS), self.image_keys)
+        self._check_method(samples, columns)
         images = [sample["img"] for sample in samples]
         images = [to_tensor(image if image.ndim == 3 else image[..., None]) for image in images]
         generator = torch.Generator("cpu").manual_seed(seed)
-        made = mix_single(self.mix, images, self._targets(samples), generator, partner_fit=self.partner_fit)
+        targets = self._targets(samples, columns)
+        made = mix_single(self.mix, images, targets, generator, partner_fit=self.partner_fit)
         mixed = {key: value for key, value in results.items() if key != "mix_results"}
         mixed["mix_seeds"] = [*results.get("mix_seeds", ()), seed]
         mixed["img"] = to_array(made.image).reshape(*made.image.shape[1:], *results["img"].shape[2:])
-        mixed["img_shape"] = tuple(mixed["img"].shape[:2])
-        if "pad_shape" in mixed and mixed["img_shape"] != results["img"].shape[:2]:
-            mixed["pad_shape"] = mixed["img"].shape
+        mixed |= _shapes(results, mixed["img"])
         for key, (value, *_) in made.targets.items():
-            mixed.update(self._results(samples, value, made) if key == "instances" else {key: to_array(value)})
+            mixed |= self._results(samples, columns, value, made) if key == "instances" else {key: to_array(value)}
+        for key, fill in VALUE_MAPS.items():
+            if any(key in sample for sample in samples):
+                maps = [to_tensor(_map(sample, key)) for sample in samples]
+                (value,) = mix_pixels(maps, made.plan, fill=fill, interpolation="nearest")
+                mixed[key] = to_array(value)
         return mixed
 
-    def _check_maps(self, samples: list[dict[str, Any]]) -> None:
-        """Refuse maps that a method can't mix, or whose ignored id is another than the method's."""
-        maps = [key for key in _MAPS if key in samples[0]]
+    def _check_method(self, samples: list[dict[str, Any]], columns: Sequence[str]) -> None:
+        """Refuse what the method can't mix, and maps whose ignored id is another than the method's."""
+        maps = [key for key in self._class_maps if any(key in sample for sample in samples)]
         if maps:
             refuse_blends(self.mix, maps)
+        for key in VALUE_MAPS:
+            if any(key in sample for sample in samples):
+                check_value_map(self.mix, key, samples)
+        if "keypoints" in columns or "bbox" in columns:
+            check_pose_method(self.mix, samples)
         for member in self.mix.members:
             for sample in samples if maps else ():
                 given = sample.get("ignore_index", member.ignore_index)
@@ -143,6 +184,8 @@ class SampleMix(BaseTransform):
                         f"ignore_index must be that of the annotations, {given}, since pixels without owner get it; "
                         f"got {member.ignore_index}"
                     )
+            if "keypoints" in columns and member.flip_pairs is None:
+                member.flip_pairs = flip_pairs_of(samples)
 
     def _given(self, results: dict[str, Any]) -> list[dict[str, Any]]:
         if "mix_results" not in results:
@@ -158,51 +201,41 @@ class SampleMix(BaseTransform):
             self.cache.pop(int(np.random.randint(len(self.cache) - 1)) if self.random_pop else 0)  # noqa: NPY002
         return [self.cache[index] for index in self.draw_cached()]
 
-    def _targets(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+    def _targets(self, samples: list[dict[str, Any]], columns: Sequence[str]) -> dict[str, Any]:
         """The samples' annotations as the core takes them."""
         targets: dict[str, Any] = {}
-        for key in _MAPS:
+        for key in self._class_maps:
             if any(key in sample for sample in samples):
                 targets[key] = [to_tensor(_map(sample, key)) for sample in samples]
-        if any(key in sample for sample in samples for key in self._rows):
-            targets["instances"] = [self._instances(sample) for sample in samples]
+        if columns:
+            targets["instances"] = [_instances(sample, columns) for sample in samples]
         return targets
 
-    def _instances(self, sample: dict[str, Any]) -> dict[str, Any]:
-        row = {}
-        for key, name in self._rows.items():
-            if key in sample:
-                row[name] = _READ.get(key, as_tensor)(sample[key])
-        flags = _flags(sample)
-        if not flags.any():
-            return row
-        aside = torch.from_numpy(flags)
-        for key, name in self._rows.items():
-            if name in row and len(row[name]) != len(aside):
-                raise ValueError(f"{_FLAGS} must have a row for each of {key}'s {len(row[name])}, got {len(aside)}")
-        own = {name: rows_of(value, ~aside) for name, value in row.items()}
-        return {**own, "ignored": {name: rows_of(value, aside) for name, value in row.items()}}
-
-    def _results(self, samples: list[dict[str, Any]], target: dict[str, Any], made: SingleMix) -> dict[str, Any]:
+    def _results(
+        self, samples: list[dict[str, Any]], columns: Sequence[str], target: dict[str, Any], made: SingleMix
+    ) -> dict[str, Any]:
         """The mixed instances under the framework's keys, ignored ones behind the others."""
-        assert made.report is not None
+        report = made.report
+        assert report is not None
         aside = target.get("ignored", {})
-        mixed: dict[str, Any] = {}
-        for key, name in self._rows.items():
-            if name not in target:
-                continue
-            value = torch.cat([target[name], aside[name]]) if name in aside else target[name]
-            example = next(sample[key] for sample in samples if key in sample)
-            if key == "gt_bboxes":
-                sources = [partial(_in_order, sample) for sample in samples]
-                mixed[key] = boxes_like(example, sources, value, made.report, made.plan, 0)
-            elif key == "gt_masks":
-                mixed[key] = masks_like(example, value)
-            else:
-                mixed[key] = value if isinstance(example, Tensor) else value.numpy()
+        examples = {key: next(sample[key] for sample in samples if key in sample) for key in columns}
+        of_boxes = next((key for key in columns if name_of(key) == "boxes"), "")
+        sources = [partial(_in_order, sample, of_boxes) for sample in samples]
+
+        def boxes_of(example: Any, value: Tensor) -> Any:
+            return boxes_like(example, sources, value, report, made.plan, 0)
+
+        mixed = {key: value for key, value, _ in written_rows(examples, target, aside, boxes_of)}
+        visible = mixed.get("keypoints_visible")
+        if visible is None and "keypoints" in columns and "keypoints_visible" in target:  # which tells what is hidden
+            parts = [part["keypoints_visible"] for part in (target, aside) if "keypoints_visible" in part]
+            visible = mixed["keypoints_visible"] = torch.cat(parts).numpy().astype(np.float32)
+        if visible is not None and "num_keypoints" in mixed:
+            shows = visible[..., 0] if visible.ndim == 3 else visible
+            mixed["num_keypoints"] = (shows > 0).sum(axis=1).tolist()
         counts = [len(target["origin"]), len(aside.get("origin", ()))] if "origin" in target else [0, 0]
-        if counts[1] or any(_FLAGS in sample for sample in samples):
-            mixed[_FLAGS] = np.repeat([False, True], counts)
+        if counts[1] or any(FLAGS in sample for sample in samples):
+            mixed[FLAGS] = np.repeat([False, True], counts)
         return mixed
 
     def __repr__(self) -> str:
@@ -210,18 +243,27 @@ class SampleMix(BaseTransform):
         return f"{self.mix!r}"[:-1] + f", max_cached_images={self.max_cached_images})"
 
 
-_READ = {"gt_bboxes": as_boxes, "gt_masks": as_masks}
+def _instances(sample: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """A sample's instances as the core takes them.
+
+    Raises:
+        ValueError: another number of flags than of rows.
+    """
+    fields = {key: sample[key] for key in columns if key in sample}
+    rows = read_rows(fields)
+    if FLAGS not in sample:
+        return rows
+    flags = np.asarray(sample[FLAGS], dtype=bool)
+    for key, value in fields.items():
+        if len(value) != len(flags):
+            raise ValueError(f"{FLAGS} must have a row for each of {key}'s {len(value)}, got {len(flags)}")
+    return split_rows(rows, flags)
 
 
-def _flags(sample: Mapping[str, Any]) -> np.ndarray:
-    """Which instances are to be ignored."""
-    return np.asarray(sample.get(_FLAGS, ()), dtype=bool)
-
-
-def _in_order(sample: Mapping[str, Any]) -> Any:
+def _in_order(sample: Mapping[str, Any], key: str) -> Any:
     """A sample's boxes, ignored ones behind the others."""
-    boxes, aside = sample["gt_bboxes"], _flags(sample)
-    return boxes[np.argsort(aside, kind="stable")] if len(aside) else boxes
+    boxes = sample[key]
+    return boxes[np.argsort(np.asarray(sample[FLAGS], dtype=bool), kind="stable")] if FLAGS in sample else boxes
 
 
 def _map(sample: Mapping[str, Any], key: str) -> np.ndarray:
@@ -230,28 +272,19 @@ def _map(sample: Mapping[str, Any], key: str) -> np.ndarray:
     return sample[key]
 
 
-def _refuse_unknown(sample: Mapping[str, Any], known: Set[str]) -> None:
-    """Raise for what belongs to pixels or instances and would stay unmixed, and for what is no sample."""
-    image = sample.get("img") if isinstance(sample, Mapping) else None
-    if not isinstance(image, np.ndarray) or image.ndim not in (2, 3) or not image.size:
-        given = f"an array of {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise TypeError(f"img must be an array (H, W) or (H, W, C) in the sample and in all its partners, got {given}")
-    size = tuple(image.shape[:2])
-    for key, value in sample.items():
-        shape = tuple(value.shape) if isinstance(value, (np.ndarray, Tensor)) else ()
-        per_pixel = len(shape) >= 2 and size in (shape[:2], shape[-2:])
-        if key not in known and key != "img" and (per_pixel or key.startswith("gt_") or key in _REFUSED):
-            raise ValueError(
-                f"results hold {key!r}, which can't be mixed: leave it out of the pipeline, or name it in "
-                "instance_keys if it has one row per instance"
-            )
-    if sample.get("instances") and not any(key.startswith("gt_") for key in sample):
-        raise ValueError("results hold annotations that are not loaded yet: put the mix behind LoadAnnotations")
-    if sample.get("seg_map_path") and "gt_seg_map" not in sample and not any(key in sample for key in known):
-        raise ValueError("results hold a seg_map_path that is not loaded yet: put the mix behind LoadAnnotations")
-
-
-_REFUSED = ("proposals", "proposals_scores")
+def _shapes(results: Mapping[str, Any], image: np.ndarray) -> dict[str, Any]:
+    """What the results say of the image's size and origin, as far as they do."""
+    size, before = tuple(image.shape[:2]), tuple(results["img"].shape[:2])
+    shapes: dict[str, Any] = {"img_shape": size}
+    if "pad_shape" in results and size != before:
+        shapes["pad_shape"] = image.shape
+    if "input_size" in results and size != before:  # (w, h) behind most of MMPose's transforms, (h, w) behind some
+        shapes["input_size"] = size if tuple(results["input_size"]) == before else size[::-1]
+    if "homography_matrix" in results:
+        shapes["homography_matrix"] = np.eye(3, dtype=np.float32)
+    if results.get("invalid_segs"):  # heatmap_mask says it by now
+        shapes["invalid_segs"] = []
+    return shapes
 
 
 globals().update(register_family(SampleMix, TRANSFORMS))  # under their names, so that loader workers can unpickle them

@@ -38,7 +38,7 @@ METRICS = Registry("metric", parent=mmengine_registry.METRICS, scope=_SCOPE, loc
 _CLASS_MAPS = ("gt_seg_map", "gt_sem_seg")
 
 
-def build(method: str, settings: dict[str, Any], instance_keys: Sequence[str]) -> MixTransform | RandomMix:
+def build(method: str, settings: dict[str, Any], instance_keys: Sequence[str]) -> MixTransform:
     """The core transform of a method, from what a config says.
 
     Args:
@@ -64,7 +64,7 @@ def build(method: str, settings: dict[str, Any], instance_keys: Sequence[str]) -
     return mix
 
 
-def refuse_blends(mix: MixTransform | RandomMix, maps: Sequence[str]) -> None:
+def refuse_blends(mix: MixTransform, maps: Sequence[str]) -> None:
     """Raise ValueError if a method may blend, where there are maps of class ids, which don't average."""
     if any(isinstance(member, MixUp) for member in mix.members):
         raise ValueError(f"{', '.join(maps)} hold one class per pixel and can't be blended: use methods without MixUp")

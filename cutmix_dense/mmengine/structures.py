@@ -18,7 +18,7 @@ from cutmix_dense.functional.report import Outcome
 from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["as_boxes", "as_masks", "as_tensor", "boxes_like", "masks_like", "rows_of"]
+__all__ = ["as_boxes", "as_masks", "as_tensor", "boxes_like", "masks_like", "rows_of", "stated_masks"]
 
 _ROTATED = {"rbox": "CXCYWHR", "qbox": "XYXYXYXY"}
 """MMRotate's box types, by the names that it registers them under, and the torchvision formats that hold the same."""
@@ -120,17 +120,29 @@ def as_masks(masks: Any) -> Shaped[Tensor, "n h w"]:
     return as_tensor(masks.masks if hasattr(masks, "masks") else masks)
 
 
+def stated_masks(masks: Any) -> Bool[Tensor, " n"] | None:
+    """Which rows of a ``PolygonMasks`` state a mask; None where all do, as those of other masks.
+
+    A row without any part doesn't, nor does one whose points are all (0, 0): MMDetection writes that for objects whose
+    annotation has no polygon, and for polygons that a crop cut off.
+    """
+    if not hasattr(masks, "to_bitmap"):
+        return None
+    stated = [any(np.any(part) for part in parts) for parts in masks.masks]
+    return None if all(stated) else torch.tensor(stated, dtype=torch.bool, device="cpu")
+
+
 def _drawn(polygons: Any) -> Shaped[np.ndarray, "n h w"]:
     """The bitmaps of a ``PolygonMasks``, bit by bit its own; each drawn in the window round it, not on a whole canvas.
 
     pycocotools draws with coordinates in whole fifths of a pixel. They are rounded to these before they move, so that
     what rounds up here does so there; windows leave a pixel round the polygon, and don't cross the image's border.
     """
-    if not len(polygons):
-        return polygons.to_ndarray()
     height, width = polygons.height, polygons.width
     bitmaps = np.zeros((len(polygons), height, width), dtype=bool)
     for bitmap, parts in zip(bitmaps, polygons.masks):
+        if not len(parts):
+            continue
         rounded = [np.floor(5 * np.asarray(part, dtype=np.float64) + 0.5).reshape(-1, 2) / 5 for part in parts]
         corners = np.concatenate(rounded)
         left, top = np.floor(corners.min(axis=0)).astype(int) - 1

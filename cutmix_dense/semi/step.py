@@ -13,7 +13,7 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.semi.consistency import Consistency
 from cutmix_dense.semi.pseudo_labels import PseudoLabels, given_labels, joined, mix_pseudo, pseudo_labels
-from cutmix_dense.transforms import MixTransform, RandomMix, SampleBank
+from cutmix_dense.transforms import MixTransform, SampleBank
 
 __all__ = ["MixedConsistency", "mixed_consistency"]
 
@@ -44,7 +44,7 @@ def mixed_consistency(
     student: Model,
     teacher: Model,
     images: Float[Tensor, "b c h w"],
-    mix: MixTransform | RandomMix | None,
+    mix: MixTransform | None,
     *,
     partners: Float[Tensor, "p c h w"] | None = None,
     partner_labels: Int[Tensor, "p h w"] | None = None,

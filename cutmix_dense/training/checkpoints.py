@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,12 +14,11 @@ import numpy as np
 import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
-from mmengine.logging import HistoryBuffer, print_log
-from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop
-from mmengine.utils import digit_version as version
 
 from cutmix_dense.data.files import dump_json, write_atomic
+from cutmix_dense.mmengine.checkpoints import allow_checkpoints
 from cutmix_dense.mmengine.scope import HOOKS
 
 __all__ = [
@@ -34,36 +32,6 @@ __all__ = [
 ]
 
 _NAME = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
-
-
-def allow_checkpoints() -> None:
-    """Let torch's safe loader (``weights_only``, the default from 2.6 on) read what MMEngine's checkpoints hold.
-
-    That is the log's history of numbers: MMEngine's buffer class with its own methods, and numpy's arrays; nothing that
-    runs code of a file.
-    """
-    if version("2.6") > version(torch.__version__):  # loading isn't safe by default
-        return
-    array = np.zeros(1)
-    core = np.core if not hasattr(np, "_core") else np._core
-    numbers = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")]
-    allowed = [HistoryBuffer, core.multiarray._reconstruct, core.multiarray.scalar, type(array), np.dtype, *numbers]
-    reading: Any = (_method, "builtins.getattr")
-    torch.serialization.add_safe_globals([*allowed, deque, OneCycleParamScheduler, reading])
-
-
-def _method(owner: Any, name: str) -> Any:
-    """In place of ``getattr``, which would reach anything: the methods that MMEngine's own states name."""
-    if name not in _METHODS.get(owner, ()):
-        raise UnpicklingError(f"a checkpoint may name methods of {', '.join(_OWNERS)} only, got {owner!r}, {name!r}")
-    return getattr(owner, name)
-
-
-_METHODS: dict[Any, tuple[str, ...]] = {
-    HistoryBuffer: ("mean", "max", "min", "current"),
-    OneCycleParamScheduler: ("_annealing_cos", "_annealing_linear"),
-}
-_OWNERS = [kind.__name__ for kind in _METHODS]
 
 
 def newest_checkpoint(work_dir: str | Path) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cutmix_dense.mmengine.closing import Closable
-from cutmix_dense.transforms import MixTransform, RandomMix
+from cutmix_dense.transforms import MixTransform
 
 __all__ = ["HoldsMix"]
 
@@ -19,12 +19,12 @@ class HoldsMix(Closable):
         Raises:
             TypeError: something else than a mixing transform.
         """
-        if mix is not None and not isinstance(mix, (MixTransform, RandomMix)):
+        if mix is not None and not isinstance(mix, MixTransform):
             raise TypeError(f"mix must be a mixing transform, got {type(mix).__name__}")
         self._mix = (mix,)  # in a tuple, where torch doesn't look for modules
 
     @property
-    def mix(self) -> MixTransform | RandomMix | None:
+    def mix(self) -> MixTransform | None:
         """The mix, None for no mixing."""
         return self._mix[0]
 

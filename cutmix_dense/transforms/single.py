@@ -16,7 +16,6 @@ from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.fit import PartnerFit, draw_fitted
 from cutmix_dense.transforms.pool import detection_targets
-from cutmix_dense.transforms.randommix import RandomMix
 
 __all__ = ["SingleMix", "mix_single"]
 
@@ -46,7 +45,7 @@ class SingleMix:
 
 
 def mix_single(
-    transform: MixTransform | RandomMix,
+    transform: MixTransform,
     images: Sequence[Tensor],
     targets: Any,
     generator: torch.Generator,

@@ -70,7 +70,7 @@ class CodedDataset(BaseDataset):
         return copy.deepcopy(self.samples[index])
 
 
-def as_targets(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def as_targets(samples: list[dict[str, Any]], *, masks: bool = True) -> list[dict[str, Any]]:
     """Their instances as the core and the oracle take them; those to be ignored left out."""
     targets = []
     for sample in samples:
@@ -79,7 +79,7 @@ def as_targets(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "boxes": sample["gt_bboxes"].tensor[torch.from_numpy(keep)],
             "labels": torch.from_numpy(sample["gt_bboxes_labels"][keep]),
         }
-        if "gt_masks" in sample:
+        if masks and "gt_masks" in sample:
             target["masks"] = torch.from_numpy(sample["gt_masks"].to_ndarray()[keep])
         targets.append(target)
     return targets

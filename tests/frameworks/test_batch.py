@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import numpy as np
 import pytest
@@ -19,7 +20,10 @@ import mmseg.models
 import mmseg.registry
 from coded import as_targets, check, coded_samples
 from mmdet.structures.bbox import BaseBoxes
+from mmdet.testing import demo_mm_inputs
 from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData, PixelData
+from mmseg.structures import SegDataSample
 from oracle import Settings, decode, expect_semantic
 
 import cutmix_dense as cd
@@ -162,7 +166,7 @@ def test_every_method_mixes_a_batch(name):
     if name != "MixUp":
         targets["gt_sem_seg"] = torch.stack([sample.gt_sem_seg.sem_seg for sample in before["data_samples"]])
     inputs, after = mix(before["inputs"], before["data_samples"])
-    core = getattr(cd, name)(p=1.0, fill=0, semantic_keys=("gt_sem_seg",))
+    core = getattr(cd, name)(p=1.0, semantic_keys=("gt_sem_seg",))
     generator = torch.Generator().manual_seed(after[0].mix_seeds[0])
     wanted, mixed = core(images, targets, sizes=sizes, generator=generator)
     assert torch.equal(inputs, wanted)
@@ -269,8 +273,6 @@ def test_a_model_does_not_know_of_the_mix():
 
 
 def test_what_would_stay_unmixed_is_refused():
-    from mmengine.structures import InstanceData, PixelData
-
     mix = mmdet.registry.MODELS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
     data = packed(coded_samples(2))
     for sample in data["data_samples"]:
@@ -314,3 +316,218 @@ def test_ranks_draw_different_plans(monkeypatch):
         drawn.append(mix(images, None)[0])
     assert torch.equal(drawn[0], drawn[2])
     assert not torch.equal(drawn[0], drawn[1])
+
+
+@pytest.mark.parametrize(("fill", "wanted"), [(None, 114), (7, 7), ((7, 8, 9), (7, 8, 9))])
+def test_the_fill_of_a_mosaic_is_the_cores(fill, wanted):
+    """Grey of bytes before they are normalised, the mean colour after that, unless one is stated."""
+    given = {} if fill is None else {"fill": fill}
+    augment = {"type": "cutmix_dense.RICAP", "p": 1.0, **given} if fill else {"type": "cutmix_dense.Mosaic", "p": 1.0}
+    augment |= {} if fill else {"size": (120, 90), "scale": (0.2, 0.3)}
+    single = mmdet.registry.MODELS.build(augment)
+    chosen = mmdet.registry.MODELS.build(
+        {"type": "cutmix_dense.RandomMix", "transforms": [{**augment, "type": augment["type"].split(".")[1]}]}
+    )
+    for mix in (single, chosen):
+        for dtype, expected in ((torch.uint8, wanted), (torch.float32, 0 if fill is None else wanted)):
+            images = [torch.full((3, *size), 200).to(dtype) for size in [(20, 60), (60, 20), (20, 60), (60, 20)]]
+            mixed, _ = mix(images, None)
+            bare = torch.cat(
+                [image.flatten(1)[:, ((image.float() - 200).abs() > 1).all(dim=0).flatten()] for image in mixed], dim=1
+            )
+            assert bare.shape[1] > 20
+            assert torch.equal(bare, torch.as_tensor(expected, dtype=dtype).reshape(-1, 1).expand_as(bare))
+
+
+def test_a_batch_of_one_is_said_to_stay():
+    mix = mmdet.registry.MODELS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
+    images = torch.arange(3 * 26 * 40).reshape(1, 3, 26, 40).float()
+    samples = packed(coded_samples(1))["data_samples"]
+    boxes = samples[0].gt_instances.bboxes.tensor.clone()
+    with pytest.warns(UserWarning, match="CutMix got a batch of one image.*max_cached_images"):
+        mixed, after = mix(images, samples)
+    assert torch.equal(mixed, images)
+    assert torch.equal(after[0].gt_instances.bboxes.tensor, boxes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mix(images, None)
+        closed = mmdet.registry.MODELS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
+        closed.close()
+        closed(images, None)
+        mmdet.registry.MODELS.build({"type": "cutmix_dense.CutMix", "p": 0.0})(images, None)
+
+
+def test_an_empty_image_and_ignored_boxes_alone_are_mixed():
+    """MMDetection's own demo has ``ignored_instances`` of boxes alone; one image has no object at all."""
+    data = demo_mm_inputs(4, [(3, 40, 56), (3, 40, 56), (3, 40, 56), (3, 40, 56)], num_items=[3, 0, 2, 0])
+    images, samples = torch.stack(data["inputs"]).float(), data["data_samples"]
+    assert {key for sample in samples for key in sample.ignored_instances.keys()} == {"bboxes"}  # noqa: SIM118
+    mix = mmdet.registry.MODELS.build({"type": "cutmix_dense.CutMix", "p": 1.0, "min_visibility": 0.0})
+    given = [(len(sample.gt_instances), len(sample.ignored_instances)) for sample in samples]
+    torch.manual_seed(1)
+    mixed, after = mix(images.clone(), samples)
+    assert not torch.equal(mixed, images)
+    for sample in after:
+        assert {"bboxes", "labels", "visibility", "origin"} <= set(sample.gt_instances.keys())
+        assert len(sample.gt_instances.bboxes) == len(sample.gt_instances.labels)
+        assert set(sample.ignored_instances.keys()) == {"bboxes", "visibility", "origin"}
+    origins = {tuple(row) for sample in after for row in sample.ignored_instances.origin.tolist()}
+    assert origins <= {(image, index) for image, (_, count) in enumerate(given) for index in range(count)}
+    assert len(origins) > 3
+
+
+def test_polygons_without_a_part_state_no_mask():
+    """As where those objects had come without masks at all."""
+    samples = coded_samples(3, masks="polygon")
+    samples = [samples[0], samples[2]]
+    for sample in samples:
+        sample["gt_masks"].masks[1] = []
+        sample["gt_masks"].masks[2] = [np.zeros(6)]
+    settings = {"type": "DetDataPreprocessor", "boxtype2tensor": True}
+    mix = {"type": "cutmix_dense.CutMix", "p": 1.0}
+    ours = mmdet.registry.MODELS.build({**settings, "batch_augments": [mix]})
+    plain = mmdet.registry.MODELS.build(settings)
+    found = 0
+    for seed in range(10):
+        torch.manual_seed(seed)
+        data, before = ours(packed(samples), training=True), plain(packed(samples), training=True)
+        targets = []
+        for sample in before["data_samples"]:
+            fields = sample.gt_instances
+            drawn = torch.from_numpy(fields.masks[[0, 3]].to_ndarray())
+            masks = torch.zeros(4, *drawn.shape[1:], dtype=torch.bool)
+            masks[[0, 3]] = drawn.bool()
+            stated = torch.tensor([True, False, False, True])
+            targets.append({"boxes": fields.bboxes, "labels": fields.labels, "masks": masks, "has_mask": stated})
+        generator = torch.Generator().manual_seed(data["data_samples"][0].mix_seeds[0])
+        sizes = [sample.img_shape for sample in before["data_samples"]]
+        _, wanted = cd.CutMix(p=1.0)(before["inputs"], targets, sizes=sizes, generator=generator)
+        for sample, target in zip(data["data_samples"], wanted):
+            assert torch.equal(sample.gt_instances.bboxes, target["boxes"])
+            assert torch.equal(sample.gt_instances.labels, target["labels"])
+            assert np.array_equal(sample.gt_instances.masks.masks, target["masks"].numpy())
+            assert "has_mask" not in sample.gt_instances
+            found += int((~target["has_mask"]).sum())
+    assert found > 20
+
+
+def test_depth_follows_the_pixels():
+    init_default_scope("mmseg")
+    samples = coded_samples(4, masks=None, boxes=False)
+    rng = np.random.default_rng(0)
+    for sample in samples:
+        sample["gt_depth_map"] = rng.uniform(1, 9, sample["img"].shape[:2]).astype(np.float32)
+    preprocessor = mmseg.registry.MODELS.build(
+        {
+            "type": "cutmix_dense.SegDataPreProcessor",
+            "mean": MEAN,
+            "std": STD,
+            "size": (48, 64),
+            "batch_augments": [{"type": "cutmix_dense.CutMix", "p": 1.0}],
+        }
+    )
+    data = preprocessor(packed(samples, "mmseg"), training=True)
+    sizes = [sample["img"].shape[:2] for sample in samples]
+    foreign = 0
+    for index, sample in enumerate(data["data_samples"]):
+        height, width = sample.img_shape
+        prov = decode(unnormalised(data["inputs"])[index, :, :height, :width], (height, width), sizes)
+        depths = [s["gt_depth_map"] for s in samples]
+        wanted = [[depths[s][y, x] for s, y, x in zip(*row)] for row in zip(prov.source, prov.y, prov.x)]
+        assert np.array_equal(sample.gt_depth_map.data[0, :height, :width].numpy(), wanted)
+        foreign += int((prov.source != index).sum())
+    assert foreign > 100
+    images = [torch.full((3, *size), 200.0) for size in [(20, 60), (60, 20), (20, 60), (60, 20)]]
+    rows = [SegDataSample(metainfo={"img_shape": tuple(image.shape[1:])}) for image in images]
+    for row, image in zip(rows, images):
+        row.gt_depth_map = PixelData(data=torch.full((1, *image.shape[1:]), 3.0))
+    mixed, after = mmdet.registry.MODELS.build({"type": "cutmix_dense.RICAP", "p": 1.0})(images, rows)
+    bare = [(image == 0).all(dim=0) for image in mixed]
+    assert sum(int(part.sum()) for part in bare) > 20
+    for part, row in zip(bare, after):
+        assert torch.equal(row.gt_depth_map.data[0], torch.where(part, 0.0, 3.0))
+    with pytest.raises(ValueError, match="gt_depth_map can't be blended"):
+        mmdet.registry.MODELS.build({"type": "cutmix_dense.MixUp", "p": 1.0})(images, after)
+
+
+def texts(one, other):
+    return lambda samples: [sample.set_metainfo({"text": text}) for sample, text in zip(samples, (one, other))]
+
+
+def element(name, value):
+    return lambda samples: [setattr(sample, name, value) for sample in samples]
+
+
+def field(name, value):
+    return lambda samples: [setattr(sample.gt_instances, name, value(len(sample.gt_instances))) for sample in samples]
+
+
+def meta(**values):
+    return lambda samples: [sample.set_metainfo(values) for sample in samples]
+
+
+def only_ignored(samples):
+    for sample in samples:
+        sample.ignored_instances = sample.gt_instances
+        del sample.gt_instances
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (texts("a dog. ", "a cat. "), "'text' differs between the images of a mix"),
+        (meta(tokens_positive={0: [[0, 3]]}), "tokens_positive.*caption"),
+        (meta(phrase_ids=[1]), "phrase_ids.*caption"),
+        (meta(homography_matrix=np.eye(3)), "homography_matrix.*supervised branch"),
+        (meta(input_center=np.zeros(2)), "input_center.*one person"),
+        (field("tracks", torch.arange), "gt_instances hold 'tracks'.*instance_keys"),
+        (field("proposals", lambda n: torch.zeros(n, 4)), "proposals.*LoadProposals"),
+        (field("keypoint_weights", lambda n: torch.zeros(n, 6)), "keypoint_weights.*before GenerateTarget"),
+        (element("pred_instances", InstanceData(bboxes=torch.zeros(2, 4))), "pred_instances.*image_keys"),
+        (element("gt_panoptic_seg", PixelData(pan_seg=torch.zeros(1, 34, 40).long())), "gt_panoptic_seg.*its parts"),
+        (element("features", PixelData(data=torch.zeros(1, 34, 40))), "features.*one field of ids.*image_keys"),
+        (element("gt_depth_map", PixelData(data=torch.zeros(1, 9, 9))), "gt_depth_map must have the size"),
+        (
+            element("gt_sem_seg", PixelData(metainfo={"ignore_index": 0}, sem_seg=torch.zeros(1, 34, 40).long())),
+            "ignore_index must be that of gt_sem_seg, 0",
+        ),
+        (only_ignored, "ignored_instances can't be mixed without gt_instances"),
+    ],
+)
+def test_what_would_stay_unmixed_is_refused_by_name(change, message):
+    init_default_scope("mmdet")
+    for p in (0.0, 1.0):
+        samples = packed(coded_samples(3, maps=False))["data_samples"]
+        samples = [samples[0], samples[2]]
+        for sample in samples:
+            sample.set_metainfo({"img_shape": (26, 40)})
+        change(samples)
+        mix = mmdet.registry.MODELS.build({"type": "cutmix_dense.CutMix", "p": p})
+        with pytest.raises(ValueError, match=message):
+            mix(torch.zeros(2, 3, 34, 40), samples)
+
+
+def test_what_may_stay_does():
+    samples = packed(coded_samples(3, maps=False))["data_samples"]
+    samples = [samples[0], samples[2]]
+    shared = {"text": ("person", "dog"), "custom_entities": True, "caption_prompt": None, "img_path": "a.png"}
+    for number, sample in enumerate(samples):
+        sample.set_metainfo({**shared, "img_path": f"{number}.png"})
+        sample.scene = PixelData(embedding=torch.full((2, 3, 3), float(number)))
+    mix = mmdet.registry.MODELS.build({"type": "cutmix_dense.CutMix", "p": 1.0, "image_keys": ["scene"]})
+    images = torch.stack([torch.full((3, 34, 40), float(number)) for number in range(2)])
+    mixed, after = mix(images.clone(), samples)
+    assert not torch.equal(mixed, images)
+    for number, sample in enumerate(after):
+        assert (sample.text, sample.img_path) == (("person", "dog"), f"{number}.png")
+        assert (sample.scene.embedding == number).all()
+
+
+def test_weights_are_given_where_they_are_asked_for():
+    samples = packed(coded_samples(3, maps=False, masks=None))
+    mix = mmdet.registry.MODELS.build({"type": "cutmix_dense.MixUp", "p": 1.0, "instance_weights": True})
+    _, after = mix(samples["inputs"], samples["data_samples"])
+    for sample in after:
+        weights = sample.gt_instances.weight
+        assert len(weights) == len(sample.gt_instances)
+        assert (weights < 1).all()

@@ -13,6 +13,7 @@ pytest.importorskip("mmseg", reason="needs MMSegmentation (see README: tests of 
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, MODELS, TRANSFORMS, init_default_scope
+from trainings import hooks_of
 
 from cutmix_dense.mmengine import BatchMix, CloseMixHook, SampleMix
 
@@ -54,7 +55,7 @@ def build_all(config):
     transforms = [
         TRANSFORMS.build(copy.deepcopy(one)) for steps in pipelines(config.train_dataloader.dataset) for one in steps
     ]
-    hooks = [HOOKS.build(copy.deepcopy(hook)) for hook in config.get("custom_hooks", ())]
+    hooks = [HOOKS.build(copy.deepcopy(hook)) for hook in hooks_of(config)]
     return MODELS.build(copy.deepcopy(config.model)), transforms, hooks
 
 
@@ -96,22 +97,6 @@ def test_the_evaluation_is_the_base_s(config):
     for loader in (config.val_dataloader, config.test_dataloader):
         for steps in pipelines(loader.dataset):
             assert not any(step["type"].startswith("cutmix_dense.") for step in steps)
-
-
-def test_the_readme_s_snippets_build():
-    """Put into a config of the framework's, they are all it takes."""
-    text = (FOLDER / "README.md").read_text()
-    snippets = [part.partition("```")[0] for part in text.split("```python\n")[1:]]
-    assert len(snippets) == 2
-    for snippet in snippets:
-        source = '_base_ = "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py"\n' + snippet
-        made = Config.fromstring(source, file_format=".py")
-        forget_checkpoints(made.model)
-        init_default_scope("mmdet")
-        model, transforms, _ = build_all(made)
-        mixes = [one for one in [*transforms, *model.modules()] if isinstance(one, (SampleMix, BatchMix))]
-        assert len(mixes) == 1
-    init_default_scope("mmengine")
 
 
 def test_the_table_names_every_config():

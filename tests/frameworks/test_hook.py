@@ -90,19 +90,35 @@ def test_persistent_workers_stop_mixing_for_the_last_epochs(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_last_iterations_do_not_mix(tmp_path, workers):
-    """Batches that workers had made ahead may still be mixed."""
+@pytest.mark.parametrize("last", [1, 12])
+def test_the_last_iterations_do_not_mix(tmp_path, workers, last):
+    """Exactly those without workers; with workers, batches made ahead of them may be unmixed, too."""
     seen = train(
         tmp_path,
-        {"type": "cutmix_dense.CloseMixHook", "num_last_iters": 12},
+        {"type": "cutmix_dense.CloseMixHook", "num_last_iters": last},
         dataset=Images(cached_mix()),
         loop={"by_epoch": False, "max_iters": 20},
         workers=workers,
-        name=f"iterations{workers}",
+        name=f"iterations{workers}_{last}",
     )
-    ahead = 1 + 2 * workers
-    assert all(seen[2:8])
-    assert not any(seen[8 + ahead :])
+    ahead = 2 * workers + 1 if workers else 0
+    first = 20 - last
+    assert all(seen[2 : first - ahead])
+    assert not any(seen[first:])
+
+
+@pytest.mark.parametrize("last", [4, 5])
+def test_iterations_are_counted_across_epochs(tmp_path, last):
+    """Epochs of two batches: the first of an epoch is made behind the hook's word, the second before it."""
+    seen = train(
+        tmp_path,
+        {"type": "cutmix_dense.CloseMixHook", "num_last_iters": last},
+        dataset=Images(cached_mix()),
+        loop={"by_epoch": True, "max_epochs": 6},
+        name=f"across{last}",
+    )
+    assert all(seen[2 : 12 - last])
+    assert not any(seen[12 - last :])
 
 
 def test_batch_augments_are_closed_too(tmp_path):

@@ -343,9 +343,24 @@ def test_what_leaves_mmsegs_pipeline_is_mixed_right(pools):
     ("change", "message"),
     [
         ({"gt_keypoints": np.zeros((4, 3, 2))}, "gt_keypoints"),
-        ({"proposals": np.zeros((4, 4))}, "proposals"),
-        ({"depth": np.zeros((26, 40))}, "depth"),
-        ({"depth": torch.zeros(1, 26, 40)}, "depth"),
+        ({"proposals": np.zeros((4, 4))}, "proposals.*LoadProposals"),
+        ({"proposals": HorizontalBoxes(torch.zeros(4, 4))}, "proposals.*LoadProposals"),
+        ({"depth": np.zeros((26, 40))}, "depth.*semantic_keys.*image_keys"),
+        ({"depth": torch.zeros(1, 26, 40)}, "depth.*semantic_keys.*image_keys"),
+        ({"depth": np.zeros((26, 40, 2))}, "depth.*semantic_keys.*image_keys"),
+        ({"gt_instances_ids": np.arange(4)}, "gt_instances_ids.*instance_keys.*image_keys"),
+        ({"tracks": np.arange(4)}, "tracks.*instance_keys.*image_keys"),
+        ({"other_boxes": HorizontalBoxes(torch.zeros(4, 4))}, "other_boxes.*instance_keys.*image_keys"),
+        ({"gt_label": 3}, "gt_label.*label of the whole image"),
+        ({"gt_panoptic_seg": np.zeros((1, 26, 40))}, "gt_panoptic_seg.*LoadPanopticAnnotations"),
+        ({"gt_depth_map": np.zeros((26, 40), np.float32)}, "gt_depth_map must be in the sample and in all"),
+        ({"gt_depth_map": np.zeros((13, 20), np.float32)}, r"gt_depth_map must be an array of .*\(26, 40\)"),
+        ({"tokens_positive": {0: [[0, 3]]}}, "tokens_positive.*caption.*before RandomSamplingNegPos"),
+        ({"phrases": {0: {"phrase": "a dog", "tokens_positive": [[0, 5]]}}}, "phrases.*without mixing"),
+        ({"phrase_ids": [0, 1]}, "phrase_ids.*caption"),
+        ({"gt_caption": ["a dog"]}, "gt_caption.*caption"),
+        ({"text": "a dog. "}, "'text' differs.*before the transforms that make it"),
+        ({"custom_entities": True}, "'custom_entities' differs"),
         ({"gt_edge_map": np.zeros((26, 40), np.uint8)}, "gt_edge_map"),
     ],
 )
@@ -354,6 +369,157 @@ def test_what_would_stay_unmixed_is_refused(change, message):
     mix = mmdet.registry.TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
     with pytest.raises(ValueError, match=message):
         mix({**samples[0], **change, "mix_results": samples[1:]})
+
+
+def test_the_words_of_classes_come_along_where_all_images_have_the_same():
+    """As the datasets give them for training on a closed set of classes, in front of RandomSamplingNegPos."""
+    samples = coded_samples(2)
+    words = {"text": ("person", "dog"), "custom_entities": True, "caption_prompt": None, "stuff_text": ("sky",)}
+    mix = mmdet.registry.TRANSFORMS.build({"type": "cutmix_dense.GridMix", "p": 1.0})
+    mixed = mix({**samples[0], **words, "mix_results": [{**samples[1], **words, "text": ["person", "dog"]}]})
+    assert {key: mixed[key] for key in words} == words
+    assert (mixed["img"][..., 0] == 2).any()
+
+
+def test_loaded_words_of_grounding_are_refused():
+    """By MMDetection's own transform."""
+    samples = coded_samples(2)
+    load = mmdet.registry.TRANSFORMS.build({"type": "mmdet.LoadTextAnnotations"})
+    mix = mmdet.registry.TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
+    loaded = [load({**s, "text": {"0": f"dog {n}"}}) for n, s in enumerate(samples)]
+    with pytest.raises(ValueError, match="'text' differs"):
+        mix({**loaded[0], "mix_results": loaded[1:]})
+    phrases = {0: {"phrase": "dog", "tokens_positive": [[0, 3]]}}
+    loaded = [load({**s, "text": "dog", "phrases": phrases}) for s in samples]
+    with pytest.raises(ValueError, match=r"(tokens_positive|phrases).*LoadTextAnnotations"):
+        mix({**loaded[0], "mix_results": loaded[1:]})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"box_format": "cxcywh"}, "CutMix: box_format has no meaning.*'cxcywh'.*BaseBoxes"),
+        ({"normalized": True}, "CutMix: normalized has no meaning.*BaseBoxes"),
+        ({"label_keys": ["y"]}, "label_keys has no meaning.*whole images"),
+        ({"labels_by": "objects"}, "labels_by has no meaning"),
+        ({"labels_getter": None}, "labels_getter has no meaning"),
+        ({"num_classes": 4}, "num_classes has no meaning.*never blended"),
+        ({"soft_semantic": "probabilities"}, "soft_semantic has no meaning"),
+        ({"pairing": "shuffle"}, "pairing has no meaning.*mix_results"),
+        ({"instance_weights": True}, "instance_weights has no meaning.*batch_augments"),
+    ],
+)
+def test_settings_without_a_meaning_are_refused(settings, message):
+    build, member = mmdet.registry.TRANSFORMS.build, {"type": "CutMix", **settings}
+    with pytest.raises(ValueError, match=message):
+        build({**member, "type": "cutmix_dense.CutMix"})
+    with pytest.raises(ValueError, match=message):
+        build({"type": "cutmix_dense.RandomMix", "transforms": [{"type": "Mosaic"}, member]})
+    if {"pairing", "instance_weights"} & set(settings):
+        mmdet.registry.MODELS.build({**member, "type": "cutmix_dense.CutMix"})
+        return
+    with pytest.raises(ValueError, match=message):
+        mmdet.registry.MODELS.build({**member, "type": "cutmix_dense.CutMix"})
+
+
+def unstated_polygons(samples):
+    """The first polygon without any part, the second as MMDetection marks one that isn't there."""
+    for sample in samples:
+        if len(sample["gt_masks"]):
+            sample["gt_masks"].masks[0] = []
+            sample["gt_masks"].masks[1] = [np.zeros(6)]
+    return samples
+
+
+def test_polygons_without_a_part_state_no_mask():
+    """Such an instance is judged and boxed by its box: as if it had come without a mask."""
+    samples = unstated_polygons(coded_samples(3, masks="polygon"))
+    samples = [samples[0], samples[2]]
+    mix = mmdet.registry.TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": 1.0, "partner_fit": "crop"})
+    shrunk = seen = 0
+    for seed in range(20):
+        np.random.seed(seed)
+        results = mix({**copy.deepcopy(samples[0]), "mix_results": copy.deepcopy(samples[1:])})
+        images = [torch.from_numpy(sample["img"]).permute(2, 0, 1) for sample in samples]
+        targets = as_targets([{**sample, "gt_masks": sample["gt_masks"][2:]} for sample in samples], masks=False)
+        for target, sample in zip(targets, samples):
+            drawn = torch.from_numpy(sample["gt_masks"][2:].to_ndarray())
+            target["masks"] = torch.cat([torch.zeros_like(drawn[:1]).repeat(2, 1, 1), drawn])
+            target["has_mask"] = torch.tensor([False, False] + [True] * len(drawn))
+        generator = torch.Generator().manual_seed(results["mix_seeds"][0])
+        core = cd.CutMix(p=1.0)
+        plan = core.make_plan(images, targets, generator=generator, outputs=1)
+        ((wanted,),) = core.apply_plan(plan, images, targets)[1:]
+        assert torch.equal(results["gt_bboxes"].tensor, wanted["boxes"])
+        assert np.array_equal(results["gt_bboxes_labels"], wanted["labels"].numpy())
+        assert np.array_equal(results["gt_masks"].masks, wanted["masks"].numpy())
+        assert "has_mask" not in results
+        bare = ~results["gt_masks"].masks.any(axis=(1, 2))
+        seen += int(bare.sum())
+        given = {tuple(row) for sample in samples for row in sample["gt_bboxes"].tensor[:2].tolist()}
+        shrunk += sum(tuple(row) not in given for row in results["gt_bboxes"].tensor[bare].tolist())
+    assert seen > 20
+    assert shrunk > 3
+
+
+@pytest.mark.parametrize("poly2mask", [True, False])
+@pytest.mark.parametrize("batched", [True, False])
+def test_an_object_without_a_polygon_stays_an_ignored_region(poly2mask, batched):
+    """MMDetection's LoadAnnotations gives it an empty mask and the flag; the region is judged by its box."""
+    init_default_scope("mmdet")
+    load = mmdet.registry.TRANSFORMS.build({"type": "LoadAnnotations", "with_mask": True, "poly2mask": poly2mask})
+    loaded = []
+    for number, sample in enumerate(coded_samples(2, masks=None, maps=False)):
+        boxes = [[2.0, 2, 12, 10], [4.0, 14, 28, 24]]
+        drawn = [[], [[5.0, 15, 25, 15, 25, 23, 5, 23]]]
+        instances = [
+            {"bbox": box, "bbox_label": number, "ignore_flag": 0, "mask": mask} for box, mask in zip(boxes, drawn)
+        ]
+        image = {key: sample[key] for key in ("img", "img_shape", "ori_shape", "img_id")}
+        image["img"] = image["img"][:26, :30].copy()
+        image["img_shape"] = image["ori_shape"] = (26, 30)
+        loaded.append(load({**image, "height": 26, "width": 30, "instances": instances}))
+        assert loaded[-1]["gt_ignore_flags"].tolist() == [True, False]
+    mix = {"type": "cutmix_dense.CutMix", "p": 1.0, "min_visibility": 0.2}
+    cut = 0
+    for seed in range(20):
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        if batched:
+            pack = mmdet.registry.TRANSFORMS.build({"type": "PackDetInputs", "meta_keys": META})
+            rows = [pack(copy.deepcopy(sample)) for sample in loaded]
+            images = torch.stack([row["inputs"] for row in rows]).float()
+            mixed, after = mmdet.registry.MODELS.build(mix)(images, [row["data_samples"] for row in rows])
+            owner, aside = mixed[0, 0].numpy(), after[0].ignored_instances
+            found = list(zip(aside.labels.tolist(), aside.bboxes.tensor.tolist()))
+        else:
+            results = mmdet.registry.TRANSFORMS.build(mix)({**loaded[0], "mix_results": loaded[1:]})
+            owner, flags = results["img"][..., 0], results["gt_ignore_flags"]
+            assert (np.diff(flags.astype(int)) >= 0).all()
+            found = list(zip(results["gt_bboxes_labels"][flags].tolist(), results["gt_bboxes"].tensor[flags].tolist()))
+        wanted = []
+        for number in range(2):
+            rows, columns = np.nonzero(owner[2:10, 2:12] == number + 1)
+            if len(rows):  # a region isn't filtered
+                box = [2 + columns.min(), 2 + rows.min(), 3 + columns.max(), 3 + rows.max()]
+                wanted.append((number, [float(side) for side in box]))
+        assert found == wanted
+        cut += any(box != [2, 2, 12, 10] for _, box in wanted)
+    assert cut > 2
+
+
+def test_origin_and_shapes_of_a_mixed_sample():
+    samples = coded_samples(4)
+    for sample in samples:
+        sample.update(homography_matrix=np.diag([2.0, 2, 1]), pad_shape=sample["img"].shape, scale_factor=(2.0, 2.0))
+    for method, settings in (("CutMix", {"p": 0.0}), ("CutMix", {"p": 1.0}), ("Mosaic", {"p": 1.0, "size": (30, 50)})):
+        mix = mmdet.registry.TRANSFORMS.build({"type": f"cutmix_dense.{method}", **settings})
+        mixed = mix({**samples[0], "mix_results": samples[1:]})
+        assert np.array_equal(mixed["homography_matrix"], np.eye(3)), "later transforms count from the mixed image"
+        assert mixed["pad_shape"] == mixed["img"].shape
+        assert mixed["img_shape"] == mixed["img"].shape[:2]
+        assert mixed["scale_factor"] == (2.0, 2.0)
+        assert mixed["img_id"] == 0
 
 
 def test_mistakes_are_named():

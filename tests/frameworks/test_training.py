@@ -15,6 +15,7 @@ pytest.importorskip("mmdet", reason="needs MMDetection (see README: tests of the
 pytest.importorskip("mmseg", reason="needs MMSegmentation (see README: tests of the frameworks)")
 
 import mmcv
+from drawn import draw_cityscapes
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -32,6 +33,7 @@ from trainings import (
     camvid,
     coco,
     demo,
+    hooks_of,
     small,
     visit,
     voc,
@@ -88,9 +90,8 @@ def check(watch, config):
         assert losses["loss"] > 0
     half = watch.done // 2
     assert any(watch.mixed(range(half)))
-    # the batch of an iteration is loaded before hooks are asked about it; that of an epoch behind them
-    last = watch.mixed(range(half if config.train_cfg.by_epoch else half + 1, watch.done))
-    hooks = [hook["type"] for hook in config.get("custom_hooks", [])]
+    last = watch.mixed(range(half, watch.done))
+    hooks = [hook["type"] for hook in hooks_of(config)]
     if "PipelineSwitchHook" in hooks:
         assert last == []
     else:
@@ -176,3 +177,30 @@ def test_mixing_closes_in_persistent_workers(demo, tmp_path):
     assert not any(pictures.untouched[0])
     assert all(pictures.untouched[1])
     assert len(pictures.untouched[1]) == 4
+
+
+class Sources(Hook):
+    """From how many drawn pictures the maps of a batch come, by iteration."""
+
+    def __init__(self):
+        self.counts = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        ids = [sample.gt_sem_seg.values()[0].unique().tolist() for sample in data_batch["data_samples"]]
+        self.counts.append([len({one // 4 for one in found if one != 255}) for found in ids])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_mixing_closes_in_mmsegs_loop_of_iterations(workers, tmp_path, monkeypatch):
+    """InfiniteSampler and persistent workers, which make four batches ahead: none of the last ones is mixed."""
+    loader = {"num_workers": workers, "persistent_workers": workers > 0}
+    config = small(DEEPLAB, {"data_root": str(draw_cityscapes(tmp_path / "data"))}, tmp_path / "run", 4, **loader)
+    assert config.train_dataloader.sampler.type == "InfiniteSampler"
+    config.train_cfg.max_iters = 12
+    sources, watch = Sources(), Watch(monkeypatch)
+    runner = train(config, sources, watch)
+    assert runner.train_loop.max_iters == watch.done == 12
+    first = 12 - config.default_hooks.close_mix.num_last_iters
+    assert {count for counts in sources.counts[first:] for count in counts} == {1}
+    surely = first - (2 * workers + 1 if workers else 0)
+    assert 2 in {count for counts in sources.counts[:surely] for count in counts}

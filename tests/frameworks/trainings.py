@@ -97,6 +97,11 @@ def voc_maps(root):
 # small configs
 
 
+def hooks_of(config):
+    """The settings of a config's hooks."""
+    return [*config.get("custom_hooks", ()), *(hook for hook in config.default_hooks.values() if hook)]
+
+
 def visit(value):
     """Every dict in a config, the outer ones first."""
     if isinstance(value, dict):
@@ -135,7 +140,7 @@ def shrunk(config, data, folder, divisor, **dataloader):
             step["num_classes"] = len(data["metainfo"]["classes"])
     is_epochs = config.train_cfg.type == "EpochBasedTrainLoop"
     config.train_cfg = {"by_epoch": is_epochs, **({"max_epochs": 2} if is_epochs else {"max_iters": 4})}
-    for hook in config.get("custom_hooks", []):
+    for hook in hooks_of(config):
         hook.update({key: last for key, last in (("num_last_epochs", 1), ("num_last_iters", 2)) if key in hook})
         hook.update({"switch_epoch": 1} if "switch_epoch" in hook else {})
     for part in ("val", "test"):

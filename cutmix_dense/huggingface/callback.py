@@ -1,0 +1,127 @@
+"""A callback of ``Trainer`` that mixes what it trains on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from cutmix_dense.extras import require
+from cutmix_dense.huggingface.batches import Stuff, check_options
+from cutmix_dense.huggingface.collator import MixCollator
+from cutmix_dense.transforms import MixTransform, RandomMix
+
+__all__ = ["MixCallback"]
+
+TrainerCallback: Any = require("transformers", "huggingface").TrainerCallback
+
+
+class MixCallback(TrainerCallback):
+    """Mixes training batches of a ``Trainer``: ``Trainer(…, callbacks=[MixCallback(cd.CutMix(p=0.5))])``.
+
+    When training begins, it puts a ``MixCollator`` round the collator of the training loader. Loaders of evaluation and
+    prediction are others and stay as they are, in between epochs, too. Workers mix, where there are workers.
+
+    Closing reaches persistent workers: batches of a closed epoch aren't mixed. Within an epoch, those that were made
+    ahead (one, and ``dataloader_prefetch_factor`` per worker) still come mixed.
+
+    Args:
+        mix: the transform.
+        close_epochs: number of last epochs without mixing, >= 0.
+        close_steps: number of last optimizer steps without mixing, >= 0; not together with ``close_epochs``.
+        stuff: see ``mix_batch``, as the following ones.
+        soft_labels: that the loss takes probabilities: ``Trainer(compute_loss_func=soft_cross_entropy)``.
+        keep_keys: further keys that hold tensors and stay the base image's.
+
+    Raises:
+        ImportError: transformers isn't installed.
+        TypeError: ``mix`` isn't a mixing transform.
+        ValueError: an argument out of its range or at odds with another; a ``RandomMix`` with a schedule of its own.
+    """
+
+    def __init__(
+        self,
+        mix: MixTransform,
+        *,
+        close_epochs: int = 0,
+        close_steps: int = 0,
+        stuff: Stuff = (),
+        soft_labels: bool = False,
+        keep_keys: Sequence[str] = (),
+    ) -> None:
+        check_options(mix, stuff, keep_keys)
+        if isinstance(mix, RandomMix) and mix.close_last:
+            raise ValueError("mix has a schedule of its own, close_last: set close_epochs or close_steps here instead")
+        if close_epochs < 0 or close_steps < 0 or (close_epochs and close_steps):
+            raise ValueError(
+                f"close_epochs and close_steps must be at least 0, and one of them 0, got {close_epochs!r} and "
+                f"{close_steps!r}"
+            )
+        self.mix = mix
+        self.close_epochs = close_epochs
+        self.close_steps = close_steps
+        self.options: dict[str, Any] = {"stuff": stuff, "soft_labels": soft_labels, "keep_keys": keep_keys}
+        self.collator: MixCollator | None = None
+        """What collates the training batches, once training has begun."""
+        self._closed_now = False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:
+        """Put the mix behind the collator of the training loader.
+
+        Raises:
+            TypeError: a loader whose collator can't be reached.
+            ValueError: it mixes already; a schedule without an end to count from.
+        """
+        self._close(False)  # a training before this one may have ended by an error
+        collate = getattr(train_dataloader, "collate_fn", None)
+        if collate is None:
+            raise TypeError(
+                f"the training loader must be a DataLoader, got {type(train_dataloader).__name__}, whose collator "
+                "can't be reached: mix in your own get_train_dataloader, with collate_fn=MixCollator(…)"
+            )
+        if isinstance(collate, MixCollator):
+            raise ValueError("the training loader mixes already: give the Trainer one MixCallback, or the loader")
+        if self.close_epochs and state.num_train_epochs >= sys.maxsize:
+            raise ValueError("close_epochs needs a dataset of known length: count in close_steps")
+        self.collator = MixCollator(collate, self.mix, **self.options)
+        train_dataloader.collate_fn = self.collator
+        inner = getattr(train_dataloader, "base_dataloader", None)  # accelerate's wrapper has the loader that collates
+        if inner is not None:
+            inner.collate_fn = self.collator
+        self._close_by_steps(state)
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Close, when the last epochs begin."""
+        if self.close_epochs:
+            epoch = int((state.epoch or 0) + 1e-6)
+            self._close(epoch >= state.num_train_epochs - self.close_epochs)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Close, when the last steps begin, and make sure that batches do come through the mix.
+
+        Raises:
+            RuntimeError: they don't.
+        """
+        if self.collator is not None and not self.collator.arrived and state.is_world_process_zero:
+            raise RuntimeError(
+                "a training step has ended and no batch was collated by the training loader's collate_fn, so none was "
+                "mixed: mix in your own get_train_dataloader, with collate_fn=MixCollator(…)"
+            )
+        self._close_by_steps(state)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Open what the schedule has closed."""
+        self._close(False)
+
+    def _close_by_steps(self, state: Any) -> None:
+        if self.close_steps:
+            self._close(state.global_step >= state.max_steps - self.close_steps)
+
+    def _close(self, closed: bool) -> None:
+        """Close or open by the schedule; what the user closed stays closed."""
+        if closed and not self.mix.closed:
+            self.mix.close()
+            self._closed_now = True
+        elif not closed and self._closed_now:
+            self.mix.close(False)
+            self._closed_now = False

@@ -1,0 +1,232 @@
+"""Settings of this package that nothing uses: an error before the training starts, with the reason and the remedy."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from cutmix_dense.mmengine.batch import BatchMix
+from cutmix_dense.mmengine.scope import HOOKS, MODELS, TRANSFORMS
+
+__all__ = ["CheckMixHook", "check_runners"]
+
+_PREFIX = "cutmix_dense."
+_READ_BY_RUNNER = set(inspect.signature(Runner.__init__).parameters)
+"""The top keys of a config that mean something; all others are variables, which MMEngine keeps but never reads."""
+
+
+@HOOKS.register_module()
+class CheckMixHook(Hook):
+    """Refuses settings of this package that nothing uses, before weights are loaded and anything is trained.
+
+    Importing ``cutmix_dense.mmengine`` gives it to every ``Runner``; a config needn't name it.
+
+    Raises:
+        ValueError: at the start of a training, with the path of each setting, why nothing uses it, and the remedy:
+
+            - a top-level ``data_preprocessor`` beside a model that has its own: MMEngine takes the model's;
+            - a variable (``train_pipeline``) that no dataloader and no hook has got, as happens where ``_base_`` had
+              read its own before;
+            - ``batch_augments`` that a preprocessor keeps as dicts and never builds, as MMSegmentation's own does;
+            - mixes of batches of one image, which have no partner.
+
+    Example:
+        >>> from mmengine.config import Config
+        >>> from cutmix_dense.mmengine.unused import find_unused
+        >>> model = {"type": "FCOS", "data_preprocessor": {"type": "DetDataPreprocessor"}}
+        >>> config = Config({"model": model, "data_preprocessor": {"type": "cutmix_dense.DetDataPreprocessor"}})
+        >>> len(find_unused(config))
+        1
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_run(self, runner: Any) -> None:
+        """Compare what the config says with what was built; a validation or a test alone isn't looked at."""
+        if isinstance(runner._train_loop, (Mapping, type(None))):
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        mixes = [module for module in model.modules() if isinstance(module, BatchMix)]
+        problems = find_unused(runner.cfg)
+        problems += _unbuilt(runner.cfg, {type(mix).__name__ for mix in mixes})
+        problems += _lonely(mixes, runner.train_dataloader)
+        if problems:
+            raise ValueError("the config has settings of cutmix_dense that nothing uses:\n- " + "\n- ".join(problems))
+
+
+def check_runners() -> None:
+    """Have every ``Runner`` that is made from now on check its config; a second call changes nothing.
+
+    MMEngine has no place where a package that a config imports could add a hook of its own: so ``register_hooks`` adds
+    it.
+    """
+    original = Runner.register_hooks
+    if hasattr(original, "checks_mixes"):
+        return
+
+    @functools.wraps(original)
+    def register_hooks(self: Any, *args: Any, **settings: Any) -> None:
+        original(self, *args, **settings)
+        if not any(isinstance(hook, CheckMixHook) for hook in self.hooks):
+            self.register_hook(CheckMixHook())
+
+    register_hooks.checks_mixes = True  # type: ignore[attr-defined]
+    Runner.register_hooks = register_hooks
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """A dict of this package in a config."""
+
+    path: str
+    value: Any
+    name: str
+    inner: tuple[str, ...]
+    """The types of this package that it holds."""
+    beside: tuple[str, ...]
+    """The types of the list that it stands in."""
+
+    @property
+    def per_batch(self) -> bool | None:
+        """Whether it mixes batches (True) or samples (False); None if its place doesn't say so."""
+        key = self.path.partition(".")[0].partition("[")[0]
+        if (
+            key.endswith("_dataloader")
+            or "pipeline" in self.path
+            or {"max_cached_images", "partner_fit"} & {*self.value}
+        ):
+            return False
+        if key == "model" or "preprocessor" in self.path or "augments" in self.path or self.name in _PREPROCESSORS:
+            return True
+        return None
+
+    def is_same(self, other: _Setting) -> bool:
+        """Whether it is what a variable says: equal, or with other numbers, which the command line may have changed."""
+        if None not in (self.per_batch, other.per_batch) and self.per_batch != other.per_batch:
+            return False
+        alike = (self.name, self.inner, self.beside) == (other.name, other.inner, other.beside)
+        return alike or self.value == other.value
+
+
+_PREPROCESSORS = ("cutmix_dense.DetDataPreprocessor", "cutmix_dense.SegDataPreProcessor")
+
+
+def find_unused(config: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the settings of this package that MMEngine's Runner never reads.
+
+    A variable is used if what it holds of this package is found where the Runner reads, too: equal, or in a list of the
+    same types. What looks used by chance isn't noticed.
+
+    Args:
+        config: a whole config.
+
+    Returns:
+        One sentence or two for every such setting.
+    """
+    model = config.get("model")
+    has_own = isinstance(model, Mapping) and "data_preprocessor" in model
+    read = {
+        key: config[key] for key in config if key in _READ_BY_RUNNER and not (key == "data_preprocessor" and has_own)
+    }
+    used = [setting for key, value in read.items() for setting in _settings(value, key)]
+    problems = []
+    for key in config:
+        if key in read:
+            continue
+        for setting in _settings(config[key], key, nested=False):
+            if not any(setting.is_same(other) for other in used):
+                problems.append(f"{setting.path}, {setting.name}: {_reason(key, setting, model)}")
+    return problems
+
+
+def _reason(key: str, setting: _Setting, model: Any) -> str:
+    off = f"If nothing is to be mixed there, remove it, or write {key} = None over an inherited one."
+    if key == "data_preprocessor":
+        own = _name(model["data_preprocessor"]) or "another one"
+        return (
+            f"MMEngine takes a top-level data_preprocessor only for a model without one, and this model has {own}. "
+            f"Write model = dict(data_preprocessor=dict(type='{_PREFIX}…', augments_before_normalize=[…])). {off}"
+        )
+    variable = f"{key!r} is a variable that no dataloader, model or hook has got (what _base_ made of its own stays)."
+    if setting.name == f"{_PREFIX}CloseMixHook":
+        return f"{variable} Write default_hooks = dict(close_mix=dict(type='{setting.name}', …)). {off}"
+    if setting.per_batch:
+        return f"{variable} Write model = dict(data_preprocessor=…). {off}"
+    return (
+        f"{variable} Write train_dataloader = dict(dataset=dict(pipeline={key})), further dataset=dict(…) round it if "
+        f"the dataset is wrapped. {off}"
+    )
+
+
+def _unbuilt(config: Mapping[str, Any], built: set[str]) -> list[str]:
+    """Mixes in a model's settings of which the model has none."""
+    problems = []
+    for setting in _settings(config.get("model"), "model"):
+        name = setting.name.removeprefix(_PREFIX)
+        if _is_batch_mix(setting.name) and name not in built:
+            problems.append(
+                f"{setting.path}, {setting.name}: the model didn't build it. MMSegmentation's own preprocessor keeps "
+                "batch_augments unbuilt: write data_preprocessor=dict(type='cutmix_dense.SegDataPreProcessor', …)"
+            )
+    return problems
+
+
+def _lonely(mixes: list[BatchMix], loader: Any) -> list[str]:
+    """Mixes of batches that have one image each."""
+    size = getattr(loader, "batch_size", None) or getattr(loader.batch_sampler, "batch_size", None)
+    if size != 1 or not any(member.p > 0 for mix in mixes for member in mix.mix.members):
+        return []
+    names = ", ".join(sorted({f"{_PREFIX}{type(mix).__name__}" for mix in mixes}))
+    return [
+        f"train_dataloader.batch_size=1: a batch of one image has no partner on its device, so {names} of the data "
+        "preprocessor never mixes. Write train_dataloader = dict(batch_size=2) or more, or mix per sample, in the "
+        "pipeline"
+    ]
+
+
+def _settings(value: Any, path: str, beside: tuple[str, ...] = (), *, nested: bool = True) -> Iterator[_Setting]:
+    """The dicts of this package in a value; those within others only if ``nested``."""
+    if isinstance(value, Mapping):
+        name = _name(value)
+        ours = _is_ours(name)
+        if ours:
+            inner = tuple(sorted(one.name for key in value for one in _settings(value[key], key)))
+            yield _Setting(path, value, name, inner, beside)
+        if nested or not ours:
+            for key in value:
+                yield from _settings(value[key], f"{path}.{key}", nested=nested)
+    elif isinstance(value, (list, tuple)):
+        types = tuple(_name(item) for item in value)
+        for index, item in enumerate(value):
+            yield from _settings(item, f"{path}[{index}]", types, nested=nested)
+
+
+def _name(value: Any) -> str:
+    """The type that a dict names, by a string or, in configs of pure Python, by the class itself."""
+    kind = value.get("type", "") if isinstance(value, Mapping) else ""
+    if isinstance(kind, str):
+        return kind
+    prefix = _PREFIX if getattr(kind, "__module__", "").startswith(_PREFIX) else ""
+    return prefix + getattr(kind, "__name__", str(kind))
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a type of this package mixes, runs mixes or closes them."""
+    scope, _, short = name.rpartition(".")
+    if f"{scope}." != _PREFIX:
+        return False
+    runs = short in MODELS.module_dict and short.lower().endswith("preprocessor")
+    return runs or short == "CloseMixHook" or short in TRANSFORMS.module_dict or _is_batch_mix(name)
+
+
+def _is_batch_mix(name: str) -> bool:
+    """Whether a type is a method of this package for batches; every method is one for samples, too."""
+    kind = MODELS.module_dict.get(name.removeprefix(_PREFIX))
+    return isinstance(kind, type) and issubclass(kind, BatchMix)

@@ -1,0 +1,48 @@
+"""Mixing ends where Ultralytics ends its mosaics."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from cutmix_dense.transforms import MixTransform
+
+__all__ = ["close_with_mosaic"]
+
+
+def close_with_mosaic(mix: MixTransform) -> Callable[[Any], None]:
+    """A callback for ``on_train_epoch_start`` that closes a mix for the last ``close_mosaic`` epochs.
+
+    It sets the switch anew in every epoch, so a resumed training and a second one with the same mix come out right.
+
+    Args:
+        mix: the mix that the trainer uses.
+
+    Returns:
+        A function of the trainer, of which it reads ``epoch``, ``epochs`` and ``args.close_mosaic``.
+
+    Warns:
+        UserWarning: in the first epoch, where ``close_mosaic`` covers all epochs, so that nothing would be mixed.
+
+    Example:
+        >>> from types import SimpleNamespace as Trainer
+        >>> import cutmix_dense as cd
+        >>> mix = cd.CutMix()
+        >>> callback = close_with_mosaic(mix)
+        >>> callback(Trainer(epoch=90, epochs=100, args=Trainer(close_mosaic=10)))
+        >>> mix.closed
+        True
+    """
+
+    def on_train_epoch_start(trainer: Any) -> None:
+        last = trainer.args.close_mosaic
+        if trainer.epoch == 0 and last >= trainer.epochs:
+            warnings.warn(
+                f"close_mosaic={last} covers all {trainer.epochs} epochs, so no batch is mixed: lower close_mosaic",
+                UserWarning,
+                stacklevel=2,
+            )
+        mix.close(trainer.epoch >= trainer.epochs - last)
+
+    return on_train_epoch_start

@@ -1,0 +1,232 @@
+"""A setting of ours that nothing uses stops a training at its start, in stock configs of the frameworks."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("mmdet", reason="needs MMDetection (see README: tests of the frameworks)")
+pytest.importorskip("mmseg", reason="needs MMSegmentation (see README: tests of the frameworks)")
+
+from drawn import draw_cityscapes, draw_coco, runner_of
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from snippets import ROOT
+
+from cutmix_dense.mmengine.unused import CheckMixHook, check_runners, find_unused
+
+RETINANET = "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py"
+YOLOX = "mmdet::yolox/yolox_tiny_8xb8-300e_coco.py"
+SOFT_TEACHER = "mmdet::soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py"
+FCN = "mmseg::fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py"
+SEGFORMER_B0 = "mmseg::segformer/segformer_mit-b0_8xb1-160k_cityscapes-1024x1024.py"
+
+IMPORT = 'custom_imports = dict(imports=["cutmix_dense.mmengine"], allow_failed_imports=False)\n'
+DET = 'dict(type="cutmix_dense.DetDataPreprocessor", augments_before_normalize=[dict(type="cutmix_dense.CutMix")])'
+SEG = 'dict(type="cutmix_dense.SegDataPreProcessor", batch_augments=[dict(type="cutmix_dense.CutMix")])'
+MIX = 'dict(type="cutmix_dense.CutMix", p=0.5, max_cached_images=20)'
+PIPELINE = f"""train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True),
+    {MIX},
+    dict(type="PackDetInputs"),
+]
+"""
+USED = "train_dataloader = dict(dataset=dict(pipeline=train_pipeline))\n"
+CLOSE = 'default_hooks = dict(close_mix=dict(type="cutmix_dense.CloseMixHook", num_last_epochs=1))\n'
+
+
+def written(base, *lines):
+    return Config.fromstring(f'_base_ = "{base}"\n{IMPORT}{"".join(lines)}', file_format=".py")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """The drawn data of a base, made once."""
+    made = {}
+
+    def of(base):
+        draw = draw_coco if base.startswith("mmdet") else draw_cityscapes
+        if draw not in made:
+            made[draw] = draw(tmp_path_factory.mktemp("drawn") / "data")
+        return made[draw]
+
+    return of
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    yield
+    init_default_scope("mmengine")
+
+
+class Started(Exception):
+    """The checks at the start are over."""
+
+
+@pytest.fixture
+def start(data, tmp_path, monkeypatch):
+    """Start a training by the framework's Runner; weights aren't initialised, nothing is trained."""
+
+    def stop(runner):
+        raise Started
+
+    monkeypatch.setattr(Runner, "_init_model_weights", stop)
+
+    def begin(base, *lines, **settings):
+        runner = runner_of(written(base, *lines), data(base), tmp_path, **settings)
+        runner.train()
+
+    return begin
+
+
+# what is refused, and what must be in the message
+
+
+@pytest.mark.parametrize("close", ["", CLOSE], ids=["alone", "with_hook"])
+@pytest.mark.parametrize("base", [RETINANET, YOLOX])
+def test_a_top_level_preprocessor_of_a_detector(base, close, start):
+    with pytest.raises(
+        ValueError, match=r"data_preprocessor, cutmix_dense\.DetDataPreprocessor: .*only for a model"
+    ) as error:
+        start(base, f"data_preprocessor = {DET}\n", close, batch_size=2)
+    assert "model = dict(data_preprocessor=dict(type=" in str(error.value)
+    assert "DetDataPreprocessor" in str(error.value)
+
+
+@pytest.mark.parametrize("base", [FCN, SEGFORMER_B0])
+def test_a_top_level_preprocessor_of_a_segmenter(base, start):
+    """MMSegmentation's own configs have that variable."""
+    with pytest.raises(ValueError, match=r"data_preprocessor, cutmix_dense\.SegDataPreProcessor: .*only for a model"):
+        start(base, f"data_preprocessor = {SEG}\n", batch_size=2)
+    augments = '[dict(type="cutmix_dense.CutMix")]'
+    with pytest.raises(ValueError, match=r"data_preprocessor\.augments_before_normalize\[0\], cutmix_dense\.CutMix"):
+        start(base, f"data_preprocessor = dict(augments_before_normalize={augments})\n", batch_size=2)
+
+
+def test_a_pipeline_that_no_dataloader_has(start):
+    with pytest.raises(
+        ValueError, match=r"train_pipeline\[2\], cutmix_dense\.CutMix: 'train_pipeline' is a variable"
+    ) as error:
+        start(RETINANET, PIPELINE)
+    assert "train_dataloader = dict(dataset=dict(pipeline=train_pipeline))" in str(error.value)
+
+
+def test_a_pipeline_beside_a_preprocessor_that_is_used(start):
+    """The same method in both: the preprocessor's doesn't excuse the pipeline's."""
+    with pytest.raises(ValueError, match=r"train_pipeline\[2\]") as error:
+        start(RETINANET, PIPELINE, f"model = dict(data_preprocessor={DET})\n")
+    assert str(error.value).count("\n- ") == 1
+
+
+def test_a_hook_under_another_name(start):
+    hook = '[dict(type="cutmix_dense.CloseMixHook", num_last_epochs=1)]'
+    with pytest.raises(ValueError, match=r"hooks\[0\], cutmix_dense\.CloseMixHook: .*default_hooks"):
+        start(RETINANET, PIPELINE, USED, f"hooks = {hook}\n")
+
+
+def test_a_hook_where_nothing_mixes(data, tmp_path):
+    runner = runner_of(written(RETINANET, CLOSE), data(RETINANET), tmp_path)
+    runner.train_loop  # noqa: B018 – built by asking for it
+    with pytest.raises(ValueError, match="nothing of cutmix_dense that mixes"):
+        runner.call_hook("before_train")
+
+
+def test_epochs_in_a_loop_of_iterations(data, tmp_path):
+    config = written(FCN, CLOSE, f"model = dict(data_preprocessor={SEG})\n")
+    runner = runner_of(config, data(FCN), tmp_path)
+    runner.train_loop  # noqa: B018
+    with pytest.raises(ValueError, match=r"num_last_epochs=1 has no meaning here: .*80000 iterations.*num_last_iters"):
+        runner.call_hook("before_train")
+
+
+def test_augments_that_mmseg_never_builds(start):
+    augments = 'model = dict(data_preprocessor=dict(batch_augments=[dict(type="cutmix_dense.CutMix")]))\n'
+    with pytest.raises(
+        ValueError, match=r"batch_augments\[0\], cutmix_dense\.CutMix: the model didn't build it"
+    ) as error:
+        start(FCN, augments)
+    assert "cutmix_dense.SegDataPreProcessor" in str(error.value)
+
+
+def test_our_argument_in_their_preprocessor_is_refused_by_them(start):
+    augments = 'dict(augments_before_normalize=[dict(type="cutmix_dense.CutMix")])'
+    for base in (RETINANET, FCN):
+        with pytest.raises(TypeError, match="augments_before_normalize"):
+            start(base, f"model = dict(data_preprocessor={augments})\n")
+
+
+def test_batches_of_one_image(start):
+    """SegFormer's own configs have them."""
+    with pytest.raises(ValueError, match=r"batch_size=1.*cutmix_dense\.CutMix.*batch_size=2"):
+        start(SEGFORMER_B0, f"model = dict(data_preprocessor={SEG})\n")
+    with pytest.raises(ValueError, match=r"batch_size=1"):  # whose size is a batch sampler's
+        start(RETINANET, f"model = dict(data_preprocessor={DET})\n", "train_dataloader = dict(batch_size=1)\n")
+
+
+# what isn't
+
+
+@pytest.mark.parametrize(
+    ("base", "lines"),
+    [
+        (RETINANET, [PIPELINE, USED]),
+        (RETINANET, [PIPELINE, USED, f"model = dict(data_preprocessor={DET})\n"]),
+        (RETINANET, [f"mine = {DET}\n", "model = dict(data_preprocessor=mine)\n"]),
+        (SEGFORMER_B0, [f"data_preprocessor = {SEG}\nmodel = dict(data_preprocessor=data_preprocessor)\n"]),
+        (RETINANET, [f"mix = {MIX}\n", PIPELINE.replace(MIX, "mix"), USED]),
+        (RETINANET, [PIPELINE, USED, "spare_pipeline = None\n"]),
+        (RETINANET, []),
+        (SEGFORMER_B0, ["train_dataloader = dict(batch_size=1)\n"]),
+    ],
+    ids=["pipeline", "both", "variable", "mmseg_variable", "one_of_a_type", "none", "nothing", "nothing_of_one"],
+)
+def test_what_is_used_starts(base, lines, start):
+    with pytest.raises(Started):
+        start(base, *lines, batch_size=2 if lines else None)
+
+
+def test_numbers_from_the_command_line(data, tmp_path):
+    """``--cfg-options`` changes what is read, not the variable."""
+    config = written(RETINANET, PIPELINE, USED)
+    config.merge_from_dict({"train_dataloader.dataset.pipeline.2.p": 0.25})
+    assert find_unused(config) == []
+    config.merge_from_dict({"train_dataloader.dataset.pipeline.2.type": "cutmix_dense.RICAP"})
+    assert len(find_unused(config)) == 1
+
+
+def test_a_model_without_one_takes_the_top_level_one():
+    assert (
+        find_unused(Config.fromstring(f'model = dict(type="A")\ndata_preprocessor = {DET}\n', file_format=".py")) == []
+    )
+
+
+TRAININGS = [
+    path for path in sorted((ROOT / "configs").glob("*/*.py")) if path.parent.name not in ("_base_", "studies")
+]
+
+
+@pytest.mark.parametrize("path", TRAININGS, ids=lambda path: path.stem)
+def test_no_shipped_config_has_any(path):
+    assert find_unused(Config.fromfile(path)) == []
+
+
+def test_a_semi_supervised_config_of_the_framework_has_none():
+    config = get_config(SOFT_TEACHER)
+    assert find_unused(config) == []
+    config.detector.data_preprocessor = {"type": "cutmix_dense.DetDataPreprocessor"}
+    assert len(find_unused(config)) == 1
+
+
+def test_a_validation_alone_is_not_looked_at(data, tmp_path):
+    config = written(RETINANET, PIPELINE)
+    runner = runner_of(config, data(RETINANET), tmp_path)
+    runner.call_hook("before_run")
+
+
+def test_every_runner_checks_once(data, tmp_path):
+    check_runners()
+    lines = 'custom_hooks = [dict(type="cutmix_dense.CheckMixHook")]\n'
+    runner = runner_of(written(RETINANET, lines), data(RETINANET), tmp_path)
+    assert sum(isinstance(hook, CheckMixHook) for hook in runner.hooks) == 1
