@@ -16,10 +16,10 @@ from cutmix_dense.functional.entries import Entries
 from cutmix_dense.functional.fields import FIELDS
 from cutmix_dense.functional.keypoints import mix_keypoints, swap_pairs
 from cutmix_dense.functional.measuring import Judged
-from cutmix_dense.functional.reading import FieldTable
 from cutmix_dense.functional.rotated import rotated_like
 from cutmix_dense.functional.rules import TargetRules
 from cutmix_dense.functional.scaling import scaled_numbers
+from cutmix_dense.functional.table import FieldTable
 from cutmix_dense.functional.wrapping import as_plain, rewrap
 from cutmix_dense.plan import MixPlan
 

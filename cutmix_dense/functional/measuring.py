@@ -20,10 +20,10 @@ from cutmix_dense.functional.fields import STATED
 from cutmix_dense.functional.masks import LayerMasks, mask_sizes, mix_masks
 from cutmix_dense.functional.measured import Measured, identity_of
 from cutmix_dense.functional.parts import split_parts
-from cutmix_dense.functional.reading import FieldTable
 from cutmix_dense.functional.report import Reason
 from cutmix_dense.functional.rotated import refitted_to_masks, visible_rotated
 from cutmix_dense.functional.rules import TargetRules
+from cutmix_dense.functional.table import FieldTable
 from cutmix_dense.functional.verdict import Verdict, fetched_verdict, judge
 from cutmix_dense.functional.wrapping import as_plain
 from cutmix_dense.plan import MixPlan

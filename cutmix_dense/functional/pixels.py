@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import HOST, sent, tensor_of
+from cutmix_dense.functional.pixel_checks import check_inplace, check_out, check_pool
 from cutmix_dense.functional.wrapping import as_plain, rewrap
 from cutmix_dense.kernels import Interpolation, mix_batch, mix_list
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.plan.memo import Once
 
 __all__ = ["Interpolation", "default_fill", "mix_images", "mix_pixels"]
 
@@ -121,7 +119,7 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
     images = pool if isinstance(pool, Tensor) else list(pool)
     if not isinstance(images, Tensor) and not (images and all(isinstance(image, Tensor) for image in images)):
         raise TypeError(f"pool must be a tensor or a list of tensors, got {_describe(pool)}")
-    _check_pool(images, plan)
+    check_pool(images, plan)
     like = images if isinstance(images, Tensor) else images[0]
     interpolation = _interpolation(read, like.dtype, plan)
     if not 0 <= feather < math.inf:
@@ -152,7 +150,7 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
     if inplace:
         check_inplace(plain, plan)
     if out is not None:
-        _check_out(plain, plan, out)
+        check_out(plain, plan, out)
     result = mix_batch(
         plain,
         plan,
@@ -260,95 +258,6 @@ def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int)
     if value.ndim != 1 or len(value) not in (1, channels):
         raise ValueError(f"fill must be one number or one per channel ({channels}), got shape {tuple(value.shape)}")
     return value.reshape(-1, *(1,) * ndim)
-
-
-def _check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
-    ndim = plan.ndim
-    together = isinstance(images, Tensor)
-    tensors = [images] if isinstance(images, Tensor) else images
-    shortest = ndim + together
-    first = tensors[0]
-    dtype, device, channels = first.dtype, first.device, first.shape[: first.ndim - ndim]
-    for index, image in enumerate(tensors):
-        shape = image.shape
-        if len(shape) < shortest:
-            raise ValueError(f"pool must have at least {shortest} dimensions, got {tuple(shape)}")
-        if image.dtype != dtype or image.device != device:
-            raise ValueError(
-                f"pool must be of one dtype and device: image {index} is {image.dtype} on {image.device}, "
-                f"image 0 is {dtype} on {device}"
-            )
-        if shape[: len(shape) - ndim] != channels:
-            raise ValueError(
-                f"pool must have equal channels: image {index} is {tuple(shape)}, image 0 {tuple(first.shape)}"
-            )
-    if plan.device.type != "cpu" or is_compiling():  # what indexes then refuses a place that isn't there
-        return
-    reaches = {} if together else _reaches(plan)
-    last = int(plan.source.numpy().max(initial=-1)) if together else max(reaches, default=-1)
-    count = first.shape[0] if together else len(tensors)
-    if last >= count:
-        raise ValueError(f"pool must hold {last + 1} images for this plan, got {count}")
-    if together:
-        fits = not (plan.extent.numpy()[..., ndim:] > first.shape[-ndim:]).any()
-    else:
-        fits = all(a <= b for index, reach in reaches.items() for a, b in zip(reach, tensors[index].shape[-ndim:]))
-    if not fits:
-        _refuse_small(tensors, plan, together)
-
-
-@Once
-def _reaches(plan: MixPlan) -> dict[int, list[int]]:
-    """How far a plan on the host reaches into each pool image that it takes from."""
-    reaches: dict[int, list[int]] = {}
-    for images, extents in zip(plan.source.tolist(), plan.extent.tolist()):
-        for image, extent in zip(images, extents):
-            if image >= 0:
-                end = extent[plan.ndim :]
-                reaches[image] = list(map(max, reaches.get(image, end), end))
-    return reaches
-
-
-def _refuse_small(tensors: Sequence[Tensor], plan: MixPlan, together: bool) -> None:
-    """Raise for the first layer whose image is smaller than what is taken from it; absent layers take nothing."""
-    source, needed = plan.source.numpy(), plan.extent.numpy()[..., plan.ndim :]
-    sizes = np.array([image.shape[-plan.ndim :] for image in tensors])
-    size = sizes[0] if together else sizes[np.maximum(source, 0)]
-    small = (source >= 0) & (needed > size).any(axis=-1)
-    if small.any():
-        output, layer = (int(places[0]) for places in small.nonzero())
-        index = int(source[output, layer])
-        own = sizes[0 if together else index].tolist()
-        raise ValueError(
-            f"pool image {index} is {own}, smaller than the {needed[output, layer].tolist()} pixels that the plan "
-            "takes from it"
-        )
-
-
-def check_inplace(images: Tensor, plan: MixPlan) -> None:
-    """Raise ValueError unless ``plan`` can be applied to a batch within itself."""
-    if not plan.unscaled:
-        raise ValueError("inplace needs an unscaled plan, got one that scales its layers")
-    if len(plan) != images.shape[0] * plan.frames or tuple(images.shape[-plan.ndim :]) != tuple(plan.frame):
-        raise ValueError(
-            f"inplace needs one output per image and outputs of the images' size; got {len(plan)} outputs of "
-            f"{tuple(plan.frame)} for images {tuple(images.shape)}"
-        )
-    if images.requires_grad and images.is_leaf:
-        raise ValueError("inplace can't write to a leaf tensor that requires grad")
-
-
-def _check_out(images: Tensor, plan: MixPlan, out: Tensor) -> None:
-    shape = (len(plan), *images.shape[1 : images.ndim - plan.ndim], *plan.frame)
-    if not isinstance(out, Tensor):
-        raise TypeError(f"out must be a tensor of shape {shape}, got {type(out).__name__}")
-    if tuple(out.shape) != shape or out.dtype != images.dtype or out.device != images.device:
-        raise ValueError(
-            f"out must be {images.dtype} of shape {shape} on {images.device}, "
-            f"got {out.dtype} of shape {tuple(out.shape)} on {out.device}"
-        )
-    if out.untyped_storage().data_ptr() == images.untyped_storage().data_ptr():
-        raise ValueError("out must not share memory with the images; use inplace=True to write into them")
 
 
 def _common_padding(images: list[Tensor], plan: MixPlan) -> Tensor | None:

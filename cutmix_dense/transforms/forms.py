@@ -12,8 +12,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from cutmix_dense.functional.padded import is_padded
+from cutmix_dense.transforms.collate import collate, collated
 from cutmix_dense.transforms.layout import Layout, shape_of
-from cutmix_dense.transforms.pool import collate, collated
 
 __all__ = ["Form", "LabelsGetter", "read_form"]
 

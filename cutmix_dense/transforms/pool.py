@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from torchvision import tv_tensors
 
 from cutmix_dense.arrays.host import HOST, tensor_of
 from cutmix_dense.functional.boxes import exact_dtype
@@ -28,7 +27,7 @@ from cutmix_dense.regions import ObjectBoxes
 from cutmix_dense.transforms.box_format import BoxForm
 from cutmix_dense.transforms.layout import Layout, has_frames, shape_of, spatial_axes
 
-__all__ = ["Images", "Pool", "collate", "collated"]
+__all__ = ["Images", "Pool"]
 
 Images = Tensor | list[Tensor]
 """A batch (B, C, H, W), or a list of (C, Hi, Wi); of clips and volumes with the axes of their ``Layout``."""
@@ -308,34 +307,6 @@ def _semantic_maps(targets: Any, keys: Sequence[str]) -> Sequence[Tensor] | None
     return None
 
 
-def collate(samples: Sequence[Sequence[Any]]) -> tuple[Images, Any]:
-    """A list of (image, target) pairs as a batch: what is of one size is stacked, all else becomes a list.
-
-    Args:
-        samples: what a dataset gives for each index: the image (C, H, W); the target a dict, a map (H, W), or a class.
-
-    Raises:
-        TypeError: images that aren't tensors.
-    """
-    images = [image for image, _ in samples]
-    for index, image in enumerate(images):
-        if not isinstance(image, Tensor):
-            raise TypeError(
-                f"sample {index} must hold an image tensor, got {type(image).__name__}; convert it first: an array "
-                "(C, H, W) by torch.from_numpy, a picture or an array (H, W, C) by torchvision.transforms.v2.ToImage()"
-            )
-    return _stacked(images), collated([target for _, target in samples])
-
-
-def collated(targets: list[Any]) -> Any:
-    """Tensors of one size stacked, numbers of Python and numpy as a tensor; else the list."""
-    if all(isinstance(target, Tensor) for target in targets):
-        return _stacked(targets)
-    if all(isinstance(target, (int, float, np.number, np.bool_)) for target in targets):
-        return tensor_of([target.item() if isinstance(target, np.generic) else target for target in targets])
-    return targets
-
-
 def _refuse_channels_last(images: Images, targets: Any, frame: Sequence[int]) -> None:
     """Raise ValueError for images (B, H, W, C): boxes wider than the last axis, or far more "channels" than columns."""
     channels, width = images[0].shape[0], frame[-1]
@@ -347,11 +318,3 @@ def _refuse_channels_last(images: Images, targets: Any, frame: Sequence[int]) ->
             f"images must have shape (B, C, H, W), got {tuple(images[0].shape)} of each, which looks "
             "like channels last (H, W, C): give images.permute(0, 3, 1, 2), or (2, 0, 1) of each one in a list"
         )
-
-
-def _stacked(tensors: list[Tensor]) -> Images:
-    first = tensors[0]
-    if any(tensor.shape != first.shape for tensor in tensors):
-        return tensors
-    stacked = torch.stack([tensor.as_subclass(Tensor) for tensor in tensors])
-    return tv_tensors.wrap(stacked, like=first) if isinstance(first, tv_tensors.TVTensor) else stacked

@@ -26,7 +26,7 @@ from cutmix_dense.functional.fields import (
 )
 from cutmix_dense.functional.instances import mixed_instances
 from cutmix_dense.functional.padded import is_padded, mixed_padded
-from cutmix_dense.functional.pixels import check_inplace
+from cutmix_dense.functional.pixel_checks import check_inplace
 from cutmix_dense.functional.segments import MAP_KEY, PANOPTIC_KEYS
 from cutmix_dense.functional.semantic import mix_maps
 from cutmix_dense.plan import MixPlan

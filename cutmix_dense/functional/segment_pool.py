@@ -1,0 +1,339 @@
+"""The panoptic maps of a pool: measured and judged segment by segment, and painted anew."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cutmix_dense.arrays.blocks import spatial
+from cutmix_dense.arrays.broadcast import along
+from cutmix_dense.arrays.host import HOST, sent
+from cutmix_dense.functional.entries import Entries
+from cutmix_dense.functional.fields import IGNORED
+from cutmix_dense.functional.measured import Measured, identity_of
+from cutmix_dense.functional.report import MixReport, Outcome
+from cutmix_dense.functional.rules import TargetRules
+from cutmix_dense.functional.segments import INFO_KEY, MAP_KEY, Info, Part, coded
+from cutmix_dense.functional.semantic import mix_semantic
+from cutmix_dense.functional.verdict import judge, outcomes_of, report_of
+from cutmix_dense.functional.wrapping import as_plain, rewrap
+from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.geometry import copies_of
+from cutmix_dense.plan.ownership import carried_by
+
+__all__ = ["MixedPanoptic", "SegmentPool"]
+
+
+class MixedPanoptic(NamedTuple):
+    """Panoptic maps after a mix.
+
+    Attributes:
+        maps: (B, *frame), or a list of canvas-sized maps; 0 is void.
+        segments: per output the segments that its map shows, layer by layer, the base's first.
+        ignored_maps: the segments set aside by ``on_filtered="ignore"``, which are void in ``maps``; None without it.
+        ignored_segments: what they are; None without ``on_filtered="ignore"``.
+        report: what happened to each input segment.
+    """
+
+    maps: Any
+    segments: list[list[Info]]
+    ignored_maps: Any
+    ignored_segments: list[list[Info]] | None
+    report: MixReport
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What shows of every entry under a plan, on the host, and which entry every pixel shows.
+
+    Attributes:
+        entries: one per (output, layer, segment).
+        maps: per output, 1 + the index of each pixel's entry among those of its output; 0 for void.
+        measured: pixels and boxes of every entry.
+    """
+
+    entries: Entries
+    maps: list[Int[Tensor, "*canvas"]]
+    measured: Measured
+
+
+@dataclass(frozen=True)
+class SegmentPool:
+    """The panoptic maps of a pool.
+
+    Attributes:
+        codes: int32 maps of 1 + the index of each pixel's segment, 0 for void; one tensor if they came as one.
+        infos: per image its segments, then those that were set aside (ignored) before.
+        counts: segments of each image, without those set aside.
+        like: a map that shows dtype and class.
+        has_ignored: whether some were set aside (perhaps none).
+    """
+
+    codes: Tensor | list[Tensor]
+    infos: list[list[Info]]
+    counts: list[int]
+    like: Tensor
+    has_ignored: bool = False
+
+    @classmethod
+    def of(
+        cls, parts: Sequence[Part], aside: Sequence[Part | None] | None = None, like: Tensor | None = None
+    ) -> SegmentPool:
+        """Check and read all images; ``like`` is the tensor that the maps were stacked in."""
+        infos, codes, counts = [], [], []
+        if not parts:
+            raise ValueError("maps must hold at least one map, got none")
+        first = parts[0].ids
+        for part, other in zip(parts, aside or [None] * len(parts)):
+            rows, code = coded(part)
+            if part.ids.dtype != first.dtype or part.ids.device != first.device:
+                raise ValueError(
+                    f"{part.map_name} is {part.ids.dtype} on {part.ids.device}, {parts[0].map_name} {first.dtype} on "
+                    f"{first.device}: one dtype and device are needed"
+                )
+            counts.append(len(rows))
+            if other is not None:
+                more, ignored = coded(other)
+                if ignored.shape != code.shape:
+                    raise ValueError(
+                        f"{other.map_name} must have the size of {part.map_name} {tuple(code.shape)}, "
+                        f"got {tuple(ignored.shape)}"
+                    )
+                code = torch.where((code == 0) & (ignored > 0), ignored + len(rows), code)
+                rows = [*rows, *more]
+            infos.append(rows)
+            codes.append(code)
+        return cls(
+            codes=codes if like is None else torch.stack(codes),
+            infos=infos,
+            counts=counts,
+            like=parts[0].ids if like is None else like,
+            has_ignored=any(other is not None for other in aside or ()),
+        )
+
+    def mix(self, plan: MixPlan, rules: TargetRules) -> MixedPanoptic:
+        """The mixed maps and their segments; see ``mix_panoptic``."""
+        on_filtered = rules.on_filtered
+        seen = self._see(plan)
+        entries, measured = seen.entries, seen.measured
+        infos = [self.infos[image][row] for image, row in zip(entries.image.tolist(), entries.position.tolist())]
+        host = plan.to(HOST)
+        output, layer, position = (torch.from_numpy(part) for part in (entries.output, entries.layer, entries.position))
+        before = np.array([float(info.get("visibility", 1.0)) for info in infos])
+        verdict = judge(
+            measured,
+            rules.filter,
+            entries.layer,
+            before=before.astype(np.float32),
+            carried=carried_by(host, output, layer, position).numpy() | entries.ignored,
+            empty=measured.whole == 0,
+            exempt=np.array([not info["isthing"] for info in infos], dtype=bool),
+        )
+        outcome = outcomes_of(verdict, entries.ignored, on_filtered)
+        aside = outcome == Outcome.IGNORED.value
+        if on_filtered == "crowd":
+            aside &= entries.ignored
+        crowded = (outcome == Outcome.IGNORED.value) & ~aside
+
+        with np.errstate(divide="ignore", invalid="ignore"):
+            uncut = measured.whole / before  # what the segment was before earlier mixes, too
+        chosen = _Chosen(self, seen, infos, uncut, aside, crowded)
+        maps: list[Tensor] = []
+        ignored_maps: list[Tensor] = []
+        segments: list[list[Info]] = []
+        ignored_segments: list[list[Info]] = []
+        for number in range(len(plan)):
+            rows = np.flatnonzero(entries.output == number)
+            numbers, kept, left = chosen.rows_of(rows, outcome)
+            segments.append(kept)
+            ignored_segments.append(left)
+            for into, part in ((maps, ~aside), (ignored_maps, aside)):
+                table = torch.tensor([0, *(numbers * part[rows]).tolist()], dtype=self.like.dtype, device=HOST)
+                into.append(sent(table, self.like.device)[seen.maps[number]])
+        separate = self.has_ignored or on_filtered == "ignore"
+        return MixedPanoptic(
+            self._as_given(maps),
+            segments,
+            self._as_given(ignored_maps) if separate else None,
+            ignored_segments if separate else None,
+            report_of(entries, verdict, outcome),
+        )
+
+    def mix_into(self, targets: Sequence[dict[str, Any]], plan: MixPlan, rules: TargetRules) -> MixReport:
+        """Mix, and put the result into the targets of the outputs."""
+        mixed = self.mix(plan, rules)
+        for output, target in enumerate(targets):
+            target[MAP_KEY], target[INFO_KEY] = mixed.maps[output], mixed.segments[output]
+            if mixed.ignored_segments is not None:
+                aside = {MAP_KEY: mixed.ignored_maps[output], INFO_KEY: mixed.ignored_segments[output]}
+                target.setdefault(IGNORED, {}).update(aside)
+        return mixed.report
+
+    def thing_pixels(self, plan: MixPlan) -> Float[Tensor, "b s"]:
+        """Visible pixels of things per layer."""
+        seen = self._see(plan)
+        entries = seen.entries
+        things = [
+            bool(self.infos[image][row]["isthing"])
+            for image, row in zip(entries.image.tolist(), entries.position.tolist())
+        ]
+        counted = seen.measured.visible * np.array(things, dtype=bool)
+        slots = np.bincount(entries.output * plan.layers + entries.layer, counted, minlength=plan.source.numel())
+        return torch.from_numpy(slots).reshape(len(plan), plan.layers)
+
+    def _as_given(self, maps: list[Tensor]) -> Any:
+        """One tensor if the maps came as one; their class in any case."""
+        if isinstance(self.codes, Tensor):
+            return rewrap(torch.stack(maps) if maps else as_plain(self.like)[:0], self.like)
+        return [rewrap(value, self.like) for value in maps]
+
+    def _see(self, plan: MixPlan) -> _Seen:
+        if plan.weight is not None:
+            raise ValueError(f"{MAP_KEY!r} maps hold ids of segments, which don't blend under a soft plan")
+        source = plan.facts.source
+        if source.max(initial=-1) >= len(self.infos):
+            raise ValueError(f"maps must hold {source.max() + 1} images for this plan, got {len(self.infos)}")
+        for index, code in enumerate(self.codes):
+            if code.ndim != plan.ndim:
+                size = tuple(code.shape)
+                raise ValueError(f"{MAP_KEY!r} of image {index} must have {plan.ndim} dimensions, got {size}")
+        ignored = [len(infos) - count for infos, count in zip(self.infos, self.counts)]
+        entries = Entries.of(self.counts, ignored, source)
+        mixed = mix_semantic(self.codes, plan, ignore_index=0)
+        owner = sent(plan.owner_map(), self.like.device)
+        slots = np.bincount(entries.output * plan.layers + entries.layer, minlength=source.size)
+        per_layer = slots.reshape(source.shape)
+        first = sent(per_layer.cumsum(axis=1) - per_layer, self.like.device)
+        maps, shown, wholes = [], [], []
+        cache: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
+        for output, code in enumerate(mixed):
+            layer = owner[output][spatial(slice(0, n) for n in code.shape)].long()
+            # beyond the canvas lies the base's padding, which is no part of the picture
+            within = (code > 0) & (layer >= 0)
+            maps.append(torch.where(within, first[output][layer.clamp(min=0)] + code, 0))
+            shown.append(_measured(maps[-1], int(per_layer[output].sum())))
+            wholes += [
+                self._whole(plan, output, at, image, cache)
+                for at, image in enumerate(source[output].tolist())
+                if image >= 0
+            ]
+        nothing = (np.zeros(0), np.zeros((0, 2 * plan.ndim)))
+        visible, boxes = (np.concatenate(column) for column in zip(nothing, *shown))
+        whole, whole_boxes = (np.concatenate(column) for column in zip(nothing, *wholes))
+        identity = identity_of(plan.to(HOST), entries.output, entries.layer)
+        untouched = identity & (visible == whole) & (visible > 0)
+        return _Seen(entries, maps, Measured(visible, whole, boxes, whole_boxes, untouched))
+
+    def _whole(
+        self,
+        plan: MixPlan,
+        output: int,
+        layer: int,
+        image: int,
+        cache: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]],
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n 2*d"]]:
+        """Pixels and box of every segment of an image as a layer maps it, before anything is cut."""
+        ndim, count = plan.ndim, len(self.infos[image])
+        extent = plan.facts.extent[output, layer].tolist()
+        part = self.codes[image][spatial(slice(a, b) for a, b in zip(extent[:ndim], extent[ndim:]))]
+        key = (image, *extent)
+        if key not in cache:  # an image serves several outputs
+            cache[key] = _measured(part, count)
+        area, boxes = cache[key]
+        if not plan.unscaled:
+            copies = torch.ones((), dtype=torch.long, device=part.device)
+            for axis in range(ndim):
+                copies = copies * along(sent(copies_of(plan, output, layer, axis), part.device), axis, ndim)
+            total = torch.zeros(count + 1, dtype=torch.long, device=part.device)
+            area = total.index_add_(0, part.flatten().long(), copies.flatten())[1:].cpu().numpy().astype(np.float64)
+        scale, shift, low = (
+            np.array(values[::-1], dtype=np.float64)  # x first
+            for values in (plan.scale[output, layer].tolist(), plan.shift[output, layer].tolist(), extent[:ndim])
+        )
+        ends = [scale * (boxes[:, half] + low) + shift for half in (slice(0, ndim), slice(ndim, None))]
+        return area, np.concatenate([np.minimum(*ends), np.maximum(*ends)], axis=1)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What is handed out of the entries of a plan."""
+
+    pool: SegmentPool
+    seen: _Seen
+    infos: list[Info]
+    uncut: Float[np.ndarray, " e"]
+    aside: Bool[np.ndarray, " e"]
+    crowded: Bool[np.ndarray, " e"]
+
+    def rows_of(
+        self, rows: Int[np.ndarray, " n"], outcome: Int[np.ndarray, " e"]
+    ) -> tuple[Int[np.ndarray, " n"], list[Info], list[Info]]:
+        """The new id of each of an output's entries (0: not shown), its segments, and those set aside."""
+        entries, seen = self.seen.entries, self.seen
+        showing = [int(row) for row in rows if outcome[row] != Outcome.DROPPED.value]
+        wanted = {self.infos[row]["id"] for row in showing}
+        free = (number for number in itertools.count(1) if number not in wanted)
+        used: set[int] = set()
+        groups: dict[Any, list[int]] = {}
+        for row in showing:
+            info = self.infos[row]
+            same = (bool(self.aside[row]), info["category_id"], info["iscrowd"])
+            groups.setdefault(row if info["isthing"] else same, []).append(row)
+        numbers = np.zeros(len(rows), dtype=np.int64)
+        kept: list[Info] = []
+        left: list[Info] = []
+        for members in groups.values():
+            first = members[0]
+            info = dict(self.infos[first])
+            number = info["id"] if info["id"] not in used else next(free)
+            if number > torch.iinfo(self.pool.like.dtype).max:
+                raise ValueError(f"'{MAP_KEY}' maps of {self.pool.like.dtype} can't hold the new id {number}")
+            used.add(number)
+            numbers[np.searchsorted(rows, members)] = number
+            visible, boxes = seen.measured.visible[members].sum(), seen.measured.boxes
+            assert boxes is not None
+            half = boxes.shape[1] // 2
+            low, high = boxes[members, :half].min(axis=0), boxes[members, half:].max(axis=0)
+            origin = [
+                [image, row - self.pool.counts[image] if ignored else row]
+                for image, row, ignored in zip(
+                    *(part[members].tolist() for part in (entries.image, entries.position, entries.ignored))
+                )
+            ]
+            info.update(
+                id=number,
+                iscrowd=1 if self.crowded[first] else info["iscrowd"],
+                area=int(visible),
+                bbox=[int(value) for value in (*low, *(high - low))],
+                visibility=min(float(visible / self.uncut[members].sum()), 1.0),
+                origin=origin,
+            )
+            (left if self.aside[first] else kept).append(info)
+        return numbers, kept, left
+
+
+def _measured(index: Int[Tensor, "*size"], count: int) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n 2*d"]]:
+    """Pixels and tight box (lows then highs, x first) of what a map numbers 1 … ``count``; zeros for nothing."""
+    ndim = index.ndim
+    if not index.numel():
+        return np.zeros(count), np.zeros((count, 2 * ndim))
+    lows, highs = [], []
+    for axis in reversed(range(ndim)):
+        length = index.shape[axis]
+        position = torch.arange(length, device=index.device)
+        place = index.long() * length + along(position, axis, ndim)
+        # pixels of each number in each line; it is far smaller than a mask per number
+        lines = torch.bincount(place.flatten(), minlength=(count + 1) * length).reshape(-1, length)[1:]
+        lows.append(torch.where(lines > 0, position, length).amin(dim=1))
+        highs.append(torch.where(lines > 0, position + 1, 0).amax(dim=1))
+    area = lines.sum(dim=1)
+    facts = torch.stack([area, *lows, *highs], dim=1).cpu().numpy().astype(np.float64)
+    facts[facts[:, 0] == 0] = 0
+    return facts[:, 0], facts[:, 1:]

@@ -1,0 +1,128 @@
+"""The targets of a pool, key by key, and all rows of a key as one tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cutmix_dense.functional.boxes import from_xyxy, to_xyxy
+from cutmix_dense.functional.rotated import COLUMNS, as_rotated, rotated_format
+from cutmix_dense.functional.wrapping import as_plain
+
+__all__ = ["FieldTable", "boxes_like"]
+
+
+@dataclass
+class FieldTable:
+    """The targets of a pool, key by key.
+
+    Attributes:
+        instances: per instance key, one value per pool image (rows of the target, then of its ignored instances); None
+            where an image without instances lacks the key.
+        counts: number of instances of each image, ignored ones not counted.
+        ignored_counts: number of ignored instances of each image.
+        image: per pool image, what stays with it.
+        semantic: per semantic key, one map per pool image.
+        has_ignored: whether some target holds ignored instances (perhaps none).
+        ndim: number of spatial axes of the images.
+        joined: per instance key whose values are plain tensors of one form, all rows of the pool.
+        bare: instance keys that some ignored instances lack; the others' ignored instances lose them.
+        states_none: whether ``has_mask`` was made here, for ignored instances without masks.
+    """
+
+    instances: dict[str, list[Any]] = field(default_factory=dict)
+    counts: list[int] = field(default_factory=list)
+    ignored_counts: list[int] = field(default_factory=list)
+    image: list[dict[str, Any]] = field(default_factory=list)
+    semantic: dict[str, list[Tensor]] = field(default_factory=dict)
+    has_ignored: bool = False
+    ndim: int = 2
+    joined: dict[str, Tensor] = field(default_factory=dict)
+    bare: set[str] = field(default_factory=set)
+    states_none: bool = False
+
+    def example(self, key: str) -> Tensor | None:
+        """A tensor that shows class, dtype and trailing shape of a key: the first with rows, else the first."""
+        first = None
+        for value in self.instances[key]:
+            if isinstance(value, Tensor):
+                if value.shape[0]:
+                    return value
+                first = value if first is None else first
+        return first
+
+    @property
+    def device(self) -> torch.device:
+        """Where the instances lie; the CPU if there are none."""
+        for key in ("boxes", "masks", *self.instances):
+            example = self.example(key) if key in self.instances else None
+            if example is not None:
+                return example.device
+        return torch.device("cpu")
+
+    def flat(self, key: str) -> Tensor:
+        """The rows of the whole pool as one plain tensor, in the form of the key's example."""
+        if key in self.joined:
+            return self.joined[key]
+        example = self.example(key)
+        assert example is not None
+        parts = [value for value in self.instances[key] if value is not None and value.shape[0]]
+        if not parts:
+            empty = as_plain(example)[:0]
+            if key != "boxes":
+                return empty
+            form = rotated_format(example)
+            return empty.reshape(0, 2 * self.ndim if form is None else COLUMNS[form.name])
+        if key == "boxes":
+            form = getattr(example, "format", None)
+            parts = [p if getattr(p, "format", None) == form else boxes_like(p, example) for p in parts]
+        return torch.cat(parts if type(example) is Tensor else [as_plain(part) for part in parts])
+
+    @property
+    def rotated(self) -> Any:
+        """The format of the boxes if they are rotated ones, else None."""
+        return rotated_format(self.example("boxes")) if "boxes" in self.instances else None
+
+    def flat_rotated(self) -> Float[Tensor, "n c"]:
+        """The rotated boxes of the whole pool in one format, ``rotated``; double precision, on the host.
+
+        Raises:
+            ValueError: rows of another length, upright boxes among them.
+        """
+        form, given = self.rotated, enumerate(self.instances["boxes"])
+        parts = [as_rotated(value, form, f"targets[{i}]['boxes']") for i, value in given if value is not None]
+        return torch.cat(parts)
+
+    def flat_boxes(self) -> Float[Tensor, "n 2*d"]:
+        """The boxes of the whole pool, xyxy.
+
+        Raises:
+            TypeError: boxes that aren't tensors of numbers.
+            ValueError: rows of another length, rotated formats.
+        """
+        joined = self.joined.get("boxes")
+        if joined is not None and _is_xyxy(joined, self.ndim):
+            return joined
+        values = self.instances["boxes"]
+        parts = [value for value in values if value is not None]
+        if not all(_is_xyxy(value, self.ndim) for value in parts):
+            given = [(index, value) for index, value in enumerate(values) if value is not None]
+            parts = [to_xyxy(value, f"targets[{index}]['boxes']", self.ndim) for index, value in given]
+        return torch.cat(parts) if parts else torch.zeros((0, 2 * self.ndim), dtype=torch.float32, device=self.device)
+
+
+def _is_xyxy(boxes: Any, ndim: int) -> bool:
+    """Whether boxes are plain rows of floating point already."""
+    return type(boxes) is Tensor and boxes.ndim == 2 and boxes.shape[1] == 2 * ndim and boxes.is_floating_point()
+
+
+def boxes_like(boxes: Tensor, example: Tensor) -> Tensor:
+    """Plain rows of boxes in the format and dtype of others."""
+    form = rotated_format(example)
+    if form is None:
+        return from_xyxy(to_xyxy(boxes), example)
+    return as_rotated(boxes, form).to(example.device, example.dtype)

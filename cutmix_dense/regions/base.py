@@ -1,0 +1,101 @@
+"""What every sampler of regions has, and the draws that they share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cutmix_dense.arrays.host import HOST, Column, as_tensor, module_of
+
+__all__ = ["ObjectBoxes", "RegionSampler", "beta", "box_around", "uniform"]
+
+
+class ObjectBoxes(NamedTuple):
+    """Boxes of a batch, padded to the largest count: what a sampler that looks at objects gets to see.
+
+    Attributes:
+        boxes: lows then highs in array order (y0, x0, y1, x1), pixels.
+        present: False where a row is padding.
+    """
+
+    boxes: Float[Tensor, "b n 2*d"]
+    present: Bool[Tensor, "b n"]
+
+
+class RegionSampler(ABC):
+    """Base of the region samplers."""
+
+    mode: Literal["union", "xor"] = "union"
+    """How several rectangles of a sample combine."""
+    needs_objects: ClassVar[bool] = False
+    """Whether ``place`` looks at the objects of base and partner."""
+    moves: ClassVar[bool] = False
+    """Whether the rectangles of a clip differ from frame to frame, as ``place_frames`` says."""
+
+    @abstractmethod
+    def draw(self, batch: int, generator: torch.Generator | None = None, ndim: int = 2) -> Float[Tensor, "b k"]:
+        """All random numbers for ``batch`` regions of ``ndim`` axes, on the host, in double precision."""
+
+    @abstractmethod
+    def place(
+        self,
+        draws: Float[Tensor, "b k"],
+        sizes: Int[Tensor, "b d"],
+        base: ObjectBoxes | None = None,
+        partner: ObjectBoxes | None = None,
+    ) -> Int[Tensor, "b p 2*d"]:
+        """Rectangles from draws.
+
+        Args:
+            draws: what ``draw`` gave.
+            sizes: the area that base and partner share, pixels; no rectangle leaves it.
+            base: objects of the base images, for samplers that need them.
+            partner: objects of the partners.
+        """
+
+    def place_frames(
+        self,
+        draws: Float[Tensor, "b k"],
+        sizes: Int[Tensor, "b d"],
+        frames: int,
+        base: ObjectBoxes | None = None,
+        partner: ObjectBoxes | None = None,
+    ) -> Int[Tensor, "b t p 2*d"]:
+        """Rectangles of every frame of clips from draws: those of ``place`` in all of them, unless the sampler moves.
+
+        Args:
+            draws: see ``place``, as the others.
+            sizes: of the clips' frames.
+            frames: number of frames T of each clip, >= 1.
+            base: objects of all frames of the base clips.
+            partner: objects of all frames of the partners.
+        """
+        return self.place(draws, sizes, base, partner)[:, None].expand(-1, frames, -1, -1)
+
+
+def uniform(batch: int, count: int, generator: torch.Generator | None) -> Float[Tensor, "b k"]:
+    """``count`` numbers per sample from U[0, 1)."""
+    return torch.rand((batch, count), generator=generator, dtype=torch.float64, device=HOST)
+
+
+def beta(batch: int, alpha: float, generator: torch.Generator | None) -> Float[Tensor, "b 1"]:
+    """One number per sample from Beta(α, α)."""
+    # torch.distributions.Beta takes no generator; this is the function it calls
+    concentration = torch.full((batch, 2), alpha, dtype=torch.float64, device=HOST)
+    return torch._sample_dirichlet(concentration, generator=generator)[:, :1]
+
+
+def box_around(
+    centre: Int[Column, "b d"], side: Float[Column, "b 1"], sizes: Int[Column, "b d"]
+) -> Int[Tensor, "b 1 2*d"]:
+    """A rectangle of sides ``side · sizes`` round each centre, clipped at the border, as in CutMix's official code."""
+    xp = module_of(centre)
+    half = 0.5 * side * sizes
+    half = half.long() if isinstance(half, Tensor) else half.astype(np.int64)
+    low, high = xp.maximum(centre - half, 0 * half), xp.minimum(centre + half, sizes)
+    return as_tensor(xp.concatenate([low, high], axis=1)[:, None])
