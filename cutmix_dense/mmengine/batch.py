@@ -56,6 +56,18 @@ class BatchMix(nn.Module, Closable):
     Raises:
         ValueError: an argument out of range or without a meaning here; annotations that can't be mixed, named with the
             reason: heatmaps, what is encoded from keypoints, captions that differ, proposals, unknown fields.
+
+    Example:
+        >>> import torch
+        >>> from mmengine.structures import BaseDataElement, InstanceData
+        >>> from cutmix_dense.mmengine import MODELS
+        >>> mix = MODELS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
+        >>> samples = [BaseDataElement(metainfo={"img_shape": (40, 60)}) for _ in range(2)]
+        >>> for sample in samples:
+        ...     sample.gt_instances = InstanceData(bboxes=torch.tensor([[5.0, 5, 20, 30]]), labels=torch.tensor([3]))
+        >>> images, samples = mix(torch.rand(2, 3, 40, 60), samples)
+        >>> sorted(samples[0].gt_instances.keys())
+        ['bboxes', 'labels', 'origin', 'visibility']
     """
 
     def __init__(self, instance_keys: Sequence[str] = (), image_keys: Sequence[str] = (), **settings: Any) -> None:

@@ -84,6 +84,17 @@ class SampleMix(BaseTransform):
         ValueError: an argument out of range or without a meaning here; annotations that can't be mixed, named with the
             reason: what is made from the geometry (heatmaps, ``bbox_center``), captions, proposals, unknown arrays.
         KeyError: no ``mix_results``, where there is no cache.
+
+    Example:
+        >>> import numpy as np
+        >>> from cutmix_dense.mmengine import TRANSFORMS
+        >>> mix = TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
+        >>> points = np.array([[[8.0, 9.0], [15.0, 25.0]]], np.float32)
+        >>> people = {"bbox": np.array([[5, 5, 20, 30]], np.float32), "keypoints": points}
+        >>> black, white = ({"img": np.full((40, 60, 3), value, np.uint8), **people} for value in (0, 255))
+        >>> mixed = mix({**black, "mix_results": [white]})
+        >>> mixed["keypoints"].shape[1:], mixed["keypoints_visible"].shape[1:], mixed["bbox"].shape[1:]
+        ((2, 2), (2,), (4,))
     """
 
     def __init__(
