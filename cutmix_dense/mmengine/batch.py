@@ -15,8 +15,16 @@ from cutmix_dense.functional.fields import STATED
 from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.host import fetched, sent
 from cutmix_dense.mmengine.closing import Closable
-from cutmix_dense.mmengine.elements import IGNORED, INSTANCES, check_elements, fields_of, maps_of, size_of
-from cutmix_dense.mmengine.fields import check_instance_keys
+from cutmix_dense.mmengine.elements import (
+    IGNORED,
+    INSTANCES,
+    MIXED_ELEMENTS,
+    check_elements,
+    fields_of,
+    maps_of,
+    size_of,
+)
+from cutmix_dense.mmengine.fields import check_image_keys, check_instance_keys
 from cutmix_dense.mmengine.rows import EXTRA_KEYS, as_ignored, name_of, read_rows, written_rows
 from cutmix_dense.mmengine.scope import MODELS, build, refuse_blends, register_family
 from cutmix_dense.mmengine.settings import check_settings
@@ -73,6 +81,7 @@ class BatchMix(nn.Module, Closable):
     def __init__(self, instance_keys: Sequence[str] = (), image_keys: Sequence[str] = (), **settings: Any) -> None:
         super().__init__()
         check_instance_keys(instance_keys)
+        check_image_keys(image_keys, MIXED_ELEMENTS)
         mix = build(type(self).__name__, settings, (*instance_keys, *EXTRA_KEYS))
         check_settings(mix, settings, per_sample=False)
         # no submodule: a model's checkpoint shall not know of it, least of all whether it was closed
@@ -94,7 +103,8 @@ class BatchMix(nn.Module, Closable):
 
         Args:
             inputs: (B, C, H, W), or a list of (C, Hi, Wi) before they are padded.
-            data_samples: one ``DetDataSample`` or ``SegDataSample`` per image, or None; they are changed.
+            data_samples: one ``DetDataSample``, ``SegDataSample`` or ``PoseDataSample`` per image, or None; they are
+                changed.
 
         Returns:
             The mixed inputs and the same data samples.
