@@ -265,6 +265,24 @@ def test_settings_of_the_mix_are_read_at_every_call():
     assert (mix.box_format, mix.normalized) == ("xyxy", False)
 
 
+@pytest.mark.parametrize(("setting", "value", "usual"), [
+    (torch.set_default_device, "meta", None),
+    (torch.set_default_dtype, torch.float64, torch.float32),
+])  # fmt: skip
+@pytest.mark.parametrize("mix", [cd.CutMix(p=1.0), cd.Mosaic(p=1.0, size=(32, 48)), cd.MixUp(p=1.0)])
+def test_torchs_global_settings_change_nothing(mix, setting, value, usual):
+    samples, given, generators = nested(), shares(pixel_targets(keypoints=True)), [seeded(), seeded()]
+    wanted, rows = mix_batch(samples, given, mix, generator=generators[0])
+    try:
+        setting(value)
+        mixed, targets = mix_batch(samples, given, mix, generator=generators[1])
+    finally:
+        setting(usual)
+    assert torch.equal(mixed.tensors, wanted.tensors)
+    assert torch.equal(mixed.mask, wanted.mask)
+    assert same(targets, rows)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # what is refused
 
