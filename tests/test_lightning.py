@@ -558,6 +558,20 @@ def test_either_lightning_runs_the_callback_of_the_other():
     assert all(torch.equal(seen[0].tensors, batch[0].tensors) for seen, batch in zip(module.validated, plain))
 
 
+def test_the_state_of_a_checkpoint_is_read_by_weights_only(tmp_path):
+    callback = bank_callback()
+    callback._mix_batch(StandIn(), next(iter(detections())))
+    torch.save(callback.state_dict(), tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    other = bank_callback()
+    other.load_state_dict(state)
+    plain = next(iter(detections()))
+    for each in (callback, other):
+        each.generator.manual_seed(8)
+    assert same(*(opened(each._mix_batch(StandIn(), plain)) for each in (callback, other)))
+    assert other.mix.pairing.state_dict().keys() == callback.mix.pairing.state_dict().keys()
+
+
 def test_a_nested_tensor_beside_the_images_is_refused():
     samples, targets = next(iter(detections()))
     with pytest.raises(ValueError, match=r"\[2\] that would stay unmixed"):

@@ -11,7 +11,7 @@ pytest.importorskip("mmengine")
 
 from posed import POINTS, check_people, placed, posed_samples
 
-from cutmix_dense.mmengine import TRANSFORMS
+from cutmix_dense.mmengine import MODELS, TRANSFORMS
 
 
 def build(method, **settings):
@@ -103,6 +103,13 @@ def test_mirrored_points_change_sides_by_flip_indices():
     assert len(pasted)
     for row in pasted:
         theirs = samples[1]["keypoints"][results["category_id"][row] - 20][[0, 2, 1, 4, 3, 5]]
+        assert np.allclose(results["keypoints"][row], [56, 0] + theirs * [-1, 1], atol=1e-4)
+    others = [{**sample, "flip_indices": [5, 1, 2, 4, 3, 0]} for sample in samples]  # of another dataset
+    results = mixed_by(mix, others, 0, [1])
+    pasted = np.nonzero(results["category_id"] >= 20)[0]
+    assert len(pasted)
+    for row in pasted:
+        theirs = samples[1]["keypoints"][results["category_id"][row] - 20][[5, 1, 2, 4, 3, 0]]
         assert np.allclose(results["keypoints"][row], [56, 0] + theirs * [-1, 1], atol=1e-4)
     for sample in samples:
         sample["keypoints_visible"] = np.stack([sample["keypoints_visible"]] * 2, axis=2)
@@ -245,6 +252,12 @@ def test_named_keys_are_taken():
     for key in ("bbox_center", "proposals", "segmentation", "polygons"):
         with pytest.raises(ValueError, match=f"instance_keys can't name '{key}'"):
             build("CutMix", instance_keys=[key])
+    for key, why in (("keypoints", "is mixed"), ("gt_seg_map", "is mixed"), ("heatmaps", "before GenerateTarget")):
+        with pytest.raises(ValueError, match=f"image_keys can't name '{key}'.*{why}"):
+            build("CutMix", image_keys=[key])
+    for key, why in (("gt_sem_seg", "is mixed"), ("gt_instances", "is mixed"), ("proposals", "LoadProposals")):
+        with pytest.raises(ValueError, match=f"image_keys can't name '{key}'.*{why}"):
+            MODELS.build({"type": "cutmix_dense.CutMix", "image_keys": [key]})
     for sample in samples:
         sample["names"] = [f"person {code}" for code in sample["category_id"]]
     keys["instance_keys"].append("names")

@@ -7,7 +7,7 @@ what both have.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -35,7 +35,10 @@ HOST = torch.device("cpu")
 _FEW = 2**16
 """So many numbers are looked up at once; the indices of more of them would leave the caches."""
 
-Column = Any
+if TYPE_CHECKING:
+    Column = Any  # code over columns keeps to what both have
+else:
+    Column = np.ndarray | Tensor
 """A numpy array on the host, a tensor on a device."""
 
 

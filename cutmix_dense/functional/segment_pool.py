@@ -238,7 +238,7 @@ class SegmentPool:
         layer: int,
         image: int,
         cache: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]],
-    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n 2*d"]]:
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n ends"]]:
         """Pixels and box of every segment of an image as a layer maps it, before anything is cut."""
         ndim, count = plan.ndim, len(self.infos[image])
         extent = plan.facts.extent[output, layer].tolist()
@@ -319,7 +319,7 @@ class _Chosen:
         return numbers, kept, left
 
 
-def _measured(index: Int[Tensor, "*size"], count: int) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n 2*d"]]:
+def _measured(index: Int[Tensor, "*size"], count: int) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n ends"]]:
     """Pixels and tight box (lows then highs, x first) of what a map numbers 1 … ``count``; zeros for nothing."""
     ndim = index.ndim
     if not index.numel():

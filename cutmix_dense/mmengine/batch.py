@@ -15,8 +15,16 @@ from cutmix_dense.functional import MixReport, mix_pixels
 from cutmix_dense.functional.fields import STATED
 from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.mmengine.closing import Closable
-from cutmix_dense.mmengine.elements import IGNORED, INSTANCES, check_elements, fields_of, maps_of, size_of
-from cutmix_dense.mmengine.fields import check_instance_keys
+from cutmix_dense.mmengine.elements import (
+    IGNORED,
+    INSTANCES,
+    MIXED_ELEMENTS,
+    check_elements,
+    fields_of,
+    maps_of,
+    size_of,
+)
+from cutmix_dense.mmengine.fields import check_image_keys, check_instance_keys
 from cutmix_dense.mmengine.rows import EXTRA_KEYS, as_ignored, name_of, read_rows, written_rows
 from cutmix_dense.mmengine.scope import MODELS, build, refuse_blends, register_family
 from cutmix_dense.mmengine.settings import check_settings
@@ -56,11 +64,24 @@ class BatchMix(nn.Module, Closable):
     Raises:
         ValueError: an argument out of range or without a meaning here; annotations that can't be mixed, named with the
             reason: heatmaps, what is encoded from keypoints, captions that differ, proposals, unknown fields.
+
+    Example:
+        >>> import torch
+        >>> from mmengine.structures import BaseDataElement, InstanceData
+        >>> from cutmix_dense.mmengine import MODELS
+        >>> mix = MODELS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
+        >>> samples = [BaseDataElement(metainfo={"img_shape": (40, 60)}) for _ in range(2)]
+        >>> for sample in samples:
+        ...     sample.gt_instances = InstanceData(bboxes=torch.tensor([[5.0, 5, 20, 30]]), labels=torch.tensor([3]))
+        >>> images, samples = mix(torch.rand(2, 3, 40, 60), samples)
+        >>> sorted(samples[0].gt_instances.keys())
+        ['bboxes', 'labels', 'origin', 'visibility']
     """
 
     def __init__(self, instance_keys: Sequence[str] = (), image_keys: Sequence[str] = (), **settings: Any) -> None:
         super().__init__()
         check_instance_keys(instance_keys)
+        check_image_keys(image_keys, MIXED_ELEMENTS)
         mix = build(type(self).__name__, settings, (*instance_keys, *EXTRA_KEYS))
         check_settings(mix, settings, per_sample=False)
         # no submodule: a model's checkpoint shall not know of it, least of all whether it was closed
@@ -82,7 +103,8 @@ class BatchMix(nn.Module, Closable):
 
         Args:
             inputs: (B, C, H, W), or a list of (C, Hi, Wi) before they are padded.
-            data_samples: one ``DetDataSample`` or ``SegDataSample`` per image, or None; they are changed.
+            data_samples: one ``DetDataSample``, ``SegDataSample`` or ``PoseDataSample`` per image, or None; they are
+                changed.
 
         Returns:
             The mixed inputs and the same data samples.

@@ -23,13 +23,14 @@ def allow_checkpoints() -> None:
     versions of torch don't load safely by default: there is nothing to allow.
 
     Example:
-        >>> import io, torch
+        >>> import io
+        >>> import torch
         >>> from mmengine.logging import HistoryBuffer
         >>> import cutmix_dense.mmengine
         >>> file = io.BytesIO()
         >>> torch.save({"loss": HistoryBuffer([0.5], [1])}, file)
-        >>> torch.load(io.BytesIO(file.getvalue()))["loss"].current()
-        np.float64(0.5)
+        >>> float(torch.load(io.BytesIO(file.getvalue()))["loss"].current())
+        0.5
     """
     if version("2.6") > version(torch.__version__):
         return

@@ -15,7 +15,7 @@ from cutmix_dense.mmengine.rows import name_of
 from cutmix_dense.mmengine.structures import as_tensor
 from cutmix_dense.transforms import MixTransform, MixUp
 
-__all__ = ["IGNORED", "INSTANCES", "check_elements", "fields_of", "maps_of", "size_of"]
+__all__ = ["IGNORED", "INSTANCES", "MIXED_ELEMENTS", "check_elements", "fields_of", "maps_of", "size_of"]
 
 INSTANCES = ("gt_instances", "gt_instance_labels")
 """Elements with a row per instance; MMPose has both, and both of the same instances."""
@@ -25,6 +25,9 @@ IGNORED = "ignored_instances"
 
 _VALUE_MAPS = {"gt_depth_map": 0, "gt_fields": False}
 """Elements of maps that aren't ids, read nearest, and what pixels that nobody owns get: no depth, no heatmap."""
+
+MIXED_ELEMENTS = frozenset({*INSTANCES, IGNORED, *_VALUE_MAPS, "gt_sem_seg", "gt_edge_map"})
+"""All elements that are mixed wherever they are."""
 
 
 def fields_of(sample: Any) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cutmix_dense.functional.fields import COORDINATES
 
-__all__ = ["IMAGE_KEYS", "check_instance_keys", "check_texts", "holds_arrays", "reason_against"]
+__all__ = ["IMAGE_KEYS", "check_image_keys", "check_instance_keys", "check_texts", "holds_arrays", "reason_against"]
 
 _CAPTION = (
     "ties the words of one caption to the objects of one image, and a mix shows objects of several images: put the mix "
@@ -92,6 +92,15 @@ def check_instance_keys(instance_keys: Iterable[str]) -> None:
             raise ValueError(f"instance_keys can't name {key!r}, which holds coordinates: they would stay unmixed")
         if key in _REASONS:
             raise ValueError(f"instance_keys can't name {key!r}, which {_REASONS[key]}")
+
+
+def check_image_keys(image_keys: Iterable[str], mixed: Iterable[str]) -> None:
+    """Raise ValueError for keys that can't stay the base image's: those that are mixed, and most that can't be."""
+    for key in image_keys:
+        if key in mixed:
+            raise ValueError(f"image_keys can't name {key!r}, which is mixed")
+        if _REASONS.get(key, _IMAGE_LABEL) != _IMAGE_LABEL:
+            raise ValueError(f"image_keys can't name {key!r}, which {_REASONS[key]}")
 
 
 def check_texts(samples: Sequence[Mapping[str, Any]]) -> None:

@@ -24,8 +24,22 @@ def DetDataPreprocessor(*args: Any, augments_before_normalize: Sequence[dict] = 
             a quarter of the bytes. They come as a list, not yet padded, colours not yet converted.
         settings: mmdet's, ``batch_augments`` for the normalised batch among them.
 
+    In a config it goes into the model, where the base has its own: ``model = dict(data_preprocessor=dict(type=
+    "cutmix_dense.DetDataPreprocessor", ...))``. What isn't named stays the base's.
+
     Raises:
         ImportError: no mmdet.
+
+    Example:
+        >>> import mmdet.models
+        >>> import torch
+        >>> from cutmix_dense.mmengine import MODELS
+        >>> cutmix = {"type": "cutmix_dense.CutMix", "p": 1.0, "region": {"type": "AreaBox", "area": (0.2, 0.4)}}
+        >>> made = MODELS.build({"type": "cutmix_dense.DetDataPreprocessor", "augments_before_normalize": [cutmix]})
+        >>> images = [torch.full((3, 40, 60), value, dtype=torch.uint8) for value in (0, 255)]
+        >>> mixed = made({"inputs": images, "data_samples": None}, training=True)["inputs"]
+        >>> [image.unique().tolist() for image in mixed]
+        [[0.0, 255.0], [0.0, 255.0]]
     """
     require("mmdet", "mmdet")
     from mmdet.models import DetDataPreprocessor as Original
@@ -50,6 +64,23 @@ def SegDataPreProcessor(
 
     Raises:
         ImportError: no mmseg.
+
+    Example:
+        >>> import mmseg.models
+        >>> import torch
+        >>> from mmengine.structures import PixelData
+        >>> from mmseg.structures import SegDataSample
+        >>> from cutmix_dense.mmengine import MODELS
+        >>> cutmix = {"type": "cutmix_dense.CutMix", "p": 1.0, "region": {"type": "AreaBox", "area": (0.2, 0.4)}}
+        >>> settings = {"size": (40, 60), "batch_augments": [cutmix]}
+        >>> made = MODELS.build({"type": "cutmix_dense.SegDataPreProcessor", **settings})
+        >>> images = [torch.full((3, 40, 60), value, dtype=torch.uint8) for value in (0, 255)]
+        >>> samples = [SegDataSample(metainfo={"img_shape": (40, 60)}) for _ in images]
+        >>> for sample, image in zip(samples, images):
+        ...     sample.gt_sem_seg = PixelData(data=image[:1] // 255)
+        >>> made = made({"inputs": images, "data_samples": samples}, training=True)
+        >>> [sample.gt_sem_seg.data.unique().tolist() for sample in made["data_samples"]]
+        [[0, 1], [0, 1]]
     """
     require("mmseg", "mmseg", distribution="mmsegmentation")
     from mmseg.models import SegDataPreProcessor as Original

@@ -14,6 +14,7 @@ from cutmix_dense.transforms import MixTransform, MixUp
 __all__ = [
     "CLASS_MAPS",
     "FLAGS",
+    "MIXED_KEYS",
     "VALUE_MAPS",
     "check_pose_method",
     "check_results",
@@ -36,6 +37,9 @@ _POSE = ("bbox", "bbox_score", "category_id", "keypoints", "keypoints_visible", 
 
 _RECORDS = ("id", "iscrowd", "num_keypoints", "raw_ann_info")
 """MMPose's lists with an item per instance, until its FilterAnnotations shortens the arrays beside them only."""
+
+MIXED_KEYS = frozenset({"img", FLAGS, *CLASS_MAPS, *VALUE_MAPS, *_DETECTION, *_POSE})
+"""All keys that are mixed wherever they are."""
 
 
 def instance_columns(samples: Sequence[Mapping[str, Any]], instance_keys: Sequence[str]) -> tuple[str, ...]:

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from cutmix_dense.arrays import to_array, to_tensor
 from cutmix_dense.functional import mix_pixels
-from cutmix_dense.mmengine.fields import check_instance_keys
+from cutmix_dense.mmengine.fields import check_image_keys, check_instance_keys
 from cutmix_dense.mmengine.results import (
     CLASS_MAPS,
     FLAGS,
+    MIXED_KEYS,
     VALUE_MAPS,
     check_pose_method,
     check_results,
@@ -84,6 +85,17 @@ class SampleMix(BaseTransform):
         ValueError: an argument out of range or without a meaning here; annotations that can't be mixed, named with the
             reason: what is made from the geometry (heatmaps, ``bbox_center``), captions, proposals, unknown arrays.
         KeyError: no ``mix_results``, where there is no cache.
+
+    Example:
+        >>> import numpy as np
+        >>> from cutmix_dense.mmengine import TRANSFORMS
+        >>> mix = TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
+        >>> points = np.array([[[8.0, 9.0], [15.0, 25.0]]], np.float32)
+        >>> people = {"bbox": np.array([[5, 5, 20, 30]], np.float32), "keypoints": points}
+        >>> black, white = ({"img": np.full((40, 60, 3), value, np.uint8), **people} for value in (0, 255))
+        >>> mixed = mix({**black, "mix_results": [white]})
+        >>> mixed["keypoints"].shape[1:], mixed["keypoints_visible"].shape[1:], mixed["bbox"].shape[1:]
+        ((2, 2), (2,), (4,))
     """
 
     def __init__(
@@ -98,6 +110,7 @@ class SampleMix(BaseTransform):
     ) -> None:
         check_partner_fit(partner_fit)
         check_instance_keys(instance_keys)
+        check_image_keys(image_keys, MIXED_KEYS)
         self.mix = build(type(self).__name__, settings, (*instance_keys, *EXTRA_KEYS))
         check_settings(self.mix, settings, per_sample=True)
         for member in self.mix.members:
@@ -110,6 +123,7 @@ class SampleMix(BaseTransform):
         self.instance_keys = tuple(instance_keys)
         self.image_keys = tuple(image_keys)
         self._class_maps = (*CLASS_MAPS, *semantic_keys)
+        self._unpaired = [member for member in self.mix.members if member.flip_pairs is None]
         self.cache: list[dict[str, Any]] = []
 
     def close(self, closed: bool = True) -> None:
@@ -184,8 +198,8 @@ class SampleMix(BaseTransform):
                         f"ignore_index must be that of the annotations, {given}, since pixels without owner get it; "
                         f"got {member.ignore_index}"
                     )
-            if "keypoints" in columns and member.flip_pairs is None:
-                member.flip_pairs = flip_pairs_of(samples)
+        for member in self._unpaired if "keypoints" in columns else ():
+            member.flip_pairs = flip_pairs_of(samples)
 
     def _given(self, results: dict[str, Any]) -> list[dict[str, Any]]:
         if "mix_results" not in results:

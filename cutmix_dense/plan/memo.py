@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -46,6 +46,7 @@ class Memo:
             return None
 
 
+@runtime_checkable
 class Remembers(Protocol):
     """A plan, as far as caching goes."""
 

@@ -45,7 +45,7 @@ class BetaBox(RegionSampler):
         sizes: Int[Tensor, "b d"],
         base: ObjectBoxes | None = None,
         partner: ObjectBoxes | None = None,
-    ) -> Int[Tensor, "b 1 2*d"]:
+    ) -> Int[Tensor, "b 1 ends"]:
         """One rectangle per sample."""
         ndim = sizes.shape[1]
         numbers, size = as_column(draws, draws.device), as_column(sizes, draws.device)
@@ -110,7 +110,7 @@ class AreaBox(RegionSampler):
         sizes: Int[Tensor, "b d"],
         base: ObjectBoxes | None = None,
         partner: ObjectBoxes | None = None,
-    ) -> Int[Tensor, "b 1 2*d"]:
+    ) -> Int[Tensor, "b 1 ends"]:
         """One rectangle per sample."""
         ndim = sizes.shape[1]
         rest = self.area[0] + draws[:, 0] * (self.area[1] - self.area[0])
@@ -143,7 +143,7 @@ class AreaBox(RegionSampler):
         low, high = self.aspect
         return torch.minimum(least.clamp(min=low), most), torch.maximum(most.clamp(max=high), least)
 
-    def _first_that_finds_room(self, draws: Float[Tensor, "b 2*t"], area: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    def _first_that_finds_room(self, draws: Float[Tensor, "b k"], area: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """The first of many uniform aspects that a uniform corner would leave room for."""
         assert self.aspect is not None
         low, high = self.aspect
@@ -204,7 +204,7 @@ class MultiBox(RegionSampler):
         sizes: Int[Tensor, "b d"],
         base: ObjectBoxes | None = None,
         partner: ObjectBoxes | None = None,
-    ) -> Int[Tensor, "b p 2*d"]:
+    ) -> Int[Tensor, "b p ends"]:
         """The rectangles of every box."""
         return torch.cat([self.box.place(part, sizes, base, partner) for part in draws.chunk(self.n, dim=1)], dim=1)
 
@@ -215,7 +215,7 @@ class MultiBox(RegionSampler):
         frames: int,
         base: ObjectBoxes | None = None,
         partner: ObjectBoxes | None = None,
-    ) -> Int[Tensor, "b t p 2*d"]:
+    ) -> Int[Tensor, "b t p ends"]:
         """The rectangles of every box, each with a way of its own if the boxes move."""
         parts = draws.chunk(self.n, dim=1)
         return torch.cat([self.box.place_frames(part, sizes, frames, base, partner) for part in parts], dim=2)

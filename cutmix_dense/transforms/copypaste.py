@@ -209,7 +209,7 @@ def _rectangles(
     source: Int[Tensor, "b 2"],
     scale: Float[Tensor, "b 2 d"],
     shift: Float[Tensor, "b 2 d"],
-) -> Int[Tensor, "b n 2*d"]:
+) -> Int[Tensor, "b n ends"]:
     """The pixels of the canvas that the boxes of pasted instances meet, where the boxes lie; nothing for the others."""
     objects = pool.objects()
     at = objects.boxes.device
@@ -223,7 +223,7 @@ def _rectangles(
     return torch.cat([low, torch.maximum(low, high)], dim=2) * (sent(chosen, at) & present)[..., None]
 
 
-def _paint(owner: Int[Tensor, "b *frame"], rectangles: Int[Tensor, "b n 2*d"], boxed: Bool[Tensor, "b n"]) -> None:
+def _paint(owner: Int[Tensor, "b *frame"], rectangles: Int[Tensor, "b n ends"], boxed: Bool[Tensor, "b n"]) -> None:
     """Write 1 into the rectangles of some instances; on a device nothing is waited for."""
     ndim = owner.ndim - 1
     for output, row in boxed.nonzero().tolist():

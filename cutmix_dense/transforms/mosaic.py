@@ -119,7 +119,7 @@ class Mosaic(MixTransform):
 
     def _lines(
         self, draws: Float[np.ndarray, "b n"], length: Int[np.ndarray, " b"], mixed: Bool[np.ndarray, "b 1"]
-    ) -> Int[np.ndarray, "b n+2"]:
+    ) -> Int[np.ndarray, "b _lines"]:
         """Edges of the cells along one axis; an image that is left alone has one cell that is not empty."""
         count = draws.shape[1] + 1
         at = (np.arange(1, count) + (2 * draws - 1) * self.jitter) / count

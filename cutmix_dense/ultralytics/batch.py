@@ -14,7 +14,7 @@ from cutmix_dense.functional import mix_pixels
 from cutmix_dense.functional.fields import SEMANTIC_KEYS
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
-from cutmix_dense.transforms import MixTransform, SampleBank
+from cutmix_dense.transforms import MixTransform, MixUp, SampleBank
 from cutmix_dense.ultralytics.masks import ReducedMasks
 from cutmix_dense.ultralytics.rows import KeptRows, Rows
 
@@ -104,9 +104,9 @@ def mix_batch(
         _give_masks(targets["instances"], masks, rows)
         if not bool(masks.stated.all()):
             member.boxes = "estimate"
-    plan = member.make_plan(images, targets or None, generator=generator)
-    if plan.weight is not None:
+    if any(isinstance(each, MixUp) for each in mix.members):  # whichever of several is drawn
         _refuse_blended([key for key in (*maps, "depth") if key in batch])
+    plan = member.make_plan(images, targets or None, generator=generator)
     images, targets, *reports = member.apply_plan(plan, images, targets or None, return_report=rows is not None)
 
     frame = (int(images.shape[-2]), int(images.shape[-1]))
@@ -191,12 +191,14 @@ def _masks(batch: Mapping[str, Any], rows: Rows, overlap: bool) -> ReducedMasks 
 
 
 def _give_masks(targets: Sequence[dict[str, Any]], masks: ReducedMasks, rows: Rows) -> None:
-    """Put the masks at full size into the targets, and which rows have one if some haven't."""
-    stated = masks.stated
-    for target, full, some in zip(targets, masks.full_size(rows), stated.split(rows.counts)):
-        target["masks"] = full
-        if not bool(stated.all()):
-            target["has_mask"] = some
+    """Put the masks at full size into the targets, and which rows have one if some haven't; on the boxes' device."""
+    device = rows.image.device
+    stated = masks.stated.to(device)
+    some_lack = not bool(stated.all())
+    for target, full, own in zip(targets, masks.full_size(rows), stated.split(rows.counts)):
+        target["masks"] = full.to(device)
+        if some_lack:
+            target["has_mask"] = own
 
 
 def _refuse_blended(keys: Sequence[str]) -> None:

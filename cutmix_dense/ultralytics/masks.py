@@ -91,7 +91,7 @@ class ReducedMasks:
             for own, numbers in zip(each.split(rows.counts), index):
                 torch.eq(numbers, torch.arange(1, len(own) + 1, device=masks.device)[:, None, None], out=own)
             drawn = index.new_zeros((images, max(rows.counts) + 1)).scatter_(1, index.flatten(1).long(), 1)
-            stated = drawn[rows.image, rows.place + 1] > 0
+            stated = drawn[rows.image.to(masks.device), rows.place.to(masks.device) + 1] > 0
         return cls(masks, semantic, each, stated, index, overlap, ratio, rows.frame)
 
     def full_size(self, rows: Rows) -> list[Bool[Tensor, "k H W"]]:
@@ -100,7 +100,8 @@ class ReducedMasks:
             across = self.each.repeat_interleave(self.ratio, dim=1)
             return list(across.repeat_interleave(self.ratio, dim=2).split(rows.counts))
         enlarge = enlarged_in_boxes if self.each.device.type == "cpu" else enlarged
-        return list(enlarge(self.each, self.ratio, rows.pixels["bboxes"]).split(rows.counts))
+        corners = rows.pixels["bboxes"].to(self.each.device)
+        return list(enlarge(self.each, self.ratio, corners).split(rows.counts))
 
     def mixed(self, plan: MixPlan, kept: KeptRows) -> tuple[Shaped[Tensor, "m h w"], Shaped[Tensor, "b h w"] | None]:
         """``masks`` and ``sem_masks`` of the mixed batch, in the form that they came in.

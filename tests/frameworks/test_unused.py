@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from snippets import ROOT
 
+from cutmix_dense.mmengine.sample import CutMix
 from cutmix_dense.mmengine.unused import CheckMixHook, check_runners, find_unused
 
 RETINANET = "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py"
@@ -194,6 +195,17 @@ def test_numbers_from_the_command_line(data, tmp_path):
     assert find_unused(config) == []
     config.merge_from_dict({"train_dataloader.dataset.pipeline.2.type": "cutmix_dense.RICAP"})
     assert len(find_unused(config)) == 1
+
+
+def test_configs_of_pure_python_name_classes():
+    step = {"type": CutMix, "max_cached_images": 5}
+    config = Config(
+        {"model": {"type": "A"}, "train_pipeline": [step], "train_dataloader": {"dataset": {"pipeline": []}}}
+    )
+    (problem,) = find_unused(config)
+    assert problem.startswith("train_pipeline[0], cutmix_dense.CutMix: ")
+    config.train_dataloader.dataset.pipeline = [step]
+    assert find_unused(config) == []
 
 
 def test_a_model_without_one_takes_the_top_level_one():

@@ -162,6 +162,23 @@ def test_an_images_alone_batch_has_no_padding():
     assert same(targets, wanted)
 
 
+@pytest.mark.parametrize("mix", [cd.CutMix(p=1.0), cd.Mosaic(p=1.0, size=(32, 48), interpolation="nearest")])
+def test_a_list_of_images_has_no_padding_either(mix):
+    images, given = coded_pool(SIZES), shares(pixel_targets(keypoints=True))
+    mixed, targets = mix_batch(images, given, mix, generator=seeded())
+    judged = 0
+    for number, (image, target) in enumerate(zip(mixed, targets)):
+        height, width = image.shape[1:]
+        assert target["size"].tolist() == [height, width]
+        assert (height, width) == (SIZES[number] if isinstance(mix, cd.CutMix) else (32, 48))
+        for points, (source, _) in zip(target["keypoints"], target["origin"].tolist()):
+            for x, y, visible in points.tolist():
+                if visible:
+                    assert image[0, int(y * height), int(x * width)] == source + 1
+                    judged += source != number
+    assert judged > 0
+
+
 def test_shares_of_the_frame_are_declared():
     samples, pixels = nested(), pixel_targets()
     frames = shares(pixels, [FRAME] * len(SIZES))
@@ -246,6 +263,24 @@ def test_settings_of_the_mix_are_read_at_every_call():
     mix.close()
     assert torch.equal(mix_batch(samples, given, mix)[0].tensors, samples.tensors)
     assert (mix.box_format, mix.normalized) == ("xyxy", False)
+
+
+@pytest.mark.parametrize(("setting", "value", "usual"), [
+    (torch.set_default_device, "meta", None),
+    (torch.set_default_dtype, torch.float64, torch.float32),
+])  # fmt: skip
+@pytest.mark.parametrize("mix", [cd.CutMix(p=1.0), cd.Mosaic(p=1.0, size=(32, 48)), cd.MixUp(p=1.0)])
+def test_torchs_global_settings_change_nothing(mix, setting, value, usual):
+    samples, given, generators = nested(), shares(pixel_targets(keypoints=True)), [seeded(), seeded()]
+    wanted, rows = mix_batch(samples, given, mix, generator=generators[0])
+    try:
+        setting(value)
+        mixed, targets = mix_batch(samples, given, mix, generator=generators[1])
+    finally:
+        setting(usual)
+    assert torch.equal(mixed.tensors, wanted.tensors)
+    assert torch.equal(mixed.mask, wanted.mask)
+    assert same(targets, rows)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -279,3 +279,37 @@ def test_keypoints_are_shares_as_its_transforms_leave_them():
                     assert (x, y) == (int(was[0] * SIZES[source][1]), int(was[1] * SIZES[source][0]))
                     shown += source != int(target["image_id"])
     assert shown > 0
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_padded_batches_behind_kornia_have_shares_of_the_frame(flips):
+    pytest.importorskip("kornia")
+    from rfdetr.datasets.kornia_transforms import build_kornia_pipeline, build_normalize
+
+    model = rfdetr.config.RFDETRNanoConfig(pretrain_weights=None, device="cpu", resolution=RESOLUTION)
+    data = rfdetr.training.RFDETRDataModule(model, rfdetr.config.TrainConfig(dataset_dir="none"))
+    data._kornia_pipeline = build_kornia_pipeline({"HorizontalFlip": {"p": 1.0}} if flips else {}, RESOLUTION, True)
+    data._kornia_normalize, data.trainer = build_normalize(), SimpleNamespace(training=True)
+    rows = []
+    for image, target in items():
+        boxes = torch.tensor([[20.0, 28, 40, 52], [45, 40, 75, 60]])[: len(target["boxes"])]
+        rows.append((image / 255, {**target, "boxes": boxes}))
+    samples, targets = data.on_after_batch_transfer(make_collate_fn(block_size=32)(rows), 0)
+    mix = cd.CutMix(p=1.0, box_format="cxcywh", normalized="frame")
+    if flips:
+        with pytest.raises(ValueError, match="right and bottom only"):
+            mix_batch(samples, targets, mix)
+        return
+    judged = 0
+    for seed in range(8):
+        mixed, out = mix_batch(samples, targets, mix, generator=torch.Generator().manual_seed(seed))
+        height, width = mixed.tensors.shape[2:]
+        for image, target in zip(mixed.tensors, out):
+            code, whole = codes(image), target["visibility"] == 1
+            for box, (source, row) in zip(target["boxes"][whole], target["origin"][whole].tolist()):
+                x, y = int(box[0] * width), int(box[1] * height)
+                wanted = rows[source][1]["boxes"][row]
+                assert code[:, y, x].tolist() == [source + 1, x, y]
+                assert (x, y) == (int(wanted[0::2].mean()), int(wanted[1::2].mean()))
+                judged += source != int(target["image_id"])
+    assert judged > 0

@@ -67,7 +67,7 @@ def coded_samples(sizes=SIZES, empty=(1,), keypoints=True):
             "labels": torch.from_numpy(rng.integers(1, CLASSES, n)),
             "masks": torch.from_numpy(masks),
             "image_id": torch.tensor([number]),
-            "area": torch.from_numpy(masks.sum(axis=(1, 2))).float(),
+            "area": torch.from_numpy(masks.sum(axis=(1, 2)).astype(np.float32)),
             "iscrowd": torch.zeros(n, dtype=torch.int64),
         }
         if keypoints:

@@ -518,6 +518,11 @@ SMALL = coded_batch((2, 2))
         ({"depth": torch.rand(2, 1, 32, 48)}, cd.CutMix(p=1.0), "depth"),
         ({"depth": torch.rand(2, 1, HEIGHT, WIDTH)}, cd.MixUp(p=1.0), "'depth'.*MixUp"),
         ({"semantic_mask": torch.zeros(2, HEIGHT, WIDTH).int()}, cd.MixUp(p=1.0), "'semantic_mask'.*MixUp"),
+        (
+            {"depth": torch.rand(2, 1, HEIGHT, WIDTH)},
+            cd.RandomMix([cd.CutMix(p=1.0), cd.MixUp(p=1.0)], weights=[1, 0]),
+            "'depth'.*MixUp",
+        ),
         ({}, cd.CutMix(on_filtered="ignore"), "on_filtered='drop', got 'ignore'"),
         ({}, cd.RandomMix([cd.CutMix(), cd.CutMix(on_filtered="crowd")]), "got 'crowd'"),
         ({}, cd.CutMix(pairing=cd.SampleBank()), "SampleBank"),
