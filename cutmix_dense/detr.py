@@ -181,9 +181,10 @@ class MixCollate:
         if hasattr(self.collate, "set_epoch"):
             self.collate.set_epoch(epoch)
         stop = self._stop_epoch
-        if stop is None and isinstance(self.mix, RandomMix) and self.mix.close_last:
+        if isinstance(self.mix, RandomMix) and self.mix.scheduled:
             self.mix.set_progress(epoch)
-            return
+            if self.mix.close_last:
+                return
         stop = getattr(self.collate, "stop_epoch", None) if stop is None else stop
         if stop is not None:
             self.mix.close(epoch >= stop)

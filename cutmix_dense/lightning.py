@@ -52,7 +52,7 @@ class MixCallback(Callback):
     and sizes in shares of the image there, and ``mix`` needn't say so.
 
     Args:
-        mix: the transform.
+        mix: the transform. The windows of a ``RandomMix`` count epochs.
         close_epochs: number of last epochs, of ``Trainer(max_epochs=…)``, without mixing, >= 0.
         close_steps: number of last optimizer steps, of ``Trainer(max_steps=…)`` or of all epochs, without mixing, >= 0;
             not together with ``close_epochs``.
@@ -152,6 +152,11 @@ class MixCallback(Callback):
                 f"one training dataloader is needed, got a {type(loaders).__name__} of {len(loaders)}: give unpack and "
                 "pack to say which part of the batch is mixed"
             )
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say which epoch begins to a ``RandomMix`` with windows."""
+        if isinstance(self.mix, RandomMix) and self.mix.windows is not None:
+            self.mix.set_progress(trainer.current_epoch)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Make sure that the batch has come through our hands.

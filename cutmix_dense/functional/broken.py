@@ -96,7 +96,7 @@ def check_boxes(given: GivenBoxes, first: str = "targets[{image}]['boxes'][{posi
     given = _once(given)
     bad = given.broken | given.outside
     evidence = given.counts & (given.boxes != given.boxes[:, :1]).any(axis=1)
-    unit = given.plain and _are_normalised(given, evidence)
+    unit = _are_normalised(given, evidence)
     if not unit and not bad.any():
         return
     one = int(bad.argmax()) if bad.any() else int(evidence.argmax())
@@ -108,6 +108,8 @@ def check_boxes(given: GivenBoxes, first: str = "targets[{image}]['boxes'][{posi
     if unit or (upright and _mostly(bad, evidence, given.image)):
         share = f"{int((bad & evidence).sum())} of {int(evidence.sum())} have no area, are inverted or lie outside"
         what = "all lie within the first pixel" if unit else share
+        if unit and not given.plain:
+            looks = "normalised ones: tv_tensors.BoundingBoxes count in pixels, whatever their format"
         raise ValueError(
             f"boxes must be xyxy in pixels of their images, and {what}: {example}"
             f"{'; they look like ' + looks if looks else ''}; {_REMEDY}"
@@ -131,7 +133,9 @@ def _once(given: GivenBoxes) -> GivenBoxes:
 
 
 def _are_normalised(given: GivenBoxes, evidence: Bool[np.ndarray, " n"]) -> bool:
-    if np.abs(given.boxes).max(initial=0) > _UNIT or np.count_nonzero(evidence) < 2:
+    upright = given.boxes.shape[1] == 2 * given.size.shape[1]
+    limit = _UNIT if given.plain else _UNIT + 0.5  # a centre and a size, converted, reach that far
+    if not upright or np.abs(given.boxes).max(initial=0) > limit or np.count_nonzero(evidence) < 2:
         return False
     boxes = given.boxes[evidence]
     return bool((boxes != np.round(boxes)).any() and (given.size[evidence] > _LARGE).any())

@@ -127,13 +127,14 @@ def mixed_instances(
         return (mixed, report) if return_report else mixed
 
     by_box = "masks" not in table.instances or rules.boxes_from == "box"
-    if plan.free_form and "boxes" in table.instances and by_box and rules.boxes == "exact":
+    boxed = "boxes" in table.instances and not entries.ignored.all()  # an ignore region has no more than a box
+    if plan.free_form and boxed and by_box and rules.boxes == "exact":
         raise ValueError(
             "boxes without masks can't be told exactly under a free-form mask: give 'masks', or accept boxes='estimate'"
         )
     judged = judge_instances(table, plan, entries, rules, padded)
     entries = judged.entries
-    guessed = np.flatnonzero(judged.guessed & ~entries.ignored)  # an ignore region has no more than a box
+    guessed = np.flatnonzero(judged.guessed & ~entries.ignored)
     if plan.free_form and rules.boxes == "exact" and len(guessed):
         image, position = int(entries.image[guessed[0]]), int(entries.position[guessed[0]])
         raise ValueError(

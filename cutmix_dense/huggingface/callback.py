@@ -26,7 +26,7 @@ class MixCallback(TrainerCallback):
     ahead (one, and ``dataloader_prefetch_factor`` per worker) still come mixed.
 
     Args:
-        mix: the transform.
+        mix: the transform. The windows of a ``RandomMix`` count epochs.
         close_epochs: number of last epochs without mixing, >= 0.
         close_steps: number of last optimizer steps without mixing, >= 0; not together with ``close_epochs``.
         stuff: see ``mix_batch``, as the following ones.
@@ -92,8 +92,10 @@ class MixCallback(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Close, when the last epochs begin."""
+        epoch = int((state.epoch or 0) + 1e-6)
+        if isinstance(self.mix, RandomMix) and self.mix.windows is not None:
+            self.mix.set_progress(epoch)
         if self.close_epochs:
-            epoch = int((state.epoch or 0) + 1e-6)
             self._close(epoch >= state.num_train_epochs - self.close_epochs)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

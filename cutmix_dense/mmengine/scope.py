@@ -52,6 +52,8 @@ def build(method: str, settings: dict[str, Any], instance_keys: Sequence[str]) -
     mix = from_config({"type": method, **settings})
     if isinstance(mix, RandomMix) and mix.close_last:
         raise ValueError(f"{method}: close_last has no effect in MMEngine: use the hook cutmix_dense.CloseMixHook")
+    if isinstance(mix, RandomMix) and mix.windows is not None:
+        raise ValueError(f"{method}: windows have no effect in MMEngine, whose loops don't say which step begins")
     for member in mix.members:
         member.instance_keys = (*member.instance_keys, *instance_keys)
         member.semantic_keys = (*member.semantic_keys, *_CLASS_MAPS)

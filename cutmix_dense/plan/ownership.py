@@ -54,7 +54,7 @@ def shows_in(plan: PlanFields, output: Int[Tensor, " n"], layer: Int[Tensor, " n
 
 
 def cells_of(
-    plan: PlanFields, output: Int[Column, " n"], layer: Int[Column, " n"], dtype: torch.dtype
+    plan: PlanFields, output: Int[Column, " n"], layer: Int[Column, " n"], dtype: torch.dtype | np.dtype
 ) -> tuple[Bool[Column, "*g n"], Float[Column, "d _edges n"]]:
     """In which cells some layers show, and the edges of the cells; where an axis has fewer, empty ones follow.
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from cutmix_dense.arrays.host import tensor_of
+from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.fields import IGNORED
 from cutmix_dense.functional.padded import is_padded
@@ -23,6 +24,9 @@ BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 
 Normalized = bool | Literal["frame"]
 """Whether boxes count in shares of their image's valid size (True), or of the padded frame."""
+
+_MOST_SHARE = 2.0
+"""No box that counts in shares of its image has many numbers beyond this."""
 
 _ROUNDING = 8
 """How many units in the last place of an image's size a coordinate may be off a whole pixel and be meant as one."""
@@ -149,6 +153,8 @@ class BoxForm:
         if not _plain(boxes, size):
             return boxes
         exact = boxes.to(exact_dtype(boxes.device))
+        if self.normalized and exact.numel() and exact.device.type == "cpu" and not is_compiling():
+            self._check_shares(exact)
         first, second = exact.chunk(2, dim=-1)
         if self.box_format == "xywh":
             second = first + second
@@ -161,6 +167,17 @@ class BoxForm:
         near = min(_ROUNDING * torch.finfo(boxes.dtype).eps * int(size.max()), 0.05)
         whole = corners.round()
         return torch.where((corners - whole).abs() <= near, whole, corners)
+
+    def _check_shares(self, boxes: Float[Tensor, "*n ends"]) -> None:
+        """Raise ValueError for boxes most of which are far larger than their image: pixels taken for shares."""
+        finite = boxes[boxes.isfinite()]
+        if len(finite) and float((finite.abs() > _MOST_SHARE).float().mean()) > 0.5:
+            first = boxes.reshape(-1, boxes.shape[-1])[0].tolist()
+            raise ValueError(
+                f"normalized={self.normalized!r} says that boxes count in shares of their image, and most of their "
+                f"numbers are larger than {_MOST_SHARE:g}, as pixels are: got {first}; give normalized=False, or "
+                "divide them by the image's width and height"
+            )
 
     def _given(self, corners: Float[Tensor, "*n ends"], size: Int[Tensor, "... d"]) -> Float[Tensor, "*n ends"]:
         corners = corners / _unit(size, corners) if self.normalized else corners

@@ -114,7 +114,8 @@ class RandomMix(MixTransform):
         for transform in self.transforms:
             if isinstance(transform, RandomMix):
                 transform.set_progress(step)
-        self.close(self.close_last > 0 and self.total is not None and step >= self.total - self.close_last)
+        if self.close_last > 0 and self.total is not None:
+            self.close(step >= self.total - self.close_last)
 
     @property
     def closed(self) -> bool:
