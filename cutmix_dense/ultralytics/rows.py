@@ -203,6 +203,7 @@ class Rows:
         else:
             angle = (-torch.deg2rad(rows[:, 4:]) - _LEAST_ANGLE).remainder(math.pi) + _LEAST_ANGLE
             mixed = torch.cat([rows[:, :4] / unit.repeat(2), angle], dim=1)
+            same[:, 4] = same.all(dim=1)  # of a box that changed it is given in the usual half turn
         if frame != self.frame:  # the same pixels are other shares of it
             same = torch.zeros_like(same)
         return torch.where(same, given[row], mixed.to(given.dtype))

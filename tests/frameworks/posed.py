@@ -13,7 +13,9 @@ POINTS = 6
 SIZES = [(40, 56), (34, 48), (40, 56), (30, 62), (52, 38)]
 
 
-def posed_samples(count: int = 4, *, sizes: Sequence[tuple[int, int]] = SIZES) -> list[dict[str, Any]]:
+def posed_samples(
+    count: int = 4, *, sizes: Sequence[tuple[int, int]] = SIZES, points_each: int = POINTS
+) -> list[dict[str, Any]]:
     """A bottom-up dataset's samples behind LoadImage: non-square, of several sizes, one without people.
 
     ``category_id`` names image and person: 10 · image + person.
@@ -25,7 +27,7 @@ def posed_samples(count: int = 4, *, sizes: Sequence[tuple[int, int]] = SIZES) -
         n = 0 if number == 1 else 3
         low = np.stack([rng.uniform(0, width - 20, n), rng.uniform(0, height - 18, n)], axis=1)
         high = low + rng.uniform(10, 18, (n, 2))
-        points = low[:, None] + rng.uniform(0, 1, (n, POINTS, 2)) * (high - low)[:, None]
+        points = low[:, None] + rng.uniform(0, 1, (n, points_each, 2)) * (high - low)[:, None]
         samples.append(
             {
                 "img": coded_image(number, height, width).numpy().transpose(1, 2, 0).copy(),
@@ -37,10 +39,10 @@ def posed_samples(count: int = 4, *, sizes: Sequence[tuple[int, int]] = SIZES) -
                 "category_id": 10 * number + np.arange(n),
                 "area": (high - low).prod(axis=1).astype(np.float32) * 0.53,
                 "keypoints": points.astype(np.float32),
-                "keypoints_visible": (rng.random((n, POINTS)) < 0.8).astype(np.float32),
+                "keypoints_visible": (rng.random((n, points_each)) < 0.8).astype(np.float32),
                 "id": [100 * number + index for index in range(n)],
                 "iscrowd": [0] * n,
-                "num_keypoints": [POINTS] * n,
+                "num_keypoints": [points_each] * n,
                 "raw_ann_info": [{"id": 100 * number + index} for index in range(n)],
                 "invalid_segs": [],
                 "flip_indices": [0, 2, 1, 4, 3, 5],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ import mmpose.datasets
 import mmpose.models
 import mmpose.registry
 import pycocotools.mask
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from mmpose.datasets.datasets import CocoDataset
@@ -134,6 +136,27 @@ def test_an_unmixed_batch_stays_as_it_was():
                 assert type(found) is type(value), key
                 assert found.dtype == value.dtype, key
                 assert np.array_equal(found, value), key
+
+
+def test_a_detector_of_poses_trains_on_mixed_batches():
+    """A stock config of MMPose with one line more: what it was given is mixed, and its losses take it."""
+    folder = Path(mmpose.__file__).parent / ".mim/configs/body_2d_keypoint/yoloxpose/coco"
+    config = Config.fromfile(next(folder.glob("yoloxpose_tiny*.py"))).model
+    config.data_preprocessor.batch_augments = [{"type": "cutmix_dense.CutMix", "p": 1.0}]
+    config.backbone.init_cfg = None  # a checkpoint of the net
+    torch.manual_seed(0)
+    model = mmpose.registry.MODELS.build(config).train()
+    samples = posed_samples(4, points_each=17)
+    for sample in samples:
+        sample["category_id"] = np.ones(len(sample["bbox"]), dtype=np.int64)
+    data = model.data_preprocessor(packed(samples), training=True)
+    origins = [sample.gt_instances.origin[:, 0].tolist() for sample in data["data_samples"]]
+    assert any(set(origin) - {index} for index, origin in enumerate(origins)), "a person of another image"
+    losses = model(**data, mode="loss")
+    total = sum(value.sum() for key, value in losses.items() if "loss" in key)
+    assert torch.isfinite(total)
+    total.backward()
+    assert all(torch.isfinite(weight.grad).all() for weight in model.parameters() if weight.grad is not None)
 
 
 def test_a_warped_image_is_valid_to_its_input_size():

@@ -12,7 +12,19 @@ import numpy as np
 import pytest
 import torch
 from oracle import Settings, coded_image, decode, expect_labels, stated_layers
-from stacks.yolo import HEIGHT, RATIO, WIDTH, as_targets, check, coded_batch, generator, row_masks, rows_of, same
+from stacks.yolo import (
+    CENTRE,
+    HEIGHT,
+    RATIO,
+    WIDTH,
+    as_targets,
+    check,
+    coded_batch,
+    generator,
+    row_masks,
+    rows_of,
+    same,
+)
 from torchvision import tv_tensors
 
 import cutmix_dense as cd
@@ -325,6 +337,7 @@ def test_rotated_boxes_are_those_of_four_corners(seed, rotated):
 @needs_rotated
 def test_rotated_boxes_follow_their_pixels():
     batch, mix = rotated_batch(1), cd.Mosaic(p=1.0)
+    batch["bboxes"][::2, 4] += 2 * math.pi
     mixed = mix_batch(batch, mix, generator(1))
     plan = mix.make_plan(batch["img"], generator=generator(1))
     found = corners_of(mixed["bboxes"])
@@ -343,8 +356,22 @@ def test_rotated_boxes_follow_their_pixels():
             assert any(points_alike(found[row], place.double()) for place in places)
             changed += not torch.equal(mixed["bboxes"][row], batch["bboxes"][number])
     assert changed > 5
-    assert (mixed["bboxes"][:, 4] >= -math.pi / 4 - 1e-6).all()
-    assert (mixed["bboxes"][:, 4] < 3 * math.pi / 4).all()
+
+
+@needs_rotated
+def test_angles_of_boxes_that_change_lie_where_ultralytics_has_them():
+    batch = rotated_batch(1)
+    batch["bboxes"][::2, 4] += 2 * math.pi
+    turned = 0
+    for seed in range(5):
+        for mix in (cd.CopyPaste(p=1.0, flip=1.0), cd.CutMix(p=1.0, rotated="refit"), cd.Mosaic(p=1.0)):
+            mixed = mix_batch(batch, mix, generator(seed))
+            was = batch["bboxes"][mixed["cls"][:, 0].long()]
+            new = mixed["bboxes"][(mixed["bboxes"] != was).any(dim=1), 4]
+            assert (new >= -math.pi / 4 - 1e-6).all()
+            assert (new < 3 * math.pi / 4).all()
+            turned += len(new)
+    assert turned > 20
 
 
 @needs_rotated
@@ -394,6 +421,21 @@ def test_scaled_depth_is_read_not_averaged():
     mixed = mix_batch({"img": torch.rand(4, 3, HEIGHT, WIDTH), "depth": depth}, cd.Mosaic(p=1.0), generator(0))
     assert set(mixed["depth"].unique().tolist()) == {0.0, 7.0}
     assert not torch.equal(mixed["depth"], depth)
+
+
+def test_where_nobody_has_pixels_nothing_is_known():
+    batch = coded_batch((3, 2, 2, 3), points=0)
+    maps = {"semantic_mask": torch.ones(4, HEIGHT, WIDTH).int(), "depth": torch.ones(4, 1, HEIGHT, WIDTH)}
+    mixed = mix_batch({**batch, **maps}, cd.Mosaic(p=1.0, scale=(0.4, 0.5), fill=0), generator(0))
+    nobody = mixed["img"][:, 0] < 0.5  # the number of an image is at least 1
+    assert 0.05 < nobody.double().mean() < 0.9
+    assert torch.equal(mixed["depth"][:, 0] == 0, nobody)
+    assert torch.equal(mixed["semantic_mask"] == 255, nobody)
+    there = nobody[:, CENTRE::RATIO, CENTRE::RATIO]
+    assert (mixed["masks"][there] == 0).all()
+    assert (mixed["sem_masks"][there] == 0).all()
+    assert (mixed["masks"] > 0).any()
+    assert (mixed["sem_masks"] > 0).any()
 
 
 def test_classes_of_images_become_probabilities():
