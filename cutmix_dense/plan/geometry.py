@@ -70,7 +70,7 @@ def copies_of(plan: PlanFields, output: int, layer: int, axis: int) -> Int[np.nd
 
 
 def placement_of(
-    plan: PlanFields, output: Int[Column, " n"], layer: Int[Column, " n"], dtype: torch.dtype | np.dtype
+    plan: PlanFields, output: Int[Column, " n"], layer: Int[Column, " n"], dtype: Any
 ) -> Float[Column, "6 d n"]:
     """Scale, shift, low and high end of the extent, and first and last bound of ``pixel_ranges`` of some layers.
 

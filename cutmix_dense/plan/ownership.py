@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -54,7 +56,7 @@ def shows_in(plan: PlanFields, output: Int[Tensor, " n"], layer: Int[Tensor, " n
 
 
 def cells_of(
-    plan: PlanFields, output: Int[Column, " n"], layer: Int[Column, " n"], dtype: torch.dtype | np.dtype
+    plan: PlanFields, output: Int[Column, " n"], layer: Int[Column, " n"], dtype: Any
 ) -> tuple[Bool[Column, "*g n"], Float[Column, "d _edges n"]]:
     """In which cells some layers show, and the edges of the cells; where an axis has fewer, empty ones follow.
 

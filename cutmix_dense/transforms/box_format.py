@@ -11,8 +11,8 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torchvision import tv_tensors
 
-from cutmix_dense.arrays.host import tensor_of
 from cutmix_dense.arrays.compiling import is_compiling
+from cutmix_dense.arrays.host import tensor_of
 from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.fields import IGNORED
 from cutmix_dense.functional.padded import is_padded
