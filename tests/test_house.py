@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "randomness.py": set(),
     "switch.py": set(),
     "pairing.py": {"arrays"},
-    "regions.py": {"arrays", "checks"},
+    "regions": {"arrays", "checks", "regions"},
     "noise.py": {"arrays"},
     "masks.py": {"arrays", "checks", "distance", "noise", "regions"},
     "distance.py": {"arrays", "extras"},
@@ -39,6 +39,20 @@ MAY_IMPORT = {
     "evaluation": {"data", "evaluation", "extras", "mmengine"},
     "semi": {"arrays", "functional", "plan", "randomness", "regions", "semi", "transforms"},
     "build.py": {"functional", "masks", "regions", "transforms"},
+    "data": {"data", "extras", "functional", "plan", "randomness", "transforms"},
+    "visualization": {"data", "functional", "plan", "transforms", "visualization"},
+    "training": {
+        "build",
+        "data",
+        "extras",
+        "functional",
+        "mmengine",
+        "randomness",
+        "semi",
+        "training",
+        "transforms",
+    },
+    "study": {"data", "extras", "functional", "plan", "study", "training", "visualization"},
     "transforms": {
         "arrays",
         "checks",
@@ -53,7 +67,7 @@ MAY_IMPORT = {
         "transforms",
     },
 }
-"""What each part may import of the package; what isn't listed here may import what it likes."""
+"""What each part may import of the package, types alone included."""
 
 
 def imported(path: Path) -> set[str]:
@@ -77,6 +91,47 @@ def files(part: str) -> list[Path]:
 def test_arrows_run_one_way(part):
     for path in files(part):
         assert imported(path) <= MAY_IMPORT[part], path.name
+
+
+def test_every_part_is_listed():
+    parts = {path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert parts - {"__init__.py"} == set(MAY_IMPORT)
+
+
+def graph() -> dict[str, set[str]]:
+    """Per module, the modules that it imports when it is loaded or for its types."""
+    modules = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        modules[name.removesuffix(".__init__")] = path
+    found: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        nodes: list[ast.AST] = [ast.parse(path.read_text())]
+        named = set()
+        for node in nodes:  # grows
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+                continue
+            if isinstance(node, ast.ImportFrom) and node.module:
+                named |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+            elif isinstance(node, ast.Import):
+                named |= {alias.name for alias in node.names}
+            nodes += ast.iter_child_nodes(node)
+        deeper = {name for name in named if name in modules}
+        inner = {name.rpartition(".")[0] for name in deeper}  # of ``from package import module`` the module counts
+        found[module] = deeper - inner - {module}
+    return found
+
+
+def test_no_modules_import_each_other():
+    arrows = graph()
+    pair = {"cutmix_dense.data.readers.base", "cutmix_dense.data.writers.base"}  # each names the other's type
+    arrows = {module: others - pair if module in pair else others for module, others in arrows.items()}
+    while True:  # take away what leads nowhere; what is left is a circle
+        ends = {module for module, others in arrows.items() if not others & arrows.keys()}
+        if not ends:
+            break
+        arrows = {module: others for module, others in arrows.items() if module not in ends}
+    assert not arrows, sorted(arrows)
 
 
 @pytest.mark.parametrize("part", ["plan", "kernels", "functional"])
