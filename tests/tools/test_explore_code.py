@@ -109,7 +109,7 @@ def test_mmengine_lines_build_the_same_method_per_sample_and_per_batch(case, bat
     wanted = from_config(CASES[case])
     assert repr(from_config(found["per_sample"])) == repr(wanted)
     assert from_config({"fill": 0, **found["per_batch"]}).fill == wanted.fill
-    assert found["data_preprocessor"]["augments_before_normalize"] == [found["per_batch"]]
+    assert found["model"]["data_preprocessor"]["augments_before_normalize"] == [found["per_batch"]]
     pytest.importorskip("mmengine")
     from cutmix_dense.mmengine import MODELS, TRANSFORMS
 

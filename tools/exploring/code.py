@@ -86,12 +86,12 @@ def mmengine_code(config: Mapping[str, Any], has_maps: bool = False) -> Snippet:
 
     text = (
         'custom_imports = dict(imports=["cutmix_dense.mmengine"], allow_failed_imports=False)\n\n'
-        "# per sample: in the pipeline of a MultiImageMixDataset, or with max_cached_images=20 in any\n"
+        "# keep one of the two. Per sample: in train_pipeline of a MultiImageMixDataset, or with max_cached_images=20 in any\n"
         f"{_assign('per_sample', _dict_call(sample, name))}\n"
-        "# per batch, on the device; mmseg has cutmix_dense.SegDataPreProcessor\n"
+        "# or per batch, on the device; mmseg has cutmix_dense.SegDataPreProcessor\n"
         f"{_assign('per_batch', _dict_call(batch, name))}\n"
-        "data_preprocessor = dict(\n"
-        '    type="cutmix_dense.DetDataPreprocessor", augments_before_normalize=[per_batch]\n'
+        "model = dict(\n"
+        '    data_preprocessor=dict(type="cutmix_dense.DetDataPreprocessor", augments_before_normalize=[per_batch])\n'
         ")\n"
     )
 
