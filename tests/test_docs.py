@@ -18,7 +18,6 @@ import torch
 from PIL import Image
 from snippets import ROOT, blocks, lines_of_code, mentions_a_mix, missing, only_defines, run, watching
 from torchvision import tv_tensors
-from torchvision.ops import box_convert
 
 import cutmix_dense as cd
 from tools import docs_pictures
