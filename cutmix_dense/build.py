@@ -14,12 +14,17 @@ from cutmix_dense import functional, masks, regions, transforms
 __all__ = ["from_config", "known_parts", "known_transforms"]
 
 
+_APART = ("Cutout", "MaskMix")
+"""Transforms that a config may name, and that aren't methods of mixing by themselves: one takes no partner, one a mask."""
+
+
 def known_transforms() -> dict[str, type]:
-    """The public transforms by name."""
+    """The methods of mixing by name, ``RandomMix`` among them."""
     return {
         name: kind
         for name in transforms.__all__
-        if inspect.isclass(kind := getattr(transforms, name))
+        if name not in _APART
+        and inspect.isclass(kind := getattr(transforms, name))
         and issubclass(kind, v2.Transform)
         and not inspect.isabstract(kind)
     }
@@ -66,7 +71,7 @@ def from_config(config: Any) -> Any:
 
 
 def _maker(name: Any) -> Any:
-    known = {**known_transforms(), **known_parts()}
+    known = {**known_transforms(), **{name: getattr(transforms, name) for name in _APART}, **known_parts()}
     kind, _, preset = name.removeprefix("cutmix_dense.").partition(".") if isinstance(name, str) else ("", "", "")
     maker = known.get(kind)
     if maker is not None and preset:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
+from cutmix_dense.polygon_bitmaps import draw_in_windows
 from cutmix_dense.transforms import MixTransform, MixUp
-from cutmix_dense.windows import draw_in_windows
 
 __all__ = ["MixedLoader", "mix_batch"]
 

@@ -820,6 +820,32 @@ def test_additional_targets():
         compose(cda.CutMix(p=1.0))(**{**call(), "mask2": sample(0)["mask"]})
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        torch.from_numpy,
+        lambda depth: depth[None],
+        lambda depth: np.stack([depth, depth]),
+        lambda depth: np.stack([depth, depth])[..., None],
+        lambda depth: [depth, depth],
+        lambda depth: (torch.from_numpy(depth)[None],),
+    ],
+    ids=["tensor", "channels first", "stack", "stack of channels", "list", "tuple of tensors"],
+)
+def test_no_form_of_pixels_stays_unmixed(form):
+    depth = sample(0)["image"][..., 0].astype(np.float32)
+    with pytest.raises(ValueError, match="'depth' has a value per pixel and would stay unmixed"):
+        compose(cda.CutMix(p=1.0))(**{**call(), "depth": form(depth)})
+    for other in (torch.zeros(depth.shape[0]), [depth.mean()], np.zeros((4, 3)), [np.zeros(4), "text"]):
+        compose(cda.CutMix(p=1.0))(**{**call(), "depth": other})
+
+
+def test_a_mix_behind_totensor_is_told_its_place():
+    image = sample(0)["image"]
+    with pytest.raises(TypeError, match=r"got a tensor \(3, .*put the mix before ToTensorV2"):
+        A.Compose([A.ToTensorV2(), cda.CutMix(p=1.0)])(image=image, mix_metadata=[{"image": image}])
+
+
 def test_what_is_not_offered_is_refused():
     with pytest.raises(ValueError, match="'more' holds bboxes"):
         A.Compose([cda.CutMix(p=1.0)], bbox_params=A.BboxParams("coco"), additional_targets={"more": "bboxes"})(

@@ -75,7 +75,7 @@ def family(layout: Layout = "BCHW") -> dict[str, Any]:
             shows the family says so.
     """
     kinds: dict[str, Any] = dict(_known()[0])
-    del kinds["RandomMix"], kinds["MaskMix"]  # which take another method, or its mask
+    del kinds["RandomMix"]
     return {
         name: build_transform([name], layout if layout in kinds[name].layouts else "BCHW")
         for name in sorted(kinds, key=lambda name: (name != "CutMix", name))

@@ -97,10 +97,9 @@ class Layout:
                 del self.kinds["masks"]
         self.arrays = {key: self._array(data, key, "the image") for key in self.kinds if self.has_pixels(key)}
         """What the call has of ``pixels``, stacked."""
-        height, width = self._size(self.arrays[self.first])
+        size = self._size(self.arrays[self.first])
         for key, kind in given.items():
-            alike = isinstance(data[key], np.ndarray) and data[key].shape[:2] == (height, width) and data[key].ndim > 1
-            if kind not in KINDS and alike:
+            if kind not in KINDS and _has_pixels_of(size, data[key]):
                 raise ValueError(
                     f"{key!r} has a value per pixel and would stay unmixed: say what it is in additional_targets "
                     f"of Compose, {{{key!r}: 'image'}} or {{{key!r}: 'mask'}}"
@@ -141,7 +140,10 @@ class Layout:
             value = np.stack(value) if len(shapes) == 1 and None not in shapes else value
         if not isinstance(value, np.ndarray) or value.ndim - ahead not in (2, 3) or 0 in value.shape:
             found = getattr(value, "shape", type(value).__name__)
-            raise TypeError(f"{where}[{key!r}] must be a numpy array {form} or {form[:-1]}, C), got {found}")
+            remedy = ""
+            if isinstance(value, Tensor):
+                found, remedy = f"a tensor {tuple(value.shape)}", ": put the mix before ToTensorV2"
+            raise TypeError(f"{where}[{key!r}] must be a numpy array {form} or {form[:-1]}, C), got {found}{remedy}")
         return value
 
     def _size(self, array: np.ndarray) -> tuple[int, int]:
@@ -278,6 +280,15 @@ def label_column(layout: Layout, kind: str, field: str, rows: np.ndarray) -> int
     """The column of rows that holds a label field; None if there is no such field or no row."""
     fields = layout.fields(kind)
     return rows.shape[1] - len(fields) + fields.index(field) if field in fields and len(rows) else None
+
+
+def _has_pixels_of(size: tuple[int, int], value: Any) -> bool:
+    """Whether a value, or an item of a list, has a value per pixel of an image (H, W); channels first or last."""
+    if isinstance(value, (list, tuple)):
+        return any(_has_pixels_of(size, item) for item in value if isinstance(item, (np.ndarray, Tensor)))
+    if not isinstance(value, (np.ndarray, Tensor)) or value.ndim < 2:
+        return False
+    return size in (tuple(value.shape[:2]), tuple(value.shape[-2:]), tuple(value.shape[-3:-1]))
 
 
 def _two_dimensional(rows: Any, kind: str) -> np.ndarray:

@@ -113,12 +113,15 @@ def _made_ahead(runner: Any) -> int:
 
 def find_mixes(dataset: Any) -> Iterator[SampleMix]:
     """Every mix in the pipelines of a dataset and of the datasets it wraps."""
-    if isinstance(dataset, SampleMix):
-        yield dataset
-        return
+    return (part for part in parts_of(dataset) if isinstance(part, SampleMix))
+
+
+def parts_of(dataset: Any) -> Iterator[Any]:
+    """A dataset or a transform, and all that it holds of both, however deep."""
+    yield dataset
     for name in ("dataset", "datasets", "pipeline", "transforms", "branch_pipelines"):
         inner = getattr(dataset, name, ())
         inner = list(inner.values()) if isinstance(inner, dict) else inner
         for item in inner if isinstance(inner, (list, tuple)) else [inner]:
             if item is not dataset and item != ():
-                yield from find_mixes(item)
+                yield from parts_of(item)

@@ -128,6 +128,14 @@ def check_results(
     """
     for sample in samples:
         _check_image(sample)
+    first = samples[0]["img"]
+    for image in (sample["img"] for sample in samples[1:]):
+        if (image.shape[2:] or (1,)) != (first.shape[2:] or (1,)) or image.dtype != first.dtype:
+            raise ValueError(
+                f"img must have the channels and the dtype of its partners, got {first.shape} of {first.dtype} and "
+                f"{image.shape} of {image.dtype}: give LoadImageFromFile one color_type, and keep the mix out of "
+                "branches that change the colours of some samples only"
+            )
     check_texts(samples)
     known = {*columns, *maps, *image_keys, *IMAGE_KEYS, FLAGS, "img"}
     for sample in samples:

@@ -17,6 +17,7 @@ from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.report import Outcome
 from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.polygon_bitmaps import draw_in_windows
 
 __all__ = ["as_boxes", "as_masks", "as_tensor", "boxes_like", "masks_like", "rows_of", "stated_masks"]
 
@@ -132,27 +133,13 @@ def stated_masks(masks: Any) -> Bool[Tensor, " n"] | None:
     return None if all(stated) else torch.tensor(stated, dtype=torch.bool, device="cpu")
 
 
-def _drawn(polygons: Any) -> Shaped[np.ndarray, "n h w"]:
-    """The bitmaps of a ``PolygonMasks``, bit by bit its own; each drawn in the window round it, not on a whole canvas.
+def _drawn(polygons: Any) -> Bool[np.ndarray, "n h w"]:
+    """The bitmaps of a ``PolygonMasks``, as it draws them."""
 
-    pycocotools draws with coordinates in whole fifths of a pixel. They are rounded to these before they move, so that
-    what rounds up here does so there; windows leave a pixel round the polygon, and don't cross the image's border.
-    """
-    height, width = polygons.height, polygons.width
-    bitmaps = np.zeros((len(polygons), height, width), dtype=bool)
-    for bitmap, parts in zip(bitmaps, polygons.masks):
-        if not len(parts):
-            continue
-        rounded = [np.floor(5 * np.asarray(part, dtype=np.float64) + 0.5).reshape(-1, 2) / 5 for part in parts]
-        corners = np.concatenate(rounded)
-        left, top = np.floor(corners.min(axis=0)).astype(int) - 1
-        right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 1
-        if min(left, top) < 0 or right > width or bottom > height:
-            bitmap[:] = type(polygons)([parts], height, width).to_ndarray()[0]
-            continue
-        moved = [(part - (left, top)).reshape(-1) for part in rounded]
-        bitmap[top:bottom, left:right] = type(polygons)([moved], bottom - top, right - left).to_ndarray()[0]
-    return bitmaps
+    def draw(parts: list[Any], height: int, width: int) -> np.ndarray:
+        return type(polygons)([parts], height, width).to_ndarray()[0]
+
+    return draw_in_windows(polygons.masks, polygons.height, polygons.width, draw)
 
 
 def masks_like(example: Any, mixed: Shaped[Tensor, "n h w"]) -> Any:

@@ -13,6 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from cutmix_dense.mmengine.batch import BatchMix
+from cutmix_dense.mmengine.hook import find_mixes, parts_of
 from cutmix_dense.mmengine.scope import HOOKS, MODELS, TRANSFORMS
 
 __all__ = ["CheckMixHook", "check_runners"]
@@ -35,7 +36,9 @@ class CheckMixHook(Hook):
             - a variable (``train_pipeline``) that no dataloader and no hook has got, as happens where ``_base_`` had
               read its own before;
             - ``batch_augments`` that a preprocessor keeps as dicts and never builds, as MMSegmentation's own does;
-            - mixes of batches of one image, which have no partner.
+            - mixes of batches of one image, which have no partner;
+            - a mix of samples in one of several branches of ``MultiBranch``: the others show the same sample unmixed,
+              and pseudo-labels go from branch to branch.
 
     Example:
         >>> from mmengine.config import Config
@@ -59,6 +62,7 @@ class CheckMixHook(Hook):
         problems += _lonely(mixes, runner.train_dataloader)
         if problems:
             raise ValueError("the config has settings of cutmix_dense that nothing uses:\n- " + "\n- ".join(problems))
+        _check_branches(runner.train_dataloader.dataset)
 
 
 def check_runners() -> None:
@@ -189,6 +193,20 @@ def _lonely(mixes: list[BatchMix], loader: Any) -> list[str]:
         "preprocessor never mixes. Write train_dataloader = dict(batch_size=2) or more, or mix per sample, in the "
         "pipeline"
     ]
+
+
+def _check_branches(dataset: Any) -> None:
+    """Raise ValueError for a mix that one of several branches has to itself."""
+    for part in parts_of(dataset):
+        branches = getattr(part, "branch_pipelines", {})
+        for name, pipeline in branches.items() if len(branches) > 1 else ():
+            for mix in find_mixes(pipeline):
+                raise ValueError(
+                    f"the branch {name!r} of {type(part).__name__} holds {_PREFIX}{type(mix).__name__}, but "
+                    f"{' and '.join(repr(other) for other in branches if other != name)} would show the same sample "
+                    "unmixed, and pseudo-labels that go from one to the other would be wrong: put the mix before "
+                    f"{type(part).__name__}, or into the pipeline of the labelled images"
+                )
 
 
 def _settings(value: Any, path: str, beside: tuple[str, ...] = (), *, nested: bool = True) -> Iterator[_Setting]:

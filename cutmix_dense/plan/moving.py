@@ -50,8 +50,8 @@ def to_device(plan: Plan, device: torch.device) -> Plan:
 
 
 def _moved(plan: Plan, device: torch.device) -> Plan:
-    if device.type in ("cpu", "cuda") and plan.device.type in ("cpu", "cuda") and not is_compiling():
-        pinned = plan.device.type == "cpu"
+    pinned = plan.device.type == "cpu" and device.type == "cuda"
+    if pinned or device.type == "cpu":
         moved = _unpacked(plan, _packed(plan, pinned=pinned).to(device, non_blocking=pinned))
     else:
         eager = plan.device.type == "cpu" and device.type != "mps"

@@ -13,6 +13,7 @@ pytest.importorskip("mmseg", reason="needs MMSegmentation (see README: tests of 
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, MODELS, TRANSFORMS, init_default_scope
+from mmengine.visualization import Visualizer
 from trainings import hooks_of
 
 from cutmix_dense.mmengine import BatchMix, CloseMixHook, SampleMix
@@ -29,6 +30,7 @@ def config(request):
     made = Config.fromfile(FOLDER / request.param)
     forget_checkpoints(made.model)
     init_default_scope(made.default_scope)
+    Visualizer.get_instance("configs")  # the hooks that draw take the one that a Runner has made
     yield made
     init_default_scope("mmengine")
 

@@ -547,6 +547,16 @@ def test_mistakes_are_named():
         build({"type": "cutmix_dense.CutMix"})({**raw, "mix_results": [raw]})
 
 
+@pytest.mark.parametrize("change", [lambda image: image[..., :1], lambda image: image.astype(np.float32)])
+def test_images_of_other_channels_or_another_dtype_are_named(change):
+    first, second = ({"img": np.full((26, 40, 3), value, np.uint8)} for value in (0, 1))
+    mix = cutmix_dense.mmengine.TRANSFORMS.build({"type": "cutmix_dense.CutMix"})
+    with pytest.raises(ValueError, match=r"img must have the channels and the dtype .* color_type"):
+        mix({**first, "mix_results": [{"img": change(second["img"])}]})
+    grey = [{"img": value["img"][..., 0]} for value in (first, second)]
+    assert mix({**grey[0], "mix_results": [{"img": grey[1]["img"][..., None]}]})["img"].shape == (26, 40)
+
+
 def test_a_draw_can_be_repeated():
     """As mmcv's TransformBroadcaster asks for, to treat several images alike."""
     from mmcv.transforms.utils import cache_random_params

@@ -142,6 +142,30 @@ def test_epochs_in_a_loop_of_iterations(data, tmp_path):
         runner.call_hook("before_train")
 
 
+BRANCHES = """train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True),
+    {before}
+    dict(
+        type="MultiBranch",
+        branch_field=["unsup_teacher", "unsup_student"],
+        unsup_teacher=[dict(type="PackDetInputs")],
+        unsup_student=[{student} dict(type="PackDetInputs")],
+    ),
+]
+"""
+
+
+def test_a_mix_that_one_branch_has_to_itself(start):
+    """The teacher would label a sample that its student doesn't see."""
+    with pytest.raises(
+        ValueError, match=r"'unsup_student' of MultiBranch holds cutmix_dense\.CutMix, but 'unsup_teacher' .* before"
+    ):
+        start(RETINANET, BRANCHES.format(before="", student=f"{MIX},"), USED)
+    with pytest.raises(Started):
+        start(RETINANET, BRANCHES.format(before=f"{MIX},", student=""), USED)
+
+
 def test_augments_that_mmseg_never_builds(start):
     augments = 'model = dict(data_preprocessor=dict(batch_augments=[dict(type="cutmix_dense.CutMix")]))\n'
     with pytest.raises(

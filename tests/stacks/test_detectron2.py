@@ -33,7 +33,7 @@ from torchvision import tv_tensors
 
 import cutmix_dense as cd
 from cutmix_dense.detectron2 import MixedLoader, mix_batch
-from cutmix_dense.windows import draw_in_windows
+from cutmix_dense.polygon_bitmaps import draw_in_windows
 
 SIZES = [(34, 52), (40, 36), (34, 52), (28, 60), (46, 30)]
 CLASSES = 7

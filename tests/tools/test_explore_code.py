@@ -108,15 +108,15 @@ def test_mmengine_lines_build_the_same_method_per_sample_and_per_batch(case, bat
     exec(code.mmengine_code(CASES[case]).text, found)
     wanted = from_config(CASES[case])
     assert repr(from_config(found["per_sample"])) == repr(wanted)
-    assert from_config({"fill": 0, **found["per_batch"]}).fill == wanted.fill
-    assert found["data_preprocessor"]["augments_before_normalize"] == [found["per_batch"]]
+    assert repr(from_config(found["per_batch"])) == repr(wanted)
+    assert found["model"]["data_preprocessor"]["augments_before_normalize"] == [found["per_batch"]]
     pytest.importorskip("mmengine")
     from cutmix_dense.mmengine import MODELS, TRANSFORMS
 
     for registry, config in ((TRANSFORMS, found["per_sample"]), (MODELS, found["per_batch"])):
         built = registry.build(config).mix
         assert built.fill == wanted.fill
-        built.semantic_keys = ()  # the adapter adds the names of MMEngine's maps
+        built.semantic_keys = built.instance_keys = ()  # the adapter adds the names of MMEngine's maps and rows
         assert repr(built) == repr(wanted)
         same_plan(built, wanted, batch)
 

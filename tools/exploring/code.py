@@ -79,19 +79,18 @@ def mmengine_code(config: Mapping[str, Any], has_maps: bool = False) -> Snippet:
         has_maps: see there.
     """
     sample = _stated(config)
-    batch = _stated(config, fill=0)  # the batch's own default, whatever the method's
 
     def name(kind: str) -> str:
         return f'"cutmix_dense.{kind}"'
 
     text = (
         'custom_imports = dict(imports=["cutmix_dense.mmengine"], allow_failed_imports=False)\n\n'
-        "# per sample: in the pipeline of a MultiImageMixDataset, or with max_cached_images=20 in any\n"
+        "# keep one of the two: per sample, in train_pipeline, of a MultiImageMixDataset or with max_cached_images=20\n"
         f"{_assign('per_sample', _dict_call(sample, name))}\n"
-        "# per batch, on the device; mmseg has cutmix_dense.SegDataPreProcessor\n"
-        f"{_assign('per_batch', _dict_call(batch, name))}\n"
-        "data_preprocessor = dict(\n"
-        '    type="cutmix_dense.DetDataPreprocessor", augments_before_normalize=[per_batch]\n'
+        "# or per batch, on the device; mmseg has cutmix_dense.SegDataPreProcessor\n"
+        f"{_assign('per_batch', _dict_call(sample, name))}\n"
+        "model = dict(\n"
+        '    data_preprocessor=dict(type="cutmix_dense.DetDataPreprocessor", augments_before_normalize=[per_batch])\n'
         ")\n"
     )
 
@@ -100,7 +99,7 @@ def mmengine_code(config: Mapping[str, Any], has_maps: bool = False) -> Snippet:
         from cutmix_dense.mmengine.scope import refuse_blends
 
         made = TRANSFORMS.build(_scoped(sample))
-        MODELS.build(_scoped(batch))
+        MODELS.build(_scoped(sample))
         if has_maps:
             refuse_blends(made.mix, ["gt_seg_map"])
 

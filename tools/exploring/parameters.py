@@ -159,8 +159,8 @@ class Parameter:
 
 
 def methods() -> list[str]:
-    """The methods by name, CutMix first; RandomMix and MaskMix, which take one of them or its mask, are left out."""
-    names = [name for name, kind in known_transforms().items() if kind not in (cd.RandomMix, cd.MaskMix)]
+    """The methods by name, CutMix first; RandomMix, which only chooses among them, is left out."""
+    names = [name for name, kind in known_transforms().items() if kind is not cd.RandomMix]
     return sorted(names, key=lambda name: (name != "CutMix", name.lower()))
 
 
