@@ -15,7 +15,7 @@ __all__ = ["from_config", "known_parts", "known_transforms"]
 
 
 _APART = ("Cutout", "MaskMix")
-"""Transforms that a config may name, and that aren't methods of mixing by themselves: one takes no partner, one a mask."""
+"""Transforms that a config may name and that aren't methods of mixing: one takes no partner, one needs a mask."""
 
 
 def known_transforms() -> dict[str, type]:
