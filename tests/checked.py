@@ -1,4 +1,4 @@
-"""A plugin that checks every signature of the core while tests run: ``pytest -p checked tests/test_plan.py tests/functional``.
+"""A plugin that checks every signature of the core while tests run, ``pytest -p checked tests/test_plan.py …``.
 
 The shapes, dtypes and kinds that signatures state (jaxtyping) are held against what is given and returned (beartype). A
 test that hands over something wrong on purpose, within ``pytest.raises``, is skipped: there the checker is first.
