@@ -261,7 +261,7 @@ def _mix_detection(labels: Sequence[Mapping[str, Any]], call: _Call) -> dict[str
     mixed = []
     for label, row in zip(labels, rows):
         if call.resized is not None and "size" in row:
-            row = {**row, "size": torch.as_tensor(call.resized).to(row["size"])}
+            row = {**row, "size": _size_like(row["size"], call.resized)}
         new: Any = copy.copy(label)
         new.clear()
         new.update(row)
@@ -273,24 +273,29 @@ def _share(labels: Sequence[Mapping[str, Any]], call: _Call) -> Literal[True, "f
     """What a box's 1 stands for, the padded frame or the image itself (True): by ``size``, as processors leave it."""
     if not isinstance(call.images, Tensor):
         return True
-    frame = torch.tensor(call.frame)
+    frame = torch.tensor(call.frame, device="cpu")
     given = [label.get("size") for label in labels]
     whole = [True] * len(labels) if call.sizes is None else (call.sizes == frame).all(dim=1).tolist()
     # one that isn't padded counts in both; the processors leave its size out where they don't resize
     stated = [frame if size is None and full else size for size, full in zip(given, whole)]
     if all(size is not None for size in stated):
-        own = torch.stack([torch.as_tensor(size).cpu() for size in stated])
+        own = torch.stack([torch.as_tensor(size, device="cpu") for size in stated])
         if bool((own == frame).all()):
             return "frame"
         if call.sizes is None and bool((own <= frame).all()):  # padded, and the mask left out
             call.sizes = own
         if call.sizes is not None and torch.equal(own, call.sizes):
             return True
-    got = [None if size is None else torch.as_tensor(size).tolist() for size in given]
+    got = [None if size is None else torch.as_tensor(size, device="cpu").tolist() for size in given]
     raise ValueError(
         f"'size' of the labels must be the padded frame {call.frame} or each image's own size, got {got}: set "
         "box_format='cxcywh' and normalized='frame' or True in the mix, which says what boxes count in"
     )
+
+
+def _size_like(size: Any, given: tuple[int, int]) -> Any:
+    """(height, width) in the form of a label's ``size``."""
+    return torch.tensor(given, dtype=size.dtype, device=size.device) if isinstance(size, Tensor) else type(size)(given)
 
 
 def _mix_universal(masks: Sequence[Tensor], classes: Sequence[Tensor], call: _Call, stuff: Stuff) -> dict[str, Any]:

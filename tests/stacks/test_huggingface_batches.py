@@ -212,6 +212,24 @@ def test_a_method_with_a_size_of_its_own():
     assert sum(len(label["boxes"]) for label in after["labels"]) > 4
 
 
+@pytest.mark.parametrize("tensor", [True, False])
+def test_torchs_default_device_changes_nothing(tensor):
+    batch = detection(kind=dict)
+    if not tensor:  # as a collator leaves it that makes tensors of boxes alone
+        for label in batch["labels"]:
+            label["size"] = tuple(label["size"].tolist())
+    for mix in (cd.CutMix(p=1.0), cd.Mosaic(size=(30, 44), p=1.0)):
+        wanted = mix_batch(batch, mix, generator=seeded(2))
+        generator = seeded(2)
+        try:
+            torch.set_default_device("meta")
+            after = mix_batch(batch, mix, generator=generator)
+        finally:
+            torch.set_default_device(None)
+        assert same(after, wanted)
+    assert list(after["labels"][0]["size"]) == [30, 44]
+
+
 def test_images_in_a_list():
     before = detection(unit="image", masks=False, kind=dict)
     del before["pixel_mask"]
