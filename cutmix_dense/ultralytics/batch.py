@@ -69,8 +69,8 @@ def mix_batch(
         UserWarning: a batch of one image.
 
     Raises:
-        TypeError: ``mix`` isn't a mixing transform, ``batch`` no dict with images; boxes, masks or keypoints that are no
-            tensor, or are integers where shares are meant.
+        TypeError: ``mix`` isn't a mixing transform, ``batch`` no dict with images; boxes, masks or keypoints that
+            aren't tensors, or are integers where shares are meant.
         ValueError: an unknown key, a shape that doesn't fit, a setting that the batch has no place for, maps or depth
             under a soft plan; each named.
 
