@@ -204,8 +204,8 @@ class SampleMix(BaseTransform):
     def _given(self, results: dict[str, Any]) -> list[dict[str, Any]]:
         if "mix_results" not in results:
             raise KeyError(
-                "results hold no 'mix_results': put the transform into the pipeline of a MultiImageMixDataset, or set "
-                "max_cached_images"
+                "results hold no 'mix_results': put the transform into the pipeline of a MultiImageMixDataset, and not "
+                "into RandomApply or RandomChoice there, which hand on no partners; or set max_cached_images"
             )
         return results["mix_results"]
 

@@ -547,6 +547,17 @@ def test_mistakes_are_named():
         build({"type": "cutmix_dense.CutMix"})({**raw, "mix_results": [raw]})
 
 
+def test_a_choice_within_a_wrapper_hands_on_no_partners():
+    init_default_scope("mmdet")
+    chosen = {"type": "RandomApply", "prob": 1.0, "transforms": [{"type": "cutmix_dense.CutMix"}]}
+    mixed = DetMix(CodedDataset(), [chosen])
+    with pytest.raises(KeyError, match="not into RandomApply or RandomChoice there.*max_cached_images"):
+        mixed[0]
+    chosen["transforms"][0] |= {"max_cached_images": 4, "p": 1.0}
+    mixed = DetMix(CodedDataset(), [chosen])
+    assert [len(mixed[index]["mix_seeds"]) for index in range(3)] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("change", [lambda image: image[..., :1], lambda image: image.astype(np.float32)])
 def test_images_of_other_channels_or_another_dtype_are_named(change):
     first, second = ({"img": np.full((26, 40, 3), value, np.uint8)} for value in (0, 1))
