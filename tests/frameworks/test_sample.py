@@ -395,6 +395,15 @@ def test_loaded_words_of_grounding_are_refused():
         mix({**loaded[0], "mix_results": loaded[1:]})
 
 
+@pytest.mark.parametrize("name", ["instance_keys", "semantic_keys", "image_keys"])
+def test_one_key_in_place_of_a_list_is_refused(name):
+    """Letter by letter it would name nothing, and what it should name would stay unmixed."""
+    config = {"type": "cutmix_dense.CutMix", name: "tracks"}
+    for registry in (mmdet.registry.TRANSFORMS, mmdet.registry.MODELS):
+        with pytest.raises(TypeError, match=rf"{name} must be a .* of keys, got 'tracks'"):
+            registry.build(config)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
