@@ -456,8 +456,8 @@ class RandomMix(MixTransform):
             if isinstance(each, A.BasicTransform):
                 name = type(each).__name__
                 raise TypeError(
-                    f'RandomMix takes methods of the core, cutmix_dense.{name}(…) or {{"type": "{name}"}}, got {each!r}: '
-                    "for transforms of Albumentations there is A.OneOf"
+                    f'RandomMix takes methods of the core, cutmix_dense.{name}(…) or {{"type": "{name}"}}, got {each!r}'
+                    ": for transforms of Albumentations there is A.OneOf"
                 )
         super().__init__(transforms=transforms or members, **arguments)
 
