@@ -222,7 +222,13 @@ def _in_all_or_none(samples: Sequence[Sample], key: str) -> bool:
 
 def _moved(sample: Sample, device: torch.device) -> Sample:
     """A sample whose tensors and instances lie on a device."""
-    return {key: value.to(device) if hasattr(value, "to") else value for key, value in sample.items()}
+
+    def move(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):  # a panoptic map with its segments
+            return type(value)(map(move, value))
+        return value.to(device) if hasattr(value, "to") else value
+
+    return {key: move(value) for key, value in sample.items()}
 
 
 def _target(sample: Sample, index: int, keys: _Keys) -> dict[str, Any]:

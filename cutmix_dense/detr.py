@@ -106,6 +106,7 @@ def mix_batch(
     images: Any = samples.tensors if nested else samples  # type: ignore[attr-defined]
     sizes = _valid_sizes(samples) if nested else None
     if own.normalized:
+        _refuse_integers(rows)
         _refuse_pixels([row["boxes"] for row in rows if _plain_boxes(row.get("boxes"))], "boxes", mix)
         points = [_seen(row["keypoints"]) for row in rows if _plain_keypoints(row.get("keypoints"))]
         _refuse_pixels(points, "keypoints", mix)
@@ -136,7 +137,7 @@ class MixCollate:
             less; without either, mixing goes on until ``mix.close()``.
 
     Raises:
-        TypeError: ``collate`` can't be called; ``mix`` isn't a mixing transform.
+        TypeError: ``collate`` can't be called; ``mix`` isn't a mixing transform; ``stop_epoch`` isn't an integer.
         ValueError: a negative ``stop_epoch``, or one beside a schedule of the mix.
 
     Example:
@@ -161,6 +162,8 @@ class MixCollate:
             raise TypeError(f"collate must be a function, got {type(collate).__name__}")
         if not isinstance(mix, MixTransform):
             raise TypeError(f"mix must be a mixing transform, got {type(mix).__name__}")
+        if stop_epoch is not None and not isinstance(stop_epoch, int):
+            raise TypeError(f"stop_epoch must be an integer or None, got {stop_epoch!r}")
         if stop_epoch is not None and stop_epoch < 0:
             raise ValueError(f"stop_epoch must be at least 0, got {stop_epoch!r}")
         if stop_epoch is not None and isinstance(mix, RandomMix) and mix.close_last:
@@ -346,6 +349,18 @@ def _refuse_pixels(values: list[Tensor], name: str, mix: Any) -> None:
             f"{name} of the targets must be shares of the image, as DETRs take them, got values up to {most:g}, which "
             f"look like pixels: normalise them, wrap them in tv_tensors, or call {type(mix).__name__} itself"
         )
+
+
+def _refuse_integers(rows: list[dict[str, Any]]) -> None:
+    """Raise TypeError for boxes or keypoints of integers, which can't be shares of an image."""
+    for index, row in enumerate(rows):
+        for key in ("boxes", "keypoints"):
+            value = row.get(key)
+            if type(value) is Tensor and value.numel() and not value.is_floating_point():
+                raise TypeError(
+                    f"targets[{index}][{key!r}] must hold shares of the image in floating point, got {value.dtype}: "
+                    "normalise them, or wrap them in tv_tensors"
+                )
 
 
 def _refuse_shares(rows: list[dict[str, Any]]) -> None:

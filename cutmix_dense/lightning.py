@@ -59,7 +59,8 @@ class MixCallback(Callback):
         images_key: where the images are in a batch: an index of a tuple or list, or a key of a dict. Images are a
             tensor, a list of tensors, or a nested tensor.
         targets_key: where the targets are; several places make a dict of targets, mixed by one plan.
-        keep_keys: further places that hold tensors and stay the base image's; others with tensors are refused.
+        keep_keys: further places that hold tensors, or lists of rows of numbers, and stay the base image's; others with
+            such are refused.
         unpack: takes the images and the targets, or (images, targets, sizes), out of a batch of any other form.
         pack: makes the new batch of (batch, mixed images, mixed targets); together with ``unpack``.
         generator: on the CPU, where one number per batch is drawn from; checkpoints keep its state, so that a resumed
@@ -68,7 +69,7 @@ class MixCallback(Callback):
 
     Raises:
         ImportError: Lightning isn't installed.
-        TypeError: ``mix`` isn't a mixing transform; ``generator`` isn't a generator.
+        TypeError: ``mix`` isn't a mixing transform; ``generator`` isn't a generator; a number that isn't an integer.
         ValueError: an argument out of its range or at odds with another; a ``RandomMix`` with a schedule of its own.
     """
 
@@ -90,11 +91,15 @@ class MixCallback(Callback):
             raise TypeError(f"mix must be a mixing transform, got {type(mix).__name__}")
         if isinstance(mix, RandomMix) and mix.close_last:
             raise ValueError("mix has a schedule of its own, close_last: set close_epochs or close_steps here instead")
+        if any(not isinstance(number, int) for number in (close_epochs, close_steps)):
+            raise TypeError(f"close_epochs and close_steps must be integers, got {close_epochs!r} and {close_steps!r}")
         if close_epochs < 0 or close_steps < 0 or (close_epochs and close_steps):
             raise ValueError(
                 f"close_epochs and close_steps must be at least 0, and one of them 0, got {close_epochs!r} and "
                 f"{close_steps!r}"
             )
+        if images_key in _names(targets_key):
+            raise ValueError(f"targets_key must name another place than images_key, got {images_key!r} in both")
         if (unpack is None) != (pack is None):
             raise ValueError("unpack and pack belong together: give both or none")
         if generator is not None and not isinstance(generator, torch.Generator):
@@ -249,8 +254,8 @@ class MixCallback(Callback):
         unmixed = [key for key in entries if key in others and _holds_tensors(entries[key])]
         if unmixed:
             raise ValueError(
-                f"the batch holds tensors in {unmixed} that would stay unmixed: name them in targets_key, or in "
-                "keep_keys if they stay the base image's"
+                f"the batch holds rows of numbers or tensors in {unmixed} that would stay unmixed: name them in "
+                "targets_key, or in keep_keys if they stay the base image's"
             )
         single = isinstance(self.targets_key, (int, str))
         return entries[self.images_key], entries[wanted[0]] if single else {key: entries[key] for key in wanted}
@@ -271,12 +276,14 @@ def _names(keys: Key | Sequence[Key]) -> tuple[Key, ...]:
     return (keys,) if isinstance(keys, (int, str)) else tuple(keys)
 
 
-def _holds_tensors(value: Any) -> bool:
-    """Whether there is something in it that might have to be mixed."""
+def _holds_tensors(value: Any, lists: int = 0) -> bool:
+    """Whether there are tensors in it, or lists of rows of numbers per image, as boxes are in plain Python."""
     if isinstance(value, Mapping):
-        return any(_holds_tensors(entry) for entry in value.values())
+        return any(_holds_tensors(entry, lists) for entry in value.values())
     if isinstance(value, (list, tuple)):
-        return any(_holds_tensors(entry) for entry in value)
+        return any(_holds_tensors(entry, lists + 1) for entry in value)
+    if isinstance(value, (int, float)):
+        return lists > 2
     return isinstance(value, Tensor) or hasattr(value, "__array__") or is_nested(value)
 
 

@@ -235,7 +235,8 @@ class Mixd(Randomizable, MapTransform, InvertibleTransform):
         if (worker := torch.utils.data.get_worker_info()) is not None:  # whose copies of R are equal
             seeds.append(worker.seed)
         generator = generator_from(*seeds)
-        plain = {key: _plain(value) for key, value in columns.items() if key not in (self.box_key, *self.instance_keys)}
+        rows = (self.box_key, *self.instance_keys)
+        plain = {key: _plain(value, key) for key, value in columns.items() if key not in rows}
         images = {key: plain[key] for key in self.image_keys if key in plain}
         self._check_images(images)
         maps = {key: _Map(plain[key], key, self.ndim) for key in self.map_keys if key in plain}
@@ -306,8 +307,8 @@ class Mixd(Randomizable, MapTransform, InvertibleTransform):
                     form = layout if whole else layout[1:]
                     raise ValueError(
                         f"data[{key!r}] must have axes {form} for the mix's layout {layout!r}, got "
-                        f"{tuple(image.shape)}: a mix of volumes has layout='BCDHW', and a batch is needed, not a "
-                        "single sample"
+                        f"{tuple(image.shape)}: a mix of volumes has layout='BCDHW', one of pictures 'BCHW'; and a "
+                        "batch is needed, not a single sample"
                     )
             if _sizes(value, self.ndim) != size:
                 raise ValueError(
@@ -387,9 +388,11 @@ class _Map:
         parts = [column] if whole else column
         axis = int(whole)  # of the channels
         if any(part.ndim - whole not in (ndim, ndim + 1) for part in parts):
+            small = all(part.ndim - whole < 2 for part in parts)
+            hint = f": labels of whole images go into label_keys={key!r}, with map_keys=()" if small else ""
             raise ValueError(
                 f"data[{key!r}] must have shape ({'B, ' * whole}1, *spatial), ({'B, ' * whole}K, *spatial) or "
-                f"({'B, ' * whole}*spatial), got {[tuple(part.shape) for part in parts]}"
+                f"({'B, ' * whole}*spatial), got {[tuple(part.shape) for part in parts]}{hint}"
             )
         self.one = all(part.ndim - whole == ndim + 1 for part in parts) and parts[0].shape[axis] == 1
         self.channels = not self.one and parts[0].ndim - whole == ndim + 1
@@ -455,11 +458,15 @@ def _names(keys: Any, name: str) -> tuple[str, ...]:
     return names
 
 
-def _plain(value: Value) -> Column:
+def _plain(value: Value, key: str) -> Column:
     """A value as a tensor without metadata, of a list one for each image."""
-    if isinstance(value, (list, tuple)):
-        return [_tensor(item) for item in value]
-    return _tensor(value)
+    whole = not isinstance(value, (list, tuple))
+    for part in [value] if whole else value:
+        if not isinstance(part, Tensor) and np.asarray(part).dtype.kind not in "biufc":
+            raise TypeError(
+                f"data[{key!r}] must hold numbers, got {part!r}: encode words as class ids, or name it in keep_keys"
+            )
+    return _tensor(value) if whole else [_tensor(item) for item in value]
 
 
 def _tensor(value: Value) -> Tensor:

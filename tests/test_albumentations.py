@@ -840,6 +840,29 @@ def test_no_form_of_pixels_stays_unmixed(form):
         compose(cda.CutMix(p=1.0))(**{**call(), "depth": other})
 
 
+@pytest.mark.parametrize(
+    ("kind", "params", "rows"),
+    [
+        ("bboxes", {"bbox_params": A.BboxParams("pascal_voc")}, [[2, 3, 30, 25, 7]]),
+        ("keypoints", {"keypoint_params": A.KeypointParams("xy")}, [[12, 13]]),
+    ],
+)
+def test_what_a_partner_has_and_the_image_lacks_is_not_lost(kind, params, rows):
+    pipeline = A.Compose([cda.CutMix(p=1.0)], seed=1, **params)
+    image, partners = sample(0)["image"], [{"image": sample(1)["image"], kind: rows}]
+    with pytest.raises(ValueError, match=rf"\[0\] has {kind}, .*call the pipeline with {kind}=\[\]"):
+        pipeline(image=image, mix_metadata=partners)
+    assert kind in pipeline(image=image, mix_metadata=partners, **{kind: []})
+    assert kind not in pipeline(image=image, mix_metadata=[{**partners[0], kind: []}])
+
+
+def test_members_and_sources_of_another_kind_are_named():
+    with pytest.raises(TypeError, match=r"cutmix_dense\.CutMix\(…\) or \{\"type\": \"CutMix\"\}.*A\.OneOf"):
+        cda.RandomMix(transforms=[cda.CutMix(p=1.0)])
+    with pytest.raises(TypeError, match="source must be a dataset or a callable, got str"):
+        cda.CutMix(source="coco")
+
+
 def test_a_mix_behind_totensor_is_told_its_place():
     image = sample(0)["image"]
     with pytest.raises(TypeError, match=r"got a tensor \(3, .*put the mix before ToTensorV2"):

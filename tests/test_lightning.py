@@ -385,6 +385,8 @@ def test_nothing_is_left_behind_after_an_error():
     [
         (TypeError, "mix must be", {"mix": "CutMix"}),
         (ValueError, "close_epochs and close_steps", {"close_epochs": -1}),
+        (TypeError, "must be integers, got '1' and 0", {"close_epochs": "1"}),
+        (ValueError, "another place than images_key, got 0", {"targets_key": [1, 0]}),
         (ValueError, "close_epochs and close_steps", {"close_epochs": 1, "close_steps": 1}),
         (ValueError, "unpack and pack", {"unpack": len}),
         (TypeError, "generator must be", {"generator": 3}),
@@ -408,6 +410,9 @@ def test_wrong_arguments_are_refused(error, message, arguments):
         (r"\['mask'\] that would stay unmixed", {"images_key": "image", "targets_key": "boxes"},
          {"collate": lambda rows: {**dicts(rows), "boxes": [row["target"] for row in rows]}}),
         (r"\[2\] that would stay unmixed", {}, {"collate": lambda rows: (*pairs(rows), {"m": maps(rows)[1]})}),
+        (r"\[2\] that would stay unmixed", {}, {"collate": lambda rows: (*pairs(rows), [[[1, 2, 9, 9]]] * len(rows))}),
+        (r"\[2\] that would stay unmixed", {},
+         {"collate": lambda rows: (*pairs(rows), [{"bbox": [[1.0, 2.0, 9.0, 9.0]]}] * len(rows))}),
     ],
 )  # fmt: skip
 def test_what_cannot_be_mixed_is_refused(message, arguments, options):

@@ -381,6 +381,16 @@ def test_modalities_with_a_bank():
         mixd({**data, "t2": data["t2"].half()})
 
 
+def test_a_key_in_the_wrong_place_is_told_the_right_one():
+    images = torch.rand(2, 1, 20, 30)
+    with pytest.raises(ValueError, match=r"whole images go into label_keys='label', with map_keys=\(\)"):
+        Mixd(cd.CutMix(p=1.0, num_classes=3))({"image": images, "label": torch.tensor([1, 2])})
+    with pytest.raises(TypeError, match=r"data\['label'\] must hold numbers, got 'benign': encode words as class ids"):
+        Mixd(cd.CutMix(p=1.0), "image", label_keys="label")({"image": images, "label": ["benign", "malign"]})
+    with pytest.raises(ValueError, match=r"volumes has layout='BCDHW', one of pictures 'BCHW'"):
+        Mixd(cd.CutMix(p=1.0, layout="BCDHW"))({"image": images, "label": images.round()})
+
+
 def test_images_of_different_sizes_are_refused():
     mixd = Mixd(cd.CutMix(p=1.0), keys=["rgb", "thermal"], map_keys=())
     rgb = torch.rand(2, 3, 8, 12)

@@ -181,6 +181,13 @@ class Layout:
         maps = item.get("masks")
         if "bboxes" not in self.kinds and "masks" not in self.kinds and maps is not None and len(maps):
             raise ValueError(f"{where} has {len(maps)} masks, the image it is mixed with has none")
+        for kind in _WIDTHS:
+            given = item.get(kind) if kind not in self.kinds and self.processors.get(kind) is not None else None
+            if given is not None and len(given):
+                raise ValueError(
+                    f"{where} has {kind}, the image it is mixed with has none, so that they would be lost: call the "
+                    f"pipeline with {kind}=[] for an image without objects"
+                )
         self._array(item, self.first, where)
         rows = {kind: self._encoded(item, kind, where) for kind in _WIDTHS if kind in self.kinds}
         return self._sample(where, item, rows, base)

@@ -161,7 +161,7 @@ class MixTransform(A.DualTransform):
                 f"mask_interpolation must be cv2.INTER_NEAREST (0), got {mask_interpolation!r}: ids of maps don't "
                 "average, and masks stay 0 or 1"
             )
-        is_dataset = hasattr(source, "__getitem__") and hasattr(source, "__len__")
+        is_dataset = hasattr(source, "__getitem__") and hasattr(source, "__len__") and not isinstance(source, str)
         if source is not None and not is_dataset and not callable(source):
             raise TypeError(f"source must be a dataset or a callable, got {type(source).__name__}")
         check_partner_fit(partner_fit)
@@ -452,6 +452,13 @@ class RandomMix(MixTransform):
     _saved_as: ClassVar[dict[str, str]] = {"transforms": "members"}  # the former would be taken for Compose's own
 
     def __init__(self, *, transforms: Sequence[Any] = (), members: Sequence[Any] = (), **arguments: Any) -> None:
+        for each in transforms or members:
+            if isinstance(each, A.BasicTransform):
+                name = type(each).__name__
+                raise TypeError(
+                    f'RandomMix takes methods of the core, cutmix_dense.{name}(…) or {{"type": "{name}"}}, got {each!r}'
+                    ": for transforms of Albumentations there is A.OneOf"
+                )
         super().__init__(transforms=transforms or members, **arguments)
 
     def set_progress(self, step: int) -> None:

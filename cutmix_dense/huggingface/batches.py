@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Literal
 
 import torch
@@ -59,7 +59,8 @@ def mix_batch(
             images becomes one mask, and nothing of it is dropped for being small. ``"all"`` for semantic segmentation.
             The masks of an image must be disjoint then.
         soft_labels: that the loss takes probabilities (B, K): ``soft_cross_entropy`` does, the models' own doesn't.
-        keep_keys: further keys that hold tensors and stay the base image's; others are refused.
+        keep_keys: further keys that hold tensors, or lists of rows of numbers, and stay the base image's; others are
+            refused.
         generator: on the CPU, makes the mix repeatable; see ``MixTransform``.
 
     Raises:
@@ -117,6 +118,8 @@ def check_options(mix: Any, stuff: Any, keep_keys: Any) -> None:
         raise TypeError(f"mix must be a mixing transform, got {type(mix).__name__}")
     if isinstance(stuff, str) and stuff != "all":
         raise ValueError(f"stuff must be class ids or 'all', got {stuff!r}")
+    if not isinstance(stuff, (Sequence, Set)):
+        raise TypeError(f"stuff must be a list of class ids or 'all', got {stuff!r}")
     if isinstance(keep_keys, str):
         raise TypeError(f"keep_keys must be a sequence of keys, got {keep_keys!r}")
     if any(member.layout != "BCHW" for member in mix.members):
@@ -168,6 +171,10 @@ def _task_of(batch: Mapping[str, Any]) -> str:
     labels = batch.get(_LABELS)
     if labels is None:
         return "images alone"
+    if isinstance(labels, (list, tuple, Tensor)) and (not isinstance(labels, Tensor) or labels.ndim):
+        count = len(batch[_IMAGES])
+        if len(labels) != count:
+            raise ValueError(f"{_LABELS!r} must have one entry per image ({count}), got {len(labels)}")
     if isinstance(labels, (list, tuple)):
         if all(isinstance(label, Mapping) for label in labels):
             return "detection"
@@ -206,17 +213,18 @@ def _refuse_others(batch: Mapping[str, Any], task: str, keep: set[str]) -> None:
     for key in batch:
         if key not in known and key not in keep and _holds_tensors(batch[key]):
             raise ValueError(
-                f"the batch holds tensors in {key!r} that would stay unmixed ({task}): leave them out in the collator, "
-                "or name the key in keep_keys if they stay the base image's"
+                f"the batch holds rows of numbers or tensors in {key!r} that would stay unmixed ({task}): leave them "
+                "out in the collator, or name the key in keep_keys if they stay the base image's"
             )
 
 
-def _holds_tensors(value: Any) -> bool:
+def _holds_tensors(value: Any, lists: int = 0) -> bool:
+    """Whether there are tensors in it, or lists of rows of numbers per image, as boxes are in plain Python."""
     if isinstance(value, Mapping):
-        return any(map(_holds_tensors, value.values()))
+        return any(_holds_tensors(entry, lists) for entry in value.values())
     if isinstance(value, (list, tuple)):
-        return any(map(_holds_tensors, value))
-    return isinstance(value, Tensor) or hasattr(value, "__array__")
+        return any(_holds_tensors(entry, lists + 1) for entry in value)
+    return isinstance(value, Tensor) or hasattr(value, "__array__") or (lists > 2 and isinstance(value, (int, float)))
 
 
 def _valid_sizes(batch: Mapping[str, Any], images: Any) -> Int[Tensor, "b 2"] | None:
@@ -261,7 +269,7 @@ def _mix_detection(labels: Sequence[Mapping[str, Any]], call: _Call) -> dict[str
     mixed = []
     for label, row in zip(labels, rows):
         if call.resized is not None and "size" in row:
-            row = {**row, "size": torch.as_tensor(call.resized).to(row["size"])}
+            row = {**row, "size": _size_like(row["size"], call.resized)}
         new: Any = copy.copy(label)
         new.clear()
         new.update(row)
@@ -273,24 +281,29 @@ def _share(labels: Sequence[Mapping[str, Any]], call: _Call) -> Literal[True, "f
     """What a box's 1 stands for, the padded frame or the image itself (True): by ``size``, as processors leave it."""
     if not isinstance(call.images, Tensor):
         return True
-    frame = torch.tensor(call.frame)
+    frame = torch.tensor(call.frame, device="cpu")
     given = [label.get("size") for label in labels]
     whole = [True] * len(labels) if call.sizes is None else (call.sizes == frame).all(dim=1).tolist()
     # one that isn't padded counts in both; the processors leave its size out where they don't resize
     stated = [frame if size is None and full else size for size, full in zip(given, whole)]
     if all(size is not None for size in stated):
-        own = torch.stack([torch.as_tensor(size).cpu() for size in stated])
+        own = torch.stack([torch.as_tensor(size, device="cpu") for size in stated])
         if bool((own == frame).all()):
             return "frame"
         if call.sizes is None and bool((own <= frame).all()):  # padded, and the mask left out
             call.sizes = own
         if call.sizes is not None and torch.equal(own, call.sizes):
             return True
-    got = [None if size is None else torch.as_tensor(size).tolist() for size in given]
+    got = [None if size is None else torch.as_tensor(size, device="cpu").tolist() for size in given]
     raise ValueError(
         f"'size' of the labels must be the padded frame {call.frame} or each image's own size, got {got}: set "
         "box_format='cxcywh' and normalized='frame' or True in the mix, which says what boxes count in"
     )
+
+
+def _size_like(size: Any, given: tuple[int, int]) -> Any:
+    """(height, width) in the form of a label's ``size``."""
+    return torch.tensor(given, dtype=size.dtype, device=size.device) if isinstance(size, Tensor) else type(size)(given)
 
 
 def _mix_universal(masks: Sequence[Tensor], classes: Sequence[Tensor], call: _Call, stuff: Stuff) -> dict[str, Any]:
@@ -299,7 +312,15 @@ def _mix_universal(masks: Sequence[Tensor], classes: Sequence[Tensor], call: _Ca
             f"{_MASKS!r} and {_CLASSES!r} must have one entry per image ({len(call.images)}), got {len(masks)} and "
             f"{len(classes)}"
         )
+    if call.member.on_filtered != "drop":
+        raise ValueError(
+            f"on_filtered of {type(call.member).__name__} must be 'drop' for {_MASKS!r}, got "
+            f"{call.member.on_filtered!r}: masks and classes alone can't say which are to be ignored"
+        )
     for index, (mask, labels) in enumerate(zip(masks, classes)):
+        for key, value in ((_MASKS, mask), (_CLASSES, labels)):
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{key}[{index}] must be a tensor, got {type(value).__name__}: set return_tensors='pt'")
         if labels.shape != mask.shape[:1]:
             raise ValueError(
                 f"{_CLASSES}[{index}] must have one class per mask ({len(mask)}), got {tuple(labels.shape)}"
@@ -417,6 +438,12 @@ def _like(labels: Tensor, values: Sequence[int]) -> Tensor:
 def _mix_depth(labels: Any, call: _Call) -> dict[str, Any]:
     if isinstance(call.member.pairing, SampleBank):
         raise ValueError("maps of depth can't be mixed with a bank: use pairing='roll'")
+    for index, (depth, image) in enumerate(zip(labels, call.images)):
+        if depth.shape[-2:] != image.shape[-2:]:
+            raise ValueError(
+                f"labels[{index}] must have its image's size {tuple(image.shape[-2:])}, got {tuple(depth.shape[-2:])}: "
+                "resize maps of depth with the images"
+            )
     plan = call.member.make_plan(call.images, sizes=call.sizes, generator=call.generator)
     images, _ = call.member.apply_plan(plan, call.images, sizes=call.sizes)
     return {_IMAGES: images, _LABELS: mix_pixels(labels, plan, interpolation="nearest", fill=0)}

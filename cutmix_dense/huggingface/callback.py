@@ -35,7 +35,7 @@ class MixCallback(TrainerCallback):
 
     Raises:
         ImportError: transformers isn't installed.
-        TypeError: ``mix`` isn't a mixing transform.
+        TypeError: ``mix`` isn't a mixing transform; a number that isn't an integer.
         ValueError: an argument out of its range or at odds with another; a ``RandomMix`` with a schedule of its own.
     """
 
@@ -52,6 +52,8 @@ class MixCallback(TrainerCallback):
         check_options(mix, stuff, keep_keys)
         if isinstance(mix, RandomMix) and mix.close_last:
             raise ValueError("mix has a schedule of its own, close_last: set close_epochs or close_steps here instead")
+        if any(not isinstance(number, int) for number in (close_epochs, close_steps)):
+            raise TypeError(f"close_epochs and close_steps must be integers, got {close_epochs!r} and {close_steps!r}")
         if close_epochs < 0 or close_steps < 0 or (close_epochs and close_steps):
             raise ValueError(
                 f"close_epochs and close_steps must be at least 0, and one of them 0, got {close_epochs!r} and "

@@ -10,7 +10,15 @@ from torch import Tensor
 
 from cutmix_dense.functional.fields import COORDINATES
 
-__all__ = ["IMAGE_KEYS", "check_image_keys", "check_instance_keys", "check_texts", "holds_arrays", "reason_against"]
+__all__ = [
+    "IMAGE_KEYS",
+    "check_image_keys",
+    "check_instance_keys",
+    "check_key_list",
+    "check_texts",
+    "holds_arrays",
+    "reason_against",
+]
 
 _CAPTION = (
     "ties the words of one caption to the objects of one image, and a mix shows objects of several images: put the mix "
@@ -85,8 +93,15 @@ def reason_against(key: str) -> str | None:
     return _REASONS.get(key)
 
 
+def check_key_list(name: str, keys: Any) -> None:
+    """Raise TypeError for one key where a list of keys belongs, which would be read letter by letter."""
+    if isinstance(keys, str):
+        raise TypeError(f"{name} must be a list of keys, got {keys!r}: write {name}=[{keys!r}]")
+
+
 def check_instance_keys(instance_keys: Iterable[str]) -> None:
-    """Raise ValueError for keys that instances can't carry unchanged."""
+    """Raise ValueError for keys that instances can't carry unchanged, TypeError for a lone string."""
+    check_key_list("instance_keys", instance_keys)
     for key in instance_keys:
         if key in COORDINATES - {"bbox", "bboxes"}:  # which are mixed
             raise ValueError(f"instance_keys can't name {key!r}, which holds coordinates: they would stay unmixed")
@@ -95,7 +110,11 @@ def check_instance_keys(instance_keys: Iterable[str]) -> None:
 
 
 def check_image_keys(image_keys: Iterable[str], mixed: Iterable[str]) -> None:
-    """Raise ValueError for keys that can't stay the base image's: those that are mixed, and most that can't be."""
+    """Raise ValueError for keys that can't stay the base image's: those that are mixed, and most that can't be.
+
+    A lone string in place of a list is a TypeError.
+    """
+    check_key_list("image_keys", image_keys)
     for key in image_keys:
         if key in mixed:
             raise ValueError(f"image_keys can't name {key!r}, which is mixed")

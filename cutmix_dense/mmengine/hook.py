@@ -46,7 +46,8 @@ class CloseMixHook(Hook):
     def __init__(self, num_last_epochs: int = 0, num_last_iters: int = 0) -> None:
         if min(num_last_epochs, num_last_iters) < 0 or (num_last_epochs > 0) == (num_last_iters > 0):
             raise ValueError(
-                f"one of num_last_epochs and num_last_iters must be above 0, got {num_last_epochs} and {num_last_iters}"
+                "exactly one of num_last_epochs and num_last_iters must be above 0, it says when mixing ends; got "
+                f"{num_last_epochs} and {num_last_iters}"
             )
         self.num_last_epochs = num_last_epochs
         self.num_last_iters = num_last_iters

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cutmix_dense.arrays import to_array, to_tensor
 from cutmix_dense.functional import mix_pixels
-from cutmix_dense.mmengine.fields import check_image_keys, check_instance_keys
+from cutmix_dense.mmengine.fields import check_image_keys, check_instance_keys, check_key_list
 from cutmix_dense.mmengine.results import (
     CLASS_MAPS,
     FLAGS,
@@ -111,6 +111,7 @@ class SampleMix(BaseTransform):
         check_partner_fit(partner_fit)
         check_instance_keys(instance_keys)
         check_image_keys(image_keys, MIXED_KEYS)
+        check_key_list("semantic_keys", semantic_keys)
         self.mix = build(type(self).__name__, settings, (*instance_keys, *EXTRA_KEYS))
         check_settings(self.mix, settings, per_sample=True)
         for member in self.mix.members:
@@ -204,8 +205,8 @@ class SampleMix(BaseTransform):
     def _given(self, results: dict[str, Any]) -> list[dict[str, Any]]:
         if "mix_results" not in results:
             raise KeyError(
-                "results hold no 'mix_results': put the transform into the pipeline of a MultiImageMixDataset, or set "
-                "max_cached_images"
+                "results hold no 'mix_results': put the transform into the pipeline of a MultiImageMixDataset, and not "
+                "into RandomApply or RandomChoice there, which hand on no partners; or set max_cached_images"
             )
         return results["mix_results"]
 

@@ -52,7 +52,7 @@ def mix_batch(
             - ``keypoints`` (n, K, 3) in shares of the image; hidden ones become (0, 0, 0). Of (n, K, 2) (0, 0);
             - ``semantic_mask`` (B, H, W), class ids with 255 for "ignore", and other maps of ``mix.semantic_keys``;
             - ``depth`` (B, 1, H, W), 0 where nothing is known: nearest pixels, values unchanged;
-            - ``cls`` (B,) alone: classes of images, for which ``mix`` needs ``num_classes``;
+            - ``cls`` (B,) without ``bboxes``: classes of images, for which ``mix`` needs ``num_classes``;
             - ``mix.instance_keys``, rows that follow their instance, and ``mix.image_keys``, which stay the base's, as
               files and shapes do.
         mix: the method. Its ``box_format`` and ``normalized`` aren't read: the batch's are known.
@@ -69,7 +69,8 @@ def mix_batch(
         UserWarning: a batch of one image.
 
     Raises:
-        TypeError: ``mix`` isn't a mixing transform, ``batch`` no dict with images.
+        TypeError: ``mix`` isn't a mixing transform, ``batch`` no dict with images; boxes, masks or keypoints that
+            aren't tensors, or are integers where shares are meant.
         ValueError: an unknown key, a shape that doesn't fit, a setting that the batch has no place for, maps or depth
             under a soft plan; each named.
 
@@ -86,16 +87,14 @@ def mix_batch(
     whole, batch = batch, _stated(batch)
     maps = SEMANTIC_KEYS.union(member.semantic_keys)
     known = _ROWS | _STAYS | maps | {"img", "masks", "sem_masks", "depth", *member.image_keys, *member.instance_keys}
-    _refuse_unknown(batch, known)
+    _refuse_unknown(batch, known, member.instance_keys)
     images = batch["img"]
     if len(images) == 1 and member.p > 0 and not member.closed:
         warnings.warn("a batch of one image has no partner and stays as it is: use larger batches", stacklevel=2)
-    if "bboxes" not in batch and "cls" in batch:
-        images, labels = member(images, batch["cls"], generator=generator)
-        return {**whole, "img": images, "cls": labels}
-
     rows = Rows.of(batch, member.instance_keys) if "bboxes" in batch else None
     targets: dict[str, Any] = {key: value for key, value in batch.items() if key in maps}
+    if rows is None and "cls" in batch:
+        targets["labels"] = batch["cls"]
     masks = None
     if rows is not None:
         targets["instances"] = rows.targets()
@@ -107,10 +106,13 @@ def mix_batch(
     if any(isinstance(each, MixUp) for each in mix.members):  # whichever of several is drawn
         _refuse_blended([key for key in (*maps, "depth") if key in batch])
     plan = member.make_plan(images, targets or None, generator=generator)
-    images, targets, *reports = member.apply_plan(plan, images, targets or None, return_report=rows is not None)
+    images, mixed_targets, *reports = member.apply_plan(plan, images, targets or None, return_report=rows is not None)
+    targets = mixed_targets or {}
 
     frame = (int(images.shape[-2]), int(images.shape[-1]))
-    mixed = {**whole, "img": images, **{key: value for key, value in (targets or {}).items() if key in maps}}
+    mixed = {**whole, "img": images, **{key: value for key, value in targets.items() if key in maps}}
+    if "labels" in targets:
+        mixed["cls"] = targets["labels"]
     if rows is not None:
         kept = KeptRows.of(reports[0], rows.counts, len(images))
         mixed |= rows.mixed(targets["instances"], kept, frame)
@@ -163,7 +165,7 @@ def _stated(batch: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in batch.items() if value is not None}
 
 
-def _refuse_unknown(batch: Mapping[str, Any], known: frozenset[str]) -> None:
+def _refuse_unknown(batch: Mapping[str, Any], known: frozenset[str], instance_keys: Sequence[str]) -> None:
     """Raise ValueError for a batch that holds what isn't known, or rows without boxes."""
     for key, value in batch.items():
         if key in _OF_TEXTS:
@@ -176,7 +178,7 @@ def _refuse_unknown(batch: Mapping[str, Any], known: frozenset[str]) -> None:
                 f"batch holds the unknown key {key!r} ({shape}): name it in the mix's instance_keys (a row per "
                 "object), image_keys (it stays the base image's) or semantic_keys (a map of class ids)"
             )
-    lone = [key for key in ("batch_idx", "keypoints", "masks", "sem_masks") if key in batch]
+    lone = [key for key in ("batch_idx", "keypoints", "masks", "sem_masks", *instance_keys) if key in batch]
     if lone and "bboxes" not in batch:
         raise ValueError(f"batch holds {lone}, which belong to objects, but no 'bboxes'")
 

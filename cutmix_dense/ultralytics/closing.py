@@ -15,12 +15,17 @@ def close_with_mosaic(mix: MixTransform) -> Callable[[Any], None]:
     """A callback for ``on_train_epoch_start`` that closes a mix for the last ``close_mosaic`` epochs.
 
     It sets the switch anew in every epoch, so a resumed training and a second one with the same mix come out right.
+    A ``RandomMix`` is told the epoch by ``set_progress``.
 
     Args:
         mix: the mix that the trainer uses.
 
     Returns:
         A function of the trainer, of which it reads ``epoch``, ``epochs`` and ``args.close_mosaic``.
+
+    Raises:
+        TypeError: ``mix`` isn't a mixing transform.
+        ValueError: a ``RandomMix`` with ``close_last``, a second schedule.
 
     Warns:
         UserWarning: in the first epoch, where ``close_mosaic`` covers all epochs, so that nothing would be mixed.
@@ -34,6 +39,13 @@ def close_with_mosaic(mix: MixTransform) -> Callable[[Any], None]:
         >>> mix.closed
         True
     """
+    if not isinstance(mix, (MixTransform, RandomMix)):
+        raise TypeError(f"mix must be a mixing transform, got {type(mix).__name__}")
+    if isinstance(mix, RandomMix) and mix.close_last:
+        raise ValueError(
+            f"mix must have no schedule of its own, got close_last={mix.close_last}: close_mosaic of the training says "
+            "when it closes"
+        )
 
     def on_train_epoch_start(trainer: Any) -> None:
         last = trainer.args.close_mosaic
@@ -43,6 +55,8 @@ def close_with_mosaic(mix: MixTransform) -> Callable[[Any], None]:
                 UserWarning,
                 stacklevel=2,
             )
+        if isinstance(mix, RandomMix):
+            mix.set_progress(trainer.epoch)
         mix.close(trainer.epoch >= trainer.epochs - last)
 
     return on_train_epoch_start

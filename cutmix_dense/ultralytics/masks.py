@@ -54,8 +54,12 @@ class ReducedMasks:
             overlap: which of the two ``masks`` are.
 
         Raises:
+            TypeError: no tensors.
             ValueError: another shape than stated, a size that doesn't divide the images', an index without a row.
         """
+        for key, value in (("masks", masks), ("sem_masks", semantic)):
+            if value is not None and not isinstance(value, Tensor):
+                raise TypeError(f"batch[{key!r}] must be a tensor, got {type(value).__name__}: stack it")
         images, count = len(rows.counts), len(rows.image)
         wanted, what = (images, "index map per image") if overlap else (count, "mask per row")
         if masks.ndim != 3 or len(masks) != wanted:

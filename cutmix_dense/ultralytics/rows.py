@@ -25,6 +25,9 @@ _NAMES = {"bboxes": "boxes", "cls": "labels", "keypoints": "keypoints"}
 _ANGLED = 5
 """Columns of rotated boxes: centre, size, angle."""
 
+_LARGEST_SHARE = 2.0
+"""No coordinate of a box in shares is nearly as large; one of pixels nearly always is."""
+
 _LEAST_ANGLE = -math.pi / 4
 """Angles of changed rotated boxes lie within half a turn from here, as Ultralytics' own do."""
 
@@ -94,12 +97,23 @@ class Rows:
             instance_keys: further keys with a row per instance.
 
         Raises:
-            ValueError: a key that is missing, or whose rows don't match; an image that isn't there.
+            TypeError: boxes, keypoints or ``batch_idx`` that are no tensor; boxes or keypoints of integers.
+            ValueError: a key that is missing, or whose rows don't match; an image that isn't there; boxes in pixels.
         """
         images, boxes = batch["img"], batch["bboxes"]
         for key in ("cls", "batch_idx"):
             if key not in batch:
                 raise ValueError(f"batch must have {key!r} beside 'bboxes', got {sorted(batch)}")
+        for key in ("bboxes", "batch_idx", "keypoints"):
+            if key in batch and not isinstance(batch[key], Tensor):
+                raise TypeError(
+                    f"batch[{key!r}] must be a tensor, got {type(batch[key]).__name__}: convert it by torch.as_tensor"
+                )
+            if key in batch and key != "batch_idx" and not batch[key].is_floating_point():
+                raise TypeError(
+                    f"batch[{key!r}] must hold shares of the image in floating point, got {batch[key].dtype}: divide "
+                    "by width and height"
+                )
         columns = {key: batch[key] for key in (*_NAMES, *instance_keys) if key in batch}
         for key, value in {**columns, "batch_idx": batch["batch_idx"]}.items():
             rows = (
@@ -110,6 +124,12 @@ class Rows:
                 raise ValueError(f"batch[{key!r}] must have one row per box ({len(boxes)}), got {got}")
         if boxes.ndim != 2 or boxes.shape[1] not in (4, _ANGLED):
             raise ValueError(f"batch['bboxes'] must be (n, 4) xywh or (n, 5) xywhr, got {tuple(boxes.shape)}")
+        far = (boxes[:, :4].abs() > _LARGEST_SHARE).any(dim=1)
+        if 2 * int(far.sum()) > len(boxes):
+            raise ValueError(
+                "batch['bboxes'] must be centre and size in shares of the image, got values up to "
+                f"{float(boxes[:, :4].abs().max()):g}, which look like pixels: divide by width and height"
+            )
         points = columns.get("keypoints")
         if points is not None and (points.ndim != 3 or points.shape[2] not in (2, 3)):
             raise ValueError(f"batch['keypoints'] must be (n, K, 2) or (n, K, 3), got {tuple(points.shape)}")

@@ -395,6 +395,15 @@ def test_loaded_words_of_grounding_are_refused():
         mix({**loaded[0], "mix_results": loaded[1:]})
 
 
+@pytest.mark.parametrize("name", ["instance_keys", "semantic_keys", "image_keys"])
+def test_one_key_in_place_of_a_list_is_refused(name):
+    """Letter by letter it would name nothing, and what it should name would stay unmixed."""
+    config = {"type": "cutmix_dense.CutMix", name: "tracks"}
+    for registry in (mmdet.registry.TRANSFORMS, mmdet.registry.MODELS):
+        with pytest.raises(TypeError, match=rf"{name} must be a .* of keys, got 'tracks'"):
+            registry.build(config)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -545,6 +554,17 @@ def test_mistakes_are_named():
     raw = {"img": samples[0]["img"], "instances": [{"bbox": [1, 2, 3, 4]}]}
     with pytest.raises(ValueError, match="LoadAnnotations"):
         build({"type": "cutmix_dense.CutMix"})({**raw, "mix_results": [raw]})
+
+
+def test_a_choice_within_a_wrapper_hands_on_no_partners():
+    init_default_scope("mmdet")
+    chosen = {"type": "RandomApply", "prob": 1.0, "transforms": [{"type": "cutmix_dense.CutMix"}]}
+    mixed = DetMix(CodedDataset(), [chosen])
+    with pytest.raises(KeyError, match="not into RandomApply or RandomChoice there.*max_cached_images"):
+        mixed[0]
+    chosen["transforms"][0] |= {"max_cached_images": 4, "p": 1.0}
+    mixed = DetMix(CodedDataset(), [chosen])
+    assert [len(mixed[index]["mix_seeds"]) for index in range(3)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("change", [lambda image: image[..., :1], lambda image: image.astype(np.float32)])

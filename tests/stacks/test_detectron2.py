@@ -637,6 +637,28 @@ def test_a_device_gets_what_is_mixed(structures):
     assert same(mixed, mix_batch(batch, cd.CutMix(p=1.0), generator=seeded(0)))
 
 
+def test_a_panoptic_map_with_its_segments_goes_to_the_device(structures):
+    sent = []
+
+    class Watched(torch.Tensor):
+        def to(self, *args, **kwargs):
+            sent.append(args)
+            return self.as_subclass(torch.Tensor)
+
+    infos = [{"id": 1, "category_id": 3, "isthing": False}]
+    batch = [
+        {
+            "image": torch.full((3, 20, 30), number, dtype=torch.uint8),
+            "panoptic_seg": (torch.ones(20, 30, dtype=torch.int32).as_subclass(Watched), infos),
+        }
+        for number in range(2)
+    ]
+    mixed = mix_batch(batch, cd.CutMix(p=1.0), generator=seeded(0), device="cpu")
+    assert sent == [(torch.device("cpu"),)] * 2
+    assert all(type(sample["panoptic_seg"]) is tuple for sample in mixed)
+    assert [type(sample["panoptic_seg"][0]) for sample in mixed] == [torch.Tensor] * 2
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # refusals
 

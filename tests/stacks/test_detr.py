@@ -342,6 +342,8 @@ def test_both_ways_of_reading_a_mask_agree(spoil):
     (ValueError, "pad_targets_to=None", {"targets": [{"valid": torch.ones(3, dtype=torch.bool)}] * 5}),
     (ValueError, "boxes of the targets must be shares .* got values up to .*CutMix itself",
      {"targets": pixel_targets()}),
+    (TypeError, r"targets\[0\]\['boxes'\] must hold shares .* got torch.int64",
+     {"targets": [{**row, "boxes": row["boxes"].long()} for row in pixel_targets()]}),
     (ValueError, "unknown key 'depths'", {"targets": [{**row, "depths": torch.ones(3)} for row in
                                                       shares(pixel_targets())]}),
 ])  # fmt: skip
@@ -507,6 +509,7 @@ def test_a_mixing_collate_passes_for_the_other():
     (TypeError, "collate must be a function", {"collate": 3}),
     (TypeError, "mix must be a mixing transform", {"mix": "CutMix"}),
     (ValueError, "stop_epoch must be at least 0", {"stop_epoch": -1}),
+    (TypeError, "stop_epoch must be an integer or None, got 1.5", {"stop_epoch": 1.5}),
     (ValueError, "schedule of its own", {"mix": cd.RandomMix([cd.CutMix()], total=3, close_last=1), "stop_epoch": 1}),
     (ValueError, "on_filtered of CutMix", {"mix": cd.RandomMix([cd.CutMix(on_filtered="ignore")])}),
 ])  # fmt: skip

@@ -323,11 +323,12 @@ def test_what_cannot_be_mixed_is_said(tmp_path):
         trainer.train()
     for options, message in (
         ({"close_epochs": -1}, "must be at least 0"),
+        ({"close_epochs": 0.5}, "must be integers, got 0.5 and 0"),
         ({"close_epochs": 1, "close_steps": 1}, "one of them 0"),
         ({"stuff": "none"}, "stuff must be class ids or 'all'"),
         ({"mix": cd.RandomMix([cd.CutMix()], total=3, close_last=1)}, "schedule of its own"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((TypeError, ValueError), match=message):
             MixCallback(options.pop("mix", cd.CutMix()), **options)
 
 

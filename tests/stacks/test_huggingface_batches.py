@@ -212,6 +212,24 @@ def test_a_method_with_a_size_of_its_own():
     assert sum(len(label["boxes"]) for label in after["labels"]) > 4
 
 
+@pytest.mark.parametrize("tensor", [True, False])
+def test_torchs_default_device_changes_nothing(tensor):
+    batch = detection(kind=dict)
+    if not tensor:  # as a collator leaves it that makes tensors of boxes alone
+        for label in batch["labels"]:
+            label["size"] = tuple(label["size"].tolist())
+    for mix in (cd.CutMix(p=1.0), cd.Mosaic(size=(30, 44), p=1.0)):
+        wanted = mix_batch(batch, mix, generator=seeded(2))
+        generator = seeded(2)
+        try:
+            torch.set_default_device("meta")
+            after = mix_batch(batch, mix, generator=generator)
+        finally:
+            torch.set_default_device(None)
+        assert same(after, wanted)
+    assert list(after["labels"][0]["size"]) == [30, 44]
+
+
 def test_images_in_a_list():
     before = detection(unit="image", masks=False, kind=dict)
     del before["pixel_mask"]
@@ -429,6 +447,11 @@ def test_random_mix_draws_one_method_per_batch():
     [
         ({"pixel_values": None}, r"must hold tensors in 'pixel_values' \(return_tensors='pt'\), got NoneType"),
         ({"input_ids": torch.zeros(4, 7)}, r"tensors in 'input_ids' that would stay unmixed .* keep_keys"),
+        ({"objects": [[[1, 2, 9, 9]]] * 4}, r"rows of numbers or tensors in 'objects' that would stay unmixed"),
+        ({"objects": [{"bbox": [[1.0, 2.0, 9.0, 9.0]]}] * 4}, "'objects' that would stay unmixed"),
+        ({"labels": []}, r"'labels' must have one entry per image \(4\), got 0"),
+        ({"labels": torch.rand(4, 13, 20)}, r"labels\[0\] must have its image's size \(26, 40\), got \(13, 20\)"),
+        ({"labels": torch.rand(2, *FRAME)}, r"'labels' must have one entry per image \(4\), got 2"),
         ({"text_inputs": torch.zeros(4, 7)}, "'text_inputs' lists the objects"),
         ({"patch_offsets": [torch.zeros(3)]}, "do_split_image=False"),
         ({"labels": torch.zeros(4)}, r"'labels' must be a dict per image .* got shape \(4,\), torch.float32"),
@@ -471,6 +494,11 @@ def test_what_is_refused_of_segments():
         mix_batch({**batch, "mask_labels": [torch.ones_like(mask) for mask in masks]}, cd.CutMix(p=1.0), stuff="all")
     with pytest.raises(ValueError, match=r"must have one entry per image \(4\), got 2 and 4"):
         mix_batch({**batch, "mask_labels": masks[:2]}, cd.CutMix(p=1.0))
+    with pytest.raises(TypeError, match=r"mask_labels\[0\] must be a tensor, got ndarray"):
+        mix_batch({**batch, "mask_labels": [mask.numpy() for mask in masks]}, cd.CutMix(p=1.0))
+    for form in ("ignore", "crowd"):
+        with pytest.raises(ValueError, match=f"on_filtered of CutMix must be 'drop' for 'mask_labels', got '{form}'"):
+            mix_batch(batch, cd.CutMix(on_filtered=form))
     with pytest.raises(ValueError, match="'task_inputs' must be the same for all images"):
         mix_batch({**batch, "task_inputs": torch.tensor([[1], [2], [1], [1]])}, cd.CutMix(p=1.0))
     tasks = torch.ones(4, 1)
@@ -489,6 +517,7 @@ def test_options_that_are_wrong_with_any_batch():
         ({"mix": torch.nn.Identity()}, "mix must be a mixing transform, got Identity"),
         ({"mix": cd.CutMix(layout="BTCHW")}, "mix must be of layout 'BCHW'"),
         ({"mix": cd.CutMix(), "stuff": "some"}, "stuff must be class ids or 'all', got 'some'"),
+        ({"mix": cd.CutMix(), "stuff": 3}, "stuff must be a list of class ids or 'all', got 3"),
         ({"mix": cd.CutMix(), "keep_keys": "ids"}, "keep_keys must be a sequence of keys, got 'ids'"),
     ):
         with pytest.raises((TypeError, ValueError), match=message):
@@ -501,8 +530,10 @@ def test_options_that_are_wrong_with_any_batch():
 
 def test_keys_that_are_kept():
     ids = torch.arange(4)
-    batch = {**maps(), "ids": ids}
-    assert mix_batch(batch, cd.CutMix(p=1.0), keep_keys=["ids"])["ids"] is ids
+    batch = {**maps(), "ids": ids, "rows": [[[1, 2]]] * 4, "names": [["a", "b"]] * 4, "shapes": [(26, 40)] * 4}
+    mixed = mix_batch(batch, cd.CutMix(p=1.0), keep_keys=["ids", "rows"])
+    assert mixed["ids"] is ids
+    assert [mixed[key] for key in ("rows", "names", "shapes")] == [batch[key] for key in ("rows", "names", "shapes")]
 
 
 def test_the_collator_is_a_collate_function():

@@ -454,6 +454,25 @@ def test_classes_of_images_become_probabilities():
         mix_batch(batch, cd.CutMix(p=1.0))
 
 
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_maps_beside_classes_of_images_are_mixed_with_them(p):
+    images = torch.stack([coded_image(number, HEIGHT, WIDTH) for number in range(4)])
+    ids = torch.arange(4, dtype=torch.uint8)[:, None, None].expand(4, HEIGHT, WIDTH).clone()
+    depth = 1.0 + ids[:, None]
+    batch = {"img": images, "cls": torch.tensor([0, 2, 1, 2]), "semantic_mask": ids, "depth": depth}
+    batch["resized_shape"] = [(HEIGHT, WIDTH)] * 4
+    mixed = mix_batch(batch, cd.CutMix(p=p, num_classes=3), generator(1))
+    for output in range(4):
+        source = decode(mixed["img"][output], (HEIGHT, WIDTH), [(HEIGHT, WIDTH)] * 4).source
+        assert np.array_equal(mixed["semantic_mask"][output], source)
+        assert np.array_equal(mixed["depth"][output, 0], 1.0 + source)
+    assert torch.equal(ids, mixed["semantic_mask"]) == (p == 0)
+    assert mixed["cls"].shape == (4, 3)
+    small = mix_batch(batch, cd.Mosaic(size=(32, 48), num_classes=3), generator(1))
+    assert small["semantic_mask"].shape == (4, 32, 48)
+    assert small["resized_shape"] == [(32, 48)] * 4
+
+
 # -- settings ---------------------------------------------------------------------------------------------------------
 
 
@@ -565,6 +584,19 @@ SMALL = coded_batch((2, 2))
             cd.RandomMix([cd.CutMix(p=1.0), cd.MixUp(p=1.0)], weights=[1, 0]),
             "'depth'.*MixUp",
         ),
+        ({"bboxes": torch.rand(4, 4) * 90 + 3}, cd.CutMix(p=0.0), "shares of the image, got values.*like pixels"),
+        (
+            {
+                "bboxes": None,
+                "masks": None,
+                "sem_masks": None,
+                "keypoints": None,
+                "batch_idx": None,
+                "note": [1, 2, 3, 4],
+            },
+            cd.CutMix(instance_keys=["note"]),
+            r"\['note'\], which belong to objects",
+        ),
         ({}, cd.CutMix(on_filtered="ignore"), "on_filtered='drop', got 'ignore'"),
         ({}, cd.RandomMix([cd.CutMix(), cd.CutMix(on_filtered="crowd")]), "got 'crowd'"),
         ({}, cd.CutMix(pairing=cd.SampleBank()), "SampleBank"),
@@ -581,6 +613,12 @@ def test_other_things_are_refused():
         mix_batch(SMALL, lambda batch: batch)
     with pytest.raises(TypeError, match="'img'"):
         mix_batch({"image": SMALL["img"]}, cd.CutMix())
+    for key in ("bboxes", "batch_idx", "keypoints", "masks", "sem_masks"):
+        with pytest.raises(TypeError, match=rf"batch\['{key}'\] must be a tensor, got list"):
+            mix_batch({**SMALL, key: list(SMALL[key])}, cd.CutMix())
+    for key in ("bboxes", "keypoints"):
+        with pytest.raises(TypeError, match=rf"batch\['{key}'\].*torch.int32: divide"):
+            mix_batch({**SMALL, key: SMALL[key].int()}, cd.CutMix())
     with pytest.raises(ValueError, match="free-form"):  # boxes alone can't be told under one
         mix_batch(coded_batch(masks=None), cd.CowMix(p=1.0))
 
@@ -610,6 +648,21 @@ def test_mixing_closes_with_the_mosaic():
     with pytest.warns(UserWarning, match="close_mosaic=10 covers all 3 epochs"):
         callback(trainer(0, epochs=3, close_mosaic=10))
     assert mix.closed
+
+
+def test_a_mix_has_one_schedule():
+    told = []
+    mix = cd.RandomMix([cd.CutMix(p=1.0)])
+    mix.set_progress = told.append
+    callback = close_with_mosaic(mix)
+    for epoch in (0, 16):
+        callback(trainer(epoch))
+    assert told == [0, 16]
+    assert mix.closed
+    with pytest.raises(ValueError, match="got close_last=3: close_mosaic"):
+        close_with_mosaic(cd.RandomMix([cd.CutMix()], total=20, close_last=3))
+    with pytest.raises(TypeError, match="mix must be a mixing transform, got NoneType"):
+        close_with_mosaic(None)
 
 
 def test_ultralytics_is_not_imported():
