@@ -39,7 +39,7 @@ def close_with_mosaic(mix: MixTransform) -> Callable[[Any], None]:
         >>> mix.closed
         True
     """
-    if not isinstance(mix, (MixTransform, RandomMix)):
+    if not isinstance(mix, MixTransform):
         raise TypeError(f"mix must be a mixing transform, got {type(mix).__name__}")
     if isinstance(mix, RandomMix) and mix.close_last:
         raise ValueError(

@@ -28,7 +28,13 @@ def test_the_signature_has_the_methods_defaults():
     assert inspect.signature(cd.Mosaic).parameters["fill"].default is None
     assert inspect.signature(cd.Mosaic).parameters["p"].default == 1.0
     assert inspect.signature(cd.CutMix).parameters["p"].default == 0.5
-    assert list(inspect.signature(cd.RandomMix).parameters) == ["transforms", "weights", "total", "close_last", "windows"]
+    assert list(inspect.signature(cd.RandomMix).parameters) == [
+        "transforms",
+        "weights",
+        "total",
+        "close_last",
+        "windows",
+    ]
     assert "alpha" not in inspect.signature(cd.CutMix()).parameters  # of a call, not of the class
 
 
