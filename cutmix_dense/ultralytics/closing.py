@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from cutmix_dense.transforms import MixTransform
+from cutmix_dense.transforms import MixTransform, RandomMix
 
 __all__ = ["close_with_mosaic"]
 
