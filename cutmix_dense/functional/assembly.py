@@ -15,7 +15,6 @@ from cutmix_dense.functional.boxes import from_xyxy
 from cutmix_dense.functional.entries import Entries
 from cutmix_dense.functional.fields import FIELDS
 from cutmix_dense.functional.keypoints import mix_keypoints, swap_pairs
-from cutmix_dense.functional.masks import LayerMasks
 from cutmix_dense.functional.measuring import Judged
 from cutmix_dense.functional.reading import FieldTable
 from cutmix_dense.functional.rotated import rotated_like
@@ -30,13 +29,12 @@ __all__ = ["assemble"]
 def assemble(
     table: FieldTable,
     plan: MixPlan,
-    entries: Entries,
     judged: Judged,
     chosen: Int[np.ndarray, " k"],
     rules: TargetRules,
 ) -> list[dict[str, Any]]:
     """The rows of the chosen entries, one dict per output, in the order of the keys that came in."""
-    device, flip_pairs = table.device, rules.flip_pairs or ()
+    device, entries, flip_pairs = table.device, judged.entries, rules.flip_pairs or ()
     plan = plan.to(device)
     flat, output, layer = (sent(column[chosen], device) for column in (entries.flat, entries.output, entries.layer))
     counts = np.bincount(entries.output[chosen], minlength=entries.outputs).tolist()
@@ -50,7 +48,7 @@ def assemble(
             continue
         if key == "masks":
             assert judged.masks is not None
-            columns[key] = _masks_of(example, judged.masks, entries, chosen, judged.mask_sizes)
+            columns[key] = _masks_of(example, judged, chosen)
             continue
         rows = table.flat(key).index_select(0, flat)
         if key == "boxes":
@@ -104,24 +102,30 @@ def _weights(
     return weight * table.flat("weight").float()[flat] if "weight" in table.instances else weight
 
 
-def _masks_of(
-    example: Tensor,
-    masks: dict[tuple[int, int], LayerMasks],
-    entries: Entries,
-    chosen: Int[np.ndarray, " k"],
-    sizes: Sequence[Sequence[int]],
-) -> list[Tensor]:
-    wanted: list[dict[int, list[int]]] = [{} for _ in range(entries.outputs)]
-    columns = (entries.output, entries.layer, entries.position)
-    for output, layer, position in zip(*(column[chosen].tolist() for column in columns)):
-        wanted[output].setdefault(layer, []).append(position)
+def _masks_of(example: Tensor, judged: Judged, chosen: Int[np.ndarray, " k"]) -> list[Tensor]:
+    """What shows of the masks of the chosen entries, a stack per output."""
+    masks, entries = judged.masks, judged.entries
+    assert masks is not None
+    wanted: list[dict[int, list[int]]] = [{} for _ in range(entries.outputs)]  # per output and layer
+    for row in chosen.tolist():
+        wanted[entries.output[row]].setdefault(int(entries.layer[row]), []).append(row)
     plain = as_plain(example)
     stacks = []
-    for output, (layers, size) in enumerate(zip(wanted, sizes)):
+    for output, (layers, size) in enumerate(zip(wanted, judged.mask_sizes)):
         count, start = sum(map(len, layers.values())), 0
         stack = masks[output, next(iter(layers))].blank(count) if count else plain.new_zeros((0, *size))
         for layer, rows in layers.items():
-            masks[output, layer].put(rows, stack[start : start + len(rows)])
+            whole = [row for row in rows if row not in judged.pieces]
+            part = stack[start : start + len(rows)]
+            if len(whole) == len(rows):
+                masks[output, layer].put(entries.position[rows].tolist(), part)
+            else:
+                for row, mask in zip(rows, part):
+                    if row in judged.pieces:
+                        block, values = judged.pieces[row]
+                        mask[block] = sent(values, mask.device)
+                    else:
+                        masks[output, layer].put([int(entries.position[row])], mask[None])
             start += len(rows)
         stacks.append(rewrap(stack, example))
     return stacks

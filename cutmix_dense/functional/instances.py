@@ -132,6 +132,7 @@ def mixed_instances(
             "boxes without masks can't be told exactly under a free-form mask: give 'masks', or accept boxes='estimate'"
         )
     judged = judge_instances(table, plan, entries, rules, padded)
+    entries = judged.entries
     guessed = np.flatnonzero(judged.guessed & ~entries.ignored)  # an ignore region has no more than a box
     if plan.free_form and rules.boxes == "exact" and len(guessed):
         image, position = int(entries.image[guessed[0]]), int(entries.position[guessed[0]])
@@ -145,11 +146,11 @@ def mixed_instances(
         showing &= outcome != Outcome.IGNORED.value
     else:
         showing &= (outcome != Outcome.IGNORED.value) | ~entries.ignored
-    for target, rows in zip(mixed, assemble(table, plan, entries, judged, np.flatnonzero(showing), rules)):
+    for target, rows in zip(mixed, assemble(table, plan, judged, np.flatnonzero(showing), rules)):
         target.update(rows)
     if table.has_ignored or rules.on_filtered == "ignore":
         aside = np.flatnonzero((outcome == Outcome.IGNORED.value) & ~showing)
-        for target, rows in zip(mixed, assemble(table, plan, entries, judged, aside, rules)):
+        for target, rows in zip(mixed, assemble(table, plan, judged, aside, rules)):
             target[IGNORED] = {key: value for key, value in rows.items() if key not in table.bare}
     if rules.on_filtered == "crowd":
         _mark_crowds(mixed, entries, outcome == Outcome.IGNORED.value, showing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
+from cutmix_dense.arrays.blocks import Block
 from cutmix_dense.arrays.host import HOST, Column, as_column, as_tensor, module_of, sent
 from cutmix_dense.functional.boxes import exact_dtype, visible_boxes
 from cutmix_dense.functional.broken import GivenBoxes, check_boxes, sizes_of
@@ -18,6 +19,7 @@ from cutmix_dense.functional.entries import Entries
 from cutmix_dense.functional.fields import STATED
 from cutmix_dense.functional.masks import LayerMasks, mask_sizes, mix_masks
 from cutmix_dense.functional.measured import Measured, identity_of
+from cutmix_dense.functional.parts import split_parts
 from cutmix_dense.functional.reading import FieldTable
 from cutmix_dense.functional.report import Reason
 from cutmix_dense.functional.rotated import refitted_to_masks, visible_rotated
@@ -42,8 +44,11 @@ class Judged:
         masks: what shows of the masks of each (output, layer); None without masks.
         mask_sizes: size of each output's masks.
         stated: on the host, which entries state a mask; None where all do.
+        entries: the rows; more than were given where instances are split.
+        pieces: what shows of the masks of parts, by row.
     """
 
+    entries: Entries
     measured: Measured
     found: Verdict
     verdict: Verdict
@@ -51,6 +56,7 @@ class Judged:
     masks: dict[tuple[int, int], LayerMasks] | None
     mask_sizes: list[tuple[int, ...]]
     stated: Bool[np.ndarray, " e"] | None
+    pieces: Mapping[int, tuple[Block, np.ndarray]]
 
     @property
     def guessed(self) -> Bool[np.ndarray, " e"]:
@@ -101,7 +107,18 @@ def judge_instances(
         measured = measured._replace(untouched=measured.untouched | spared)
         found = judged(measured, empty & ~spared)
         verdict, _ = fetched_verdict(found)
-    return Judged(measured, found, verdict, work.same_box(measured, by_box), masks, sizes, stated)
+    same_box, pieces = work.same_box(measured, by_box), {}
+    if rules.split == "parts":
+        work.refuse_parts()
+        parts = split_parts(plan, entries, measured, masks if work.by_mask else None, stated)
+        entries, measured, pieces = parts.entries, parts.measured, parts.masks
+        row = as_column(parts.row, work.device)
+        again = [None if column is None else column[row] for column in (before, work.carried, empty)]
+        names = dict(zip(("before", "carried", "empty"), again))
+        found = judge(measured, rules.filter, work.layer[row], **names)
+        verdict, _ = fetched_verdict(found)
+        same_box, stated = same_box[row], None if stated is None else stated[parts.row]
+    return Judged(entries, measured, found, verdict, same_box, masks, sizes, stated, pieces)
 
 
 class _Work:
@@ -196,6 +213,13 @@ class _Work:
         if self.by_mask or by_box is None:
             return measured.untouched
         return by_box.untouched | (measured.untouched & (measured.whole == 0))
+
+    def refuse_parts(self) -> None:
+        """Raise ValueError for targets whose instances can't be split."""
+        if self.form is not None:
+            raise ValueError(f"split must be 'hull' for boxes of the rotated format {self.form.name}, got 'parts'")
+        if "keypoints" in self.table.instances:
+            raise ValueError("split must be 'hull' for targets with keypoints, which belong to the whole, got 'parts'")
 
     def refuse(
         self, verdict: Verdict, stated: Bool[np.ndarray, " e"] | None, given: Float[np.ndarray, "e c"] | None

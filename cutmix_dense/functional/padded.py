@@ -73,6 +73,8 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
     """See ``mix_padded``."""
     if rules.on_filtered != "drop":
         raise ValueError(f"on_filtered must be 'drop' for padded boxes, got {rules.on_filtered!r}")
+    if rules.split != "hull":
+        raise ValueError(f"split must be 'hull' for padded boxes, whose slots are counted, got {rules.split!r}")
     boxes = targets["boxes"]
     if boxes.shape[2] in COLUMNS.values() or rotated_format(boxes) is not None:
         raise ValueError(

@@ -27,6 +27,7 @@ __all__ = [
     "OnFiltered",
     "Rotated",
     "SoftSemantic",
+    "Split",
     "TargetRules",
     "takes_rules",
 ]
@@ -45,6 +46,9 @@ Boxes = Literal["exact", "estimate"]
 
 Rotated = Literal["keep", "refit"]
 """What a changed rotated box becomes: the whole object's (keep), or the smallest round what is visible (refit)."""
+
+Split = Literal["hull", "parts"]
+"""What an instance becomes that a region splits: one, with a box round all that shows (hull), or one for each part."""
 
 SoftSemantic = Literal["pair", "probabilities"]
 """Form of semantic maps under a soft plan: ``SemanticPair``, or class probabilities."""
@@ -189,6 +193,9 @@ class TargetRules:
             the whole object's box, mapped with its image; ``"refit"``: the smallest rotated rectangle round what is
             visible. Unequal scales turn a rectangle into a parallelogram: XYXYXYXY holds it, the formats with an angle
             get the smallest rectangle round it either way. Sides, for ``min_size``, are the rotated box's own.
+        split: ``"hull"``: an instance of which a region leaves several parts stays one; ``"parts"``: each part becomes
+            an instance, with its own box, mask and visibility, judged by itself; ``origin`` says that they were one.
+            Not for padded or rotated boxes, nor beside keypoints; segments of panoptic maps stay whole.
 
     Raises:
         ValueError: an argument out of range, named.
@@ -214,6 +221,7 @@ class TargetRules:
     soft_semantic: SoftSemantic = "pair"
     num_classes: int | None = None
     rotated: Rotated = "keep"
+    split: Split = "hull"
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -271,6 +279,7 @@ _CHOICES: dict[str, Any] = {
     "boxes": Boxes,
     "soft_semantic": SoftSemantic,
     "rotated": Rotated,
+    "split": Split,
 }
 
 Function = TypeVar("Function", bound=Callable[..., Any])

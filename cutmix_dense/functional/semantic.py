@@ -109,7 +109,7 @@ def mix_semantic_soft(
     """Class probabilities of every pixel of a blend: layers count by weight, ignored ones not at all.
 
     Args:
-        maps: (P, H, W) of an integer dtype, or a list of (Hi, Wi), which gives a list.
+        maps: (P, H, W) or (P, 1, H, W) of an integer dtype, or a list of (Hi, Wi) or (1, Hi, Wi), which gives a list.
         plan: soft or hard.
         num_classes: K.
         ignore_index: pixels of this id are left out and the other layers' weights made to sum to 1; where every layer
@@ -119,6 +119,12 @@ def mix_semantic_soft(
         ValueError: an id outside ``0 … num_classes - 1`` that isn't ``ignore_index``; see ``mix_semantic``.
     """
     weights = _weights(plan)
+    if plan.frames == 1:  # a channel of one makes room for that of the classes
+        channel = plan.ndim + 1
+        if isinstance(maps, Tensor):
+            maps = maps.squeeze(1) if maps.ndim == channel + 1 and maps.shape[1] == 1 else maps
+        else:
+            maps = [one.squeeze(0) if one.ndim == channel and one.shape[0] == 1 else one for one in maps]
     total: list[Tensor] = []
     for layer in range(plan.layers):
         layered = _layer_map(maps, plan, layer, ignore_index)

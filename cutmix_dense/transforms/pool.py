@@ -321,8 +321,8 @@ def collate(samples: Sequence[Sequence[Any]]) -> tuple[Images, Any]:
     for index, image in enumerate(images):
         if not isinstance(image, Tensor):
             raise TypeError(
-                f"sample {index} must hold an image tensor, got {type(image).__name__}; "
-                "convert it first, with torchvision.transforms.v2.ToImage()"
+                f"sample {index} must hold an image tensor, got {type(image).__name__}; convert it first: an array "
+                "(C, H, W) by torch.from_numpy, a picture or an array (H, W, C) by torchvision.transforms.v2.ToImage()"
             )
     return _stacked(images), collated([target for _, target in samples])
 

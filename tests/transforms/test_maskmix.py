@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import cutmix_dense as cd
+from cutmix_dense import masks
 
 
 @pytest.mark.parametrize(
@@ -97,3 +98,42 @@ def test_fmix_has_its_share_at_any_decay(decay: float):
     )
     assert plan.share()[:, 1].numpy() == pytest.approx(0.5, abs=0.2)
     assert plan.owned_pixels().sum(dim=1).tolist() == [33 * 40] * 4
+
+
+@pytest.mark.parametrize(
+    ("mask", "method"),
+    [
+        (masks.CowMask(sigma=(2.0, 5.0)), cd.CowMix(sigma=(2.0, 5.0), p=0.7)),
+        (masks.FourierMask(), cd.FMix(p=0.7)),
+        (masks.ClassMask(), cd.ClassMix(p=0.7)),
+    ],
+)
+def test_a_sampler_by_itself_mixes_as_its_method_does(mask, method):
+    images, maps = torch.rand(4, 3, 20, 30), torch.randint(0, 5, (4, 20, 30))
+    mixed = [
+        mix(images, maps, generator=torch.Generator().manual_seed(3)) for mix in (cd.MaskMix(mask=mask, p=0.7), method)
+    ]
+    assert torch.equal(mixed[0][0], mixed[1][0])
+    assert torch.equal(mixed[0][1], mixed[1][1])
+    assert not torch.equal(mixed[0][0], images)
+
+
+def test_a_sampler_of_ones_own():
+    class LeftHalf(masks.MapMask):
+        def draw(self, batch, generator=None):
+            return torch.rand(batch, 1, generator=generator, dtype=torch.float64)
+
+        def place(self, draws, maps):
+            return (maps >= 0) & (torch.arange(maps.shape[2]) < maps.shape[2] // 2)
+
+    images, maps = torch.rand(3, 3, 20, 30), torch.randint(0, 5, (3, 20, 30))
+    mixed, _ = cd.MaskMix(mask=LeftHalf(), p=1.0)(images, maps)
+    assert torch.equal(mixed[..., 15:], images[..., 15:])
+    assert torch.equal(mixed[..., :15], images.roll(1, 0)[..., :15])
+
+
+def test_what_is_no_mask_is_refused():
+    with pytest.raises(TypeError, match="mask must be a sampler"):
+        cd.MaskMix(mask=cd.regions.AreaBox())
+    with pytest.raises(ValueError, match="must not look at maps"):
+        cd.MaskMix(mask=masks.ClassMask(), layout="BTCHW")
