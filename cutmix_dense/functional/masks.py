@@ -1,4 +1,8 @@
-"""Instance masks under a plan: cut by the very ownership that cut the image."""
+"""Instance masks under a plan: cut by the very ownership that cut the image.
+
+On the host the compiled library looks at the window round each mask, so that cost grows with the object. Whole stacks
+in plain torch are the definition, and serve everywhere else.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,9 @@ from torch import Tensor
 
 from cutmix_dense.arrays.blocks import spatial
 from cutmix_dense.arrays.host import HOST, in_numpy, sent
-from cutmix_dense.functional.mask_windows import SourceMasks, StackMasks, WindowCutter, tight_boxes
+from cutmix_dense.functional.mask_windows import StackMasks, cut_windows, suits_windows
 from cutmix_dense.kernels.device import serves
+from cutmix_dense.kernels.native.instances import windows_of
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import copies_of
 from cutmix_dense.plan.ownership import shared_weights
@@ -81,28 +86,15 @@ def mix_masks(
         if image >= 0 and masks[image] is not None and len(masks[image])
     ]
     given = [cast("Tensor", masks[image]) for *_, image in jobs]
-    if given and given[0].device.type != "cpu":
+    if not suits_windows(given):
         if stated is not None:
             blanked = {image: _blanked(stack, stated[image]) for stack, (*_, image) in zip(given, jobs)}
             given = [blanked[image] for *_, image in jobs]
-        return _mix_on_device(given, plan, size, jobs)
+        return _mix_on_device(given, plan, size, jobs) if given else {}
     if stated is not None:
-        rows_stated = [cast("Tensor", stated[image]).numpy() for *_, image in jobs]
-        every = np.concatenate([*rows_stated, np.zeros(0, dtype=bool)])
+        every = np.concatenate([cast("Tensor", stated[image]).numpy() for *_, image in jobs])
         carried = every if carried is None else carried & every
-    along: Sequence[Bool[np.ndarray, " n"] | None] = [None] * len(jobs)
-    wanted: dict[int, Bool[np.ndarray, " n"]] = {}
-    if carried is not None:
-        along = parts = np.split(carried, np.cumsum([len(stack) for stack in given])[:-1])
-        for (*_, image), rows in zip(jobs, parts):
-            wanted[image] = rows | wanted[image] if image in wanted else rows
-    stack_of = {image: stack for (*_, image), stack in zip(jobs, given)}
-    stacks = {image: SourceMasks(stack, wanted.get(image)) for image, stack in stack_of.items()}
-    cutter = WindowCutter(plan.to(HOST), size)
-    return {
-        (output, layer): cutter.cut(stacks[image], output, layer, rows)
-        for (output, layer, image), rows in zip(jobs, along)
-    }
+    return cut_windows(given, plan.to(HOST), size, jobs, carried)
 
 
 def _blanked(stack: Shaped[Tensor, "n *size"], stated: Bool[Tensor, " n"] | None) -> Shaped[Tensor, "n *size"]:
@@ -213,8 +205,9 @@ def mask_sizes(masks: Sequence[Tensor | None], plan: MixPlan, padded: bool | Non
 
 def boxes_of_masks(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n 2*d"]:
     """(min col, min row, max col + 1, max row + 1) of each mask, float64; zeros for an empty one."""
-    if masks.device.type == "cpu":
-        return tight_boxes(masks)
+    if suits_windows([masks]):
+        windows = windows_of(masks)[..., ::-1].reshape(len(masks), 2 * (masks.ndim - 1))
+        return torch.from_numpy(windows.astype(np.float64))
     inside = _ones(masks)
     lows, highs = [], []
     for axis in reversed(range(1, masks.ndim)):  # x first
