@@ -77,7 +77,7 @@ def declare(name: str, arguments: str, result: str = "") -> Callable[..., Any]:
     function = getattr(library, name)
     function.argtypes = [_KINDS[letter] for letter in arguments]
     function.restype = _KINDS[result] if result else None
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def _missing(*_: Any) -> Any:
