@@ -37,13 +37,14 @@ class StackMasks:
         size: of those of its output.
 
     Attributes:
+        dtype: of the masks.
         visible: visible pixels of each.
         whole: pixels of each within its source's extent as mapped onto the canvas, before anything was cut.
         boxes: tight box of what is visible, (min col, min row, max col + 1, max row + 1); zeros for nothing.
     """
 
     def __init__(self, cut: CutMasks, start: int, like: Shaped[Tensor, "n *source"], size: Sequence[int]) -> None:
-        self.cut, self.start, self._size, self._dtype = cut, start, tuple(size), like.dtype
+        self.cut, self.start, self._size, self.dtype = cut, start, tuple(size), like.dtype
         self._count = len(like)
         rows = slice(start, start + self._count)
         self.visible: Int[Tensor, " n"] = torch.from_numpy(cut.visible[rows].astype(np.int32))
@@ -58,36 +59,31 @@ class StackMasks:
     def take(self, rows: Sequence[int]) -> Shaped[Tensor, "n *size"]:
         """Some of them, in the input's dtype."""
         stack = self.blank(len(rows))
-        put_masks([(self, rows, stack)])
+        put_masks([(self, np.asarray(rows, dtype=np.int64), stack)])
         return stack
 
     def blank(self, count: int) -> Shaped[Tensor, "count *size"]:
         """A stack of zeros for masks like these; numpy's, whose pages are only made where they are written."""
-        zeros = np.zeros((count, *self._size), dtype=f"i{self._dtype.itemsize}")
-        return torch.from_numpy(zeros).view(self._dtype)
-
-    def fits(self, stack: Shaped[Tensor, "n *size"]) -> bool:
-        """Whether the masks can be written into a stack as they are."""
-        return stack.dtype == self._dtype and stack.is_contiguous()
-
-    def put(self, rows: Sequence[int], stack: Shaped[Tensor, "n *size"]) -> None:
-        """Write some of them into a stack of zeros."""
-        put_masks([(self, rows, stack)])
+        zeros = np.zeros((count, *self._size), dtype=f"i{self.dtype.itemsize}")
+        return torch.from_numpy(zeros).view(self.dtype)
 
 
-def put_masks(parts: Iterable[tuple[StackMasks, Sequence[int], Shaped[Tensor, "n *size"]]]) -> None:
-    """Write some masks of several layers into stacks of zeros, in one call."""
+def put_masks(parts: Iterable[tuple[Any, Int[np.ndarray, " n"], Shaped[Tensor, "n *size"]]]) -> None:
+    """Write some masks of several layers into stacks of zeros; those of the library in one call.
+
+    Args:
+        parts: ``StackMasks`` or ``masks.MixedMasks``, the rows that are wanted, and where they go.
+    """
     tables: dict[int, tuple[CutMasks, Int[np.ndarray, " n"]]] = {}
     for masks, rows, stack in parts:
-        if not masks.fits(stack):  # images with masks of different dtypes
+        if not isinstance(masks, StackMasks) or stack.dtype != masks.dtype:  # images may differ in their masks' dtype
             stack.copy_(masks.take(rows))
             continue
         key = id(masks.cut)
         if key not in tables:
             tables[key] = masks.cut, np.zeros(len(masks.cut.visible), dtype=np.int64)
         step = stack.stride(0) * stack.element_size()
-        places = np.asarray(rows, dtype=np.int64) + masks.start
-        tables[key][1][places] = stack.data_ptr() + step * np.arange(len(places))
+        tables[key][1][rows + masks.start] = stack.data_ptr() + step * np.arange(len(rows))
     for cut, into in tables.values():
         cut.write(into)
 

@@ -51,10 +51,6 @@ class MixedMasks(NamedTuple):
         """A stack of zeros for masks like these."""
         return self.masks.new_zeros((count, *self.masks.shape[1:]))
 
-    def put(self, rows: Sequence[int], stack: Shaped[Tensor, "n *size"]) -> None:
-        """Write some of the masks into a stack."""
-        stack.copy_(self.take(rows))
-
 
 LayerMasks = MixedMasks | StackMasks
 

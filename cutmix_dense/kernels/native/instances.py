@@ -14,7 +14,6 @@ from torch import Tensor
 from cutmix_dense.kernels import native
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import pixel_ranges
-from cutmix_dense.plan.memo import Once
 
 __all__ = ["CutMasks", "Stacks", "address_of", "measure_boxes", "windows_of"]
 
@@ -31,7 +30,6 @@ _DTYPES = (np.float32, np.float32, np.int64, np.int64, np.int64, np.int8, np.int
 """Of scale, shift, extent, low, high, owner and the edges of up to three axes."""
 
 
-@Once
 def _table(plan: MixPlan) -> tuple[Any, list[Array]]:
     """A plan on the host as the library reads it, and the arrays whose addresses that holds."""
     (_, scale, shift, extent, _), (low, high), owner = plan.facts, pixel_ranges(plan), plan.owner
@@ -42,7 +40,7 @@ def _table(plan: MixPlan) -> tuple[Any, list[Array]]:
         if array.dtype != dtype or not array.flags.c_contiguous:
             arrays[place] = np.ascontiguousarray(array, dtype)
     flat = (1,) * (3 - plan.ndim)
-    numbers = [address_of(array) for array in arrays]
+    numbers = [array.__array_interface__["data"][0] for array in arrays]
     weighs = 0
     if plan.weight is not None:
         arrays.append(np.ascontiguousarray(plan.weight.detach().numpy() > 0))
@@ -76,7 +74,7 @@ def measure_boxes(
     given = [np.ascontiguousarray(boxes, np.float64)]
     given += [np.ascontiguousarray(column, np.int64) for column in (output, layer)]
     found, flags = np.empty(2 * (width + 1) * count), np.empty((4, count), bool)
-    addresses = [address_of(array) for array in (*given, found, flags)]
+    addresses = [array.__array_interface__["data"][0] for array in (*given, found, flags)]
     _done(_measure_boxes(table, count, *addresses[:3], covered, *addresses[3:]), count)
     tight, mapped = found[2 * count :].reshape(2, count, width)
     untouched, broken, outside, finite = flags
@@ -146,7 +144,8 @@ class CutMasks:
         sizes: Sequence[Sequence[int]],
         carried: Bool[Array, " n"] | None = None,
     ) -> None:
-        self._plan, self._stacks, self._carried = plan, stacks, carried
+        (self._table, self._arrays), self._frame = _table(plan), plan.frame
+        self._stacks, self._carried = stacks, carried
         flat = (1,) * (3 - plan.ndim)
         numbers = [number for job in jobs for number in (*job, *flat, *sizes[job[0]])]
         self._jobs, self._count = (ctypes.c_int64 * len(numbers))(*numbers), len(jobs)
@@ -165,11 +164,10 @@ class CutMasks:
         self._cut(0, address_of(into))
 
     def _cut(self, found: int, into: int) -> None:
-        table, _arrays = _table(self._plan)
-        flat = [0] * (3 - self._plan.ndim)
+        flat = [0] * (3 - len(self._frame))
         taken = (ctypes.c_int64 * 3)(*flat, *[pixels.data_ptr() for pixels in self._taken])
-        frame = (ctypes.c_int64 * 3)(*flat, *self._plan.frame)
+        frame = (ctypes.c_int64 * 3)(*flat, *self._frame)
         carried = 0 if self._carried is None else address_of(self._carried)
         stacks, windows = self._stacks, address_of(self._stacks.windows)
-        where = (table, stacks.table, len(stacks.stacks), windows, self._jobs, self._count, carried, taken, frame)
+        where = (self._table, stacks.table, len(stacks.stacks), windows, self._jobs, self._count, carried, taken, frame)
         _done(_cut_masks(*where, self._rows, found, into), self._rows)
