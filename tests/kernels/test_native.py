@@ -360,6 +360,29 @@ def test_a_plan_of_nonsense_writes_nothing_outside(seed, backend):
         assert (batch[-1] == 77).all()
 
 
+@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize("width", [64, 70, 640])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_outputs_larger_than_the_caches_are_what_the_index_says(width, channels, free):
+    """They are written past them, in lines of 64 bytes; rows that begin a line and rows that don't."""
+    size = (2**23 // (4 * channels * width) + 1, width)
+    rng = np.random.default_rng(width + channels)
+    source = torch.tensor([[0, 1], [1, 2], [2, 3], [3, 1]])
+    sizes = torch.tensor([size] * 4)
+    if free:
+        owner = rng.random((4, *size)) < np.linspace(0, 0.5, size[0])[:, None]
+        plan = MixPlan.from_map(source, torch.from_numpy(owner.astype(np.int8)), sizes)
+    else:
+        ends = np.sort(rng.integers(0, [[size]], (4, 2, 2, 2)), axis=2)
+        plan = MixPlan.from_rectangles(source, torch.from_numpy(ends).flatten(2), sizes)
+    pool = coded((4, channels, *size), torch.uint8)
+    expected = mix_gather(pool, plan, None)
+    assert expected.nbytes >= 2**23
+    assert torch.equal(mix_pixels(pool, plan), expected)
+    shifted = torch.zeros(expected.numel() + 1, dtype=torch.uint8)[1:].view(expected.shape)
+    assert torch.equal(mix_pixels(pool, plan, out=shifted), expected)
+
+
 # ------------------------------------------------------------------------------------------------------------- threads
 
 

@@ -7,8 +7,15 @@
 
 #include <stdlib.h>
 #include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
-enum { AXES = 3 };
+enum { AXES = 3, LINE = 64 };
+
+#ifndef LARGE_FROM
+#define LARGE_FROM (1 << 23) /* bytes */
+#endif
 
 /* Where the pixels of an image lie, as Python writes it. A pixel is `item` bytes. */
 typedef struct {
@@ -59,8 +66,9 @@ struct Walk {
     Run *runs;
     char *fill;            /* a row of fill per lead, or one for all */
     int64_t fill_row;      /* bytes of one */
-    uint8_t *mask;         /* a row of bytes */
+    uint8_t *mask, *row;   /* rows of bytes */
     void (*rows)(Walk *, const Band *, const Run *, int64_t);
+    int past, aligned;     /* the outputs are too large for the caches; each row begins a line of them */
     int select;            /* rows of many runs may be mixed by masks */
     /* of what is done with the runs */
     char *buffer;
@@ -112,6 +120,7 @@ static void place_layers(Walk *w) {
     const int64_t *source = numbers(job->source) + b * S, *extent = numbers(job->extent) + b * S * 2 * D;
     const float *shift = (const float *)(uintptr_t)job->shift + b * S * D;
     w->out = image_at(job->out, job->out_step, b);
+    w->aligned = !((w->out.at | w->out.lead | w->out.step[0] | w->out.step[1]) & (LINE - 1));
     for (int a = 0; a < AXES; a++) {
         const int64_t given = a - (AXES - D);
         w->frame[a] = w->out.size[a];
@@ -230,6 +239,50 @@ static int64_t runs_of(const Walk *w, const Band *band, int64_t limit) {
     return count;
 }
 
+/* ------------------------------------------------------------------------------------------------- past the caches */
+
+/* Bytes written one after the other past the caches, whole lines at once, as memcpy writes as many: what is written here
+ * isn't read before. Written the usual way every line would be fetched first. */
+typedef struct {
+    char *to;              /* where `line` goes; aligned once something lies in it */
+    int64_t held;
+    char line[LINE];
+} Stream;
+
+static void put_lines(char *to, const char *from, int64_t bytes) {
+#if defined(__SSE2__)
+    for (int64_t at = 0; at < bytes; at += 16)
+        _mm_stream_si128((__m128i *)(void *)(to + at), _mm_loadu_si128((const __m128i *)(const void *)(from + at)));
+#else
+    memcpy(to, from, (size_t)bytes);
+#endif
+}
+
+static void append(Stream *stream, const char *from, int64_t bytes) {
+    const int64_t head = least(bytes, (int64_t)(-(uintptr_t)stream->to & (LINE - 1)));
+    if (head) { /* the line that something else begins */
+        memcpy(stream->to, from, (size_t)head);
+        stream->to += head, from += head, bytes -= head;
+    }
+    if (stream->held) {
+        const int64_t part = least(bytes, LINE - stream->held);
+        memcpy(stream->line + stream->held, from, (size_t)part);
+        stream->held += part, from += part, bytes -= part;
+        if (stream->held < LINE) return;
+        put_lines(stream->to, stream->line, LINE);
+        stream->to += LINE, stream->held = 0;
+    }
+    const int64_t whole = bytes & ~(int64_t)(LINE - 1);
+    put_lines(stream->to, from, whole);
+    memcpy(stream->line, from + whole, (size_t)(bytes - whole));
+    stream->to += whole, stream->held = bytes - whole;
+}
+
+static void finish(Stream *stream) {
+    memcpy(stream->to, stream->line, (size_t)stream->held);
+    stream->held = 0;
+}
+
 /* ------------------------------------------------------------------------------------------------- a row by its masks */
 
 static void select_between(uint8_t *restrict to, const uint8_t *restrict a, const uint8_t *restrict b,
@@ -277,22 +330,27 @@ static int select_row(Walk *w, const Band *band) {
                           z < layer->high[0] && layer->low[1] <= y && y < layer->high[1];
         if (!whole && memchr(owner, (int)s, (size_t)pixels)) return 0;
     }
+    const int64_t bytes = pixels * job->item;
+    int64_t present = 0;
+    for (int64_t s = -1; s < S; s++) present += memchr(owner, (uint8_t)(int8_t)s, (size_t)pixels) != NULL;
+    const int past = w->past && w->aligned && present == 2 && bytes % LINE == 0;
     for (int64_t s = -1; s < S; s++) {
         if (!memchr(owner, (uint8_t)(int8_t)s, (size_t)pixels)) continue;
         if (first == -2) {
             first = s;
             continue;
         }
-        const int64_t bytes = pixels * job->item;
         const Layer *below = w->layer + (first == -1 ? S : first), *layer = w->layer + s;
         mask_of(w->mask, owner, (int8_t)s, pixels, job->item);
         for (int64_t l = 0; l < job->leads; l++) {
-            uint8_t *to = (uint8_t *)place(w->out.at + l * w->out.lead + z * w->out.step[0] + y * w->out.step[1]);
+            char *row = place(w->out.at + l * w->out.lead + z * w->out.step[0] + y * w->out.step[1]);
+            uint8_t *to = past ? w->row : (uint8_t *)row;
             const uint8_t *from = (const uint8_t *)place(layer->at + l * layer->lead + z * layer->step[0] + y * layer->step[1]);
             if (first >= -1)
                 select_between(to, (const uint8_t *)place(below->at + l * below->lead + z * below->step[0] + y * below->step[1]), from, w->mask, bytes);
             else
                 select_over(to, from, w->mask, bytes);
+            if (past) put_lines(row, (const char *)to, bytes);
         }
         first = -3;
     }
@@ -310,7 +368,36 @@ static void copy_pixels(char *to, int64_t to_step, const char *from, int64_t fro
         for (int64_t i = 0; i < pixels; i++) memcpy(to + i * to_step, from + i * from_step, (size_t)item);
 }
 
+static void stream_rows(Walk *w, const Band *band, const Run *runs, int64_t count) {
+    const int64_t item = w->job->item;
+    Stream stream;
+    for (int64_t l = 0; l < w->job->leads; l++)
+        for (int64_t z = band->low[0]; z < band->high[0]; z++) {
+            stream.to = place(w->out.at + l * w->out.lead + z * w->out.step[0] + band->low[1] * w->out.step[1]), stream.held = 0;
+            for (int64_t y = band->low[1]; y < band->high[1]; y++)
+                for (int64_t r = 0; r < count; r++) {
+                    const Layer *layer = w->layer + runs[r].layer;
+                    const int64_t from = layer->at + l * layer->lead + z * layer->step[0] + y * layer->step[1];
+                    append(&stream, place(from + runs[r].start * item), (runs[r].stop - runs[r].start) * item);
+                }
+            finish(&stream);
+        }
+}
+
+/* Whether the rows of a band are to be streamed: they touch, and there are so many that their ends don't matter. */
+static int streams(const Walk *w, const Band *band, const Run *runs, int64_t count) {
+    const int64_t item = w->job->item, row = w->frame[2] * item;
+    int touch = w->past && w->out.step[2] == item && w->out.step[1] == row && runs->start == 0 && runs[count - 1].stop == w->frame[2];
+    touch = touch && (w->aligned || (band->high[1] - band->low[1]) * row >= 64 * LINE);
+    for (int64_t r = 0; touch && r < count; r++) touch = w->layer[runs[r].layer].step[2] == item;
+    return touch;
+}
+
 static void copy_rows(Walk *w, const Band *band, const Run *runs, int64_t count) {
+    if (streams(w, band, runs, count)) {
+        stream_rows(w, band, runs, count);
+        return;
+    }
     const int64_t item = w->job->item, row = w->frame[2] * item;
     const Image *out = &w->out;
     for (int64_t l = 0; l < w->job->leads; l++)
@@ -321,7 +408,7 @@ static void copy_rows(Walk *w, const Band *band, const Run *runs, int64_t count)
                 if (count == 1 && runs->stop - runs->start == w->frame[2] && out->step[2] == item && out->step[1] == row &&
                     only->step[2] == item && only->step[1] == row) { /* the rows touch */
                     const int64_t from = only->at + l * only->lead + z * only->step[0] + y * row;
-                    memcpy(place(to), place(from), (size_t)(row * (band->high[1] - y)));
+                    copy_pixels(place(to), item, place(from), item, w->frame[2] * (band->high[1] - y), item);
                     break;
                 }
                 for (int64_t r = 0; r < count; r++) {
@@ -442,7 +529,17 @@ static void walk(Walk *w, int64_t output) {
 }
 
 static void close_walk(Walk *w) {
-    free(w->layer), free(w->cuts[0]), free(w->cuts[1]), free(w->runs), free(w->fill), free(w->mask), free(w->moved);
+    free(w->layer), free(w->cuts[0]), free(w->cuts[1]), free(w->runs), free(w->fill), free(w->mask), free(w->row), free(w->moved);
+}
+
+/* Whether the outputs are so large that memcpy would write them past the caches, were they one. */
+static int is_large(const Job *job) {
+    int64_t bytes = 0;
+    for (int64_t b = 0; b < job->outputs; b++) {
+        const Image image = image_at(job->out, job->out_step, b);
+        bytes += image.size[0] * image.size[1] * image.size[2] * job->item * job->leads;
+    }
+    return bytes >= LARGE_FROM;
 }
 
 /* Memory for the walk of any output of a job. Returns 0 where there is none. */
@@ -462,8 +559,8 @@ static int open_walk(Walk *w, const Job *job, void (*rows)(Walk *, const Band *,
     w->runs = malloc((size_t)(3 * most(job->grid[AXES - 1], 1) + 4) * sizeof *w->runs);
     w->fill_row = row;
     w->fill = calloc((size_t)(row * lines), 1);
-    w->mask = malloc((size_t)row);
-    if (!w->layer || !w->cuts[0] || !w->cuts[1] || !w->runs || !w->fill || !w->mask) {
+    w->mask = malloc((size_t)row), w->row = malloc((size_t)row);
+    if (!w->layer || !w->cuts[0] || !w->cuts[1] || !w->runs || !w->fill || !w->mask || !w->row) {
         close_walk(w);
         return 0;
     }
@@ -480,8 +577,11 @@ static int open_walk(Walk *w, const Job *job, void (*rows)(Walk *, const Band *,
 EXPORT int64_t cutmix_dense_mix(const Job *job, int64_t first, int64_t last) {
     Walk w;
     if (!open_walk(&w, job, copy_rows)) return 0;
-    w.select = 1;
+    w.select = 1, w.past = is_large(job);
     for (int64_t b = most(first, 0); b < least(last, job->outputs); b++) walk(&w, b);
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
     close_walk(&w);
     return 1;
 }
