@@ -65,18 +65,18 @@ def mix_batch(
         result = mix_gather(pool, plan.to(pool.device), fill)
         target = pool if inplace else out
         return result if target is None else target.copy_(result)
-    native = not soft and suits_native(pool, plan, fill, out)
-    if inplace and native:
+    native = feather == 0 and suits_native(pool, plan, fill, out)
+    if inplace and native and not soft:
         result = pool
     elif out is not None:
         result = out
     else:
         shape = (len(plan), *pool.shape[1 : pool.ndim - plan.ndim], *plan.frame)
         result = torch.empty_like(pool) if pool.shape == shape else pool.new_empty(shape)
-    if soft:
-        mix_soft(pool, plan, fill, interpolation, feather, framed=True, out=result)
-    elif native:
+    if native:
         mix_native(pool, plan, result, fill, interpolation)
+    elif soft:
+        mix_soft(pool, plan, fill, interpolation, feather, framed=True, out=result)
     else:
         mix_layered(pool, plan, fill, interpolation, framed=True, out=result)
     if inplace and result is not pool:
@@ -94,9 +94,9 @@ def mix_list(
         value = None if fill is None else as_signed(fill)
         moved = mix_list(list(map(as_signed, pool)), plan, fill=value, interpolation=interpolation, feather=feather)
         return [image.view(pool[0].dtype) for image in moved]
-    if feather > 0 or plan.weight is not None:
-        return mix_soft(pool, plan, fill, interpolation, feather, framed=False)
-    if not suits_native(pool, plan, fill, None):
+    if feather > 0 or not suits_native(pool, plan, fill, None):
+        if feather > 0 or plan.weight is not None:
+            return mix_soft(pool, plan, fill, interpolation, feather, framed=False)
         return mix_layered(pool, plan, fill, interpolation, framed=False)
     space = pool[0].ndim - plan.ndim
     bases = [pool[max(layers[0], 0)] for layers in plan.source.tolist()]

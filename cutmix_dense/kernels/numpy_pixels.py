@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from cutmix_dense.arrays.blocks import spatial
-from cutmix_dense.arrays.dtypes import as_signed, counted_in, limits_of
+from cutmix_dense.arrays.dtypes import as_signed, limits_of
 from cutmix_dense.arrays.host import in_numpy
 
 __all__ = [
     "as_items",
-    "blend_into",
     "nearest_pixels",
     "note_writing",
     "pick_pixels",
-    "put_blocks",
     "round_into",
 ]
-
-_STRIP = 2**16
-"""Values that are blended at once; with many more what lies between leaves the cache."""
 
 
 def as_items(*tensors: Shaped[Tensor, "... *size"]) -> list[Shaped[np.ndarray, "... *size"]]:
@@ -96,22 +89,6 @@ def note_writing(outputs: Tensor | Sequence[Tensor]) -> None:
         outputs[:0].zero_()  # nothing is written, but counted
 
 
-def put_blocks(
-    target: Shaped[Tensor, "... *size"], pixels: Shaped[Tensor, "... *other"], blocks: Iterable[tuple[Any, Any]]
-) -> None:
-    """Copy blocks of pixels of the same dtype: for each its index in ``target`` and that in ``pixels``."""
-    if not in_numpy(target, pixels):
-        target, pixels = as_signed(target), as_signed(pixels)
-        for to, of in blocks:
-            target[to] = pixels[of]
-        return
-    if target.dtype == torch.bfloat16:  # which numpy hasn't
-        target, pixels = target.view(torch.int16), pixels.view(torch.int16)
-    written, read = target.numpy(), pixels.numpy()
-    for to, of in blocks:
-        np.copyto(written[to], read[of])
-
-
 def round_into(target: Shaped[Tensor, "..."], values: Float[Tensor, "..."]) -> None:
     """Write values rounded into a tensor of whole numbers that holds them; ``values`` may be overwritten.
 
@@ -123,32 +100,3 @@ def round_into(target: Shaped[Tensor, "..."], values: Float[Tensor, "..."]) -> N
         np.copyto(target.numpy(), values.round_().numpy(), casting="unsafe")
     else:
         target.copy_(values.round_())
-
-
-def blend_into(
-    target: Shaped[Tensor, "... *size"], parts: Sequence[tuple[Shaped[Tensor, "... *size"], float]], ndim: int
-) -> None:
-    """Write the sum of blocks of whole numbers by their shares, rounded; strip by strip along the first spatial axis.
-
-    Args:
-        target: of whole numbers, as ``parts``.
-        parts: each with its share; the shares sum to 1.
-        ndim: number of spatial axes.
-    """
-    real = np.float64 if counted_in(target.dtype) == torch.float64 else np.float32
-    written, read = target.numpy(), [(part.numpy(), real(share)) for part, share in parts]
-    length, lines = written.shape[-ndim], [slice(None)] * (ndim - 1)
-    step = max(1, length * _STRIP // max(written.size, 1))
-    sums, addends = (np.empty_like(written[spatial([slice(0, step), *lines])], dtype=real) for _ in range(2))
-    for start in range(0, length, step):
-        strip, used = spatial([slice(start, start + step), *lines]), spatial([slice(0, length - start), *lines])
-        total, addend = sums[used], addends[used]
-        for number, (pixels, share) in enumerate(read):
-            weighted = addend if number else total
-            np.copyto(weighted, pixels[strip])
-            weighted *= share
-            if number:
-                total += addend
-        if written.itemsize == 8:
-            np.clip(total, *limits_of(target.dtype), out=total)
-        np.copyto(written[strip], np.rint(total, out=total), casting="unsafe")

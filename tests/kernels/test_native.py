@@ -23,6 +23,7 @@ from cutmix_dense.kernels.gather import mix_gather
 from cutmix_dense.kernels.layered import mix_layered
 from cutmix_dense.kernels.native import build, threads
 from cutmix_dense.kernels.native.pixels import mix_native, suits_native
+from cutmix_dense.kernels.soft import mix_soft
 
 SIZES = [(13, 22), (9, 25), (15, 12)]
 DTYPES = [torch.uint8, torch.bool, torch.int16, torch.bfloat16, torch.float32, torch.int64, torch.complex128]
@@ -299,6 +300,43 @@ def test_scaled_plans_equal_the_layers_one_by_one(seed, interpolation):
     listed = mix_pixels(list(pool), plan, fill=fill.flatten(), interpolation=interpolation)
     for mixed, whole, (h, w) in zip(listed, expected, plan.canvas.tolist()):
         assert torch.equal(mixed, whole[:, :h, :w])
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 5])
+@pytest.mark.parametrize("seed", range(4))
+def test_blended_bytes_are_what_the_reference_makes_of_them(seed, layers, backend):
+    """Also where nobody reaches, beyond canvases, and of layers that only some cells have."""
+    rng = np.random.default_rng(seed)
+    sizes = torch.from_numpy(rng.integers(5, 10, (4, 2)))
+    sizes[:, 1] = torch.from_numpy(rng.integers(30, 67, 4))
+    source = torch.from_numpy(rng.integers(-1, 4, (4, layers)))
+    source[:, 0] = torch.arange(4)
+    weight = torch.from_numpy(rng.random((4, layers)))
+    plan = MixPlan.blend(source, weight, sizes, frame=(9, 66))
+    if seed == 3:
+        plan = replace(plan, source=source.clone().index_fill_(0, torch.tensor([1]), -1), check=False)
+    pool = torch.from_numpy(rng.integers(0, 256, (4, 3, 9, 66), dtype=np.uint8))
+    fill = torch.tensor([1, 2, 3], dtype=torch.uint8).reshape(3, 1, 1)
+    expected = torch.stack(mix_soft(pool, plan, fill, "nearest", 0.0, framed=True))
+    for name, given in layouts(pool, 2).items():
+        assert suits_native(given, plan, fill, None) == (backend == "native" and name != "apart")
+        assert torch.equal(mix_batch(given, plan, fill=fill, interpolation="nearest"), expected), name
+        into = given.clone(memory_format=torch.preserve_format)
+        mix_batch(into, plan, fill=fill, interpolation="nearest", inplace=True)
+        assert torch.equal(into, expected), name
+    images = [image[:, :h, :w] for image, (h, w) in zip(pool, sizes.tolist())]
+    for mixed, whole, (h, w) in zip(mix_pixels(images, plan, fill=[1, 2, 3]), expected, plan.canvas.tolist()):
+        assert torch.equal(mixed, whole[:, :h, :w])
+
+
+def test_every_pair_of_bytes_is_blended_as_rounded_halves_to_even():
+    pool = torch.stack([torch.arange(256).expand(256, 256), torch.arange(256)[:, None].expand(256, 256)]).byte()
+    for share in (0.5, 0.25, 0.3, 2 / 3, 1e-6):
+        weight = torch.tensor([[share, 1 - share]], dtype=torch.float64)
+        plan = MixPlan.blend(torch.tensor([[0, 1]]), weight, torch.tensor([(256, 256)] * 2))
+        one, other = (np.float32(float(part)) for part in weight[0])
+        exact = pool[0].numpy().astype(np.float32) * one + pool[1].numpy().astype(np.float32) * other
+        assert torch.equal(mix_pixels(pool[:, None], plan)[0, 0], torch.from_numpy(np.rint(exact).astype(np.uint8)))
 
 
 def test_an_expanded_pool_is_one_image():

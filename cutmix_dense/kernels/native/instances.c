@@ -90,6 +90,20 @@ static int64_t count(const uint8_t *line, int64_t length) {
     return total;
 }
 
+/* Whether any of some bytes isn't 0. */
+static int any(const void *given, int64_t length) {
+    const char *bytes = given;
+    for (; length >= 64; length -= 64, bytes += 64) {
+        uint64_t words[8], found = 0;
+        memcpy(words, bytes, sizeof words);
+        for (int i = 0; i < 8; i++) found |= words[i];
+        if (found) return 1;
+    }
+    char found = 0;
+    for (int64_t i = 0; i < length; i++) found |= bytes[i];
+    return found != 0;
+}
+
 /* Keep what the layer owns of a line: pixels [start, start + length) of row (z, y) of the canvas. */
 static void keep_owned(const Layer *layer, int64_t z, int64_t y, int64_t start, int64_t length, uint8_t *line) {
     const int64_t *grid = layer->plan->grid;
@@ -121,13 +135,14 @@ static void keep_owned(const Layer *layer, int64_t z, int64_t y, int64_t start, 
 /* The least block that holds the lines that it was widened by; `high` is 0 for none. */
 typedef struct { int64_t low[AXES], high[AXES]; } Block;
 
-/* Widen a block by a line that isn't all 0, whose pixels begin at `start`. */
+/* Widen a block by a line that isn't all 0; all its lines begin at `start` and have one length. */
 static void widen(Block *block, int64_t z, int64_t y, int64_t start, const uint8_t *line, int64_t length) {
-    int64_t from = 0, to = length;
-    while (!line[from]) from++;
-    while (!line[to - 1]) to--;
-    const int64_t low[AXES] = {z, y, start + from}, high[AXES] = {z + 1, y + 1, start + to};
     const int empty = block->high[0] == 0;
+    int64_t from = block->low[2] - start, to = empty ? 0 : block->high[2] - start;
+    if (empty || any(line, from)) from = (const uint8_t *)memchr(line, 1, (size_t)length) - line;
+    if (any(line + to, length - to))
+        for (to = length; !line[to - 1];) to--;
+    const int64_t low[AXES] = {z, y, start + from}, high[AXES] = {z + 1, y + 1, start + to};
     for (int a = 0; a < AXES; a++) {
         block->low[a] = empty ? low[a] : least(block->low[a], low[a]);
         block->high[a] = empty ? high[a] : most(block->high[a], high[a]);
@@ -306,19 +321,6 @@ static void inside_of(const char *pixels, int64_t length, const Stack *stack, ui
     }
 }
 
-/* Whether any of some bytes isn't 0. */
-static int any(const char *bytes, int64_t length) {
-    for (; length >= 64; length -= 64, bytes += 64) {
-        uint64_t words[8], found = 0;
-        memcpy(words, bytes, sizeof words);
-        for (int i = 0; i < 8; i++) found |= words[i];
-        if (found) return 1;
-    }
-    char found = 0;
-    for (int64_t i = 0; i < length; i++) found |= bytes[i];
-    return found != 0;
-}
-
 static const char *line_at(const Stack *stack, const char *mask, int64_t z, int64_t y, int64_t x) {
     return mask + ((z * stack->size[1] + y) * stack->size[2] + x) * stack->item;
 }
@@ -384,6 +386,8 @@ static void open_cut(Cut *cut, const Job *job, const Known *known, const int64_t
         while (from < to && (pixel[from] < cut->inner.low[a] || pixel[from] >= cut->inner.high[a])) from++;
         while (from < to && (pixel[to - 1] < cut->inner.low[a] || pixel[to - 1] >= cut->inner.high[a])) to--;
         cut->shown.low[a] = from, cut->shown.high[a] = to;
+        for (int64_t i = from; i < to; i++) /* nothing is read beyond the mask */
+            if (pixel[i] < 0 || pixel[i] >= cut->stack->size[a]) cut->shown.high[a] = from;
     }
     cut->shown = shared(&cut->shown, layer->low, high);
     cut->shown = shared(&cut->shown, none, high);
@@ -400,13 +404,13 @@ static const char *cut_line(Cut *cut, int64_t z, int64_t y, uint8_t *line) {
     } else {
         int64_t at[2] = {z, y};
         for (int a = 0; a < 2; a++)
-            if (cut->taken[a]) at[a] = most(least(cut->taken[a][at[a]], stack->size[a] - 1), 0);
+            if (cut->taken[a]) at[a] = cut->taken[a][at[a]];
         const char *from = line_at(stack, cut->mask, at[0], at[1], 0);
-        for (int64_t i = 0; i < length; i++) {
-            const int64_t x = most(least(cut->taken[2][start + i], stack->size[2] - 1), 0);
-            if (item == 1) cut->pixels[i] = from[x];
-            else memcpy(cut->pixels + i * item, from + x * item, (size_t)item);
-        }
+        const int64_t *x = cut->taken[2] + start;
+        if (item == 1)
+            for (int64_t i = 0; i < length; i++) cut->pixels[i] = from[x[i]];
+        else
+            for (int64_t i = 0; i < length; i++) memcpy(cut->pixels + i * item, from + x[i] * item, (size_t)item);
         pixels = cut->pixels;
     }
     inside_of(pixels, length, stack, line);
@@ -416,7 +420,7 @@ static const char *cut_line(Cut *cut, int64_t z, int64_t y, uint8_t *line) {
 
 /* How many pixels of a canvas without end show each source pixel of a layer's extent along an axis; see
  * `plan.geometry.copies_of`, with whose roundings it is counted. */
-static void copies_of(const Layer *layer, int axis, int64_t *copies) {
+static void copies_of(const Layer *layer, int axis, int32_t *copies) {
     const float scale = (float)layer->scale[axis], shift = (float)layer->shift[axis];
     const int64_t first = layer->first[axis], last = layer->last[axis];
     const float one = (float)first * scale + shift, other = (float)last * scale + shift;
@@ -430,17 +434,20 @@ static void copies_of(const Layer *layer, int axis, int64_t *copies) {
 }
 
 /* Pixels of a mask within its extent, each counted as often as `copies` says of its place along every axis. */
-static int64_t copied(const Cut *cut, int64_t *const copies[AXES], uint8_t *line) {
+static int64_t copied(const Cut *cut, int32_t *const copies[AXES], uint8_t *line) {
     const Block *inner = &cut->inner;
     const int64_t *first = cut->layer.first;
     int64_t total = 0;
     for (int64_t z = inner->low[0]; z < inner->high[0]; z++)
         for (int64_t y = inner->low[1]; y < inner->high[1]; y++) {
-            int64_t sum = 0;
-            inside_of(line_at(cut->stack, cut->mask, z, y, inner->low[2]), inner->high[2] - inner->low[2], cut->stack, line);
-            for (int64_t x = inner->low[2]; x < inner->high[2]; x++)
-                sum += line[x - inner->low[2]] * copies[2][x - first[2]];
-            total += copies[0][z - first[0]] * copies[1][y - first[1]] * sum;
+            const int64_t times = (int64_t)copies[0][z - first[0]] * copies[1][y - first[1]];
+            const int64_t length = inner->high[2] - inner->low[2];
+            const int32_t *each = copies[2] + inner->low[2] - first[2];
+            int32_t sum = 0;
+            if (!times) continue;
+            inside_of(line_at(cut->stack, cut->mask, z, y, inner->low[2]), length, cut->stack, line);
+            for (int64_t x = 0; x < length; x++) sum += each[x] & -(int32_t)line[x];
+            total += times * sum;
         }
     return total;
 }
@@ -469,7 +476,7 @@ EXPORT int64_t cutmix_dense_cut_masks(const Plan *plan, const Stack *stacks, int
     const int64_t axes = plan->axes, lift = AXES - axes;
     double *visible = found, *whole = found ? found + rows : NULL, *boxes = found ? found + 2 * rows : NULL;
     int64_t widest = 1, row = 0, result = rows;
-    int64_t *copies[AXES] = {0};
+    int32_t *copies[AXES] = {0};
     for (int64_t j = 0; j < count_of_jobs; j++) widest = most(widest, jobs[j].size[2]);
     for (int64_t s = 0; s < number; s++) widest = most(widest, stacks[s].size[2]);
     uint8_t *line = malloc((size_t)widest);
@@ -491,7 +498,7 @@ EXPORT int64_t cutmix_dense_cut_masks(const Plan *plan, const Stack *stacks, int
             cut.layer.last[a] = most(least(cut.layer.last[a], cut.stack->size[a]), cut.layer.first[a]);
             if (into || plan->unscaled) continue;
             free(copies[a]);
-            copies[a] = malloc((size_t)most(cut.layer.last[a] - cut.layer.first[a], 1) * sizeof(int64_t));
+            copies[a] = malloc((size_t)most(cut.layer.last[a] - cut.layer.first[a], 1) * sizeof(int32_t));
             if (!copies[a]) result = -1;
             else copies_of(&cut.layer, a, copies[a]);
         }

@@ -11,6 +11,14 @@
 #include <emmintrin.h>
 #endif
 
+/* A loop compiled for several processors, of which the loader takes the best; elsewhere for the least one. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && \
+    !defined(__SANITIZE_ADDRESS__)
+#define WIDE __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
+#else
+#define WIDE
+#endif
+
 enum { AXES = 3, LINE = 64 };
 
 #ifndef LARGE_FROM
@@ -41,6 +49,7 @@ typedef struct {
     int64_t out, out_step;
     int64_t fill, fills;   /* address of so many pixels, one for all leads or one per channel; 0: zeros */
     int64_t inplace;       /* the outputs are the pool's images */
+    int64_t weight;        /* double (B, S) of a soft plan of bytes, else 0 */
 } Job;
 
 typedef struct {
@@ -285,7 +294,7 @@ static void finish(Stream *stream) {
 
 /* ------------------------------------------------------------------------------------------------- a row by its masks */
 
-static void select_between(uint8_t *restrict to, const uint8_t *restrict a, const uint8_t *restrict b,
+WIDE static void select_between(uint8_t *restrict to, const uint8_t *restrict a, const uint8_t *restrict b,
                            const uint8_t *restrict mask, int64_t bytes) {
     for (int64_t i = 0; i < bytes; i++) to[i] = (uint8_t)((a[i] & ~mask[i]) | (b[i] & mask[i]));
 }
@@ -571,6 +580,103 @@ static int open_walk(Walk *w, const Job *job, void (*rows)(Walk *, const Band *,
     return 1;
 }
 
+/* ------------------------------------------------------------------------------------------------------------- blends */
+
+enum { STRIP = 512 };
+
+/* A float in [0, 255] rounded, halves to even: beyond 1.5 * 2^23 a float has no fraction, and its last byte is the sum's. */
+static inline uint8_t rounded(float value) {
+    uint32_t bits;
+    const float whole = value + 12582912.0f;
+    memcpy(&bits, &whole, sizeof bits);
+    return (uint8_t)bits;
+}
+
+WIDE static void blend_two(uint8_t *restrict to, const uint8_t *restrict a, const uint8_t *restrict b, float share, float other,
+                      int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i++) to[i] = rounded((float)a[i] * share + (float)b[i] * other);
+}
+
+/* Bytes that some layers share: the sum of each by its share, in the order of the layers, as the reference adds up. */
+static void blend_bytes(uint8_t *to, const uint8_t *const *from, const float *share, int64_t count, int64_t bytes) {
+    float total[STRIP];
+    if (count == 1) {
+        memcpy(to, from[0], (size_t)bytes);
+        return;
+    }
+    if (count == 2) {
+        blend_two(to, from[0], from[1], share[0], share[1], bytes);
+        return;
+    }
+    for (int64_t at = 0; at < bytes; at += STRIP) {
+        const int64_t length = least(STRIP, bytes - at);
+        for (int64_t i = 0; i < length; i++) total[i] = (float)from[0][at + i] * share[0];
+        for (int64_t k = 1; k < count; k++)
+            for (int64_t i = 0; i < length; i++) total[i] += (float)from[k][at + i] * share[k];
+        for (int64_t i = 0; i < length; i++) to[at + i] = rounded(total[i]);
+    }
+}
+
+/* The layers that reach all of a block, with their shares. Returns how many. */
+static int64_t shares_of(const Walk *w, const int64_t *low, const int64_t *high, int64_t *shown, float *share) {
+    const double *weight = (const double *)(uintptr_t)w->job->weight + w->output * w->job->layers;
+    int64_t count = 0;
+    double whole = 0;
+    for (int64_t s = 0; s < w->job->layers; s++) {
+        const Layer *layer = w->layer + s;
+        int reaches = layer->image >= 0 && weight[s] > 0;
+        for (int a = 0; a < AXES; a++) reaches = reaches && layer->low[a] <= low[a] && high[a] <= layer->high[a];
+        if (!reaches) continue;
+        shown[count++] = s, whole += weight[s];
+    }
+    for (int64_t k = 0; k < count; k++) share[k] = (float)(weight[shown[k]] / whole);
+    return count;
+}
+
+/* A cell of an output, in which all pixels have the same shares; fill where no layer reaches it. */
+static void blend_cell(Walk *w, const int64_t *low, const int64_t *high, int64_t *shown, float *share, const uint8_t **from) {
+    const int64_t item = w->job->item, bytes = (high[2] - low[2]) * item;
+    int64_t count = shares_of(w, low, high, shown, share);
+    if (!count) shown[0] = w->job->layers, count = 1;
+    for (int64_t l = 0; l < w->job->leads; l++)
+        for (int64_t z = low[0]; z < high[0]; z++)
+            for (int64_t y = low[1]; y < high[1]; y++) {
+                char *to = place(w->out.at + l * w->out.lead + z * w->out.step[0] + y * w->out.step[1] + low[2] * item);
+                for (int64_t k = 0; k < count; k++) {
+                    const Layer *layer = w->layer + shown[k];
+                    from[k] = (const uint8_t *)place(layer->at + l * layer->lead + z * layer->step[0] + y * layer->step[1] + low[2] * item);
+                }
+                if (!w->past || !w->aligned || bytes % LINE || low[2]) {
+                    blend_bytes((uint8_t *)to, from, share, count, bytes);
+                    continue;
+                }
+                blend_bytes(w->row, from, share, count, bytes);
+                put_lines(to, (const char *)w->row, bytes);
+            }
+}
+
+static void blend_output(Walk *w, int64_t output, int64_t *shown, float *share, const uint8_t **from) {
+    const int64_t *grid = w->job->grid;
+    Run padding = {0, 0, w->job->layers + 1};
+    int64_t low[AXES], high[AXES];
+    w->output = output;
+    place_layers(w);
+    for (int64_t z = 0; z < grid[0]; z++)
+        for (int64_t y = 0; y < grid[1]; y++)
+            for (int64_t x = 0; x < grid[2]; x++) {
+                const int64_t cell[AXES] = {z, y, x};
+                for (int a = 0; a < AXES; a++) low[a] = edge_of(w, a, cell[a]), high[a] = edge_of(w, a, cell[a] + 1);
+                if (low[0] < high[0] && low[1] < high[1] && low[2] < high[2]) blend_cell(w, low, high, shown, share, from);
+            }
+    padding.stop = w->frame[2];
+    const Band behind = {{w->canvas[0], 0}, {w->frame[0], w->frame[1]}}, below = {{0, w->canvas[1]}, {w->canvas[0], w->frame[1]}};
+    const Band beside = {{0, 0}, {w->canvas[0], w->canvas[1]}};
+    copy_rows(w, &behind, &padding, 1);
+    copy_rows(w, &below, &padding, 1);
+    padding.start = w->canvas[2];
+    if (padding.start < padding.stop) copy_rows(w, &beside, &padding, 1);
+}
+
 /* ------------------------------------------------------------------------------------------------------------- exported */
 
 /* Write outputs [first, last). 0: no memory. */
@@ -696,4 +802,24 @@ EXPORT int64_t cutmix_dense_buffer(const Job *job, char *buffer, const int64_t *
     }
     close_walk(&w);
     return 1;
+}
+
+/* Write outputs [first, last) of a soft plan of bytes whose layers lie at whole pixels, pixel beside pixel. */
+EXPORT int64_t cutmix_dense_blend(const Job *job, int64_t first, int64_t last) {
+    Walk w;
+    const size_t layers = (size_t)job->layers + 1;
+    int64_t *shown = malloc(layers * sizeof *shown);
+    float *share = malloc(layers * sizeof *share);
+    const uint8_t **from = malloc(layers * sizeof *from);
+    const int opened = shown && share && from && open_walk(&w, job, copy_rows);
+    if (opened) {
+        w.past = is_large(job);
+        for (int64_t b = most(first, 0); b < least(last, job->outputs); b++) blend_output(&w, b, shown, share, from);
+        close_walk(&w);
+    }
+    free(shown), free(share), free(from);
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+    return opened;
 }

@@ -32,7 +32,9 @@ _swap = native.declare("cutmix_dense_swap", "pqq", "q")
 _buffer = native.declare("cutmix_dense_buffer", "pppqqq", "q")
 _reach = native.declare("cutmix_dense_reach", "pp", "q")
 
-_Job = ctypes.c_int64 * 27
+_blend = native.declare("cutmix_dense_blend", "pqq", "q")
+
+_Job = ctypes.c_int64 * 28
 """``Job`` of ``pixels.c``."""
 
 _FAR = 2**40
@@ -42,11 +44,12 @@ Images = Tensor | Sequence[Tensor]
 
 
 def suits_native(pool: Images, plan: MixPlan, fill: Tensor | None, out: Tensor | None) -> bool:
-    """Whether the library mixes a pool by a hard plan.
+    """Whether the library mixes a pool by a plan.
 
     It is there, all lies on the host, no gradient flows, and all that lies before space can be walked with one stride.
+    Of soft plans it takes those of bytes that lie pixel beside pixel, unscaled.
     """
-    if native.library is None or plan.device.type != "cpu" or plan.weight is not None:
+    if native.library is None or plan.device.type != "cpu":
         return False
     given = [pool] if isinstance(pool, Tensor) else [*pool]
     like, first = given[0], int(isinstance(pool, Tensor))
@@ -59,6 +62,10 @@ def suits_native(pool: Images, plan: MixPlan, fill: Tensor | None, out: Tensor |
         return False
     if len(given) > 2 and any(image.dtype != like.dtype or image.shape[: len(lead)] != lead for image in given[1:]):
         return False
+    if plan.weight is not None:
+        beside = all(image.stride(-1) == 1 or _lies_behind(image, plan.ndim) for image in given)
+        if not plan.unscaled or like.dtype != torch.uint8 or not beside:
+            return False
     return in_numpy(*given) if fill is None else in_numpy(fill, *given)
 
 
@@ -71,12 +78,12 @@ def _is_even(image: Tensor, ndim: int, first: int) -> bool:
 def mix_native(
     pool: Images, plan: MixPlan, outputs: Images, fill: Tensor | None, interpolation: Interpolation = "nearest"
 ) -> None:
-    """Write the outputs of a hard plan that ``suits_native``.
+    """Write the outputs of a plan that ``suits_native``.
 
     Args:
         pool: (P, …, *size), or a list of (…, *size).
-        plan: a hard one.
-        outputs: (B, …, *frame), or a list of (…, *canvas); may be ``pool`` itself if nothing is scaled.
+        plan: a hard or a soft one.
+        outputs: (B, …, *frame), or a list of (…, *canvas); may be ``pool`` itself if nothing is scaled or weighed.
         fill: one value, or one per channel (C, 1, 1); None: 0.
         interpolation: how scaled layers are read.
     """
@@ -88,6 +95,10 @@ def mix_native(
             _mix_scaled(pool, plan, output, windows, numbers, outputs[output], fill, interpolation)
         return
     batch = _Batch(pool, outputs, fill, plan.ndim)
+    if plan.weight is not None:
+        weight = plan.weight.detach().to(torch.float64).contiguous()
+        split(partial(_blend, batch.job(numbers, weight=weight.data_ptr())), len(plan), batch.size)
+        return
     job = batch.job(numbers)
     if outputs is not pool:
         split(partial(_mix, job), len(plan), batch.size)
@@ -155,9 +166,9 @@ class _Batch:
             pool is outputs,
         ]
 
-    def job(self, numbers: Sequence[int], padding: int = 0) -> Any:
-        """``Job``, with the address of the images that pad."""
-        return _Job(*numbers, padding, *self._numbers)
+    def job(self, numbers: Sequence[int], padding: int = 0, weight: int = 0) -> Any:
+        """``Job``, with the addresses of the images that pad, and of weights."""
+        return _Job(*numbers, padding, *self._numbers, weight)
 
 
 def _tensors(images: Images) -> Sequence[Tensor]:
@@ -167,7 +178,7 @@ def _tensors(images: Images) -> Sequence[Tensor]:
 def _lies_behind(image: Tensor, ndim: int) -> bool:
     """Whether the channels of a pixel lie side by side, pixel after pixel."""
     stride = image.stride()
-    return bool(stride[-ndim - 1] == 1 and stride[-1] == image.shape[-ndim - 1])
+    return bool(image.ndim > ndim and stride[-ndim - 1] == 1 and stride[-1] == image.shape[-ndim - 1])
 
 
 def _table(images: Images, ndim: int, item: int, behind: bool) -> Any:
@@ -197,7 +208,7 @@ def _windows(plan: MixPlan) -> list[list[list[int]]]:
     frame = (ctypes.c_int64 * 8)(0, 0, 0, 0, 0, *(1,) * flat, *plan.frame)
     numbers[5:8] = [array.ctypes.data for array in placed]
     windows = np.empty((len(plan), plan.layers, 6), dtype=np.int64)
-    tables = [1, 1, 1, ctypes.addressof(image), 0, ctypes.addressof(frame), 0, 0, 1, 0]
+    tables = [1, 1, 1, ctypes.addressof(image), 0, ctypes.addressof(frame), 0, 0, 1, 0, 0]
     if not _reach(_Job(*numbers, 0, *tables), windows.ctypes.data):
         raise MemoryError
     return windows.tolist()
