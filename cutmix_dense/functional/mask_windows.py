@@ -20,7 +20,7 @@ __all__ = ["StackMasks", "cut_windows", "put_masks", "suits_windows"]
 
 def suits_windows(stacks: Sequence[Shaped[Tensor, "n *size"]]) -> bool:
     """Whether the compiled library looks at masks: it is there, they lie on the host, of two or three axes."""
-    if native.library is None or not stacks:
+    if native.library is None:
         return False
     return in_numpy(*[stack.detach() for stack in stacks]) and all(
         stack.ndim in (3, 4) and not stack.is_complex() for stack in stacks

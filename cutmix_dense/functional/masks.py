@@ -1,20 +1,20 @@
 """Instance masks under a plan: cut by the very ownership that cut the image.
 
-On the host the compiled library looks at the window round each mask, so that cost grows with the object. Whole stacks
-in plain torch are the definition, and serve everywhere else.
+On the host only the window round each mask is looked at, so that cost grows with the object: by the compiled library,
+or in numpy. Whole stacks in plain torch serve everywhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
-from cutmix_dense.arrays.blocks import spatial
+from cutmix_dense.arrays.blocks import filled, spatial
 from cutmix_dense.arrays.host import HOST, in_numpy, sent
 from cutmix_dense.functional.mask_windows import StackMasks, cut_windows, suits_windows
 from cutmix_dense.kernels.device import serves
@@ -82,11 +82,14 @@ def mix_masks(
         if image >= 0 and masks[image] is not None and len(masks[image])
     ]
     given = [cast("Tensor", masks[image]) for *_, image in jobs]
+    if not given:
+        return {}
     if not suits_windows(given):
+        here = in_numpy(*given) and not any(stack.dtype == torch.bfloat16 for stack in given)
         if stated is not None:
             blanked = {image: _blanked(stack, stated[image]) for stack, (*_, image) in zip(given, jobs)}
             given = [blanked[image] for *_, image in jobs]
-        return _mix_on_device(given, plan, size, jobs) if given else {}
+        return _mix_on_host(given, plan.to(HOST), size, jobs) if here else _mix_on_device(given, plan, size, jobs)
     if stated is not None:
         every = np.concatenate([cast("Tensor", stated[image]).numpy() for *_, image in jobs])
         carried = every if carried is None else carried & every
@@ -102,6 +105,52 @@ def _blanked(stack: Shaped[Tensor, "n *size"], stated: Bool[Tensor, " n"] | None
 
 Jobs = Sequence[tuple[int, int, int]]
 """Output, layer and pool image of the layers that have masks."""
+
+
+def _mix_on_host(
+    stacks: Sequence[Tensor], plan: MixPlan, size: Sequence[Sequence[int]], jobs: Jobs
+) -> dict[tuple[int, int], LayerMasks]:
+    """Window by window in numpy; ``stacks`` are those of the jobs."""
+    ndim = plan.ndim
+    mixed: dict[tuple[int, int], LayerMasks] = {}
+    owner = plan.owner_map().numpy()
+    low, high = (bound.numpy() for bound in plan.pixel_ranges())
+    taken = [plan.source_pixels(axis).numpy() for axis in range(ndim)]
+    for (output, layer, _), stack in zip(jobs, stacks):
+        extent = plan.facts.extent[output, layer].tolist()
+        valid = tuple(map(slice, extent[:ndim], extent[ndim:]))
+        copies = [copies_of(plan, output, layer, axis) for axis in range(ndim)]
+        shows = plan.weight is None or bool(plan.weight[output, layer] > 0)
+        masks = np.zeros((len(stack), *size[output]), dtype=stack.numpy().dtype)
+        visible, whole, boxes = np.zeros(len(stack), np.int32), np.zeros(len(stack)), np.zeros((len(stack), 2 * ndim))
+        for row, mask in enumerate(stack.numpy()):
+            window = filled(mask[valid])
+            if window is None:
+                continue
+            inside: Any = mask[valid][window] != 0
+            for part, count in reversed(list(zip(window, copies))):
+                inside = inside @ count[part]
+            whole[row] = inside
+            block, source = [], []
+            for axis, part in enumerate(window):
+                start, stop = low[output, layer, axis], min(high[output, layer, axis], size[output][axis])
+                pixels = taken[axis][output, layer, start:stop]
+                first = extent[axis]
+                reach = ((pixels >= first + part.start) & (pixels < first + part.stop)).nonzero()[0]
+                block.append(slice(start + reach[0], start + reach[-1] + 1) if len(reach) else slice(0, 0))
+                source.append(pixels[reach])
+            values = mask[np.ix_(*source)]
+            if plan.weight is None:
+                values = np.where(owner[output][tuple(block)] == layer, values, masks.dtype.type(0))
+            left = filled(values) if shows and values.size else None
+            if left is None:
+                continue
+            masks[row][tuple(block)] = values
+            visible[row] = np.count_nonzero(values)
+            ends = [(at.start + inner.start, at.start + inner.stop) for at, inner in zip(block, left)]
+            boxes[row] = np.array(ends[::-1]).T.reshape(-1)
+        mixed[output, layer] = MixedMasks(*map(torch.from_numpy, (masks, visible, whole, boxes)))
+    return mixed
 
 
 def _mix_on_device(
@@ -204,6 +253,10 @@ def boxes_of_masks(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n 2*d"]:
     if suits_windows([masks]):
         windows = windows_of(masks)[..., ::-1].reshape(len(masks), 2 * (masks.ndim - 1))
         return torch.from_numpy(windows.astype(np.float64))
+    if in_numpy(masks) and masks.dtype != torch.bfloat16:
+        none = [slice(0, 0)] * (masks.ndim - 1)
+        ends = [[(side.start, side.stop) for side in filled(mask) or none] for mask in masks.numpy()]
+        return torch.tensor(ends, dtype=torch.float64, device=HOST).reshape(-1, masks.ndim - 1, 2).flip(1).mT.flatten(1)
     inside = _ones(masks)
     lows, highs = [], []
     for axis in reversed(range(1, masks.ndim)):  # x first
