@@ -339,11 +339,28 @@ def test_every_pair_of_bytes_is_blended_as_rounded_halves_to_even():
         assert torch.equal(mix_pixels(pool[:, None], plan)[0, 0], torch.from_numpy(np.rint(exact).astype(np.uint8)))
 
 
+@pytest.mark.parametrize("lead", [(2, 1), (3, 1, 2), (1, 4)])
+@pytest.mark.parametrize("seed", range(4))
+def test_scaled_clips_equal_the_layers_one_by_one(seed, lead):
+    from kernels.plans import random_plan
+
+    plan = random_plan(seed, pool=3)
+    pool = coded((3, *lead, 13, 22), torch.float32)
+    expected = torch.stack(mix_layered(pool, plan, torch.tensor(7.0), "antialias", framed=True))
+    assert torch.equal(mix_pixels(pool, plan, fill=7, interpolation="antialias"), expected)
+    turned = pool.movedim(1, -1).contiguous().movedim(-1, 1)
+    assert torch.equal(mix_pixels(turned, plan, fill=7, interpolation="antialias"), expected)
+
+
 def test_an_expanded_pool_is_one_image():
     plan = any_plan(3, 2, False)
-    pool = coded((1, 3, *plan.frame), torch.uint8).expand(4, -1, -1, -1)
-    expected = mix_gather(pool, plan, torch.tensor(1, dtype=torch.uint8))
-    assert torch.equal(mix_pixels(pool, plan, fill=1), expected)
+    for pool in (
+        coded((1, 3, *plan.frame), torch.uint8).expand(4, -1, -1, -1),
+        coded((4, 2, 1, *plan.frame), torch.uint8).expand(-1, -1, 3, -1, -1),
+        coded((4, 1, *plan.frame[:1], 1), torch.uint8).expand(-1, 3, -1, plan.frame[1]),
+    ):
+        expected = mix_gather(pool, plan, torch.tensor(1, dtype=torch.uint8))
+        assert torch.equal(mix_pixels(pool, plan, fill=1), expected)
 
 
 def test_what_needs_a_gradient_and_was_saved_for_one_is_known_to_autograd():

@@ -32,20 +32,21 @@ _DTYPES = (np.float32, np.float32, np.int64, np.int64, np.int64, np.int8, np.int
 
 def _table(plan: MixPlan) -> tuple[Any, list[Array]]:
     """A plan on the host as the library reads it, and the arrays whose addresses that holds."""
-    (_, scale, shift, extent, _), (low, high), owner = plan.facts, pixel_ranges(plan), plan.owner
-    arrays = [scale, shift, extent, low.numpy(), high.numpy(), owner.numpy(), *[edge.numpy() for edge in plan.edges]]
+    owner, axes = plan.owner, plan.ndim
+    fields = (plan.scale.detach(), plan.shift.detach(), plan.extent, *pixel_ranges(plan), owner, *plan.edges)
+    arrays = [field.numpy() for field in fields]
     narrow = owner.dtype == torch.int8
     for place, (array, wanted) in enumerate(zip(arrays, _DTYPES)):
         dtype = np.int16 if place == 5 and not narrow else wanted
         if array.dtype != dtype or not array.flags.c_contiguous:
             arrays[place] = np.ascontiguousarray(array, dtype)
-    flat = (1,) * (3 - plan.ndim)
+    flat = (1,) * (3 - axes)
     numbers = [array.__array_interface__["data"][0] for array in arrays]
     weighs = 0
     if plan.weight is not None:
         arrays.append(np.ascontiguousarray(plan.weight.detach().numpy() > 0))
         weighs = address_of(arrays[-1])
-    kind = (*plan.source.shape, plan.ndim, plan.free_form, 1 if narrow else 2, bool(plan.unscaled))
+    kind = (*plan.source.shape, axes, plan.free_form, 1 if narrow else 2, bool(plan.unscaled))
     return _Plan(*kind, *numbers[:6], *flat, *owner.shape[1:], *(0 * n for n in flat), *numbers[6:], weighs), arrays
 
 
@@ -109,7 +110,7 @@ class Stacks:
             kind = (stack.element_size(), stack.is_floating_point())
             numbers += (stack.data_ptr(), stack.shape[0], *flat, *stack.shape[1:], *kind)
         self.table = (ctypes.c_int64 * len(numbers))(*numbers)
-        self.windows: Int[Array, "n 7"] = np.empty((sum([len(stack) for stack in stacks]), 7), np.int64)
+        self.windows: Int[Array, "n 7"] = np.empty((sum(numbers[1::7]), 7), np.int64)
         some = 0 if wanted is None else address_of(wanted)
         if not _windows(self.table, len(stacks), some, address_of(self.windows)):
             raise MemoryError("no memory for a line of pixels")
@@ -152,7 +153,7 @@ class CutMasks:
         self._taken: list[Tensor] = []
         if not plan.unscaled:
             self._taken = [plan.source_pixels(axis).contiguous() for axis in range(plan.ndim)]
-        rows = sum([len(stacks.stacks[stack]) for *_, stack in jobs])
+        rows = sum([stacks.stacks[stack].shape[0] for *_, stack in jobs])
         found = np.empty((2 + 2 * plan.ndim) * rows)
         self._rows = rows
         self._cut(address_of(found), 0)

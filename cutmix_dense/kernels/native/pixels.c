@@ -33,6 +33,13 @@ typedef struct {
     int64_t size[AXES];
 } Image;
 
+/* The images of a pool, or outputs. */
+typedef struct {
+    int64_t table;         /* Image[], one for each; 0: they lie in one tensor ... */
+    int64_t stride;        /* ... so many bytes apart ... */
+    Image first;           /* ... from this one on */
+} Images;
+
 /* A batch and its plan, as Python writes them: numbers and addresses. */
 typedef struct {
     int64_t outputs, layers, axes, free_form, owner_bytes;
@@ -45,8 +52,8 @@ typedef struct {
     int64_t edges[AXES];   /* int64 (B, G + 1) each; with two axes the first is 0 */
     int64_t padding;       /* int64 (B,) the image that shows beyond the canvas, -1 fill; 0: the base, by its size */
     int64_t item, leads;
-    int64_t images, pool, pool_step; /* how many, Image[]; step >= 0: one Image, and bytes to the next one */
-    int64_t out, out_step;
+    int64_t images;        /* in the pool */
+    Images pool, out;
     int64_t fill, fills;   /* address of so many pixels, one for all leads or one per channel; 0: zeros */
     int64_t inplace;       /* the outputs are the pool's images */
     int64_t weight;        /* double (B, S) of a soft plan of bytes, else 0 */
@@ -89,11 +96,10 @@ struct Walk {
 static const int64_t *numbers(int64_t address) { return (const int64_t *)(uintptr_t)address; }
 static char *place(int64_t address) { return (char *)(uintptr_t)address; }
 
-static Image image_at(int64_t table, int64_t step, int64_t index) {
-    Image image;
-    const Image *rows = (const Image *)(uintptr_t)table;
-    image = rows[step < 0 ? index : 0];
-    if (step > 0) image.at += step * index;
+static Image image_at(const Images *images, int64_t index) {
+    Image image = images->first;
+    if (images->table) return ((const Image *)(uintptr_t)images->table)[index];
+    image.at += images->stride * index;
     return image;
 }
 
@@ -105,7 +111,7 @@ static void place_layer(const Walk *w, Layer *layer, int64_t index, const float 
     memset(layer, 0, sizeof *layer);
     layer->image = -1;
     if (index < 0 || index >= job->images) return;
-    const Image image = image_at(job->pool, job->pool_step, index);
+    const Image image = image_at(&job->pool, index);
     int moves = 0;
     layer->image = index, layer->at = image.at, layer->lead = image.lead;
     for (int a = 0; a < AXES; a++) {
@@ -128,7 +134,7 @@ static void place_layers(Walk *w) {
     const int64_t S = job->layers, D = job->axes, b = w->output;
     const int64_t *source = numbers(job->source) + b * S, *extent = numbers(job->extent) + b * S * 2 * D;
     const float *shift = (const float *)(uintptr_t)job->shift + b * S * D;
-    w->out = image_at(job->out, job->out_step, b);
+    w->out = image_at(&job->out, b);
     w->aligned = !((w->out.at | w->out.lead | w->out.step[0] | w->out.step[1]) & (LINE - 1));
     for (int a = 0; a < AXES; a++) {
         const int64_t given = a - (AXES - D);
@@ -145,13 +151,13 @@ static void place_layers(Walk *w) {
     int64_t base = source[0];
     if (job->padding) base = numbers(job->padding)[b];
     else if (base >= 0 && base < job->images) {
-        const Image image = image_at(job->pool, job->pool_step, base);
+        const Image image = image_at(&job->pool, base);
         for (int64_t a = AXES - D; a < AXES; a++)
             if (image.size[a] != w->frame[a] || w->canvas[a] != extent[D + a - (AXES - D)]) base = -1;
     }
     *padding = *fill;
     if (base >= 0 && base < job->images) {
-        const Image image = image_at(job->pool, job->pool_step, base);
+        const Image image = image_at(&job->pool, base);
         for (int a = 0; a < AXES; a++)
             if (image.size[a] < w->frame[a]) return;
         padding->at = image.at, padding->lead = image.lead, padding->image = base, padding->apart = 0;
@@ -545,7 +551,7 @@ static void close_walk(Walk *w) {
 static int is_large(const Job *job) {
     int64_t bytes = 0;
     for (int64_t b = 0; b < job->outputs; b++) {
-        const Image image = image_at(job->out, job->out_step, b);
+        const Image image = image_at(&job->out, b);
         bytes += image.size[0] * image.size[1] * image.size[2] * job->item * job->leads;
     }
     return bytes >= LARGE_FROM;
@@ -555,9 +561,9 @@ static int is_large(const Job *job) {
 static int open_walk(Walk *w, const Job *job, void (*rows)(Walk *, const Band *, const Run *, int64_t)) {
     int64_t size[AXES] = {1, 1, 1};
     for (int64_t b = 0; b < job->outputs; b++) {
-        const Image image = image_at(job->out, job->out_step, b);
+        const Image image = image_at(&job->out, b);
         for (int a = 0; a < AXES; a++) size[a] = most(size[a], image.size[a]);
-        if (job->out_step >= 0) break;
+        if (!job->out.table) break;
     }
     memset(w, 0, sizeof *w);
     w->job = job, w->rows = rows;
@@ -768,7 +774,7 @@ EXPORT int64_t cutmix_dense_swap(const Job *job, int64_t first, int64_t last) {
         list(&w, b);
         const int64_t mate = mate_of(&w);
         if (mate <= b || mate >= job->outputs) continue;
-        const Image one = w.out, other = image_at(job->out, job->out_step, mate);
+        const Image one = w.out, other = image_at(&job->out, mate);
         for (int64_t i = 0; i < w.moves; i++) {
             const int64_t *run = w.moved + 7 * i, pixels = run[5] - run[4], part = most(1, (int64_t)sizeof small / job->item);
             for (int64_t l = 0; l < job->leads; l++)

@@ -9,12 +9,14 @@ import ctypes
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from itertools import chain, pairwise
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import in_numpy
 from cutmix_dense.kernels import native
 from cutmix_dense.kernels.layers import read
@@ -34,7 +36,7 @@ _reach = native.declare("cutmix_dense_reach", "pp", "q")
 
 _blend = native.declare("cutmix_dense_blend", "pqq", "q")
 
-_Job = ctypes.c_int64 * 28
+_Job = ctypes.c_int64 * 44
 """``Job`` of ``pixels.c``."""
 
 _FAR = 2**40
@@ -49,30 +51,48 @@ def suits_native(pool: Images, plan: MixPlan, fill: Tensor | None, out: Tensor |
     It is there, all lies on the host, no gradient flows, and all that lies before space can be walked with one stride.
     Of soft plans it takes those of bytes that lie pixel beside pixel, unscaled.
     """
-    if native.library is None or plan.device.type != "cpu":
+    if native.library is None or not plan.source.is_cpu:
         return False
-    given = [pool] if isinstance(pool, Tensor) else [*pool]
-    like, first = given[0], int(isinstance(pool, Tensor))
-    lead = like.shape[first : like.ndim - plan.ndim]
-    if fill is not None and fill.numel() != 1 and tuple(fill.shape) != (*lead[-1:], *(1,) * plan.ndim):
-        return False
+    whole, ndim = isinstance(pool, Tensor), len(plan.frame)
+    given: list[Tensor] = [cast("Tensor", pool)] if whole else [*pool]
+    like = given[0]
+    lead, dtype = like.shape[whole : like.ndim - ndim], like.dtype
+    if fill is not None:
+        if fill.shape and fill.numel() != 1 and fill.shape != (*lead[-1:], *(1,) * ndim):
+            return False
+        given.append(fill)
     if out is not None:
         given.append(out)
-    if len(lead) > 1 and not all(_is_even(image, plan.ndim, first) for image in given):
+    if is_compiling():
         return False
-    if len(given) > 2 and any(image.dtype != like.dtype or image.shape[: len(lead)] != lead for image in given[1:]):
-        return False
-    if plan.weight is not None:
-        beside = all(image.stride(-1) == 1 or _lies_behind(image, plan.ndim) for image in given)
-        if not plan.unscaled or like.dtype != torch.uint8 or not beside:
+    for image in given:
+        if not image.is_cpu or image.requires_grad:
             return False
-    return in_numpy(*given) if fill is None else in_numpy(fill, *given)
+    if (dtype.is_floating_point or dtype.is_complex) and not in_numpy(*given):  # which may lie there negated
+        return False
+    images = given if fill is None else [image for image in given if image is not fill]
+    if len(lead) > 1 and not all(_is_even(image, ndim, whole) for image in images):
+        return False
+    if not whole and not all(image.dtype == dtype and image.shape[: len(lead)] == lead for image in images):
+        return False
+    if plan.weight is None:
+        return True
+    beside = all(image.stride(-1) == 1 or _lies_behind(image.shape, image.stride(), ndim) for image in images)
+    return bool(plan.unscaled and dtype == torch.uint8 and beside)
+
+
+def _step(shape: Sequence[int], stride: Sequence[int]) -> int | None:
+    """The one stride that walks some axes as if they were one; None if there is none."""
+    walked = [(own, own * length) for length, own in zip(shape, stride) if length != 1]
+    for (own, _), (_, ahead) in pairwise(walked):
+        if own != ahead:
+            return None
+    return walked[-1][0] if walked else 0
 
 
 def _is_even(image: Tensor, ndim: int, first: int) -> bool:
     """Whether all that lies between ``first`` and space can be walked with one stride."""
-    axes = range(first, image.ndim - ndim - 1)
-    return all(image.stride(axis) == image.stride(axis + 1) * image.shape[axis + 1] for axis in axes)
+    return _step(image.shape[first:-ndim], image.stride()[first:-ndim]) is not None
 
 
 def mix_native(
@@ -87,31 +107,32 @@ def mix_native(
         fill: one value, or one per channel (C, 1, 1); None: 0.
         interpolation: how scaled layers are read.
     """
-    if not len(plan):
-        return
     numbers, _fields = _numbers(plan)
+    count = numbers[0]
+    if not count:
+        return
     if not plan.unscaled:
         for output, windows in enumerate(_windows(plan)):
             _mix_scaled(pool, plan, output, windows, numbers, outputs[output], fill, interpolation)
         return
-    batch = _Batch(pool, outputs, fill, plan.ndim)
+    batch = _Batch(pool, outputs, fill, numbers[2])
     if plan.weight is not None:
         weight = plan.weight.detach().to(torch.float64).contiguous()
-        split(partial(_blend, batch.job(numbers, weight=weight.data_ptr())), len(plan), batch.size)
+        split(partial(_blend, batch.job(numbers, weight=weight.data_ptr())), count, batch.size)
         return
     job = batch.job(numbers)
     if outputs is not pool:
-        split(partial(_mix, job), len(plan), batch.size)
+        split(partial(_mix, job), count, batch.size)
         return
-    moved = np.empty(len(plan), dtype=np.int64)
+    moved = np.empty(count, dtype=np.int64)
     exchanged = _moved(job, moved.ctypes.data)
     size = int(moved.sum())
     if exchanged:
-        split(partial(_swap, job), len(plan), size)
+        split(partial(_swap, job), count, size)
         return
     buffer, starts = np.empty(size, dtype=np.uint8), np.cumsum(moved) - moved
     for put in (0, 1):
-        split(partial(_buffer, job, buffer.ctypes.data, starts.ctypes.data, put), len(plan), size)
+        split(partial(_buffer, job, buffer.ctypes.data, starts.ctypes.data, put), count, size)
 
 
 def _numbers(plan: MixPlan) -> tuple[list[int], list[Tensor]]:
@@ -123,12 +144,13 @@ def _numbers(plan: MixPlan) -> tuple[list[int], list[Tensor]]:
             wanted = torch.int8 if field.dtype == torch.int8 else torch.int16
         if field.dtype != wanted or not field.is_contiguous():
             fields[place] = field.to(wanted).contiguous()
-    owner, flat = fields[4], plan.ndim == 2
+    owner, (outputs, layers), frame = fields[4], plan.source.shape, plan.frame
     addresses = [field.data_ptr() for field in fields]
     grid = owner.shape[1:]
-    free = plan.free_form and grid == plan.frame
-    numbers = [len(plan), plan.layers, plan.ndim, free, 1 if owner.dtype == torch.int8 else 2, *addresses[:5]]
-    return [*numbers, *([1] if flat else []), *grid, *([0] if flat else []), *addresses[5:]], fields
+    numbers = [outputs, layers, len(frame), plan.free_form and grid == frame, 1 if owner.dtype == torch.int8 else 2]
+    numbers += addresses[:5]
+    flat = len(frame) == 2
+    return [*numbers, *((1, *grid) if flat else grid), *((0, *addresses[5:]) if flat else addresses[5:])], fields
 
 
 class _Batch:
@@ -139,58 +161,54 @@ class _Batch:
     """
 
     def __init__(self, pool: Images, outputs: Images, fill: Tensor | None, ndim: int) -> None:
-        images, written = _tensors(pool), _tensors(outputs)
-        first = int(isinstance(pool, Tensor))
+        whole = isinstance(pool, Tensor)
+        images, written = cast("list[Sequence[Tensor]]", ([pool], [outputs]) if whole else (pool, outputs))
         like = images[0]
-        lead, item = like.shape[first : like.ndim - ndim], like.element_size()
-        self.size = sum(image.nbytes for image in written)
+        lead, item = like.shape[whole : like.ndim - ndim], like.element_size()
+        self.size = sum([image.nbytes for image in written])
+        where = [[(image.data_ptr(), image.shape, image.stride()) for image in part] for part in (images, written)]
         # a pixel whose channels lie side by side in all is one item
-        behind = len(lead) == 1 and lead[0] > 1 and all(_lies_behind(i, ndim) for i in (*images, *written))
-        tables = [_table(pool, ndim, item, behind), _table(outputs, ndim, item, behind)]
-        value = fill
-        if value is not None:
-            value = value.expand(*lead, *(1,) * ndim) if behind else value
-            value = value.to(like.dtype).contiguous()
-        steps = [part.stride(0) * item if isinstance(part, Tensor) else -1 for part in (pool, outputs)]
-        self._kept = (tables, value)
-        self._numbers = [
-            item * lead[0] if behind else item,
-            1 if behind else math.prod(lead),
-            len(pool),
-            ctypes.addressof(tables[0]),
-            steps[0],
-            ctypes.addressof(tables[1]),
-            steps[1],
-            0 if value is None else value.data_ptr(),
-            1 if value is None or behind else value.numel(),
-            pool is outputs,
-        ]
+        apart = [shape for part in where for _, shape, stride in part if not _lies_behind(shape, stride, ndim)]
+        behind = len(lead) == 1 and lead[0] > 1 and not apart
+        if fill is not None and (behind or fill.dtype != like.dtype or not fill.is_contiguous()):
+            fill = (fill.expand(*lead, *(1,) * ndim) if behind else fill).to(like.dtype).contiguous()
+        tables = [[_image(*one, ndim, item, behind, whole) for one in part] for part in where]
+        self._kept: list[Any] = [fill]
+        self._numbers = [item * lead[0] if behind else item, 1 if behind or not lead else math.prod(lead)]
+        self._numbers.append(like.shape[0] if whole else len(images))
+        for table, part in zip(tables, where):
+            if whole:
+                self._numbers += (0, item * part[0][2][0], *table[0])
+            else:
+                flat = (ctypes.c_int64 * (8 * len(table)))(*chain.from_iterable(table))
+                self._kept.append(flat)
+                self._numbers += (ctypes.addressof(flat), 0, *[0] * 8)
+        if fill is None:
+            self._numbers += (0, 1)
+        else:
+            self._numbers += (fill.data_ptr(), 1 if behind or not fill.shape else fill.numel())
+        self._numbers.append(pool is outputs)
 
     def job(self, numbers: Sequence[int], padding: int = 0, weight: int = 0) -> Any:
         """``Job``, with the addresses of the images that pad, and of weights."""
         return _Job(*numbers, padding, *self._numbers, weight)
 
 
-def _tensors(images: Images) -> Sequence[Tensor]:
-    return (images,) if isinstance(images, Tensor) else images
-
-
-def _lies_behind(image: Tensor, ndim: int) -> bool:
+def _lies_behind(shape: Sequence[int], stride: Sequence[int], ndim: int) -> bool:
     """Whether the channels of a pixel lie side by side, pixel after pixel."""
-    stride = image.stride()
-    return bool(image.ndim > ndim and stride[-ndim - 1] == 1 and stride[-1] == image.shape[-ndim - 1])
+    return len(shape) > ndim and stride[-ndim - 1] == 1 and stride[-1] == shape[-ndim - 1]
 
 
-def _table(images: Images, ndim: int, item: int, behind: bool) -> Any:
-    """``Image`` of each image; of a tensor that of the first one."""
-    numbers: list[int] = []
-    for image in _tensors(images):
-        steps = [item * step for step in image.stride()]
-        lead = steps[-ndim - 1] if not behind and image.ndim > ndim + isinstance(images, Tensor) else 0
-        flat = [0] if ndim == 2 else []
-        size = [1] if ndim == 2 else []
-        numbers += [image.data_ptr(), lead, *flat, *steps[-ndim:], *size, *image.shape[-ndim:]]
-    return (ctypes.c_int64 * len(numbers))(*numbers)
+def _image(
+    address: int, shape: Sequence[int], stride: Sequence[int], ndim: int, item: int, behind: bool, whole: bool
+) -> tuple[int, ...]:
+    """``Image`` of an image; of a ``whole`` batch that of its first one."""
+    lead = 0 if behind or len(shape) == ndim + whole else item * stride[-ndim - 1]
+    if len(shape) > ndim + whole + 1:
+        lead = item * (_step(shape[whole:-ndim], stride[whole:-ndim]) or 0)
+    if ndim == 2:
+        return (address, lead, 0, item * stride[-2], item * stride[-1], 1, shape[-2], shape[-1])
+    return (address, lead, *[item * step for step in stride[-3:]], *shape[-3:])
 
 
 @Once
@@ -204,11 +222,10 @@ def _windows(plan: MixPlan) -> list[list[list[int]]]:
     source = np.where(plan.facts.source < 0, -1, 0)
     placed = _placed_at(source, low, high)
     flat = 3 - plan.ndim
-    image = (ctypes.c_int64 * 8)(0, 0, 0, 0, 0, *(_FAR,) * 3)
-    frame = (ctypes.c_int64 * 8)(0, 0, 0, 0, 0, *(1,) * flat, *plan.frame)
     numbers[5:8] = [array.ctypes.data for array in placed]
     windows = np.empty((len(plan), plan.layers, 6), dtype=np.int64)
-    tables = [1, 1, 1, ctypes.addressof(image), 0, ctypes.addressof(frame), 0, 0, 1, 0, 0]
+    endless, frame = [*[0] * 7, *[_FAR] * 3], [*[0] * 7, *[1] * flat, *plan.frame]
+    tables = [1, 1, 1, *endless, *frame, 0, 1, 0, 0]
     if not _reach(_Job(*numbers, 0, *tables), windows.ctypes.data):
         raise MemoryError
     return windows.tolist()
@@ -239,7 +256,8 @@ def _mix_scaled(
         if all(a < b for a, b in zip(low, high)):
             source[layer] = len(images)
             block = tuple(map(slice, low, high))
-            images.append(read(pool, plan, output, layer, block, interpolation))
+            pixels = read(pool, plan, output, layer, block, interpolation)
+            images.append(pixels if _is_even(pixels, ndim, 0) else pixels.contiguous())
     placed = _placed_at(source, places[:, 0], places[:, 1])
     padding = np.array([-1])
     if plan.canvas[output].tolist() != list(plan.frame) and target.shape[-ndim:] == plan.frame:
