@@ -38,9 +38,9 @@ def assemble(
     """The rows of the chosen entries, one dict per output, in the order of the keys that came in."""
     device, entries, flip_pairs = table.device, judged.entries, rules.flip_pairs or ()
     plan = plan.to(device)
-    owner = entries.output[chosen]
-    flat, output, layer = (sent(column, device) for column in (entries.flat[chosen], owner, entries.layer[chosen]))
-    counts: list[int] = np.bincount(owner, minlength=entries.outputs).tolist()
+    picked = [torch.from_numpy(column[chosen]) for column in (entries.flat, entries.output, entries.layer)]
+    flat, output, layer = picked if device.type == "cpu" else [sent(column, device) for column in picked]
+    counts: list[int] = np.bincount(entries.output[chosen], minlength=entries.outputs).tolist()
     columns: dict[str, list[Any]] = {}
     for key in table.instances:
         example = table.example(key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,28 +33,30 @@ class StackMasks:
     Args:
         cut: the masks of all layers.
         start: the first row that is of this layer.
-        like: the masks of its image.
-        size: of those of its output.
-
-    Attributes:
         dtype: of the masks.
+        size: of those of its output.
         visible: visible pixels of each.
         whole: pixels of each within its source's extent as mapped onto the canvas, before anything was cut.
         boxes: tight box of what is visible, (min col, min row, max col + 1, max row + 1); zeros for nothing.
     """
 
-    def __init__(self, cut: CutMasks, start: int, like: Shaped[Tensor, "n *source"], size: Sequence[int]) -> None:
-        self.cut, self.start, self._size, self.dtype = cut, start, tuple(size), like.dtype
-        self._count = len(like)
-        rows = slice(start, start + self._count)
-        self.visible: Int[Tensor, " n"] = torch.from_numpy(cut.visible[rows].astype(np.int32))
-        self.whole: Float[Tensor, " n"] = torch.from_numpy(cut.whole[rows])
-        self.boxes: Float[Tensor, "n 2*d"] = torch.from_numpy(cut.boxes[rows])
+    def __init__(
+        self,
+        cut: CutMasks,
+        start: int,
+        dtype: torch.dtype,
+        size: Sequence[int],
+        visible: Int[Tensor, " n"],
+        whole: Float[Tensor, " n"],
+        boxes: Float[Tensor, "n 2*d"],
+    ) -> None:
+        self.cut, self.start, self.dtype, self._size = cut, start, dtype, tuple(size)
+        self.visible, self.whole, self.boxes = visible, whole, boxes
 
     @property
     def masks(self) -> Shaped[Tensor, "n *size"]:
         """All of them."""
-        return self.take(range(self._count))
+        return self.take(range(self.visible.shape[0]))
 
     def take(self, rows: Sequence[int]) -> Shaped[Tensor, "n *size"]:
         """Some of them, in the input's dtype."""
@@ -74,22 +76,21 @@ def put_masks(parts: Iterable[tuple[Any, Int[np.ndarray, " n"], Shaped[Tensor, "
     Args:
         parts: ``StackMasks`` or ``masks.MixedMasks``, the rows that are wanted, and where they go.
     """
-    tables: dict[int, tuple[CutMasks, Int[np.ndarray, " n"]]] = {}
+    tables: dict[CutMasks, Int[np.ndarray, " n"]] = {}
     for masks, rows, stack in parts:
         if not isinstance(masks, StackMasks) or stack.dtype != masks.dtype:  # images may differ in their masks' dtype
             stack.copy_(masks.take(rows))
             continue
-        key = id(masks.cut)
-        if key not in tables:
-            tables[key] = masks.cut, np.zeros(len(masks.cut.visible), dtype=np.int64)
-        step = stack.stride(0) * stack.element_size()
-        tables[key][1][rows + masks.start] = stack.data_ptr() + step * np.arange(len(rows))
-    for cut, into in tables.values():
+        if masks.cut not in tables:
+            tables[masks.cut] = np.zeros(len(masks.cut.visible), dtype=np.int64)
+        places = np.arange(rows.size) * (stack.nbytes // max(rows.size, 1))
+        tables[masks.cut][rows + masks.start] = stack.data_ptr() + places
+    for cut, into in tables.items():
         cut.write(into)
 
 
 def cut_windows(
-    stacks: Sequence[Shaped[Tensor, "n *source"]],
+    pool: Mapping[int, Shaped[Tensor, "n *source"]],
     plan: MixPlan,
     sizes: Sequence[Sequence[int]],
     jobs: Sequence[tuple[int, int, int]],
@@ -98,35 +99,27 @@ def cut_windows(
     """The ``StackMasks`` of each layer that has some, which ``suits_windows``.
 
     Args:
-        stacks: the masks of each job.
+        pool: the masks of each image that has some.
         plan: on the host.
         sizes: size of each output's masks.
         jobs: output, layer and pool image of each.
         carried: which rows, one job after another, come along (default all); the others come out empty.
     """
-    number: dict[int, int] = {}
-    pool: list[Tensor] = []
-    first: list[int] = []  # of each job's masks among those of all images
-    starts, masks, rows = [], 0, 0
-    begin: list[int] = []
-    for stack, (*_, image) in zip(stacks, jobs):
-        if image not in number:
-            number[image] = len(pool)
-            pool.append(stack)
-            begin.append(masks)
-            masks += len(stack)
-        first.append(begin[number[image]])
-        starts.append(rows)
-        rows += len(stack)
+    number = {image: index for index, image in enumerate(pool)}
+    counts = [pool[image].shape[0] for *_, image in jobs]
     wanted = None
     if carried is not None:
         carried = np.ascontiguousarray(carried)
-        wanted = np.zeros(masks, dtype=bool)
-        for stack, at, start in zip(stacks, first, starts):
-            wanted[at : at + len(stack)] |= carried[start : start + len(stack)]
-    source = Stacks(pool, wanted)
+        of_image = {image: np.zeros(stack.shape[0], dtype=bool) for image, stack in pool.items()}
+        for (*_, image), rows in zip(jobs, np.split(carried, np.cumsum(counts)[:-1])):
+            of_image[image] |= rows
+        wanted = np.concatenate([*of_image.values()])
+    source = Stacks([*pool.values()], wanted)
     cut = CutMasks(plan, source, [(output, layer, number[image]) for output, layer, image in jobs], sizes, carried)
-    return {
-        (output, layer): StackMasks(cut, start, stack, sizes[output])
-        for (output, layer, _), start, stack in zip(jobs, starts, stacks)
-    }
+    columns = (cut.visible.astype(np.int32), cut.whole, cut.boxes)
+    found = zip(*[torch.from_numpy(column).split_with_sizes(counts) for column in columns])
+    mixed, start = {}, 0
+    for (output, layer, image), count, rows in zip(jobs, counts, found):
+        mixed[output, layer] = StackMasks(cut, start, pool[image].dtype, sizes[output], *rows)
+        start += count
+    return mixed

@@ -79,21 +79,21 @@ def mix_masks(
         (output, layer, image)
         for output, layers in enumerate(plan.facts.source.tolist())
         for layer, image in enumerate(layers)
-        if image >= 0 and masks[image] is not None and len(masks[image])
+        if image >= 0 and masks[image] is not None and masks[image].shape[0]  # type: ignore[union-attr]
     ]
-    given = [cast("Tensor", masks[image]) for *_, image in jobs]
-    if not given:
+    if not jobs:
         return {}
-    if not suits_windows(given):
-        here = in_numpy(*given) and not any(stack.dtype == torch.bfloat16 for stack in given)
+    pool: dict[int, Tensor] = {image: masks[image] for *_, image in jobs}  # type: ignore[misc]
+    if suits_windows([*pool.values()]):
         if stated is not None:
-            blanked = {image: _blanked(stack, stated[image]) for stack, (*_, image) in zip(given, jobs)}
-            given = [blanked[image] for *_, image in jobs]
-        return _mix_on_host(given, plan.to(HOST), size, jobs) if here else _mix_on_device(given, plan, size, jobs)
+            every = np.concatenate([cast("Tensor", stated[image]).numpy() for *_, image in jobs])
+            carried = every if carried is None else carried & every
+        return cut_windows(pool, plan.to(HOST), size, jobs, carried)
+    here = in_numpy(*pool.values()) and not any(stack.dtype == torch.bfloat16 for stack in pool.values())
     if stated is not None:
-        every = np.concatenate([cast("Tensor", stated[image]).numpy() for *_, image in jobs])
-        carried = every if carried is None else carried & every
-    return cut_windows(given, plan.to(HOST), size, jobs, carried)
+        pool = {image: _blanked(stack, stated[image]) for image, stack in pool.items()}
+    given = [pool[image] for *_, image in jobs]
+    return _mix_on_host(given, plan.to(HOST), size, jobs) if here else _mix_on_device(given, plan, size, jobs)
 
 
 def _blanked(stack: Shaped[Tensor, "n *size"], stated: Bool[Tensor, " n"] | None) -> Shaped[Tensor, "n *size"]:

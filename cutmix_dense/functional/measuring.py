@@ -129,8 +129,10 @@ class _Work:
         self.table, self.entries, self.rules = table, entries, rules
         self.device, self.form = table.device, table.rotated
         self.drawn, self.plan = plan, plan.to(self.device)
-        columns = (entries.output, entries.layer, entries.flat)
-        self.output, self.layer, self.flat = (as_column(column, self.device) for column in columns)
+        columns = [entries.output, entries.layer, entries.flat]
+        if self.device.type != "cpu":
+            columns = [as_column(column, self.device) for column in columns]
+        self.output, self.layer, self.flat = columns
         self.xp = module_of(self.output)
         self.stated = self._stated()
         self.by_mask = "masks" in table.instances and rules.boxes_from != "box"
@@ -293,5 +295,5 @@ def _moved(values: Shaped[np.ndarray, "..."], device: torch.device) -> Column:
 
 def _joined(parts: Sequence[Tensor], device: torch.device, *row: int) -> Column:
     """The rows of all parts in one column, in the exact dtype of the device."""
-    joined = torch.cat([part.to(exact_dtype(device)) for part in parts]) if parts else None
+    joined = torch.cat([*parts]).to(exact_dtype(device)) if parts else None
     return as_column(torch.zeros((0, *row), dtype=exact_dtype(device)) if joined is None else joined, device)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 import cutmix_dense as cd
 from cutmix_dense import MixPlan
+from cutmix_dense.functional.mask_windows import put_masks
 from cutmix_dense.functional.masks import boxes_of_masks, mix_masks
 from cutmix_dense.kernels import native
 
@@ -152,3 +154,43 @@ def test_windows_round_masks(shape, generator, monkeypatch):
     monkeypatch.setattr(native, "library", None)
     assert torch.equal(found, boxes_of_masks(masks))
     assert found.shape == (shape[0], 2 * len(shape[1:]))
+
+
+def test_plans_that_are_wrong_write_nothing_outside():
+    """Fields of any numbers: every mask is written within its own stack, which lies between others."""
+    written = 0
+    for seed in range(300):
+        generator = torch.Generator().manual_seed(seed)
+
+        def whole(low, high, *shape, generator=generator):
+            return torch.randint(low, high, shape, generator=generator)
+
+        ndim, far = 2 + seed % 2, 4 if seed % 5 else 10**6
+        frame = whole(1, 14, ndim).tolist()
+        free_form, unscaled = seed % 3 == 0, seed % 4 == 0
+        grid = frame if free_form else whole(1, 5, ndim).tolist()
+        scale = torch.ones(2, 3, ndim) if unscaled else torch.randn(2, 3, ndim, generator=generator) * 3
+        plan = MixPlan(
+            source=whole(-1, 3, 2, 3),
+            scale=scale,
+            shift=torch.randn(2, 3, ndim, generator=generator) * far,
+            extent=torch.cat([whole(-far, far, 2, 3, ndim), whole(-1, 5 * far, 2, 3, ndim)], dim=2),
+            canvas=whole(-1, 5 * far, 2, ndim),
+            edges=tuple(whole(-far, 5 * far, 2, cells + 1) for cells in grid),
+            owner=whole(-1, 4, 2, *grid).to(torch.int8),
+            frame=tuple(frame),
+            free_form=free_form,
+            unscaled=unscaled,
+            check=False,
+        )
+        masks = [whole(0, 2, 3, *whole(1, 14, ndim).tolist()).to(torch.uint8) for _ in range(3)]
+        sizes = [tuple(whole(1, 14, ndim).tolist()) for _ in range(2)]
+        for (output, _), cut in mix_masks(masks, plan, sizes).items():
+            between = torch.full((7, *sizes[output]), 9, dtype=torch.uint8)
+            between[2:5] = 0
+            put_masks([(cut, np.arange(3), between[2:5])])
+            assert bool((between[:2] == 9).all())
+            assert bool((between[5:] == 9).all())
+            assert torch.equal((between[2:5] != 0).flatten(1).sum(dim=1), cut.visible.long())
+            written += int(cut.visible.sum())
+    assert written > 1000
