@@ -119,7 +119,7 @@ def cut_windows(
     columns = (cut.visible.astype(np.int32), cut.whole, cut.boxes)
     found = zip(*[torch.from_numpy(column).split_with_sizes(counts) for column in columns])
     mixed, start = {}, 0
-    for (output, layer, image), count, rows in zip(jobs, counts, found):
-        mixed[output, layer] = StackMasks(cut, start, pool[image].dtype, sizes[output], *rows)
+    for (output, layer, image), count, parts in zip(jobs, counts, found):
+        mixed[output, layer] = StackMasks(cut, start, pool[image].dtype, sizes[output], *parts)
         start += count
     return mixed

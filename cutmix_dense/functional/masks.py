@@ -79,11 +79,11 @@ def mix_masks(
         (output, layer, image)
         for output, layers in enumerate(plan.facts.source.tolist())
         for layer, image in enumerate(layers)
-        if image >= 0 and masks[image] is not None and masks[image].shape[0]  # type: ignore[union-attr]
+        if image >= 0 and masks[image] is not None and masks[image].shape[0]
     ]
     if not jobs:
         return {}
-    pool: dict[int, Tensor] = {image: masks[image] for *_, image in jobs}  # type: ignore[misc]
+    pool: dict[int, Tensor] = {image: masks[image] for *_, image in jobs}
     if suits_windows([*pool.values()]):
         if stated is not None:
             every = np.concatenate([cast("Tensor", stated[image]).numpy() for *_, image in jobs])
