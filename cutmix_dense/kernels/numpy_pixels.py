@@ -13,22 +13,11 @@ from cutmix_dense.arrays.dtypes import as_signed, limits_of
 from cutmix_dense.arrays.host import in_numpy
 
 __all__ = [
-    "as_items",
     "nearest_pixels",
     "note_writing",
     "pick_pixels",
     "round_into",
 ]
-
-
-def as_items(*tensors: Shaped[Tensor, "... *size"]) -> list[Shaped[np.ndarray, "... *size"]]:
-    """Tensors of one dtype in numpy; where the channels of a pixel lie side by side in all, it becomes one item."""
-    if tensors[0].dtype == torch.bfloat16:  # which numpy hasn't
-        tensors = tuple(tensor.view(torch.int16) for tensor in tensors)
-    if all(tensor.ndim == 3 and tensor.stride(0) == 1 < tensor.shape[0] for tensor in tensors):
-        arrays = [tensor.permute(1, 2, 0).numpy() for tensor in tensors]
-        return [array.view(f"V{array.shape[2] * array.itemsize}")[..., 0] for array in arrays]
-    return [tensor.numpy() for tensor in tensors]
 
 
 def nearest_pixels(
@@ -60,7 +49,7 @@ def pick_pixels(
         for axis, place in enumerate(places):
             picked = picked.index_select(axis - len(places), torch.as_tensor(place, device=image.device))
         return picked if picked.dtype == image.dtype else picked.view(image.dtype)
-    (items,) = as_items(image)
+    items = _as_items(image)
     wanted = [np.asarray(place) for place in places]
     if items.ndim == len(wanted) and len(wanted[0]):
         # whole lines cost least: they are left out before the others are picked, but repeated behind
@@ -75,8 +64,18 @@ def pick_pixels(
     return _as_tensor(items, image.dtype)
 
 
+def _as_items(tensor: Shaped[Tensor, "... *size"]) -> Shaped[np.ndarray, "... *size"]:
+    """A tensor in numpy; where the channels of a pixel lie side by side, it becomes one item."""
+    if tensor.dtype == torch.bfloat16:  # which numpy hasn't
+        tensor = tensor.view(torch.int16)
+    if tensor.ndim == 3 and tensor.stride(0) == 1 < tensor.shape[0]:
+        array = tensor.permute(1, 2, 0).numpy()
+        return array.view(f"V{array.shape[2] * array.itemsize}")[..., 0]
+    return tensor.numpy()
+
+
 def _as_tensor(items: Shaped[np.ndarray, "... *size"], dtype: torch.dtype) -> Shaped[Tensor, "... *size"]:
-    """The tensor of ``as_items``."""
+    """The tensor of ``_as_items``."""
     if items.dtype.kind == "V":
         return torch.from_numpy(items[..., None].view(np.uint8)).view(dtype).permute(2, 0, 1)
     tensor = torch.from_numpy(items)

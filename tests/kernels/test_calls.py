@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
 
