@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Shaped, UInt8
 
-__all__ = ["Block", "as_bytes", "block_of", "bounds", "filled", "joined", "overlap", "spatial", "within"]
+__all__ = ["Block", "as_bytes", "block_of", "filled", "joined", "overlap", "spatial"]
 
 Block = tuple[slice, ...]
 """A block of pixels, one slice per axis."""
@@ -32,16 +32,6 @@ def overlap(one: Block, other: Block) -> Block | None:
     """What two blocks have in common; None if nothing."""
     both = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other))
     return both if all(part.start < part.stop for part in both) else None
-
-
-def bounds(blocks: Sequence[Block]) -> Block:
-    """The least block that holds all."""
-    return tuple(slice(min(part.start for part in axis), max(part.stop for part in axis)) for axis in zip(*blocks))
-
-
-def within(block: Block, window: Block) -> Block:
-    """A block in the coordinates of a window that holds it."""
-    return tuple(slice(part.start - origin.start, part.stop - origin.start) for part, origin in zip(block, window))
 
 
 def filled(mask: Shaped[np.ndarray, "*size"], rows: UInt8[np.ndarray, " length"] | None = None) -> Block | None:

@@ -6,12 +6,12 @@ import torch
 
 __all__ = ["is_compiling"]
 
+_SAID_BY_COMPILER = hasattr(torch.compiler, "is_compiling")
+
 
 def is_compiling() -> bool:
     """Whether the code that runs is being traced by ``torch.compile``.
 
     Asked by a function of ours, which is traced itself: torch's own says no to a caller that fell out of a graph.
     """
-    if hasattr(torch.compiler, "is_compiling"):
-        return torch.compiler.is_compiling()
-    return torch._utils.is_compiling()
+    return torch.compiler.is_compiling() if _SAID_BY_COMPILER else torch._utils.is_compiling()

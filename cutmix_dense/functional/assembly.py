@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from cutmix_dense.functional.boxes import from_xyxy
 from cutmix_dense.functional.entries import Entries
 from cutmix_dense.functional.fields import FIELDS
 from cutmix_dense.functional.keypoints import mix_keypoints, swap_pairs
+from cutmix_dense.functional.mask_windows import put_masks
 from cutmix_dense.functional.measuring import Judged
 from cutmix_dense.functional.rotated import rotated_like
 from cutmix_dense.functional.rules import TargetRules
@@ -36,8 +38,9 @@ def assemble(
     """The rows of the chosen entries, one dict per output, in the order of the keys that came in."""
     device, entries, flip_pairs = table.device, judged.entries, rules.flip_pairs or ()
     plan = plan.to(device)
-    flat, output, layer = (sent(column[chosen], device) for column in (entries.flat, entries.output, entries.layer))
-    counts = np.bincount(entries.output[chosen], minlength=entries.outputs).tolist()
+    picked = [torch.from_numpy(column[chosen]) for column in (entries.flat, entries.output, entries.layer)]
+    flat, output, layer = picked if device.type == "cpu" else [sent(column, device) for column in picked]
+    counts: list[int] = np.bincount(entries.output[chosen], minlength=entries.outputs).tolist()
     columns: dict[str, list[Any]] = {}
     for key in table.instances:
         example = table.example(key)
@@ -48,7 +51,7 @@ def assemble(
             continue
         if key == "masks":
             assert judged.masks is not None
-            columns[key] = _masks_of(example, judged, chosen)
+            columns[key] = _masks_of(example, judged, chosen, counts)
             continue
         rows = table.flat(key).index_select(0, flat)
         if key == "boxes":
@@ -61,7 +64,7 @@ def assemble(
             else:
                 boxes = rotated_like(boxes, rows, table.rotated, plan.scale[output, layer])
             mixed = torch.where(same, rows, boxes)
-            columns[key] = _wrapped(mixed.split(counts), example, plan)
+            columns[key] = _wrapped(mixed.split_with_sizes(counts), example, plan)
             continue
         if key in ("visibility", "weight"):
             continue
@@ -75,20 +78,24 @@ def assemble(
             points, shows = mix_keypoints(table.flat("keypoints")[flat], plan, output, layer, flip_pairs, untouched)
             if key == "keypoints":
                 if points.shape[2] == 2 and "keypoints_visible" not in table.instances:
-                    columns["keypoints_visible"] = list(shows.split(counts))
+                    columns["keypoints_visible"] = list(shows.split_with_sizes(counts))
                 rows = points
             else:
                 if flip_pairs:
                     mirrored = plan.scale[output, layer, -1] < 0
                     rows = torch.where(mirrored[:, None], swap_pairs(rows, flip_pairs), rows)
                 rows = torch.where(shows, rows, torch.zeros((), dtype=rows.dtype, device=device))
-        columns[key] = _wrapped(rows.split(counts), example, plan)
-    columns["visibility"] = list(pick(judged.found.visibility, chosen).split(counts))
+        columns[key] = _wrapped(rows.split_with_sizes(counts), example, plan)
+    columns["visibility"] = list(pick(judged.found.visibility, chosen).split_with_sizes(counts))
     if rules.instance_weights or plan.weight is not None or "weight" in table.instances:
-        columns["weight"] = list(_weights(table, plan, output, layer, flat).split(counts))
+        columns["weight"] = list(_weights(table, plan, output, layer, flat).split_with_sizes(counts))
     origin = sent(_origin(table, entries, chosen), device)
-    columns["origin"] = list(origin.split(counts))
-    return [{key: column[output] for key, column in columns.items()} for output in range(entries.outputs)]
+    columns["origin"] = list(origin.split_with_sizes(counts))
+    targets: list[dict[str, Any]] = [{} for _ in counts]
+    for key in columns:
+        for target, rows in zip(targets, columns[key]):
+            target[key] = rows
+    return targets
 
 
 def _weights(
@@ -102,32 +109,32 @@ def _weights(
     return weight * table.flat("weight").float()[flat] if "weight" in table.instances else weight
 
 
-def _masks_of(example: Tensor, judged: Judged, chosen: Int[np.ndarray, " k"]) -> list[Tensor]:
+def _masks_of(example: Tensor, judged: Judged, chosen: Int[np.ndarray, " k"], counts: list[int]) -> list[Tensor]:
     """What shows of the masks of the chosen entries, a stack per output."""
-    masks, entries = judged.masks, judged.entries
+    masks, entries, pieces = judged.masks, judged.entries, judged.pieces
     assert masks is not None
-    wanted: list[dict[int, list[int]]] = [{} for _ in range(entries.outputs)]  # per output and layer
-    for row in chosen.tolist():
-        wanted[entries.output[row]].setdefault(int(entries.layer[row]), []).append(row)
-    plain = as_plain(example)
-    stacks = []
-    for output, (layers, size) in enumerate(zip(wanted, judged.mask_sizes)):
-        count, start = sum(map(len, layers.values())), 0
-        stack = masks[output, next(iter(layers))].blank(count) if count else plain.new_zeros((0, *size))
-        for layer, rows in layers.items():
-            whole = [row for row in rows if row not in judged.pieces]
-            part = stack[start : start + len(rows)]
-            if len(whole) == len(rows):
-                masks[output, layer].put(entries.position[rows].tolist(), part)
-            else:
-                for row, mask in zip(rows, part):
-                    if row in judged.pieces:
-                        block, values = judged.pieces[row]
-                        mask[block] = sent(values, mask.device)
-                    else:
-                        masks[output, layer].put([int(entries.position[row])], mask[None])
-            start += len(rows)
+    plain, stacks = as_plain(example), []
+    windows: list[Any] = []
+    begin = 0
+    for output, (count, size) in enumerate(zip(counts, judged.mask_sizes)):
+        rows = chosen[begin : begin + count]
+        begin += count
+        layers = entries.layer[rows]
+        stack = masks[output, int(layers[0])].blank(count) if count else plain.new_zeros((0, *size))
         stacks.append(rewrap(stack, example))
+        starts = [0, *((layers[1:] != layers[:-1]).nonzero()[0] + 1).tolist(), count] if count else []
+        for start, stop in pairwise(starts):
+            cut, part = masks[output, int(layers[start])], stack[start:stop]
+            places = entries.position[rows[start:stop]]
+            if not pieces:
+                windows.append((cut, places, part))
+            for index, row in enumerate(rows[start:stop].tolist() if pieces else ()):
+                if row in pieces:
+                    block, values = pieces[row]
+                    part[index][block] = sent(values, part.device)
+                else:
+                    windows.append((cut, places[index : index + 1], part[index : index + 1]))
+    put_masks(windows)
     return stacks
 
 

@@ -18,6 +18,8 @@ from cutmix_dense.arrays.host import Column, as_column, as_tensor, module_of
 from cutmix_dense.functional.measured import Measured
 from cutmix_dense.functional.seen import Seen, measure_of, seen_whole
 from cutmix_dense.functional.wrapping import as_plain
+from cutmix_dense.kernels import native
+from cutmix_dense.kernels.native.instances import measure_boxes
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import placement_of
 
@@ -50,9 +52,11 @@ def visible_boxes(
         seen = visible_boxes(next(given), plan, *given, covered=covered)
         return Measured(*(as_tensor(column) for column in seen))
     xp = module_of(boxes)
+    if xp is np and native.library is not None:
+        return Measured(*measure_boxes(boxes, plan, output, layer, covered))
     columns: Column
     columns = np.ascontiguousarray(boxes.T, dtype=np.float64) if xp is np else boxes.to(exact_dtype(boxes.device)).T
-    seen_within = measure_of(plan, output, layer, columns) if covered else partial(seen_whole, xp)
+    seen_within = measure_of(plan, output, layer) if covered else partial(seen_whole, xp)
     return _visible(xp, columns, placement_of(plan, output, layer, columns.dtype), seen_within)
 
 

@@ -1,19 +1,24 @@
-"""Instance masks under a plan: cut by the very ownership that cut the image."""
+"""Instance masks under a plan: cut by the very ownership that cut the image.
+
+On the host only the window round each mask is looked at, so that cost grows with the object: by the compiled library,
+or in numpy. Whole stacks in plain torch serve everywhere else.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
-from cutmix_dense.arrays.blocks import spatial
+from cutmix_dense.arrays.blocks import filled, spatial
 from cutmix_dense.arrays.host import HOST, in_numpy, sent
-from cutmix_dense.functional.mask_windows import SourceMasks, StackMasks, WindowCutter, tight_boxes
+from cutmix_dense.functional.mask_windows import StackMasks, cut_windows, suits_windows
 from cutmix_dense.kernels.device import serves
+from cutmix_dense.kernels.native.instances import windows_of
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import copies_of
 from cutmix_dense.plan.ownership import shared_weights
@@ -46,10 +51,6 @@ class MixedMasks(NamedTuple):
         """A stack of zeros for masks like these."""
         return self.masks.new_zeros((count, *self.masks.shape[1:]))
 
-    def put(self, rows: Sequence[int], stack: Shaped[Tensor, "n *size"]) -> None:
-        """Write some of the masks into a stack."""
-        stack.copy_(self.take(rows))
-
 
 LayerMasks = MixedMasks | StackMasks
 
@@ -78,31 +79,21 @@ def mix_masks(
         (output, layer, image)
         for output, layers in enumerate(plan.facts.source.tolist())
         for layer, image in enumerate(layers)
-        if image >= 0 and masks[image] is not None and len(masks[image])
+        if image >= 0 and masks[image] is not None and masks[image].shape[0]
     ]
-    given = [cast("Tensor", masks[image]) for *_, image in jobs]
-    if given and given[0].device.type != "cpu":
+    if not jobs:
+        return {}
+    pool: dict[int, Tensor] = {image: masks[image] for *_, image in jobs}
+    if suits_windows([*pool.values()]):
         if stated is not None:
-            blanked = {image: _blanked(stack, stated[image]) for stack, (*_, image) in zip(given, jobs)}
-            given = [blanked[image] for *_, image in jobs]
-        return _mix_on_device(given, plan, size, jobs)
+            every = np.concatenate([cast("Tensor", stated[image]).numpy() for *_, image in jobs])
+            carried = every if carried is None else carried & every
+        return cut_windows(pool, plan.to(HOST), size, jobs, carried)
+    here = in_numpy(*pool.values()) and not any(stack.dtype == torch.bfloat16 for stack in pool.values())
     if stated is not None:
-        rows_stated = [cast("Tensor", stated[image]).numpy() for *_, image in jobs]
-        every = np.concatenate([*rows_stated, np.zeros(0, dtype=bool)])
-        carried = every if carried is None else carried & every
-    along: Sequence[Bool[np.ndarray, " n"] | None] = [None] * len(jobs)
-    wanted: dict[int, Bool[np.ndarray, " n"]] = {}
-    if carried is not None:
-        along = parts = np.split(carried, np.cumsum([len(stack) for stack in given])[:-1])
-        for (*_, image), rows in zip(jobs, parts):
-            wanted[image] = rows | wanted[image] if image in wanted else rows
-    stack_of = {image: stack for (*_, image), stack in zip(jobs, given)}
-    stacks = {image: SourceMasks(stack, wanted.get(image)) for image, stack in stack_of.items()}
-    cutter = WindowCutter(plan.to(HOST), size)
-    return {
-        (output, layer): cutter.cut(stacks[image], output, layer, rows)
-        for (output, layer, image), rows in zip(jobs, along)
-    }
+        pool = {image: _blanked(stack, stated[image]) for image, stack in pool.items()}
+    given = [pool[image] for *_, image in jobs]
+    return _mix_on_host(given, plan.to(HOST), size, jobs) if here else _mix_on_device(given, plan, size, jobs)
 
 
 def _blanked(stack: Shaped[Tensor, "n *size"], stated: Bool[Tensor, " n"] | None) -> Shaped[Tensor, "n *size"]:
@@ -114,6 +105,52 @@ def _blanked(stack: Shaped[Tensor, "n *size"], stated: Bool[Tensor, " n"] | None
 
 Jobs = Sequence[tuple[int, int, int]]
 """Output, layer and pool image of the layers that have masks."""
+
+
+def _mix_on_host(
+    stacks: Sequence[Tensor], plan: MixPlan, size: Sequence[Sequence[int]], jobs: Jobs
+) -> dict[tuple[int, int], LayerMasks]:
+    """Window by window in numpy; ``stacks`` are those of the jobs."""
+    ndim = plan.ndim
+    mixed: dict[tuple[int, int], LayerMasks] = {}
+    owner = plan.owner_map().numpy()
+    low, high = (bound.numpy() for bound in plan.pixel_ranges())
+    taken = [plan.source_pixels(axis).numpy() for axis in range(ndim)]
+    for (output, layer, _), stack in zip(jobs, stacks):
+        extent = plan.facts.extent[output, layer].tolist()
+        valid = tuple(map(slice, extent[:ndim], extent[ndim:]))
+        copies = [copies_of(plan, output, layer, axis) for axis in range(ndim)]
+        shows = plan.weight is None or bool(plan.weight[output, layer] > 0)
+        masks = np.zeros((len(stack), *size[output]), dtype=stack.numpy().dtype)
+        visible, whole, boxes = np.zeros(len(stack), np.int32), np.zeros(len(stack)), np.zeros((len(stack), 2 * ndim))
+        for row, mask in enumerate(stack.numpy()):
+            window = filled(mask[valid])
+            if window is None:
+                continue
+            inside: Any = mask[valid][window] != 0
+            for part, count in reversed(list(zip(window, copies))):
+                inside = inside @ count[part]
+            whole[row] = inside
+            block, source = [], []
+            for axis, part in enumerate(window):
+                start, stop = low[output, layer, axis], min(high[output, layer, axis], size[output][axis])
+                pixels = taken[axis][output, layer, start:stop]
+                first = extent[axis]
+                reach = ((pixels >= first + part.start) & (pixels < first + part.stop)).nonzero()[0]
+                block.append(slice(start + reach[0], start + reach[-1] + 1) if len(reach) else slice(0, 0))
+                source.append(pixels[reach])
+            values = mask[np.ix_(*source)]
+            if plan.weight is None:
+                values = np.where(owner[output][tuple(block)] == layer, values, masks.dtype.type(0))
+            left = filled(values) if shows and values.size else None
+            if left is None:
+                continue
+            masks[row][tuple(block)] = values
+            visible[row] = np.count_nonzero(values)
+            ends = [(at.start + inner.start, at.start + inner.stop) for at, inner in zip(block, left)]
+            boxes[row] = np.array(ends[::-1]).T.reshape(-1)
+        mixed[output, layer] = MixedMasks(*map(torch.from_numpy, (masks, visible, whole, boxes)))
+    return mixed
 
 
 def _mix_on_device(
@@ -213,8 +250,13 @@ def mask_sizes(masks: Sequence[Tensor | None], plan: MixPlan, padded: bool | Non
 
 def boxes_of_masks(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n ends"]:
     """(min col, min row, max col + 1, max row + 1) of each mask, float64; zeros for an empty one."""
-    if masks.device.type == "cpu":
-        return tight_boxes(masks)
+    if suits_windows([masks]):
+        windows = windows_of(masks)[..., ::-1].reshape(len(masks), 2 * (masks.ndim - 1))
+        return torch.from_numpy(windows.astype(np.float64))
+    if in_numpy(masks) and masks.dtype != torch.bfloat16:
+        none = [slice(0, 0)] * (masks.ndim - 1)
+        ends = [[(side.start, side.stop) for side in filled(mask) or none] for mask in masks.numpy()]
+        return torch.tensor(ends, dtype=torch.float64, device=HOST).reshape(-1, masks.ndim - 1, 2).flip(1).mT.flatten(1)
     inside = _ones(masks)
     lows, highs = [], []
     for axis in reversed(range(1, masks.ndim)):  # x first

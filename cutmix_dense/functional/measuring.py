@@ -102,8 +102,9 @@ def judge_instances(
     stated = None if work.stated is None else others.pop(0) > 0
     given = None if given is None else others[0]
     work.refuse(verdict, stated, given)
-    spared = work.spared(verdict)
-    if spared is not None and empty is not None:
+    spared = None if empty is None else work.spared(verdict)
+    if spared is not None:
+        assert empty is not None
         measured = measured._replace(untouched=measured.untouched | spared)
         found = judged(measured, empty & ~spared)
         verdict, _ = fetched_verdict(found)
@@ -128,8 +129,10 @@ class _Work:
         self.table, self.entries, self.rules = table, entries, rules
         self.device, self.form = table.device, table.rotated
         self.drawn, self.plan = plan, plan.to(self.device)
-        columns = (entries.output, entries.layer, entries.flat)
-        self.output, self.layer, self.flat = (as_column(column, self.device) for column in columns)
+        columns = [entries.output, entries.layer, entries.flat]
+        if self.device.type != "cpu":
+            columns = [as_column(column, self.device) for column in columns]
+        self.output, self.layer, self.flat = columns
         self.xp = module_of(self.output)
         self.stated = self._stated()
         self.by_mask = "masks" in table.instances and rules.boxes_from != "box"
@@ -226,15 +229,17 @@ class _Work:
     ) -> None:
         """Raise ValueError for what can't be judged; warn of a few broken boxes. All on the host."""
         entries, table, reason = self.entries, self.table, verdict.reason
-        infinite = np.flatnonzero(reason == Reason.NOT_FINITE.value)
-        if len(infinite):
-            image, position = int(entries.image[infinite[0]]), int(entries.position[infinite[0]])
+        some = np.bincount(reason, minlength=len(Reason)).tolist()
+        if some[Reason.NOT_FINITE]:
+            row = (reason == Reason.NOT_FINITE).argmax()
+            image, position = int(entries.image[row]), int(entries.position[row])
             raise ValueError(f"targets[{image}]['boxes'][{position}] must be finite, got a NaN or infinite coordinate")
-        broken, outside = reason == Reason.BROKEN_BOX.value, reason == Reason.OUTSIDE.value
-        if given is not None and (given.max(initial=0) < 2 or broken.any() or outside.any()):  # as seldom
+        bad = some[Reason.BROKEN_BOX] or some[Reason.OUTSIDE]
+        if given is not None and (bad or given.max(initial=0) < 2):  # as seldom
+            broken, outside = reason == Reason.BROKEN_BOX, reason == Reason.OUTSIDE
             sizes, whole = sizes_of(self.drawn)
             size, outside = sizes[entries.image], outside & whole[entries.image]
-            counts = ~entries.ignored & (reason != Reason.NOT_CARRIED.value)
+            counts = ~entries.ignored & (reason != Reason.NOT_CARRIED)
             form = getattr(table.example("boxes"), "format", None)
             plain = self.form is None and (form is None or form.name == "XYXY")
             check_boxes(GivenBoxes(given, entries.image, entries.position, size, broken, outside, counts, plain))
@@ -252,7 +257,7 @@ class _Work:
         verdict is there.
         """
         entries, table = self.entries, self.table
-        rows = np.flatnonzero(verdict.reason == Reason.EMPTY_MASK.value)
+        rows = (verdict.reason == Reason.EMPTY_MASK).nonzero()[0]
         if not len(rows):
             return None
         host = self.drawn.to(HOST)
@@ -290,5 +295,5 @@ def _moved(values: Shaped[np.ndarray, "..."], device: torch.device) -> Column:
 
 def _joined(parts: Sequence[Tensor], device: torch.device, *row: int) -> Column:
     """The rows of all parts in one column, in the exact dtype of the device."""
-    joined = torch.cat([part.to(exact_dtype(device)) for part in parts]) if parts else None
+    joined = torch.cat([*parts]).to(exact_dtype(device)) if parts else None
     return as_column(torch.zeros((0, *row), dtype=exact_dtype(device)) if joined is None else joined, device)

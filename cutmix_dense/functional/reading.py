@@ -53,18 +53,18 @@ def read_fields(
         ValueError: an unknown tensor, array or container key; rows that don't match the number of instances; a key that
             some image with instances lacks (but ``has_mask``: there all of its rows state their mask).
     """
-    if not isinstance(targets, Sequence) or any(not isinstance(target, Mapping) for target in targets):
+    if not _are_dicts(targets):
         raise TypeError(f"targets must be a list of dicts, got {type(targets).__name__}")
     image_keys, semantic_keys = set(rules.image_keys), set(rules.semantic_keys)
     of_instances = INSTANCE_KEYS.union(rules.instance_keys) - image_keys - semantic_keys
     of_maps = SEMANTIC_KEYS.union(semantic_keys) - image_keys - set(rules.instance_keys)
-    table = FieldTable(ndim=ndim)
-    rows: list[dict[str, Any]] = []
-    ignored: list[dict[str, Any]] = []
-    for index, target in enumerate(targets):
-        row: dict[str, Any] = {}
-        kept: dict[str, Any] = {}
-        for key, value in target.items():
+    none: list[dict[str, Any]] = [{} for _ in targets]
+    table = FieldTable(ndim=ndim, image=none, counts=[0] * len(none), ignored_counts=[0] * len(none))
+    rows: list[dict[str, Any]] = [{} for _ in targets]
+    ignored: list[dict[str, Any]] = [{} for _ in targets]
+    for index, (target, row, kept) in enumerate(zip(targets, rows, table.image)):
+        for key in target:
+            value = target[key]
             if key in of_instances:
                 row[key] = value
             elif key == IGNORED:
@@ -76,6 +76,8 @@ def read_fields(
                     raise ValueError(
                         f"targets[{index}]['{IGNORED}'] holds the unknown key {unknown!r}: name it in instance_keys"
                     )
+                table.has_ignored |= value is not None
+                ignored[index] = dict(value or {})
             elif key in of_maps or (key not in image_keys and is_map(value)):
                 if not isinstance(value, Tensor):
                     raise TypeError(f"targets[{index}][{key!r}] must be a tensor, got {type(value).__name__}")
@@ -100,13 +102,12 @@ def read_fields(
                 )
             else:
                 kept[key] = value
-        extra = target.get(IGNORED)
-        table.has_ignored |= extra is not None
-        rows.append(row)
-        ignored.append(dict(extra or {}))
-        table.image.append(kept)
-        table.counts.append(count_instances(row, f"targets[{index}]"))
-        table.ignored_counts.append(count_instances(extra, f"targets[{index}]['{IGNORED}']") if extra else 0)
+        if "boxes" in row and type(row["boxes"]) is Tensor and row["boxes"].ndim:  # as nearly always
+            table.counts[index] = row["boxes"].shape[0]
+        else:
+            table.counts[index] = count_instances(row, f"targets[{index}]")
+        if ignored[index]:
+            table.ignored_counts[index] = count_instances(ignored[index], f"targets[{index}]['{IGNORED}']")
     for key, maps_of_key in table.semantic.items():
         if len(maps_of_key) != len(targets):
             raise ValueError(
@@ -115,6 +116,13 @@ def read_fields(
     _fill_ignored(table, rows, ignored, size_of)
     _collect(table, rows, ignored)
     return table
+
+
+def _are_dicts(targets: Any) -> bool:
+    """Whether targets are a sequence of mappings."""
+    if type(targets) in (list, tuple) and {type(target) for target in targets} == {dict}:  # as nearly always
+        return True
+    return isinstance(targets, Sequence) and all(isinstance(target, Mapping) for target in targets)
 
 
 def _fill_ignored(
@@ -157,10 +165,10 @@ def _fill_ignored(
 
 
 def _collect(table: FieldTable, rows: list[dict[str, Any]], ignored: list[dict[str, Any]]) -> None:
-    keys = dict.fromkeys(key for row in (*rows, *filter(None, ignored)) for key in row)  # in order of first appearance
-    plain = not any(ignored)
+    keys = {key: None for row in (*rows, *ignored) for key in row}  # in order of first appearance
+    plain, full = not any(ignored), [{**keys, **row} for row in rows]
     for key in keys:
-        values = [row.get(key) for row in rows]
+        values = [row[key] for row in full]
         if plain and (joined := _joined(key, values, table.counts)) is not None:
             table.instances[key], table.joined[key] = values, joined
             continue
@@ -178,7 +186,7 @@ def _collect(table: FieldTable, rows: list[dict[str, Any]], ignored: list[dict[s
 def _joined(key: str, values: list[Any], counts: list[int]) -> Tensor | None:
     """All rows of a key, as nearly always: plain tensors against which nothing speaks; None where something may."""
     rank = FIELDS[key].rank if key in FIELDS else None
-    if key == "masks" or not values or any(type(value) is not Tensor for value in values):
+    if key == "masks" or {type(value) for value in values} != {Tensor}:
         return None
     if 0 in counts or len({value.dtype for value in values}) > 1:
         return None

@@ -1,4 +1,7 @@
-"""What of boxes a plan shows: one question, asked in the way that costs least for the plan at hand."""
+"""What of boxes a plan shows: the definition, in numpy on the host and in torch on a device.
+
+The compiled library (``instances.c``) does the same on the host, where it is there.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +15,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cutmix_dense.arrays.blocks import filled
 from cutmix_dense.arrays.host import Column, as_tensor, module_of
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import cells_of, shows_in
 
 __all__ = ["Seen", "measure_of", "seen_whole"]
 
-_MANY = 2**17
-"""Up to so many pairs of a box and a cell, all are looked at on the host; beyond, only the cells that a box meets.
-
-There the arrays outgrow the cache: two to three times slower at twice the number, measured with up to nine patches.
-"""
-
-_PIXELS_OF_A_BOX = 400
-"""Summing up so many pixels of every layer takes as long as a look at one box does: with more boxes sums are faster."""
-
-_CELLS_AT_ONCE = 2**20
-"""So many of those at a time, which take some 100 MB."""
+_PAIRS = 2**20
+"""So many pairs of a box and a cell are looked at together on the host, which takes some 100 MB."""
 
 
 class Seen(NamedTuple):
@@ -41,22 +34,17 @@ class Seen(NamedTuple):
     high: Float[Column, "d n"]
 
 
-def measure_of(plan: MixPlan, output: Column, layer: Column, like: Column) -> Callable[[Column], Seen]:
+def measure_of(plan: MixPlan, output: Column, layer: Column) -> Callable[[Column], Seen]:
     """What measures boxes, given as intervals (2, D, n) of the canvas, lows then highs, under a plan.
 
     Args:
         plan: who owns each output pixel.
         output: the output that each box is considered in.
         layer: the layer of that output that each box is part of.
-        like: an array or a tensor of the kind and dtype in which boxes will come.
     """
-    xp = module_of(like)
     if plan.free_form:
-        few = len(output) * _PIXELS_OF_A_BOX < plan.layers * plan.owner.numel()
-        return partial(_seen_by_windows if xp is np and few else _seen_by_sums, plan, output=output, layer=layer)
-    if xp is np and plan.weight is None and max(plan.owner.shape[1:]) ** plan.ndim * len(output) > _MANY:
-        return partial(_seen_by_touched, plan, output=output, layer=layer)
-    return partial(_seen_by_cells, xp, *cells_of(plan, output, layer, like.dtype))
+        return partial(_seen_by_sums, plan, output=output, layer=layer)
+    return partial(_seen_by_cells, plan, output=output, layer=layer)
 
 
 def seen_whole(xp: Any, cut: Column) -> Seen:
@@ -66,8 +54,15 @@ def seen_whole(xp: Any, cut: Column) -> Seen:
     return Seen(area, xp.zeros_like(area, dtype=xp.bool_ if xp is np else xp.bool), low, high)
 
 
-def _seen_by_cells(xp: Any, owned: Column, edges: Column, cut: Column) -> Seen:
-    """The closed form, over the cells of the grid: owned (G, …, G, n) by the box's layer, edges (D, G+1, n)."""
+def _seen_by_cells(plan: MixPlan, cut: Column, *, output: Column, layer: Column) -> Seen:
+    """The closed form, over the cells of the grid; on the host some boxes after others, on a device all at once."""
+    xp = module_of(cut)
+    most = max(1, _PAIRS // max(plan.owner.shape[1:]) ** plan.ndim)
+    if xp is np and len(output) > most:
+        parts = [slice(start, start + most) for start in range(0, len(output), most)]
+        seen = [_seen_by_cells(plan, cut[..., part], output=output[part], layer=layer[part]) for part in parts]
+        return Seen(*(np.concatenate(columns, axis=-1) for columns in zip(*seen)))
+    owned, edges = cells_of(plan, output, layer, cut.dtype)
     axes = range(len(edges))
     low, high = edges[:, :-1], edges[:, 1:]
     lengths = xp.minimum(cut[1][:, None], high) - xp.maximum(cut[0][:, None], low)
@@ -92,84 +87,6 @@ def _seen_by_cells(xp: Any, owned: Column, edges: Column, cut: Column) -> Seen:
         low=xp.amin(xp.where(shows, low, xp.inf), axis=1),
         high=xp.amax(xp.where(shows, high, -xp.inf), axis=1),
     )
-
-
-def _seen_by_touched(plan: MixPlan, cut: np.ndarray, *, output: np.ndarray, layer: np.ndarray) -> Seen:
-    """The same over the cells that each interval meets: for grids of many cells, of which a box meets few."""
-    axes = range(plan.ndim)
-    low, high = cut
-    owner = plan.owner.numpy()
-    edges = [edge.numpy().astype(np.float64) for edge in plan.edges]
-    first = np.stack([(edge[:, 1:].T[:, output] <= low[axis]).sum(axis=0) for axis, edge in enumerate(edges)])
-    last = np.stack([(edge[:, :-1].T[:, output] < high[axis]).sum(axis=0) for axis, edge in enumerate(edges)])
-    counts = np.maximum(last - first, 0)
-    total = counts.prod(axis=0)
-    seen = Seen(
-        np.zeros(len(output)), np.zeros(len(output), bool), np.full(low.shape, np.inf), np.full(low.shape, -np.inf)
-    )
-    some = np.flatnonzero(total)
-    share = total[some].cumsum() // _CELLS_AT_ONCE
-    for boxes in np.split(some, np.flatnonzero(np.diff(share)) + 1):
-        if not len(boxes):
-            continue
-        begin = total[boxes].cumsum() - total[boxes]
-        box = boxes.repeat(total[boxes])
-        rest = np.arange(len(box)) - begin.repeat(total[boxes])
-        area, touched = np.ones(len(box)), np.ones(len(box), bool)
-        cells: list[np.ndarray] = []
-        starts: list[np.ndarray] = []
-        stops: list[np.ndarray] = []
-        for axis in reversed(axes):
-            rest, step = np.divmod(rest, counts[axis, box])
-            cells.insert(0, first[axis, box] + step)
-            starts.insert(0, edges[axis][output[box], cells[0]])
-            stops.insert(0, edges[axis][output[box], cells[0] + 1])
-            length = np.minimum(high[axis, box], stops[0]) - np.maximum(low[axis, box], starts[0])
-            area, touched = area * length, touched & (length > 0)
-        at: Any = (output[box], *cells)
-        shown = touched & (owner[at] == layer[box])
-        seen.area[boxes] = np.add.reduceat(area * shown, begin)
-        seen.hidden[boxes] = np.logical_or.reduceat(touched & ~shown, begin)
-        for axis in axes:
-            seen.low[axis, boxes] = np.minimum.reduceat(np.where(shown, starts[axis], np.inf), begin)
-            seen.high[axis, boxes] = np.maximum.reduceat(np.where(shown, stops[axis], -np.inf), begin)
-    return seen
-
-
-def _seen_by_windows(plan: MixPlan, cut: np.ndarray, *, output: np.ndarray, layer: np.ndarray) -> Seen:
-    """The same for one cell per pixel, box by box: only the pixels that it meets are looked at."""
-    low, high = cut
-    first, last = np.floor(low).astype(np.int64), np.ceil(high).astype(np.int64)
-    before, behind = low - first, last - high  # how much of its outer pixels a box leaves out
-    inner = (before == 0).all(axis=0) & (behind == 0).all(axis=0)
-    some = (low < high).all(axis=0)
-    seen = Seen(np.zeros(len(some)), some.copy(), np.full(low.shape, np.inf), np.full(low.shape, -np.inf))
-    owner = plan.owner.numpy()
-    if plan.weight is not None:  # every pixel is layer 0's then, and those show that have a weight
-        layer = np.where(plan.weight.detach().numpy()[output, layer] > 0, 0, -1)
-    for box in some.nonzero()[0].tolist():
-        window = tuple(map(slice, first[:, box].tolist(), last[:, box].tolist()))
-        shown = owner[output[box]][window] == layer[box]
-        block = filled(shown)
-        if block is None:
-            continue
-        for axis, part in enumerate(block):
-            seen.low[axis, box], seen.high[axis, box] = first[axis, box] + part.start, first[axis, box] + part.stop
-        pixels = np.count_nonzero(shown)
-        seen.hidden[box] = pixels < shown.size
-        seen.area[box] = pixels if inner[box] else _weighed(shown, before[:, box], behind[:, box])
-    return seen
-
-
-def _weighed(shown: Bool[np.ndarray, "*size"], before: Float[np.ndarray, " d"], behind: Float[np.ndarray, " d"]) -> Any:
-    """The area of pixels of which the outer ones count in part: less what lies before and behind, per axis."""
-    total: Any = shown
-    for length, start, stop in zip(reversed(shown.shape), before[::-1], behind[::-1]):
-        weight = np.ones(length)
-        weight[0] -= start
-        weight[-1] -= stop
-        total = total @ weight
-    return total
 
 
 def _seen_by_sums(plan: MixPlan, cut: Column, *, output: Column, layer: Column) -> Seen:

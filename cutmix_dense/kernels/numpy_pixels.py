@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from cutmix_dense.arrays.blocks import spatial
-from cutmix_dense.arrays.dtypes import as_signed, counted_in, limits_of
+from cutmix_dense.arrays.dtypes import as_signed, limits_of
 from cutmix_dense.arrays.host import in_numpy
 
 __all__ = [
-    "as_items",
-    "blend_into",
     "nearest_pixels",
     "note_writing",
     "pick_pixels",
-    "put_blocks",
     "round_into",
 ]
-
-_STRIP = 2**16
-"""Values that are blended at once; with many more what lies between leaves the cache."""
-
-
-def as_items(*tensors: Shaped[Tensor, "... *size"]) -> list[Shaped[np.ndarray, "... *size"]]:
-    """Tensors of one dtype in numpy; where the channels of a pixel lie side by side in all, it becomes one item."""
-    if tensors[0].dtype == torch.bfloat16:  # which numpy hasn't
-        tensors = tuple(tensor.view(torch.int16) for tensor in tensors)
-    if all(tensor.ndim == 3 and tensor.stride(0) == 1 < tensor.shape[0] for tensor in tensors):
-        arrays = [tensor.permute(1, 2, 0).numpy() for tensor in tensors]
-        return [array.view(f"V{array.shape[2] * array.itemsize}")[..., 0] for array in arrays]
-    return [tensor.numpy() for tensor in tensors]
 
 
 def nearest_pixels(
@@ -67,7 +49,7 @@ def pick_pixels(
         for axis, place in enumerate(places):
             picked = picked.index_select(axis - len(places), torch.as_tensor(place, device=image.device))
         return picked if picked.dtype == image.dtype else picked.view(image.dtype)
-    (items,) = as_items(image)
+    items = _as_items(image)
     wanted = [np.asarray(place) for place in places]
     if items.ndim == len(wanted) and len(wanted[0]):
         # whole lines cost least: they are left out before the others are picked, but repeated behind
@@ -82,8 +64,18 @@ def pick_pixels(
     return _as_tensor(items, image.dtype)
 
 
+def _as_items(tensor: Shaped[Tensor, "... *size"]) -> Shaped[np.ndarray, "... *size"]:
+    """A tensor in numpy; where the channels of a pixel lie side by side, it becomes one item."""
+    if tensor.dtype == torch.bfloat16:  # which numpy hasn't
+        tensor = tensor.view(torch.int16)
+    if tensor.ndim == 3 and tensor.stride(0) == 1 < tensor.shape[0]:
+        array = tensor.permute(1, 2, 0).numpy()
+        return array.view(f"V{array.shape[2] * array.itemsize}")[..., 0]
+    return tensor.numpy()
+
+
 def _as_tensor(items: Shaped[np.ndarray, "... *size"], dtype: torch.dtype) -> Shaped[Tensor, "... *size"]:
-    """The tensor of ``as_items``."""
+    """The tensor of ``_as_items``."""
     if items.dtype.kind == "V":
         return torch.from_numpy(items[..., None].view(np.uint8)).view(dtype).permute(2, 0, 1)
     tensor = torch.from_numpy(items)
@@ -94,22 +86,6 @@ def note_writing(outputs: Tensor | Sequence[Tensor]) -> None:
     """Let autograd know that a tensor was written to through numpy, in case a backward has saved it."""
     if isinstance(outputs, Tensor) and not outputs.is_inference():
         outputs[:0].zero_()  # nothing is written, but counted
-
-
-def put_blocks(
-    target: Shaped[Tensor, "... *size"], pixels: Shaped[Tensor, "... *other"], blocks: Iterable[tuple[Any, Any]]
-) -> None:
-    """Copy blocks of pixels of the same dtype: for each its index in ``target`` and that in ``pixels``."""
-    if not in_numpy(target, pixels):
-        target, pixels = as_signed(target), as_signed(pixels)
-        for to, of in blocks:
-            target[to] = pixels[of]
-        return
-    if target.dtype == torch.bfloat16:  # which numpy hasn't
-        target, pixels = target.view(torch.int16), pixels.view(torch.int16)
-    written, read = target.numpy(), pixels.numpy()
-    for to, of in blocks:
-        np.copyto(written[to], read[of])
 
 
 def round_into(target: Shaped[Tensor, "..."], values: Float[Tensor, "..."]) -> None:
@@ -123,32 +99,3 @@ def round_into(target: Shaped[Tensor, "..."], values: Float[Tensor, "..."]) -> N
         np.copyto(target.numpy(), values.round_().numpy(), casting="unsafe")
     else:
         target.copy_(values.round_())
-
-
-def blend_into(
-    target: Shaped[Tensor, "... *size"], parts: Sequence[tuple[Shaped[Tensor, "... *size"], float]], ndim: int
-) -> None:
-    """Write the sum of blocks of whole numbers by their shares, rounded; strip by strip along the first spatial axis.
-
-    Args:
-        target: of whole numbers, as ``parts``.
-        parts: each with its share; the shares sum to 1.
-        ndim: number of spatial axes.
-    """
-    real = np.float64 if counted_in(target.dtype) == torch.float64 else np.float32
-    written, read = target.numpy(), [(part.numpy(), real(share)) for part, share in parts]
-    length, lines = written.shape[-ndim], [slice(None)] * (ndim - 1)
-    step = max(1, length * _STRIP // max(written.size, 1))
-    sums, addends = (np.empty_like(written[spatial([slice(0, step), *lines])], dtype=real) for _ in range(2))
-    for start in range(0, length, step):
-        strip, used = spatial([slice(start, start + step), *lines]), spatial([slice(0, length - start), *lines])
-        total, addend = sums[used], addends[used]
-        for number, (pixels, share) in enumerate(read):
-            weighted = addend if number else total
-            np.copyto(weighted, pixels[strip])
-            weighted *= share
-            if number:
-                total += addend
-        if written.itemsize == 8:
-            np.clip(total, *limits_of(target.dtype), out=total)
-        np.copyto(written[strip], np.rint(total, out=total), casting="unsafe")

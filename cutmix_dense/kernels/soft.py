@@ -13,9 +13,9 @@ from torch import Tensor
 from cutmix_dense.arrays.blocks import Block, overlap, spatial
 from cutmix_dense.arrays.blur import gaussian_blur
 from cutmix_dense.arrays.dtypes import counted_in
-from cutmix_dense.arrays.host import HOST, in_numpy, sent
+from cutmix_dense.arrays.host import HOST, sent
 from cutmix_dense.kernels.layers import background, lay_background, read, windows
-from cutmix_dense.kernels.numpy_pixels import blend_into, round_into
+from cutmix_dense.kernels.numpy_pixels import round_into
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import shared_weights
@@ -75,18 +75,18 @@ def _blend_cells(target: Tensor, host: MixPlan, output: int, places: Places, pix
         # the shares sum to 1, so layers of equal value leave it unchanged
         shares = [(layer, weight[layer] / whole) for layer in layers]
         if shares:
-            _blend(target[spatial(cell)], [(pixels(layer, cell), share) for layer, share in shares], host.ndim)
+            _blend(target[spatial(cell)], [(pixels(layer, cell), share) for layer, share in shares])
 
 
-def _blend(target: Tensor, parts: list[tuple[Tensor, float]], ndim: int) -> None:
-    """The sum of some blocks by their shares."""
-    if not target.dtype.is_floating_point and in_numpy(target, *(part for part, _ in parts)):
-        blend_into(target, parts, ndim)
-        return
+def _blend(target: Tensor, parts: list[tuple[Tensor, float]]) -> None:
+    """The sum of some blocks by their shares; of integers each product is rounded, as the compiled library does it."""
     (first, share), *others = parts
     total = _exact(first, copy=True).mul_(share)
     for part, share in others:
-        total.add_(_exact(part), alpha=share)
+        if target.dtype.is_floating_point:
+            total.add_(_exact(part), alpha=share)
+        else:
+            total.add_(_exact(part, copy=True).mul_(share))
     _write(target, total)
 
 

@@ -1,4 +1,4 @@
-"""Boxes told the short ways, from one rectangle or from the cells that a box meets: what all cells tell."""
+"""Boxes under a plan: the library tells what the reference tells, cells tell what their pixels tell."""
 
 from __future__ import annotations
 
@@ -12,41 +12,62 @@ import cutmix_dense as cd
 from cutmix_dense import MixPlan
 from cutmix_dense.functional import seen as module
 from cutmix_dense.functional.boxes import visible_boxes
+from cutmix_dense.kernels import native
+
+needs_library = pytest.mark.skipif(native.library is None, reason="the compiled library isn't there")
 
 
-@pytest.mark.parametrize("most", [0, 40])
+def reference(monkeypatch, boxes, plan, output, layer, **how):
+    """What numpy tells, without the library."""
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "library", None)
+        return visible_boxes(boxes, plan, output, layer, **how)
+
+
+def random_boxes(generator, count, ndim):
+    """Some on whole pixels, some empty, inverted or outside; one not a number."""
+    low = torch.rand(count, ndim, generator=generator).double() * 30 - 3
+    boxes = torch.cat([low, low + torch.rand(count, ndim, generator=generator).double() ** 2 * 16 - 1], dim=1)
+    boxes[::3] = boxes[::3].round()  # sides on the edges of cells
+    boxes[0, 0] = torch.nan
+    return boxes
+
+
+@needs_library
+@pytest.mark.parametrize("covered", [True, False])
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_the_cells_that_a_box_meets_tell_what_all_cells_tell(ndim, most, generator, monkeypatch):
+def test_the_library_tells_of_grids_what_the_reference_tells(ndim, covered, generator, monkeypatch):
+    """Bit by bit: layers that are mirrored, scaled and moved; cells of no length; grids that differ by axis."""
     sizes = torch.tensor([(19, 31, 11), (23, 17, 13), (21, 29, 12)])[:, :ndim]
-    seen_parts = 0
-    for _ in range(30):
+    parts = 0
+    for round_ in range(30):
         source = torch.tensor([[0, 1, 2], [2, 0, 1], [1, -1, 0]])
         rectangles = torch.randint(-2, 34, (3, 6, 2 * ndim), generator=generator)
+        if round_ % 3 == 0:
+            rectangles[..., 0] = 0  # fewer rows of cells than columns
         layer = torch.randint(0, 3, (3, 6), generator=generator)
         plan = MixPlan.from_rectangles(source, rectangles, sizes, layer=layer)
-        output = torch.randint(0, 3, (50,), generator=generator)
-        which = torch.randint(0, 3, (50,), generator=generator)
-        low = torch.rand(50, ndim, generator=generator) * 30 - 3
-        given = torch.cat([low, low + torch.rand(50, ndim, generator=generator) * 12 - 1], dim=1).double()
-        given[::3] = given[::3].round()  # sides on the edges of cells
-        dense = visible_boxes(given, plan, output, which)
-        with monkeypatch.context() as patch:
-            patch.setattr(module, "_MANY", most)
-            if not most:
-                patch.setattr(module, "_seen_by_cells", None)
-                patch.setattr(module, "_CELLS_AT_ONCE", 7)
-            sparse = visible_boxes(given, plan, output, which)
-        assert_same(dense, sparse)
-        seen_parts += int(((dense.visible > 0) & (dense.visible < dense.whole)).sum())
-    assert seen_parts > 8
+        if round_ % 2:
+            sign = torch.randint(0, 2, (3, 3, ndim), generator=generator) * 2 - 1.0
+            scale = sign * (0.5 + torch.rand(3, 3, ndim, generator=generator))
+            plan = replace(plan, scale=scale, shift=torch.rand(3, 3, ndim, generator=generator) * 30, unscaled=None)
+        at = torch.randint(0, 3, (60,), generator=generator), torch.randint(0, 3, (60,), generator=generator)
+        boxes = random_boxes(generator, 60, ndim)
+        found = visible_boxes(boxes, plan, *at, covered=covered)
+        expected = reference(monkeypatch, boxes, plan, *at, covered=covered)
+        for name, one, other in zip(found._fields, found, expected):
+            assert torch.equal(one, other), name
+        parts += int(((found.visible > 0) & (found.visible < found.whole)).sum())
+    assert parts > 8
 
 
+@needs_library
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_windows_of_a_free_form_tell_what_its_sums_tell(ndim, soft, generator, monkeypatch):
+def test_the_library_tells_of_free_forms_what_sums_tell(ndim, soft, generator, monkeypatch):
     sizes = torch.tensor([(19, 31, 11), (23, 17, 13), (21, 29, 12)])[:, :ndim]
     frame, parts, gone = tuple(sizes.amax(dim=0).tolist()), 0, 0
-    for _ in range(40):
+    for round_ in range(40):
         source = torch.tensor([[0, 1, 2], [2, 0, 1], [1, -1, 0]])
         coarse = torch.randint(-1, 3, (3, *(-(-size // 4) for size in frame)), generator=generator)
         for axis, size in enumerate(frame):
@@ -54,25 +75,39 @@ def test_windows_of_a_free_form_tell_what_its_sums_tell(ndim, soft, generator, m
         plan = MixPlan.from_map(source, 0 * coarse if soft else coarse, sizes)
         if soft:
             plan = replace(plan, weight=torch.randint(0, 3, (3, 3), generator=generator).float())
-        output = torch.randint(0, 3, (60,), generator=generator)
-        which = torch.randint(0, 3, (60,), generator=generator)
-        low = torch.rand(60, ndim, generator=generator).double() * 24 - 3
-        given = torch.cat([low, low + torch.rand(60, ndim, generator=generator).double() ** 2 * 16 - 0.5], dim=1)
-        given[::3] = given[::3].round()
-        given[0, 0] = torch.nan
-        with monkeypatch.context() as patch:
-            patch.setattr(module, "_PIXELS_OF_A_BOX", 0)
-            patch.setattr(module, "_seen_by_sums", None)
-            windows = visible_boxes(given, plan, output, which)
-        with monkeypatch.context() as patch:
-            patch.setattr(module, "_PIXELS_OF_A_BOX", 10**9)
-            patch.setattr(module, "_seen_by_windows", None)
-            sums = visible_boxes(given, plan, output, which)
-        assert_same(windows, sums)
-        parts += int(((windows.visible > 0) & (windows.visible < windows.whole)).sum())
-        gone += int(((windows.visible == 0) & (windows.whole > 0)).sum())
+        elif round_ % 2:  # as of more than 127 layers
+            plan = replace(plan, owner=plan.owner.to(torch.int16))
+        at = torch.randint(0, 3, (60,), generator=generator), torch.randint(0, 3, (60,), generator=generator)
+        boxes = random_boxes(generator, 60, ndim)
+        found = visible_boxes(boxes, plan, *at)
+        assert_same(found, reference(monkeypatch, boxes, plan, *at))
+        parts += int(((found.visible > 0) & (found.visible < found.whole)).sum())
+        gone += int(((found.visible == 0) & (found.whole > 0)).sum())
     assert gone > 100
     assert soft or parts > 100
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_many_boxes_are_told_some_after_others(ndim, generator, monkeypatch):
+    sizes = torch.tensor([(19, 31, 11)] * 2)[:, :ndim]
+    rectangles = torch.randint(-2, 34, (2, 5, 2 * ndim), generator=generator)
+    plan = MixPlan.from_rectangles(torch.tensor([[0, 1], [1, 0]]), rectangles, sizes)
+    at = torch.randint(0, 2, (50,), generator=generator), torch.randint(0, 2, (50,), generator=generator)
+    boxes = random_boxes(generator, 50, ndim)
+    together = reference(monkeypatch, boxes, plan, *at)
+    monkeypatch.setattr(module, "_PAIRS", 7 * max(plan.owner.shape[1:]) ** ndim)
+    for one, other in zip(together, reference(monkeypatch, boxes, plan, *at)):
+        assert torch.equal(one, other)
+
+
+@needs_library
+@pytest.mark.parametrize(("output", "layer"), [(2, 0), (0, 2), (-1, 0), (0, -1)])
+def test_layers_that_the_plan_has_not_are_refused(output, layer):
+    plan = MixPlan.from_rectangles(torch.tensor([[0, 1]] * 2), torch.zeros(2, 1, 4).long(), torch.tensor([(8, 9)] * 2))
+    with pytest.raises(IndexError, match="row 1's aren't"):
+        visible_boxes(
+            torch.tensor([[1.0, 2.0, 3.0, 4.0]] * 2), plan, torch.tensor([0, output]), torch.tensor([1, layer])
+        )
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import cutmix_dense as cd
-from cutmix_dense.functional.mask_windows import SourceMasks, WindowCutter
+from cutmix_dense.functional.masks import boxes_of_masks, mix_masks
 from tools.benchmarking.machine import last_level_cache
 from tools.benchmarking.samples import make_batches
 from tools.benchmarking.timing import Contender, Timing, interleave, threads
@@ -64,9 +64,8 @@ def _mixer(
 
 
 def _mix_dense(pair: Sequence[torch.Tensor], plan: cd.MixPlan, size: int) -> list[torch.Tensor]:
-    cutter = WindowCutter(plan, [(size, size)])
-    cuts = [cutter.cut(SourceMasks(stack), 0, layer) for layer, stack in enumerate(pair)]
-    return [cut.take(cut.visible.nonzero()[:, 0].tolist()) for cut in cuts]
+    cuts = mix_masks(pair, plan, [(size, size)])
+    return [cut.take(cut.visible.nonzero()[:, 0].tolist()) for cut in cuts.values()]
 
 
 def _mix_packed(pair: Sequence[Array], plan: cd.MixPlan, size: int) -> list[Array]:
@@ -109,10 +108,9 @@ def _owner(plan: cd.MixPlan, size: int) -> Array:
 
 
 def _crops(stack: torch.Tensor) -> Crops:
-    source = SourceMasks(stack)
-    ends = zip(source.low.tolist(), source.high.tolist())
-    windows = [(slice(low[0], high[0]), slice(low[1], high[1])) for low, high in ends]
-    return [(window, mask[window].copy()) for window, mask in zip(windows, source.array)]
+    boxes = boxes_of_masks(stack).long().tolist()
+    windows = [(slice(y0, y1), slice(x0, x1)) for x0, y0, x1, y1 in boxes]
+    return [(window, mask[window].copy()) for window, mask in zip(windows, stack.numpy())]
 
 
 def _ends(lines: Array) -> tuple[Array, Array]:
