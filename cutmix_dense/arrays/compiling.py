@@ -1,4 +1,4 @@
-"""Whether ``torch.compile`` is tracing; torch 2.1 and 2.2 say so at another place than later versions."""
+"""Whether ``torch.compile`` is tracing, for every supported version of torch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ __all__ = ["is_compiling"]
 
 
 def is_compiling() -> bool:
-    """Whether the code that runs is being traced by ``torch.compile``.
+    """Whether ``torch.compile`` is tracing the caller.
 
-    Asked by a function of ours, which is traced itself: torch's own says no to a caller that fell out of a graph.
+    A function of ours is traced too, so it also answers right for a caller after a graph break.
     """
     if hasattr(torch.compiler, "is_compiling"):
         return torch.compiler.is_compiling()
