@@ -97,7 +97,7 @@ class AreaBox(RegionSampler):
 
     @classmethod
     def french(cls, area: float = 0.5) -> AreaBox:
-        """The box of French et al. (2020): exactly this area, any aspect that fits, log-uniform."""
+        """The box of French et al. (2020): this area up to whole pixels, any aspect that fits, log-uniform."""
         return cls(area=(area, area), aspect=None)
 
     @classmethod
