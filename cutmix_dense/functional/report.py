@@ -17,6 +17,11 @@ __all__ = ["MixReport", "Outcome", "Reason"]
 class Reason(IntEnum):
     """Why an instance was filtered; ``KEPT`` if it wasn't.
 
+    ``NOT_CARRIED``: its layer doesn't bring it. ``BROKEN_BOX``: its box has no area. ``EMPTY_MASK``: its mask has no
+    pixel. ``OUTSIDE``: its box lies outside of its image. ``COVERED``: nothing of it shows. ``LOW_VISIBILITY``,
+    ``TOO_SMALL``, ``ELONGATED``: it fails ``min_visibility``, ``min_size`` or ``max_aspect``. ``NOT_FINITE``: a
+    coordinate is NaN or infinite.
+
     Example:
         >>> Reason.LOW_VISIBILITY.text
         'low visibility'
