@@ -10,7 +10,7 @@ __all__ = ["is_compiling"]
 def is_compiling() -> bool:
     """Whether ``torch.compile`` is tracing the caller.
 
-    A function of ours is traced too, so it also answers right for a caller after a graph break.
+    This function is traced itself, so it says yes even after a graph break, where torch's own says no.
     """
     if hasattr(torch.compiler, "is_compiling"):
         return torch.compiler.is_compiling()

@@ -35,7 +35,7 @@ def mix_panoptic(
             0 for void, as panopticapi's ``rgb2id`` gives them. Padding is void.
         segments: for each pool image the dicts of its segments: ``id`` (at least 1), ``category_id``, ``isthing``;
             optionally ``iscrowd`` (default 0), ``visibility`` (default 1) and other keys, which follow. ``area`` and
-            ``bbox`` are always measured anew.
+            ``bbox`` are always recomputed.
         plan: who owns each output pixel. Scaled layers are read nearest. ``carry`` counts the segments of an image in
             their order; those that aren't carried become void.
         rules: as in ``mix_instances``: ``min_visibility``, ``min_size`` or ``rule`` for things, and ``on_filtered``:

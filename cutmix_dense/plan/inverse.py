@@ -19,7 +19,7 @@ Plan = TypeVar("Plan", bound=PlanMakers)
 
 
 def inverted(plan: Plan) -> Plan:
-    """The inverse of a plan, see ``MixPlan.inverse``: output i is pool image i, rebuilt from what shows it."""
+    """The inverse of a plan, see ``MixPlan.inverse``: output i is pool image i, put together again."""
     if plan.weight is not None:
         raise ValueError("inverse needs a hard plan, got one that blends its layers")
     if not plan.unscaled:

@@ -33,7 +33,7 @@ class Memo:
         return (value,) if function in self._found and stamp == self._stamp() else None
 
     def put(self, function: Once[Found], value: Found) -> None:
-        """Cache a result, unless nothing would show when it goes out of date."""
+        """Cache a result; in inference mode only on a device, since nothing shows when it goes out of date."""
         stamp = self._stamp()
         if stamp is not None or self._tensors[0].device.type != "cpu":  # computing it again is cheap on the host
             self._found[function] = (stamp, value)

@@ -308,7 +308,7 @@ def _semantic_maps(targets: Any, keys: Sequence[str]) -> Sequence[Tensor] | None
 
 
 def _refuse_channels_last(images: Images, targets: Any, frame: Sequence[int]) -> None:
-    """Raise ValueError for images (B, H, W, C): boxes are wider than the last axis, or it has 3 or 4 pixels."""
+    """Raise ValueError for images that look like (B, H, W, C), by boxes wider than the last axis or by its length."""
     channels, width = images[0].shape[0], frame[-1]
     boxes = [target.get("boxes") for target in detection_targets(targets) or ()]
     plain = [box for box in boxes if isinstance(box, Tensor) and box.ndim == 2 and box.shape[1] == 4 and len(box)]
