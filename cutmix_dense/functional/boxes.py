@@ -25,7 +25,7 @@ __all__ = ["exact_dtype", "from_xyxy", "to_xyxy", "visible_boxes"]
 
 
 def visible_boxes(
-    boxes: Float[Column, "n 2*d"],
+    boxes: Float[Column, "n ends"],
     plan: MixPlan,
     output: Int[Column, " n"],
     layer: Int[Column, " n"],
@@ -99,7 +99,7 @@ def _flipped(column: Column, axis: int = 0) -> Column:
     return column.flip(axis) if isinstance(column, Tensor) else column[(slice(None),) * axis + (slice(None, None, -1),)]
 
 
-def to_xyxy(boxes: Tensor, where: str = "boxes", ndim: int = 2) -> Float[Tensor, "n 2*d"]:
+def to_xyxy(boxes: Tensor, where: str = "boxes", ndim: int = 2) -> Float[Tensor, "n ends"]:
     """Plain xyxy boxes from a plain tensor (taken as xyxy, xyzxyz) or a tv_tensor of any axis-aligned format.
 
     Raises:
@@ -125,7 +125,7 @@ def to_xyxy(boxes: Tensor, where: str = "boxes", ndim: int = 2) -> Float[Tensor,
     return boxes.reshape(-1, 2 * ndim)
 
 
-def from_xyxy(boxes: Float[Tensor, "n 2*d"], like: Tensor) -> Tensor:
+def from_xyxy(boxes: Float[Tensor, "n ends"], like: Tensor) -> Tensor:
     """Xyxy boxes in the format and dtype of ``like``, as a plain tensor; integer boxes are rounded."""
     if isinstance(like, tv_tensors.BoundingBoxes) and like.format != tv_tensors.BoundingBoxFormat.XYXY and len(boxes):
         boxes = tvf.convert_bounding_box_format(

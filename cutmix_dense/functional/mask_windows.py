@@ -69,14 +69,14 @@ class StackMasks:
         pieces: list[Piece],
         visible: Int[Array, " n"],
         whole: Shaped[Array, " n"],
-        boxes: Int[Array, "n 2*d"],
+        boxes: Int[Array, "n ends"],
         size: Sequence[int],
         dtype: np.dtype,
     ) -> None:
         self._pieces, self._size, self._dtype = pieces, tuple(size), dtype
         self.visible: Int[Tensor, " n"] = torch.from_numpy(visible.astype(np.int32))
         self.whole: Float[Tensor, " n"] = torch.from_numpy(whole.astype(np.float64))
-        self.boxes: Float[Tensor, "n 2*d"] = torch.from_numpy(boxes.astype(np.float64))
+        self.boxes: Float[Tensor, "n ends"] = torch.from_numpy(boxes.astype(np.float64))
 
     def __len__(self) -> int:
         """Number of masks."""
@@ -196,7 +196,7 @@ class WindowCutter:
         ]
 
 
-def tight_boxes(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n 2*d"]:
+def tight_boxes(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n ends"]:
     """(min col, min row, max col + 1, max row + 1) of each mask on the host; zeros for an empty one."""
     windows, _ = _windows(masks.detach().numpy(), range(len(masks)))
     return torch.from_numpy(windows[..., ::-1].reshape(len(masks), 2 * (masks.ndim - 1)).astype(np.float64))

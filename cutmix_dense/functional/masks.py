@@ -34,7 +34,7 @@ class MixedMasks(NamedTuple):
     masks: Shaped[Tensor, "n *size"]
     visible: Int[Tensor, " n"]
     whole: Float[Tensor, " n"]
-    boxes: Float[Tensor, "n 2*d"]
+    boxes: Float[Tensor, "n ends"]
 
     def take(self, rows: Sequence[int]) -> Shaped[Tensor, "n *size"]:
         """Some of the masks."""
@@ -211,7 +211,7 @@ def mask_sizes(masks: Sequence[Tensor | None], plan: MixPlan, padded: bool | Non
     return [tuple(size) for size in canvas.tolist()]
 
 
-def boxes_of_masks(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n 2*d"]:
+def boxes_of_masks(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n ends"]:
     """(min col, min row, max col + 1, max row + 1) of each mask, float64; zeros for an empty one."""
     if masks.device.type == "cpu":
         return tight_boxes(masks)

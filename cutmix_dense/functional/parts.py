@@ -101,10 +101,10 @@ def split_parts(
 
 def _found(
     owned: Bool[np.ndarray, "*frame"],
-    box: Float[np.ndarray, " 2*d"],
+    box: Float[np.ndarray, " ends"],
     reach: Int[np.ndarray, "2 d"],
     shown: np.ndarray | None,
-) -> list[tuple[float, Float[np.ndarray, " 2*d"], Block, np.ndarray | None]]:
+) -> list[tuple[float, Float[np.ndarray, " ends"], Block, np.ndarray | None]]:
     """Area, tight box, block and mask pixels of each part of one instance.
 
     Args:
@@ -123,7 +123,7 @@ def _found(
     # how much of each pixel the box covers, per axis
     weights = [np.minimum(high[a], np.arange(f, t) + 1) - np.maximum(low[a], np.arange(f, t)) for a, (f, t) in
                enumerate(zip(first, last))]  # fmt: skip
-    found: list[tuple[float, Float[np.ndarray, " 2*d"], Block, np.ndarray | None]] = []
+    found: list[tuple[float, Float[np.ndarray, " ends"], Block, np.ndarray | None]] = []
     for number in range(1, int(numbers.max(initial=0)) + 1):
         part = numbers == number
         if values is not None:

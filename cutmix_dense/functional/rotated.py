@@ -75,7 +75,7 @@ def as_rotated(boxes: Tensor, form: Any, where: str = "boxes") -> Float[Tensor, 
     return plain if given == form else tvf.convert_bounding_box_format(plain, old_format=given, new_format=form)
 
 
-def bounds_of(boxes: Tensor, where: str = "boxes", ndim: int = 2) -> Float[Tensor, "n 2*d"]:
+def bounds_of(boxes: Tensor, where: str = "boxes", ndim: int = 2) -> Float[Tensor, "n ends"]:
     """Boxes as xyxy, like ``to_xyxy``; for rotated boxes, the upright boxes round them."""
     form = rotated_format(boxes)
     if form is None:

@@ -239,7 +239,7 @@ class SegmentPool:
         layer: int,
         image: int,
         cache: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]],
-    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n 2*d"]]:
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n ends"]]:
         """Pixels and box of every segment of an image as mapped by a layer, before anything is cut."""
         ndim, count = plan.ndim, len(self.infos[image])
         extent = plan.facts.extent[output, layer].tolist()
@@ -320,7 +320,7 @@ class _Chosen:
         return numbers, segments, ignored_segments
 
 
-def _measured(index: Int[Tensor, "*size"], count: int) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n 2*d"]]:
+def _measured(index: Int[Tensor, "*size"], count: int) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n ends"]]:
     """Pixels and tight box (lows then highs, x first) of the numbers 1 … ``count`` in a map; zeros if absent."""
     ndim = index.ndim
     if not index.numel():

@@ -97,7 +97,7 @@ class FieldTable:
         parts = [as_rotated(value, form, f"targets[{i}]['boxes']") for i, value in given if value is not None]
         return torch.cat(parts)
 
-    def flat_boxes(self) -> Float[Tensor, "n 2*d"]:
+    def flat_boxes(self) -> Float[Tensor, "n ends"]:
         """The boxes of the whole pool, xyxy.
 
         Raises:

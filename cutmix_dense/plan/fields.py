@@ -22,7 +22,7 @@ class PlanFacts(NamedTuple):
     source: Int[np.ndarray, "b s"]
     scale: Float[np.ndarray, "b s d"]
     shift: Float[np.ndarray, "b s d"]
-    extent: Int[np.ndarray, "b s 2*d"]
+    extent: Int[np.ndarray, "b s ends"]
     canvas: Int[np.ndarray, "b d"]
 
 
@@ -33,9 +33,9 @@ class PlanFields:
     source: Int[Tensor, "b s"]
     scale: Float[Tensor, "b s d"]
     shift: Float[Tensor, "b s d"]
-    extent: Int[Tensor, "b s 2*d"]
+    extent: Int[Tensor, "b s ends"]
     canvas: Int[Tensor, "b d"]
-    edges: tuple[Int[Tensor, "b g+1"], ...]
+    edges: tuple[Int[Tensor, "b _edges"], ...]
     owner: Int[Tensor, "b *g"]
     frame: tuple[int, ...]
     carry: Bool[Tensor, "b s n"] | None = None

@@ -28,7 +28,7 @@ class PlanMakers(PlanFields):
     def from_rectangles(
         cls: type[Plan],
         source: Int[Tensor, "b s"],
-        rectangles: Int[Tensor, "b p 2*d"],
+        rectangles: Int[Tensor, "b p ends"],
         sizes: Int[Tensor, "pool d"],
         *,
         mode: Literal["union", "xor"] = "union",
@@ -101,7 +101,7 @@ class PlanMakers(PlanFields):
     def from_grid(
         cls: type[Plan],
         source: Int[Tensor, "b s"],
-        edges: tuple[Int[Tensor, "b g+1"], ...],
+        edges: tuple[Int[Tensor, "b _edges"], ...],
         owner: Int[Tensor, "b *g"],
         sizes: Int[Tensor, "pool d"],
         *,
@@ -148,7 +148,7 @@ class PlanMakers(PlanFields):
     def _placed(
         cls: type[Plan],
         source: Int[Tensor, "b s"],
-        edges: tuple[Int[Tensor, "b g+1"], ...],
+        edges: tuple[Int[Tensor, "b _edges"], ...],
         owner: Int[Tensor, "b *g"],
         reach: Int[Tensor, "b s d"],
         canvas: Int[Tensor, "b d"],

@@ -40,7 +40,7 @@ def carried_by(
 # ---------------------------------------------------------------------------------------------------------------- cells
 
 
-def cell_at(pixels: Int[Tensor, "m n"], edges: Int[Tensor, "m g+1"]) -> Int[Tensor, "m n"]:
+def cell_at(pixels: Int[Tensor, "m n"], edges: Int[Tensor, "m _edges"]) -> Int[Tensor, "m n"]:
     """Cell that holds each pixel; the last cell for pixels beyond the canvas."""
     cell = torch.searchsorted(edges[:, 1:].contiguous(), pixels.contiguous(), right=True)
     return cell.clamp(max=edges.shape[1] - 2)
@@ -55,7 +55,7 @@ def shows_in(plan: PlanFields, output: Int[Tensor, " n"], layer: Int[Tensor, " n
 
 def cells_of(
     plan: PlanFields, output: Int[Column, " n"], layer: Int[Column, " n"], dtype: torch.dtype
-) -> tuple[Bool[Column, "*g n"], Float[Column, "d g+1 n"]]:
+) -> tuple[Bool[Column, "*g n"], Float[Column, "d _edges n"]]:
     """Cells that n layers show in, and the edges of the cells; axes with fewer cells are padded with empty ones.
 
     Args:

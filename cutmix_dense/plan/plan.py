@@ -170,7 +170,7 @@ class MixPlan(PlanMakers):
         return replace(self, check=False, **{**fields, "source": self.frame_sources(self.source, count)})
 
     @staticmethod
-    def frame_sources(source: Int[Tensor, "b s"], count: int) -> Int[Tensor, "b*count s"]:
+    def frame_sources(source: Int[Tensor, "b s"], count: int) -> Int[Tensor, "rows s"]:
         """Sources of clips as sources of frames: row ``b · count + t`` names frame t of every clip of row b.
 
         Args:

@@ -27,7 +27,7 @@ class Grid(NamedTuple):
         canvas: size of each base, pixels.
     """
 
-    edges: tuple[Int[Column, "b g+1"], ...]
+    edges: tuple[Int[Column, "b _edges"], ...]
     owner: Int[Column, "b *g"]
     reach: Int[Column, "b s d"]
     canvas: Int[Column, "b d"]
@@ -35,7 +35,7 @@ class Grid(NamedTuple):
 
 def paint(
     source: Int[np.ndarray, "b s"],
-    rectangles: Int[np.ndarray, "b p 2*d"],
+    rectangles: Int[np.ndarray, "b p ends"],
     sizes: Int[np.ndarray, "pool d"],
     layer: Int[np.ndarray, "b p"] | None,
     mode: Mode,
@@ -93,7 +93,7 @@ def paint(
 
 def cover(
     source: Int[Tensor, "b s"],
-    rectangles: Int[Tensor, "b p 2*d"],
+    rectangles: Int[Tensor, "b p ends"],
     sizes: Int[Tensor, "pool d"],
     layer: Int[Tensor, "b p"] | None,
     mode: Mode,

@@ -23,7 +23,7 @@ class ObjectBoxes(NamedTuple):
         present: False where a row is padding.
     """
 
-    boxes: Float[Tensor, "b n 2*d"]
+    boxes: Float[Tensor, "b n ends"]
     present: Bool[Tensor, "b n"]
 
 
@@ -58,7 +58,7 @@ class RegionSampler(ABC):
         sizes: Int[Tensor, "b d"],
         base: ObjectBoxes | None = None,
         partner: ObjectBoxes | None = None,
-    ) -> Int[Tensor, "b p 2*d"]:
+    ) -> Int[Tensor, "b p ends"]:
         """Rectangles from draws.
 
         Args:
@@ -75,7 +75,7 @@ class RegionSampler(ABC):
         frames: int,
         base: ObjectBoxes | None = None,
         partner: ObjectBoxes | None = None,
-    ) -> Int[Tensor, "b t p 2*d"]:
+    ) -> Int[Tensor, "b t p ends"]:
         """Rectangles of every frame of clips from draws; by default, those of ``place`` in all frames.
 
         Args:
@@ -112,7 +112,7 @@ def beta(batch: int, alpha: float, generator: torch.Generator | None) -> Float[T
 
 def box_around(
     centre: Int[Column, "b d"], side: Float[Column, "b 1"], sizes: Int[Column, "b d"]
-) -> Int[Tensor, "b 1 2*d"]:
+) -> Int[Tensor, "b 1 ends"]:
     """A rectangle of sides ``side · sizes`` round each centre, clipped at the border as in CutMix's official code.
 
     Example:

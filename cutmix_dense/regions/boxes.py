@@ -50,7 +50,7 @@ class BetaBox(RegionSampler):
         sizes: Int[Tensor, "b d"],
         base: ObjectBoxes | None = None,
         partner: ObjectBoxes | None = None,
-    ) -> Int[Tensor, "b 1 2*d"]:
+    ) -> Int[Tensor, "b 1 ends"]:
         """One rectangle per sample."""
         ndim = sizes.shape[1]
         numbers, size = as_column(draws, draws.device), as_column(sizes, draws.device)
@@ -122,7 +122,7 @@ class AreaBox(RegionSampler):
         sizes: Int[Tensor, "b d"],
         base: ObjectBoxes | None = None,
         partner: ObjectBoxes | None = None,
-    ) -> Int[Tensor, "b 1 2*d"]:
+    ) -> Int[Tensor, "b 1 ends"]:
         """One rectangle per sample."""
         ndim = sizes.shape[1]
         rest = self.area[0] + draws[:, 0] * (self.area[1] - self.area[0])
@@ -155,7 +155,7 @@ class AreaBox(RegionSampler):
         low, high = self.aspect
         return torch.minimum(least.clamp(min=low), most), torch.maximum(most.clamp(max=high), least)
 
-    def _first_that_finds_room(self, draws: Float[Tensor, "b 2*t"], area: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    def _first_that_finds_room(self, draws: Float[Tensor, "b k"], area: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """The first of many uniform aspects for which a uniform corner leaves room."""
         assert self.aspect is not None
         low, high = self.aspect
@@ -221,7 +221,7 @@ class MultiBox(RegionSampler):
         sizes: Int[Tensor, "b d"],
         base: ObjectBoxes | None = None,
         partner: ObjectBoxes | None = None,
-    ) -> Int[Tensor, "b p 2*d"]:
+    ) -> Int[Tensor, "b p ends"]:
         """The rectangles of every box."""
         return torch.cat([self.box.place(part, sizes, base, partner) for part in draws.chunk(self.n, dim=1)], dim=1)
 
@@ -232,7 +232,7 @@ class MultiBox(RegionSampler):
         frames: int,
         base: ObjectBoxes | None = None,
         partner: ObjectBoxes | None = None,
-    ) -> Int[Tensor, "b t p 2*d"]:
+    ) -> Int[Tensor, "b t p ends"]:
         """The rectangles of every box; boxes that move each take their own path."""
         parts = draws.chunk(self.n, dim=1)
         return torch.cat([self.box.place_frames(part, sizes, frames, base, partner) for part in parts], dim=2)

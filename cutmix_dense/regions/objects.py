@@ -67,7 +67,7 @@ class ObjectBox(RegionSampler):
         sizes: Int[Tensor, "b d"],
         base: ObjectBoxes | None = None,
         partner: ObjectBoxes | None = None,
-    ) -> Int[Tensor, "b 1 2*d"]:
+    ) -> Int[Tensor, "b 1 ends"]:
         """One rectangle per sample."""
         if base is None or partner is None:
             raise ValueError("ObjectBox needs the objects of base and partner; got none")
@@ -90,11 +90,11 @@ class ObjectBox(RegionSampler):
 
     def _round_objects(
         self,
-        draws: Float[Tensor, "b m 1+2*d"],
+        draws: Float[Tensor, "b m k"],
         sizes: Int[Tensor, "b d"],
         partner: ObjectBoxes,
-        spare: Int[Tensor, "b 1 2*d"],
-    ) -> Int[Tensor, "b m 2*d"]:
+        spare: Int[Tensor, "b 1 ends"],
+    ) -> Int[Tensor, "b m ends"]:
         """Rectangles round random objects of the partner; ``spare`` for partners without objects."""
         if partner.present.shape[1] == 0:
             return spare.expand(-1, draws.shape[1], -1)
@@ -116,7 +116,7 @@ class ObjectBox(RegionSampler):
 
     @staticmethod
     def _covered(
-        rectangles: Int[Tensor, "b m 2*d"], objects: ObjectBoxes
+        rectangles: Int[Tensor, "b m ends"], objects: ObjectBoxes
     ) -> tuple[Int[Tensor, "b m"], Int[Tensor, "b m"]]:
         """Number of objects that each rectangle covers wholly, and in part."""
         boxes = objects.boxes[:, None]

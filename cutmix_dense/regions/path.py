@@ -72,7 +72,7 @@ class PathBox(RegionSampler):
         sizes: Int[Tensor, "b d"],
         base: ObjectBoxes | None = None,
         partner: ObjectBoxes | None = None,
-    ) -> Int[Tensor, "b 1 2*d"]:
+    ) -> Int[Tensor, "b 1 ends"]:
         """The first frame's rectangle of each sample."""
         rectangles = self.box.place(draws[:, :-3], sizes, base, partner)
         if rectangles.shape[1] != 1:
@@ -86,7 +86,7 @@ class PathBox(RegionSampler):
         frames: int,
         base: ObjectBoxes | None = None,
         partner: ObjectBoxes | None = None,
-    ) -> Int[Tensor, "b t 1 2*d"]:
+    ) -> Int[Tensor, "b t 1 ends"]:
         """One rectangle per sample and frame."""
         ndim = sizes.shape[1]
         first, high = self.place(draws, sizes, base, partner)[:, 0].chunk(2, dim=1)

@@ -162,7 +162,7 @@ class BoxForm:
         whole = corners.round()
         return torch.where((corners - whole).abs() <= near, whole, corners)
 
-    def _given(self, corners: Float[Tensor, "*n 2*d"], size: Int[Tensor, "... d"]) -> Float[Tensor, "*n 2*d"]:
+    def _given(self, corners: Float[Tensor, "*n ends"], size: Int[Tensor, "... d"]) -> Float[Tensor, "*n ends"]:
         """Corners in pixels converted to this format."""
         corners = corners / _unit(size, corners) if self.normalized else corners
         low, high = corners.chunk(2, dim=-1)
@@ -204,11 +204,11 @@ class _Original:
 
     def restored(
         self,
-        boxes: Float[Tensor, "n 2*d"],
-        given: Shaped[Tensor, "n 2*d"],
+        boxes: Float[Tensor, "n ends"],
+        given: Shaped[Tensor, "n ends"],
         origin: Int[Tensor, "n 2"],
         size: Int[Tensor, " d"],
-    ) -> Shaped[Tensor, "n 2*d"]:
+    ) -> Shaped[Tensor, "n ends"]:
         """``given``, with the original rows of all boxes that the mix left alone."""
         rows = [(target.get("boxes"), pixel.get("boxes")) for target, pixel in zip(self.given, self.pixels)]
         if any(box is not None and not _plain(box, size) for box, _ in rows) or not len(boxes):
@@ -236,12 +236,12 @@ def _plain(boxes: Any, size: Int[Tensor, "... d"]) -> bool:
     return boxes.ndim >= 2 and boxes.shape[-1] == 2 * size.shape[-1]
 
 
-def _cast(boxes: Float[Tensor, "*n 2*d"], dtype: torch.dtype) -> Shaped[Tensor, "*n 2*d"]:
+def _cast(boxes: Float[Tensor, "*n ends"], dtype: torch.dtype) -> Shaped[Tensor, "*n ends"]:
     """Boxes in ``dtype``, rounded for integers."""
     return boxes.to(dtype) if dtype.is_floating_point else boxes.round().to(dtype)
 
 
-def _unit(size: Int[Tensor, "*b d"], like: Tensor) -> Float[Tensor, "*b 2*d"]:
+def _unit(size: Int[Tensor, "*b d"], like: Tensor) -> Float[Tensor, "*b ends"]:
     """Sizes (y, x) as units of boxes: (x, y, x, y)."""
     unit = size.flip(-1).repeat(*(1,) * (size.ndim - 1), 2)
     return unit.to(like.device, like.dtype, non_blocking=True)

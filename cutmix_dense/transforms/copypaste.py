@@ -217,7 +217,7 @@ def _rectangles(
     source: Int[Tensor, "b 2"],
     scale: Float[Tensor, "b 2 d"],
     shift: Float[Tensor, "b 2 d"],
-) -> Int[Tensor, "b n 2*d"]:
+) -> Int[Tensor, "b n ends"]:
     """Canvas pixels that the boxes of pasted instances meet, on the boxes' device; empty for other instances."""
     objects = pool.objects()
     at = objects.boxes.device
@@ -231,7 +231,7 @@ def _rectangles(
     return torch.cat([low, torch.maximum(low, high)], dim=2) * (sent(chosen, at) & present)[..., None]
 
 
-def _paint(owner: Int[Tensor, "b *frame"], rectangles: Int[Tensor, "b n 2*d"], boxed: Bool[Tensor, "b n"]) -> None:
+def _paint(owner: Int[Tensor, "b *frame"], rectangles: Int[Tensor, "b n ends"], boxed: Bool[Tensor, "b n"]) -> None:
     """Write 1 into the rectangles of the instances in ``boxed``, without waiting for a device."""
     ndim = owner.ndim - 1
     for output, row in boxed.nonzero().tolist():

@@ -139,7 +139,7 @@ class StripeMix(MixTransform):
         return _interleave(source, lines, pool, "and")
 
 
-Lines = tuple[Int[Tensor, "b g+1"], Bool[Tensor, "b g"]]
+Lines = tuple[Int[Tensor, "b _edges"], Bool[Tensor, "b g"]]
 """Edges of cells along one axis, and which cells count as inside."""
 
 

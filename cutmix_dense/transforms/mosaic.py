@@ -125,7 +125,7 @@ class Mosaic(MixTransform):
 
     def _lines(
         self, draws: Float[np.ndarray, "b n"], length: Int[np.ndarray, " b"], mixed: Bool[np.ndarray, "b 1"]
-    ) -> Int[np.ndarray, "b n+2"]:
+    ) -> Int[np.ndarray, "b _lines"]:
         """Edges of the cells along one axis; an unmixed image has one cell that isn't empty."""
         count = draws.shape[1] + 1
         at = (np.arange(1, count) + (2 * draws - 1) * self.jitter) / count
