@@ -1,4 +1,4 @@
-"""Make transforms and samplers from plain dicts, as configs of the frameworks hold them."""
+"""Make transforms and samplers from plain dicts, as framework configs hold them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ _APART = ("Cutout", "MaskMix")
 
 
 def known_transforms() -> dict[str, type]:
-    """The methods of mixing by name, ``RandomMix`` among them."""
+    """The methods of mixing by name, ``RandomMix`` among them.
+
+    Example:
+        >>> "CutMix" in known_transforms()
+        True
+    """
     return {
         name: kind
         for name in transforms.__all__
@@ -31,7 +36,12 @@ def known_transforms() -> dict[str, type]:
 
 
 def known_parts() -> dict[str, type]:
-    """The public samplers of regions and masks, rules and banks, which arguments of transforms may be."""
+    """The public classes that arguments of transforms may be: samplers of regions and masks, rules, banks; by name.
+
+    Example:
+        >>> "AreaBox" in known_parts()
+        True
+    """
     parts = {
         name: kind
         for module in (regions, masks)
@@ -43,18 +53,22 @@ def known_parts() -> dict[str, type]:
 
 
 def from_config(config: Any) -> Any:
-    """What a plain value describes: a dict with ``type`` becomes that object, lists and dicts are gone through.
+    """Build the objects that a config describes: dicts with ``type`` become objects, inside lists and dicts too.
 
     Args:
-        config: ``{"type": "CutMix", "region": {"type": "AreaBox", "area": (0.1, 0.4)}}``; the type is a public
+        config: such as ``{"type": "CutMix", "region": {"type": "AreaBox", "area": (0.1, 0.4)}}``; the type is a public
             transform, sampler, rule or bank, or a preset of one (``"AreaBox.french"``).
 
     Returns:
-        The object; values of other kinds as they are.
+        The object; any other value unchanged.
 
     Raises:
-        ValueError: an unknown type.
-        TypeError, ValueError: what the object raises for its arguments, with its name in front.
+        ValueError: the type is unknown.
+        TypeError, ValueError: the object refuses its arguments; its name comes first in the message.
+
+    Example:
+        >>> from_config({"type": "AreaBox", "area": (0.1, 0.4)}).area
+        (0.1, 0.4)
     """
     if isinstance(config, (list, tuple)):
         return type(config)(from_config(item) for item in config)
@@ -71,6 +85,7 @@ def from_config(config: Any) -> Any:
 
 
 def _maker(name: Any) -> Any:
+    """The class or preset of a name."""
     known = {**known_transforms(), **{name: getattr(transforms, name) for name in _APART}, **known_parts()}
     kind, _, preset = name.removeprefix("cutmix_dense.").partition(".") if isinstance(name, str) else ("", "", "")
     maker = known.get(kind)

@@ -1,4 +1,4 @@
-"""Optional packages, imported where they are first needed and never before."""
+"""Optional packages, imported only when they are first needed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ __all__ = ["require"]
 
 
 def require(package: str, extra: str, *, distribution: str | None = None) -> Any:
-    """The module of an optional package.
+    """Import a module of an optional package.
 
     Args:
-        package: name that is imported, ``"albumentations"`` or ``"pycocotools.mask"``.
+        package: name to import, such as ``"albumentations"`` or ``"pycocotools.mask"``.
         extra: the extra of ``cutmix_dense`` that installs it.
-        distribution: name it is installed under, default the package's.
+        distribution: name to install, default that of the package.
 
     Raises:
-        ImportError: it isn't there (or doesn't import); the message says what to install.
+        ImportError: the import fails; the message says what to install.
+
+    Example:
+        >>> require("json", "anything").loads("1")
+        1
     """
     try:
         return import_module(package)

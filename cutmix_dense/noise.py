@@ -1,4 +1,4 @@
-"""Smooth noise by way of its spectrum: what a blur leaves of white noise, and how a spectrum falls."""
+"""Smooth noise made in the Fourier domain: blurred white noise, and spectra that fall with frequency."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from cutmix_dense.arrays.broadcast import along
 __all__ = ["Band", "bands_of_blur", "blurred", "falling_amplitude"]
 
 _HERE: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
-"""Where noise is made, and in which dtype."""
+"""Dtype and device of all noise."""
 
 _REACH = 6.0
-"""Standard deviations of a blur's spectrum; less than 2e-8 of what lies beyond gets through."""
+"""Standard deviations of a blur's spectrum; the blur passes less than 2e-8 of anything beyond."""
 
 
 class Band(NamedTuple):
-    """What of one axis a blur lets through.
+    """The frequencies of one axis that a blur passes.
 
     Attributes:
-        period: of the noise, pixels.
-        frequencies: cycles per pixel: from 0 on, then the negative ones, which the last axis, a real one, hasn't.
+        period: period of the noise, pixels.
+        frequencies: cycles per pixel: from 0 up, then the negative ones; the last axis, a real transform, has no
+            negative ones.
     """
 
     period: int
@@ -38,9 +39,13 @@ def bands_of_blur(frame: Sequence[int], margin: int, weakest: float) -> list[Ban
     """The band of every axis of a frame.
 
     Args:
-        frame: pixels of each axis.
-        margin: how much longer the period is at least; opposite borders are that far from each other.
-        weakest: sigma of the weakest blur, pixels; it lets the most through.
+        frame: length of each axis, pixels.
+        margin: how much longer the period must be at least, so that opposite borders don't correlate; pixels.
+        weakest: sigma of the weakest blur, which passes the most; pixels.
+
+    Example:
+        >>> [(band.period, len(band.frequencies)) for band in bands_of_blur((32, 48), margin=18, weakest=4.0)]
+        [(50, 25), (72, 19)]
     """
     bands = []
     for axis, size in enumerate(frame):
@@ -59,19 +64,25 @@ def bands_of_blur(frame: Sequence[int], margin: int, weakest: float) -> list[Ban
 def blurred(
     noise: Float[Tensor, "*frequencies 2"], sigma: float, bands: Sequence[Band], frame: tuple[int, ...]
 ) -> Float[Tensor, "*frame"]:
-    """White noise that was drawn as a spectrum, blurred by a Gaussian; at some scale.
+    """White noise, drawn as a spectrum, blurred by a Gaussian; up to a constant factor.
 
     Args:
         noise: normal numbers for every frequency of ``bands``: real and imaginary part.
-        sigma: of the blur, pixels, not weaker than the one that ``bands`` are for.
-        bands: of every axis.
-        frame: what of the period is wanted.
+        sigma: sigma of the blur, pixels; at least the ``weakest`` of ``bands``.
+        bands: the band of every axis.
+        frame: size of the result; at most the periods.
+
+    Example:
+        >>> bands = bands_of_blur((32, 48), margin=18, weakest=4.0)
+        >>> noise = torch.randn(*(len(band.frequencies) for band in bands), 2)
+        >>> blurred(noise, 4.0, bands, (32, 48)).shape
+        torch.Size([32, 48])
     """
     last = len(frame) - 1
     spectrum = torch.view_as_complex(noise)
     for axis, (_, line) in enumerate(bands):
         passed = (-2 * (math.pi * sigma * line) ** 2).exp()
-        if axis == last:  # of what was drawn for these two only the real part is used
+        if axis == last:  # these two frequencies use only the real part of the draws
             passed = torch.where((line == 0) | (line == 0.5), math.sqrt(2) * passed, passed)
         spectrum = spectrum * along(passed, axis, len(frame))
     for axis, (period, line) in enumerate(bands[:last]):
@@ -84,7 +95,12 @@ def blurred(
 
 
 def falling_amplitude(frame: Sequence[int], decay: float) -> Float[Tensor, "*half"]:
-    """Amplitudes 1 / frequency^decay of a real transform, the largest 1; constant below 1 cycle per frame."""
+    """Amplitudes 1 / frequency^decay of a real transform, scaled to a maximum of 1; constant below 1 cycle per frame.
+
+    Example:
+        >>> falling_amplitude((4, 4), decay=1.0)[0]
+        tensor([1.0000, 1.0000, 0.5000])
+    """
     lines = [torch.fft.fftfreq(length, **_HERE) for length in frame[:-1]]
     lines.append(torch.fft.rfftfreq(frame[-1], **_HERE))
     squares = [along(line**2, axis, len(frame)) for axis, line in enumerate(lines)]
@@ -93,6 +109,6 @@ def falling_amplitude(frame: Sequence[int], decay: float) -> Float[Tensor, "*hal
 
 
 def _fast_length(least: int) -> int:
-    """The next length whose only prime factors are 2, 3 and 5, which Fourier transforms like."""
-    # such a length divides a power of 30, and none of its factors comes more often than it has bits
+    """The next length with no prime factors but 2, 3 and 5, for fast Fourier transforms."""
+    # such a length divides 30 to the power of its number of bits
     return next(length for length in itertools.count(least) if 30 ** length.bit_length() % length == 0)

@@ -1,4 +1,4 @@
-"""Who is mixed with whom: each image of a batch gets a partner, or several, or none."""
+"""Pairing: each image of a batch gets one partner, several, or none."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ __all__ = ["PAIRINGS", "among", "behind", "halves", "partners", "roll", "shuffle
 
 
 def roll(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
-    """The image before it, as ``batch.roll(1, 0)`` in torchvision's CutMix; nothing is drawn.
+    """Pair each image with the one before it, as ``batch.roll(1, 0)`` in torchvision's CutMix; nothing is drawn.
 
     Args:
         batch: number of images.
-        generator: not used; every pairing takes one.
+        generator: unused; every pairing takes one.
 
     Returns:
-        Index of each image's partner; -1 for none, when the batch has only one image.
+        Index of each image's partner; -1, none, in a batch of one image.
+
+    Example:
+        >>> roll(4).tolist()
+        [3, 0, 1, 2]
     """
     if batch < 2:
         return _alone(batch)
@@ -30,14 +34,18 @@ def roll(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " 
 
 
 def shuffle(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
-    """A derangement drawn uniformly: every image is a partner once, none is its own.
+    """Draw a uniform derangement: every image is a partner once, none is its own.
 
     Args:
         batch: number of images.
         generator: source of the draw.
 
     Returns:
-        Index of each image's partner; -1 for none, when the batch has only one image.
+        Index of each image's partner; -1, none, in a batch of one image.
+
+    Example:
+        >>> sorted(shuffle(4, torch.Generator().manual_seed(0)).tolist())
+        [0, 1, 2, 3]
     """
     if batch < 2:
         return _alone(batch)
@@ -49,30 +57,39 @@ def shuffle(batch: int, generator: torch.Generator | None = None) -> Int[Tensor,
 
 
 def swap(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
-    """Pairs that exchange: ``partner[partner[i]] == i``, drawn uniformly.
+    """Draw uniform pairs that exchange: ``partner[partner[i]] == i``.
 
     Args:
-        batch: number of images; of an odd number the last one has no partner.
+        batch: number of images; if it is odd, the last one has no partner.
         generator: source of the draw.
 
     Returns:
         Index of each image's partner; -1 for none.
+
+    Example:
+        >>> partner = swap(4, torch.Generator().manual_seed(0))
+        >>> partner[partner].tolist()
+        [0, 1, 2, 3]
     """
     partner = np.full(batch, -1)
-    order = torch.randperm(batch - batch % 2, generator=generator, device=HOST).numpy()  # which costs less on a few
+    order = torch.randperm(batch - batch % 2, generator=generator, device=HOST).numpy()  # cheaper for a few numbers
     partner[order[0::2]], partner[order[1::2]] = order[1::2], order[0::2]
     return torch.from_numpy(partner)
 
 
 def halves(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
-    """The second half of the batch takes its partners from the first, which stays unmixed (source to target, DACS).
+    """Pair the second half of the batch with the first, which stays unmixed (source to target, DACS).
 
     Args:
-        batch: number of images, even: first those of the source domain, then as many of the target domain.
-        generator: not used; every pairing takes one.
+        batch: number of images, even: those of the source domain, then as many of the target domain.
+        generator: unused; every pairing takes one.
 
     Raises:
-        ValueError: an odd batch.
+        ValueError: the batch is odd.
+
+    Example:
+        >>> halves(4).tolist()
+        [-1, -1, 0, 1]
     """
     if batch % 2:
         raise ValueError(f"pairing 'halves' needs an even batch, got {batch} images")
@@ -80,15 +97,19 @@ def halves(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, 
 
 
 def among(batch: int, pool: int, generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
-    """Any other image of a pool, uniformly: the pool's first ``batch`` images are those that look for a partner.
+    """Pair each of the pool's first ``batch`` images with any other image of the pool, drawn uniformly.
 
     Args:
-        batch: number of images.
+        batch: number of images that need a partner.
         pool: number of images to choose from, >= ``batch``.
         generator: source of the draw.
 
     Returns:
-        Index of each image's partner; -1 for none, when there is no other image.
+        Index of each image's partner; -1, none, in a pool of one image.
+
+    Example:
+        >>> among(1, 2).tolist()  # the only other one
+        [1]
     """
     pick = (torch.rand(batch, generator=generator, dtype=torch.float64, device=HOST) * (pool - 1)).long()
     if pool < 2:
@@ -97,12 +118,16 @@ def among(batch: int, pool: int, generator: torch.Generator | None = None) -> In
 
 
 def behind(batch: int, pool: int, count: int) -> Int[Tensor, "batch count"]:
-    """The images behind the outputs, in order, ``count`` for each; they repeat where they are too few.
+    """Pair the pool's first ``batch`` images with those behind them in order, ``count`` each; too few repeat.
 
     Args:
-        batch: number of images that get partners, the pool's first.
+        batch: number of images that need partners.
         pool: number of images, > ``batch``.
-        count: partners of each image.
+        count: number of partners of each image.
+
+    Example:
+        >>> behind(2, 5, 2).tolist()
+        [[2, 3], [4, 2]]
     """
     return torch.from_numpy(batch + np.arange(batch * count).reshape(batch, count) % (pool - batch))
 
@@ -110,19 +135,24 @@ def behind(batch: int, pool: int, count: int) -> Int[Tensor, "batch count"]:
 def partners(
     pairing: str, batch: int, pool: int, count: int, generator: torch.Generator | None = None
 ) -> Int[Tensor, "batch count"]:
-    """Several partners of each image; where there are too few images they repeat, the image itself included.
-
-    An image that is alone has no partner, -1.
+    """Pair each image with ``count`` partners; too few images repeat, the image itself included.
 
     Args:
-        pairing: a name of ``PAIRINGS``; ``"bank"``: any other image of the pool; or ``"behind"``: see there.
-        batch: number of images that look for partners.
+        pairing: a name of ``PAIRINGS``, ``"bank"`` (``among``) or ``"behind"``.
+        batch: number of images that need partners.
         pool: number of images to choose from; more than ``batch`` only for ``"bank"`` and ``"behind"``.
-        count: partners of each image, >= 1.
+        count: number of partners of each image, >= 1.
         generator: source of the draws.
 
+    Returns:
+        Index of each partner; -1, none, in a pool of one image.
+
     Raises:
-        ValueError: an unknown pairing, or one that is made for single partners.
+        ValueError: the pairing is unknown, or gives one partner where several are needed.
+
+    Example:
+        >>> partners("roll", 3, 3, 2).tolist()
+        [[2, 1], [0, 2], [1, 0]]
     """
     if pairing not in ("bank", "behind") and pairing not in PAIRINGS:
         raise ValueError(f"pairing must be one of {sorted([*PAIRINGS, 'bank'])}, got {pairing!r}")
@@ -142,6 +172,7 @@ def partners(
 
 
 def _alone(batch: int) -> Int[Tensor, " batch"]:
+    """No partner for any image."""
     return torch.full((batch,), -1, device=HOST)
 
 
@@ -151,4 +182,4 @@ PAIRINGS: dict[str, Callable[[int, torch.Generator | None], Tensor]] = {
     "shuffle": shuffle,
     "swap": swap,
 }
-"""Pairings by the name that transforms take."""
+"""Pairings by the names that transforms take."""

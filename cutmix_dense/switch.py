@@ -1,4 +1,4 @@
-"""Numbers that a transform shares with all its copies, in shared memory: whether mixing is closed, the current step."""
+"""Numbers in shared memory that a transform shares with all its copies: whether mixing is closed, the step."""
 
 from __future__ import annotations
 
@@ -15,18 +15,26 @@ import torch
 __all__ = ["SharedNumber", "Switch"]
 
 _known: weakref.WeakValueDictionary[str, SharedNumber] = weakref.WeakValueDictionary()
-"""The numbers of this process by name; a forked process has its parent's."""
+"""The numbers of this process by name; a fork inherits its parent's."""
 
 
 class SharedNumber:
-    """A whole number that a transform and every copy of it have in common.
+    """A whole number that a transform shares with all its copies.
 
-    Shallow and deep copies are the same number. Workers that were forked or spawned share its memory and see it change
-    while they live. A plain pickle knows its number by name: loaded in a process that has it, or in a fork of one, it
-    is that one; elsewhere (another machine, a later run) it is a new one with the value that was pickled.
+    Shallow and deep copies are the same number. Forked and spawned workers share its memory and see it change. A plain
+    pickle refers to it by name: a process that has this number, or a fork of one, loads that one; any other process (on
+    another machine, in a later run) makes a new one with the pickled value.
 
     Args:
-        value: how it starts.
+        value: the initial value.
+
+    Example:
+        >>> import copy
+        >>> step = SharedNumber()
+        >>> twin = copy.deepcopy(step)
+        >>> step.set(7)
+        >>> twin.get()
+        7
     """
 
     def __init__(self, value: int = 0) -> None:
@@ -38,40 +46,47 @@ class SharedNumber:
         _known[name] = self
 
     def set(self, value: int) -> None:
-        """Change it, everywhere."""
+        """Set the value in all copies."""
         self._cell.value = int(value)
 
     @torch.compiler.disable
     def get(self) -> int:
-        """Its value. Not traced: a compiled graph must not keep the answer."""
+        """The value. Not traced, since a compiled graph would freeze it."""
         return self._cell.value
 
     def __copy__(self) -> SharedNumber:
-        """Itself."""
+        """The same number."""
         return self
 
     def __deepcopy__(self, memo: Any) -> SharedNumber:
-        """Itself."""
+        """The same number."""
         return self
 
     def __reduce__(self) -> tuple[Callable[..., SharedNumber], tuple[Any, ...]]:
-        """Its memory for a process that is being spawned, else its name and value."""
+        """Memory for a process being spawned, else name and value."""
         if get_spawning_popen() is not None:
             return _shared, (type(self), self._name, self._cell)
         return _named, (type(self), self._name, self.get())
 
 
 class Switch(SharedNumber):
-    """On or off."""
+    """A shared number that is on or off.
+
+    Example:
+        >>> closed = Switch()
+        >>> closed.set(True)
+        >>> bool(closed)
+        True
+    """
 
     @torch.compiler.disable
     def __bool__(self) -> bool:
-        """Whether it is on."""
+        """Whether the switch is on."""
         return bool(self._cell.value)
 
 
 def _shared(kind: type[SharedNumber], name: str, cell: Any) -> SharedNumber:
-    """The number of a parent process."""
+    """The number of the parent process, by its memory."""
     number = _known.get(name)
     if number is None:
         number = kind.__new__(kind)
@@ -80,7 +95,7 @@ def _shared(kind: type[SharedNumber], name: str, cell: Any) -> SharedNumber:
 
 
 def _named(kind: type[SharedNumber], name: str, value: int) -> SharedNumber:
-    """The number of this name if there is one, else a new one."""
+    """The number of this name if the process has it, else a new one."""
     number = _known.get(name)
     if number is None:
         number = kind.__new__(kind)

@@ -109,7 +109,8 @@ def draw_method(name: str, folder: Path) -> Image:
     made = mix_sample(dataset, build_transform([name, *words]), index, seed=seed)
     cells = sample_rows(made, [""] * len(made.images), dataset.classes, cell=(210, 280))[0]
     titles = ("base", "partner" if len(made.plan.source[0].unique()) < 4 else "partners", "mixed")
-    return contact_sheet([[Drawing(cell.picture, title) for cell, title in zip(cells, titles)]], headers=())
+    shown = [(cell, title) for cell, title in zip(cells, titles) if title[:7] != "partner" or made.plan.layers > 1]
+    return contact_sheet([[Drawing(cell.picture, title) for cell, title in shown]], headers=())
 
 
 def draw_rule(name: str, folder: Path) -> Image:

@@ -1,4 +1,4 @@
-"""Helpers of arrays, below all else: host and device, broadcasting, blocks, dtypes, blur."""
+"""Array helpers, below everything else: host and device, broadcasting, blocks, dtypes, blur."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gaussian blur along the last axes, separable, of any strength; used for soft edges and for noise."""
+"""Separable Gaussian blur, for soft edges and for noise."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ __all__ = ["gaussian_blur"]
 
 
 def gaussian_blur(values: Float[Tensor, "n *size"], sigma: float) -> Float[Tensor, "n *size"]:
-    """Each of n fields blurred by a Gaussian that is cut at three sigma; the border is repeated.
+    """Blur each of n fields by a Gaussian cut off at three sigma; the border is repeated.
 
     Args:
         values: n fields of any number of axes.
         sigma: pixels, > 0.
+
+    Example:
+        >>> gaussian_blur(torch.tensor([[0.0, 0.0, 1.0, 0.0, 0.0]]), 0.5).round(decimals=2)
+        tensor([[0.0000, 0.1100, 0.7900, 0.1100, 0.0000]])
     """
     reach = max(1, math.ceil(3 * sigma))
     offsets = torch.arange(-reach, reach + 1, dtype=values.dtype, device=values.device)

@@ -1,4 +1,4 @@
-"""Shapes that meet a grid: values of one axis, or of none, lined up with all spatial axes."""
+"""Reshape values so that they broadcast over all spatial axes of a grid."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ __all__ = ["along", "everywhere", "within"]
 
 
 def along(values: Shaped[Any, "*lead n"], axis: int, ndim: int) -> Shaped[Any, "*lead *ones"]:
-    """Values of one spatial axis (tensor or array) that broadcast over all ``ndim``: (…, n) to (…, 1, n, 1)."""
+    """Values along one spatial axis, a tensor or array, broadcast over all ``ndim``: (…, n) to (…, 1, n, 1)."""
     lead = values.shape[:-1]
     return values.reshape(*lead, *(1,) * axis, values.shape[-1], *(1,) * (ndim - 1 - axis))
 
 
 def everywhere(values: Shaped[Tensor, "*lead"], ndim: int) -> Shaped[Tensor, "*lead *ones"]:
-    """One value per grid as a tensor that broadcasts over its ``ndim`` axes: (…) to (…, 1, 1)."""
+    """One value per grid, broadcast over its ``ndim`` axes: (…) to (…, 1, 1)."""
     return values.reshape(*values.shape, *(1,) * ndim)
 
 
 def within(sizes: Int[Tensor, "b d"], frame: Sequence[int]) -> Bool[Tensor, "b *frame"]:
-    """Which pixels of a frame lie in an area of a given size at its origin, per sample."""
+    """Which pixels of a frame lie within each sample's valid size, measured from the origin.
+
+    Example:
+        >>> within(torch.tensor([[1, 2]]), (2, 3)).int().tolist()
+        [[[1, 1, 0], [0, 0, 0]]]
+    """
     inside = torch.ones((len(sizes), *frame), dtype=torch.bool, device=sizes.device)
     for axis, length in enumerate(frame):
         pixel = torch.arange(length, device=sizes.device)

@@ -1,4 +1,4 @@
-"""Whether ``torch.compile`` is tracing; torch 2.1 and 2.2 say so at another place than later versions."""
+"""Whether ``torch.compile`` is tracing, for every supported version of torch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _SAID_BY_COMPILER = hasattr(torch.compiler, "is_compiling")
 
 
 def is_compiling() -> bool:
-    """Whether the code that runs is being traced by ``torch.compile``.
+    """Whether ``torch.compile`` is tracing the caller.
 
-    Asked by a function of ours, which is traced itself: torch's own says no to a caller that fell out of a graph.
+    This function is traced itself, so it says yes even after a graph break, where torch's own says no.
     """
     return torch.compiler.is_compiling() if _SAID_BY_COMPILER else torch._utils.is_compiling()

@@ -9,15 +9,14 @@ __all__ = ["components"]
 
 
 def components(mask: Bool[np.ndarray, "*size"]) -> Int[np.ndarray, "*size"]:
-    """The number of each pixel's part, 1 for the first; 0 outside. Parts touch along edges, not at corners.
-
-    Runs along the last axis are joined with those that they touch on neighbouring lines.
+    """Number the connected parts of a mask from 1; 0 outside. Pixels connect along edges, not at corners.
 
     Example:
         >>> components(np.array([[True, False, True], [True, False, False]])).tolist()
         [[1, 0, 2], [1, 0, 0]]
     """
     padded = np.pad(mask, [(0, 0)] * (mask.ndim - 1) + [(1, 1)])
+    # runs along the last axis are joined with those that they touch on neighbouring lines
     begins = padded[..., 1:] & ~padded[..., :-1]
     number = (begins[..., : mask.shape[-1]].ravel().cumsum() * mask.ravel()).reshape(mask.shape)  # of each pixel's run
     parent = np.arange(int(number.max(initial=0)) + 1)

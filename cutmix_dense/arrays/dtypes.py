@@ -1,4 +1,4 @@
-"""In which dtype pixels are counted and moved."""
+"""Dtypes in which pixels are weighed and moved."""
 
 from __future__ import annotations
 
@@ -16,24 +16,27 @@ _SIGNED = {
 
 
 WIDE_UNSIGNED = frozenset(_SIGNED)
-"""Dtypes for which torch has few operations."""
+"""Unsigned dtypes of more than a byte, for which torch has few operations."""
 
 
 def counted_in(dtype: torch.dtype) -> torch.dtype:
-    """The floating point in which pixels of a dtype are weighed and added up.
+    """The floating dtype in which pixels of ``dtype`` are weighed and summed.
 
     float64 for itself and for integers of more than a byte: on an image of 2000 pixels, positions in float32 would move
-    a 16-bit value by up to 9 levels. It holds integers up to 2⁵³; larger ones lose their last bits. float32 for all
-    else.
+    a 16-bit value by up to 9 levels. Integers beyond 2⁵³ lose their last bits. float32 for all others.
+
+    Example:
+        >>> counted_in(torch.uint8), counted_in(torch.int16)
+        (torch.float32, torch.float64)
     """
     wide = not dtype.is_floating_point and dtype.itemsize > 1
     return torch.float64 if wide or dtype == torch.float64 else torch.float32
 
 
 def limits_of(dtype: torch.dtype) -> tuple[float, float]:
-    """The least and the largest float64 that an integer dtype holds."""
+    """The smallest and the largest float64 that fit an integer dtype."""
     bounds = torch.iinfo(dtype)
-    spare = 2 ** max(0, bounds.bits - (bounds.min < 0) - 53) - 1  # below the maximum there is a float64 only so often
+    spare = 2 ** max(0, bounds.bits - (bounds.min < 0) - 53) - 1  # float64 is coarser than 1 near the maximum
     return float(bounds.min), float(bounds.max - spare)
 
 

@@ -1,7 +1,7 @@
-"""Small things on the host are computed by numpy, whose calls on a few numbers cost a fraction of torch's.
+"""Host and device: numpy for a few numbers on the host, where its calls cost a fraction of torch's; tensors elsewhere.
 
-What works on the targets' device takes *columns*: numpy arrays on the host, tensors elsewhere. Code over them keeps to
-what both have.
+Code that runs on the targets' device takes *columns*, numpy arrays on the host and tensors elsewhere, and uses only
+what both offer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 HOST = torch.device("cpu")
 
 _FEW = 2**16
-"""So many numbers are looked up at once; the indices of more of them would leave the caches."""
+"""Up to this many numbers are looked up at once; the indices of more would leave the CPU's caches."""
 
 if TYPE_CHECKING:
     Column = Any  # code over columns keeps to what both have
@@ -43,14 +43,14 @@ else:
 
 
 def module_of(column: Column) -> Any:
-    """The module whose functions take such a column: numpy or torch."""
+    """The module numpy for a numpy array, torch for a tensor."""
     return np if isinstance(column, np.ndarray) else torch
 
 
 def as_column(values: Shaped[Tensor, "..."] | Shaped[np.ndarray, "..."], device: torch.device) -> Column:
-    """Values where they are worked on: in numpy for the host, else as a tensor on the device.
+    """Values as a column: a numpy array if ``device`` is the host, else a tensor on it.
 
-    Of bfloat16, which numpy hasn't, float32 is made there.
+    In numpy, bfloat16 becomes float32.
     """
     if device.type == "cpu":
         if not isinstance(values, Tensor):
@@ -63,20 +63,20 @@ def as_column(values: Shaped[Tensor, "..."] | Shaped[np.ndarray, "..."], device:
 def sent(
     values: Shaped[Tensor, "..."] | Shaped[np.ndarray, "..."], device: torch.device, dtype: torch.dtype | None = None
 ) -> Shaped[Tensor, "..."]:
-    """Values on a device; from the host without waiting for what it is doing: CUDA takes its own copy at once.
+    """Values as a tensor on ``device``, copied asynchronously from the host where that is safe.
 
-    Pinned memory it would read later; that of a caller, who may change it, is waited for.
+    CUDA copies pageable memory at once but reads pinned memory later, when its owner may have changed it: that waits.
     """
     tensor = as_tensor(values)
     if dtype is None and tensor.device == device:
         return tensor
-    # MPS, too, reads the host's memory later
+    # MPS also reads the host's memory later
     waits = tensor.device.type != "cpu" or device.type == "mps" or (device.type == "cuda" and tensor.is_pinned())
     return tensor.to(device, dtype, non_blocking=not waits)
 
 
 def fetched(columns: Sequence[Tensor]) -> list[Tensor]:
-    """Columns of one form on the host: from a device by one transfer for all."""
+    """Tensors of one dtype and trailing shape on the host; from a device, one transfer fetches all."""
     if not columns or columns[0].device.type == "cpu":
         return list(columns)
     joined = torch.cat([column.as_subclass(Tensor) for column in columns]).to("cpu")
@@ -84,14 +84,14 @@ def fetched(columns: Sequence[Tensor]) -> list[Tensor]:
 
 
 def as_tensor(column: Column) -> Shaped[Tensor, "..."]:
-    """A column as a tensor, of the same memory."""
+    """A column as a tensor that shares its memory."""
     return torch.from_numpy(column) if isinstance(column, np.ndarray) else column
 
 
 def tensor_of(values: Any) -> Shaped[Tensor, "..."]:
-    """Values that a user gave, as a tensor: one stays where it lies, all else is on the host, fractions in float32.
+    """A user's values as a tensor: tensors stay as they are, others go to the host, Python floats as float32.
 
-    ``torch.as_tensor`` would move tensors to torch's default device and count in its default dtype.
+    ``torch.as_tensor`` would use torch's default device and dtype.
     """
     if isinstance(values, Tensor):
         return values
@@ -102,14 +102,14 @@ def tensor_of(values: Any) -> Shaped[Tensor, "..."]:
 
 
 def in_numpy(*tensors: Tensor) -> bool:
-    """Whether numpy may do it: all on the host, as they lie in memory, no gradient, nothing that is being compiled."""
+    """Whether numpy may work on tensors: on the host, plain memory, no gradient, nothing being compiled."""
     if is_compiling():  # before anything else is traced
         return False
     return all(t.is_cpu and not (t.requires_grad or t.is_neg() or t.is_conj()) for t in tensors)
 
 
 def looked_up(table: Shaped[np.ndarray, "b n"], places: Int[np.ndarray, "b *m"]) -> Shaped[np.ndarray, "b *m"]:
-    """What each row of a table holds at the places that are asked for in its row; -1 is the last one."""
+    """Look up ``places`` row by row: entry ``table[b, places[b, …]]``; -1 is the last entry."""
     if places.size <= _FEW:
         rows = np.arange(len(table)).reshape(-1, *(1,) * (places.ndim - 1))
         return np.asarray(table[rows, places])
@@ -120,7 +120,7 @@ def looked_up(table: Shaped[np.ndarray, "b n"], places: Int[np.ndarray, "b *m"])
 
 
 def pick(column: Column, rows: Int[np.ndarray, " k"]) -> Shaped[Tensor, "k ..."]:
-    """Some rows of a column, as a tensor."""
+    """The given rows of a column, as a tensor."""
     if isinstance(column, np.ndarray):
         return torch.from_numpy(column[rows])
     return column.index_select(0, sent(rows, column.device))

@@ -1,4 +1,4 @@
-"""Between numpy arrays (H, W, C), as image libraries have them, and tensors (C, H, W), without copies."""
+"""Convert between numpy arrays (H, W, C), as image libraries use them, and tensors (C, H, W), without copies."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ __all__ = ["to_array", "to_tensor"]
 
 
 def to_tensor(array: Shaped[np.ndarray, "h w *c"]) -> Shaped[Tensor, "*c h w"]:
-    """The array's memory as a tensor, channels in front; only mirrored or read-only views are copied.
+    """A numpy image as a tensor (C, H, W) that shares its memory; mirrored and read-only views are copied.
 
     Args:
-        array: (H, W) or (H, W, C), of a dtype that torch has.
+        array: (H, W) or (H, W, C), of a dtype that torch supports.
 
     Raises:
-        TypeError: no array, or of a dtype that torch hasn't.
-        ValueError: another number of dimensions.
+        TypeError: the input isn't a numpy array, or torch lacks its dtype.
+        ValueError: the array has another number of dimensions.
+
+    Example:
+        >>> to_tensor(np.zeros((4, 6, 3), dtype=np.uint8)).shape
+        torch.Size([3, 4, 6])
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"a numpy array is needed, got {type(array).__name__}")
@@ -31,6 +35,11 @@ def to_tensor(array: Shaped[np.ndarray, "h w *c"]) -> Shaped[Tensor, "*c h w"]:
 
 
 def to_array(tensor: Shaped[Tensor, "*c h w"]) -> Shaped[np.ndarray, "h w *c"]:
-    """The tensor's memory as a C-contiguous array, channels behind; copied where it lies otherwise."""
+    """A tensor (H, W) or (C, H, W) as a C-contiguous numpy image, channels last; copied only if it must be.
+
+    Example:
+        >>> to_array(torch.zeros(3, 4, 6)).shape
+        (4, 6, 3)
+    """
     moved = tensor.permute(1, 2, 0) if tensor.ndim == 3 else tensor
     return np.ascontiguousarray(moved.numpy())

@@ -1,4 +1,4 @@
-"""Apply a plan to one kind of data. Pure: nothing is drawn here, no input is changed, no method is known by name."""
+"""Apply a plan to one kind of data. Functions here draw nothing, change no input and know no method by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes that can't be right: a few of them are warned of, and boxes of another format than stated are refused."""
+"""Boxes that can't be right: warn of a few, refuse boxes whose format must be another."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from cutmix_dense.plan import MixPlan
 __all__ = ["GivenBoxes", "check_boxes", "sizes_of"]
 
 _FEWEST = 4
-"""Of fewer boxes nothing is concluded: two without area in one batch are bad luck; of so many all must be bad."""
+"""Fewer boxes are no evidence: two bad ones in a batch may be bad luck. From here on, all must be bad."""
 
 _ENOUGH = 8
-"""Of so many boxes more than half are enough: where 1% of the data is bad, one batch in a hundred million."""
+"""From here on, more than half must be bad; if 1% of the data is bad, that is one batch in a hundred million."""
 
 _UNIT = 1.01
-"""Normalised coordinates lie up to here, as jitter and rounding leave them."""
+"""Largest normalised coordinate, after jitter and rounding."""
 
 _LARGE = 8
-"""On images with a side longer than this, pixels, boxes that all lie within the first pixel are normalised ones."""
+"""Pixels; boxes that all lie within the first pixel of an image with a longer side are normalised."""
 
 _FITS = 0.9
-"""Least share of the boxes that a format must make fit their images to be named."""
+"""Least share of the boxes that must fit their images in a format for messages to name it."""
 
 _REMEDY = (
     "say how they are meant (box_format= and normalized= of the transforms), give tv_tensors.BoundingBoxes with their "
     "format, or convert them with torchvision.ops.box_convert"
 )
 
-_told = False
-"""Whether this process was warned already."""
+_warned = False
+"""Whether this process has warned already."""
 
 
 class GivenBoxes(NamedTuple):
-    """Boxes as they came in, one row each, on the host.
+    """Boxes of the input, one row each, on the host.
 
     Attributes:
-        boxes: xyxy (xyzxyz) in pixels as they were understood; of rotated boxes their own numbers.
-        image: the pool image of each.
-        position: its index there.
-        size: of its image, array order, pixels.
-        broken: without area or inverted.
-        outside: wholly outside of its image.
-        counts: whether it is evidence about all of them; ignore regions aren't.
-        plain: whether nothing but the caller's word says that they are xyxy.
+        boxes: xyxy (xyzxyz) in pixels, as they were read; rotated boxes in their own format.
+        image: pool image of each.
+        position: its index in that image.
+        size: size of its image, array order, pixels.
+        broken: whether it has no area or is inverted.
+        outside: whether it lies wholly outside of its image.
+        counts: whether it is evidence about the format; ignore regions aren't.
+        plain: whether the boxes are plain tensors, without a format of their own.
     """
 
     boxes: Float[np.ndarray, "n c"]
@@ -61,10 +61,10 @@ class GivenBoxes(NamedTuple):
 
 
 def sizes_of(plan: MixPlan) -> tuple[Int[np.ndarray, "pool d"], Bool[np.ndarray, " pool"]]:
-    """Sizes of the pool's images, as far as a plan shows them, and whether it shows all of each.
+    """Sizes of the pool's images as far as a plan uses them, and whether it uses each whole.
 
-    It does where every layer of an image has one extent that begins at 0; else, extents are crops, and a box that lies
-    outside of one is not broken.
+    It does if all layers of an image have the same extent, starting at 0. Else extents are crops, and a box outside of
+    one isn't broken.
     """
     source, _, _, extent, _ = plan.facts
     present = source >= 0
@@ -79,20 +79,22 @@ def sizes_of(plan: MixPlan) -> tuple[Int[np.ndarray, "pool d"], Bool[np.ndarray,
 def check_boxes(given: GivenBoxes, first: str = "targets[{image}]['boxes'][{position}]") -> None:
     """Warn of the first broken box, once per process; refuse boxes that are broken as a whole.
 
-    Broken as a whole: in at least two images, and in more than half of them, more than half of the boxes have no area,
-    are inverted or lie outside of their image: of eight boxes or more so many, of four to seven all. Normalised: at
-    least two boxes, on images larger than 8 pixels, all within the first pixel and not of whole numbers. One bad image,
-    or a few bad boxes of a small batch, are the data's and end no training. Rows of equal numbers (zeros, as for "no
-    object") are no evidence. Rotated boxes, whose format is always declared, are only warned of.
+    A box is bad if it has no area, is inverted or lies outside of its image. Boxes are broken as a whole if more than
+    half of them are bad, and more than half in more than half of the images, of at least two; of four to seven boxes,
+    all must be bad, and fewer never count. Boxes are normalised if there are at least two, on images larger than 8
+    pixels, all within the first pixel and not of whole numbers. So one bad image, or a few bad boxes of a small batch,
+    end no training. Rows of equal numbers (zeros, as for "no object") are no evidence. Rotated boxes, whose format is
+    always declared, only cause a warning.
 
     Args:
-        given: the boxes; an instance that several outputs show may be there several times.
-        first: how a box is named, with ``{image}`` and ``{position}``.
+        given: the boxes; an instance shown by several outputs may occur several times.
+        first: how messages name a box, with ``{image}`` and ``{position}``.
 
     Raises:
-        ValueError: what the boxes look like, the first broken one, and the remedy.
+        ValueError: the boxes are broken as a whole or normalised; the message says what they look like, names the first
+            bad one, and gives the remedy.
     """
-    global _told
+    global _warned
     given = _once(given)
     bad = given.broken | given.outside
     evidence = given.counts & (given.boxes != given.boxes[:, :1]).any(axis=1)
@@ -114,8 +116,8 @@ def check_boxes(given: GivenBoxes, first: str = "targets[{image}]['boxes'][{posi
             f"boxes must be xyxy in pixels of their images, and {what}: {example}"
             f"{'; they look like ' + looks if looks else ''}; {_REMEDY}"
         )
-    if not _told:
-        _told = True
+    if not _warned:
+        _warned = True
         kind = "has no area or is inverted" if given.broken[one] else "lies outside of its image"
         warnings.warn(
             f"a box {kind} and is dropped: {example}{'; the boxes look like ' + looks if looks else ''}. Further ones "
@@ -133,6 +135,7 @@ def _once(given: GivenBoxes) -> GivenBoxes:
 
 
 def _are_normalised(given: GivenBoxes, evidence: Bool[np.ndarray, " n"]) -> bool:
+    """Whether all boxes lie within the first pixel, as normalised ones do."""
     upright = given.boxes.shape[1] == 2 * given.size.shape[1]
     limit = _UNIT if given.plain else _UNIT + 0.5  # a centre and a size, converted, reach that far
     if not upright or np.abs(given.boxes).max(initial=0) > limit or np.count_nonzero(evidence) < 2:
@@ -153,7 +156,7 @@ def _mostly(bad: Bool[np.ndarray, " n"], evidence: Bool[np.ndarray, " n"], image
 
 
 def _looks_like(given: GivenBoxes, evidence: Bool[np.ndarray, " n"], unit: bool) -> str:
-    """The formats in which the boxes fit their images and those that are broken don't any more; empty if none."""
+    """The formats in which the boxes would fit their images; empty if there is none."""
     boxes, size = given.boxes[evidence], given.size[evidence][:, ::-1].astype(np.float64)
     if not unit and 2 * np.count_nonzero(given.outside & evidence) > len(boxes):
         return "pixels of an image of another size"
@@ -174,7 +177,7 @@ def _looks_like(given: GivenBoxes, evidence: Bool[np.ndarray, " n"], unit: bool)
         fits = (low >= -slack) & (high <= limit + slack) & (high > low)
         found[name] = float(fits.all(axis=1).mean())
     if not unit:
-        found.pop("xyxy")  # what they were taken for
+        found.pop("xyxy")  # how they were read
     best = max(found.values())
     if best < _FITS:
         return "normalised boxes" if unit else ""

@@ -1,4 +1,4 @@
-"""Every known key of a target: what it is of, and what a mix does to it."""
+"""Every known key of a target: what it belongs to, and what a mix does to it."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ __all__ = [
 ]
 
 Scaling = Literal["unchanged", "length", "area", "inverse"]
-"""What a mix does to a number of an instance whose image it scales.
+"""How a number of an instance changes when its image is scaled by (sx, sy).
 
-``unchanged``: nothing. ``length``, in pixels: it grows by the square root of |sx · sy|. ``area``, in square pixels: by
-|sx · sy|. ``inverse``, a distance from the camera (a depth): it grows as the picture shrinks.
+``unchanged``: not at all. ``length``, in pixels: by √|sx · sy|. ``area``, in square pixels: by |sx · sy|. ``inverse``,
+such as a depth: by 1 / √|sx · sy|, so that it grows as the picture shrinks.
 """
 
 
 @dataclass(frozen=True)
 class Field:
-    """What a key means.
+    """The meaning of a key.
 
     Attributes:
-        of: whether it has a row per ``"instance"``, is a value of the ``"image"``, which stays the base's, or a map of
-            class ids, a value per ``"pixel"``.
-        change: what a mix does to its rows: ``"follows"``: they go with their instance; ``"measured"``: they are worked
-            out anew; otherwise see ``Scaling``.
-        rank: number of dimensions of its tensor, where nothing else checks it.
-        tensor: whether it must be a tensor; a list has an item per instance.
+        of: what it belongs to: ``"instance"``, one row each; ``"image"``, a value that stays the base's; ``"pixel"``, a
+            map of class ids.
+        change: what a mix does to its rows: ``"follows"``: they go with their instance; ``"measured"``: they are
+            computed anew; else see ``Scaling``.
+        rank: number of dimensions of its tensor, if nothing else checks it.
+        tensor: whether it must be a tensor, not a list of items.
     """
 
     of: Literal["instance", "image", "pixel"]
@@ -56,13 +56,10 @@ class Field:
 
 
 STATED = "has_mask"
-"""Key that says which rows of ``masks`` state one. A row that doesn't is judged by its box; without the key all do."""
+"""Key that says which rows of ``masks`` are masks; instances without one are judged by their box. Default all."""
 
 IGNORED = "ignored"
-"""Key of the nested dict of instances that a loss should neither reward nor punish.
-
-Ignore regions may lack any field but the geometry by which they are judged: ``boxes`` is enough.
-"""
+"""Key of the nested dict of instances that a loss should neither reward nor punish; ``boxes`` are enough."""
 
 FIELDS: Mapping[str, Field] = {
     "area": Field("instance", "area", rank=1, tensor=True),
@@ -96,35 +93,36 @@ FIELDS: Mapping[str, Field] = {
     "semantic": Field("pixel"),
     "semantic_mask": Field("pixel"),
 }
-"""Every key of a detection target that needs no naming."""
+"""The keys of a detection target that are known without being named."""
 
 
 def _keys(of: str) -> frozenset[str]:
+    """The known keys of one kind."""
     return frozenset(key for key, field in FIELDS.items() if field.of == of)
 
 
 INSTANCE_KEYS, IMAGE_KEYS, SEMANTIC_KEYS = _keys("instance"), _keys("image"), _keys("pixel")
 
 LABEL_KEYS = frozenset({"class", "classes", "label", "labels", "target", "targets", "y"})
-"""Keys that hold an image-level label, where a target is not a list of instances."""
+"""Keys that hold an image-level label if a target isn't a list of instances."""
 
 COORDINATES = frozenset({"bbox", "bboxes", "box", "polygons", "segmentation"})
-"""Keys that hold coordinates under names that aren't read: carried unchanged, they would be wrong after a mix."""
+"""Keys of coordinates in forms that aren't read: unchanged, they would be wrong after a mix."""
 
 RAW_ANNOTATIONS = (
     "raw COCO annotations ('bbox', 'segmentation'): wrap the dataset by "
     "torchvision.datasets.wrap_dataset_for_transforms_v2, which gives 'boxes', 'labels' and 'masks'"
 )
-"""What is said of a list of annotations as pycocotools gives them."""
+"""What messages say of annotations as pycocotools gives them."""
 
 
 def is_annotations(value: Any) -> bool:
-    """Whether a value is a list of annotations as COCO's files and ``CocoDetection`` have them."""
+    """Whether a value is a list of annotations in the form of COCO's files and ``CocoDetection``."""
     return isinstance(value, (list, tuple)) and any(isinstance(row, Mapping) and "bbox" in row for row in value)
 
 
 def check_instance_keys(instance_keys: Sequence[str] | Mapping[str, Scaling]) -> None:
-    """Raise ValueError for keys of coordinates, which would be carried as they are, and for an unknown ``Scaling``."""
+    """Raise ValueError for keys of coordinates, which would stay unchanged, and for an unknown ``Scaling``."""
     for key in COORDINATES.intersection(instance_keys):
         raise ValueError(
             f"instance_keys can't carry coordinates, got {key!r}: give boxes as 'boxes', polygons as 'masks'"
@@ -138,9 +136,9 @@ _COUNTED = ("boxes", "masks", "labels", "class_labels")
 
 
 def count_instances(row: Mapping[str, Any], where: str) -> int:
-    """Number of instances, told by the first key whose rows are beyond doubt."""
+    """Number of instances, from the first key that has one row per instance."""
     boxes = row.get(_COUNTED[0])
-    if type(boxes) is Tensor and boxes.ndim:  # as nearly always
+    if type(boxes) is Tensor and boxes.ndim:  # the usual case
         return boxes.shape[0]
     others = (key for key, value in row.items() if key not in IMAGE_KEYS | SEMANTIC_KEYS and not is_map(value))
     for key in chain(_COUNTED, others):
@@ -155,5 +153,5 @@ def count_instances(row: Mapping[str, Any], where: str) -> int:
 
 
 def is_map(value: Any) -> bool:
-    """A two-dimensional tv_tensors.Mask says by its class that it is a semantic map."""
+    """Whether a value is a two-dimensional tv_tensors.Mask, which is a semantic map."""
     return isinstance(value, tv_tensors.Mask) and value.ndim == 2

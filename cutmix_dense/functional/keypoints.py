@@ -1,4 +1,4 @@
-"""Keypoints under a plan: mapped with their layer, hidden where another one shows."""
+"""Keypoints under a plan: mapped with their layer, hidden where their layer doesn't show."""
 
 from __future__ import annotations
 
@@ -24,26 +24,34 @@ def mix_keypoints(
     flip_pairs: Sequence[tuple[int, int]] | None = None,
     untouched: Bool[Tensor, " n"] | None = None,
 ) -> tuple[Float[Tensor, "n k c"], Bool[Tensor, "n k"]]:
-    """Keypoints on the canvas, and which of them show.
+    """Map keypoints onto the canvas, and say which of them show.
 
-    A keypoint shows when its layer owns the pixel that holds it. Of (x, y, v) rows, as COCO and torchvision have them,
-    a hidden one becomes (0, 0, 0), "not labelled"; one with v = 0 stays so. Of (x, y) rows the coordinates are mapped
-    wherever they fall, and visibility is told apart.
+    A keypoint shows if its layer owns the pixel that holds it. Hidden (x, y, v) rows, the form of COCO and torchvision,
+    become (0, 0, 0), "not labelled"; rows with v = 0 stay hidden. (x, y) rows are mapped wherever they fall.
 
-    Keypoints of an untouched instance stay bit by bit, also beyond the canvas. One that lies off the box or mask of its
-    instance, where a pixel of another layer or of nobody shows, is hidden all the same.
+    Keypoints of untouched instances stay bit-identical, even beyond the canvas, unless they lie on a pixel of another
+    layer or of fill, off the box or mask of their instance: those are hidden.
 
     Args:
         keypoints: (N, K, 2) or (N, K, 3), x and y in pixels of their source images.
         plan: on the keypoints' device.
-        output: the output that each instance is considered in.
-        layer: its layer there.
-        flip_pairs: keypoints that change names where their layer is mirrored left to right, as (left, right) indices.
-
+        output: output of each instance.
+        layer: layer of each instance in that output.
+        flip_pairs: (left, right) indices of keypoints that swap where their layer is mirrored left to right.
         untouched: instances that kept all of their box or mask under the identity map; default none.
 
+    Returns:
+        The mapped keypoints, and whether each shows.
+
     Raises:
-        ValueError: rows that are neither.
+        ValueError: the keypoints have another shape, or the plan three axes.
+
+    Example:
+        >>> box, sizes = torch.tensor([[[0, 0, 8, 6]]]), torch.tensor([[8, 12], [8, 12]])
+        >>> plan = MixPlan.from_rectangles(torch.tensor([[0, 1]]), box, sizes)
+        >>> base, points = torch.tensor([0]), torch.tensor([[[2.0, 3.0], [9.0, 3.0]]])
+        >>> mix_keypoints(points, plan, output=base, layer=base)[1].tolist()  # the left half shows the partner
+        [[False, True]]
     """
     if plan.ndim != 2:
         raise ValueError(f"keypoints are mixed under plans of two axes only, got one of {plan.ndim}")
@@ -75,16 +83,15 @@ def mix_keypoints(
 def mix_points(
     points: Float[Tensor, "n 2"], plan: MixPlan, output: Int[Tensor, " n"], layer: Int[Tensor, " n"]
 ) -> tuple[Float[Tensor, "n 2"], Bool[Tensor, " n"]]:
-    """Points that stand for themselves, not for an instance, on the canvas, and which of them show.
+    """Map points that belong to no instance onto the canvas, and say which of them show.
 
-    A point names the pixel that holds it, as pixel indices do: where its layer is mirrored, pixel ``j`` of ``n`` goes
-    to ``n - 1 - j``.
+    A point is the index of its pixel: where its layer is mirrored, pixel ``j`` of ``n`` goes to ``n - 1 - j``.
 
     Args:
         points: x and y in pixels of their source images.
         plan: on the points' device.
-        output: the output that each point is considered in.
-        layer: its layer there.
+        output: output of each point.
+        layer: layer of each point in that output.
     """
     mapped, _ = mix_keypoints(points[:, None].to(torch.float64), plan, output, layer)
     moved = mapped[:, 0] - (plan.scale[output, layer].flip(1) < 0).to(torch.float64)
@@ -100,14 +107,14 @@ def mix_poses(
     output: Int[Tensor, " n"],
     layer: Int[Tensor, " n"],
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """Direction and size of oriented points on the canvas; under the identity map they stay bit by bit.
+    """Map direction and size of oriented points onto the canvas; unchanged under the identity map.
 
     Args:
         angles: radians from the x axis.
-        sizes: they grow by the larger of the two scales of their layer.
+        sizes: scaled by the larger of the two scales of their layer.
         plan: on the points' device.
-        output: the output that each point is considered in.
-        layer: its layer there.
+        output: output of each point.
+        layer: layer of each point in that output.
     """
     scale = plan.scale[output, layer].to(torch.float64)
     mirrored = scale < 0
@@ -117,10 +124,10 @@ def mix_poses(
 
 
 def swap_pairs(rows: Tensor, flip_pairs: Sequence[tuple[int, int]]) -> Tensor:
-    """(N, K, …) with the keypoints of each pair exchanged.
+    """Swap the keypoints of each pair in (N, K, …).
 
     Raises:
-        ValueError: an index that isn't there.
+        ValueError: an index is out of range.
     """
     order = list(range(rows.shape[1]))
     for left, right in flip_pairs:

@@ -23,23 +23,30 @@ def mix_labels(
 ) -> Float[Tensor, "b k"]:
     """Class probabilities of the mixed images.
 
-    Each source counts by the pixels it owns, measured on the plan after clipping, never by a drawn λ. Fill belongs to
-    no class: the shares are those of the pixels that have an owner. Of clips whose frames are planned one by one
-    (``MixPlan.frames``) the pixels of all frames count, as in VideoMix (Yun et al., 2020).
+    Each source counts by the pixels that it owns, measured on the plan, never by a drawn λ. Fill has no class: shares
+    are of the pixels with an owner. If the frames of clips are planned one by one (``MixPlan.frames``), the pixels of
+    all frames count, as in VideoMix (Yun et al., 2020).
 
     Args:
-        labels: (P,) integer classes, or (P, K) probabilities or indicators; of clips one per clip.
+        labels: (P,) integer classes, or (P, K) probabilities or indicators; one row per image or clip.
         plan: who owns each output pixel.
         num_classes: K; needed for (P,) labels.
-        weight: what each layer of every output of the plan counts in place of its pixels, e.g. ``object_pixels``; an
-            image or a clip without any weight falls back to its pixels.
+        weight: weight of each layer of every output instead of its pixels, such as ``object_pixels``; an image or clip
+            whose weights are all 0 counts by pixels.
 
     Returns:
-        (B, K) in the labels' floating dtype, else torch's default.
+        (B, K) in the labels' floating dtype; float32 for integers.
 
     Raises:
-        ValueError: another shape, integers (P, K) that are no indicators (on the host), a class outside
-            ``0 … num_classes - 1``, a missing ``num_classes``, a short pool.
+        ValueError: the shape is wrong, integers (P, K) aren't indicators or a class lies outside
+            ``0 … num_classes - 1`` (both checked on the host), ``num_classes`` is missing, or there are too few rows.
+
+    Example:
+        >>> from cutmix_dense import MixPlan
+        >>> box, sizes = torch.tensor([[[0, 0, 4, 3]]]), torch.tensor([[4, 12], [4, 12]])
+        >>> plan = MixPlan.from_rectangles(torch.tensor([[0, 1]]), box, sizes)
+        >>> mix_labels(torch.tensor([0, 2]), plan, num_classes=3).tolist()
+        [[0.75, 0.0, 0.25]]
     """
     soft = as_probabilities(labels, num_classes)
     plan = plan.to(soft.device)
@@ -58,7 +65,7 @@ def mix_labels(
 
 
 def as_probabilities(labels: Any, num_classes: int | None) -> Float[Tensor, "p k"]:
-    """Integer classes as one-hot rows; what is two-dimensional already stays, as floating point."""
+    """Labels as floating point rows (P, K): integer classes become one-hot."""
     labels = tensor_of(labels)
     if labels.ndim == 2:
         if num_classes is not None and labels.shape[1] != num_classes:

@@ -1,4 +1,4 @@
-"""What a plan shows of instances: the one type that every measurement returns."""
+"""Visible area and box of instances under a plan: the one type that every measurement returns."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Measured(NamedTuple):
 
     Attributes:
         visible: visible area: pixels of the mask, or square pixels of the box.
-        whole: area of the whole instance as mapped onto the canvas, before anything was cut.
-        boxes: tight box of what shows, xyxy on the canvas, zeros for nothing; four corners (n, 8) for rotated boxes;
-            None without instances.
-        mapped: the box of the whole instance as mapped onto the canvas; None where it isn't known.
-        untouched: all of it shows, under the identity map.
-        broken: its box has no area (zero or inverted sides); None without boxes.
-        outside: its box lies wholly outside of what is valid of its image; None without boxes.
-        finite: False where a coordinate is NaN or infinite; None without boxes.
+        whole: area of the whole instance as mapped onto the canvas, before anything is cut.
+        boxes: tight box of the visible part, xyxy on the canvas, zeros if nothing shows; four corners (n, 8) for
+            rotated boxes; None without instances.
+        mapped: box of the whole instance as mapped onto the canvas; None if unknown.
+        untouched: whether all of it shows under the identity map.
+        broken: whether its box has no area (zero or inverted sides); None without boxes.
+        outside: whether its box lies wholly outside of the valid part of its image; None without boxes.
+        finite: whether all coordinates are finite; None without boxes.
     """
 
     visible: Float[Column, " n"]
@@ -38,7 +38,7 @@ class Measured(NamedTuple):
 
     @property
     def sides(self) -> Float[Column, "n s"]:
-        """Lengths of the boxes' sides: one per axis, or all four of rotated boxes."""
+        """Lengths of the boxes' sides: one per axis, or all four for rotated boxes."""
         assert self.boxes is not None
         half = self.boxes.shape[1] // 2
         if half == 4:
@@ -48,6 +48,6 @@ class Measured(NamedTuple):
 
 
 def identity_of(plan: MixPlan, output: Int[Column, " n"], layer: Int[Column, " n"]) -> Bool[Column, " n"]:
-    """Whether each row's layer lies on the canvas as in its source."""
+    """Whether each layer lies on the canvas unscaled and unmoved."""
     scale, shift = as_column(plan.scale, plan.device), as_column(plan.shift, plan.device)
     return ((scale == 1) & (shift == 0)).all(axis=2)[output, layer]

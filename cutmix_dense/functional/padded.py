@@ -1,4 +1,4 @@
-"""Mix padded boxes: every image has the same number of slots, nothing is counted, nothing leaves the device."""
+"""Mix padded boxes: every image has the same number of slots, so nothing waits for the device."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NOT_PADDED = frozenset({"has_mask", "keypoints", "keypoints_visible", "masks"})
 
 
 def is_padded(targets: Any) -> bool:
-    """Whether a dict of targets holds padded boxes, (B, N, 4)."""
+    """Whether targets are a dict of padded boxes, (B, N, 4)."""
     boxes = targets.get("boxes") if isinstance(targets, Mapping) else None
     return isinstance(boxes, Tensor) and boxes.ndim == 3
 
@@ -43,34 +43,44 @@ def mix_padded(
     estimate: bool = False,
     **rules: Any,
 ) -> dict[str, Tensor]:
-    """What ``mix_instances`` does, for boxes in slots: each output has the slots of all its layers, some empty.
+    """Mix instances with padded boxes: like ``mix_instances``, but each output has the slots of all its layers.
+
+    On a device there is no transfer, and under ``torch.compile`` no graph break: boxes then never raise, and the slot
+    of a NaN comes out empty.
 
     Args:
-        targets: ``boxes`` (P, N, 4) xyxy in pixels, of volumes (P, N, 6); ``valid`` (P, N) bool, which slots are filled
-            (default all); further instance keys, (P, N, …). Masks and keypoints need a list of dicts.
-        plan: who owns each output pixel; on the targets' device, or moved there.
-        estimate: whether free-form masks may be taken for the objects; the same as ``boxes="estimate"``.
-        rules: as in ``mix_instances``, by name; ``instance_keys`` have the shape (P, N, …). What fails is dropped.
+        targets: ``boxes`` (P, N, 4) xyxy in pixels, or (P, N, 6) for volumes; ``valid`` (P, N) bool, the filled slots
+            (default all); further instance keys (P, N, …). Masks and keypoints need a list of dicts.
+        plan: who owns each output pixel; moved to the targets' device.
+        estimate: the same as ``boxes="estimate"``: take the pixels that a free-form mask owns in a box as the object's.
+        rules: as in ``mix_instances``; ``instance_keys`` have shape (P, N, …), and ``on_filtered`` must be ``"drop"``.
 
     Warns:
-        UserWarning: on the host, as ``mix_instances``; slots that aren't valid, or without ``valid`` those of equal
+        UserWarning: as ``mix_instances``, on the host; slots that aren't valid, or without ``valid`` those of equal
             numbers, don't count.
 
     Returns:
-        (B, S·N, …) of each key, base first, zeros in empty slots; ``valid`` (B, S·N), ``visibility`` (B, S·N),
-        ``origin`` (B, S·N, 2), -1 in empty slots; ``weight`` under a soft plan. No transfer from a device, and no break
-        of a graph under ``torch.compile``: there, nothing in the boxes raises, and the slot of a NaN comes out empty.
+        (B, S·N, …) for each key, base first, zeros in empty slots; ``valid`` (B, S·N), ``visibility`` (B, S·N) and
+        ``origin`` (B, S·N, 2), -1 in empty slots; ``weight`` under a soft plan.
 
     Raises:
-        ValueError: shapes that don't fit, an unknown key, on the host NaN and boxes that are broken as a whole, a
-            free-form mask without ``estimate``.
+        ValueError: shapes don't fit, a key is unknown, a free-form mask comes without ``estimate``, or (on the host)
+            boxes hold NaN or are broken as a whole.
+
+    Example:
+        >>> from cutmix_dense import MixPlan
+        >>> box, sizes = torch.tensor([[[0, 0, 8, 6]]]), torch.tensor([[8, 12], [8, 12]])
+        >>> plan = MixPlan.from_rectangles(torch.tensor([[0, 1]]), box, sizes)
+        >>> mixed = mix_padded({"boxes": torch.tensor([[[4.0, 1.0, 8.0, 5.0]]] * 2)}, plan)
+        >>> mixed["boxes"].tolist(), mixed["visibility"].tolist()  # the right half of one, the left half of the other
+        ([[[6.0, 1.0, 8.0, 5.0], [4.0, 1.0, 6.0, 5.0]]], [[0.5, 0.5]])
     """
     given_rules = TargetRules.of(rules, "mix_padded")
     return mixed_padded(targets, plan, replace(given_rules, boxes="estimate") if estimate else given_rules)
 
 
 def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) -> dict[str, Tensor]:
-    """See ``mix_padded``."""
+    """``mix_padded`` with its rules as one object."""
     if rules.on_filtered != "drop":
         raise ValueError(f"on_filtered must be 'drop' for padded boxes, got {rules.on_filtered!r}")
     if rules.split != "hull":
@@ -92,7 +102,7 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
     if plan.free_form and rules.boxes == "exact":
         raise ValueError("boxes without masks can't be told exactly under a free-form mask: accept boxes='estimate'")
     device = boxes.device
-    here = device.type == "cpu" and not is_compiling()  # in numpy, which a graph can't hold
+    here = device.type == "cpu" and not is_compiling()  # numpy, which a compiled graph can't hold
 
     def column(values: Any) -> Column:
         return as_column(values, device) if here else sent(values, device)
@@ -126,9 +136,9 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
     before = column(rows_of("visibility").float()) if "visibility" in targets else None
     carried = None if plan.carry is None else column(carried_by(plan, *at, as_tensor(index)))
     verdict = judge(measured, rules.filter, layer, before=before, carried=carried)
-    kept = (verdict.reason == Reason.KEPT.value) & (image >= 0)
+    stays = (verdict.reason == Reason.KEPT.value) & (image >= 0)
     if "valid" in targets:
-        kept = kept & column(rows_of("valid").bool())
+        stays = stays & column(rows_of("valid").bool())
 
     mixed: dict[str, Tensor] = {}
     untouched = as_tensor(measured.untouched)
@@ -149,7 +159,7 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
         if plan.weight is not None:
             weight = (plan.weight / plan.weight.sum(dim=1, keepdim=True)).float().flatten().repeat_interleave(slots)
         mixed["weight"] = weight * rows_of("weight") if "weight" in targets else weight
-    filled = as_tensor(kept)
+    filled = as_tensor(stays)
     empty = ~filled
     mixed["origin"] = as_tensor(xp.stack([image, index], axis=1))
     shaped = {
@@ -165,7 +175,7 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
 def _check_given(
     given: np.ndarray, filled: np.ndarray, plan: MixPlan, output: np.ndarray, layer: np.ndarray, measured: Any
 ) -> None:
-    """Warn of broken boxes in slots that are filled, and refuse what is broken as a whole; see ``check_boxes``."""
+    """Warn of broken boxes in filled slots, and refuse boxes that are broken as a whole; see ``check_boxes``."""
     bad = filled & (measured.broken | measured.outside)
     if not (given.max(initial=0) < 2 or bad.any()):
         return

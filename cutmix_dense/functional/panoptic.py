@@ -1,4 +1,4 @@
-"""Mix panoptic maps by a plan: pixels keep their segments, segments have ids of their own and are measured anew."""
+"""Mix panoptic maps by a plan: pixels keep their segments, and segments get unique ids and new measures."""
 
 from __future__ import annotations
 
@@ -26,34 +26,42 @@ def mix_panoptic(
 ) -> MixedPanoptic:
     """Mix panoptic maps by the plan that mixed their images.
 
-    A thing is filtered as an instance with a mask is (see ``mix_instances``) and what is dropped becomes void, as fill
-    is. Stuff is never filtered: all that shows of one category in an output is one segment. A segment keeps its id
-    unless one before it has the same; then it gets the least that is free. Crowds stay crowds, each for itself.
+    Things are filtered like instances with masks (see ``mix_instances``); dropped ones become void, as fill does. Stuff
+    is never filtered: all that shows of one category in an output is one segment. A segment keeps its id unless an
+    earlier one has it; then it gets the smallest free id. Crowds stay separate crowds.
 
     Args:
         maps: (P, H, W) of an integer dtype, or a list of (Hi, Wi), which gives a list: the id of each pixel's segment,
             0 for void, as panopticapi's ``rgb2id`` gives them. Padding is void.
-        segments: per pool image the dicts of its segments: ``id`` (at least 1), ``category_id``, ``isthing``; perhaps
-            ``iscrowd`` (default 0), ``visibility`` (default 1) and whatever else, which follows. ``area`` and ``bbox``
-            are always measured anew.
-        plan: who owns each output pixel. Scaled layers are read nearest; ``carry`` counts the segments of an image in
-            their order, and one that isn't carried becomes void.
-        rules: as in ``mix_instances``, by name: ``min_visibility``, ``min_size`` or ``rule`` for things, and
-            ``on_filtered``: ``"drop"``: what fails becomes void; ``"ignore"``: it moves to maps of their own;
-            ``"crowd"``: it stays, with ``iscrowd`` = 1.
+        segments: for each pool image the dicts of its segments: ``id`` (at least 1), ``category_id``, ``isthing``;
+            optionally ``iscrowd`` (default 0), ``visibility`` (default 1) and other keys, which follow. ``area`` and
+            ``bbox`` are always recomputed.
+        plan: who owns each output pixel. Scaled layers are read nearest. ``carry`` counts the segments of an image in
+            their order; those that aren't carried become void.
+        rules: as in ``mix_instances``: ``min_visibility``, ``min_size`` or ``rule`` for things, and ``on_filtered``:
+            things that fail become void (``"drop"``), move to maps of their own (``"ignore"``), or stay with
+            ``iscrowd`` = 1 (``"crowd"``).
 
     Returns:
         ``MixedPanoptic``. Each segment has ``area`` (visible pixels), ``bbox`` (x, y, width, height round them, whole
-        pixels; of volumes x, y, z and three lengths), ``visibility`` (visible pixels over those of the whole segment
-        as mapped onto the canvas; of merged stuff over all parts that show) and ``origin``: [pool image, index there]
+        pixels; for volumes x, y, z and three lengths), ``visibility`` (visible pixels over those of the whole segment
+        as mapped onto the canvas; for merged stuff, over all parts that show) and ``origin``, [pool image, index there]
         of each part.
 
     Raises:
-        TypeError: maps that aren't integers, segments that aren't dicts.
-        ValueError: a soft plan, an id without a segment, a segment that lacks a key or repeats an id, new ids that the
-            maps' dtype can't hold; each named.
+        TypeError: maps aren't integers, or segments aren't dicts.
+        ValueError: the plan is soft, an id has no segment, a segment lacks a key or repeats an id, or the maps' dtype
+            can't hold a new id; the message names it.
 
     Source: Kirillov et al., Panoptic Segmentation (2019), and the COCO panoptic format.
+
+    Example:
+        >>> import torch
+        >>> box, sizes = torch.tensor([[[0, 0, 1, 2]]]), torch.tensor([[1, 4], [1, 4]])
+        >>> plan = MixPlan.from_rectangles(torch.tensor([[0, 1]]), box, sizes)
+        >>> segments = [[{"id": 1, "category_id": 3, "isthing": True}]] * 2  # one thing in each image
+        >>> mix_panoptic(torch.ones(2, 1, 4, dtype=torch.int64), segments, plan).maps.tolist()
+        [[[2, 2, 1, 1]]]
     """
     plan = plan.of_frames(plan.frames)
     given = list(maps)
@@ -70,20 +78,19 @@ def mix_panoptic(
 def take_panoptic(
     targets: Sequence[Mapping[str, Any]], named: Sequence[str] = ()
 ) -> tuple[Sequence[Mapping[str, Any]], SegmentPool | None]:
-    """Targets without their panoptic keys, and what these hold; None if no target has them.
+    """Targets without their panoptic keys, and the pool of these; None if no target has them.
 
     Args:
         targets: one dict per pool image.
         named: keys that the caller gave another meaning.
 
     Raises:
-        TypeError: see ``mix_panoptic``.
-        ValueError: a target that holds only one of the two keys, or neither where others hold them; see
-            ``mix_panoptic``.
+        TypeError: as in ``mix_panoptic``.
+        ValueError: a target holds only one of the two keys, or neither though others do; or as in ``mix_panoptic``.
     """
     keys = set(PANOPTIC_KEYS) - set(named)
     if not isinstance(targets, Sequence) or any(not isinstance(target, Mapping) for target in targets):
-        return targets, None  # refused by whoever reads the rest
+        return targets, None  # the reader of the rest refuses it
     holding = sum(not keys.isdisjoint(target) for target in targets)
     if not holding:
         return targets, None

@@ -1,4 +1,4 @@
-"""Instances that a region splits, as one row for each part."""
+"""Split instances into the parts that a region leaves, one row per part."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Masks = dict[tuple[int, int], LayerMasks]
 
 @dataclass(frozen=True)
 class Parts:
-    """The entries of a mix where each part of an instance that was split has a row of its own.
+    """The entries of a mix, with one row per part of a split instance.
 
     Attributes:
-        entries: the rows; those of one instance follow each other.
-        measured: what shows of each, where the targets lie.
-        row: the row that each came from.
-        masks: what shows of the masks of parts, by row: a block of the canvas and its pixels.
+        entries: the rows; parts of one instance follow each other.
+        measured: visible area and box of each, on the targets' device.
+        row: index of each row's instance among the original entries.
+        masks: visible masks of parts by row: a block of the canvas and its pixels.
     """
 
     entries: Entries
@@ -47,17 +47,16 @@ def split_parts(
     masks: Masks | None,
     stated: Bool[np.ndarray, " e"] | None = None,
 ) -> Parts:
-    """Split the instances of which a region leaves parts that don't touch.
+    """Split instances of which a region leaves parts that don't touch; on the host.
 
-    A part is what shows of an instance within one connected piece of the area that its layer owns inside its box, so
-    that an object whose mask has several pieces by itself stays one. Its box is tight round the part, and its visible
-    area that of the part. All is done on the host.
+    A part is what shows of an instance within one connected component of the area that its layer owns inside its box,
+    so an object whose mask has several pieces of its own stays one. Box and visible area are those of the part.
 
     Args:
         plan: who owns each output pixel.
         entries: one row per instance.
-        measured: what shows of each.
-        masks: what shows of the masks of each (output, layer); None: boxes tell.
+        measured: visible area and box of each.
+        masks: visible masks by (output, layer); None: use boxes.
         stated: which entries have a mask; None: all.
     """
     device = as_tensor(measured.visible).device
@@ -70,7 +69,7 @@ def split_parts(
     owner = owner_map(some).numpy()
     low, high = (bound.numpy() for bound in pixel_ranges(some))
     row, areas, boxes = [], [], []
-    pieces: dict[int, tuple[Block, np.ndarray]] = {}
+    cut_masks: dict[int, tuple[Block, np.ndarray]] = {}
     for index in range(len(entries)):
         found: list[Any] = []
         if cut[index]:
@@ -87,7 +86,7 @@ def split_parts(
             continue
         for area, box, block, values in found:
             if values is not None:
-                pieces[len(row)] = (block, values)
+                cut_masks[len(row)] = (block, values)
             row.append(index)
             areas.append(area)
             boxes.append(box)
@@ -97,7 +96,7 @@ def split_parts(
     again = [None if column is None else column[rows] for column in host]
     split = Measured(*again)._replace(visible=np.array(areas), boxes=np.array(boxes))
     there = [None if column is None else as_column(column, device) for column in split]
-    return Parts(entries.take(rows), Measured(*there), rows, pieces)
+    return Parts(entries.take(rows), Measured(*there), rows, cut_masks)
 
 
 def _found(
@@ -109,10 +108,10 @@ def _found(
     """Area, tight box, block and mask pixels of each part of one instance.
 
     Args:
-        owned: the pixels of the canvas that its layer owns.
-        box: tight box of what shows, xyxy.
-        reach: first pixel and one past the last that the layer reaches, array order.
-        shown: what shows of its mask; None: its box tells.
+        owned: whether its layer owns each canvas pixel.
+        box: tight box of its visible part, xyxy.
+        reach: first pixel, and one past the last, of the layer's extent on the canvas; array order.
+        shown: its visible mask; None: use its box.
     """
     ndim = owned.ndim
     low, high = box[:ndim][::-1], box[ndim:][::-1]
@@ -121,7 +120,7 @@ def _found(
     window = tuple(map(slice, first.tolist(), last.tolist()))
     numbers = components(owned[window])
     values = None if shown is None else shown[window]
-    # of its outer pixels a box covers a part
+    # how much of each pixel the box covers, per axis
     weights = [np.minimum(high[a], np.arange(f, t) + 1) - np.maximum(low[a], np.arange(f, t)) for a, (f, t) in
                enumerate(zip(first, last))]  # fmt: skip
     found: list[tuple[float, Float[np.ndarray, " ends"], Block, np.ndarray | None]] = []

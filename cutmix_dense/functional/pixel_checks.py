@@ -1,4 +1,4 @@
-"""What images and a plan must have in common, so that one can be mixed by the other."""
+"""Checks that images fit a plan."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_inplace", "check_out", "check_pool"]
 
 
 def check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
-    """Raise ValueError unless images are of one dtype, device and number of channels, and hold what a plan takes."""
+    """Raise ValueError unless images agree in dtype, device and channels, and are large enough for a plan."""
     ndim = plan.ndim
     together = isinstance(images, Tensor)
     tensors = [images] if isinstance(images, Tensor) else images
@@ -35,7 +35,7 @@ def check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
             raise ValueError(
                 f"pool must have equal channels: image {index} is {tuple(shape)}, image 0 {tuple(first.shape)}"
             )
-    if plan.device.type != "cpu" or is_compiling():  # what indexes then refuses a place that isn't there
+    if plan.device.type != "cpu" or is_compiling():  # indexing then refuses images that aren't there
         return
     reaches = {} if together else _reaches(plan)
     last = int(plan.source.numpy().max(initial=-1)) if together else max(reaches, default=-1)
@@ -52,7 +52,7 @@ def check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
 
 @Once
 def _reaches(plan: MixPlan) -> dict[int, list[int]]:
-    """How far a plan on the host reaches into each pool image that it takes from."""
+    """How far a plan on the host reaches into each pool image that it uses."""
     reaches: dict[int, list[int]] = {}
     for images, extents in zip(plan.source.tolist(), plan.extent.tolist()):
         for image, extent in zip(images, extents):
@@ -63,7 +63,7 @@ def _reaches(plan: MixPlan) -> dict[int, list[int]]:
 
 
 def _refuse_small(tensors: Sequence[Tensor], plan: MixPlan, together: bool) -> None:
-    """Raise for the first layer whose image is smaller than what is taken from it; absent layers take nothing."""
+    """Raise for the first present layer whose image is smaller than its extent."""
     source, needed = plan.source.numpy(), plan.extent.numpy()[..., plan.ndim :]
     sizes = np.array([image.shape[-plan.ndim :] for image in tensors])
     size = sizes[0] if together else sizes[np.maximum(source, 0)]
@@ -79,7 +79,7 @@ def _refuse_small(tensors: Sequence[Tensor], plan: MixPlan, together: bool) -> N
 
 
 def check_inplace(images: Tensor, plan: MixPlan) -> None:
-    """Raise ValueError unless ``plan`` can be applied to a batch within itself."""
+    """Raise ValueError unless ``plan`` can be applied to a batch in place."""
     if not plan.unscaled:
         raise ValueError("inplace needs an unscaled plan, got one that scales its layers")
     if len(plan) != images.shape[0] * plan.frames or tuple(images.shape[-plan.ndim :]) != tuple(plan.frame):
@@ -92,7 +92,7 @@ def check_inplace(images: Tensor, plan: MixPlan) -> None:
 
 
 def check_out(images: Tensor, plan: MixPlan, out: Tensor) -> None:
-    """Raise TypeError or ValueError unless ``out`` can take the mixed images."""
+    """Raise TypeError or ValueError unless ``out`` fits the mixed images."""
     shape = (len(plan), *images.shape[1 : images.ndim - plan.ndim], *plan.frame)
     if not isinstance(out, Tensor):
         raise TypeError(f"out must be a tensor of shape {shape}, got {type(out).__name__}")

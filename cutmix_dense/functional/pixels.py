@@ -1,4 +1,4 @@
-"""Mix images and any other per-pixel tensor by a plan."""
+"""Mix images and other per-pixel tensors by a plan."""
 
 from __future__ import annotations
 
@@ -31,29 +31,37 @@ def mix_pixels(
     out: Tensor | None = None,
     inplace: bool = False,
 ) -> Pool:
-    """Mix images, or any tensor with a value per pixel, by a plan.
+    """Mix images, or any other per-pixel tensor, by a plan.
 
     Args:
-        pool: (P, …, H, W), what lies between are channels (frames, …); or a list of (…, Hi, Wi), which gives a list.
-            Under a plan of three axes (P, …, D, H, W). Padded batches keep the base's padding beyond a canvas of its
-            size. Under a plan of ``frames`` clips (P, frames, …, H, W), or a list of (frames, …, Hi, Wi).
+        pool: (P, …, H, W), with any channels or frames between, or a list of (…, Hi, Wi), which gives a list. For plans
+            of three axes, (P, …, D, H, W); for plans with ``frames``, (P, frames, …, H, W) or a list of
+            (frames, …, Hi, Wi). In padded batches, the base's padding stays beyond a canvas of its size.
         plan: who owns each output pixel.
-        fill: value of pixels that nobody owns, one number or one per channel. A plan with such pixels needs one.
-        interpolation: how scaled layers are read: ``"antialias"`` (default of floating point and uint8), ``"bilinear"``
-            or ``"nearest"``. Other integers hold ids, which are read ``"nearest"`` and never blended, unless one of the
-            first two says that they are pictures. Integers are filtered and blended in floating point, those of more
-            than a byte in float64, and rounded, halves to even.
-        feather: softness of the borders between layers: sigma of a Gaussian in pixels; for images, not for labels.
-        out: (B, …, *frame) tensor of the same dtype and device that takes the result and is returned.
-        inplace: write the result into ``pool`` itself: an unscaled plan with one output per image.
+        fill: value of pixels without an owner, one number or one per channel; needed if the plan has any.
+        interpolation: how scaled layers are read: ``"antialias"`` (default for floats and uint8), ``"bilinear"``
+            or ``"nearest"``. Other integers count as ids, read nearest and never blended, unless one of the first two
+            says that they are pictures. Integers are filtered and blended in floating point (float64 above a byte) and
+            rounded, halves to even.
+        feather: softness of the borders between layers, sigma of a Gaussian in pixels; for images, not for labels.
+        out: (B, …, *frame) tensor of the same dtype and device, for the result.
+        inplace: write the result into ``pool``; needs an unscaled plan with one output per image.
 
     Returns:
         (B, …, *frame), or a list of (…, *canvas); dtype, device, memory format and tv_tensor class of the pool.
 
     Raises:
-        TypeError: ``pool`` is neither; ids that would be blended; bools or complex numbers that would be filtered.
-        ValueError: a pool too short or images smaller than the plan's extents, clips of another number of frames than
-            the plan's, a missing ``fill``, a wrong ``out``.
+        TypeError: ``pool`` isn't a tensor or a list of tensors, ids would be blended, or bools or complex numbers
+            filtered.
+        ValueError: the pool has too few images, too small ones or clips of another length, ``fill`` is missing, or
+            ``out`` doesn't fit.
+
+    Example:
+        >>> from cutmix_dense import MixPlan
+        >>> box, sizes = torch.tensor([[[0, 0, 1, 2]]]), torch.tensor([[1, 4], [1, 4]])
+        >>> plan = MixPlan.from_rectangles(torch.tensor([[0, 1]]), box, sizes)
+        >>> mix_pixels(torch.tensor([[[0, 1, 2, 3]], [[4, 5, 6, 7]]]), plan).tolist()
+        [[[4, 5, 2, 3]]]
     """
     read = _Reading(fill, interpolation, feather, picture=interpolation in ("antialias", "bilinear"))
     return cast("Pool", _mix(pool, plan, read, out, inplace))
@@ -69,16 +77,16 @@ def mix_images(
     out: Tensor | None = None,
     inplace: bool = False,
 ) -> Pool:
-    """Mix pictures: as ``mix_pixels``, but integers of any width are numbers, however they are read.
+    """Mix pictures: like ``mix_pixels``, but integers of any width may be averaged.
 
     Args:
-        pool: see ``mix_pixels``, as what isn't named here.
-        plan: see ``mix_pixels``.
-        fill: None is ``default_fill`` of the pool's dtype.
-        interpolation: how scaled images are read; None is ``"antialias"``.
-        feather: see ``mix_pixels``.
-        out: see ``mix_pixels``.
-        inplace: see ``mix_pixels``.
+        pool: as in ``mix_pixels``.
+        plan: as in ``mix_pixels``.
+        fill: as in ``mix_pixels``; None: ``default_fill`` of the pool's dtype.
+        interpolation: how scaled images are read; None: ``"antialias"``.
+        feather: as in ``mix_pixels``.
+        out: as in ``mix_pixels``.
+        inplace: as in ``mix_pixels``.
     """
     first = pool if isinstance(pool, Tensor) else next(iter(pool), None)
     if fill is None and isinstance(first, Tensor):
@@ -87,23 +95,23 @@ def mix_images(
 
 
 def default_fill(dtype: torch.dtype) -> int:
-    """What nobody owns in a picture, unless a fill is stated: grey, or 0 where the dtype says nothing of the range.
+    """The default fill of pictures: grey for unsigned integers, 0 for dtypes without a fixed range.
 
-    Grey is 114 of 255, as in YOLO's mosaics, at the same place in the range of other unsigned integers (29298 in
-    uint16). Signed integers, floating point and bools get 0: of normalised pictures the mean colour.
+    Grey is 114 of 255, as in YOLO's mosaics, or the same share of a wider range (29298 in uint16). 0 is the mean colour
+    of normalised pictures.
     """
     return 114 * (torch.iinfo(dtype).max // 255) if _is_integer(dtype) and not dtype.is_signed else 0
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """How the pixels of a pool are read; see ``mix_pixels``.
+    """How the pixels of a pool are read; ``mix_pixels`` documents the fields.
 
     Attributes:
-        fill: None: none is given.
-        interpolation: None: none is given.
+        fill: None if not given.
+        interpolation: None if not given.
         feather: sigma, pixels.
-        picture: whether integers are numbers, which may be averaged, not ids.
+        picture: whether integers may be averaged; else they are ids.
     """
 
     fill: float | Sequence[float] | Tensor | None
@@ -188,17 +196,17 @@ def _mix_clips(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inp
     target = pool if inplace else out
     if target is None:
         return rewrap(result, pool)
-    if target.untyped_storage().data_ptr() != result.untyped_storage().data_ptr():  # its frames are no view of it
+    if target.untyped_storage().data_ptr() != result.untyped_storage().data_ptr():  # its frames aren't views
         as_plain(target).copy_(result)
     return target
 
 
 def _frames_of(clips: Any, plan: MixPlan, name: str) -> Any:
-    """The frames of clips one after another: of a tensor a view, if its strides allow it.
+    """The frames of all clips, one after another; a view of a tensor if its strides allow it.
 
     Raises:
-        TypeError: neither a tensor nor a list of tensors.
-        ValueError: clips of another number of frames than the plan's.
+        TypeError: ``clips`` isn't a tensor or a list of tensors.
+        ValueError: a clip has another number of frames than the plan.
     """
     whole = isinstance(clips, Tensor)
     if not whole and not (isinstance(clips, (list, tuple)) and all(isinstance(clip, Tensor) for clip in clips)):
@@ -225,12 +233,12 @@ def _interpolation(read: _Reading, dtype: torch.dtype, plan: MixPlan) -> Interpo
 
 
 def _averages(dtype: torch.dtype, picture: bool) -> bool:
-    """Whether values of a dtype may be weighed: bytes and floating point always, other integers of pictures."""
+    """Whether values of a dtype may be averaged: floating point and bytes always, other integers in pictures."""
     return dtype.is_floating_point or dtype == torch.uint8 or (picture and _is_integer(dtype))
 
 
 def _remedy(dtype: torch.dtype) -> str:
-    """What to do about integers that were taken for ids."""
+    """The hint for integers that were taken for ids."""
     return "; if these are pictures, say interpolation='antialias' or 'bilinear'" if _is_integer(dtype) else ""
 
 
@@ -241,13 +249,13 @@ def _is_integer(dtype: torch.dtype) -> bool:
 def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int) -> Tensor:
     if _is_integer(like.dtype):
         bounds = torch.iinfo(like.dtype)
-        # as Python's numbers: torch compares no unsigned ones, and takes none beyond 64 bits
+        # Python's integers: torch can't compare unsigned ones, nor hold more than 64 bits
         given = [fill] if isinstance(fill, (int, float)) else tensor_of(fill).flatten().tolist()
-        if not all(bounds.min <= number <= bounds.max for number in given):  # NaN is not either
+        if not all(bounds.min <= number <= bounds.max for number in given):  # also false for NaN
             raise ValueError(f"fill must lie within {bounds.min} … {bounds.max} for {like.dtype}, got {fill!r}")
     if isinstance(fill, (int, float)):
         number = fill if like.is_floating_point() or like.is_complex() else int(fill)
-        return torch.full((), number, dtype=like.dtype, device=like.device)  # made there: no copy, no sync
+        return torch.full((), number, dtype=like.dtype, device=like.device)  # made on the device: no copy, no sync
     numbers = tensor_of(fill)
     if numbers.ndim == 0 and numbers.device.type == "cpu":
         return torch.full((), numbers.to(like.dtype).item(), dtype=like.dtype, device=like.device)
@@ -261,7 +269,7 @@ def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int)
 
 
 def _common_padding(images: list[Tensor], plan: MixPlan) -> Tensor | None:
-    """A list of equal sizes, larger than what the plan takes from them, is a padded batch; else None."""
+    """A list of images of one padded size as a batch; None if sizes differ or nothing is padding."""
     shape, size = images[0].shape, [*plan.frame]
     if list(shape[-plan.ndim :]) != size or any(image.shape != shape for image in images):
         return None

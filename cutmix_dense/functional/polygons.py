@@ -1,4 +1,4 @@
-"""Polygons on a canvas: their area within rectangles, exactly, and the smallest rotated rectangle round points."""
+"""Geometry of polygons: exact areas within rectangles, and smallest rotated rectangles round points."""
 
 from __future__ import annotations
 
@@ -10,31 +10,30 @@ __all__ = ["clipped_areas", "clipped_points", "signed_areas", "smallest_rectangl
 Array = np.ndarray
 
 GRID = 2.0**24
-"""Points closer than 1/GRID pixels are one point: the same corner, computed in two ways, differs in its last digits."""
+"""Points closer than 1/GRID pixels are one: a corner computed in two ways differs in its last digits."""
 
 EVEN = 1e-5
-"""Share of their area by which rectangles may differ and count as equal: no box is turned for that."""
+"""Relative difference up to which areas of rectangles count as equal, so that no box turns for rounding errors."""
 
 
 def signed_areas(corners: Float[Array, "n k 2"]) -> Float[Array, " n"]:
-    """Area of polygons, square pixels; above 0 where the corners run clockwise on the screen (y points down)."""
-    x, y = np.moveaxis(corners - corners[:, :1], 2, 0)  # near the origin: no digits are lost far from it
+    """Area of polygons, square pixels; positive if the corners run clockwise on the screen (y points down)."""
+    x, y = np.moveaxis(corners - corners[:, :1], 2, 0)  # moved to the origin, where no digits are lost
     return 0.5 * (x * np.roll(y, -1, axis=1) - np.roll(x, -1, axis=1) * y).sum(axis=1)
 
 
 def clipped_areas(
     corners: Float[Array, "n k 2"], low: Float[Array, "n 2"], high: Float[Array, "n 2"]
 ) -> Float[Array, " n"]:
-    """Area of each polygon within its rectangle, in closed form: the line integral of Green's theorem, edge by edge.
+    """Exact area of each polygon within its rectangle, by Green's theorem, edge by edge.
 
-    Above every x, the polygon's edges that lie there bound the part inside; cut to the rectangle's y range, their
-    signed heights add up to what lies in it. Along an edge the height is linear between two kinks, so its integral is
-    exact.
+    At every x, the heights of the polygon's edges, clipped to the rectangle's y range, add up with their signs to the
+    length inside. The clipped height of an edge is piecewise linear, so its integral is exact.
 
     Args:
-        corners: (x, y) in pixels, running either way round; edges may not cross.
+        corners: (x, y) in pixels, in either direction; edges may not cross.
         low: (x, y) of the rectangle's lower ends.
-        high: of its upper ends; nothing is inside where it isn't above ``low``.
+        high: (x, y) of its upper ends; the area is 0 where they aren't above ``low``.
     """
     size = np.maximum(high - low, 0)
     x, y = np.moveaxis(corners - low[:, None], 2, 0)
@@ -57,15 +56,15 @@ def clipped_areas(
 def clipped_points(
     corners: Float[Array, "n k 2"], low: Float[Array, "n 2"], high: Float[Array, "n 2"]
 ) -> tuple[Float[Array, "m 2"], Int[Array, " m"]]:
-    """Points that span what of each polygon lies within its rectangle: all corners of it, perhaps others in it.
+    """Points that span the part of each polygon within its rectangle: all its corners, perhaps others inside.
 
     Args:
         corners: (x, y) in pixels; edges may not cross.
         low: (x, y) of the rectangle's lower ends.
-        high: of its upper ends.
+        high: (x, y) of its upper ends.
 
     Returns:
-        The points, and the polygon that each is of.
+        The points, and the index of each point's polygon.
     """
     following = np.roll(corners, -1, axis=1)
     sides = np.stack([low, high], axis=1)  # (n, 2, 2): ends × axes
@@ -87,7 +86,7 @@ def clipped_points(
 
 
 def _holds(corners: Float[Array, "n k 2"], points: Float[Array, "n m 2"]) -> np.ndarray:
-    """(n, m), whether points lie inside of polygons; of those on an edge, either."""
+    """(n, m), whether points lie inside polygons; undefined for points on an edge."""
     x, y = np.moveaxis(corners[:, None], 3, 0)
     x_next, y_next = np.roll(x, -1, axis=2), np.roll(y, -1, axis=2)
     px, py = points[..., 0, None], points[..., 1, None]
@@ -100,16 +99,16 @@ def _holds(corners: Float[Array, "n k 2"], points: Float[Array, "n m 2"]) -> np.
 def smallest_rectangles(
     points: Float[Array, "m 2"], group: Int[Array, " m"], near: Float[Array, "n 4 2"]
 ) -> Float[Array, "n 4 2"]:
-    """The rotated rectangle of least area round the points of each group; its sides are exact to 1e-7 pixels.
+    """The rotated rectangle of least area round the points of each group; sides are exact to 1e-7 pixels.
 
-    One of its sides lies on the convex hull (Freeman and Shapira 1975), so every side of the hull is tried. A rectangle
-    has four first corners: taken is the one whose first side turns least from that of ``near``, so that width and
-    height stay what they were; among equal rectangles, the one that is turned least against it.
+    One side lies on the convex hull (Freeman and Shapira 1975), so every side of the hull is tried. Of the four
+    possible first corners, the one whose first side turns least from that of ``near`` is taken, so that width and
+    height keep their meaning; among equal rectangles, the one turned least.
 
     Args:
         points: (x, y) in pixels.
-        group: the rectangle that each point is in.
-        near: corners of a polygon per group, whose direction and sense of rotation are taken.
+        group: group of each point.
+        near: corners of a polygon per group; the result has its direction and orientation.
 
     Returns:
         The corners; NaN for a group whose points lie on one line.
@@ -122,7 +121,7 @@ def smallest_rectangles(
     counts = np.bincount(group, minlength=len(near))
     repeats = counts[owner]
     offset = repeats.cumsum() - repeats
-    each = np.arange(len(owner)).repeat(repeats)  # every side of a hull with every point of it
+    each = np.arange(len(owner)).repeat(repeats)  # pairs every side of a hull with every point of it
     point = points[(counts.cumsum() - counts)[owner][each] + np.arange(len(each)) - offset[each]]
     along = (point * direction[each]).sum(axis=1)
     across = point[:, 1] * direction[each, 0] - point[:, 0] * direction[each, 1]
@@ -155,10 +154,10 @@ def smallest_rectangles(
 def _hulls(
     points: Float[Array, "m 2"], group: Int[Array, " m"]
 ) -> tuple[Float[Array, "k 2"], Int[Array, " k"], Float[Array, "e 2"], Int[Array, " e"]]:
-    """Corners of the convex hulls with their group, in order of groups; sides (as vectors) with theirs.
+    """Corners and sides (as vectors) of the convex hulls, each with its group, in order of groups.
 
     Andrew's monotone chains (1979) for all groups at once: a point on the wrong side of the line between its neighbours
-    is on no chain, whatever happens to the neighbours, so all such points go at the same time.
+    is on no chain, whatever happens to the neighbours, so all such points are removed together.
     """
     points = np.round(points * GRID) / GRID
     order = np.lexsort((points[:, 1], points[:, 0], group))

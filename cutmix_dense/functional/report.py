@@ -1,4 +1,4 @@
-"""What happened to every input instance of a mix."""
+"""Reports: what happened to every input instance of a mix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ __all__ = ["MixReport", "Outcome", "Reason"]
 
 
 class Reason(IntEnum):
-    """Why an instance was not kept; ``KEPT`` if it was."""
+    """Why an instance was filtered; ``KEPT`` if it wasn't.
+
+    ``NOT_CARRIED``: its layer doesn't bring it. ``BROKEN_BOX``: its box has no area. ``EMPTY_MASK``: its mask has no
+    pixel. ``OUTSIDE``: its box lies outside of its image. ``COVERED``: nothing of it shows. ``LOW_VISIBILITY``,
+    ``TOO_SMALL``, ``ELONGATED``: it fails ``min_visibility``, ``min_size`` or ``max_aspect``. ``NOT_FINITE``: a
+    coordinate is NaN or infinite.
+
+    Example:
+        >>> Reason.LOW_VISIBILITY.text
+        'low visibility'
+    """
 
     KEPT = 0
     NOT_CARRIED = 1
@@ -30,12 +40,20 @@ class Reason(IntEnum):
 
     @property
     def text(self) -> str:
-        """As reports show it; empty for a kept instance."""
+        """The reason in words, as reports show it; empty for ``KEPT``."""
         return "" if self is Reason.KEPT else self.name.lower().replace("_", " ")
 
 
 class Outcome(IntEnum):
-    """Kept whole, kept with a part missing, dropped, or moved to the ignored instances (or marked as a crowd)."""
+    """What happened to an instance.
+
+    ``KEPT``: kept whole. ``SHRUNK``: kept with a part missing. ``DROPPED``: not returned. ``IGNORED``: moved to the
+    ignored instances, or marked as a crowd.
+
+    Example:
+        >>> Outcome(1).name
+        'SHRUNK'
+    """
 
     KEPT = 0
     SHRUNK = 1
@@ -49,10 +67,10 @@ class MixReport:
 
     Attributes:
         output: index of the output.
-        layer: layer that the instance is part of; 0 is the base.
+        layer: layer of the instance; 0 is the base.
         source: pool index of its image.
-        instance: its index there; ignored instances count on after the others.
-        visibility: share of the whole instance that is visible; 0 where it didn't come along or its box is broken.
+        instance: its index in that image; ignored instances are numbered after the others.
+        visibility: visible share of the whole instance; 0 if it didn't come along or its box is broken.
         outcome: an ``Outcome``.
         reason: a ``Reason``.
 
@@ -86,7 +104,7 @@ class MixReport:
         return "\n".join(lines)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The rows as dicts of plain values, outcome and reason in words."""
+        """The rows as dicts of plain values, with outcome and reason in words."""
         columns = (self.output, self.layer, self.source, self.instance, self.visibility, self.outcome, self.reason)
         for output, layer, source, instance, visibility, outcome, reason in zip(*(c.tolist() for c in columns)):
             yield {
@@ -100,5 +118,5 @@ class MixReport:
             }
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """How many instances had each (outcome, reason)."""
+        """Number of instances by (outcome, reason)."""
         return dict(Counter((row["outcome"], row["reason"]) for row in self.rows()))

@@ -1,7 +1,7 @@
-"""Rotated boxes under a plan: what of each is visible, exactly, and the box that comes back.
+"""Rotated boxes under a plan: their exact visible area, and the box that is returned.
 
-torchvision has them since 0.23, in three formats: XYXYXYXY (four corners, clockwise on the screen), CXCYWHR and XYWHR
-(angle in degrees, counter-clockwise on the screen). All is done on the host, in double precision, with four corners.
+torchvision has three formats since 0.23: XYXYXYXY (four corners, clockwise on the screen), CXCYWHR and XYWHR (angle in
+degrees, counter-clockwise on the screen). All work is done on four corners, on the host, in float64.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ __all__ = [
 ]
 
 COLUMNS = {"XYWHR": 5, "CXCYWHR": 5, "XYXYXYXY": 8}
-"""Numbers per box of torchvision's rotated formats, by name, since older versions lack them."""
+"""Numbers per box of torchvision's rotated formats; by name, since older versions lack them."""
 
 _NOTHING = 1e-9
-"""Less than this share of a box's area is a rounding error."""
+"""A smaller share of a box's area is a rounding error."""
 
 Array = np.ndarray
 
 
 def rotated_format(boxes: Any) -> Any:
-    """The ``BoundingBoxFormat`` of rotated boxes; None for any others."""
+    """The ``BoundingBoxFormat`` of rotated boxes; None for others."""
     if not isinstance(boxes, tv_tensors.BoundingBoxes):
         return None
     return boxes.format if boxes.format.name in COLUMNS else None
 
 
 def as_rotated(boxes: Tensor, form: Any, where: str = "boxes") -> Float[Tensor, "n c"]:
-    """Plain rows of rotated boxes in one of the rotated formats, double precision, on the host.
+    """Rotated boxes as plain rows in a given rotated format; float64, on the host.
 
     Raises:
-        ValueError: boxes of an upright format, or rows of another length than their format's.
+        ValueError: the boxes are upright, or their rows don't have the length of their format.
     """
     given = rotated_format(boxes)
     if not boxes.numel():
@@ -76,7 +76,7 @@ def as_rotated(boxes: Tensor, form: Any, where: str = "boxes") -> Float[Tensor, 
 
 
 def bounds_of(boxes: Tensor, where: str = "boxes", ndim: int = 2) -> Float[Tensor, "n ends"]:
-    """What ``to_xyxy`` gives, and of rotated boxes the upright ones round them."""
+    """Boxes as xyxy, like ``to_xyxy``; for rotated boxes, the upright boxes round them."""
     form = rotated_format(boxes)
     if form is None:
         return to_xyxy(boxes, where, ndim)
@@ -94,25 +94,25 @@ def visible_rotated(
     covered: bool = True,
     refit: bool | Bool[Array, " n"] = False,
 ) -> Measured:
-    """What ``visible_boxes`` says of upright boxes, for rotated ones.
+    """Measure rotated boxes, as ``visible_boxes`` does upright ones.
 
-    The visible area is the sum of the polygon's area within each piece of the grid that its layer owns, every one in
-    closed form (``polygons.clipped_areas``). What is less than a billionth of a box counts as nothing.
+    The visible area is the sum of the polygon's exact areas (``polygons.clipped_areas``) within the rectangles that its
+    layer owns. Less than a billionth of a box counts as nothing.
 
     Args:
         rows: boxes in pixels of their source images.
         form: their ``BoundingBoxFormat``.
         plan: who owns each output pixel.
-        output: the output that each box is considered in.
-        layer: the layer of that output that each box is part of.
-        covered: whether to find out what is covered; else only the canvas cuts, for those who measure masks.
-        refit: whether changed boxes become the smallest rectangle round what is visible; for all, or for each.
+        output: output of each box.
+        layer: layer of each box in that output.
+        covered: whether other layers cut the boxes; if False only the canvas does, for callers that measure masks.
+        refit: whether changed boxes become the smallest rectangle round their visible part; for all, or for each.
 
     Returns:
         Arrays; ``boxes`` and ``mapped`` hold four corners, (n, 8).
 
     Raises:
-        ValueError: a plan of other than two axes.
+        ValueError: the plan has three axes.
     """
     if plan.ndim != 2:
         raise ValueError(f"rotated boxes need images of 2 axes, got a plan of {plan.ndim}")
@@ -125,7 +125,7 @@ def visible_rotated(
     placed = np.moveaxis(placement_of(plan, output, layer, torch.float64), 1, 2)[..., ::-1]  # (6, n, 2), x first
     scale, shift, first, last, range_low, range_high = placed
     mapped = corners * scale[:, None] + shift[:, None]
-    # a mirrored box runs the other way round: its corners change names as torchvision's flips change them
+    # a mirrored box runs the other way round: reorder its corners as torchvision's flips do
     mapped = np.where((scale.prod(axis=1) < 0)[:, None, None], mapped[:, [1, 0, 3, 2]], mapped)
     total = np.abs(signed_areas(mapped))
     ends = first * scale + shift, last * scale + shift
@@ -136,7 +136,7 @@ def visible_rotated(
     low, high = np.maximum(low, range_low), np.minimum(high, range_high)
     which = np.arange(len(rows))
     if covered:
-        which, low, high = _pieces(plan, output, layer, mapped, low, high)
+        which, low, high = _owned_rectangles(plan, output, layer, mapped, low, high)
     areas = clipped_areas(mapped[which], low, high)
     counts = areas > _NOTHING * total[which]
     which, low, high, areas = which[counts], low[counts], high[counts], areas[counts]
@@ -171,15 +171,15 @@ def refitted_to_masks(
     layer: Int[Array, " n"],
     position: Int[Array, " n"],
 ) -> Float[Array, "n 8"]:
-    """Boxes whose mask changed become the smallest rectangle round what is visible of it.
+    """Replace boxes whose mask changed by the smallest rectangle round their visible mask.
 
     Args:
-        boxes: corners on the canvas, of boxes within which nothing is cut.
-        masks: what is visible, as ``mix_masks`` gives it.
-        changed: which boxes; something shows of each.
-        output: the output that each box is considered in.
-        layer: its layer there.
-        position: the place of its mask in that layer's.
+        boxes: corners on the canvas of the uncut boxes.
+        masks: visible masks from ``mix_masks``.
+        changed: which boxes to replace; part of each must show.
+        output: output of each box.
+        layer: layer of each box in that output.
+        position: index of each box's mask in that layer.
     """
     points, group = [np.zeros((0, 2))], [np.zeros(0, dtype=np.int64)]
     rows = np.flatnonzero(changed)
@@ -194,16 +194,16 @@ def refitted_to_masks(
 def rotated_like(
     corners: Float[Tensor, "n 8"], rows: Shaped[Tensor, "n c"], form: Any, scale: Float[Tensor, "n 2"]
 ) -> Shaped[Tensor, "n c"]:
-    """Corners in the format and dtype of the boxes that they came from.
+    """Corners converted to the format and dtype of the input boxes.
 
-    An angle stays in the turn that it was given in: ``r`` becomes ``-r`` where the layer is mirrored left to right and
-    ``180 - r`` where it is mirrored top to bottom, as torchvision's flips have it, plus what a refit turned it by.
+    Angles keep their turn (multiple of 360): ``r`` becomes ``-r`` where the layer is mirrored left to right and
+    ``180 - r`` where it is mirrored top to bottom, as in torchvision's flips, plus the rotation by a refit.
 
     Args:
-        corners: on the canvas.
+        corners: corners on the canvas.
         rows: the boxes in their source images.
-        form: the format of both.
-        scale: of each box's layer, (y, x).
+        form: the format of the boxes.
+        scale: scale of each box's layer, (y, x).
     """
     if form.name == "XYXYXYXY":
         return corners.to(rows.dtype)
@@ -228,7 +228,7 @@ def _corners(rows: Float[Tensor, "n c"], form: Any) -> Float[Array, "n 4 2"]:
 
 
 def _is_simple(corners: Float[Array, "n 4 2"]) -> Bool[Array, " n"]:
-    """Whether quadrilaterals have an area and no crossing edges: such turn left at two corners, right at two."""
+    """Whether quadrilaterals have an area and no crossing edges; crossing ones turn left twice and right twice."""
     side = np.roll(corners, -1, axis=1) - corners
     after = np.roll(side, -1, axis=1)
     turns = np.sign(side[..., 0] * after[..., 1] - side[..., 1] * after[..., 0]).sum(axis=1)
@@ -236,7 +236,7 @@ def _is_simple(corners: Float[Array, "n 4 2"]) -> Bool[Array, " n"]:
 
 
 def _rectangles(mapped: Float[Array, "n 4 2"], form: Any, scale: Float[Array, "n 2"]) -> Float[Array, "n 4 2"]:
-    """Boxes that their format can hold: unequal scales make parallelograms, which need four corners."""
+    """Boxes that their format can hold: unequal scales make parallelograms, which only XYXYXYXY holds."""
     stretched = ~np.isclose(np.abs(scale[:, 0]), np.abs(scale[:, 1]), rtol=1e-6, atol=0)
     if form.name == "XYXYXYXY" or not stretched.any():
         return mapped
@@ -246,13 +246,13 @@ def _rectangles(mapped: Float[Array, "n 4 2"], form: Any, scale: Float[Array, "n
 def _refitted(
     boxes: Float[Array, "n 4 2"], points: Float[Array, "m 2"], group: Int[Array, " m"]
 ) -> Float[Array, "n 4 2"]:
-    """Boxes with the smallest rectangles round their points, where they have some."""
+    """Boxes replaced by the smallest rectangles round their points, if they have any."""
     fitted = smallest_rectangles(points, group, boxes)
     return np.where(np.isfinite(fitted), fitted, boxes)
 
 
 def _outline(mask: Bool[Array, "h w"]) -> Float[Array, "m 2"]:
-    """Corners of the first and last pixel in every line of a mask."""
+    """Corners of the first and the last pixel in every line of a mask."""
     lines = np.flatnonzero(mask.any(axis=1))
     left = mask[lines].argmax(axis=1)
     right = mask.shape[1] - mask[lines, ::-1].argmax(axis=1)
@@ -260,7 +260,7 @@ def _outline(mask: Bool[Array, "h w"]) -> Float[Array, "m 2"]:
     return np.concatenate([np.stack(pair, axis=1) for pair in ends]).astype(np.float64)
 
 
-def _pieces(
+def _owned_rectangles(
     plan: MixPlan,
     output: Int[Array, " n"],
     layer: Int[Array, " n"],
@@ -268,15 +268,18 @@ def _pieces(
     low: Float[Array, "n 2"],
     high: Float[Array, "n 2"],
 ) -> tuple[Int[Array, " m"], Float[Array, "m 2"], Float[Array, "m 2"]]:
-    """Rectangles that a layer owns near its polygons, cells beside each other in one: whose, low and high ends.
+    """Rectangles that layers own within the bounds of their polygons; runs of cells in a row are joined.
 
     Args:
         plan: on the host.
-        output: the output of each polygon.
-        layer: its layer.
+        output: output of each polygon.
+        layer: layer of each polygon.
         polygons: corners on the canvas.
-        low: (x, y) where the layer's valid part begins.
-        high: where it ends.
+        low: (x, y) where the layer's valid part starts.
+        high: (x, y) where it ends.
+
+    Returns:
+        The polygon of each rectangle, and its low and high ends.
     """
     low, high = np.maximum(low, polygons.min(axis=1)), np.minimum(high, polygons.max(axis=1))
     edges = [np.take(edge.numpy(), output, axis=0) for edge in (plan.edges[1], plan.edges[0])] if len(output) else []
@@ -286,7 +289,7 @@ def _pieces(
             near = np.minimum(high[:, axis, None], edge[:, 1:]) > np.maximum(low[:, axis, None], edge[:, :-1])
             shown = shown & (near[:, None, :] if axis == 0 else near[:, :, None])
         which, row, start, stop = _runs(shown)
-    else:  # one cell per pixel: only those in the box's bounds
+    else:  # one cell per pixel: only look within the bounds
         found = []
         owner = plan.owner.numpy()
         first, last = np.floor(low).astype(np.int64), np.ceil(high).astype(np.int64)
@@ -304,7 +307,7 @@ def _pieces(
 
 
 def _runs(shown: Bool[Array, "n h w"]) -> tuple[Array, Array, Array, Array]:
-    """Runs of True along the lines of an array: its index, line, first column and one past the last."""
+    """Runs of True along the lines of arrays: index of the array, line, first column, one past the last."""
     padded = np.pad(shown, ((0, 0), (0, 0), (1, 1)))
     which, row, start = np.nonzero(padded[..., 1:] & ~padded[..., :-1])
     return which, row, start, np.nonzero(padded[..., :-1] & ~padded[..., 1:])[2]

@@ -1,4 +1,4 @@
-"""How targets are judged and returned: thresholds, presets of peers, and every other choice there is."""
+"""How targets are judged and returned: thresholds, presets of other libraries, and further choices."""
 
 from __future__ import annotations
 
@@ -33,28 +33,30 @@ __all__ = [
 ]
 
 OnFiltered = Literal["drop", "ignore", "crowd"]
-"""What becomes of what fails but still shows: dropped, moved to ``target["ignored"]``, or kept as a crowd."""
+"""What happens to instances that fail but still show: dropped, moved to ``target["ignored"]``, or kept as a crowd."""
 
 BoxesFrom = Literal["auto", "box", "mask"]
-"""What a changed instance's box encloses: its visible mask where it has one (auto), its visible box, or its mask.
+"""What the box of a changed instance encloses.
 
-``mask`` needs targets with masks; a row that states none gives its visible box there, too.
+``auto``: its visible mask, or the visible part of its box if it has no mask. ``box``: the visible part of its box.
+``mask``: as ``auto``, but targets must hold masks.
 """
 
 Boxes = Literal["exact", "estimate"]
-"""Whether boxes without masks may be guessed under a free-form mask."""
+"""Whether the boxes of instances without a mask may be estimated under a free-form mask."""
 
 Rotated = Literal["keep", "refit"]
-"""What a changed rotated box becomes: the whole object's (keep), or the smallest round what is visible (refit)."""
+"""What a changed rotated box becomes: the whole object's (keep), or the smallest round its visible part (refit)."""
 
 Split = Literal["hull", "parts"]
-"""What an instance becomes that a region splits: one, with a box round all that shows (hull), or one for each part."""
+"""What an instance split by a region becomes: one, with a box round all parts (hull), or one per part (parts)."""
 
 SoftSemantic = Literal["pair", "probabilities"]
 """Form of semantic maps under a soft plan: ``SemanticPair``, or class probabilities."""
 
 
 def _pair(value: float | tuple[float, float], name: str) -> tuple[float, float]:
+    """A threshold as (base, pasted)."""
     if isinstance(value, (int, float)):
         return value, value
     if isinstance(value, (tuple, list)) and len(value) == 2:
@@ -64,14 +66,26 @@ def _pair(value: float | tuple[float, float], name: str) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class FilterRule:
-    """Thresholds that a changed instance must reach; an untouched one is never filtered.
+    """Thresholds that a changed instance must reach (``>=``); an untouched one is never filtered.
 
     Args:
-        min_visibility: least visible share of the whole instance, in [0, 1]; for base and pasted instances alike, or
-            (base, pasted). Reached when ``>=``.
-        min_size: least length of both sides of the box, pixels; alike or (base, pasted). Reached when ``>=``.
+        min_visibility: least visible share of the whole instance, in [0, 1]; one for all, or (base, pasted).
+        min_size: least length of both sides of the box, pixels; one for all, or (base, pasted).
         max_aspect: the longer side over the shorter must stay below this.
-        strict: thresholds must be exceeded (``>``) instead of reached.
+        strict: thresholds must be exceeded (``>``).
+
+    Raises:
+        ValueError: a threshold is out of range.
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> box, sizes = torch.tensor([[[0, 0, 8, 3]]]), torch.tensor([[8, 12], [8, 12]])
+        >>> plan = cd.MixPlan.from_rectangles(torch.tensor([[0, 1]]), box, sizes)
+        >>> targets = [{"boxes": torch.tensor([[2.0, 1.0, 6.0, 5.0]])}] * 2  # 3/4 of one shows, 1/4 of the other
+        >>> rules = (cd.FilterRule(min_visibility=least) for least in (0.1, 0.5))
+        >>> [len(cd.functional.mix_instances(targets, plan, rule=rule)[0]["boxes"]) for rule in rules]
+        [2, 1]
     """
 
     min_visibility: float | tuple[float, float] = 0.1
@@ -92,12 +106,12 @@ class FilterRule:
     def reasons(
         self, measured: Measured, visibility: Float[Column, " n"], layer: Int[Column, " n"]
     ) -> Int[Column, " n"]:
-        """The first ``Reason`` that speaks against each instance.
+        """The first ``Reason`` to filter each instance; ``KEPT`` if there is none.
 
         Args:
-            measured: what shows of it.
-            visibility: the share of the whole that this is, times an incoming one.
-            layer: 0 is the base, all others are pasted.
+            measured: visible area and box of each.
+            visibility: visible share of the whole, times an incoming ``visibility``.
+            layer: 0 for base instances, else pasted.
         """
         xp = module_of(layer)
 
@@ -121,16 +135,32 @@ class FilterRule:
 
 
 _CORNERS = 8
-"""Columns of a rotated box's four corners; upright ones have four, in volumes six."""
+"""Columns of the four corners of a rotated box; upright boxes have four, or six in volumes."""
 
 
 @dataclass(frozen=True)
 class OcclusionRule(FilterRule):
-    """MMDetection's ``CopyPaste``: a base instance stays if its box hardly moved or enough of its mask is left.
+    """The rule of MMDetection's ``CopyPaste``: a base instance stays if its box hardly moved or enough pixels show.
+
+    Pasted instances always stay.
 
     Args:
-        max_box_shift: a base instance stays if no coordinate of its box moved by more, pixels …
-        min_pixels: … or if more than this many of its pixels show. Pasted instances always stay.
+        min_visibility: as in ``FilterRule``, default 0.
+        min_size: as in ``FilterRule``, default 0.
+        max_aspect: as in ``FilterRule``.
+        strict: as in ``FilterRule``.
+        max_box_shift: a base instance stays if no coordinate of its box moved by more, pixels.
+        min_pixels: a base instance also stays if more of its pixels show.
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> box, sizes = torch.tensor([[[0, 0, 40, 30]]]), torch.tensor([[40, 60], [40, 60]])
+        >>> plan = cd.MixPlan.from_rectangles(torch.tensor([[0, 1]]), box, sizes)
+        >>> boxes = torch.tensor([[[2.0, 2.0, 36.0, 12.0]], [[2.0, 2.0, 9.0, 9.0]]])  # 60 pixels of the first show
+        >>> mixed = cd.functional.mix_instances([{"boxes": rows} for rows in boxes], plan, rule=OcclusionRule())
+        >>> mixed[0]["boxes"].tolist()  # the pasted one
+        [[2.0, 2.0, 9.0, 9.0]]
     """
 
     min_visibility: float | tuple[float, float] = 0.0
@@ -141,10 +171,10 @@ class OcclusionRule(FilterRule):
     def reasons(
         self, measured: Measured, visibility: Float[Column, " n"], layer: Int[Column, " n"]
     ) -> Int[Column, " n"]:
-        """The first ``Reason`` that speaks against each instance; see ``FilterRule.reasons``."""
+        """The first ``Reason`` to filter each instance; see ``FilterRule.reasons``."""
         reason = super().reasons(measured, visibility, layer)
         stays = (measured.visible > self.min_pixels) | (layer > 0)
-        # corners of a rotated box that is kept as it is say nothing about what shows of it
+        # the corners of a rotated box stay as they are, whatever shows
         boxes, mapped = measured.boxes, measured.mapped
         if boxes is not None and mapped is not None and boxes.shape[1] < _CORNERS:
             stays |= (abs(boxes - mapped) <= self.max_box_shift).all(axis=1)
@@ -158,48 +188,51 @@ RULES: dict[str, FilterRule] = {
     "mmdet_copy_paste": OcclusionRule(),
     "torchvision": FilterRule(min_visibility=0.0, min_size=(2.0, 0.0)),
 }
-"""Rules of peers: Ultralytics' ``box_candidates`` (sides > 2 px, more than 0.10 of the area kept, aspect < 100);
-MMDetection's Mosaic and MixUp (what lies outside is dropped, there is no visibility test) and its CopyPaste;
-torchvision's SimpleCopyPaste reference (base instances without a visible pixel are dropped, and those one pixel
-wide or high, whose boxes have no width there)."""
+"""Rules of other libraries by name.
+
+``ultralytics``: ``box_candidates`` (sides > 2 px, more than 0.10 of the area left, aspect < 100). ``mmdet``: Mosaic and
+MixUp (instances outside are dropped, without a test of visibility). ``mmdet_copy_paste``: CopyPaste. ``torchvision``:
+the SimpleCopyPaste reference (drops base instances without a visible pixel, and those one pixel wide or high, whose
+boxes have no width there).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetRules:
-    """Every choice about targets that ``mix_instances`` and the transforms take, checked once.
+    """All choices about targets that ``mix_instances`` and the transforms accept, checked when made.
 
     Args:
-        min_visibility: least visibility, in [0, 1]; for all, or (base, pasted). The product with an incoming
-            ``visibility`` counts.
-        min_size: least length of a box's sides, pixels; for all, or (base, pasted).
-        on_filtered: ``"drop"`` what fails; ``"ignore"``: move what still shows to ``target["ignored"]``; ``"crowd"``:
-            keep it with ``iscrowd`` = 1.
-        boxes_from: what a changed instance's box encloses; see ``BoxesFrom``.
-        rule: a ``FilterRule`` or the name of a peer's (``RULES``) in place of the two thresholds.
-        instance_keys: further keys with one row (tensor) or item (list) per instance. They follow it unchanged; a dict
-            says of each what its numbers are (``Scaling``): ``{"radius": "length", "name": "unchanged"}``.
-        image_keys: further keys that stay the base image's.
-        semantic_keys: further keys that hold a map of class ids, mixed by ``mix_semantic``.
-        ignore_index: id of a semantic map's pixels that nobody owns.
-        boxes: ``"exact"``: boxes without masks under a free-form mask are refused, since the pixels owned inside a box
-            include background; ``"estimate"``: take those pixels as the object's. Rows without a mask among others are
-            refused only where a free-form mask cuts their box.
-        flip_pairs: (left, right) keypoints that change names where their image is mirrored; needed there.
-        instance_weights: whether instances carry ``weight`` (N,) under a hard plan too, where it is 1; under a soft
-            plan it is their layer's share. An incoming one is multiplied.
-        soft_semantic: form of semantic maps under a soft plan; see ``mix_maps``.
+        min_visibility: least visibility, in [0, 1]; one for all, or (base, pasted). It applies to the product with an
+            incoming ``visibility``.
+        min_size: least length of a box's sides, pixels; one for all, or (base, pasted).
+        on_filtered: what happens to instances that fail: ``"drop"``; ``"ignore"``: those that still show move to
+            ``target["ignored"]``; ``"crowd"``: those that still show stay, with ``iscrowd`` = 1.
+        boxes_from: what the box of a changed instance encloses; see ``BoxesFrom``.
+        rule: a ``FilterRule``, or a name in ``RULES``, instead of the two thresholds.
+        instance_keys: further keys with one row (tensor) or item (list) per instance. They follow it unchanged, unless
+            a dict gives their ``Scaling``: ``{"radius": "length", "name": "unchanged"}``.
+        image_keys: further keys whose value stays the base image's.
+        semantic_keys: further keys of maps of class ids, mixed by ``mix_semantic``.
+        ignore_index: id of semantic pixels without an owner.
+        boxes: under a free-form mask, ``"exact"`` refuses boxes without masks, since the pixels owned inside a box
+            include background; ``"estimate"`` takes those pixels as the object's. If other instances have masks, those
+            without are refused only where the free-form mask cuts their box.
+        flip_pairs: (left, right) indices of keypoints that swap in mirrored images; required if any is mirrored.
+        instance_weights: whether instances also carry ``weight`` (N,) under hard plans, where it is 1; under a soft
+            plan it is their layer's share. An incoming ``weight`` is multiplied.
+        soft_semantic: form of semantic maps under a soft plan; see ``SoftSemantic``.
         num_classes: number of classes, for ``soft_semantic="probabilities"`` and for integer image-level labels.
-        rotated: what boxes of rotated formats become that aren't untouched. ``"keep"``: where anything of it stays,
-            the whole object's box, mapped with its image; ``"refit"``: the smallest rotated rectangle round what is
-            visible. Unequal scales turn a rectangle into a parallelogram: XYXYXYXY holds it, the formats with an angle
-            get the smallest rectangle round it either way. Sides, for ``min_size``, are the rotated box's own.
-        split: ``"hull"``: an instance of which a region leaves several parts stays one; ``"parts"``: each part becomes
-            an instance, with its own box, mask and visibility, judged by itself; ``origin`` says that they were one.
-            Not for padded or rotated boxes, nor beside keypoints; segments of panoptic maps stay whole.
+        rotated: what changed rotated boxes become: ``"keep"``, the whole object's box, mapped with its image;
+            ``"refit"``, the smallest rotated rectangle round the visible part. Unequal scales make parallelograms:
+            XYXYXYXY holds them, formats with an angle get the smallest rectangle round them. ``min_size`` applies to
+            the sides of the rotated box.
+        split: what an instance becomes if a region leaves several parts of it: ``"hull"``, one instance; ``"parts"``,
+            an instance per part, each with its own box, mask and visibility, judged separately, and with the same
+            ``origin``. ``"parts"`` isn't for padded or rotated boxes, nor with keypoints; panoptic segments stay whole.
 
     Raises:
-        ValueError: an argument out of range, named.
-        TypeError: keys that aren't strings; a rule of another kind.
+        ValueError: an argument is out of range; the message names it.
+        TypeError: keys aren't strings, or ``rule`` is of another type.
 
     Example:
         >>> TargetRules(min_visibility=0.3).filter.min_visibility
@@ -253,16 +286,16 @@ class TargetRules:
 
     @property
     def scaling(self) -> Mapping[str, Scaling]:
-        """What the numbers of each of ``instance_keys`` are."""
+        """The ``Scaling`` of each of ``instance_keys``."""
         keys = self.instance_keys
         return keys if isinstance(keys, Mapping) else dict.fromkeys(keys, "unchanged")
 
     @classmethod
     def of(cls, rules: Mapping[str, Any], taker: str) -> TargetRules:
-        """The rules that keyword arguments say; ``taker`` is the function that got them.
+        """The rules from the keyword arguments of ``taker``, the name of a function or class.
 
         Raises:
-            TypeError: a name that isn't one, with a hint.
+            TypeError: a name is unknown; the message has a hint.
         """
         names = [item.name for item in fields(cls)]
         for name in rules:
@@ -286,7 +319,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def takes_rules(function: Function) -> Function:
-    """Show the fields of ``TargetRules``, which a function takes as ``**rules``, in its signature."""
+    """Decorate a function with ``**rules`` so that its signature shows the fields of ``TargetRules``."""
     signature = inspect.signature(function)
     own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
     more = [

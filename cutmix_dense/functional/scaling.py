@@ -1,4 +1,4 @@
-"""Numbers of instances after a mix: lengths, areas and distances follow the scale of their image."""
+"""Scale numbers of instances with their image: lengths, areas, distances."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def scaled_numbers(
     untouched: Bool[Tensor, " n"],
     share: Float[Tensor, " n"] | None = None,
 ) -> Shaped[Tensor, "n ..."]:
-    """The numbers as ``fields.Scaling`` says; whole numbers are rounded, untouched ones stay bit by bit.
+    """Scale numbers of instances as ``fields.Scaling`` says; integers are rounded, untouched rows stay unchanged.
 
     Args:
-        rows: (n,) or more numbers per instance.
+        rows: one or more numbers per instance.
         scaling: ``"length"``, ``"area"`` or ``"inverse"``.
-        scale: of each instance's layer, per axis.
-        untouched: whose numbers stay.
-        share: what is left of each, for areas that shrink with what shows.
+        scale: scale of each instance's layer, per axis.
+        untouched: whether each row stays.
+        share: visible share of each, for areas that shrink with it.
 
     Example:
         >>> one = torch.tensor([10.0])

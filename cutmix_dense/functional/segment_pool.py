@@ -1,4 +1,4 @@
-"""The panoptic maps of a pool: measured and judged segment by segment, and painted anew."""
+"""The panoptic maps of a pool: measured, judged segment by segment, and painted with new ids."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class MixedPanoptic(NamedTuple):
 
     Attributes:
         maps: (B, *frame), or a list of canvas-sized maps; 0 is void.
-        segments: per output the segments that its map shows, layer by layer, the base's first.
-        ignored_maps: the segments set aside by ``on_filtered="ignore"``, which are void in ``maps``; None without it.
-        ignored_segments: what they are; None without ``on_filtered="ignore"``.
+        segments: for each output the segments in its map, layer by layer, the base's first.
+        ignored_maps: maps of the ignored segments, which are void in ``maps``; None if none can be ignored.
+        ignored_segments: for each output its ignored segments; None if none can be ignored.
         report: what happened to each input segment.
     """
 
@@ -50,13 +50,13 @@ class MixedPanoptic(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What shows of every entry under a plan, on the host, and which entry every pixel shows.
+class _Layout:
+    """The segments of all outputs of a plan, where they lie, and how much of each is visible.
 
     Attributes:
         entries: one per (output, layer, segment).
-        maps: per output, 1 + the index of each pixel's entry among those of its output; 0 for void.
-        measured: pixels and boxes of every entry.
+        maps: for each output, 1 + the index of each pixel's entry within its output; 0 for void.
+        measured: pixels and boxes of every entry; on the host.
     """
 
     entries: Entries
@@ -69,11 +69,11 @@ class SegmentPool:
     """The panoptic maps of a pool.
 
     Attributes:
-        codes: int32 maps of 1 + the index of each pixel's segment, 0 for void; one tensor if they came as one.
-        infos: per image its segments, then those that were set aside (ignored) before.
-        counts: segments of each image, without those set aside.
-        like: a map that shows dtype and class.
-        has_ignored: whether some were set aside (perhaps none).
+        codes: int32 maps of 1 + the index of each pixel's segment, 0 for void; one tensor if the input is one.
+        infos: for each image its segments, then its ignored ones.
+        counts: number of segments of each image, ignored ones not counted.
+        like: a map with the dtype and class of the input.
+        has_ignored: whether some target holds ignored segments (perhaps zero of them).
     """
 
     codes: Tensor | list[Tensor]
@@ -86,7 +86,7 @@ class SegmentPool:
     def of(
         cls, parts: Sequence[Part], aside: Sequence[Part | None] | None = None, like: Tensor | None = None
     ) -> SegmentPool:
-        """Check and read all images; ``like`` is the tensor that the maps were stacked in."""
+        """Check and read all images; ``like`` is the tensor of all maps, if there is one."""
         infos, codes, counts = [], [], []
         if not parts:
             raise ValueError("maps must hold at least one map, got none")
@@ -119,10 +119,10 @@ class SegmentPool:
         )
 
     def mix(self, plan: MixPlan, rules: TargetRules) -> MixedPanoptic:
-        """The mixed maps and their segments; see ``mix_panoptic``."""
+        """Mix the maps and their segments; see ``mix_panoptic``."""
         on_filtered = rules.on_filtered
-        seen = self._see(plan)
-        entries, measured = seen.entries, seen.measured
+        layout = self._laid_out(plan)
+        entries, measured = layout.entries, layout.measured
         infos = [self.infos[image][row] for image, row in zip(entries.image.tolist(), entries.position.tolist())]
         host = plan.to(HOST)
         output, layer, position = (torch.from_numpy(part) for part in (entries.output, entries.layer, entries.position))
@@ -143,20 +143,20 @@ class SegmentPool:
         crowded = (outcome == Outcome.IGNORED.value) & ~aside
 
         with np.errstate(divide="ignore", invalid="ignore"):
-            uncut = measured.whole / before  # what the segment was before earlier mixes, too
-        chosen = _Chosen(self, seen, infos, uncut, aside, crowded)
+            uncut = measured.whole / before  # area before earlier mixes, too
+        chosen = _Chosen(self, layout, infos, uncut, aside, crowded)
         maps: list[Tensor] = []
         ignored_maps: list[Tensor] = []
         segments: list[list[Info]] = []
         ignored_segments: list[list[Info]] = []
         for number in range(len(plan)):
             rows = np.flatnonzero(entries.output == number)
-            numbers, kept, left = chosen.rows_of(rows, outcome)
-            segments.append(kept)
-            ignored_segments.append(left)
+            numbers, shown, ignored = chosen.rows_of(rows, outcome)
+            segments.append(shown)
+            ignored_segments.append(ignored)
             for into, part in ((maps, ~aside), (ignored_maps, aside)):
                 table = torch.tensor([0, *(numbers * part[rows]).tolist()], dtype=self.like.dtype, device=HOST)
-                into.append(sent(table, self.like.device)[seen.maps[number]])
+                into.append(sent(table, self.like.device)[layout.maps[number]])
         separate = self.has_ignored or on_filtered == "ignore"
         return MixedPanoptic(
             self._as_given(maps),
@@ -167,7 +167,7 @@ class SegmentPool:
         )
 
     def mix_into(self, targets: Sequence[dict[str, Any]], plan: MixPlan, rules: TargetRules) -> MixReport:
-        """Mix, and put the result into the targets of the outputs."""
+        """Mix, and add the result to the targets of the outputs."""
         mixed = self.mix(plan, rules)
         for output, target in enumerate(targets):
             target[MAP_KEY], target[INFO_KEY] = mixed.maps[output], mixed.segments[output]
@@ -177,24 +177,25 @@ class SegmentPool:
         return mixed.report
 
     def thing_pixels(self, plan: MixPlan) -> Float[Tensor, "b s"]:
-        """Visible pixels of things per layer."""
-        seen = self._see(plan)
-        entries = seen.entries
+        """Number of visible pixels of things in each layer."""
+        layout = self._laid_out(plan)
+        entries = layout.entries
         things = [
             bool(self.infos[image][row]["isthing"])
             for image, row in zip(entries.image.tolist(), entries.position.tolist())
         ]
-        counted = seen.measured.visible * np.array(things, dtype=bool)
+        counted = layout.measured.visible * np.array(things, dtype=bool)
         slots = np.bincount(entries.output * plan.layers + entries.layer, counted, minlength=plan.source.numel())
         return torch.from_numpy(slots).reshape(len(plan), plan.layers)
 
     def _as_given(self, maps: list[Tensor]) -> Any:
-        """One tensor if the maps came as one; their class in any case."""
+        """Maps in the class of the input; one tensor if the input is one."""
         if isinstance(self.codes, Tensor):
             return rewrap(torch.stack(maps) if maps else as_plain(self.like)[:0], self.like)
         return [rewrap(value, self.like) for value in maps]
 
-    def _see(self, plan: MixPlan) -> _Seen:
+    def _laid_out(self, plan: MixPlan) -> _Layout:
+        """Lay out and measure the segments of every output."""
         if plan.weight is not None:
             raise ValueError(f"{MAP_KEY!r} maps hold ids of segments, which don't blend under a soft plan")
         source = plan.facts.source
@@ -215,7 +216,7 @@ class SegmentPool:
         cache: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
         for output, code in enumerate(mixed):
             layer = owner[output][spatial(slice(0, n) for n in code.shape)].long()
-            # beyond the canvas lies the base's padding, which is no part of the picture
+            # the base's padding beyond the canvas is no part of the picture
             within = (code > 0) & (layer >= 0)
             maps.append(torch.where(within, first[output][layer.clamp(min=0)] + code, 0))
             shown.append(_measured(maps[-1], int(per_layer[output].sum())))
@@ -229,7 +230,7 @@ class SegmentPool:
         whole, whole_boxes = (np.concatenate(column) for column in zip(nothing, *wholes))
         identity = identity_of(plan.to(HOST), entries.output, entries.layer)
         untouched = identity & (visible == whole) & (visible > 0)
-        return _Seen(entries, maps, Measured(visible, whole, boxes, whole_boxes, untouched))
+        return _Layout(entries, maps, Measured(visible, whole, boxes, whole_boxes, untouched))
 
     def _whole(
         self,
@@ -239,12 +240,12 @@ class SegmentPool:
         image: int,
         cache: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]],
     ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n ends"]]:
-        """Pixels and box of every segment of an image as a layer maps it, before anything is cut."""
+        """Pixels and box of every segment of an image as mapped by a layer, before anything is cut."""
         ndim, count = plan.ndim, len(self.infos[image])
         extent = plan.facts.extent[output, layer].tolist()
         part = self.codes[image][spatial(slice(a, b) for a, b in zip(extent[:ndim], extent[ndim:]))]
         key = (image, *extent)
-        if key not in cache:  # an image serves several outputs
+        if key not in cache:  # an image may serve several outputs
             cache[key] = _measured(part, count)
         area, boxes = cache[key]
         if not plan.unscaled:
@@ -263,10 +264,10 @@ class SegmentPool:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """What is handed out of the entries of a plan."""
+    """Which entries of a plan are returned, and as what."""
 
     pool: SegmentPool
-    seen: _Seen
+    layout: _Layout
     infos: list[Info]
     uncut: Float[np.ndarray, " e"]
     aside: Bool[np.ndarray, " e"]
@@ -275,8 +276,8 @@ class _Chosen:
     def rows_of(
         self, rows: Int[np.ndarray, " n"], outcome: Int[np.ndarray, " e"]
     ) -> tuple[Int[np.ndarray, " n"], list[Info], list[Info]]:
-        """The new id of each of an output's entries (0: not shown), its segments, and those set aside."""
-        entries, seen = self.seen.entries, self.seen
+        """New ids of the entries of an output (0: not shown), its segments, and its ignored ones."""
+        entries, measured = self.layout.entries, self.layout.measured
         showing = [int(row) for row in rows if outcome[row] != Outcome.DROPPED.value]
         wanted = {self.infos[row]["id"] for row in showing}
         free = (number for number in itertools.count(1) if number not in wanted)
@@ -284,11 +285,11 @@ class _Chosen:
         groups: dict[Any, list[int]] = {}
         for row in showing:
             info = self.infos[row]
-            same = (bool(self.aside[row]), info["category_id"], info["iscrowd"])
-            groups.setdefault(row if info["isthing"] else same, []).append(row)
+            stuff = (bool(self.aside[row]), info["category_id"], info["iscrowd"])
+            groups.setdefault(row if info["isthing"] else stuff, []).append(row)
         numbers = np.zeros(len(rows), dtype=np.int64)
-        kept: list[Info] = []
-        left: list[Info] = []
+        segments: list[Info] = []
+        ignored_segments: list[Info] = []
         for members in groups.values():
             first = members[0]
             info = dict(self.infos[first])
@@ -297,7 +298,7 @@ class _Chosen:
                 raise ValueError(f"'{MAP_KEY}' maps of {self.pool.like.dtype} can't hold the new id {number}")
             used.add(number)
             numbers[np.searchsorted(rows, members)] = number
-            visible, boxes = seen.measured.visible[members].sum(), seen.measured.boxes
+            visible, boxes = measured.visible[members].sum(), measured.boxes
             assert boxes is not None
             half = boxes.shape[1] // 2
             low, high = boxes[members, :half].min(axis=0), boxes[members, half:].max(axis=0)
@@ -315,12 +316,12 @@ class _Chosen:
                 visibility=min(float(visible / self.uncut[members].sum()), 1.0),
                 origin=origin,
             )
-            (left if self.aside[first] else kept).append(info)
-        return numbers, kept, left
+            (ignored_segments if self.aside[first] else segments).append(info)
+        return numbers, segments, ignored_segments
 
 
 def _measured(index: Int[Tensor, "*size"], count: int) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n ends"]]:
-    """Pixels and tight box (lows then highs, x first) of what a map numbers 1 … ``count``; zeros for nothing."""
+    """Pixels and tight box (lows then highs, x first) of the numbers 1 … ``count`` in a map; zeros if absent."""
     ndim = index.ndim
     if not index.numel():
         return np.zeros(count), np.zeros((count, 2 * ndim))
@@ -329,7 +330,7 @@ def _measured(index: Int[Tensor, "*size"], count: int) -> tuple[Float[np.ndarray
         length = index.shape[axis]
         position = torch.arange(length, device=index.device)
         place = index.long() * length + along(position, axis, ndim)
-        # pixels of each number in each line; it is far smaller than a mask per number
+        # pixels of each number in each line; far smaller than one mask per number
         lines = torch.bincount(place.flatten(), minlength=(count + 1) * length).reshape(-1, length)[1:]
         lows.append(torch.where(lines > 0, position, length).amin(dim=1))
         highs.append(torch.where(lines > 0, position + 1, 0).amax(dim=1))

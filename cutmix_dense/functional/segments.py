@@ -1,4 +1,4 @@
-"""Panoptic maps as they come: ids of segments and what each id means, checked, and read in other forms."""
+"""Panoptic maps of targets: checked, and read in other forms."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ __all__ = [
 
 MAP_KEY, INFO_KEY = "panoptic", "segments_info"
 PANOPTIC_KEYS = (MAP_KEY, INFO_KEY)
-"""Keys of a target that together are a panoptic map: ids (H, W), 0 is void, and what each id means."""
+"""Keys of a panoptic map in a target: ids (H, W), 0 is void, and a dict for each segment."""
 
 _NEEDED = ("id", "category_id", "isthing")
 
 Info = dict[str, Any]
-"""What is known of a segment."""
+"""The dict of a segment."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A map and its segments as they came, and how messages call them."""
+    """A map and its segments before any check, and their names in messages."""
 
     ids: Any
     infos: Any
@@ -57,23 +57,29 @@ def panoptic_targets(
     labels: Mapping[int, int] | None = None,
     crowd: bool = False,
 ) -> dict[str, Tensor]:
-    """The targets of a mask classifier (MaskFormer, Mask2Former, OneFormer): a mask and a class per segment.
+    """A mask and a class per segment: the targets of mask classifiers (MaskFormer, Mask2Former, OneFormer).
 
     Args:
         panoptic: id of each pixel's segment, 0 for void.
-        segments_info: the segments, as ``mix_panoptic`` takes and gives them; one without a pixel is left out.
-        labels: the class of each ``category_id``; default the ``category_id`` itself. Mask2Former counts from 0.
-        crowd: whether crowds are targets too; Mask2Former's own training leaves them out.
+        segments_info: the segments, as ``mix_panoptic`` takes and returns them; those without a pixel are left out.
+        labels: class of each ``category_id``, default the ``category_id`` itself; Mask2Former counts from 0.
+        crowd: whether to include crowds; Mask2Former's own training doesn't.
 
     Returns:
-        ``mask_labels`` (N, H, W) float32 of 0 and 1, and ``class_labels`` (N,) int64, in the segments' order; the keys
+        ``mask_labels`` (N, H, W) float32 of 0 and 1, and ``class_labels`` (N,) int64, in the segments' order: the keys
         of transformers' ``Mask2FormerForUniversalSegmentation``.
 
     Raises:
-        TypeError: a map that isn't an integer tensor.
-        ValueError: an id without a segment, a category without a label; named.
+        TypeError: the map isn't an integer tensor.
+        ValueError: an id has no segment, or a category has no label; the message names it.
 
     Source: Cheng et al., Mask2Former (2022), ``MaskFormerPanopticDatasetMapper``.
+
+    Example:
+        >>> segments = [{"id": 5, "category_id": 3, "isthing": True}, {"id": 9, "category_id": 1, "isthing": False}]
+        >>> targets = panoptic_targets(torch.tensor([[5, 5, 9, 0]]), segments)
+        >>> targets["mask_labels"].tolist(), targets["class_labels"].tolist()
+        ([[[1.0, 1.0, 0.0, 0.0]], [[0.0, 0.0, 1.0, 0.0]]], [3, 1])
     """
     infos, codes = coded(Part(panoptic, segments_info, MAP_KEY, INFO_KEY))
     shown = set(codes.unique().tolist())
@@ -98,17 +104,17 @@ def has_segments(target: Mapping[str, Any]) -> bool:
 
 
 def has_segments_only(target: Mapping[str, Any]) -> bool:
-    """Whether a target holds a panoptic map and no instances beside it."""
+    """Whether a target holds a panoptic map and no boxes or masks."""
     return has_segments(target) and target.get("boxes") is None and target.get("masks") is None
 
 
 def segments_as_instances(target: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A target whose segments, in their order, are rows: ``masks``, ``labels``, ``iscrowd``, ``isthing``.
+    """A target with its segments as instances, in their order: ``masks``, ``labels``, ``iscrowd``, ``isthing``.
 
-    A target that holds instances beside its panoptic map, or none, is returned as it is.
+    A target without a panoptic map, or with boxes or masks beside it, is returned unchanged.
 
     Raises:
-        TypeError, ValueError: see ``mix_panoptic``.
+        TypeError, ValueError: as in ``mix_panoptic``.
     """
     if not has_segments_only(target):
         return target
@@ -126,7 +132,7 @@ def category_map(target: Mapping[str, Any]) -> Int[Tensor, "h w"]:
     """The category of every pixel of a target's panoptic map, -1 for void.
 
     Raises:
-        TypeError, ValueError: see ``mix_panoptic``.
+        TypeError, ValueError: as in ``mix_panoptic``.
     """
     infos, codes = coded(Part(target[MAP_KEY], target[INFO_KEY], MAP_KEY, INFO_KEY))
     table = sent(_whole([-1, *(info["category_id"] for info in infos)]), codes.device)
@@ -134,7 +140,7 @@ def category_map(target: Mapping[str, Any]) -> Int[Tensor, "h w"]:
 
 
 def part_of(target: Mapping[str, Any], where: str) -> Part | None:
-    """The panoptic pair of a dict; None if it has neither key."""
+    """The panoptic map and segments of a dict; None if it has neither key."""
     found = [key for key in PANOPTIC_KEYS if key in target]
     if not found:
         return None
@@ -145,7 +151,7 @@ def part_of(target: Mapping[str, Any], where: str) -> Part | None:
 
 
 def coded(part: Part) -> tuple[list[Info], Int[Tensor, "*size"]]:
-    """The segments as plain dicts, and the map with 1 + the index of each pixel's segment (0 for void)."""
+    """Check a panoptic map: its segments as plain dicts, and 1 + the index of each pixel's segment (0 for void)."""
     infos = _infos(part.infos, part.info_name)
     ids = part.ids
     if not isinstance(ids, Tensor):
@@ -157,7 +163,7 @@ def coded(part: Part) -> tuple[list[Info], Int[Tensor, "*size"]]:
     given = as_plain(ids).detach().long().contiguous()
     numbers = np.array([info["id"] for info in infos], dtype=np.int64)
     order = numbers.argsort()
-    known = sent(np.append(numbers[order], np.iinfo(np.int64).max), given.device)  # an end that none has
+    known = sent(np.append(numbers[order], np.iinfo(np.int64).max), given.device)  # a sentinel that no id reaches
     code = sent(np.append(order + 1, 0).astype(np.int32), given.device)
     place = torch.searchsorted(known, given)
     found = known[place] == given
@@ -170,6 +176,7 @@ def coded(part: Part) -> tuple[list[Info], Int[Tensor, "*size"]]:
 
 
 def _whole(numbers: list[Any]) -> Int[Tensor, " n"]:
+    """Whole numbers as an int64 tensor on the host."""
     return torch.tensor(numbers, dtype=torch.long, device=HOST)
 
 

@@ -1,4 +1,4 @@
-"""Mix semantic maps by a plan: ids move, they never blend."""
+"""Mix semantic maps by a plan; ids move and never blend."""
 
 from __future__ import annotations
 
@@ -25,19 +25,26 @@ def mix_semantic(maps: Maps, plan: MixPlan, *, ignore_index: int = 255, inplace:
     """Mix maps of class ids by the plan that mixed their images.
 
     Args:
-        maps: (P, H, W) or (P, 1, H, W) of an integer dtype, or a list of (Hi, Wi), which gives a list; of clips
-            (P, T, H, W), of volumes (P, D, H, W).
+        maps: (P, H, W) or (P, 1, H, W) of an integer dtype, or a list of (Hi, Wi), which gives a list; (P, T, H, W) for
+            clips, (P, D, H, W) for volumes.
         plan: who owns each output pixel.
-        ignore_index: the id of pixels that nobody owns; carried like any other id where it stands in the maps.
-        inplace: see ``mix_pixels``.
+        ignore_index: id of pixels without an owner; in the maps, an id like any other.
+        inplace: as in ``mix_pixels``.
 
     Returns:
         (B, *frame) or a list of canvas-sized maps, in the dtype and class of the input.
 
     Raises:
-        TypeError: maps that aren't integers.
-        ValueError: a soft plan (``mix_semantic_pair`` is for those); an ``ignore_index`` that the dtype
-            can't hold, when fill needs it; see ``mix_pixels``.
+        TypeError: the maps aren't integers.
+        ValueError: the plan is soft (use ``mix_semantic_pair``), fill needs an ``ignore_index`` that the dtype can't
+            hold, or ``mix_pixels`` raises it.
+
+    Example:
+        >>> from cutmix_dense import MixPlan
+        >>> box, sizes = torch.tensor([[[0, 0, 1, 2]]]), torch.tensor([[1, 4], [1, 4]])
+        >>> plan = MixPlan.from_rectangles(torch.tensor([[0, 1]]), box, sizes)
+        >>> mix_semantic(torch.tensor([[[0, 0, 0, 255]], [[7, 8, 8, 8]]]), plan).tolist()
+        [[[7, 8, 0, 255]]]
     """
     if plan.weight is not None:
         raise ValueError(
@@ -56,7 +63,7 @@ def mix_semantic(maps: Maps, plan: MixPlan, *, ignore_index: int = 255, inplace:
     else:
         bounds = torch.iinfo(like.dtype)
         if not bounds.min <= ignore_index <= bounds.max:
-            fill = None  # harmless as long as there is nothing to fill
+            fill = None  # harmless if there is nothing to fill
     if fill is None and plan.has_fill():
         raise ValueError(
             f"ignore_index {ignore_index} doesn't fit {like.dtype}, and the plan leaves pixels that no layer owns"
@@ -68,9 +75,9 @@ class SemanticPair(NamedTuple):
     """Two maps that share every pixel, for ``weight · loss(a) + (1 − weight) · loss(b)``.
 
     Attributes:
-        a: map of the base, on the canvas; ``ignore_index`` where it says nothing.
-        b: map of the partner.
-        weight: share of ``a`` in [0, 1]; where one of the two is ignored the other counts whole.
+        a: map of the base on the canvas; ``ignore_index`` where it has no label.
+        b: map of the partner, likewise.
+        weight: share of ``a``, in [0, 1]; where one map is ignored, the other counts fully.
     """
 
     a: Tensor
@@ -81,15 +88,22 @@ class SemanticPair(NamedTuple):
 def mix_semantic_pair(
     maps: Int[Tensor, "p h w"] | list[Tensor], plan: MixPlan, *, ignore_index: int = 255
 ) -> SemanticPair | list[SemanticPair]:
-    """Both maps of a blend of two images, and how much each counts; ids stay what they are.
+    """Both maps of a blend of two images, and the weight of each; ids stay unchanged.
 
     Args:
         maps: (P, H, W) of an integer dtype, or a list of (Hi, Wi), which gives a list.
-        plan: of two layers; a hard plan is a blend of weights 0 and 1.
-        ignore_index: pixels of this id count nothing; where both are ignored, so is the pixel (weight 0).
+        plan: of two layers; a hard plan has weights 0 and 1.
+        ignore_index: pixels of this id don't count; where both maps hold it, ``weight`` is 0.
 
     Raises:
-        ValueError: a plan of another number of layers; see ``mix_semantic``.
+        ValueError: the plan has another number of layers, or ``mix_semantic`` raises it.
+
+    Example:
+        >>> from cutmix_dense import MixPlan
+        >>> plan = MixPlan.blend(torch.tensor([[0, 1]]), torch.tensor([[0.75, 0.25]]), torch.tensor([[1, 3], [1, 3]]))
+        >>> a, b, weight = mix_semantic_pair(torch.tensor([[[0, 0, 255]], [[7, 255, 7]]]), plan)
+        >>> weight.tolist()
+        [[[0.75, 1.0, 0.0]]]
     """
     if plan.layers != 2:
         raise ValueError(f"plan must have two layers for a pair of maps, got {plan.layers}")
@@ -106,17 +120,23 @@ def mix_semantic_pair(
 def mix_semantic_soft(
     maps: Int[Tensor, "p h w"] | list[Tensor], plan: MixPlan, *, num_classes: int, ignore_index: int = 255
 ) -> Float[Tensor, "b k h w"] | list[Tensor]:
-    """Class probabilities of every pixel of a blend: layers count by weight, ignored ones not at all.
+    """Class probabilities of every pixel of a blend, by the weights of the layers.
 
     Args:
         maps: (P, H, W) or (P, 1, H, W) of an integer dtype, or a list of (Hi, Wi) or (1, Hi, Wi), which gives a list.
         plan: soft or hard.
         num_classes: K.
-        ignore_index: pixels of this id are left out and the other layers' weights made to sum to 1; where every layer
-            is ignored, all probabilities are 0.
+        ignore_index: layers with this id don't count, and the weights of the others are scaled to sum to 1; where all
+            have it, all probabilities are 0.
 
     Raises:
-        ValueError: an id outside ``0 … num_classes - 1`` that isn't ``ignore_index``; see ``mix_semantic``.
+        ValueError: an id is neither in ``0 … num_classes - 1`` nor ``ignore_index``, or ``mix_semantic`` raises it.
+
+    Example:
+        >>> from cutmix_dense import MixPlan
+        >>> plan = MixPlan.blend(torch.tensor([[0, 1]]), torch.tensor([[0.75, 0.25]]), torch.tensor([[1, 2], [1, 2]]))
+        >>> mix_semantic_soft(torch.tensor([[[0, 0]], [[1, 255]]]), plan, num_classes=2).squeeze(2).tolist()
+        [[[0.75, 1.0], [0.25, 0.0]]]
     """
     weights = _weights(plan)
     if plan.frames == 1:  # a channel of one makes room for that of the classes
@@ -148,10 +168,10 @@ def mix_semantic_soft(
 def mix_maps(
     maps: Any, plan: MixPlan, *, ignore_index: int, soft: SoftSemantic = "pair", num_classes: int | None = None
 ) -> Any:
-    """Maps under any plan: hard ones as maps, under a soft plan in the form that ``soft`` names.
+    """Mix maps by any plan: as maps by a hard plan, in the form ``soft`` by a soft one.
 
     Raises:
-        ValueError: an unknown ``soft``; a missing ``num_classes`` for probabilities.
+        ValueError: ``num_classes`` is missing for probabilities.
     """
     if plan.weight is None:
         return mix_semantic(maps, plan, ignore_index=ignore_index)
@@ -163,13 +183,13 @@ def mix_maps(
 
 
 def _weights(plan: MixPlan) -> Float[Tensor, "b s *frame"]:
-    """How much of every pixel is each layer's; of clips whose frames are planned one by one (b, s, frames, *frame)."""
+    """Weight of each layer at every pixel; (b, s, frames, *frame) if the frames of clips are planned one by one."""
     weights = shared_weights(plan)
     return weights if plan.frames == 1 else weights.unflatten(0, (-1, plan.frames)).transpose(1, 2)
 
 
 def _layer_map(maps: Any, plan: MixPlan, layer: int, ignore_index: int) -> Any:
-    """The map of one layer alone, wherever it reaches."""
+    """The map of one layer alone, within its extent."""
     alone = replace(
         plan,
         source=torch.where(
@@ -186,11 +206,12 @@ def _layer_map(maps: Any, plan: MixPlan, layer: int, ignore_index: int) -> Any:
 
 
 def _cropped(weights: Float[Tensor, "*s *frame"], like: Tensor, ndim: int) -> Float[Tensor, "*s *canvas"]:
-    """Weights of a frame on the canvas of a map, where it lies."""
+    """Weights cropped to the size of a map, on its device."""
     return sent(weights[spatial(slice(0, length) for length in like.shape[-ndim:])], like.device)
 
 
 def _as_pair(a: Tensor, b: Tensor, weights: Float[Tensor, "2 ..."], ignore_index: int) -> SemanticPair:
+    """A pair whose ignored pixels have weight 0."""
     first = weights[0].masked_fill(a == ignore_index, 0)
     second = weights[1].masked_fill(b == ignore_index, 0)
     return SemanticPair(a, b, first.div_(second.add_(first).clamp_(min=torch.finfo(first.dtype).tiny)))

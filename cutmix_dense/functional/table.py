@@ -1,4 +1,4 @@
-"""The targets of a pool, key by key, and all rows of a key as one tensor."""
+"""The targets of a pool by key, and all rows of a key as one tensor."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ __all__ = ["FieldTable", "boxes_like"]
 
 @dataclass
 class FieldTable:
-    """The targets of a pool, key by key.
+    """The targets of a pool by key.
 
     Attributes:
-        instances: per instance key, one value per pool image (rows of the target, then of its ignored instances); None
-            where an image without instances lacks the key.
+        instances: by instance key, one value per pool image (rows of the target, then of its ignored instances); None
+            if an image without instances lacks the key.
         counts: number of instances of each image, ignored ones not counted.
         ignored_counts: number of ignored instances of each image.
-        image: per pool image, what stays with it.
-        semantic: per semantic key, one map per pool image.
-        has_ignored: whether some target holds ignored instances (perhaps none).
+        image: for each pool image, the entries that stay with it.
+        semantic: by semantic key, one map per pool image.
+        has_ignored: whether some target holds ignored instances (perhaps zero of them).
         ndim: number of spatial axes of the images.
-        joined: per instance key whose values are plain tensors of one form, all rows of the pool.
-        bare: instance keys that some ignored instances lack; the others' ignored instances lose them.
-        states_none: whether ``has_mask`` was made here, for ignored instances without masks.
+        joined: all rows of the pool by instance key, for keys whose values are plain tensors of one form.
+        bare: instance keys that some ignored instances lack; all ignored instances then lose them.
+        states_none: whether ``has_mask`` was added, for ignored instances without masks.
     """
 
     instances: dict[str, list[Any]] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class FieldTable:
     states_none: bool = False
 
     def example(self, key: str) -> Tensor | None:
-        """A tensor that shows class, dtype and trailing shape of a key: the first with rows, else the first."""
+        """A tensor with the class, dtype and trailing shape of a key: the first with rows, else the first."""
         first = None
         for value in self.instances[key]:
             if isinstance(value, Tensor):
@@ -57,7 +57,7 @@ class FieldTable:
 
     @property
     def device(self) -> torch.device:
-        """Where the instances lie; the CPU if there are none."""
+        """Device of the instances; the CPU if there are none."""
         for key in ("boxes", "masks", *self.instances):
             example = self.example(key) if key in self.instances else None
             if example is not None:
@@ -65,7 +65,7 @@ class FieldTable:
         return torch.device("cpu")
 
     def flat(self, key: str) -> Tensor:
-        """The rows of the whole pool as one plain tensor, in the form of the key's example."""
+        """The rows of the whole pool as one plain tensor, in the form of ``example(key)``."""
         if key in self.joined:
             return self.joined[key]
         example = self.example(key)
@@ -84,14 +84,14 @@ class FieldTable:
 
     @property
     def rotated(self) -> Any:
-        """The format of the boxes if they are rotated ones, else None."""
+        """The format of rotated boxes; None for others."""
         return rotated_format(self.example("boxes")) if "boxes" in self.instances else None
 
     def flat_rotated(self) -> Float[Tensor, "n c"]:
-        """The rotated boxes of the whole pool in one format, ``rotated``; double precision, on the host.
+        """The rotated boxes of the whole pool in the format ``rotated``; float64, on the host.
 
         Raises:
-            ValueError: rows of another length, upright boxes among them.
+            ValueError: rows have another length, or some boxes are upright.
         """
         form, given = self.rotated, enumerate(self.instances["boxes"])
         parts = [as_rotated(value, form, f"targets[{i}]['boxes']") for i, value in given if value is not None]
@@ -101,8 +101,8 @@ class FieldTable:
         """The boxes of the whole pool, xyxy.
 
         Raises:
-            TypeError: boxes that aren't tensors of numbers.
-            ValueError: rows of another length, rotated formats.
+            TypeError: boxes aren't tensors of numbers.
+            ValueError: rows have another length, or boxes are rotated.
         """
         joined = self.joined.get("boxes")
         if joined is not None and _is_xyxy(joined, self.ndim):
@@ -116,12 +116,12 @@ class FieldTable:
 
 
 def _is_xyxy(boxes: Any, ndim: int) -> bool:
-    """Whether boxes are plain rows of floating point already."""
+    """Whether boxes are plain xyxy rows in floating point already."""
     return type(boxes) is Tensor and boxes.ndim == 2 and boxes.shape[1] == 2 * ndim and boxes.is_floating_point()
 
 
 def boxes_like(boxes: Tensor, example: Tensor) -> Tensor:
-    """Plain rows of boxes in the format and dtype of others."""
+    """Boxes as plain rows in the format and dtype of ``example``."""
     form = rotated_format(example)
     if form is None:
         return from_xyxy(to_xyxy(boxes), example)

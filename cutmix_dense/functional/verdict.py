@@ -1,4 +1,4 @@
-"""The only judge of instances: what becomes of each under a rule, and why."""
+"""The one judge of instances: which of them stay under a rule, and why others don't."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Verdict(NamedTuple):
     """One row per instance: arrays on the host, tensors on a device.
 
     Attributes:
-        reason: the ``Reason`` against it.
-        visibility: visible share of the whole times an incoming one, in single precision; 0 where it isn't carried.
+        reason: the ``Reason`` to filter it.
+        visibility: visible share of the whole times an incoming ``visibility``, float32; 0 if not carried.
         complete: whether all of it shows.
-        share: visible share of the whole, exact.
+        share: visible share of the whole, float64 where the device has it.
     """
 
     reason: Int[Column, " n"]
@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
 
     @property
     def shows(self) -> Bool[Column, " n"]:
-        """Whether anything of it shows, kept or not."""
+        """Whether any part of it shows, filtered or not."""
         reason = self.reason
         fails = (reason >= Reason.LOW_VISIBILITY.value) & (reason <= Reason.ELONGATED.value)
         return (reason == Reason.KEPT.value) | fails
@@ -51,20 +51,20 @@ def judge(
     empty: Bool[Column, " n"] | None = None,
     exempt: Bool[Column, " n"] | None = None,
 ) -> Verdict:
-    """Find the first reason that speaks against each instance; nothing does against an untouched one.
+    """Find the first reason to filter each instance; untouched ones always stay.
 
     Args:
-        measured: what shows.
+        measured: visible area and box of each.
         rule: the thresholds.
-        layer: the layer of each; 0 is the base.
-        before: visibility that each came with.
-        carried: whether each came along with its layer; all do by default.
-        empty: whether each states a mask without a pixel.
-        exempt: whether each is kept whatever little of it shows, as stuff is.
+        layer: layer of each; 0 is the base.
+        before: incoming ``visibility`` of each.
+        carried: whether each comes along with its layer; default all.
+        empty: whether each has a mask without a pixel.
+        exempt: whether each stays however little of it shows, as stuff does.
     """
     xp = module_of(measured.visible)
     visible, whole, untouched = measured.visible, measured.whole, measured.untouched
-    share = visible / (whole + (whole <= 0))  # of nothing, nothing shows
+    share = visible / (whole + (whole <= 0))  # 0, not NaN, for an empty whole
     share = xp.where(untouched | (share > 1), 1.0, share)
     visibility = share.float() if isinstance(share, Tensor) else share.astype(np.float32)
     if before is not None:
@@ -89,9 +89,9 @@ def outcomes_of(verdict: Verdict, ignored: Bool[np.ndarray, " n"], on_filtered: 
     """The ``Outcome`` of each row of a verdict on the host.
 
     Args:
-        verdict: what was found.
-        ignored: whether each was an ignored instance before.
-        on_filtered: what becomes of those that fail but show.
+        verdict: the reasons.
+        ignored: whether each came in as an ignored instance.
+        on_filtered: what happens to those that fail but show.
     """
     fails = verdict.reason >= Reason.LOW_VISIBILITY.value
     outcome = np.where(verdict.complete, Outcome.KEPT.value, Outcome.SHRUNK.value)
@@ -103,18 +103,18 @@ def outcomes_of(verdict: Verdict, ignored: Bool[np.ndarray, " n"], on_filtered: 
 
 
 def report_of(entries: Entries, verdict: Verdict, outcome: Int[np.ndarray, " n"]) -> MixReport:
-    """What was found of some entries, as a report."""
+    """The report of some entries."""
     columns = (entries.output, entries.layer, entries.image, entries.position)
     numbers = (verdict.visibility.astype(np.float32), outcome.astype(np.int64), verdict.reason.astype(np.int64))
     return MixReport(*map(torch.from_numpy, (*columns, *numbers)))
 
 
 def fetched_verdict(verdict: Verdict, *others: Column) -> tuple[Verdict, list[np.ndarray]]:
-    """A verdict and further columns on the host: from a device by one transfer.
+    """A verdict and further columns on the host; from a device, one transfer fetches all.
 
     Args:
-        verdict: where it was found.
-        others: columns (n,) or (n, k) of the same rows, which come back in floating point from a device.
+        verdict: on any device.
+        others: columns (n,) or (n, k) of the same rows; from a device they come back in floating point.
     """
     if isinstance(verdict.reason, np.ndarray):
         return verdict, [np.asarray(other) for other in others]

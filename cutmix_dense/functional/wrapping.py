@@ -1,4 +1,4 @@
-"""Keep tv_tensors what they are: the class and metadata of the input go to the output."""
+"""Keep the class and metadata of tv_tensors from input to output."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["as_plain", "rewrap"]
 
 
 def as_plain(value: Tensor) -> Tensor:
-    """The tensor without its class; one that has none is returned as it is.
+    """A tensor without its subclass; plain tensors are returned as they are.
 
-    ``torch.compile`` can't trace ``as_subclass(Tensor)`` of a plain tensor, which would break the graph.
+    ``torch.compile`` can't trace ``as_subclass(Tensor)`` of a plain tensor.
     """
     return value if type(value) is Tensor else value.as_subclass(Tensor)
 
@@ -23,8 +23,8 @@ def rewrap(value: Tensor, like: Tensor, **metadata: Any) -> Tensor:
 
     Args:
         value: a tensor.
-        like: tensor or tv_tensor whose class and metadata are taken.
-        metadata: what changed, e.g. ``canvas_size``.
+        like: tensor or tv_tensor with the class and metadata.
+        metadata: metadata that changes, such as ``canvas_size``.
     """
     if isinstance(like, tv_tensors.TVTensor):
         return tv_tensors.wrap(as_plain(value), like=like, **metadata)

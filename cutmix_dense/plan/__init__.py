@@ -1,7 +1,7 @@
 """MixPlan: who owns each output pixel, and where it comes from.
 
-A plan is data. It is drawn once (pairing and samplers), applied as often as wanted (``cutmix_dense.functional``) and
-holds nothing random. Every per-axis quantity is in **array order**: (y, x) for images and clips, (z, y, x) for volumes.
+A plan is data and holds nothing random: pairing and samplers draw it once, ``cutmix_dense.functional`` applies it as
+often as needed. Per-axis values are in **array order**: (y, x) for images and clips, (z, y, x) for volumes.
 """
 
 from __future__ import annotations

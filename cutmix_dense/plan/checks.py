@@ -1,4 +1,4 @@
-"""What the fields of a plan must be: their shapes, and every value."""
+"""Checks of a plan's fields: first their shapes, then every value."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from cutmix_dense.plan.fields import PlanFields
 __all__ = ["check_shapes", "check_values", "is_unscaled"]
 
 _FARTHEST = 2**23
-"""Pixels; float32 knows the centres of pixels, which are half-integers, so far."""
+"""Pixels; up to here float32 holds half-integers, the centres of pixels."""
 
 
 def check_shapes(plan: PlanFields) -> None:
-    """Check kinds, shapes and places of a plan's fields.
+    """Check types, shapes, dtypes and devices of a plan's fields.
 
     Raises:
-        TypeError: a field that is no tensor.
-        ValueError: a field of the wrong shape or dtype, or on another device, named.
+        TypeError: a field isn't a tensor.
+        ValueError: a field has the wrong shape, dtype or device; the message names it.
     """
     given = {name: getattr(plan, name) for name in ("source", "scale", "shift", "extent", "canvas", "owner")}
     given |= {f"edges[{axis}]": edge for axis, edge in enumerate(plan.edges)}
@@ -71,10 +71,10 @@ def check_shapes(plan: PlanFields) -> None:
 
 
 def check_values(plan: PlanFields) -> None:
-    """Check every value of a plan whose shapes are right, on the host.
+    """Check every value of a plan on the host, after ``check_shapes``.
 
     Raises:
-        ValueError: the field, the first output where it is wrong, and what is allowed.
+        ValueError: a value is out of range; the message names the field, the first such output, and what is allowed.
     """
     (source, scale, shift, extent, canvas), owner = plan.facts, plan.owner.numpy()
     ndim, layers = plan.ndim, plan.layers
@@ -87,7 +87,7 @@ def check_values(plan: PlanFields) -> None:
     check(source >= -1, "source", "be a pool index or -1", source)
     absent = (source < 0)[..., None]
     every = not absent.any()
-    if not every:  # what an absent layer says is of no matter
+    if not every:  # the values of absent layers don't matter
         scale, shift, extent = np.where(absent, 1, scale), np.where(absent, 0, shift), np.where(absent, 0, extent)
     low, high = extent[..., :ndim], extent[..., ndim:]
     check(np.isfinite(scale) & (scale != 0), "scale", "be finite and not 0", scale)
@@ -95,7 +95,7 @@ def check_values(plan: PlanFields) -> None:
     check((low >= 0) & (low <= high), "extent", "hold 0 <= low <= high", extent)
     reach = np.abs(scale).astype(np.float64) * high + np.abs(shift)
     if (reach > _FARTHEST).any():
-        rule = f"place its image within {_FARTHEST} pixels of the canvas"  # beyond, float32 has no half pixels
+        rule = f"place its image within {_FARTHEST} pixels of the canvas"  # beyond it, float32 has no half-integers
         check(reach <= _FARTHEST, "scale and shift", rule, np.stack([scale, shift], axis=-1))
     check(canvas >= 1, "canvas", "be at least 1 pixel", canvas)
     check(canvas <= np.array(plan.frame), "canvas", f"fit the frame {plan.frame}", canvas)
@@ -123,6 +123,6 @@ def check_values(plan: PlanFields) -> None:
 def is_unscaled(
     xp: Any, source: Int[Column, "b s"], scale: Float[Column, "b s d"], shift: Float[Column, "b s d"]
 ) -> bool:
-    """Whether every present layer has scale 1 and a whole-pixel shift, in arrays or (``xp`` is torch) in tensors."""
+    """Whether every present layer has scale 1 and a whole-pixel shift; ``xp`` is numpy or torch, as the columns are."""
     whole = (scale == 1) & (shift == xp.floor(shift))
     return bool((whole | (source < 0)[..., None]).all())

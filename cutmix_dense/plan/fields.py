@@ -1,4 +1,4 @@
-"""The fields of a plan, and what they say at a glance."""
+"""The fields of a plan, and the facts that follow from them directly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["PlanFacts", "PlanFields", "facts_of"]
 
 
 class PlanFacts(NamedTuple):
-    """The small fields of a plan as arrays; see ``MixPlan``."""
+    """The small fields of a plan as numpy arrays; ``MixPlan`` documents them."""
 
     source: Int[np.ndarray, "b s"]
     scale: Float[np.ndarray, "b s d"]
@@ -57,7 +57,7 @@ class PlanFields:
         return f"MixPlan({facts}, device={self.device})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields, without what was found out about them."""
+        """The fields, without what is cached about them."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
@@ -77,12 +77,12 @@ class PlanFields:
 
     @property
     def facts(self) -> PlanFacts:
-        """The small fields in numpy: on the host the same memory; from a device one transfer, once."""
+        """The small fields as numpy arrays: views on the host; from a device, one transfer, cached."""
         return facts_of(self)
 
     @property
     def memo(self) -> Memo:
-        """What was found out about this plan."""
+        """Cached results of functions of this plan."""
         found: Memo | None = self.__dict__.get("_memo")
         if found is None:
             given = (*self.small, self.owner, *self.edges, self.carry, self.weight)
@@ -91,11 +91,11 @@ class PlanFields:
 
     @property
     def small(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """The fields that ``facts`` has: source, scale, shift, extent, canvas."""
+        """The fields of ``facts`` as tensors: source, scale, shift, extent, canvas."""
         return self.source, self.scale, self.shift, self.extent, self.canvas
 
     def each(self, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
-        """All fields that hold tensors, with each tensor changed."""
+        """The tensor fields by name, with ``change`` applied to each tensor."""
         changed: dict[str, Any] = {}
         for name in ("source", "scale", "shift", "extent", "canvas", "owner", "carry", "weight"):
             value = getattr(self, name)
@@ -105,7 +105,7 @@ class PlanFields:
 
 @Once
 def facts_of(plan: PlanFields) -> PlanFacts:
-    """The small fields of a plan in numpy; see ``PlanFields.facts``."""
+    """The small fields of a plan as numpy arrays; see ``PlanFields.facts``."""
     if plan.device.type == "cpu":
         return PlanFacts(*(field.detach().numpy() for field in plan.small))
     exact = torch.float32 if plan.device.type == "mps" else torch.float64

@@ -1,4 +1,4 @@
-"""Where a layer lies: the canvas pixels that it reaches, and the source pixel that each of them shows."""
+"""Where a layer lies: the canvas pixels that it covers, and the source pixel behind each of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["copies_of", "covers_frame", "inside_of", "keeps_padding", "pixel_ran
 
 @Once
 def pixel_ranges(plan: PlanFields) -> tuple[Int[Tensor, "b s d"], Int[Tensor, "b s d"]]:
-    """First canvas pixel, and one past the last, whose pre-image lies in each layer's extent; see ``MixPlan``."""
+    """First canvas pixel, and one past the last, whose pre-image lies in each layer's extent."""
     if plan.device.type != "cpu" or is_compiling():
         absent = (plan.source < 0)[..., None]
         return _ranges(torch, plan.scale, plan.shift, plan.extent, plan.canvas[:, None], absent)
@@ -37,9 +37,9 @@ def pixel_ranges(plan: PlanFields) -> tuple[Int[Tensor, "b s d"], Int[Tensor, "b
 
 
 def _ranges(xp: Any, scale: Any, shift: Any, extent: Any, canvas: Any, absent: Any) -> tuple[Any, Any]:
-    """The same in tensors or (``xp`` is numpy) in arrays."""
+    """Pixel ranges from the fields of a plan: arrays if ``xp`` is numpy, tensors if it is torch."""
     ndim = scale.shape[2]
-    if xp is np:  # which would go on in double precision
+    if xp is np:  # numpy would promote to double precision
         extent, canvas = extent.astype(scale.dtype), canvas.astype(scale.dtype)
     a, b = scale * extent[..., :ndim] + shift, scale * extent[..., ndim:] + shift
     limits = canvas if xp is np else canvas.to(a.dtype)
@@ -59,7 +59,7 @@ def source_pixels(plan: PlanFields, axis: int) -> Int[Tensor, "b s length"]:
 
 
 def copies_of(plan: PlanFields, output: int, layer: int, axis: int) -> Int[np.ndarray, " length"]:
-    """How many pixels of a canvas without end show each source pixel of a layer's extent along ``axis``."""
+    """How many pixels of an unbounded canvas show each source pixel of a layer's extent along ``axis``."""
     _, scales, shifts, extents, _ = plan.facts
     scale, shift = scales[output, layer, axis], shifts[output, layer, axis]
     low, high = extents[output, layer, axis], extents[output, layer, plan.ndim + axis]
@@ -72,13 +72,13 @@ def copies_of(plan: PlanFields, output: int, layer: int, axis: int) -> Int[np.nd
 def placement_of(
     plan: PlanFields, output: Int[Column, " n"], layer: Int[Column, " n"], dtype: Any
 ) -> Float[Column, "6 d n"]:
-    """Scale, shift, low and high end of the extent, and first and last bound of ``pixel_ranges`` of some layers.
+    """Scale, shift, low and high of the extent, and first and last bound of ``pixel_ranges`` of n layers.
 
     Args:
-        plan: where the columns lie.
-        output: the output of each, an array (host) or a tensor.
-        layer: its layer.
-        dtype: of the result, which is of the same kind; arrays are float64.
+        plan: on the device of the columns.
+        output: output of each layer: an array on the host, or a tensor. The result has the same type.
+        layer: index of each layer within its output.
+        dtype: of the result; arrays are always float64.
     """
     slot, ranges = output * plan.layers + layer, pixel_ranges(plan)
     if isinstance(slot, np.ndarray):
@@ -93,26 +93,26 @@ def placement_of(
 
 
 def inside_of(plan: PlanFields) -> list[Bool[Tensor, "b s length"]]:
-    """Per axis, which pixels of the frame lie in each layer's extent."""
+    """For each axis, which frame pixels lie in each layer's extent."""
     low, high = pixel_ranges(plan)
     pixels = [torch.arange(size, device=plan.device) for size in plan.frame]
     return [(pixel >= low[..., axis, None]) & (pixel < high[..., axis, None]) for axis, pixel in enumerate(pixels)]
 
 
 def covers_frame(plan: PlanFields) -> bool:
-    """Whether each layer that is present reaches all of the frame; on a device this is waited for."""
+    """Whether every present layer covers the whole frame; waits for the device."""
     low, high = pixel_ranges(plan)
     covers = ((low == 0) & (high == torch.tensor(plan.frame, device=plan.device))).all(dim=2)
     return bool((covers | (plan.source < 0)).all())
 
 
 def keeps_padding(plan: PlanFields, size: tuple[int, ...]) -> Bool[Tensor, " b"]:
-    """Of a padded pool of images of ``size``, which outputs keep their base's padding: those of the base's size."""
+    """Which outputs of a pool padded to ``size`` keep the padding of their base: those with the base's size."""
     here = plan.device.type == "cpu" and not is_compiling()
     fields: Any = plan.facts if here else plan.small
     source, _, _, extent, canvas = fields
     if tuple(size) != tuple(plan.frame):
-        kept = source[:, 0] < -1  # none
+        keeps = source[:, 0] < -1  # none
     else:
-        kept = (source[:, 0] >= 0) & (canvas == extent[:, 0, plan.ndim :]).all(1)
-    return torch.from_numpy(kept) if here else kept
+        keeps = (source[:, 0] >= 0) & (canvas == extent[:, 0, plan.ndim :]).all(1)
+    return torch.from_numpy(keeps) if here else keeps

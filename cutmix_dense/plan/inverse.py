@@ -1,4 +1,4 @@
-"""The way back: from mixed pixels to the images that they came from."""
+"""The inverse of a plan: mixed pixels back to the images they came from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Plan = TypeVar("Plan", bound=PlanMakers)
 
 
 def inverted(plan: Plan) -> Plan:
-    """See ``MixPlan.inverse``: output i is image i of the pool, put together from the layers that show it."""
+    """The inverse of a plan, see ``MixPlan.inverse``: output i is pool image i, put together again."""
     if plan.weight is not None:
         raise ValueError("inverse needs a hard plan, got one that blends its layers")
     if not plan.unscaled:
@@ -38,7 +38,7 @@ def inverted(plan: Plan) -> Plan:
         if image >= 0:
             sizes[image] = torch.maximum(sizes[image], extent)
     frame = tuple(sizes.amax(dim=0).tolist())
-    place = plan.source[outputs, layer]  # of each mixed pixel's source pixel, all images in a row
+    place = plan.source[outputs, layer]  # flat index in the pool of each mixed pixel's source
     for axis, length in enumerate(frame):
         line = along(torch.arange(plan.frame[axis], device=device)[None], axis, ndim)
         place = place * length + source_pixels(plan, axis)[outputs, layer, line]
@@ -49,7 +49,7 @@ def inverted(plan: Plan) -> Plan:
         raise ValueError(
             f"inverse needs a plan that shows every pixel once; of image {image} it loses or repeats {count}"
         )
-    # which layer of which output shows each pixel of the pool: a layer of the way back, shifted the other way
+    # each (output, layer) that shows pixels of a pool image becomes a layer of the inverse, with its shift negated
     slot = torch.zeros(shown.numel(), dtype=torch.int64, device=device)
     slot[place[inside]] = (outputs * plan.layers + layer)[inside]
     slot = slot.reshape(shown.shape)

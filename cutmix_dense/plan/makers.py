@@ -1,4 +1,4 @@
-"""Make plans: from rectangles, from a grid of cells, from a map of owners, from weights."""
+"""Makers of plans: from rectangles, a grid of cells, a map of owners, or weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Plan = TypeVar("Plan", bound="PlanMakers")
 
 
 class PlanMakers(PlanFields):
-    """The ways to make a plan."""
+    """The makers of ``MixPlan``."""
 
     @classmethod
     def from_rectangles(
@@ -35,22 +35,29 @@ class PlanMakers(PlanFields):
         layer: Int[Tensor, "b p"] | None = None,
         **placed: Any,
     ) -> Plan:
-        """Plan that shows the base (layer 0) outside of whole-pixel rectangles and other layers inside.
+        """Make a plan that shows the base (layer 0) outside of whole-pixel rectangles and other layers inside.
 
-        The canvas is the base's valid size. Outputs whose layer is absent keep what lies below it.
+        The canvas is the base's valid size. Rectangles of an absent layer show nothing.
 
         Args:
-            source: pool index per layer, -1 for none; the base must be present. It and ``sizes`` may lie on the host
-                where ``rectangles``, and the plan with them, lie on a device.
-            rectangles: lows then highs in array order, half-open; clipped to the canvas, empty ones show nothing.
+            source: pool index per layer, -1 for none; the base must be present. ``source`` and ``sizes`` may lie on the
+                host; the plan lies on the device of ``rectangles``.
+            rectangles: lows then highs in array order, half-open; clipped to the canvas. Empty ones show nothing.
             sizes: valid size of every pool image, pixels.
-            mode: ``"union"``: a pixel shows the layer of the last rectangle that covers it. ``"xor"``: it shows the
-                layer where an odd number of rectangles covers it.
-            layer: the layer that each rectangle shows, default 1; -1 for fill; ``"xor"`` needs one layer per output.
-            placed: ``frame``, ``carry``, ``scale``, ``shift`` as in ``from_grid``, and ``frames`` as in the class.
+            mode: ``"union"``: a pixel shows the layer of the last rectangle that covers it. ``"xor"``: a pixel shows
+                the layer if an odd number of rectangles covers it.
+            layer: the layer that each rectangle shows, default 1; -1 for fill. ``"xor"`` needs one layer per output.
+            placed: ``frame``, ``carry``, ``scale``, ``shift`` as in ``from_grid``, and ``frames`` as in ``MixPlan``.
 
         Raises:
-            ValueError: an unknown mode, layers that ``"xor"`` can't tell apart, or a field that the class refuses.
+            ValueError: the mode is unknown, ``"xor"`` gets several layers, or ``MixPlan`` refuses a field.
+
+        Example:
+            >>> import torch
+            >>> from cutmix_dense import MixPlan
+            >>> box, sizes = torch.tensor([[[1, 2, 3, 6]]]), torch.tensor([[4, 6], [4, 6]])
+            >>> MixPlan.from_rectangles(torch.tensor([[0, 1]]), box, sizes).owned_pixels().tolist()
+            [[16.0, 8.0]]
         """
         if mode not in ("union", "xor"):
             raise ValueError(f"mode must be 'union' or 'xor', got {mode!r}")
@@ -74,7 +81,7 @@ class PlanMakers(PlanFields):
 
     @classmethod
     def _of_grid(cls: type[Plan], source: Int[Tensor, "b s"], grid: Grid, **placed: Any) -> Plan:
-        """Plan from a grid that is right; what else is given may not be."""
+        """Make a plan from a grid that needs no checks; ``placed`` is checked."""
         edges = tuple(map(as_tensor, grid.edges))
         check = (
             any(placed.get(name) is not None for name in ("scale", "shift", "carry")) or placed.get("frames", 1) != 1
@@ -82,7 +89,7 @@ class PlanMakers(PlanFields):
         fields = map(as_tensor, (grid.owner, grid.reach, grid.canvas))
         plan = cls._placed(source, edges, *fields, check=check, **placed)
         if isinstance(grid.reach, np.ndarray) and placed.get("scale") is placed.get("shift") is None:
-            high = np.minimum(grid.reach, grid.canvas[:, None]).astype(np.int64)  # known already, from arrays
+            high = np.minimum(grid.reach, grid.canvas[:, None]).astype(np.int64)  # known without asking a device
             absent = source.numpy() < 0
             if absent.any():
                 high[absent] = 0
@@ -107,21 +114,29 @@ class PlanMakers(PlanFields):
         free_form: bool = False,
         check: bool = True,
     ) -> Plan:
-        """Plan from a grid; layers show their whole images, by default at their own place on the base's canvas.
+        """Make a plan from a grid; layers show their whole images, by default at their own place on the base's canvas.
 
         Args:
             source: pool index per layer, -1 for none.
-            edges: see the class.
-            owner: see the class; a cell of an absent layer shows the base.
+            edges: as in ``MixPlan``.
+            owner: as in ``MixPlan``; a cell of an absent layer shows the base.
             sizes: valid size of every pool image, pixels.
             frame: size of a padded output, default the largest canvas.
-            carry: see the class.
-            weight: see the class.
-            scale: see the class, default 1.
-            shift: see the class, default 0.
+            carry: as in ``MixPlan``.
+            weight: as in ``MixPlan``.
+            scale: as in ``MixPlan``, default 1.
+            shift: as in ``MixPlan``, default 0.
             canvas: size of each output, default the base's.
-            free_form: see the class.
-            check: see the class.
+            free_form: as in ``MixPlan``.
+            check: as in ``MixPlan``.
+
+        Example:
+            >>> import torch
+            >>> from cutmix_dense import MixPlan
+            >>> edges = torch.tensor([[0, 4]]), torch.tensor([[0, 2, 6]])  # one row of cells, two columns
+            >>> source, owner, sizes = torch.tensor([[0, 1]]), torch.tensor([[[0, 1]]]), torch.tensor([[4, 6], [4, 6]])
+            >>> MixPlan.from_grid(source, edges, owner, sizes).owned_pixels().tolist()
+            [[8.0, 16.0]]
         """
         reach = sizes[source.clamp(min=0)]
         canvas = reach[:, 0] if canvas is None else canvas
@@ -144,9 +159,9 @@ class PlanMakers(PlanFields):
         check: bool = True,
         **fields: Any,
     ) -> Plan:
-        """Plan of layers that show their images whole, from grid and sizes that fit each other.
+        """Make a plan on the device of ``owner`` from a grid and sizes that fit each other.
 
-        It lies where ``owner`` does. What is given on the host of a plan on a device is sent there, and known here.
+        Fields given on the host are sent to that device, and cached as facts.
         """
         batch, layers = source.shape
         ndim = canvas.shape[1]
@@ -154,7 +169,7 @@ class PlanMakers(PlanFields):
         if frame is None:
             frame = tuple(int(n) for n in canvas.amax(dim=0).tolist()) if batch else (1,) * ndim
         unscaled = scale is None and shift is None
-        xp = torch if device.type != "cpu" or is_compiling() else np  # which costs less on a few numbers
+        xp = torch if device.type != "cpu" or is_compiling() else np  # cheaper for a few numbers
         where = {"device": device} if xp is torch else {}
         extent = xp.zeros((batch, layers, 2 * ndim), dtype=xp.int64, **where)
         extent[..., ndim:] = reach if xp is torch else reach.numpy()
@@ -199,14 +214,21 @@ class PlanMakers(PlanFields):
         sizes: Int[Tensor, "pool d"],
         **placed: Any,
     ) -> Plan:
-        """Plan from a free-form mask: one cell per pixel.
+        """Make a free-form plan: one cell per pixel.
 
         Args:
-            source: pool index per layer, -1 for none. It, ``sizes`` and what is placed may lie on the host where
-                ``owner``, and the plan with it, lies on a device.
-            owner: the layer of each pixel; what lies beyond an output's canvas is not looked at.
+            source: pool index per layer, -1 for none. All but ``owner`` may lie on the host; the plan lies on the
+                device of ``owner``.
+            owner: the layer of each pixel; ignored beyond an output's canvas.
             sizes: valid size of every pool image, pixels.
             placed: ``carry``, ``scale``, ``shift``, ``canvas``, ``check`` as in ``from_grid``.
+
+        Example:
+            >>> import torch
+            >>> from cutmix_dense import MixPlan
+            >>> owner, sizes = torch.tensor([[[0, 1, 1], [0, 0, 1]]]), torch.tensor([[2, 3], [2, 3]])
+            >>> MixPlan.from_map(torch.tensor([[0, 1]]), owner, sizes).owned_pixels().tolist()
+            [[3.0, 3.0]]
         """
         frame = tuple(owner.shape[1:])
         canvas = placed.get("canvas")
@@ -226,13 +248,20 @@ class PlanMakers(PlanFields):
         *,
         frame: tuple[int, ...] | None = None,
     ) -> Plan:
-        """Soft plan: the layers share the pixels that they have in common, by weight; the canvas is the base's.
+        """Make a soft plan: layers share the pixels that they have in common, by weight; the canvas is the base's.
 
         Args:
             source: pool index per layer, -1 for none.
-            weight: how much each layer counts, >= 0; absent layers count nothing.
+            weight: weight of each layer, >= 0; absent layers count as 0.
             sizes: valid size of every pool image, pixels.
             frame: size of a padded output, default the largest canvas.
+
+        Example:
+            >>> import torch
+            >>> from cutmix_dense import MixPlan
+            >>> sizes = torch.tensor([[4, 6], [4, 6]])
+            >>> MixPlan.blend(torch.tensor([[0, 1]]), torch.tensor([[0.75, 0.25]]), sizes).share().tolist()
+            [[0.75, 0.25]]
         """
         canvas = sizes[source[:, 0]]
         reach = torch.minimum(sizes[source.clamp(min=0)], canvas[:, None])
@@ -243,12 +272,12 @@ class PlanMakers(PlanFields):
         owner = torch.zeros(
             (len(source), *(edge.shape[1] - 1 for edge in edges)), dtype=torch.long, device=source.device
         )
-        weight = torch.where(source >= 0, weight.clamp(min=1e-12), 0)  # alone, even the lightest layer shows whole
+        weight = torch.where(source >= 0, weight.clamp(min=1e-12), 0)  # a layer alone shows whole, however light
         return cls.from_grid(source, edges, owner, sizes, frame=frame, weight=weight)
 
 
 def _without_absent(source: Int[Tensor, "b s"], owner: Int[Tensor, "b *g"]) -> Int[Tensor, "b *g"]:
-    """The base where the layer of a cell is absent; ``source`` may lie on the host of a device's ``owner``."""
+    """Owners with absent layers replaced by the base; ``source`` may lie on the host."""
     if source.device.type != "cpu":
         return _where_present(source >= 0, owner)
     absent = source.numpy() < 0
@@ -258,16 +287,19 @@ def _without_absent(source: Int[Tensor, "b s"], owner: Int[Tensor, "b *g"]) -> I
     if owner.device.type != "cpu":
         return _where_present(sent(~absent, owner.device), owner)
     cells = owner.numpy()
-    some = [output for output in some if cells[output].any()]  # where nothing but the base shows all is well
+    some = [output for output in some if cells[output].any()]  # outputs that show only the base need no change
     if not some:
         return owner
     layers = np.where(absent[some], 0, np.arange(absent.shape[1]))
-    table = np.concatenate([layers, np.full((len(some), 1), -1)], axis=1).astype(cells.dtype)  # fill is the last one
+    table = np.concatenate([layers, np.full((len(some), 1), -1)], axis=1).astype(
+        cells.dtype
+    )  # -1, fill, is the last column
     changed = cells.copy()
     changed[some] = looked_up(table, cells[some])
     return torch.from_numpy(changed)
 
 
 def _where_present(present: Bool[Tensor, "b s"], owner: Int[Tensor, "b *g"]) -> Int[Tensor, "b *g"]:
+    """Owners with absent layers replaced by the base."""
     shows = torch.gather(present, 1, owner.clamp(min=0).flatten(1).long()).reshape(owner.shape)
     return torch.where(shows | (owner < 0), owner, 0)

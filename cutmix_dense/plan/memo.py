@@ -1,4 +1,4 @@
-"""What was found out about a plan is cached with it, until one of its tensors is written to."""
+"""A cache of results about a plan, valid until one of its tensors is written to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Found = TypeVar("Found")
 
 
 class Memo:
-    """The results of functions of a plan, by the function.
+    """Cached results of functions of one plan.
 
     Args:
         tensors: all tensors of the plan.
@@ -28,18 +28,18 @@ class Memo:
         self._found: dict[Once[Any], tuple[tuple[int, ...] | None, Any]] = {}
 
     def get(self, function: Once[Found]) -> tuple[Found] | None:
-        """The result in a tuple; None if there is none, or if a tensor was written to since."""
+        """The cached result in a tuple; None if there is none or a tensor was written to since."""
         stamp, value = self._found.get(function, (None, None))
         return (value,) if function in self._found and stamp == self._stamp() else None
 
     def put(self, function: Once[Found], value: Found) -> None:
-        """Cache a result, if it can be told when it is out of date."""
+        """Cache a result; in inference mode only on a device, since nothing shows when it goes out of date."""
         stamp = self._stamp()
-        if stamp is not None or self._tensors[0].device.type != "cpu":  # on the host finding it again costs little
+        if stamp is not None or self._tensors[0].device.type != "cpu":  # computing it again is cheap on the host
             self._found[function] = (stamp, value)
 
     def _stamp(self) -> tuple[int, ...] | None:
-        """How often each tensor was written to; None in inference mode, which doesn't count. Numpy's writes don't."""
+        """How often torch wrote to each tensor (numpy's writes don't count); None in inference mode, without counts."""
         try:
             return tuple([tensor._version for tensor in self._tensors])
         except RuntimeError:
@@ -48,22 +48,22 @@ class Memo:
 
 @runtime_checkable
 class Remembers(Protocol):
-    """A plan, as far as caching goes."""
+    """What ``Once`` needs of a plan."""
 
     @property
     def memo(self) -> Memo:
-        """Where its results are."""
+        """The cache."""
 
     @property
     def device(self) -> torch.device:
-        """Where it lies."""
+        """The device of the plan."""
 
 
 class Once(Generic[Found]):
-    """A function of a plan that is worked out once per plan.
+    """A function of a plan whose result is cached with the plan.
 
-    Plans made of another one start without its results, and so do pickled ones. While ``torch.compile`` traces, nothing
-    is cached.
+    Plans derived from another one, and pickled ones, start with an empty cache. Nothing is cached while
+    ``torch.compile`` traces.
 
     Example:
         >>> import torch
@@ -79,21 +79,21 @@ class Once(Generic[Found]):
         functools.update_wrapper(self, find)
 
     def __call__(self, plan: Remembers) -> Found:
-        """The result for a plan."""
+        """The result for a plan, cached."""
         if is_compiling():
             return self._find(plan)
-        held = plan.memo.get(self)
-        if held is not None:
-            return held[0]
+        cached = plan.memo.get(self)
+        if cached is not None:
+            return cached[0]
         value = self._find(plan)
         plan.memo.put(self, value)
         return value
 
     def put(self, plan: Remembers, value: Found) -> None:
-        """Say what the result is where it is known already."""
+        """Cache a result that is known without calling the function."""
         if not is_compiling():
             plan.memo.put(self, value)
 
     def known(self, plan: Remembers) -> tuple[Found] | None:
-        """The result in a tuple if it was worked out; else None."""
+        """The result in a tuple if it is cached, else None."""
         return None if is_compiling() else plan.memo.get(self)

@@ -1,4 +1,4 @@
-"""A plan where it is needed: its small tensors packed into one buffer, sent by one copy, once."""
+"""Moving a plan to another device: its tensors are packed into one buffer, copied once and cached."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ __all__ = ["to_device"]
 Plan = TypeVar("Plan", bound=PlanFields)
 
 _ALIGNMENT = 16
-"""Bytes; kernels are compiled for pointers of this alignment, so all are given it."""
+"""Bytes; kernels are compiled for pointers of this alignment, so every tensor gets it."""
 
 
 @Once
 def _elsewhere(plan: PlanFields) -> dict[tuple[torch.device, int], Any]:
-    """The same plan on other devices, and on CUDA for each stream: others don't wait for its copy."""
+    """Cached copies of a plan by device and CUDA stream; other streams don't wait for the copy."""
     return {}
 
 
 def to_device(plan: Plan, device: torch.device) -> Plan:
-    """The plan on ``device``.
+    """The plan on ``device``, cached; the plan itself if it is there already.
 
-    To CUDA the copy is asynchronous; to the host it is waited for.
+    The copy to CUDA is asynchronous; the copy to the host is waited for.
 
     Args:
-        plan: anywhere; returned if it is there already.
+        plan: on any device.
         device: with its index, as ``tensor.device`` gives it.
     """
     if plan.device == device:
         return plan
     cuda = device.type == "cuda" and not is_compiling()
-    if cuda and torch.cuda.is_current_stream_capturing():  # what is captured holds nothing before it is replayed
+    if cuda and torch.cuda.is_current_stream_capturing():  # a captured copy holds nothing until it is replayed
         return _moved(plan, device)
     stream = torch.cuda.current_stream(device).cuda_stream if cuda else 0
     there = _elsewhere(plan)
@@ -50,44 +50,45 @@ def to_device(plan: Plan, device: torch.device) -> Plan:
 
 
 def _moved(plan: Plan, device: torch.device) -> Plan:
+    """A copy of the plan on ``device``."""
     pinned = plan.device.type == "cpu" and device.type == "cuda"
     if pinned or device.type == "cpu":
         moved = _unpacked(plan, _packed(plan, pinned=pinned).to(device, non_blocking=pinned))
     else:
         eager = plan.device.type == "cpu" and device.type != "mps"
         moved = replace(plan, check=False, **plan.each(lambda tensor: tensor.to(device, non_blocking=eager)))
-    _hand_on(plan, moved)
+    _share_facts(plan, moved)
     return moved
 
 
-def _hand_on(plan: PlanFields, moved: PlanFields) -> None:
-    """Let a plan know what the host knows of one of the same numbers, so that it needn't ask its device."""
+def _share_facts(plan: PlanFields, moved: PlanFields) -> None:
+    """Give a copy what is cached about its original, so that it needn't ask its device."""
     fill = has_fill.known(plan)
     if fill is not None:
         has_fill.put(moved, fill[0])
-    if moved.device.type == "cpu":  # which has its own facts
+    if moved.device.type == "cpu":  # its facts are views of itself
         return
-    if plan.device.type == "cpu" and not is_compiling():  # whose memory may be written to
+    if plan.device.type == "cpu" and not is_compiling():  # copied: the host's memory may be written to
         facts_of.put(moved, PlanFacts(*(field.copy() for field in plan.facts)))
     elif (facts := facts_of.known(plan)) is not None:
         facts_of.put(moved, facts[0])
 
 
 def _parts(plan: PlanFields) -> dict[str, tuple[Tensor, ...]]:
-    """The tensors of every field that holds some."""
+    """The tensors of every field that holds any."""
     values = {field.name: getattr(plan, field.name) for field in fields(plan)}
     parts = {name: value if isinstance(value, tuple) else (value,) for name, value in values.items()}
     return {name: part for name, part in parts.items() if all(isinstance(item, Tensor) for item in part)}
 
 
 def _starts(tensors: list[Tensor]) -> list[int]:
-    """Where each tensor begins in the buffer, in bytes; and, last, how long the buffer is."""
+    """Offset of each tensor in the buffer, then the buffer's length; bytes."""
     lengths = (-(-tensor.numel() * tensor.element_size() // _ALIGNMENT) * _ALIGNMENT for tensor in tensors)
     return list(accumulate(lengths, initial=0))
 
 
 def _packed(plan: PlanFields, *, pinned: bool) -> Tensor:
-    """All tensors of a plan, one after the other, as bytes, where it lies."""
+    """All tensors of a plan in one buffer of bytes, on the plan's device."""
     tensors = [tensor for part in _parts(plan).values() for tensor in part]
     starts = _starts(tensors)
     buffer = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=pinned, device=plan.device)
@@ -98,7 +99,7 @@ def _packed(plan: PlanFields, *, pinned: bool) -> Tensor:
 
 
 def _unpacked(plan: Plan, buffer: Tensor) -> Plan:
-    """``plan`` with every tensor a view into ``buffer``."""
+    """The plan with every tensor a view of ``buffer``."""
     parts = _parts(plan)
     tensors = [tensor for part in parts.values() for tensor in part]
     views = iter(

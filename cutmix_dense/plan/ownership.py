@@ -1,4 +1,4 @@
-"""Who shows: the layer that owns a pixel or a cell, how much each layer owns, and what nobody owns."""
+"""Which layer owns a pixel or a cell, how much each layer owns, and whether anything is left for fill."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 def carried_by(
     plan: PlanFields, output: Int[Tensor, " n"], layer: Int[Tensor, " n"], position: Int[Tensor, " n"]
 ) -> Bool[Tensor, " n"]:
-    """Whether instances, by their position in their image, come along with their layer."""
+    """Whether instances come along with their layer; ``position`` is their index in their image."""
     if plan.carry is None or not plan.carry.shape[2]:
         return torch.ones_like(position, dtype=torch.bool)
     most = plan.carry.shape[2]
@@ -43,13 +43,13 @@ def carried_by(
 
 
 def cell_at(pixels: Int[Tensor, "m n"], edges: Int[Tensor, "m _edges"]) -> Int[Tensor, "m n"]:
-    """Cell that holds each pixel; the last one beyond the canvas, where every range ends anyway."""
+    """Cell that holds each pixel; the last cell for pixels beyond the canvas."""
     cell = torch.searchsorted(edges[:, 1:].contiguous(), pixels.contiguous(), right=True)
     return cell.clamp(max=edges.shape[1] - 2)
 
 
 def shows_in(plan: PlanFields, output: Int[Tensor, " n"], layer: Int[Tensor, " n"]) -> Bool[Tensor, "*g n"]:
-    """In which cells a layer shows, as far as its extent reaches: those it owns; all for one with weight."""
+    """Cells that each layer shows in, within its extent: those it owns, or all if it has a weight."""
     if plan.weight is None:
         return plan.owner.movedim(0, -1)[..., output] == layer
     return (plan.weight[output, layer] > 0).expand(*plan.owner.shape[1:], -1)
@@ -58,13 +58,13 @@ def shows_in(plan: PlanFields, output: Int[Tensor, " n"], layer: Int[Tensor, " n
 def cells_of(
     plan: PlanFields, output: Int[Column, " n"], layer: Int[Column, " n"], dtype: Any
 ) -> tuple[Bool[Column, "*g n"], Float[Column, "d _edges n"]]:
-    """In which cells some layers show, and the edges of the cells; where an axis has fewer, empty ones follow.
+    """Cells that n layers show in, and the edges of the cells; axes with fewer cells are padded with empty ones.
 
     Args:
-        plan: where the columns lie.
-        output: the output of each, an array (host) or a tensor.
-        layer: its layer.
-        dtype: of the edges; arrays are float64.
+        plan: on the device of the columns.
+        output: output of each layer: an array on the host, or a tensor. The result has the same type.
+        layer: index of each layer within its output.
+        dtype: of the edges; arrays are always float64.
     """
     grid, most = plan.owner.shape[1:], max(plan.owner.shape[1:])
     if isinstance(output, np.ndarray):
@@ -89,7 +89,7 @@ def cells_of(
 
 
 def _layer_cells(plan: PlanFields, layer: int) -> Float[Tensor, "b *g"]:
-    """Pixels of every cell that lie in the extent of one layer, owner or not."""
+    """Number of pixels of every cell that lie in the extent of one layer, whoever owns them."""
     low, high = (bound[:, layer] for bound in pixel_ranges(plan))
     area = torch.ones((len(plan),) + (1,) * plan.ndim, dtype=torch.float64, device=plan.device)
     for axis, edges in enumerate(plan.edges):
@@ -99,7 +99,7 @@ def _layer_cells(plan: PlanFields, layer: int) -> Float[Tensor, "b *g"]:
 
 
 def owned_pixels(plan: PlanFields) -> Float[Tensor, "b s"]:
-    """Number of canvas pixels of each layer; see ``MixPlan``."""
+    """Number of canvas pixels that belong to each layer."""
     if plan.weight is None:
         owned = [(_layer_cells(plan, layer) * (plan.owner == layer)).flatten(1).sum(1) for layer in range(plan.layers)]
         return torch.stack(owned, dim=1)
@@ -110,7 +110,7 @@ def owned_pixels(plan: PlanFields) -> Float[Tensor, "b s"]:
 
 @Once
 def has_fill(plan: PlanFields) -> bool:
-    """Whether some canvas pixel belongs to no layer; see ``MixPlan``."""
+    """Whether some canvas pixel belongs to no layer."""
     owned = owned_pixels(plan).sum(dim=1)
     return bool((owned.round() < plan.canvas.prod(dim=1)).any())
 
@@ -119,7 +119,7 @@ def has_fill(plan: PlanFields) -> bool:
 
 
 def owner_map(plan: PlanFields) -> Int[Tensor, "b *frame"]:
-    """The layer of every pixel of the frame; see ``MixPlan``."""
+    """The layer of every frame pixel; -1 for fill and beyond the canvas."""
     if plan.device.type == "cpu" and not is_compiling():
         return torch.from_numpy(_painted_owner(plan))
     outputs = everywhere(torch.arange(len(plan), device=plan.device), plan.ndim)
@@ -138,7 +138,7 @@ def owner_map(plan: PlanFields) -> Int[Tensor, "b *frame"]:
 
 
 def _painted_owner(plan: PlanFields) -> Int[np.ndarray, "b *frame"]:
-    """The same on the host: cells as blocks of pixels, cleared where a layer doesn't reach."""
+    """The owner map of a plan on the host: cells painted as blocks, cleared outside of their layer's extent."""
     cells, edges = plan.owner.numpy(), [edge.numpy() for edge in plan.edges]
     owner = np.full((len(plan), *plan.frame), -1, dtype=cells.dtype)
     low, high = (bound.tolist() for bound in pixel_ranges(plan))
@@ -162,9 +162,9 @@ def _painted_owner(plan: PlanFields) -> Int[np.ndarray, "b *frame"]:
 
 
 def shared_weights(plan: PlanFields) -> Float[Tensor, "b s *frame"]:
-    """How much of every pixel each layer has; where all pixels of an output share alike, they lie in memory but once.
+    """Weight of each layer at every frame pixel; they sum to 1, or to 0 for fill and beyond the canvas.
 
-    The weights of a pixel sum to 1, or to 0 for fill and beyond the canvas.
+    The result is expanded, not copied, where all pixels of an output have equal weights.
     """
     if plan.weight is None:
         layers = everywhere(torch.arange(plan.layers, device=plan.device), plan.ndim)
@@ -182,13 +182,13 @@ def shared_weights(plan: PlanFields) -> Float[Tensor, "b s *frame"]:
 def shows_at(
     plan: PlanFields, points: Float[Tensor, "n d"], output: Int[Tensor, " n"], layer: Int[Tensor, " n"]
 ) -> Bool[Tensor, " n"]:
-    """Whether a layer shows at the pixel that holds each point (canvas coordinates, array order).
+    """Whether a layer owns the pixel that holds each point.
 
     Args:
-        plan: on the points' device.
-        points: continuous coordinates, pixels.
-        output: the output that each point lies in.
-        layer: the layer that it is part of.
+        plan: on the device of the points.
+        points: canvas coordinates in array order, continuous pixels.
+        output: output of each point.
+        layer: layer of each point.
     """
     pixel = points.floor()
     within = ((pixel >= 0) & (pixel < plan.canvas[output])).all(dim=1)

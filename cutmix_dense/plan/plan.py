@@ -1,4 +1,4 @@
-"""The plan of a batch, and what can be asked of it."""
+"""MixPlan: the plan of a batch."""
 
 from __future__ import annotations
 
@@ -33,23 +33,30 @@ class MixPlan(PlanMakers):
         shift: see ``scale``; pixels.
         extent: valid part of the source in whole pixels, lows then highs, half-open.
         canvas: valid size of each output, pixels.
-        edges: per axis, the whole-pixel edges of the grid's cells: from 0 to the canvas, never decreasing.
+        edges: for each axis, the whole-pixel edges of the grid's cells: from 0 to the canvas, never decreasing.
         owner: the layer that shows in each cell, -1 for fill.
-        frame: size of an output in a padded tensor; holds every canvas.
-        carry: which of the source's instances come along (default all); an instance beyond its length is carried.
-        weight: for a soft plan (MixUp), how much each layer counts, >= 0. All layers then share the pixels of their
-            extents in proportion, ``owner`` is 0 everywhere, and the cells don't straddle the border of an extent.
-        free_form: the grid has one cell per pixel (``from_map``): what shows of an object can't be told from its box.
-        frames: of clips whose frames are planned one by one, how many each has: output ``b · frames + t`` is frame t of
-            clip b, and ``source`` counts the frames of the pool's clips in the same way. 1 otherwise, also where all
-            frames of a clip share its output.
-        unscaled: whether every present layer has scale 1 and a whole-pixel shift; found out when None.
-        check: whether the fields are looked at; only for makers that can't get them wrong, since it takes longer than
-            the making.
+        frame: size of an output in a padded tensor; at least every canvas.
+        carry: which of the source's instances come along, default all; those beyond its length do.
+        weight: for a soft plan (MixUp), the weight of each layer, >= 0. All layers then share the pixels of their
+            extents in proportion, ``owner`` is 0 everywhere, and cells don't straddle the border of an extent.
+        free_form: whether the grid has one cell per pixel (``from_map``), so that a box alone doesn't say how much of
+            its object shows.
+        frames: number of frames of each clip if they are planned one by one: output ``b · frames + t`` is frame t of
+            clip b, and ``source`` counts the pool's frames alike. Else 1, even if all frames of a clip share an output.
+        unscaled: whether every present layer has scale 1 and a whole-pixel shift; computed if None.
+        check: whether to check the fields. Makers whose fields are right by construction skip it: it takes longer than
+            making the plan.
 
     Raises:
-        TypeError: a field that is no tensor.
-        ValueError: a field of the wrong shape, or (for plans on the CPU) a value out of range, named.
+        TypeError: a field isn't a tensor.
+        ValueError: a field has the wrong shape or, for plans on the CPU, a value out of range; the message names it.
+
+    Example:
+        >>> import torch
+        >>> from cutmix_dense import MixPlan
+        >>> box, sizes = torch.tensor([[[0, 0, 2, 6]]]), torch.tensor([[4, 6], [4, 6]])
+        >>> MixPlan.from_rectangles(torch.tensor([[0, 1]]), box, sizes).share()  # the partner's upper half
+        tensor([[0.5000, 0.5000]], dtype=torch.float64)
     """
 
     def __post_init__(self, check: bool) -> None:
@@ -63,10 +70,10 @@ class MixPlan(PlanMakers):
             object.__setattr__(self, "unscaled", is_unscaled(np if here else torch, *fields))
 
     def validate(self) -> None:
-        """Check every value; called for plans made on the CPU, elsewhere it costs a transfer.
+        """Check every value. Plans made on the CPU are checked already; on a device this costs a transfer.
 
         Raises:
-            ValueError: the field, the first output where it is wrong, and what is allowed.
+            ValueError: a value is out of range; the message names the field and the first such output.
         """
         check_values(self.to("cpu"))
 
@@ -77,17 +84,17 @@ class MixPlan(PlanMakers):
         return geometry.pixel_ranges(self)
 
     def source_pixels(self, axis: int) -> Int[Tensor, "b s length"]:
-        """Source pixel of every frame pixel along ``axis``, per layer; clamped into the layer's extent."""
+        """Each layer's source pixel for every frame pixel along ``axis``, clamped into the layer's extent."""
         return geometry.source_pixels(self, axis)
 
     def owned_pixels(self) -> Float[Tensor, "b s"]:
-        """Number of canvas pixels that belong to each layer: whole numbers, but for shared pixels of soft plans."""
+        """Number of canvas pixels that belong to each layer; fractional only for soft plans."""
         return ownership.owned_pixels(self)
 
     def share(self) -> Float[Tensor, "b s"]:
-        """Exact share of the canvas that each layer owns, in [0, 1]; what is missing to 1 is fill.
+        """Exact share of the canvas that each layer owns, in [0, 1]; the rest is fill.
 
-        With ``frames`` one row per clip: the share of the pixels of all its frames.
+        With ``frames``, there is one row per clip, over the pixels of all its frames.
         """
         owned, whole = self.owned_pixels(), self.canvas.prod(dim=1, keepdim=True)
         if self.frames > 1:
@@ -95,21 +102,21 @@ class MixPlan(PlanMakers):
         return owned / whole
 
     def has_fill(self) -> bool:
-        """Whether some canvas pixel belongs to no layer; found once, with a transfer for plans made on a device."""
+        """Whether some canvas pixel belongs to no layer; cached. Plans made on a device need a transfer."""
         return ownership.has_fill(self)
 
     def owner_map(self) -> Int[Tensor, "b *frame"]:
-        """The layer of every pixel of the frame; -1 for fill and beyond the canvas. Soft plans: the base's pixels."""
+        """The layer of every frame pixel; -1 for fill and beyond the canvas. For soft plans, 0 within the base."""
         return ownership.owner_map(self)
 
     def pixel_weights(self) -> Float[Tensor, "b s *frame"]:
-        """How much of every pixel of the frame is each layer's; their sum is 1, or 0 for fill and beyond the canvas."""
+        """Weight of each layer at every frame pixel; they sum to 1, or to 0 for fill and beyond the canvas."""
         return ownership.shared_weights(self).contiguous()
 
-    # ------------------------------------------------------------ the same plan in another form
+    # ------------------------------------------------------------ plans made from this one
 
     def to(self, device: torch.device | str) -> MixPlan:
-        """The same plan on ``device``; itself if it is there already."""
+        """The plan on ``device``; the plan itself if it is there already."""
         device = torch.device(device)
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", torch.cuda.current_device())
@@ -118,36 +125,38 @@ class MixPlan(PlanMakers):
     def inverse(self) -> MixPlan:
         """The plan that brings every mixed pixel back to the image it came from.
 
-        It exists where the outputs show each pixel of the pool once, unscaled: exchanges (``pairing="swap"``), tiles
-        that are moved about. Apply it to what was computed on the mixed images, a model's predictions say.
+        It exists if the outputs show each pixel of the pool exactly once, unscaled: exchanges (``pairing="swap"``) and
+        moved tiles. Apply it to anything computed per pixel on the mixed images, such as a model's predictions.
 
         Returns:
-            A free-form plan of as many outputs as the pool has images.
+            A free-form plan with one output per image of the pool.
 
         Raises:
-            ValueError: the plan is soft, scales a layer, leaves fill, or loses or repeats a pixel; which one is named.
+            ValueError: the plan is soft, scales a layer, leaves fill, or loses or repeats a pixel; the message says
+                which.
 
         Example:
             >>> import torch
             >>> import cutmix_dense as cd
             >>> images = torch.rand(2, 3, 8, 12)
-            >>> plan = cd.CutMix(p=1.0, pairing="swap").make_plan(images)
-            >>> mixed = cd.functional.mix_pixels(images, plan)
+            >>> mix = cd.CutMix(p=1.0, pairing="swap")
+            >>> plan = mix.make_plan(images)
+            >>> mixed, _ = mix.apply_plan(plan, images)
             >>> torch.equal(cd.functional.mix_pixels(mixed, plan.inverse()), images)
             True
         """
         return inverted(self)
 
     def of_frames(self, count: int) -> MixPlan:
-        """The plan of single frames: output ``b · count + t`` shows the frames ``t`` of the sources of clip b.
+        """The plan of single frames: output ``b · count + t`` shows frame ``t`` of the sources of clip b.
 
-        All frames of a clip get its output, unless they are planned one by one (``frames``).
+        All frames of a clip share its output, unless they are planned one by one (``frames``).
 
         Args:
-            count: frames of each clip, of the pool's and of the outputs alike; >= 1.
+            count: number of frames of every clip, in the pool and in the outputs; >= 1.
 
         Raises:
-            ValueError: a count below 1, or another one than that of a plan of ``frames``.
+            ValueError: the count is below 1, or differs from ``frames``.
         """
         if count < 1:
             raise ValueError(f"count must be at least 1, got {count}")
@@ -162,36 +171,36 @@ class MixPlan(PlanMakers):
 
     @staticmethod
     def frame_sources(source: Int[Tensor, "b s"], count: int) -> Int[Tensor, "rows s"]:
-        """Layers of clips as layers of their frames: row ``b · count + t`` names frame t of every clip of row b.
+        """Sources of clips as sources of frames: row ``b · count + t`` names frame t of every clip of row b.
 
         Args:
-            source: the clip of each layer, -1 for none, which stays.
-            count: frames of each clip.
+            source: the clip of each layer; -1 for none stays -1.
+            count: number of frames of each clip.
         """
         frame = torch.arange(count, device=source.device).repeat(len(source))[:, None]
         source = source.repeat_interleave(count, dim=0)
         return torch.where(source < 0, source, source * count + frame)
 
     def per_clip(self, values: Tensor) -> Tensor:
-        """Per clip what every output has a row of: (B, frames · S) of (B · frames, S); as it is without ``frames``."""
+        """Rows of outputs as rows of clips: (B · frames, S) to (B, frames · S); unchanged without ``frames``."""
         return values if self.frames == 1 else values.unflatten(0, (-1, self.frames)).flatten(1, 2)
 
     @property
     def bases(self) -> Int[Tensor, " b"]:
-        """Pool index of every output's base: an image, or the clip whose frames it is made of."""
+        """Pool index of every output's base: an image, or a clip."""
         return self.source[:: self.frames, 0] // self.frames
 
     def section(self, axis: int, pixel: int) -> MixPlan:
-        """The plan of one slice of volumes: what they show where ``axis`` has ``pixel``, along the axes that are left.
+        """The 2D plan of one slice of volumes, at ``pixel`` along ``axis``.
 
         Layer ``s`` then shows the slice ``source_pixels(axis)[:, s, pixel]`` of its source.
 
         Args:
-            axis: the axis that goes, in array order.
-            pixel: the place along it, within the frame; outputs whose canvas ends before it are all fill.
+            axis: the axis to remove, in array order.
+            pixel: position along it, within the frame; outputs whose canvas ends before it are all fill.
 
         Raises:
-            ValueError: a plan of two axes; an axis or a pixel that it hasn't.
+            ValueError: the plan has two axes, or no such axis or pixel.
         """
         if self.ndim != 3 or not 0 <= axis < self.ndim:
             raise ValueError(f"axis must be one of three axes, got {axis} for a plan of {self.ndim}")

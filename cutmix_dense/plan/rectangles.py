@@ -1,4 +1,4 @@
-"""Rectangles as an ownership grid: painted one over the other on the host, asked cell by cell on a device."""
+"""Rectangles as an ownership grid: painted one by one on the host, tested against every cell on a device."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Mode = Literal["union", "xor"]
 
 
 class Grid(NamedTuple):
-    """Who owns the cells between rectangles: arrays on the host, tensors on a device.
+    """An ownership grid and the sizes it was made from: arrays on the host, tensors on a device.
 
     Attributes:
-        edges: per axis, whole pixels.
+        edges: for each axis, whole pixels.
         owner: the layer of each cell.
-        reach: size of each layer's image, pixels; anything for absent layers.
+        reach: size of each layer's image, pixels; undefined for absent layers.
         canvas: size of each base, pixels.
     """
 
@@ -40,17 +40,12 @@ def paint(
     layer: Int[np.ndarray, "b p"] | None,
     mode: Mode,
 ) -> Grid:
-    """The grid of rectangles that lie on the host: each is painted over those before it.
+    """The grid of rectangles on the host: each is painted over those before it.
 
-    Args:
-        source: see ``MixPlan.from_rectangles``, as the others.
-        rectangles: lows then highs in array order.
-        sizes: of every pool image.
-        layer: of each rectangle, default 1; -1 for fill.
-        mode: how rectangles combine.
+    ``MixPlan.from_rectangles`` documents the arguments.
 
     Raises:
-        ValueError: a value out of its range, named.
+        ValueError: a value is out of range; the message names it.
     """
     (batch, patches, _), ndim, layers = rectangles.shape, sizes.shape[1], source.shape[1]
     least = int(source.min(initial=0))
@@ -74,20 +69,20 @@ def paint(
     np.minimum(np.maximum(ends[:ndim], 0), limit[..., None], out=low)
     np.maximum(np.minimum(ends[ndim:], limit[..., None]), low, out=high)
     owner = np.zeros((batch, *(edges.shape[2] - 1,) * ndim), dtype=np.int8 if layers <= 127 else np.int16)
-    if patches == 1 and layer is None:  # the most frequent plan: three cells per axis, the middle one is the rectangle
+    if patches == 1 and layer is None:  # CutMix, the most frequent plan: the middle one of 3 × 3 cells
         middle: Any = (slice(None), *(1,) * ndim)
         owner[middle] = 1 if least >= 0 else source[:, 1] >= 0
     elif patches:
         layer = np.ones((batch, patches), dtype=np.int64) if layer is None else layer
         ends = np.stack([low, high], axis=-1)
         edges = np.sort(edges, axis=2)
-        again = edges[..., 1:] == edges[..., :-1]  # cells of no length are put behind the others, and cut off
+        again = edges[..., 1:] == edges[..., :-1]  # cells of length 0 go behind the others and are cut off
         edges[..., 1:] = np.where(again, limit[..., None], edges[..., 1:])
         edges.sort(axis=2)
         lengths = np.maximum((~again).sum(axis=2).max(axis=1, initial=1), 1)
         some: Any = (slice(None), *map(slice, lengths))
         owner = owner[some].copy()
-        cell = (edges[:, :, None, None] < ends[..., None]).sum(axis=4)  # the first cell that begins there
+        cell = (edges[:, :, None, None] < ends[..., None]).sum(axis=4)  # index of the cell that begins there
         present = (source[np.arange(batch)[:, None], np.maximum(layer, 0)] >= 0) | (layer < 0)
         for output, rectangle in zip(*(places.tolist() for places in present.nonzero())):
             cells = owner[output][tuple(slice(*bounds) for bounds in cell[:, output, rectangle].tolist())]
@@ -103,24 +98,20 @@ def cover(
     layer: Int[Tensor, "b p"] | None,
     mode: Mode,
 ) -> Grid:
-    """The grid of rectangles that lie on a device, without a wait: which of them cover each cell is asked at once.
+    """The grid of rectangles on a device, without waiting for it: all rectangles are tested against all cells.
 
-    Args:
-        source: see ``MixPlan.from_rectangles``, as the others; on the host or the device.
-        rectangles: lows then highs in array order; on the device.
-        sizes: of every pool image; where ``source`` lies, and so are the sizes in the result.
-        layer: of each rectangle, default 1; -1 for fill.
-        mode: how rectangles combine.
+    ``MixPlan.from_rectangles`` documents the arguments; ``source`` and ``sizes`` may lie on the host, and then so do
+    ``reach`` and ``canvas`` of the result.
 
     Raises:
-        ValueError: several layers of an output with mode ``"xor"``.
+        ValueError: an output has several layers with mode ``"xor"``.
     """
     (batch, patches, _), ndim, device = rectangles.shape, sizes.shape[1], rectangles.device
     if layer is None:
         layer = torch.ones((batch, patches), dtype=torch.long, device=device)
     elif mode == "xor" and bool((layer != layer[:, :1]).any()):
         raise ValueError("mode 'xor' needs one layer per output; the rectangles name several")
-    if patches == 0:  # as if by one empty rectangle
+    if patches == 0:  # the same as one empty rectangle
         patches = 1
         rectangles = rectangles.new_zeros((batch, 1, 2 * ndim))
         layer = layer.new_ones((batch, 1))

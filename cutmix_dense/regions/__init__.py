@@ -1,9 +1,8 @@
-"""Samplers that draw rectangles: the regions of CutMix and its kin.
+"""Samplers that draw rectangles: the regions of CutMix and related methods.
 
-A sampler is split in two, so that a plan can be drawn on the host while its data lies elsewhere: ``draw`` takes every
-random number there is (their count depends on shapes alone), ``place`` turns them into rectangles and is pure. Sizes
-are (height, width); rectangles are whole pixels, lows then highs in array order (y0, x0, y1, x1), half-open. Of volumes
-sizes are (depth, height, width), and a rectangle is a cuboid.
+``draw`` takes every random number, on the host; their count depends on shapes alone. ``place`` turns them into
+rectangles on the device of the data and is pure. Sizes are (height, width); rectangles are whole pixels, lows then
+highs in array order (y0, x0, y1, x1), half-open. For volumes, sizes are (depth, height, width) and rectangles cuboids.
 """
 
 from __future__ import annotations

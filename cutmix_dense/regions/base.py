@@ -1,4 +1,4 @@
-"""What every sampler of regions has, and the draws that they share."""
+"""Base class of the region samplers, and the draws that they share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ObjectBoxes", "RegionSampler", "beta", "box_around", "uniform"]
 
 
 class ObjectBoxes(NamedTuple):
-    """Boxes of a batch, padded to the largest count: what a sampler that looks at objects gets to see.
+    """Object boxes of a batch, padded to the largest count, for samplers that look at objects.
 
     Attributes:
         boxes: lows then highs in array order (y0, x0, y1, x1), pixels.
@@ -28,18 +28,28 @@ class ObjectBoxes(NamedTuple):
 
 
 class RegionSampler(ABC):
-    """Base of the region samplers."""
+    """Base of the region samplers: a subclass draws numbers and places rectangles.
+
+    Example:
+        >>> class Corner(RegionSampler):
+        ...     def draw(self, batch, generator=None, ndim=2):
+        ...         return uniform(batch, 0, generator)
+        ...     def place(self, draws, sizes, base=None, partner=None):
+        ...         return torch.cat([0 * sizes, sizes // 2], dim=1)[:, None]
+        >>> Corner().place(Corner().draw(1), torch.tensor([[4, 6]])).tolist()
+        [[[0, 0, 2, 3]]]
+    """
 
     mode: Literal["union", "xor"] = "union"
     """How several rectangles of a sample combine."""
     needs_objects: ClassVar[bool] = False
     """Whether ``place`` looks at the objects of base and partner."""
     moves: ClassVar[bool] = False
-    """Whether the rectangles of a clip differ from frame to frame, as ``place_frames`` says."""
+    """Whether the rectangles of a clip differ from frame to frame; see ``place_frames``."""
 
     @abstractmethod
     def draw(self, batch: int, generator: torch.Generator | None = None, ndim: int = 2) -> Float[Tensor, "b k"]:
-        """All random numbers for ``batch`` regions of ``ndim`` axes, on the host, in double precision."""
+        """All random numbers for ``batch`` regions of ``ndim`` axes: float64, on the host."""
 
     @abstractmethod
     def place(
@@ -52,8 +62,8 @@ class RegionSampler(ABC):
         """Rectangles from draws.
 
         Args:
-            draws: what ``draw`` gave.
-            sizes: the area that base and partner share, pixels; no rectangle leaves it.
+            draws: the result of ``draw``.
+            sizes: the area that base and partner share, pixels; rectangles lie within it.
             base: objects of the base images, for samplers that need them.
             partner: objects of the partners.
         """
@@ -66,11 +76,11 @@ class RegionSampler(ABC):
         base: ObjectBoxes | None = None,
         partner: ObjectBoxes | None = None,
     ) -> Int[Tensor, "b t p ends"]:
-        """Rectangles of every frame of clips from draws: those of ``place`` in all of them, unless the sampler moves.
+        """Rectangles of every frame of clips from draws; by default, those of ``place`` in all frames.
 
         Args:
-            draws: see ``place``, as the others.
-            sizes: of the clips' frames.
+            draws: the result of ``draw``.
+            sizes: the area that base and partner share in every frame, pixels.
             frames: number of frames T of each clip, >= 1.
             base: objects of all frames of the base clips.
             partner: objects of all frames of the partners.
@@ -79,13 +89,23 @@ class RegionSampler(ABC):
 
 
 def uniform(batch: int, count: int, generator: torch.Generator | None) -> Float[Tensor, "b k"]:
-    """``count`` numbers per sample from U[0, 1)."""
+    """``count`` float64 numbers per sample from U[0, 1), on the host.
+
+    Example:
+        >>> uniform(2, 3, torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 3])
+    """
     return torch.rand((batch, count), generator=generator, dtype=torch.float64, device=HOST)
 
 
 def beta(batch: int, alpha: float, generator: torch.Generator | None) -> Float[Tensor, "b 1"]:
-    """One number per sample from Beta(α, α)."""
-    # torch.distributions.Beta takes no generator; this is the function it calls
+    """One float64 number per sample from Beta(α, α), on the host.
+
+    Example:
+        >>> beta(2, 1.0, torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 1])
+    """
+    # torch.distributions.Beta takes no generator; this is the function that it calls
     concentration = torch.full((batch, 2), alpha, dtype=torch.float64, device=HOST)
     return torch._sample_dirichlet(concentration, generator=generator)[:, :1]
 
@@ -93,7 +113,12 @@ def beta(batch: int, alpha: float, generator: torch.Generator | None) -> Float[T
 def box_around(
     centre: Int[Column, "b d"], side: Float[Column, "b 1"], sizes: Int[Column, "b d"]
 ) -> Int[Tensor, "b 1 ends"]:
-    """A rectangle of sides ``side · sizes`` round each centre, clipped at the border, as in CutMix's official code."""
+    """A rectangle of sides ``side · sizes`` round each centre, clipped at the border as in CutMix's official code.
+
+    Example:
+        >>> box_around(torch.tensor([[2, 1]]), torch.tensor([[0.5]]), torch.tensor([[8, 12]])).tolist()
+        [[[0, 0, 4, 4]]]
+    """
     xp = module_of(centre)
     half = 0.5 * side * sizes
     half = half.long() if isinstance(half, Tensor) else half.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Rectangles of the papers: CutMix's own, of a drawn area, and several at once."""
+"""Published rectangles: CutMix's own, rectangles of a drawn area, and several at once."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ __all__ = ["AreaBox", "BetaBox", "MultiBox"]
 
 @dataclass(frozen=True)
 class BetaBox(RegionSampler):
-    """The paper's region: λ ~ Beta(α, α), sides √(1−λ) of the image's, uniform centre, clipped at the border.
+    """CutMix's region: λ ~ Beta(α, α), sides √(1−λ) of the image's, uniform centre, clipped at the border.
 
-    Of a volume the sides are the cube root of 1−λ, so that the share of the voxels is 1−λ before clipping.
-    Clipping makes it smaller than 1−λ: for α = 1 the mean area is about 0.32, not 0.5, and a corner is covered far less
-    often than the centre. As in ``torchvision.transforms.v2.CutMix``: equal λ and centre give the equal box.
+    For volumes, the sides are the cube root of 1−λ, so the share of voxels is 1−λ before clipping. Clipping reduces it:
+    for α = 1 the mean area is about 0.32, not 0.5, and corners are covered far less often than the centre. Equal λ and
+    centre give the same box as ``torchvision.transforms.v2.CutMix``.
 
     Args:
         alpha: parameter of the Beta distribution, > 0.
 
     Source: Yun et al., CutMix (2019), and its official code.
+
+    Example:
+        >>> box, sizes = BetaBox(), torch.tensor([[32, 48]] * 4)
+        >>> box.place(box.draw(4, torch.Generator().manual_seed(0)), sizes).shape
+        torch.Size([4, 1, 4])
     """
 
     alpha: float = 1.0
@@ -55,18 +60,24 @@ class BetaBox(RegionSampler):
 
 @dataclass(frozen=True)
 class AreaBox(RegionSampler):
-    """A rectangle of a drawn area and aspect that lies inside the image wholly.
+    """A rectangle of drawn area and aspect that lies wholly inside the image.
+
+    An aspect that doesn't fit (a side longer than the image) is drawn from the part of the range that does.
 
     Args:
-        area: share of the image's area (of a volume's voxels), uniform in (low, high); 0 < low <= high <= 1.
-        aspect: height / width, relative to the image's, in (low, high); None: whatever fits the image. Of a cuboid a
-            second one is drawn before it from the same range: depth / geometric mean of height and width.
-        aspect_law: ``"log-uniform"``, or ``"uniform"`` with tall and wide boxes that seldom find room drawn seldom,
-            as a rejection loop over uniform aspects and uniform corners would; of two axes only.
-
-    An aspect that doesn't fit (a side longer than the image) is drawn from the part of the range that fits.
+        area: share of the image's area (or of a volume's voxels), uniform in (low, high); 0 < low <= high <= 1.
+        aspect: height / width, relative to the image's, in (low, high); None: anything that fits. For cuboids, depth /
+            geometric mean of height and width is drawn first, from the same range.
+        aspect_law: ``"log-uniform"``, or ``"uniform"``, two axes only: boxes that seldom find room are drawn seldom, as
+            by a rejection loop over uniform aspects and corners.
 
     Source: French et al. (2020), ``within_bounds``; UniMatch's ``obtain_cutmix_box``.
+
+    Example:
+        >>> box, sizes = AreaBox(area=(0.25, 0.25), aspect=(1, 1)), torch.tensor([[32, 48]])
+        >>> low, high = box.place(box.draw(1, torch.Generator().manual_seed(0)), sizes)[0, 0].chunk(2)
+        >>> (high - low).tolist()  # a quarter of the image, in its shape
+        [16, 24]
     """
 
     area: tuple[float, float] = (0.02, 0.4)
@@ -86,14 +97,15 @@ class AreaBox(RegionSampler):
 
     @classmethod
     def french(cls, area: float = 0.5) -> AreaBox:
-        """The box of French et al. (2020): area exactly 0.5, any aspect that fits, log-uniform."""
+        """The box of French et al. (2020): this area up to whole pixels, any aspect that fits, log-uniform."""
         return cls(area=(area, area), aspect=None)
 
     @classmethod
     def unimatch(cls) -> AreaBox:
-        """UniMatch's box: area 0.02–0.4, aspect uniform in 0.3–1/0.3, so that boxes tend to be tall.
+        """UniMatch's box: area 0.02–0.4, aspect uniform in 0.3–1/0.3, so boxes tend to be tall.
 
-        UniMatch crops squares; here the aspect is relative to the image's. Its probability of 0.5 is the transform's.
+        UniMatch crops squares; here the aspect is relative to the image's. Its probability of 0.5 belongs to the
+        transform (``p``).
         """
         return cls(area=(0.02, 0.4), aspect=(0.3, 1 / 0.3), aspect_law="uniform")
 
@@ -122,7 +134,7 @@ class AreaBox(RegionSampler):
             else:
                 low, high = self._fitting(rest, others)
                 aspect = low * (high / low) ** draws[:, 4 + axis]
-            # of a side s over the geometric mean of the others, whose product is rest / s
+            # the aspect is side s over the geometric mean of the others, whose product is rest / s
             sides.append((rest * aspect**others) ** (1 / (others + 1)))
             rest = rest / sides[-1]
         side = torch.stack([*sides, rest], dim=1)
@@ -131,11 +143,11 @@ class AreaBox(RegionSampler):
         return torch.cat([low_corner, low_corner + side], dim=1)[:, None]
 
     def _fitting(self, share: Float[Tensor, " b"], others: int) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-        """The part of the aspect range in which neither the side nor all others together are longer than the image.
+        """The part of the aspect range in which all sides fit the image.
 
         Args:
-            share: what the sides that are left multiply to.
-            others: how many of them follow the one that the aspect is of.
+            share: product of the sides still to be found.
+            others: how many of them follow the one whose aspect this is.
         """
         least, most = share, share ** (-1 / others)
         if self.aspect is None:
@@ -144,7 +156,7 @@ class AreaBox(RegionSampler):
         return torch.minimum(least.clamp(min=low), most), torch.maximum(most.clamp(max=high), least)
 
     def _first_that_finds_room(self, draws: Float[Tensor, "b k"], area: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """The first of many uniform aspects that a uniform corner would leave room for."""
+        """The first of many uniform aspects for which a uniform corner leaves room."""
         assert self.aspect is not None
         low, high = self.aspect
         aspect = low + draws[:, 0::2] * (high - low)
@@ -157,14 +169,19 @@ class AreaBox(RegionSampler):
 
 @dataclass(frozen=True)
 class MultiBox(RegionSampler):
-    """Several rectangles per sample, as their union or as their exclusive or.
+    """Several rectangles per sample, combined by union or exclusive or.
 
     Args:
         box: the sampler of each rectangle.
-        n: how many, >= 1.
-        mode: ``"union"``, or ``"xor"``: what an odd number of rectangles covers.
+        n: number of rectangles, >= 1.
+        mode: ``"union"``, or ``"xor"``: the pixels that an odd number of rectangles covers.
 
     Source: French et al. (2020) XOR the boxes of a mask.
+
+    Example:
+        >>> boxes, sizes = MultiBox(n=3), torch.tensor([[32, 48]] * 4)
+        >>> boxes.place(boxes.draw(4, torch.Generator().manual_seed(0)), sizes).shape
+        torch.Size([4, 3, 4])
     """
 
     box: RegionSampler = field(default_factory=AreaBox)
@@ -181,17 +198,17 @@ class MultiBox(RegionSampler):
 
     @classmethod
     def french(cls, n: int = 3, area: float = 0.5) -> MultiBox:
-        """The n boxes of French et al. (2020): each takes area / n, XORed; three boxes cover 0.287 on average."""
+        """The n boxes of French et al. (2020), XORed, each of area / n; three boxes cover 0.287 on average."""
         return cls(AreaBox(area=(area / n, area / n), aspect=(area, 1 / area)), n, "xor")
 
     @property
     def needs_objects(self) -> bool:  # type: ignore[override]
-        """As its boxes."""
+        """Whether its boxes do."""
         return self.box.needs_objects
 
     @property
     def moves(self) -> bool:  # type: ignore[override]
-        """As its boxes."""
+        """Whether its boxes do."""
         return self.box.moves
 
     def draw(self, batch: int, generator: torch.Generator | None = None, ndim: int = 2) -> Float[Tensor, "b k"]:
@@ -216,6 +233,6 @@ class MultiBox(RegionSampler):
         base: ObjectBoxes | None = None,
         partner: ObjectBoxes | None = None,
     ) -> Int[Tensor, "b t p ends"]:
-        """The rectangles of every box, each with a way of its own if the boxes move."""
+        """The rectangles of every box; boxes that move each take their own path."""
         parts = draws.chunk(self.n, dim=1)
         return torch.cat([self.box.place_frames(part, sizes, frames, base, partner) for part in parts], dim=2)

@@ -1,4 +1,4 @@
-"""A rectangle that looks at objects."""
+"""A rectangle chosen by the objects that it cuts."""
 
 from __future__ import annotations
 
@@ -18,20 +18,27 @@ __all__ = ["ObjectBox"]
 
 @dataclass(frozen=True)
 class ObjectBox(RegionSampler):
-    """A rectangle chosen to cut few objects while it carries whole ones of the partner.
+    """A rectangle chosen to cut few objects and to carry whole ones of the partner.
 
-    Of ``candidates`` rectangles (half of them drawn like ``AreaBox``, half round an object of the partner with a random
-    margin) it takes the one that carries a whole object, if any does, and cuts the fewest objects of base and partner.
-    Among equals the first drawn wins. An object is cut when the rectangle covers it in part. Without objects it is a
-    plain ``AreaBox``.
+    Half of the candidates are drawn as by ``AreaBox``, half lie round an object of the partner with a random margin.
+    Those that carry a whole object come first, then those that cut the fewest objects of base and partner; ties go to
+    the first drawn. A rectangle cuts an object if it covers part of it. Without objects this is an ``AreaBox``.
 
     Args:
-        area: share of the image's area that the drawn half takes, (low, high); no candidate is larger than high unless
-            none is smaller.
+        area: share of the image's area, (low, high), of the drawn half; a candidate larger than high is taken only if
+            all are.
         aspect: see ``AreaBox``.
-        margin: largest margin round a partner's object, a fraction of the object's side; a small one gets as much room
-            as the least area asks for.
-        candidates: how many rectangles to choose from, >= 2.
+        margin: largest margin round a partner's object, as a fraction of its sides, >= 0; small objects get enough for
+            the least area.
+        candidates: number of rectangles to choose from, >= 2.
+
+    Example:
+        >>> one = ObjectBoxes(torch.tensor([[[8.0, 8.0, 16.0, 20.0]]]), torch.tensor([[True]]))
+        >>> box, none = ObjectBox(), ObjectBoxes(torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.bool))
+        >>> draws = box.draw(1, torch.Generator().manual_seed(0))
+        >>> y0, x0, y1, x1 = box.place(draws, torch.tensor([[32, 48]]), base=none, partner=one)[0, 0].tolist()
+        >>> y0 <= 8 and x0 <= 8 and y1 >= 16 and x1 >= 20  # the partner's object comes whole
+        True
     """
 
     area: tuple[float, float] = (0.02, 0.4)
@@ -88,7 +95,7 @@ class ObjectBox(RegionSampler):
         partner: ObjectBoxes,
         spare: Int[Tensor, "b 1 ends"],
     ) -> Int[Tensor, "b m ends"]:
-        """Rectangles round random objects of the partner; ``spare`` for a partner that has none."""
+        """Rectangles round random objects of the partner; ``spare`` for partners without objects."""
         if partner.present.shape[1] == 0:
             return spare.expand(-1, draws.shape[1], -1)
         count = partner.present.sum(dim=1, keepdim=True)
@@ -111,7 +118,7 @@ class ObjectBox(RegionSampler):
     def _covered(
         rectangles: Int[Tensor, "b m ends"], objects: ObjectBoxes
     ) -> tuple[Int[Tensor, "b m"], Int[Tensor, "b m"]]:
-        """How many objects each rectangle covers wholly, and how many in part."""
+        """Number of objects that each rectangle covers wholly, and in part."""
         boxes = objects.boxes[:, None]
         rectangle = rectangles[:, :, None].to(boxes.dtype)
         (box_low, box_high), (low, high) = (part.chunk(2, dim=-1) for part in (boxes, rectangle))

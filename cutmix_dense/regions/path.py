@@ -17,28 +17,32 @@ __all__ = ["PathBox"]
 
 @dataclass(frozen=True)
 class PathBox(RegionSampler):
-    """A rectangle that moves over the frames of a clip, in a straight line from where it is drawn to another place.
+    """A rectangle that moves over the frames of a clip in a straight line at constant speed.
 
-    ``box`` draws the rectangle of the first frame. In the last frame it lies at a uniformly drawn place within the area
-    that base and partner share; between them it moves at constant speed, to the nearest whole pixel of every frame. Its
-    size is the same in all frames: that of the first, where the border has clipped it already if ``box`` clips
-    (``BetaBox``), so that nothing more is lost on the way. A clip of one frame has the first.
+    ``box`` draws the rectangle of the first frame; in the last frame it lies at a uniformly drawn place within the area
+    that base and partner share. Positions are whole pixels. The size never changes: a ``box`` that clips (``BetaBox``)
+    clips in the first frame, and nothing more is lost on the way. A clip of one frame shows the first rectangle.
 
-    Both clips run on in step: the region in frame t shows the partner's frame t at the same coordinates, so what lies
-    still in the partner lies still in the mix, appears at the region's front and goes at its back. Every frame has its
-    own boxes and visibilities, and a track keeps its id wherever enough of it shows. The label of a clip counts the
-    pixels of all frames. For layout ``"BTCHW"`` only; several boxes with ways of their own are
-    ``MultiBox(PathBox(), n)``.
+    In frame t the region shows the partner's frame t at the same coordinates, so what rests in the partner rests in the
+    mix: it appears at the region's front and vanishes at its back. Every frame has its own boxes and visibilities, a
+    track keeps its id wherever enough of it shows, and the label of a clip counts the pixels of all frames. For layout
+    ``"BTCHW"`` only; ``MultiBox(PathBox(), n)`` moves several boxes, each on its own path.
 
     Args:
-        box: the sampler of the first frame's rectangle; of one rectangle, which doesn't move itself.
+        box: the sampler of the first frame's rectangle; it must draw one that doesn't move itself.
 
     Raises:
-        TypeError: ``box`` is no sampler.
+        TypeError: ``box`` isn't a sampler.
         ValueError: ``box`` moves itself or draws several rectangles.
 
-    Source: VideoMix (Yun et al., 2020) inserts a part of another video as a tube that stays (``CutMix`` of clips with
-    any other region) or as a cuboid that ends in time, too; this is the tube along a path.
+    Source: VideoMix (Yun et al., 2020) inserts part of another video as a tube at rest (``CutMix`` of clips with any
+    other region) or as a cuboid that also ends in time; here the tube follows a path.
+
+    Example:
+        >>> path, sizes = PathBox(), torch.tensor([[32, 48]])
+        >>> rectangles = path.place_frames(path.draw(1, torch.Generator().manual_seed(0)), sizes, frames=5)
+        >>> rectangles.shape, (rectangles[..., 2:] - rectangles[..., :2]).unique(dim=1).shape[1]  # one size
+        (torch.Size([1, 5, 1, 4]), 1)
     """
 
     box: RegionSampler = field(default_factory=AreaBox)
@@ -55,7 +59,7 @@ class PathBox(RegionSampler):
 
     @property
     def needs_objects(self) -> bool:  # type: ignore[override]
-        """As its box."""
+        """Whether its box does."""
         return self.box.needs_objects
 
     def draw(self, batch: int, generator: torch.Generator | None = None, ndim: int = 2) -> Float[Tensor, "b k"]:
@@ -88,6 +92,6 @@ class PathBox(RegionSampler):
         first, high = self.place(draws, sizes, base, partner)[:, 0].chunk(2, dim=1)
         side = high - first
         last = (draws[:, -3:][:, :ndim] * (sizes - side + 1)).long()
-        way = torch.arange(frames, device=draws.device, dtype=draws.dtype) / max(frames - 1, 1)
-        low = first[:, None] + ((last - first)[:, None] * way[:, None]).round().long()
+        progress = torch.arange(frames, device=draws.device, dtype=draws.dtype) / max(frames - 1, 1)
+        low = first[:, None] + ((last - first)[:, None] * progress[:, None]).round().long()
         return torch.cat([low, low + side[:, None]], dim=2)[:, :, None]

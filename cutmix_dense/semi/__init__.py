@@ -1,4 +1,4 @@
-"""Semi-supervised segmentation by mixing: a teacher's pseudo-labels go where their pixels go. Pure torch."""
+"""Semi-supervised segmentation by mixing: a teacher's pseudo-labels move with their pixels. Pure torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses that ask a student for what its teacher said: which pixels count, how much, and divided by what."""
+"""Consistency losses between a student and pseudo-labels: which pixels count, how much, and divided by what."""
 
 from __future__ import annotations
 
@@ -15,38 +15,45 @@ from cutmix_dense.semi.pseudo_labels import PseudoLabels
 __all__ = ["Consistency", "Denominator", "Distance", "Threshold"]
 
 Distance = Literal["cross_entropy", "squared", "soft_cross_entropy"]
-"""How student and teacher are compared at a pixel, see ``Consistency``."""
+"""How student and teacher are compared at a pixel; see ``Consistency``."""
 Threshold = Literal["pixel", "batch"]
-"""What the share of confident pixels does, see ``Consistency``."""
+"""How confidence weighs pixels; see ``Consistency``."""
 Denominator = Literal["valid", "all", "confident"]
-"""What the sum over pixels is divided by, see ``Consistency``."""
+"""What the sum over pixels is divided by; see ``Consistency``."""
 
 
 @dataclass(frozen=True)
 class Consistency:
-    """Consistency loss between a student's logits and pseudo-labels; Σ distance · weight / denominator.
+    """Consistency loss between a student's logits and pseudo-labels: Σ distance · weight / denominator.
 
-    Presets are the published ones: ``french``, ``classmix``, ``unimatch``.
+    ``french``, ``classmix`` and ``unimatch`` are the published presets.
 
     Args:
         distance: at a pixel,
             ``"cross_entropy"``: −log p(label) of the student (UniMatch, ClassMix);
             ``"squared"``: Σ over classes (p_student − p_teacher)² (French et al.);
             ``"soft_cross_entropy"``: −Σ p_teacher · log p_student.
-        threshold: a pixel is confident if its confidence >= threshold, in [0, 1]; 0 makes every pixel confident.
+        threshold: in [0, 1]; a pixel is confident if its confidence >= threshold. 0 makes every pixel confident.
         threshold_mode: ``"pixel"``: confident pixels count 1, others 0 (UniMatch). ``"batch"``: every valid pixel
-            counts by the share of confident pixels (French et al., ClassMix). The share is taken over the pixels of the
-            denominator: over all of them for ``"all"``, as the authors do, else over the valid ones.
-        denominator: ``"valid"``: the valid pixels, confident or not, so that a teacher that is unsure teaches little
-            (UniMatch). ``"all"``: every pixel, valid or not (the mean of French et al. and ClassMix). ``"confident"``:
-            the valid and confident pixels, so that few of them weigh as much as many.
+            counts by the share of confident pixels (French et al., ClassMix): among all pixels if ``denominator`` is
+            ``"all"``, as the authors do, else among the valid ones.
+        denominator: ``"valid"``: all valid pixels, so that an unsure teacher teaches little (UniMatch). ``"all"``:
+            every pixel, valid or not (the mean of French et al. and ClassMix). ``"confident"``: the valid and confident
+            pixels, so that a few weigh as much as many.
 
-    Pixels that aren't valid never count. Pixels that nobody owns after a mix (Cutout) aren't valid: French et al. leave
-    them out of the loss too. They hold no confidence, so under ``"batch"`` with ``"all"`` they lower the share, which
-    in the authors' code they don't; use the denominator ``"valid"`` to compare pasting with erasing at equal weight.
+    Pixels that aren't valid never count. Pixels without an owner after a mix (Cutout) aren't valid; French et al. leave
+    them out too. Their confidence is 0, so ``"batch"`` with ``"all"`` lowers the share, unlike the authors' code; use
+    the denominator ``"valid"`` to compare pasting with erasing at equal weight.
 
     Raises:
-        ValueError: a name that isn't known, a threshold outside of [0, 1].
+        ValueError: a name is unknown, or the threshold lies outside of [0, 1].
+
+    Example:
+        >>> from cutmix_dense.semi import pseudo_labels
+        >>> teacher = torch.tensor([4.0, -4.0]).reshape(1, 2, 1, 1).expand(-1, -1, 2, 3)
+        >>> loss, logs = Consistency.unimatch()(teacher, pseudo_labels(teacher))
+        >>> round(float(loss), 4), float(logs["confident"])
+        (0.0003, 1.0)
     """
 
     distance: Distance = "cross_entropy"
@@ -66,7 +73,7 @@ class Consistency:
     def french(cls, threshold: float = 0.97) -> Consistency:
         """French et al. (2020): squared differences of probabilities, weighted by the share of confident pixels.
 
-        0.97 is the threshold of all their published commands; 0.968 is ClassMix's.
+        All their published commands use the threshold 0.97; ClassMix uses 0.968.
 
         Source: cutmix-semisup-seg, ``train_seg_semisup_mask_mt.py`` (``cons_loss_fn='var'``, ``conf_per_pixel=False``).
         """
@@ -82,9 +89,9 @@ class Consistency:
 
     @classmethod
     def unimatch(cls, threshold: float = 0.95) -> Consistency:
-        """UniMatch (2023): cross-entropy of confident pixels over the number of valid ones; 0.95 for VOC.
+        """UniMatch (2023): cross-entropy of confident pixels over the number of valid ones.
 
-        For Cityscapes the authors set the threshold to 0: every valid pixel counts.
+        The authors use the threshold 0.95 for VOC, and 0 for Cityscapes: every valid pixel counts.
 
         Source: UniMatch, ``unimatch.py`` (``loss_u_s1``).
         """
@@ -92,7 +99,7 @@ class Consistency:
 
     @property
     def needs_probabilities(self) -> bool:
-        """Whether pseudo-labels must hold all probabilities."""
+        """Whether pseudo-labels must hold the probabilities of all classes."""
         return self.distance != "cross_entropy"
 
     def __call__(
@@ -101,22 +108,22 @@ class Consistency:
         """The loss, and numbers to log.
 
         Args:
-            logits: the student's, of the mixed images.
+            logits: the student's logits on the mixed images.
             pseudo: the mixed pseudo-labels.
 
         Returns:
-            A scalar, 0 if no pixel counts; and ``{"confident": share of the valid pixels that are confident,
-            "valid": share of all pixels that are valid}``, without gradients.
+            A scalar, 0 if no pixel counts; and, without gradients, ``{"confident": share of the valid pixels that are
+            confident, "valid": share of all pixels that are valid}``.
 
         Raises:
-            ValueError: sizes that don't fit; probabilities that were not kept.
+            ValueError: sizes don't fit, or the distance needs probabilities that ``pseudo`` lacks.
         """
         if tuple(logits.shape[2:]) != tuple(pseudo.labels.shape[1:]) or len(logits) != len(pseudo):
             raise ValueError(
                 f"logits must be of the pseudo-labels' {len(pseudo)} images of {tuple(pseudo.labels.shape[1:])} "
                 f"pixels, got {tuple(logits.shape)}"
             )
-        if logits.dtype in (torch.float16, torch.bfloat16):  # a sum over pixels needs more
+        if logits.dtype in (torch.float16, torch.bfloat16):  # too coarse for a sum over pixels
             logits = logits.float()
         valid = pseudo.valid
         sure = pseudo.confidence >= self.threshold
@@ -135,6 +142,7 @@ class Consistency:
         return loss, {"confident": confident, "valid": number["valid"] / number["all"].clamp(min=1)}
 
     def _distance(self, logits: Float[Tensor, "b k h w"], pseudo: PseudoLabels) -> Float[Tensor, "b h w"]:
+        """The distance at every pixel."""
         if self.distance == "cross_entropy":
             return F.cross_entropy(logits, pseudo.labels, ignore_index=pseudo.ignore_index, reduction="none")
         if pseudo.probabilities is None:

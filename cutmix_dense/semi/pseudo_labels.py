@@ -1,4 +1,4 @@
-"""Pseudo-labels: what a teacher says of every pixel, how sure it is, and where the image has no say."""
+"""Pseudo-labels: a teacher's class for every pixel, its confidence, and which pixels are valid."""
 
 from __future__ import annotations
 
@@ -23,11 +23,16 @@ class PseudoLabels:
 
     Attributes:
         labels: class ids, int64; ``ignore_index`` where not valid.
-        confidence: probability of that class in [0, 1]; what the teacher said, valid or not; 0 where nobody owns the
-            pixel after a mix.
-        valid: False where the input is padding, ignored, or owned by nobody after a mix.
-        probabilities: of all classes; None if they weren't kept (hard labels need none).
-        ignore_index: the id that stands for no class.
+        confidence: the teacher's probability of that class, in [0, 1], also where not valid; 0 for pixels without an
+            owner after a mix.
+        valid: False for padding, ignored pixels, and pixels without an owner after a mix.
+        probabilities: probabilities of all classes; None if not needed.
+        ignore_index: id of pixels without a class.
+
+    Example:
+        >>> pseudo = pseudo_labels(torch.zeros(2, 5, 4, 6))
+        >>> len(pseudo), pseudo.labels.shape, round(float(pseudo.confidence.mean()), 3)  # five equal classes
+        (2, torch.Size([2, 4, 6]), 0.2)
     """
 
     labels: Int[Tensor, "b h w"]
@@ -50,18 +55,24 @@ def pseudo_labels(
     keep_probabilities: bool = True,
     ignore_index: int = 255,
 ) -> PseudoLabels:
-    """Labels and confidence from a teacher's scores; no gradient leads back.
+    """Labels and confidence from a teacher's scores, without gradients.
 
     Args:
-        scores: logits, at the images' size.
-        valid: pixels that the input has a say on; default all.
-        sizes: valid height and width of each image of a padded batch; what lies beyond isn't valid.
-        is_probability: ``scores`` are probabilities already.
-        keep_probabilities: keep all of them, for losses that compare distributions.
+        scores: logits at the images' size.
+        valid: which pixels are valid, default all.
+        sizes: valid height and width of each image of a padded batch; pixels beyond aren't valid.
+        is_probability: whether ``scores`` are probabilities.
+        keep_probabilities: whether to keep the probabilities of all classes, for losses that compare distributions.
         ignore_index: label of pixels that aren't valid.
 
     Raises:
-        ValueError: shapes that don't fit each other; an ``ignore_index`` that is a class.
+        ValueError: shapes don't fit each other, or ``ignore_index`` is a class.
+
+    Example:
+        >>> scores = torch.tensor([[[[0.9, 0.2]], [[0.1, 0.8]]]], dtype=torch.float64)
+        >>> pseudo = pseudo_labels(scores, is_probability=True)
+        >>> pseudo.labels.tolist(), pseudo.confidence.tolist()
+        ([[[0, 1]]], [[[0.9, 0.8]]])
     """
     if scores.ndim != 4 or not scores.is_floating_point():
         raise ValueError(f"scores must be floating point of shape (B, K, H, W), got {scores.dtype} {_shape(scores)}")
@@ -90,13 +101,20 @@ def pseudo_labels(
 def given_labels(
     labels: Int[Tensor, "b h w"], num_classes: int, *, keep_probabilities: bool = True, ignore_index: int = 255
 ) -> PseudoLabels:
-    """Ground truth in the form of pseudo-labels, for labelled partners: confidence 1, not valid where ignored.
+    """Ground truth as pseudo-labels, for labelled partners: confidence 1, not valid where ignored.
 
     Args:
         labels: class ids of an integer dtype.
         num_classes: K.
-        keep_probabilities: see ``pseudo_labels``; they are 1 for the class, all 0 where ignored.
-        ignore_index: the id in ``labels`` that is no class.
+        keep_probabilities: as in ``pseudo_labels``; 1 for the class, all 0 where ignored.
+        ignore_index: id of pixels without a class.
+
+    Raises:
+        ValueError: ``ignore_index`` is a class.
+
+    Example:
+        >>> given_labels(torch.tensor([[[0, 3, 255]]]), num_classes=4).valid.tolist()
+        [[[True, True, False]]]
     """
     _check_ignore(ignore_index, num_classes)
     labels = labels.long()
@@ -126,17 +144,24 @@ def joined(first: PseudoLabels, second: PseudoLabels) -> PseudoLabels:
 def mix_pseudo(pseudo: PseudoLabels, plan: MixPlan) -> PseudoLabels:
     """Mix labels, confidence, validity and probabilities by the plan that mixes the images.
 
-    Every pixel takes all four from the one image that owns it: nearest, so under a scaled plan too they agree.
-    A pixel that nobody owns is not valid.
+    Every pixel takes all four from the image that owns it, read nearest, so they agree under scaled plans too. Pixels
+    without an owner aren't valid.
 
     Args:
-        pseudo: of the pool that the plan draws from.
-        plan: who owns each output pixel; hard.
+        pseudo: pseudo-labels of the pool.
+        plan: who owns each output pixel; a hard plan.
 
     Raises:
-        ValueError: a soft plan: labels and thresholds don't blend.
+        ValueError: the plan is soft; labels and thresholds don't blend.
+
+    Example:
+        >>> box, sizes = torch.tensor([[[0, 0, 4, 3]]]), torch.tensor([[4, 6], [4, 6]])
+        >>> plan = MixPlan.from_rectangles(torch.tensor([[0, 1]]), box, sizes)
+        >>> labels = torch.tensor([0, 1]).reshape(2, 1, 1).expand(-1, 4, 6)
+        >>> mix_pseudo(given_labels(labels, num_classes=2), plan).labels[0, 0].tolist()
+        [1, 1, 1, 0, 0, 0]
     """
-    labels = mix_semantic(pseudo.labels, plan, ignore_index=pseudo.ignore_index)  # refuses a soft plan
+    labels = mix_semantic(pseudo.labels, plan, ignore_index=pseudo.ignore_index)  # raises for soft plans
 
     def mixed(tensor: Tensor) -> Tensor:
         return mix_pixels(tensor, plan, fill=0, interpolation="nearest")
@@ -151,6 +176,7 @@ def mix_pseudo(pseudo: PseudoLabels, plan: MixPlan) -> PseudoLabels:
 
 
 def _check_ignore(ignore_index: int, num_classes: int) -> None:
+    """Raise ValueError if ``ignore_index`` is a class."""
     if 0 <= ignore_index < num_classes:
         raise ValueError(f"ignore_index must be no class (0 … {num_classes - 1}), got {ignore_index!r}")
 

@@ -1,4 +1,4 @@
-"""One semi-supervised step in anyone's loop: the teacher sees whole images, the student the mixed ones."""
+"""One semi-supervised step for any training loop: the teacher sees whole images, the student mixed ones."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from cutmix_dense.transforms import MixTransform, SampleBank
 __all__ = ["MixedConsistency", "mixed_consistency"]
 
 Model = Callable[[Tensor], Any]
-"""Images to logits (B, K, H, W) of the images' size, or to a dict that holds them as ``"out"`` (torchvision's)."""
+"""From images to logits (B, K, H, W) of the images' size, or to a dict with them as ``"out"``, as in torchvision."""
 
 
 class MixedConsistency(NamedTuple):
-    """What ``mixed_consistency`` gives.
+    """The result of ``mixed_consistency``.
 
     Attributes:
-        loss: to be weighed and added to the supervised loss.
-        logs: scalars without gradients: ``confident`` and ``valid`` (see ``Consistency``), ``mixed``: the share of
+        loss: the consistency loss, to be weighed and added to the supervised loss.
+        logs: scalars without gradients: ``confident`` and ``valid`` (see ``Consistency``), and ``mixed``, the share of
             pixels that don't show their own image.
-        images: what the student saw.
-        pseudo: what it was asked for.
-        plan: how both were mixed; None without mixing.
+        images: the mixed images of the student.
+        pseudo: the mixed pseudo-labels.
+        plan: the plan that mixed both; None without mixing.
     """
 
     loss: Float[Tensor, ""]
@@ -58,31 +58,40 @@ def mixed_consistency(
 ) -> MixedConsistency:
     """Consistency of a student on mixed unlabelled images with a teacher on the unmixed ones.
 
-    The teacher predicts every image whole; a plan is drawn once, and mixes images and pseudo-labels alike. With
-    ``partners`` every image is mixed with one of them, in order, as French et al. and UniMatch mix two batches of
-    unlabelled images: this is how to train with one image per GPU, where a batch has nobody to be paired with. Without,
-    the transform's own pairing applies, and a single image stays unmixed (``logs["mixed"]`` says so).
+    The teacher predicts whole images; one plan mixes images and pseudo-labels alike. With ``partners``, every image is
+    mixed with one of them, in order, as French et al. and UniMatch mix two unlabelled batches: use this to train with
+    one image per GPU. Without, the transform's pairing applies, and a single image stays unmixed (see
+    ``logs["mixed"]``).
 
     Args:
         student: gets the mixed images.
-        teacher: gets the unmixed ones, without gradients; a ``MeanTeacher``, or the student itself.
+        teacher: gets the unmixed images, without gradients; a ``MeanTeacher``, or the student itself.
         images: unlabelled, normalised, weakly augmented.
-        mix: any hard method, e.g. ``CutMix(region=AreaBox.french(), p=1.0)``, ``CowMix(p=1.0)``, ``ClassMix()`` (it
-            looks at the pseudo-labels), ``semi.Cutout()``, a ``RandomMix`` of such; None: no mixing (mean teacher).
+        mix: any hard method, such as ``CutMix(region=AreaBox.french(), p=1.0)``, ``CowMix(p=1.0)``, ``ClassMix()``
+            (which looks at the pseudo-labels), ``Cutout()``, or a ``RandomMix`` of them; None: no mixing (mean
+            teacher).
         partners: a second batch, unlabelled unless ``partner_labels`` are given.
-        partner_labels: ground truth of the partners in place of pseudo-labels; K is taken from the teacher's logits.
+        partner_labels: ground truth of the partners instead of pseudo-labels; K comes from the teacher's logits.
         strong: the same images at the same pixels, changed in colour only, for the student; default ``images``.
-        strong_partners: see ``strong``.
-        valid: pixels that an image has a say on, of images and behind them partners; default all.
-        sizes: valid heights and widths of a padded batch, of images and behind them partners.
+        strong_partners: the same for the partners.
+        valid: which pixels are valid, for images and then partners; default all.
+        sizes: valid heights and widths of padded batches, for images and then partners.
         consistency: the loss, default ``Consistency.unimatch()``.
         ignore_index: label of pixels without a pseudo-label; must be that of ``mix``.
         generator: a CPU generator that makes the mix repeatable.
 
     Raises:
-        TypeError: a model that gives no logits.
-        ValueError: sizes that don't fit each other; a pairing with a bank; labels without partners; logits of another
-            size than the images; a soft method (MixUp).
+        TypeError: a model returns no logits.
+        ValueError: sizes don't fit each other, the pairing is a bank, labels come without partners, logits have another
+            size than the images, or the method is soft (MixUp).
+
+    Example:
+        >>> import cutmix_dense as cd
+        >>> student = torch.nn.Conv2d(3, 4, kernel_size=1)
+        >>> mix = cd.CutMix(region=cd.regions.AreaBox(area=(0.25, 0.25), aspect=(1, 1)), p=1.0)
+        >>> step = mixed_consistency(student, student, torch.rand(2, 3, 32, 48), mix)
+        >>> step.loss.requires_grad, float(step.logs["mixed"])
+        (True, 0.25)
     """
     consistency = Consistency.unimatch() if consistency is None else consistency
     count = len(images)
@@ -101,35 +110,39 @@ def mixed_consistency(
         raise ValueError(f"strong must have the images' shape {tuple(images.shape)}, got {tuple(strong.shape)}")
 
     labelled = partner_labels is not None
-    seen = images if partners is None or labelled else torch.cat([images, partners])
+    unlabelled = images if partners is None or labelled else torch.cat([images, partners])
     with torch.no_grad():
-        scores = _logits(teacher(seen), seen)
-    kept: Any = {"keep_probabilities": consistency.needs_probabilities, "ignore_index": ignore_index}
-    shown = len(seen)
+        scores = _logits(teacher(unlabelled), unlabelled)
+    options: Any = {"keep_probabilities": consistency.needs_probabilities, "ignore_index": ignore_index}
+    number = len(unlabelled)
     pseudo = pseudo_labels(
-        scores, valid=None if valid is None else valid[:shown], sizes=None if sizes is None else sizes[:shown], **kept
+        scores,
+        valid=None if valid is None else valid[:number],
+        sizes=None if sizes is None else sizes[:number],
+        **options,
     )
     if partner_labels is not None:
         truth = partner_labels if valid is None else torch.where(valid[count:], partner_labels, ignore_index)
-        pseudo = joined(pseudo, given_labels(truth, scores.shape[1], **kept))
+        pseudo = joined(pseudo, given_labels(truth, scores.shape[1], **options))
 
     pool = images if strong is None else strong
     if partners is not None:
         pool = torch.cat([pool, partners if strong_partners is None else strong_partners])
     if method is None:
-        mixed, asked, plan = pool[:count], _first(pseudo, count), None
+        mixed, targets, plan = pool[:count], _first(pseudo, count), None
         moved = torch.zeros((), dtype=torch.float32, device=images.device)
     else:
         outputs = count if partners is not None else None
         plan = method.make_plan(pool, pseudo.labels, sizes=sizes, generator=generator, outputs=outputs)
-        asked = mix_pseudo(pseudo, plan)
+        targets = mix_pseudo(pseudo, plan)
         mixed = method.mix_images(pool, plan)
         moved = 1 - plan.share()[:, 0].mean().float()
-    loss, logs = consistency(_logits(student(mixed), mixed), asked)
-    return MixedConsistency(loss, {**logs, "mixed": moved}, mixed, asked, plan)
+    loss, logs = consistency(_logits(student(mixed), mixed), targets)
+    return MixedConsistency(loss, {**logs, "mixed": moved}, mixed, targets, plan)
 
 
 def _logits(output: Any, images: Tensor) -> Tensor:
+    """The logits in the output of a model."""
     logits = output["out"] if isinstance(output, dict) and "out" in output else output
     if not isinstance(logits, Tensor):
         raise TypeError(f"a model must give logits or a dict with 'out', got {type(output).__name__}")
@@ -139,7 +152,8 @@ def _logits(output: Any, images: Tensor) -> Tensor:
 
 
 def _first(pseudo: PseudoLabels, count: int) -> PseudoLabels:
-    kept = None if pseudo.probabilities is None else pseudo.probabilities[:count]
+    """The pseudo-labels of the first ``count`` images."""
+    probabilities = None if pseudo.probabilities is None else pseudo.probabilities[:count]
     return PseudoLabels(
-        pseudo.labels[:count], pseudo.confidence[:count], pseudo.valid[:count], kept, pseudo.ignore_index
+        pseudo.labels[:count], pseudo.confidence[:count], pseudo.valid[:count], probabilities, pseudo.ignore_index
     )

@@ -1,4 +1,4 @@
-"""The mean teacher: a moving average of the student that no gradient reaches."""
+"""The mean teacher: a moving average of the student, without gradients."""
 
 from __future__ import annotations
 
@@ -12,29 +12,38 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 __all__ = ["Buffers", "MeanTeacher"]
 
 Buffers = Literal["average", "copy"]
-"""What the teacher does with the student's buffers (statistics of batch normalisation)."""
+"""How the teacher follows the student's buffers (statistics of batch normalisation)."""
 
 
 class MeanTeacher(AveragedModel):
     """A teacher whose weights are the exponential moving average of a student's.
 
-    At first an exact copy. After every step of the student's optimizer call ``update``: θ' ← d·θ' + (1−d)·θ with
-    d = ``decay_at(step)``. The teacher lies in ``module``; calling this object runs it without gradients, and it stays
-    in evaluation mode whatever ``train()`` is called on (French et al. ran theirs in training mode: for that call
+    It starts as an exact copy. Call ``update`` after every step of the student's optimizer: θ' ← d·θ' + (1−d)·θ with
+    d = ``decay_at(step)``. ``module`` holds the teacher; calling this object runs it without gradients. It stays in
+    evaluation mode, whatever ``train()`` is called on (French et al. use training mode: call
     ``teacher.module.train()``). ``state_dict`` holds the weights and the number of updates.
 
     Args:
-        model: the student; copied, with its device.
-        decay: d of the long run, in [0, 1): 0.99 in French et al. and ClassMix, 0.996 in UniMatch V2.
-        warmup: use ``min(1 − 1 / (step + 1), decay)`` (step = number of updates before), so that the first steps don't
-            average in what the student began with; the first update is then a copy.
+        model: the student; copied on its device.
+        decay: d after warm-up, in [0, 1): 0.99 in French et al. and ClassMix, 0.996 in UniMatch V2.
+        warmup: use ``min(1 − 1 / (step + 1), decay)``, with step = number of earlier updates, so that the student's
+            initial weights fade quickly; the first update is then a copy.
         buffers: ``"average"`` floating-point buffers like weights and copy the others (French et al., UniMatch V2), or
-            ``"copy"`` all of them (``AveragedModel``'s default).
+            ``"copy"`` all (``AveragedModel``'s default).
 
     Raises:
-        ValueError: a decay outside of [0, 1), unknown ``buffers``.
+        ValueError: the decay lies outside of [0, 1), or ``buffers`` is unknown.
 
     Source: Tarvainen, Valpola, Mean teachers are better role models (2017); French et al. (2020); Olsson et al. (2021).
+
+    Example:
+        >>> student = nn.Linear(1, 1, bias=False)
+        >>> teacher = MeanTeacher(student, decay=0.75, warmup=False)
+        >>> before = student.weight.item()
+        >>> weight = nn.init.constant_(student.weight, before + 1)
+        >>> teacher.update(student)
+        >>> round(teacher.module.weight.item() - before, 4)  # a quarter of the way
+        0.25
     """
 
     def __init__(
@@ -48,7 +57,7 @@ class MeanTeacher(AveragedModel):
         self.decay = decay
         self.warmup = warmup
         self.module.requires_grad_(False)
-        self.n_averaged: Tensor  # AveragedModel copies at 0; without warm-up the copy made above is the first model
+        self.n_averaged: Tensor  # at 0, AveragedModel copies; without warm-up the copy above counts as the first
         self.n_averaged = torch.full((), 0 if warmup else 1, dtype=torch.long, device="cpu")
         self.eval()
 
@@ -58,17 +67,17 @@ class MeanTeacher(AveragedModel):
         return int(self.n_averaged) - (0 if self.warmup else 1)
 
     def decay_at(self, step: int) -> float:
-        """How much of the teacher stays at the update with that many updates before it."""
+        """The decay of the update after ``step`` earlier ones."""
         return _decay_at(self.decay, self.warmup, step)
 
     def update(self, model: nn.Module) -> None:
-        """Move towards the student, after its optimizer's step.
+        """Move towards the student; call this after its optimizer's step.
 
         Args:
-            model: the student; the modules that ``DistributedDataParallel`` and its kin wrap must be unwrapped.
+            model: the student, without wrappers such as ``DistributedDataParallel``.
 
         Raises:
-            ValueError: a model of other parameters or buffers.
+            ValueError: the model has other parameters or buffers.
         """
         ours, theirs = ([tensor.shape for tensor in _tensors(each)] for each in (self.module, model))
         if ours != theirs:
@@ -78,12 +87,12 @@ class MeanTeacher(AveragedModel):
         self.update_parameters(model)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the averaged model gives, without gradients."""
+        """The output of the averaged model, without gradients."""
         with torch.no_grad():
             return self.module(*args, **kwargs)
 
     def train(self, mode: bool = True) -> MeanTeacher:
-        """Nothing: a teacher stays in evaluation mode when the model that holds it is set to training."""
+        """Stay in evaluation mode, even if the model that holds this teacher is set to training."""
         return super().train(False)
 
 

@@ -1,4 +1,4 @@
-"""One class per published method: pairing, sampler and policy. What a plan does to data is below."""
+"""One class per published method: its pairing, its sampler and its settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bank of recent samples, so that a batch of one or two images still finds partners."""
+"""A bank of recent samples, so that batches of one or two images have partners."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Joined(NamedTuple):
     """A batch followed by the samples of a bank.
 
     Attributes:
-        images: a tensor if the batch was one (bank images cropped or padded to its frame), else a list.
-        targets: in the batch's form.
+        images: a tensor if the batch is one (bank images are cropped or padded to its frame), else a list.
+        targets: in the form of the batch.
         sizes: valid size of every image; None for a list.
     """
 
@@ -33,15 +33,22 @@ class Joined(NamedTuple):
 
 
 class SampleBank:
-    """The latest samples of earlier batches, on the batches' device, bounded in bytes.
+    """The latest samples of earlier batches, kept on their device as partners for later ones.
 
     Args:
-        max_bytes: size of all stored tensors together; the oldest sample goes first. A sample larger than this isn't
-            stored.
-        max_samples: number of samples.
+        max_bytes: total size of the stored tensors, >= 1; the oldest samples go first, larger samples aren't stored.
+        max_samples: number of samples, >= 1.
 
     Raises:
-        ValueError: a bound below 1.
+        ValueError: a bound is below 1.
+
+    Example:
+        >>> import cutmix_dense as cd
+        >>> bank = SampleBank(max_samples=8)
+        >>> mix = cd.CutMix(region=cd.regions.AreaBox(area=(0.25, 0.25), aspect=(1, 1)), p=1.0, pairing=bank)
+        >>> first = mix(torch.zeros(1, 3, 8, 12))  # no partner yet
+        >>> mix(torch.ones(1, 3, 8, 12)).mean(), len(bank)
+        (tensor(0.7500), 2)
     """
 
     def __init__(self, max_bytes: int = 256 * 2**20, max_samples: int = 64) -> None:
@@ -68,13 +75,13 @@ class SampleBank:
     def join(
         self, images: Any, targets: Any, sizes: Any = None, semantic_keys: Sequence[str] = (), ndim: int = 2
     ) -> Joined:
-        """The batch and behind it the stored samples that match it in channels, dtype, device and form of target.
+        """The batch, followed by the stored samples that match its channels, dtype, device and form of target.
 
         Args:
-            images: as a transform takes them.
-            targets: as a transform takes them.
-            sizes: as a transform takes them.
-            semantic_keys: keys of maps that a transform was told of.
+            images: as for the call of a transform.
+            targets: as for the call of a transform.
+            sizes: as for the call of a transform.
+            semantic_keys: further keys of semantic maps.
             ndim: number of spatial axes: 2 for images, 3 for volumes.
         """
         like = images[0]
@@ -119,21 +126,22 @@ class SampleBank:
         self._trim()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs to go on with the same partners: plain tensors, which ``torch.load`` takes safely."""
+        """The samples as plain tensors, which ``torch.load`` accepts with ``weights_only=True``."""
         return {"samples": [(_plain(image), _plain(target)) for image, target in self._samples]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore ``state_dict``; within this bank's bounds, the latest samples first."""
+        """Restore ``state_dict``; only the latest samples, if this bank is smaller."""
         self._samples = deque((_restored(image), _restored(target)) for image, target in state["samples"])
         self._trim()
 
     def _trim(self) -> None:
+        """Drop the oldest samples until both bounds hold."""
         while len(self) > self.max_samples or self.nbytes > self.max_bytes:
             self._samples.popleft()
 
 
 def _same_form(stored: Any, targets: Any) -> bool:
-    """Whether a stored target can stand behind a batch's."""
+    """Whether a stored target has the form of a batch's targets."""
     if targets is None:
         return True
     if isinstance(targets, Mapping):
@@ -146,7 +154,7 @@ _PER_PIXEL = frozenset({"masks", MAP_KEY, *SEMANTIC_KEYS})
 
 
 def _take(targets: Any, index: int, size: tuple[int, ...], frame: tuple[int, ...], keys: Set[str]) -> Any:
-    """The target of one sample, maps cropped to its valid size."""
+    """The target of one sample, with maps cropped to its valid size."""
     if targets is None:
         return None
     if isinstance(targets, Mapping):
@@ -155,7 +163,7 @@ def _take(targets: Any, index: int, size: tuple[int, ...], frame: tuple[int, ...
 
 
 def _copied(value: Any, size: tuple[int, ...], frame: tuple[int, ...], per_pixel: bool, keys: Set[str]) -> Any:
-    """A copy of a target or of one entry of it; what has a value per pixel of the frame is cropped."""
+    """A copy of a target or of one entry; per-pixel tensors are cropped."""
     if isinstance(value, Mapping):
         return {key: _copied(entry, size, frame, key in keys, keys) for key, entry in value.items()}
     if not isinstance(value, Tensor):
@@ -165,7 +173,7 @@ def _copied(value: Any, size: tuple[int, ...], frame: tuple[int, ...], per_pixel
 
 
 def _append(targets: Any, stored: list[Any], frame: tuple[int, ...] | None, keys: Set[str]) -> Any:
-    """Targets of the batch with those of the stored samples behind."""
+    """Targets of the batch, followed by those of the stored samples."""
     if targets is None or not stored:
         return targets
     if isinstance(targets, Mapping):
@@ -180,7 +188,7 @@ def _append(targets: Any, stored: list[Any], frame: tuple[int, ...] | None, keys
 
 
 def _fitted(value: Any, frame: tuple[int, ...] | None, per_pixel: bool, keys: Set[str]) -> Any:
-    """Masks and maps get the frame's size, as those of a padded batch have it."""
+    """A target whose masks and maps have the frame's size, as in a padded batch."""
     if isinstance(value, Mapping):
         return {key: _fitted(entry, frame, key in keys, keys) for key, entry in value.items()}
     return rewrap(_fit(value, frame, 0), value) if frame is not None and _is_per_pixel(value, per_pixel) else value
@@ -195,12 +203,12 @@ def _crop(value: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def _corner(size: Sequence[int]) -> Any:
-    """Index of a block of the last axes that begins at the origin."""
+    """Index of a block of the last axes at the origin."""
     return (..., *(slice(0, length) for length in size))
 
 
 def _fit(value: Tensor, frame: tuple[int, ...], fill: int) -> Tensor:
-    """Cropped or padded to the frame."""
+    """A tensor cropped or padded to the frame."""
     ndim = len(frame)
     plain = value.as_subclass(Tensor)[_corner(frame)]
     fitted = plain.new_full((*plain.shape[:-ndim], *frame), fill)
@@ -209,11 +217,11 @@ def _fit(value: Tensor, frame: tuple[int, ...], fill: int) -> Tensor:
 
 
 _KIND = "tv_tensor"
-"""Key of the class name, where a tv_tensor is written down as a dict."""
+"""Key of the class name in the dict that stands for a tv_tensor."""
 
 
 def _plain(value: Any) -> Any:
-    """A sample without classes that a checkpoint would have to trust."""
+    """A sample with tv_tensors as dicts, so that a checkpoint holds no classes."""
     if isinstance(value, tv_tensors.TVTensor):
         written = {_KIND: type(value).__name__, "data": value.as_subclass(Tensor)}
         if hasattr(value, "format"):
@@ -227,7 +235,7 @@ def _plain(value: Any) -> Any:
 
 
 def _restored(value: Any) -> Any:
-    """What ``_plain`` wrote down."""
+    """The sample that ``_plain`` got."""
     if isinstance(value, Mapping) and _KIND in value:
         more = {key: entry for key, entry in value.items() if key not in (_KIND, "data")}
         return getattr(tv_tensors, value[_KIND])(value["data"], **more)
@@ -237,6 +245,7 @@ def _restored(value: Any) -> Any:
 
 
 def _bytes(sample: Any) -> int:
+    """Bytes of all tensors of a sample."""
     if isinstance(sample, Tensor):
         return sample.numel() * sample.element_size()
     if isinstance(sample, Mapping):

@@ -1,4 +1,4 @@
-"""The order that every mixing transform keeps: check the inputs, draw a plan, apply it to everything."""
+"""Base of the mixing transforms: check the inputs, draw a plan, apply it to everything."""
 
 from __future__ import annotations
 
@@ -39,49 +39,56 @@ _Images = TypeVar("_Images", bound=Images)
 class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
     """Base of the mixing transforms: a batch in, the mixed batch out.
 
-    A subclass stores its own arguments under their names and says in ``draw_plan`` how its plan is drawn. It is used
-    where torchvision's ``v2.CutMix`` is: on a batch after collate, on any device; as ``collate_fn`` itself; inside
-    ``v2.Compose``.
+    Use it where torchvision's ``v2.CutMix`` goes: on a batch after collate, on any device; as ``collate_fn``; inside
+    ``v2.Compose``. All settings are given by name. A subclass stores its own settings under their names and draws its
+    plan in ``draw_plan``.
 
     Args:
         p: probability that an image is mixed, per sample, in [0, 1].
-        pairing: who is mixed with whom: a name of ``cutmix_dense.pairing``, or a ``SampleBank``: any image of the
-            batch or of the bank, which keeps the latest ones.
-        fill: value of image pixels that nobody owns, one number or one per channel. None: grey of unsigned integers
-            (114 of 255, at the same place in any range), 0 of other dtypes.
+        pairing: a name of ``cutmix_dense.pairing``, or a ``SampleBank`` to pair with any image of the batch or of the
+            bank, which keeps the latest ones.
+        fill: value of image pixels without an owner, one number or one per channel. None: grey for unsigned integers
+            (114 of 255, at the same place in wider ranges), 0 for other dtypes.
         label_keys: further keys of image-level labels in a dict of targets.
-        labels_by: image-level labels count by all ``"pixels"`` of a source, or by those of its visible ``"objects"``.
-        interpolation: how scaled images are read: ``"antialias"`` (None: the same), ``"bilinear"`` or ``"nearest"``.
-            Images of any integer or floating dtype are pictures, scaled and blended as numbers; maps of ids never are.
-        layout: axes of a batch: images ``"BCHW"``, clips ``"BTCHW"``, volumes ``"BCDHW"``.
-        box_format: what plain tensors of boxes hold: ``"xyxy"``, ``"xywh"`` or ``"cxcywh"``; they come back so.
-            ``tv_tensors.BoundingBoxes`` say it themselves.
-        normalized: whether those boxes count in shares of their image's valid size (True, as DETR and RF-DETR have
-            them), or of the padded frame (``"frame"``, as the processors of Hugging Face pad them); False: in pixels.
-        labels_getter: how image-level labels are found, as in torchvision's v2.CutMix: a callable that is given the
-            batch and returns its tensor of labels; ``"default"``: by ``label_keys``, the usual names, and any key with
-            "label" in it; None: by ``label_keys`` and the usual names.
-        rules: how targets are judged and returned: every field of ``functional.TargetRules``, by its name:
-            ``min_visibility``, ``min_size``, ``on_filtered``, ``instance_keys``, ``ignore_index``, ``num_classes`` …
+        labels_by: whether image-level labels count by all ``"pixels"`` of a source, or by those of its visible
+            ``"objects"``.
+        interpolation: how scaled images are read: ``"antialias"`` (also None), ``"bilinear"`` or ``"nearest"``. Images
+            of any integer or floating dtype are scaled and blended as numbers; maps of ids never are.
+        layout: axes of a batch: ``"BCHW"`` for images, ``"BTCHW"`` for clips, ``"BCDHW"`` for volumes.
+        box_format: format of plain tensors of boxes, in and out: ``"xyxy"``, ``"xywh"`` or ``"cxcywh"``.
+            ``tv_tensors.BoundingBoxes`` carry their own.
+        normalized: unit of those boxes: pixels (False), the valid size of their image (True, as in DETR and RF-DETR),
+            or the padded frame (``"frame"``, as the processors of Hugging Face pad them).
+        labels_getter: how image-level labels are found, as in torchvision's v2.CutMix: a callable from the batch to its
+            tensor of labels; ``"default"``: by ``label_keys``, the usual names, and any key with "label" in it; None:
+            by ``label_keys`` and the usual names.
+        rules: how targets are judged and returned: any field of ``functional.TargetRules``, such as
+            ``min_visibility``, ``min_size``, ``on_filtered``, ``instance_keys``, ``ignore_index``, ``num_classes``.
 
-    All settings are given by name.
+    For clips of T frames, one plan of two axes serves all frames, unless the region moves (``regions.PathBox``): then
+    every frame has its own. Semantic maps are (B, T, H, W). Instances are a list per clip of T dicts, one per frame, as
+    in video instance segmentation (``boxes``, ``labels``, ``masks``, ``track_id`` …); they are judged frame by frame,
+    so a track may lose a frame and keeps its id in the others. If two clips share a ``track_id``, the partner's track
+    gets a new one, so an id is one object of the output. ``origin`` and the report count frames: clip · T + frame.
 
-    Clips of T frames: one plan of two axes serves all frames of a clip, unless the method's region moves from frame to
-    frame (``regions.PathBox``), which plans every frame by itself. Semantic maps are (B, T, H, W); instances are
-    a list per clip of T dicts, one per frame, as video instance segmentation has them: ``boxes``, ``labels``,
-    ``masks``, ``track_id`` and so on, judged frame by frame, so that a track may lose a frame and keeps its id in the
-    others. Where two clips use one ``track_id``, the partner's track gets a new one: an id is one object of the output.
-    ``origin`` and the report count frames: clip · T + frame.
-
-    Volumes: the plan has three axes. Maps are (B, D, H, W), instance masks (N, D, H, W), boxes plain tensors (N, 6) of
-    (x0, y0, z0, x1, y1, z1), ``sizes`` (B, 3) depths first. ``area`` is a volume, and sides are those of three axes.
+    For volumes, the plan has three axes. Maps are (B, D, H, W), instance masks (N, D, H, W), boxes plain tensors (N, 6)
+    of (x0, y0, z0, x1, y1, z1), and ``sizes`` (B, 3), depths first. ``area`` is a volume; a box has three sides.
 
     Raises:
-        ValueError: an argument out of its range, named; a layout for which the method isn't defined.
+        ValueError: an argument is out of range (the message names it), or the method isn't defined for the layout.
+
+    Example:
+        >>> import cutmix_dense as cd
+        >>> class Halves(MixTransform):  # the partner's left half
+        ...     def draw_plan(self, pool, generator):
+        ...         half = torch.tensor([[[0, 0, pool.frame[0], pool.frame[1] // 2]]] * len(pool))
+        ...         return cd.MixPlan.from_rectangles(self.draw_pairs(pool, generator)[0], half, pool.sizes)
+        >>> Halves()(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1).expand(-1, -1, 1, 4)).flatten(1).tolist()
+        [[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]
     """
 
     layouts: ClassVar[tuple[Layout, ...]] = LAYOUTS
-    """The layouts for which the method is defined."""
+    """Layouts for which the method is defined."""
 
     @takes_rules
     def __init__(
@@ -135,22 +142,22 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
         self._switch = Switch()
 
     def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
-        """The images and targets of a call, checked, with boxes xyxy in pixels; arguments as for the call."""
+        """Check the images and targets of a call, with boxes as xyxy pixels; arguments as for the call."""
         return Pool.of(images, targets, sizes, outputs, self.layout, BoxForm(self.box_format, self.normalized))
 
     @property
     def rules(self) -> TargetRules:
-        """How targets are judged and returned, by the settings as they are now."""
+        """How targets are judged and returned, from the current settings."""
         return TargetRules(**{item.name: getattr(self, item.name) for item in fields(TargetRules)})
 
     _warned = False
 
     feather: float = 0.0
-    """Softness of borders in mixed images, pixels; methods that soften set it."""
+    """Softness of borders in mixed images, pixels; set by methods that soften."""
 
     @property
     def partners(self) -> int:
-        """How many other images an output is mixed with."""
+        """Number of other images that an output is mixed with."""
         return 1
 
     @property
@@ -194,7 +201,7 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
         inplace: bool = False,
         return_report: bool = False,
     ) -> Any:
-        """Mix by a plan that exists; nothing is drawn. Arguments and result as for the call, always with targets."""
+        """Mix by a given plan; nothing is drawn. Arguments and result as for the call, always with targets."""
         pool = self.pool_of(images, targets, sizes)
         return self.mix_pool(plan, pool, out=out, inplace=inplace, return_report=return_report)
 
@@ -208,10 +215,10 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
         return_report: bool = False,
         label_keys: Sequence[str] = (),
     ) -> Any:
-        """``apply_plan`` for what ``pool_of`` has looked at already; ``label_keys`` are more of image-level labels."""
+        """``apply_plan`` for the result of ``pool_of``; ``label_keys`` adds keys of image-level labels."""
         if plan.frames not in (1, pool.frames):
             raise ValueError(f"plan must be of {pool.frames} frames or of whole clips, got one of {plan.frames} frames")
-        # all that can fail comes before the first write into an input
+        # everything that can fail comes before the first write into an input
         mixed = MixedTargets()
         if pool.targets is not None:
             keys, by_name = (*self.label_keys, *label_keys), self.labels_getter == "default"
@@ -230,7 +237,7 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
     def mix_images(
         self, images: _Images, plan: MixPlan, *, out: Tensor | None = None, inplace: bool = False
     ) -> _Images:
-        """Images alone mixed by a plan that exists, with the method's fill, interpolation and feather."""
+        """Mix images alone by a given plan, with the method's fill, interpolation and feather."""
         settings: Any = {"fill": self.fill, "interpolation": self.interpolation, "feather": self.feather}
         return mix_images(images, plan, **settings, out=out, inplace=inplace)
 
@@ -248,25 +255,25 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
 
         Args:
             inputs: images; images and targets, as two arguments, a tuple or a list; a dict of a batch with its images
-                under ``image`` (or a like name); or, as a ``collate_fn`` gets it, one list of samples, each
-                (image, target) or a dict. See ``forms.read_form``. Images: (B, C, H, W) or a list of (C, Hi, Wi).
-                Targets: a list of dicts, a (B, H, W) map, (B,) or (B, K) labels, or a dict of those. For clips and
-                volumes see ``layout``.
-            sizes: (B, 2) valid heights and widths of a padded batch; (B, 3) of volumes.
-            generator: a CPU generator that makes the call repeatable; default a private one, seeded from one number of
-                torch's global generator with rank and worker, so that ``torch.manual_seed`` repeats the call.
-            out: tensor that takes the mixed images.
+                under ``image`` or a similar key; or a list of samples, as ``collate_fn`` gets it, each (image, target)
+                or a dict; see ``forms.read_form``. Images are (B, C, H, W) or a list of (C, Hi, Wi). Targets are a list
+                of dicts, a (B, H, W) map, (B,) or (B, K) labels, or a dict of those. For clips and volumes see
+                ``layout``.
+            sizes: (B, 2) valid heights and widths of a padded batch; (B, 3) for volumes.
+            generator: a CPU generator that makes the call repeatable; default a private one, seeded from torch's global
+                generator, rank and worker, so that ``torch.manual_seed`` repeats the call.
+            out: tensor for the mixed images.
             inplace: write mixed images and per-pixel maps into the inputs; targets of instances are always new.
-            outputs: mix the first so many images only; those behind them are their partners, in order.
-            return_report: also return a ``MixReport``, where there are detection targets.
+            outputs: mix only this many of the images; those behind them are their partners, in order.
+            return_report: also return a ``MixReport``; needs detection targets.
 
         Returns:
-            The batch in the form it came in, samples collated: the images alone if they came alone, else (images,
-            targets) or a dict; the report behind it if asked for.
+            The batch in its form, samples collated: the images alone if they came alone, else (images, targets) or a
+            dict; then the report, if asked for.
 
         Raises:
-            TypeError: inputs of a kind that isn't known.
-            ValueError: inputs that don't fit each other or hold what isn't understood, named.
+            TypeError: an input is of an unknown kind.
+            ValueError: inputs don't fit each other, or their meaning is unknown; the message names them.
         """
         form = read_form(inputs, self.layout, self.labels_getter)
         images, targets = form.images, form.targets
@@ -278,7 +285,7 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
                 raise ValueError("outputs can't be used with a bank, which holds the partners")
             if inplace:
                 raise ValueError("inplace can't be used with a bank, whose images are no part of the batch")
-            own = self.pool_of(images, targets, sizes)  # the bank keeps boxes in pixels
+            own = self.pool_of(images, targets, sizes)  # the bank stores boxes in pixels
             both = bank.join(images, own.targets, sizes, self.semantic_keys, own.ndim)
             pool = Pool.of(both.images, both.targets, both.sizes, len(images), self.layout)
             pool = replace(pool, box_form=own.box_form)
@@ -293,7 +300,7 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
         return form.returned(*result)
 
     def _warn_of_one(self, pool: Pool, plan: MixPlan, stacklevel: int = 5) -> None:
-        """Say once that a batch of one image can't be mixed."""
+        """Warn once that a batch of one image can't be mixed."""
         if len(pool) > 1 or self._warned or self.p == 0 or not self.partners or is_compiling() or self.closed:
             return
         if bool((plan.source[:, 1:] < 0).all()):
@@ -302,7 +309,7 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
                 f"{type(self).__name__} got a batch of one image, which has no partner and stays as it is: use larger "
                 "batches, or pairing=cutmix_dense.SampleBank(), which keeps the latest images as partners",
                 UserWarning,
-                stacklevel=stacklevel,  # who called the module
+                stacklevel=stacklevel,  # the caller of the module
             )
 
     @property
@@ -311,24 +318,24 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
         return bool(self._switch)
 
     def close(self, closed: bool = True) -> None:
-        """Stop mixing (or start again): batches keep their form, as if ``p`` were 0.
+        """Stop mixing, or start again: batches keep their form, as if ``p`` were 0.
 
-        All copies share one switch: deep copies, pickled ones within a family of processes, and those in the workers
-        of a loader, forked or spawned, persistent or not. Batches that workers had made ahead still come mixed.
+        All copies share one switch: deep copies, copies pickled within a family of processes, and those in workers of a
+        loader, forked or spawned, persistent or not. Batches that workers made ahead still come mixed.
         """
         self._switch.set(closed)
 
     def draw_partners(
         self, pool: Pool, generator: torch.Generator, count: int = 1
     ) -> tuple[Int[Tensor, "b count"], Int[Tensor, " b"]]:
-        """Partners of every output, and whose draws it uses: exchanging pairs share theirs.
+        """Partners of every output, and the output whose draws it uses: exchanging pairs share theirs.
 
-        Where the pool has images behind its outputs these are the partners, in order; else the pairing says.
+        If the pool has images behind its outputs, those are the partners, in order; else the pairing decides.
 
         Args:
             pool: the images.
             generator: source of the draws.
-            count: partners of each image.
+            count: number of partners of each image.
 
         Returns:
             partner (B, count), -1 for none and for images that stay unmixed; leader (B,).
@@ -337,7 +344,7 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
         return torch.from_numpy(mates), torch.from_numpy(leader)
 
     def draw_pairs(self, pool: Pool, generator: torch.Generator) -> tuple[Int[Tensor, "b 2"], Int[Tensor, " b"]]:
-        """Base and partner of every output as a plan's ``source``, and whose draws it uses; see ``draw_partners``."""
+        """Base and partner of every output as the ``source`` of a plan, and the leader; see ``draw_partners``."""
         mates, leader = self._draw_mates(pool, generator, 1)
         source = np.empty((pool.outputs, 2), dtype=np.int64)
         source[:, 0], source[:, 1] = np.arange(pool.outputs), mates[:, 0]
@@ -346,7 +353,7 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
     def _draw_mates(
         self, pool: Pool, generator: torch.Generator, count: int
     ) -> tuple[Int[np.ndarray, "b count"], Int[np.ndarray, " b"]]:
-        """``draw_partners`` in arrays, which cost less on a few numbers."""
+        """``draw_partners`` in numpy, which is cheaper for a few numbers."""
         name = "bank" if isinstance(self.pairing, SampleBank) else self.pairing
         if name != "bank" and pool.outputs < len(pool):
             name = "behind"
@@ -359,12 +366,12 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
         return np.where(stays[:, None], -1, mates), leader
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What a checkpoint keeps: the bank's samples, and whether mixing is closed."""
+        """State for checkpoints: the bank's samples, and whether mixing is closed."""
         bank = self.pairing.state_dict() if isinstance(self.pairing, SampleBank) else None
         return {"closed": self.closed, "bank": bank}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what ``get_extra_state`` gave."""
+        """Restore the result of ``get_extra_state``."""
         self.close(state["closed"])
         if isinstance(self.pairing, SampleBank) and state["bank"] is not None:
             self.pairing.load_state_dict(state["bank"])
@@ -379,6 +386,7 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
 
 
 def _names(keys: Sequence[str], name: str) -> tuple[str, ...]:
+    """Keys as a tuple; TypeError for anything else."""
     if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
         raise TypeError(f"{name} must be a sequence of keys, got {keys!r}")
     return tuple(keys)

@@ -1,4 +1,4 @@
-"""Boxes in the format that a training loop has them in: pixels when they come in, that format when they go out."""
+"""Boxes in the format of a training loop: converted to pixels before a mix, and back after it."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 """Corners, corner and size, or centre and size."""
 
 Normalized = bool | Literal["frame"]
-"""Whether boxes count in shares of their image's valid size (True), or of the padded frame."""
+"""Unit of boxes: pixels (False), the valid size of their image (True), or the padded frame (``"frame"``)."""
 
 _MOST_SHARE = 2.0
 """No box that counts in shares of its image has many numbers beyond this."""
 
 _ROUNDING = 8
-"""How many units in the last place of an image's size a coordinate may be off a whole pixel and be meant as one."""
+"""A coordinate this many units in the last place of its image's size off a whole pixel counts as that pixel."""
 
 
 @dataclass(frozen=True)
 class BoxForm:
-    """How plain tensors of boxes are meant; ``tv_tensors.BoundingBoxes`` say it themselves.
+    """Format of plain tensors of boxes; ``tv_tensors.BoundingBoxes`` carry their own.
 
-    A coordinate that is a whole pixel but for the rounding of its format is one: 13/20 · 20 is 13, so that a region
-    whose edge lies there takes all of the box.
+    Coordinates within rounding error of a whole pixel are rounded to it (13/20 · 20 is 13), so that a region with its
+    edge there takes the whole box.
 
     Attributes:
-        box_format: see ``BoxFormat``. For volumes (x, y, z), then the other corner or the size.
+        box_format: see ``BoxFormat``; for volumes (x, y, z), then the other corner or the size.
         normalized: see ``Normalized``.
-        came: the boxes that came in, as they came and in pixels; those that a mix left alone go out bit by bit.
+        original: the boxes before conversion and in pixels; those that a mix left alone go out bit-identical.
 
     Raises:
-        ValueError: an unknown format.
+        ValueError: the format is unknown.
     """
 
     box_format: BoxFormat = "xyxy"
     normalized: Normalized = False
-    came: _Came | None = field(default=None, repr=False, compare=False)
+    original: _Original | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.box_format not in get_args(BoxFormat):
@@ -60,31 +60,31 @@ class BoxForm:
 
     @property
     def in_pixels(self) -> bool:
-        """Whether nothing has to be converted."""
+        """Whether boxes are xyxy in pixels already."""
         return self.box_format == "xyxy" and not self.normalized
 
     def to_pixels(self, targets: Any, sizes: Int[Tensor, "p d"]) -> tuple[Any, BoxForm]:
-        """Targets with boxes xyxy in pixels, in double precision, and the form that takes them back.
+        """Targets with boxes xyxy in pixels, float64, and the form that converts them back.
 
         Args:
-            targets: as a transform takes them; new dicts are made, nothing is changed.
-            sizes: what 1 stands for: height and width of every image, on the host.
+            targets: as for the call of a transform; not changed.
+            sizes: unit of normalised boxes: height and width of every image, on the host.
         """
         converted = self._in(targets, sizes)
-        return converted, replace(self, came=_Came(targets, converted, sizes))
+        return converted, replace(self, original=_Original(targets, converted, sizes))
 
     def from_pixels(self, targets: Any, sizes: Int[Tensor, "b d"]) -> Any:
-        """Mixed targets in the form and dtype that they came in; whole numbers are rounded.
+        """Mixed targets with boxes in their original format and dtype; integers are rounded.
 
         Args:
             targets: of the outputs, with ``origin``.
-            sizes: what 1 stands for: height and width of every output, on the host.
+            sizes: unit of normalised boxes: height and width of every output, on the host.
         """
-        assert self.came is not None
-        return self._out(targets, self.came, sizes)
+        assert self.original is not None
+        return self._out(targets, self.original, sizes)
 
     def _in(self, targets: Any, sizes: Int[Tensor, "p d"]) -> Any:
-        """The walk is that of ``TargetMixer.mix``."""
+        """Convert boxes in targets of any form that ``TargetMixer.mix`` takes."""
         if is_padded(targets):
             return {**targets, "boxes": self._corners(targets["boxes"], sizes[:, None])}
         if isinstance(targets, Mapping):
@@ -105,51 +105,51 @@ class BoxForm:
             changed[IGNORED] = self._image_in(target[IGNORED], size)
         return changed
 
-    def _out(self, targets: Any, came: _Came, sizes: Int[Tensor, "b d"]) -> Any:
+    def _out(self, targets: Any, original: _Original, sizes: Int[Tensor, "b d"]) -> Any:
         if is_padded(targets):
-            return {**targets, "boxes": self._padded_out(targets, came, sizes)}
+            return {**targets, "boxes": self._padded_out(targets, original, sizes)}
         if isinstance(targets, Mapping):
-            return {key: self._out(value, came.entry(key), sizes) for key, value in targets.items()}
+            return {key: self._out(value, original.entry(key), sizes) for key, value in targets.items()}
         if not isinstance(targets, (list, tuple)) or not targets:
             return targets
         if all(isinstance(target, (list, tuple)) for target in targets):
-            frames = came.frames()
+            frames = original.frames()
             return [[self._image_out(each, frames, size) for each in clip] for clip, size in zip(targets, sizes)]
-        return [self._image_out(target, came, size) for target, size in zip(targets, sizes)]
+        return [self._image_out(target, original, size) for target, size in zip(targets, sizes)]
 
-    def _image_out(self, target: Any, came: _Came, size: Int[Tensor, " d"]) -> Any:
+    def _image_out(self, target: Any, original: _Original, size: Int[Tensor, " d"]) -> Any:
         if not isinstance(target, Mapping):
             return target
         changed = dict(target)
         if _plain(target.get("boxes"), size):
-            changed["boxes"] = self._rows_out(target, (came,), size)
+            changed["boxes"] = self._rows_out(target, (original,), size)
         ignored = target.get(IGNORED)
         if isinstance(ignored, Mapping) and _plain(ignored.get("boxes"), size):
-            changed[IGNORED] = {**ignored, "boxes": self._rows_out(ignored, (came, came.ignored()), size)}
+            changed[IGNORED] = {**ignored, "boxes": self._rows_out(ignored, (original, original.ignored()), size)}
         return changed
 
-    def _rows_out(self, target: Mapping[str, Any], came: Sequence[_Came], size: Int[Tensor, " d"]) -> Tensor:
+    def _rows_out(self, target: Mapping[str, Any], original: Sequence[_Original], size: Int[Tensor, " d"]) -> Tensor:
         boxes: Tensor = target["boxes"]
         given = self._given(boxes, size)
-        dtype = next((found for each in came if (found := each.dtype()) is not None), None)
+        dtype = next((found for each in original if (found := each.dtype()) is not None), None)
         given = given if dtype is None else _cast(given, dtype)
-        for each in came:
+        for each in original:
             given = each.restored(boxes, given, target["origin"], size)
         return given
 
-    def _padded_out(self, targets: Mapping[str, Any], came: _Came, sizes: Int[Tensor, "b d"]) -> Tensor:
-        boxes, count = targets["boxes"], len(came.sizes)
+    def _padded_out(self, targets: Mapping[str, Any], original: _Original, sizes: Int[Tensor, "b d"]) -> Tensor:
+        boxes, count = targets["boxes"], len(original.sizes)
         origin = targets["origin"].clamp(min=0)
-        given = _cast(self._given(boxes, sizes[:, None]), came.given["boxes"].dtype)
-        own = origin[..., 0] < count  # images of a bank lie behind
+        given = _cast(self._given(boxes, sizes[:, None]), original.given["boxes"].dtype)
+        own = origin[..., 0] < count  # images of a bank come later
         image, index = origin[..., 0].clamp(max=count - 1), origin[..., 1]
-        same = own & (came.pixels["boxes"][image, index] == boxes).all(dim=-1) & targets["valid"]
-        units = came.sizes.to(boxes.device)[image] == sizes.to(boxes.device)[:, None]
+        same = own & (original.pixels["boxes"][image, index] == boxes).all(dim=-1) & targets["valid"]
+        units = original.sizes.to(boxes.device)[image] == sizes.to(boxes.device)[:, None]
         same &= units.all(dim=-1)
-        return torch.where(same[..., None], came.given["boxes"][image, index], given)
+        return torch.where(same[..., None], original.given["boxes"][image, index], given)
 
     def _corners(self, boxes: Any, size: Int[Tensor, "... d"]) -> Any:
-        """Corners in pixels; what isn't plain boxes stays, and is refused elsewhere if it is nothing else."""
+        """Corners in pixels; anything but plain boxes stays as it is."""
         if not _plain(boxes, size):
             return boxes
         exact = boxes.to(exact_dtype(boxes.device))
@@ -180,6 +180,7 @@ class BoxForm:
             )
 
     def _given(self, corners: Float[Tensor, "*n ends"], size: Int[Tensor, "... d"]) -> Float[Tensor, "*n ends"]:
+        """Corners in pixels converted to this format."""
         corners = corners / _unit(size, corners) if self.normalized else corners
         low, high = corners.chunk(2, dim=-1)
         if self.box_format == "xyxy":
@@ -188,29 +189,33 @@ class BoxForm:
 
 
 @dataclass(frozen=True)
-class _Came:
-    """Targets as they came, the same in pixels, and what 1 stands for in each image."""
+class _Original:
+    """Targets before conversion and in pixels, and the unit of normalised boxes of each image."""
 
     given: Any
     pixels: Any
     sizes: Int[Tensor, "p d"]
 
-    def entry(self, key: str) -> _Came:
-        """Those under a key."""
-        return _Came(self.given[key], self.pixels[key], self.sizes) if key in self.given else _Came([], [], self.sizes)
+    def entry(self, key: str) -> _Original:
+        """The targets under one key."""
+        return (
+            _Original(self.given[key], self.pixels[key], self.sizes)
+            if key in self.given
+            else _Original([], [], self.sizes)
+        )
 
-    def frames(self) -> _Came:
-        """Those of clips, frame after frame."""
+    def frames(self) -> _Original:
+        """The targets of clips, frame after frame."""
         given, pixels = ([frame for clip in clips for frame in clip] for clips in (self.given, self.pixels))
-        return _Came(given, pixels, self.sizes.repeat_interleave(len(given) // len(self.sizes), dim=0))
+        return _Original(given, pixels, self.sizes.repeat_interleave(len(given) // len(self.sizes), dim=0))
 
-    def ignored(self) -> _Came:
-        """Their ignored instances."""
+    def ignored(self) -> _Original:
+        """The ignored instances."""
         given, pixels = ([target.get(IGNORED) or {} for target in part] for part in (self.given, self.pixels))
-        return _Came(given, pixels, self.sizes)
+        return _Original(given, pixels, self.sizes)
 
     def dtype(self) -> torch.dtype | None:
-        """That of the first plain boxes, those that aren't empty first."""
+        """Dtype of the first plain boxes that aren't empty, else of the first."""
         found = [boxes for target in self.given if _plain(boxes := target.get("boxes"), self.sizes)]
         return next((boxes.dtype for boxes in sorted(found, key=len, reverse=True)), None)
 
@@ -221,7 +226,7 @@ class _Came:
         origin: Int[Tensor, "n 2"],
         size: Int[Tensor, " d"],
     ) -> Shaped[Tensor, "n ends"]:
-        """``given``, but as they came those boxes that are in pixels what they were."""
+        """``given``, with the original rows of all boxes that the mix left alone."""
         rows = [(target.get("boxes"), pixel.get("boxes")) for target, pixel in zip(self.given, self.pixels)]
         if any(box is not None and not _plain(box, size) for box, _ in rows) or not len(boxes):
             return given
@@ -233,7 +238,7 @@ class _Came:
         start, counts, units = (
             part.to(boxes.device) for part in (counts.cumsum(0) - counts, counts, (self.sizes == size).all(dim=1))
         )
-        own = origin[:, 0] < len(counts)  # images of a bank lie behind
+        own = origin[:, 0] < len(counts)  # images of a bank come later
         image, index = origin[:, 0].clamp(max=len(counts) - 1), origin[:, 1]
         flat = (start[image] + index).clamp(max=len(before) - 1)
         alike = own & units[image] & (index < counts[image])
@@ -242,18 +247,19 @@ class _Came:
 
 
 def _plain(boxes: Any, size: Int[Tensor, "... d"]) -> bool:
-    """Whether these are boxes that say nothing themselves."""
+    """Whether these are plain boxes, without a format of their own."""
     if not isinstance(boxes, Tensor) or isinstance(boxes, tv_tensors.TVTensor) or boxes.dtype == torch.bool:
         return False
     return boxes.ndim >= 2 and boxes.shape[-1] == 2 * size.shape[-1]
 
 
 def _cast(boxes: Float[Tensor, "*n ends"], dtype: torch.dtype) -> Shaped[Tensor, "*n ends"]:
+    """Boxes in ``dtype``, rounded for integers."""
     return boxes.to(dtype) if dtype.is_floating_point else boxes.round().to(dtype)
 
 
 def _unit(size: Int[Tensor, "*b d"], like: Tensor) -> Float[Tensor, "*b ends"]:
-    """Width, height, width, height."""
+    """Sizes (y, x) as units of boxes: (x, y, x, y)."""
     unit = size.flip(-1).repeat(*(1,) * (size.ndim - 1), 2)
     return unit.to(like.device, like.dtype, non_blocking=True)
 

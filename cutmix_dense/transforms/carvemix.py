@@ -1,4 +1,4 @@
-"""CarveMix: the partner's lesion, carved out with more or less of what is round it, on top of the image."""
+"""CarveMix: the partner's lesion, carved out with more or less of its surroundings, on top of the image."""
 
 from __future__ import annotations
 
@@ -14,26 +14,33 @@ __all__ = ["CarveMix"]
 
 
 class CarveMix(MaskTransform):
-    """A lesion of the partner, by its mask made smaller or larger by a drawn signed distance, goes on top of the base.
+    """Paste a lesion of the partner, its mask grown or shrunk by a drawn signed distance.
 
-    Made for volumes (``layout="BCDHW"``) that are aligned, as brains in a common space are: the lesion keeps its place.
-    The targets hold a semantic map of every image. A partner without a lesion leaves the image unmixed.
+    Made for aligned volumes (``layout="BCDHW"``), such as brains in a common space: the lesion keeps its place. Targets
+    must hold a semantic map of every image. A partner without a lesion leaves the image unmixed. Boxes need masks, or
+    ``boxes="estimate"``. Distances are computed on the host and need scipy.
 
     Args:
-        classes: ids of the map that are the lesion; None: all but 0 and ``ignore_index``.
+        classes: ids of the lesion in the map; None: all but 0 and ``ignore_index``.
         spacing: size of a voxel along each axis (depth, height, width), so that a lesion grows alike in all
             directions; default cubes.
         p: probability that an image is mixed, per sample.
         common: arguments of ``MixTransform``.
 
-    Needs scipy, for the distance, which is found on the host. What shows of an object can't be told from its box: boxes
-    need masks here, or ``boxes="estimate"``.
-
     Raises:
-        ValueError: an argument out of range; targets without a map.
-        ImportError: at the call, without scipy.
+        ValueError: an argument is out of range, or targets lack a map.
+        ImportError: scipy isn't installed; raised by the call.
 
     Source: Zhang et al., CarveMix (2021); see ``masks.CarveMask``.
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> maps = torch.zeros(2, 8, 8, 8, dtype=torch.long)
+        >>> maps[0, 2:6, 2:6, 2:6] = 1
+        >>> scans, maps = cd.CarveMix(p=1.0, layout="BCDHW")(torch.rand(2, 1, 8, 8, 8), maps)
+        >>> bool(maps[1].any())  # the second scan got the lesion of the first
+        True
     """
 
     layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BCDHW")
@@ -49,8 +56,8 @@ class CarveMix(MaskTransform):
         super().__init__(p=p, **common)
         self.classes = None if classes is None else tuple(int(index) for index in classes)
         self.spacing = None if spacing is None else tuple(positive(step, "spacing") for step in spacing)
-        self.sampler()  # refuses wrong settings at once
+        self.sampler()  # checks the settings
 
     def sampler(self) -> CarveMask:
-        """See ``masks.CarveMask``."""
+        """The ``masks.CarveMask`` of these settings."""
         return CarveMask(self.classes, self.ignore_index, self.spacing)

@@ -1,4 +1,4 @@
-"""ClassMix: half of the classes of one image's map, pasted on another image."""
+"""ClassMix: half of the classes of the partner's map, pasted on the image."""
 
 from __future__ import annotations
 
@@ -12,24 +12,29 @@ __all__ = ["ClassMix"]
 
 
 class ClassMix(MaskTransform):
-    """Pixels of half of the partner's classes, chosen anew for every image, go on top of the base.
+    """Paste the pixels of half of the partner's classes, drawn for each image.
 
-    The targets hold a semantic map of every image, a label or a pseudo-label made before the plan. ``ignore_index`` is
-    no class: it is neither counted nor pasted.
+    Targets must hold a semantic map of every image: labels, or pseudo-labels made beforehand. ``ignore_index`` is
+    neither counted nor pasted. Boxes need masks, or ``boxes="estimate"``. For domain mixing (DACS) see ``dacs``.
 
     Args:
-        rounding: half of an odd number of classes, ``"floor"`` (ClassMix) or ``"ceil"`` (DACS).
-        max_classes: ids of the map must be below it.
+        rounding: of half an odd number of classes: ``"floor"`` (ClassMix) or ``"ceil"`` (DACS).
+        max_classes: ids of the map must be below this.
         p: probability that an image is mixed, per sample.
         common: arguments of ``MixTransform``.
 
-    For domain mixing (DACS) see ``dacs``. What shows of an object can't be told from its box: boxes need masks here, or
-    ``boxes="estimate"``.
-
     Raises:
-        ValueError: an argument out of range; targets without a map; ids that are too large.
+        ValueError: an argument is out of range, targets lack a map, or an id is too large.
 
     Source: Olsson et al., ClassMix (2021).
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> maps = torch.tensor([[[0, 1, 2, 3]], [[4, 5, 6, 7]]])
+        >>> images, mixed = cd.ClassMix()(maps[:, None].float(), maps)
+        >>> (mixed == maps).sum(dim=(1, 2)).tolist()  # two of four classes came
+        [2, 2]
     """
 
     layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BCDHW")
@@ -45,18 +50,18 @@ class ClassMix(MaskTransform):
         super().__init__(p=p, **common)
         self.rounding = rounding
         self.max_classes = max_classes
-        self.sampler()  # refuses wrong settings at once
+        self.sampler()  # checks the settings
 
     @classmethod
     def dacs(cls, **common: Any) -> ClassMix:
-        """Cross-domain mixing: give source images with their labels, then as many target images with pseudo-labels.
+        """Cross-domain mixing: a batch holds source images with labels, then as many target images with pseudo-labels.
 
-        The second half of the batch comes back mixed with source classes, the first half as it was.
+        Source classes are pasted on the second half of the batch; the first half comes back unmixed.
 
         Source: Tranheden et al., DACS (2021).
         """
         return cls(rounding="ceil", pairing="halves", **common)
 
     def sampler(self) -> ClassMask:
-        """See ``masks.ClassMask``."""
+        """The ``masks.ClassMask`` of these settings."""
         return ClassMask(self.rounding, self.ignore_index, self.max_classes)

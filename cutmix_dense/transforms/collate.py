@@ -1,4 +1,4 @@
-"""Samples put together as a batch."""
+"""Collate samples into a batch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ __all__ = ["collate", "collated"]
 
 
 def collate(samples: Sequence[Sequence[Any]]) -> tuple[Tensor | list[Tensor], Any]:
-    """A list of (image, target) pairs as a batch: what is of one size is stacked, all else becomes a list.
+    """Collate (image, target) pairs: tensors of equal size are stacked, others become a list.
 
     Args:
-        samples: what a dataset gives for each index: the image (C, H, W); the target a dict, a map (H, W), or a class.
+        samples: items of a dataset: an image (C, H, W), and a target that is a dict, a map (H, W) or a class.
 
     Raises:
-        TypeError: images that aren't tensors.
+        TypeError: an image isn't a tensor.
+
+    Example:
+        >>> images, labels = collate([(torch.zeros(3, 4, 6), 1), (torch.zeros(3, 4, 6), 2)])
+        >>> images.shape, labels.tolist()
+        (torch.Size([2, 3, 4, 6]), [1, 2])
     """
     images = [image for image, _ in samples]
     for index, image in enumerate(images):
@@ -35,7 +40,7 @@ def collate(samples: Sequence[Sequence[Any]]) -> tuple[Tensor | list[Tensor], An
 
 
 def collated(targets: list[Any]) -> Any:
-    """Tensors of one size stacked, numbers of Python and numpy as a tensor; else the list."""
+    """Collate targets: stack tensors of equal size, turn numbers into a tensor, else return the list."""
     if all(isinstance(target, Tensor) for target in targets):
         return _stacked(targets)
     if all(isinstance(target, (int, float, np.number, np.bool_)) for target in targets):
@@ -44,6 +49,7 @@ def collated(targets: list[Any]) -> Any:
 
 
 def _stacked(tensors: list[Tensor]) -> Tensor | list[Tensor]:
+    """Tensors of equal size as one, in their class; else the list."""
     first = tensors[0]
     if any(tensor.shape != first.shape for tensor in tensors):
         return tensors

@@ -26,27 +26,35 @@ __all__ = ["CopyPaste"]
 
 
 class CopyPaste(MixTransform):
-    """Instances of the partner pasted by their masks, or by their boxes where they have none (see ``has_mask``).
+    """Paste instances of the partner by their masks, or by their boxes if they have none (see ``has_mask``).
+
+    A partner that is scaled or has another size is placed at random: within the image if it fits, else so that it
+    covers the image. Base instances shrink where they are covered, and are filtered. Instances that aren't pasted don't
+    come along, though their pixels may show on a pasted one. With panoptic maps alone, things are pasted. If only some
+    instances have masks, a base instance without one that is partly covered needs ``boxes="estimate"``.
 
     Args:
-        instances: which ones: ``"random"`` (a random number of them, at least one), ``"all"``, a number, or a fraction
-            in (0, 1) of them, rounded up.
-        crowd: whether instances with ``iscrowd`` are pasted.
-        scale: the partner is scaled by a factor ~ U(low, high) first.
-        flip: probability that the partner is mirrored left to right; keypoints need ``flip_pairs`` then.
-        feather: softness of the pasted edges, sigma in pixels; on the image only.
+        instances: how many: ``"random"`` (at least one), ``"all"``, a number, or a fraction in (0, 1), rounded up.
+        crowd: whether to paste instances with ``iscrowd``.
+        scale: the partner is scaled by a factor ~ U(low, high).
+        flip: probability that the partner is mirrored left to right; keypoints then need ``flip_pairs``.
+        feather: softness of the pasted edges in the image, sigma in pixels.
         p: probability that an image is mixed, per sample.
         common: arguments of ``MixTransform``.
 
-    A partner of another size than the image (or scaled) is placed at random: within the image if it fits, else so that
-    it covers it. What of the base is covered shrinks and is filtered; an instance that isn't pasted doesn't come along,
-    though its pixels may show on a pasted one. Of panoptic maps without instances beside them, things are pasted. Where
-    some instances have masks, a base instance without one that is covered in part needs ``boxes="estimate"``.
-
     Raises:
-        ValueError: an argument out of range; targets without instances.
+        ValueError: an argument is out of range, or targets lack instances.
 
     Source: Ghiasi et al., Simple Copy-Paste (2021), which jitters both images by 0.1–2.0 beforehand.
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> boxes = torch.tensor([[[1.0, 1.0, 5.0, 4.0]], [[6.0, 2.0, 9.0, 7.0]]])
+        >>> targets = [{"boxes": box, "labels": torch.tensor([1])} for box in boxes]
+        >>> _, mixed = cd.CopyPaste(instances="all", p=1.0)(torch.rand(2, 3, 8, 12), targets)
+        >>> mixed[0]["boxes"].tolist()  # its own, and its partner's
+        [[1.0, 1.0, 5.0, 4.0], [6.0, 2.0, 9.0, 7.0]]
     """
 
     layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BCDHW")
@@ -79,23 +87,23 @@ class CopyPaste(MixTransform):
 
     @classmethod
     def torchvision(cls, **common: Any) -> CopyPaste:
-        """After torchvision's reference ``SimpleCopyPaste``: whatever still shows more than a line of pixels is kept.
+        """Filter as torchvision's reference ``SimpleCopyPaste``: keep whatever shows more than one line of pixels.
 
-        The rules of what is kept are theirs; which instances are pasted is drawn as ``instances`` says.
+        Only the filter is torchvision's; ``instances`` still says what is pasted.
         """
         return cls(**{"rule": "torchvision", "p": 1.0, "crowd": True, **common})
 
     @classmethod
     def mmdet(cls, **common: Any) -> CopyPaste:
-        """After MMDetection's ``CopyPaste``: base instances stay if their box moved by at most 10 pixels or more than
-        300 pixels of their mask show.
+        """Filter as MMDetection's ``CopyPaste``.
 
-        The rules of what is kept are theirs; which instances are pasted is drawn as ``instances`` says.
-        """  # noqa: D205
+        Base instances stay if their box moved by at most 10 pixels or more than 300 pixels of their mask show. Only the
+        filter is MMDetection's; ``instances`` still says what is pasted.
+        """
         return cls(**{"rule": "mmdet_copy_paste", "p": 1.0, "crowd": True, **common})
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
-        """The instances, and where their image lies."""
+        """Draw the instances to paste, and the place of their image."""
         targets = detection_targets(pool.targets)
         if targets is None:
             raise ValueError("targets must be detection targets to paste instances from, got none")
@@ -114,7 +122,7 @@ class CopyPaste(MixTransform):
         if any(target.get("masks") is not None for target in targets):
             boxed = chosen & _unstated(targets, chosen.shape[1])[partner]
             owner = _by_masks(chosen & ~boxed, targets, pool, source)
-            unmoved = bool(((scale == 1) & (shift == 0)).all())  # every partner lies where it lay
+            unmoved = bool(((scale == 1) & (shift == 0)).all())  # every partner keeps its place
             owner = owner if unmoved else _moved(owner, pool, source, scale, shift)
             if boxed.any():
                 _paint(owner, _rectangles(boxed, pool, source, scale, shift), boxed)
@@ -131,7 +139,7 @@ class CopyPaste(MixTransform):
         targets: Sequence[Mapping[str, Any]],
         partner: Int[Tensor, " b"],
     ) -> Bool[Tensor, "b n"]:
-        """Which of the partner's instances are pasted, from a draw for their number and a score for each."""
+        """Choose the partner's instances to paste, from a draw for their number and a score for each."""
         may = _may_be_pasted(targets, scores.shape[1], self.crowd)[partner.numpy()]
         count = may.sum(axis=1)
         if self.instances == "all":
@@ -161,7 +169,7 @@ class CopyPaste(MixTransform):
 
 
 def _check_rows(targets: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> None:
-    """TypeError or ValueError unless what decides on pasting has a row for every instance."""
+    """Raise TypeError or ValueError unless every key that pasting needs has one row per instance."""
     for index, (target, count) in enumerate(zip(targets, counts)):
         if count and target.get("boxes") is None and target.get("masks") is None:
             raise ValueError(f"targets[{index}] has {count} instances but neither 'boxes' nor 'masks'")
@@ -175,7 +183,7 @@ def _check_rows(targets: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> 
 
 
 def _may_be_pasted(targets: Sequence[Mapping[str, Any]], most: int, crowd: bool) -> Bool[np.ndarray, "b n"]:
-    """Which instances of each image can be chosen: no crowds unless they are allowed, and no stuff."""
+    """Which instances of each image may be pasted: no stuff, and no crowds unless allowed."""
     may = np.zeros((len(targets), most), dtype=bool)
     counts = [count_instances(target, "targets") for target in targets]
     columns = []
@@ -194,7 +202,7 @@ def _may_be_pasted(targets: Sequence[Mapping[str, Any]], most: int, crowd: bool)
 
 
 def _unstated(targets: Sequence[Mapping[str, Any]], most: int) -> Bool[Tensor, "b n"]:
-    """Which instances of each image state no mask, by ``has_mask``; on the host."""
+    """Which instances of each image have no mask, by ``has_mask``; on the host."""
     unstated = torch.zeros((len(targets), most), dtype=torch.bool, device=HOST)
     given = [(index, target[STATED]) for index, target in enumerate(targets) if target.get(STATED) is not None]
     given = [(index, stated) for index, stated in given if len(stated)]
@@ -210,21 +218,21 @@ def _rectangles(
     scale: Float[Tensor, "b 2 d"],
     shift: Float[Tensor, "b 2 d"],
 ) -> Int[Tensor, "b n ends"]:
-    """The pixels of the canvas that the boxes of pasted instances meet, where the boxes lie; nothing for the others."""
+    """Canvas pixels that the boxes of pasted instances meet, on the boxes' device; empty for other instances."""
     objects = pool.objects()
     at = objects.boxes.device
     boxes, present = (rows.index_select(0, sent(source[:, 1].clamp(min=0), at)) for rows in objects)
     ends = [end * sent(scale[:, 1:], at) + sent(shift[:, 1:], at) for end in boxes.chunk(2, dim=-1)]
     nothing = torch.zeros_like(boxes[:, :0]).long()
     unpasted = MixPlan.from_rectangles(source, nothing, pool.sizes, frame=pool.frame, scale=scale, shift=shift)
-    least, most = (bound[:, 1:] for bound in unpasted.pixel_ranges())  # a box may jut out of its image
+    least, most = (bound[:, 1:] for bound in unpasted.pixel_ranges())  # a box may extend beyond its image
     low = torch.maximum(torch.minimum(*ends).floor().long(), least)
     high = torch.minimum(torch.maximum(*ends).ceil().long(), most)
     return torch.cat([low, torch.maximum(low, high)], dim=2) * (sent(chosen, at) & present)[..., None]
 
 
 def _paint(owner: Int[Tensor, "b *frame"], rectangles: Int[Tensor, "b n ends"], boxed: Bool[Tensor, "b n"]) -> None:
-    """Write 1 into the rectangles of some instances; on a device nothing is waited for."""
+    """Write 1 into the rectangles of the instances in ``boxed``, without waiting for a device."""
     ndim = owner.ndim - 1
     for output, row in boxed.nonzero().tolist():
         ends = rectangles[output, row]
@@ -238,7 +246,7 @@ def _paint(owner: Int[Tensor, "b *frame"], rectangles: Int[Tensor, "b n ends"], 
 def _by_masks(
     chosen: Bool[Tensor, "b n"], targets: Sequence[Mapping[str, Any]], pool: Pool, source: Int[Tensor, "b 2"]
 ) -> Int[Tensor, "b *frame"]:
-    """1 where a pasted mask lies in its own image, else 0."""
+    """Owners before the partner is moved: 1 inside pasted masks, else 0."""
     device = next(target["masks"].device for target in targets if target.get("masks") is not None)
     union = torch.zeros((len(source), *pool.frame), dtype=torch.bool, device=device)
     partner = source[:, 1].clamp(min=0)
@@ -260,7 +268,7 @@ def _moved(
     scale: Float[Tensor, "b 2 d"],
     shift: Float[Tensor, "b 2 d"],
 ) -> Int[Tensor, "b *frame"]:
-    """The owner of every pixel: 1 where a pasted mask lies on the canvas, mapped as the masks themselves will be."""
+    """Owners on the canvas: 1 inside pasted masks, mapped exactly as the masks themselves will be."""
     canvas = pool.sizes[source[:, 0]]
     alone = MixPlan.from_grid(
         torch.arange(len(source), device=HOST)[:, None],

@@ -1,4 +1,4 @@
-"""CutMix: a region of each image is replaced by the same region of its partner."""
+"""CutMix: the partner's pixels replace a region of each image."""
 
 from __future__ import annotations
 
@@ -17,27 +17,35 @@ __all__ = ["CutMix"]
 
 
 class CutMix(MixTransform):
-    """CutMix for every kind of target: what lies in the region comes from the partner, images and annotations alike.
+    """Replace a region of each image, and its annotations, by the same region of the partner.
+
+    A pixel of the region shows the partner's pixel at the same coordinates. With images of different sizes, the region
+    lies in the area that both share. Image-level labels count by the pixels that each image owns.
+
+    For clips, all frames share one region, a tube (the spatial VideoMix of Yun et al., 2020); ``regions.PathBox`` moves
+    it from frame to frame. For a cuboid that also ends in time, give clips (B, C, T, H, W) as ``layout="BCDHW"``.
 
     Args:
         alpha: λ ~ Beta(α, α) of the default region, > 0.
         p: probability that an image is mixed, per sample.
-        region: a sampler of ``cutmix_dense.regions`` in place of ``BetaBox(alpha)``.
-        same_region: draw one region for the whole batch, as the official code does, not one per sample.
+        region: a sampler of ``cutmix_dense.regions`` instead of ``BetaBox(alpha)``.
+        same_region: draw one region for the whole batch, as the official code does, instead of one per sample.
         common: arguments of ``MixTransform``.
 
-    Region and partner keep their place: a pixel of the region shows the partner's pixel of the same coordinates. With
-    images of different sizes the region lies in the area that both share. Image-level labels count by the pixels that
-    each image really owns.
-
-    Of clips all frames share one region, a tube (the spatial VideoMix of Yun et al., 2020); with ``regions.PathBox`` it
-    moves from frame to frame. A cuboid, which ends in time as well, comes of clips (B, C, T, H, W) and ``"BCDHW"``.
-
     Raises:
-        TypeError: ``region`` is no sampler.
-        ValueError: an argument out of range; a region that moves, of another layout than clips.
+        TypeError: ``region`` isn't a sampler.
+        ValueError: an argument is out of range, or a region moves though the layout has no frames.
 
     Source: Yun et al., CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features (2019).
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> quarter = cd.regions.AreaBox(area=(0.25, 0.25), aspect=(1, 1))
+        >>> mix = cd.CutMix(region=quarter, p=1.0, num_classes=2)
+        >>> images, labels = mix(torch.rand(2, 3, 32, 48), torch.tensor([0, 1]))
+        >>> labels.tolist()
+        [[0.75, 0.25], [0.25, 0.75]]
     """
 
     def __init__(
@@ -59,10 +67,10 @@ class CutMix(MixTransform):
         self.alpha = alpha
         self.region = region
         self.same_region = same_region
-        BetaBox(alpha)  # refuses a wrong alpha at once
+        BetaBox(alpha)  # checks alpha
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
-        """A rectangle (or several) per sample, in the area that base and partner share."""
+        """Draw one or several rectangles per sample, in the area that base and partner share."""
         sampler = BetaBox(self.alpha) if self.region is None else self.region
         source, leader = self.draw_pairs(pool, generator)
         if self.same_region:

@@ -1,4 +1,4 @@
-"""Cutout: the region that CutMix would paste is erased instead."""
+"""Cutout: erase the region that CutMix would paste."""
 
 from __future__ import annotations
 
@@ -16,22 +16,30 @@ __all__ = ["Cutout"]
 
 
 class Cutout(MixTransform):
-    """A region of every image is erased: nobody owns its pixels, they are ``fill`` and no label counts there.
+    """Erase a region of every image: its pixels become ``fill``, and no label counts there.
 
-    The control of an experiment on CutMix: from the same generator it draws the regions that
-    ``CutMix(region=region, p=p)`` draws, so the paste alone differs. It needs no partners and works on one image.
+    It is the control for experiments on CutMix: from the same generator it draws the regions of
+    ``CutMix(region=region, p=p)``, so only the paste differs. It needs no partners and works on a batch of one.
 
     Args:
-        region: a sampler of ``cutmix_dense.regions``.
+        region: a sampler of ``cutmix_dense.regions``, default ``AreaBox.french()``.
         p: probability that an image is cut, per sample.
-        common: arguments of ``MixTransform``; of normalised images the default ``fill`` of 0 is the mean colour.
+        common: arguments of ``MixTransform``. For normalised images, the default ``fill`` of 0 is the mean colour.
 
     Raises:
-        TypeError: ``region`` is no sampler.
-        ValueError: a region that looks at objects or that moves, an argument out of range.
+        TypeError: ``region`` isn't a sampler.
+        ValueError: the region looks at objects or moves, or an argument is out of range.
 
-    Source: DeVries, Taylor, Cutout (2017); for semi-supervised segmentation French et al. (2020), who keep what lies
-    inside of the drawn box and erase the rest.
+    Source: DeVries, Taylor, Cutout (2017). For semi-supervised segmentation French et al. (2020), who keep the inside
+    of the drawn box and erase the rest.
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> cut = cd.Cutout(region=cd.regions.AreaBox(area=(0.25, 0.25), aspect=(1, 1)))
+        >>> image, semantic = cut(torch.ones(1, 3, 32, 48), torch.zeros(1, 32, 48, dtype=torch.long))
+        >>> float(image.mean()), semantic.unique().tolist()  # a quarter is erased, and ignored
+        (0.75, [0, 255])
     """
 
     def __init__(self, *, region: RegionSampler | None = None, p: float = 1.0, **common: Any) -> None:
@@ -47,17 +55,17 @@ class Cutout(MixTransform):
 
     @property
     def partners(self) -> int:
-        """None are needed."""
+        """No other image is needed."""
         return 0
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
-        """The base alone, with cells that nobody owns."""
+        """Draw the base alone, with cells without an owner."""
         own = torch.arange(pool.outputs, device=HOST)
         chance = uniform(pool.outputs, 1, generator)[:, 0]  # CutMix's order of draws
         draws = self.region.draw(pool.outputs, generator, pool.ndim)
         rectangles = self.region.place(draws, pool.shared(own[:, None]))
         cut = chance < (0.0 if self.closed else self.p)
         rectangles = torch.where(cut[:, None, None], rectangles, 0)
-        nobody = torch.full(rectangles.shape[:2], -1, dtype=torch.long, device=HOST)
+        no_owner = torch.full(rectangles.shape[:2], -1, dtype=torch.long, device=HOST)
         placed: Any = {"mode": self.region.mode, "frame": pool.frame}
-        return MixPlan.from_rectangles(own[:, None], rectangles, pool.sizes, layer=nobody, **placed)
+        return MixPlan.from_rectangles(own[:, None], rectangles, pool.sizes, layer=no_owner, **placed)

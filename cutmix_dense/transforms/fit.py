@@ -1,4 +1,4 @@
-"""Partners of another size than the base: at which scale they are mixed, and which part of them."""
+"""Fit partners of another size to the base: their scale, and the part that is used."""
 
 from __future__ import annotations
 
@@ -24,38 +24,36 @@ from cutmix_dense.transforms.resizemix import ResizeMix
 __all__ = ["PartnerFit", "check_partner_fit", "draw_fitted"]
 
 PartnerFit = Literal["resize", "crop", "random_crop"]
-"""How a partner of another size than the base is mixed.
+"""How a partner of another size is fitted to the base.
 
-``"resize"``: scaled, aspect kept, to the largest size that fits into the base's, as the MixUp of YOLOX and MMDetection
-does, so that all of it can show. ``"crop"``: at its own scale, from its top left corner. ``"random_crop"``: at its own
-scale, a random window of at most the base's size.
+``"resize"``: scaled, keeping its aspect, to the largest size that fits the base, as in the MixUp of YOLOX and
+MMDetection, so that all of it can show. ``"crop"``: at its own scale, from its top left corner. ``"random_crop"``: at
+its own scale, a random window of at most the base's size.
 """
 
 _SCALES_ITSELF = (Mosaic, ResizeMix)
-"""Methods that scale whole images by a rule of their own, whatever their size."""
+"""Methods that scale whole images themselves, whatever their size."""
 
 
 def check_partner_fit(fit: str) -> None:
-    """Raise ValueError unless it is one of ``PartnerFit``."""
+    """Raise ValueError unless ``fit`` is one of ``PartnerFit``."""
     if fit not in get_args(PartnerFit):
         raise ValueError(f"partner_fit must be one of {get_args(PartnerFit)}, got {fit!r}")
 
 
 def draw_fitted(member: MixTransform, pool: Pool, fit: PartnerFit, generator: torch.Generator) -> MixPlan:
-    """The plan that a method draws for fitted partners, as a plan of the images as they are.
+    """Draw the plan of a method that sees fitted partners, as a plan of the original images.
 
-    The method sees the partners fitted. In the plan their scale and place are those of the layers, so that every pixel
-    and target is mapped once.
+    The fit becomes part of the layers' scale and shift, so every pixel and target is mapped once.
 
     Args:
         member: the method.
-        pool: images (C, H, W) of which the first is to be mixed; the others are its partners.
-        fit: see ``PartnerFit``. ``"resize"`` changes nothing for ``Mosaic`` and ``ResizeMix``, which scale images by a
-            rule of their own.
-        generator: source of all draws; ``"random_crop"`` draws its windows first, where one is needed.
+        pool: images (C, H, W); the first is mixed with the others.
+        fit: see ``PartnerFit``. ``Mosaic`` and ``ResizeMix`` scale images themselves, whatever ``"resize"`` would do.
+        generator: source of all draws; ``"random_crop"`` draws windows first, if any is needed.
 
     Raises:
-        ValueError: an unknown ``fit``; clips and volumes, which aren't fitted.
+        ValueError: ``fit`` is unknown, or clips or volumes would have to be fitted.
     """
     check_partner_fit(fit)
     if fit != "crop" and pool.layout != "BCHW":
@@ -69,13 +67,13 @@ def draw_fitted(member: MixTransform, pool: Pool, fit: PartnerFit, generator: to
 
 @dataclass(frozen=True)
 class _Windows:
-    """The window of each image that is used, and the size that it gets: by rows of (y, x).
+    """The window of each image that is used, and its fitted size; rows of (y, x).
 
     Attributes:
         whole: size of the image.
         low: first pixel of the window.
-        size: of the window once it is fitted, whole pixels.
-        scale: from the image's pixels to the fitted ones; both have whole sides, so the axes may differ a little.
+        size: size of the fitted window, whole pixels.
+        scale: from pixels of the image to fitted ones; since sizes are whole, the axes may differ slightly.
     """
 
     whole: Int[np.ndarray, "pool 2"]
@@ -84,9 +82,9 @@ class _Windows:
     scale: Float[np.ndarray, "pool 2"]
 
     def unfitted(self, plan: MixPlan) -> MixPlan:
-        """A plan of fitted images as one of the images themselves.
+        """A plan of fitted images as a plan of the original ones.
 
-        What a window cuts off counts as cut off at the canvas, not at the source: visibility knows of it.
+        Windows cut at the canvas, not at the source, so visibility counts what they cut off.
         """
         source = plan.source.numpy().clip(min=0)
         scale, low = self.scale[source], self.low[source].astype(np.float64)
@@ -111,6 +109,7 @@ class _Windows:
 
 
 def _windows(sizes: Int[np.ndarray, "pool 2"], fit: PartnerFit, generator: torch.Generator) -> _Windows:
+    """The window of every image, drawn for ``"random_crop"``."""
     base, none = sizes[:1], np.zeros_like(sizes)
     if fit == "resize":
         factor = (base / sizes).min(axis=1, keepdims=True)
@@ -123,7 +122,7 @@ def _windows(sizes: Int[np.ndarray, "pool 2"], fit: PartnerFit, generator: torch
 
 
 class _FittedPool(Pool):
-    """A pool as if its images had been fitted; pixels and targets only for samplers that look at them."""
+    """A pool of fitted images; pixels and targets are made only for samplers that look at them."""
 
     _pool: Pool
     _windows: _Windows
@@ -131,8 +130,8 @@ class _FittedPool(Pool):
     def __init__(self, pool: Pool, windows: _Windows) -> None:
         sizes = torch.from_numpy(windows.size)
         facts = {"sizes": sizes, "frame": tuple(windows.size.max(axis=0).tolist())}
-        same = {name: getattr(pool, name) for name in ("outputs", "layout", "frames", "box_form")}
-        self.__dict__.update(facts | same | {"_pool": pool, "_windows": windows})
+        shared = {name: getattr(pool, name) for name in ("outputs", "layout", "frames", "box_form")}
+        self.__dict__.update(facts | shared | {"_pool": pool, "_windows": windows})
 
     @cached_property
     def _alone(self) -> MixPlan:
@@ -141,12 +140,12 @@ class _FittedPool(Pool):
 
     @cached_property
     def images(self) -> Any:
-        """Every image as large as it is mixed."""
+        """The fitted images."""
         return mix_images(list(self._pool.images), self._alone)
 
     @cached_property
     def targets(self) -> Any:
-        """The boxes, masks and maps of every image at their places there; what else there is as it was."""
+        """Targets with boxes, masks and maps in the fitted images; other entries unchanged."""
         return self._fitted(self._pool.targets)
 
     def _fitted(self, targets: Any) -> Any:
@@ -162,7 +161,7 @@ class _FittedPool(Pool):
         ]
 
     def _entry(self, index: int, key: str, value: Any) -> Any:
-        """What one image has: boxes are mapped, what has a value per pixel is read there, nearest."""
+        """One entry of a fitted image: boxes are mapped, per-pixel tensors are read nearest."""
         if not isinstance(value, Tensor):
             return value
         windows = self._windows

@@ -1,4 +1,4 @@
-"""Read what a transform is called with, whichever form the batch has, and give it back in that form."""
+"""Read a batch in any form that a transform takes, and return it in that form."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from cutmix_dense.transforms.layout import Layout, shape_of
 __all__ = ["Form", "LabelsGetter", "read_form"]
 
 LabelsGetter = Callable[[Any], Any] | Literal["default"] | None
-"""How image-level labels are found; as v2.CutMix takes it."""
+"""How image-level labels are found, as in v2.CutMix."""
 
 IMAGES = frozenset({"image", "images", "img", "imgs", "inputs", "pixel_values", "video", "videos", "volume"})
-"""Keys of a dict batch or sample that hold the images, in any case of letters."""
+"""Keys that hold the images of a dict, in upper or lower case."""
 
 _GEOMETRY = frozenset({"boxes", "keypoints", "masks"})
-"""Keys by which a dict that holds an image is known to hold instances."""
+"""Keys that show that a dict with an image holds instances."""
 
 _FORMS = (
     "images; (images, targets); a list of samples, each (image, target) or a dict with an image; or a dict of a batch "
@@ -34,15 +34,15 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class Form:
-    """A batch as a transform works on it.
+    """A batch as a transform works on it, and the way back to its form.
 
     Attributes:
         images: (B, C, H, W) or a list of images.
         targets: see ``TargetMixer.mix``.
-        label_keys: keys of the targets that a ``labels_getter`` has pointed to.
-        batch: the batch as it came in, or as it is after collating; what a ``labels_getter`` sees.
-        give_back: the mixed images and targets, as a tuple of what the call returns: one value or two.
-        container: what puts these together.
+        batch: the batch that a ``labels_getter`` gets, collated.
+        give_back: from mixed images and targets to the one or two values that the call returns.
+        container: from those values to what the call returns.
+        label_keys: keys of the targets that a ``labels_getter`` chose.
     """
 
     images: Any
@@ -53,7 +53,7 @@ class Form:
     label_keys: tuple[str, ...] = ()
 
     def returned(self, images: Any, targets: Any, *reports: Any) -> Any:
-        """What the call returns: the batch in its form, with reports behind."""
+        """What the call returns: the batch in its form, then any reports."""
         batch = self.give_back(images, targets)
         if reports:
             return (*batch, *reports)
@@ -61,31 +61,30 @@ class Form:
 
 
 def read_form(inputs: tuple[Any, ...], layout: Layout, labels_getter: LabelsGetter = "default") -> Form:
-    """What the inputs of a call are.
+    """Read the inputs of a call.
 
     ================================================  ====================================================
     input                                             comes back as
     ================================================  ====================================================
     ``images``                                        images
     ``images, targets``; ``(images, targets)``        (images, targets)
-    ``[images, targets]``, as a loader hands it on    [images, targets]
+    ``[images, targets]``, as from a loader           [images, targets]
     ``[(image, target), …]``, ``[[image, target], …]``  (images, targets), collated
     ``[{"image": …, "label": …}, …]``                 a dict of the batch, collated
     ``{"image": images, "mask": …, "label": …}``      the dict
     ================================================  ====================================================
 
-    A dict with an image that has ``boxes``, ``masks`` or ``keypoints`` holds instances: of a batch one entry per image
-    and key, in lists.
+    A dict with an image and ``boxes``, ``masks`` or ``keypoints`` holds instances; in a batch, each key holds a list
+    with one entry per image.
 
     Args:
         inputs: the positional arguments.
-        layout: axes of a batch, by which images are told from samples.
-        labels_getter: ``"default"``, None, or a callable that is given the batch and returns its labels.
+        layout: axes of a batch, which tell images from samples.
+        labels_getter: ``"default"``, None, or a callable from the batch to its labels.
 
     Raises:
-        TypeError: a form that isn't known.
-        ValueError: one that may be read in two ways; a dict without an image, or with several; labels that aren't part
-            of the batch.
+        TypeError: the form is unknown.
+        ValueError: the form is ambiguous, a dict holds no image or several, or the labels aren't part of the batch.
     """
     form = _read(inputs, layout)
     if not callable(labels_getter):
@@ -144,6 +143,7 @@ def _read(inputs: tuple[Any, ...], layout: Layout) -> Form:
 
 
 def _alone(images: Any) -> Form:
+    """Images without targets."""
     return Form(images, None, images, lambda mixed, _: (mixed,))
 
 
@@ -152,12 +152,13 @@ def _of_pair(images: Any, targets: Any, container: Callable[[tuple[Any, ...]], A
 
 
 def _like(given: Sequence[Any]) -> Callable[[tuple[Any, ...]], Any]:
-    """How the two are put into what they came in."""
+    """A function that puts a pair into the container of ``given``."""
     kind: Any = type(given)
     return (lambda pair: kind(*pair)) if hasattr(given, "_fields") else kind
 
 
 def _are_images(value: Any, layout: Layout) -> bool:
+    """Whether a value is a batch of images, or a list of images."""
     if isinstance(value, Tensor):
         return value.ndim == len(layout)
     return (
@@ -168,7 +169,7 @@ def _are_images(value: Any, layout: Layout) -> bool:
 
 
 def _is_sample(item: Any, layout: Layout) -> bool:
-    """A pair that begins with an image, or with what only lacks the conversion to a tensor."""
+    """Whether an item is a pair that starts with an image, or with something that may be converted to one."""
     if not isinstance(item, (list, tuple)) or len(item) != 2:
         return False
     image = item[0]
@@ -178,10 +179,10 @@ def _is_sample(item: Any, layout: Layout) -> bool:
 
 
 def _is_batch(given: Sequence[Sequence[Any]], layout: Layout) -> bool:
-    """Whether two pairs of tensors are the images and targets of a batch of two; else they are two samples.
+    """Whether two pairs of tensors are images and targets of a batch of two, not two samples.
 
     Raises:
-        ValueError: all four are alike, and the containers don't tell.
+        ValueError: all four are alike, and the containers don't decide.
     """
     (a, b), (c, d) = given
     if not _alike(a, b, layout) or not _alike(c, d, layout):
@@ -199,14 +200,14 @@ def _is_batch(given: Sequence[Sequence[Any]], layout: Layout) -> bool:
 
 
 def _alike(a: Any, b: Any, layout: Layout) -> bool:
-    """Whether two tensors are of one kind: class, dtype, axes and, of images, channels."""
+    """Whether two tensors agree in class, dtype, number of axes and, for images, channels."""
     if type(a) is not type(b) or not isinstance(a, Tensor) or (a.dtype, a.ndim) != (b.dtype, b.ndim):
         return False
     return a.ndim != len(layout) - 1 or a.shape[layout.index("C") - 1] == b.shape[layout.index("C") - 1]
 
 
 def _check_images(given: Sequence[Tensor], layout: Layout) -> None:
-    """Raise ValueError unless tensors in a list or tuple are images, each for itself."""
+    """Raise ValueError unless the tensors in a list or tuple are single images."""
     shapes = [tuple(item.shape) for item in given]
     ndim = len(layout) - 1
     if given and given[0].ndim == ndim + 1:
@@ -222,6 +223,7 @@ def _check_images(given: Sequence[Tensor], layout: Layout) -> None:
 
 
 def _image_key(batch: Mapping[str, Any]) -> str:
+    """The key that holds the images; ValueError if there is none or several."""
     named = [key for key in batch if isinstance(key, str) and key.lower() in IMAGES]
     if not named:
         named = [key for key, value in batch.items() if isinstance(value, (tv_tensors.Image, tv_tensors.Video))]
@@ -252,7 +254,7 @@ def _of_dict(batch: Mapping[str, Any]) -> Form:
 
 
 def _holds_columns(rest: Mapping[str, Any]) -> bool:
-    """Whether a batch holds instances in lists, one entry per image under each key."""
+    """Whether a batch holds instances in lists: under each key, one entry per image."""
     return not is_padded(rest) and any(isinstance(rest.get(key), (list, tuple)) for key in _GEOMETRY)
 
 
@@ -274,10 +276,10 @@ def _merged(batch: Mapping[str, Any], key: str, images: Any, targets: Mapping[st
 
 
 def _collated_dicts(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Samples that are dicts as a dict of the batch.
+    """Collate samples that are dicts into a dict.
 
     Raises:
-        ValueError: a key that some sample lacks, which isn't one of instances.
+        ValueError: a sample lacks a key of the others, and there are no instances.
     """
     keys = dict.fromkeys(key for sample in samples for key in sample)
     instances = _GEOMETRY.intersection(keys)

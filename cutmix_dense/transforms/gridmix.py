@@ -21,20 +21,28 @@ __all__ = ["GridMix", "StripeMix"]
 
 
 class GridMix(MixTransform):
-    """Windows on the partner in a regular grid, within a rectangle of the image.
+    """Show the partner through a regular grid of windows, within a rectangle of the image.
 
     Args:
-        alpha: λ ~ Beta(α, α); a window takes √(1−λ) of each side of its grid unit.
-        n_holes: units per side of the rectangle, a whole number ~ U(low, high), drawn for rows and columns alike.
+        alpha: λ ~ Beta(α, α), > 0; a window takes √(1−λ) of each side of its grid unit.
+        n_holes: units per side of the rectangle, a whole number ~ U(low, high), the same for rows and columns.
         cut_area: share of the image that the rectangle takes, (low, high).
-        pattern: ``"holes"``, or ``"checkerboard"``: units alternate wholly, and λ isn't used.
+        pattern: ``"holes"``, or ``"checkerboard"``: whole units alternate, and λ isn't used.
         p: probability that an image is mixed, per sample.
         common: arguments of ``MixTransform``.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Baek et al., GridMix (2021); OpenMixup's implementation for the parameters.
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> mix = cd.GridMix(pattern="checkerboard", n_holes=(4, 4), cut_area=(1.0, 1.0), p=1.0, num_classes=2)
+        >>> _, labels = mix(torch.rand(2, 3, 32, 64), torch.tensor([0, 1]))
+        >>> labels.tolist()  # every other unit
+        [[0.5, 0.5], [0.5, 0.5]]
     """
 
     layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BTCHW")
@@ -59,7 +67,7 @@ class GridMix(MixTransform):
         self.pattern = pattern
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
-        """The rectangle, the number of units, the windows' size and place."""
+        """Draw the rectangle, the number of units, and the windows' size and place."""
         source, leader = self.draw_pairs(pool, generator)
         area = AreaBox(self.cut_area, (0.5, 2.0))
         cut = area.place(area.draw(pool.outputs, generator)[leader], pool.shared(source))[:, 0]
@@ -78,16 +86,24 @@ class GridMix(MixTransform):
 
 
 class StripeMix(MixTransform):
-    """Stripes of two images in turn, upright or lying.
+    """Alternate stripes of image and partner.
 
     Args:
         n_stripes: number of stripes, a whole number ~ U(low, high).
-        direction: ``"random"``, ``"horizontal"`` or ``"vertical"`` stripes.
+        direction: direction of the stripes: ``"horizontal"``, ``"vertical"`` or ``"random"``.
         p: probability that an image is mixed, per sample.
         common: arguments of ``MixTransform``.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> mix = cd.StripeMix(n_stripes=(4, 4), direction="vertical", p=1.0)
+        >>> images = torch.tensor([0, 1]).reshape(2, 1, 1, 1).expand(-1, -1, 4, 8).float()
+        >>> mix(images)[0, 0, 0].reshape(4, 2).sum(dim=1).sort().values.tolist()  # four stripes of two columns
+        [0.0, 0.0, 2.0, 2.0]
     """
 
     layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BTCHW")
@@ -108,7 +124,7 @@ class StripeMix(MixTransform):
         self.direction = direction
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
-        """The number of stripes, their direction, and who begins."""
+        """Draw the number of stripes, their direction, and which image comes first."""
         source, leader = self.draw_pairs(pool, generator)
         draws = uniform(pool.outputs, 3, generator)[leader]
         count = _counts(draws[:, 0], self.n_stripes)
@@ -118,7 +134,7 @@ class StripeMix(MixTransform):
         for axis, striped in enumerate((lying, ~lying)):
             edges, inside = _units(torch.zeros_like(count), shared[:, axis], count, self.n_stripes[1])
             first = (draws[:, 2] < 0.5)[:, None] & (edges[:, :-1] < shared[:, axis, None])
-            # along the other axis all units show the same
+            # along the other axis, all units show the partner
             lines.append((edges, torch.where(striped[:, None], inside ^ first, edges[:, :-1] < shared[:, axis, None])))
         return _interleave(source, lines, pool, "and")
 
@@ -128,6 +144,7 @@ Lines = tuple[Int[Tensor, "b _edges"], Bool[Tensor, "b g"]]
 
 
 def _check_count(count: tuple[int, int], name: str) -> None:
+    """Raise ValueError unless ``count`` is an ordered pair of whole numbers >= 1."""
     pair = isinstance(count, (tuple, list)) and len(count) == 2
     whole = pair and all(isinstance(end, Integral) and not isinstance(end, bool) for end in count)
     if not whole or not 1 <= count[0] <= count[1]:
@@ -135,6 +152,7 @@ def _check_count(count: tuple[int, int], name: str) -> None:
 
 
 def _counts(draws: Float[Tensor, " b"], limits: tuple[int, int]) -> Int[Tensor, " b"]:
+    """Whole numbers between the limits, from draws in [0, 1)."""
     return limits[0] + (draws * (limits[1] - limits[0] + 1)).long()
 
 
@@ -146,15 +164,15 @@ def _units(
     part: Float[Tensor, " b"] | None = None,
     offset: Float[Tensor, " b"] | None = None,
 ) -> Lines:
-    """Units of one axis between two ends: every other one inside, or a part of each.
+    """Units of one axis between two ends: every other one is inside, or a part of each.
 
     Args:
         low: start of the first unit, pixels.
-        high: end of the last.
+        high: end of the last unit, pixels.
         count: number of units of each sample.
-        most: largest number of units, which sets the number of cells.
-        part: how much of each unit is inside, in [0, 1].
-        offset: where in the unit that begins, in [0, 1 − part].
+        most: largest number of units, which fixes the number of cells.
+        part: share of each unit that is inside, in [0, 1].
+        offset: where that part starts in its unit, in [0, 1 − part].
     """
     unit = ((high - low).float() / count)[:, None]
     index = torch.minimum(torch.arange(most + 1, device=HOST), count[:, None])
@@ -169,7 +187,7 @@ def _units(
 
 
 def _interleave(source: Tensor, lines: list[Lines], pool: Pool, combine: Literal["and", "xor"]) -> MixPlan:
-    """The partner shows where rows and columns are inside, both of them or just one."""
+    """The plan that shows the partner where row and column are inside: both (``and``) or exactly one (``xor``)."""
     canvas = pool.sizes[source[:, 0]]
     edges, inside, reach = [], [], []
     for axis, (edge, cells) in enumerate(lines):

@@ -1,4 +1,4 @@
-"""What the axes of a batch mean: images, clips or volumes."""
+"""Layouts: the axes of a batch of images, clips or volumes."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Literal, get_args
 __all__ = ["LAYOUTS", "Layout", "has_frames", "shape_of", "spatial_axes"]
 
 Layout = Literal["BCHW", "BTCHW", "BCDHW"]
-"""Axes of a batch: images; clips of T frames, whose plans have two axes; volumes, whose plans have three."""
+"""Axes of a batch of images, of clips of T frames (plans have two axes), or of volumes (plans have three)."""
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 
 def spatial_axes(layout: Layout) -> int:
-    """Number of axes that a plan cuts: those behind the channels."""
+    """Number of axes of a plan: those after the channels."""
     return len(layout) - layout.index("C") - 1
 
 
 def has_frames(layout: Layout) -> bool:
-    """Whether a sample is a clip, whose targets come frame by frame."""
+    """Whether a sample is a clip, with targets per frame."""
     return "T" in layout
 
 
 def shape_of(layout: Layout, *, batch: bool = True) -> str:
-    """The axes as messages show them: ``(B, C, H, W)``, or of one sample ``(C, H, W)``."""
+    """The axes as messages show them: ``(B, C, H, W)``, or ``(C, H, W)`` for one sample."""
     return f"({', '.join(layout if batch else layout[1:])})"

@@ -1,4 +1,4 @@
-"""MaskMix, CowMix and FMix: two images, cut along a free-form mask."""
+"""MaskMix, CowMix and FMix: the partner shows inside a free-form mask."""
 
 from __future__ import annotations
 
@@ -20,17 +20,14 @@ __all__ = ["CowMix", "FMix", "MaskMix", "MaskTransform"]
 
 
 class MaskTransform(MixTransform):
-    """Base of the methods that cut along a mask of any form.
-
-    What shows of an object can't be told from its box: boxes need masks here, or ``boxes="estimate"``.
-    """
+    """Base of the methods that cut along a free-form mask; boxes need masks, or ``boxes="estimate"``."""
 
     @abstractmethod
     def sampler(self) -> MaskSampler | MapMask:
-        """The sampler of ``cutmix_dense.masks``, by the settings as they are now."""
+        """The sampler of ``cutmix_dense.masks``, from the current settings."""
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
-        """A mask for every sample that is mixed, in the area that base and partner share."""
+        """Draw a mask for every mixed sample, in the area that base and partner share."""
         sampler = self.sampler()
         source, leader = self.draw_pairs(pool, generator)
         mixed = (source[:, 1] >= 0).nonzero()[:, 0]
@@ -42,7 +39,7 @@ class MaskTransform(MixTransform):
             masks = sampler.place(numbers, maps[sent(source[mixed, 1], device)]) if len(mixed) else None
         else:
             draws, shared = sampler.draw(pool.outputs, pool.frame, generator), pool.shared(source)
-            drawn, own = leader[mixed].unique(return_inverse=True)  # pairs that exchange have one mask
+            drawn, own = leader[mixed].unique(return_inverse=True)  # exchanging pairs share one mask
             masks = sampler.place(draws.of(drawn), shared[drawn], pool.frame) if len(mixed) else None
             masks = masks if masks is None or len(drawn) == len(mixed) else masks[own]
         return MixPlan.from_map(source, self._owner(masks, mixed, pool, device), pool.sizes)
@@ -51,7 +48,7 @@ class MaskTransform(MixTransform):
     def _owner(
         masks: Bool[Tensor, "n *frame"] | None, mixed: Int[Tensor, " n"], pool: Pool, device: torch.device
     ) -> Int[Tensor, "b *frame"]:
-        """The layer of every pixel: 1 where a mask says so."""
+        """The layer of every pixel: 1 inside the masks of the mixed outputs, else 0."""
         if masks is not None and len(masks) == pool.outputs:
             return masks.view(torch.int8)
         owner = torch.zeros((pool.outputs, *pool.frame), dtype=torch.int8, device=device)
@@ -59,7 +56,9 @@ class MaskTransform(MixTransform):
 
 
 class MaskMix(MaskTransform):
-    """The partner shows through a mask of any sampler, one of your own included.
+    """Show the partner inside a mask of any sampler, your own included.
+
+    Boxes need masks, or ``boxes="estimate"``.
 
     Args:
         mask: a sampler of ``cutmix_dense.masks``: ``CowMask``, ``FourierMask``, ``ClassMask``, ``CarveMask``, or a
@@ -68,8 +67,8 @@ class MaskMix(MaskTransform):
         common: arguments of ``MixTransform``.
 
     Raises:
-        TypeError: ``mask`` is no sampler.
-        ValueError: an argument out of range.
+        TypeError: ``mask`` isn't a sampler.
+        ValueError: an argument is out of range.
 
     Example:
         >>> import torch
@@ -88,12 +87,14 @@ class MaskMix(MaskTransform):
         self.mask = mask
 
     def sampler(self) -> MaskSampler | MapMask:
-        """The one that was given."""
+        """The given sampler."""
         return self.mask
 
 
 class CowMix(MaskTransform):
-    """Patches like a cow's: blurred noise, cut at a threshold.
+    """Show the partner in patches like a cow's: blurred noise, cut at a threshold.
+
+    Boxes need masks, or ``boxes="estimate"``.
 
     Args:
         proportion: expected share of the partner, in (0, 1), or (low, high).
@@ -102,6 +103,14 @@ class CowMix(MaskTransform):
         common: arguments of ``MixTransform``.
 
     Source: French, Oliver, Salimans, Milking CowMask (2020); see ``masks.CowMask``.
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> maps = torch.tensor([0, 1]).reshape(2, 1, 1).repeat(1, 32, 48)
+        >>> _, mixed = cd.CowMix(sigma=(4.0, 8.0), p=1.0)(torch.rand(2, 3, 32, 48), maps)
+        >>> 0.2 < float(mixed[0].double().mean()) < 0.8  # share of the partner
+        True
     """
 
     def __init__(
@@ -115,31 +124,41 @@ class CowMix(MaskTransform):
         super().__init__(p=p, **common)
         self.proportion = proportion
         self.sigma = sigma
-        self.sampler()  # refuses wrong settings at once
+        self.sampler()  # checks the settings
 
     def sampler(self) -> CowMask:
-        """See ``masks.CowMask``."""
+        """The ``masks.CowMask`` of these settings."""
         return CowMask(self.proportion, interval(self.sigma, "sigma"))
 
 
 class FMix(MaskTransform):
-    """A few smooth blobs: low-frequency Fourier noise, cut to an exact area.
+    """Show the partner in a few smooth blobs: low-frequency Fourier noise, cut to an exact area.
+
+    Boxes need masks, or ``boxes="estimate"``.
 
     Args:
         alpha: λ ~ Beta(α, α), the base's share.
-        decay: how fast the spectrum falls with frequency.
+        decay: the spectrum falls as 1 / frequency^decay.
         p: probability that an image is mixed, per sample.
         common: arguments of ``MixTransform``.
 
     Source: Harris et al., FMix (2020); see ``masks.FourierMask``.
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> maps = torch.tensor([0, 1]).reshape(2, 1, 1).repeat(1, 32, 48)
+        >>> images, mixed = cd.FMix(p=1.0)(maps[:, None].float(), maps)
+        >>> torch.equal(images[:, 0].long(), mixed)  # image and map are cut alike
+        True
     """
 
     def __init__(self, *, alpha: float = 1.0, decay: float = 3.0, p: float = 0.5, **common: Any) -> None:
         super().__init__(p=p, **common)
         self.alpha = alpha
         self.decay = decay
-        self.sampler()  # refuses wrong settings at once
+        self.sampler()  # checks the settings
 
     def sampler(self) -> FourierMask:
-        """See ``masks.FourierMask``."""
+        """The ``masks.FourierMask`` of these settings."""
         return FourierMask(self.alpha, self.decay)

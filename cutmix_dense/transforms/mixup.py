@@ -1,4 +1,4 @@
-"""MixUp: two images share every pixel."""
+"""MixUp: a weighted mean of two images."""
 
 from __future__ import annotations
 
@@ -16,23 +16,31 @@ __all__ = ["MixUp"]
 
 
 class MixUp(MixTransform):
-    """A weighted mean of two images; boxes united, each instance with its image's ``weight``.
+    """Blend two images by weight; instances of both stay, each with its image's ``weight``.
+
+    Semantic maps are never blended: they become a ``SemanticPair`` (map a, map b, weight of a), or probabilities
+    (``soft_semantic="probabilities"`` with ``num_classes``); ignored pixels don't count. Beyond the partner's border,
+    the base counts fully.
 
     Args:
-        alpha: weight of the base λ ~ Beta(α, α); detectors use 1.5.
-        lam: a fixed weight of the base in [0, 1] instead.
-        same_weight: draw one λ for the whole batch, as torchvision does, not one per sample.
+        alpha: weight of the base λ ~ Beta(α, α), > 0; detectors use 1.5.
+        lam: a fixed weight of the base, in [0, 1], instead.
+        same_weight: draw one λ for the whole batch, as torchvision does, instead of one per sample.
         p: probability that an image is mixed, per sample.
         common: arguments of ``MixTransform``.
 
-    Semantic maps are never blended: they come as ``SemanticPair`` (map a, map b, weight of a), or as probabilities
-    (``soft_semantic="probabilities"``, with ``num_classes``); ignored pixels count nothing. Where the partner doesn't
-    reach, the base counts whole.
-
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Zhang et al., mixup (2018); Zhang et al., Bag of Freebies (2019) for detection: Beta(1.5, 1.5).
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> mix = cd.MixUp(lam=0.75, p=1.0, num_classes=2)
+        >>> images, labels = mix(torch.rand(2, 3, 32, 48), torch.tensor([0, 1]))
+        >>> labels.tolist()
+        [[0.75, 0.25], [0.25, 0.75]]
     """
 
     def __init__(
@@ -52,7 +60,7 @@ class MixUp(MixTransform):
         self.same_weight = same_weight
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
-        """A weight per sample."""
+        """Draw a weight per sample."""
         source, leader = self.draw_pairs(pool, generator)
         lam = beta(1 if self.same_weight else pool.outputs, self.alpha, generator).expand(pool.outputs, 1)[leader]
         if self.lam is not None:

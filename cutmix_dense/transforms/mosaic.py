@@ -19,32 +19,38 @@ from cutmix_dense.transforms.pool import Pool
 __all__ = ["Mosaic"]
 
 _MOST_CELLS = 1024
-"""Each is an image of its own for every output."""
+"""Largest number of cells; every output shows an image in each."""
 
 
 class Mosaic(MixTransform):
-    """Rows × columns of images of the batch round a jittered centre, boxes, masks and maps included.
+    """Arrange images of the batch in rows × columns round a jittered centre.
+
+    Images in the outer rows and columns touch the inner lines and are cut at the canvas, as in YOLO; in between, their
+    place is drawn. The base may get any cell. If the batch has too few images, they repeat with other crops.
+    Deviation: YOLO makes a canvas twice as large and crops it later; here the canvas is the output.
 
     Args:
         grid: (rows, columns); (2, 2) is YOLO's mosaic of four.
-        jitter: how far an inner grid line strays from its place, as a fraction of a cell, in [0, 1). 0.5 puts the
-            centre of a 2 × 2 mosaic within the middle half of the canvas, as YOLO does.
-        scale: scale of each image ~ U(low, high), relative to the one that fits it, aspect kept, into the canvas.
-        size: (height, width) of the mosaic; default the base's own size.
-        p: probability that an image becomes a mosaic, per sample. An image that doesn't is fitted into ``size``.
-        fill: value of pixels that no image covers; None: 114 in bytes, the same grey in other unsigned integers, 0 in
-            signed ones and in floating point.
+        jitter: how far an inner grid line strays, as a fraction of a cell, in [0, 1). 0.5 puts the centre of a 2 × 2
+            mosaic within the middle half of the canvas, as YOLO does.
+        scale: scale of each image ~ U(low, high), relative to the scale that fits it into the canvas, aspect kept.
+        size: (height, width) of the output; default the base's own size.
+        p: probability that an image becomes a mosaic, per sample; other images are fitted into ``size``.
+        fill: value of pixels that no image covers. None: 114 for bytes, the same grey for other unsigned integers, 0
+            for signed ones and floating point.
         common: arguments of ``MixTransform``.
 
-    Images of the outer rows and columns touch the inner lines and are cut at the canvas, as in YOLO; of a middle row
-    the place is drawn. The base may come into any cell. Where the batch has too few images they repeat, with other
-    crops.
-    Deviation: YOLO makes a canvas twice as large and crops it later; here the canvas is what comes out.
-
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Bochkovskiy et al., YOLOv4 (2020); Ultralytics' and MMDetection's mosaics for the defaults.
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> mosaic = cd.Mosaic(grid=(2, 2), size=(64, 96))
+        >>> mosaic([torch.rand(3, 40, 60), torch.rand(3, 32, 48), torch.rand(3, 50, 50)])[0].shape
+        torch.Size([3, 64, 96])
     """
 
     layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BTCHW")
@@ -74,15 +80,15 @@ class Mosaic(MixTransform):
 
     @property
     def partners(self) -> int:
-        """One image per cell, the base among them."""
+        """One image per cell, less the base."""
         return self.grid[0] * self.grid[1] - 1
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
-        """Grid lines, which image in which cell, and how each is scaled and placed."""
+        """Draw the grid lines, the cell of each image, and its scale and place."""
         batch, (rows, columns) = pool.outputs, self.grid
         cells, lines = rows * columns, rows + columns - 2
         partner, _ = self.draw_partners(pool, generator, self.partners)
-        draws = uniform(batch, lines + 4 * cells, generator).numpy()  # which costs less on a few numbers
+        draws = uniform(batch, lines + 4 * cells, generator).numpy()  # cheaper for a few numbers
         order, scales, place = (draws[:, lines + n * cells : lines + m * cells] for n, m in ((0, 1), (1, 2), (2, 4)))
 
         source = np.concatenate([np.arange(batch)[:, None], partner.numpy()], axis=1)
@@ -95,7 +101,7 @@ class Mosaic(MixTransform):
         cell_of_layer = layer_of_cell.argsort(axis=1)
 
         drawn = self.scale[0] + scales * (self.scale[1] - self.scale[0])
-        scale = (canvas[:, None] / sizes).min(axis=2) * np.where(mixed, drawn, 1.0)  # of the one that fits
+        scale = (canvas[:, None] / sizes).min(axis=2) * np.where(mixed, drawn, 1.0)  # relative to the scale that fits
         if self.size is None:  # an image that is left alone keeps every pixel
             scale = np.where(mixed, scale, 1.0)
         place, output = place.reshape(batch, cells, 2), np.arange(batch)[:, None]
@@ -120,7 +126,7 @@ class Mosaic(MixTransform):
     def _lines(
         self, draws: Float[np.ndarray, "b n"], length: Int[np.ndarray, " b"], mixed: Bool[np.ndarray, "b 1"]
     ) -> Int[np.ndarray, "b _lines"]:
-        """Edges of the cells along one axis; an image that is left alone has one cell that is not empty."""
+        """Edges of the cells along one axis; an unmixed image has one cell that isn't empty."""
         count = draws.shape[1] + 1
         at = (np.arange(1, count) + (2 * draws - 1) * self.jitter) / count
         edges = np.zeros((len(length), count + 1), dtype=np.int64)
@@ -130,7 +136,7 @@ class Mosaic(MixTransform):
 
     @staticmethod
     def _anchor(index: Int[np.ndarray, "b s"], count: int, drawn: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b s"]:
-        """Where in its cell an image is held: 0 at the low edge, 1 at the high one."""
+        """Where each image is anchored in its cell: 0 at the low edge, 1 at the high edge."""
         if count == 1:
             return drawn
         return np.where(index == 0, 1.0, np.where(index == count - 1, 0.0, drawn))

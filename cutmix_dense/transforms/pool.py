@@ -1,4 +1,4 @@
-"""The images of a call, checked: their number, their valid sizes, and what a sampler may want to know of them."""
+"""The checked images of a call: their number, valid sizes, and what samplers look at."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from cutmix_dense.transforms.layout import Layout, has_frames, shape_of, spatial
 __all__ = ["Images", "Pool"]
 
 Images = Tensor | list[Tensor]
-"""A batch (B, C, H, W), or a list of (C, Hi, Wi); of clips and volumes with the axes of their ``Layout``."""
+"""A batch (B, C, H, W) or a list of (C, Hi, Wi); clips and volumes have the axes of their ``Layout``."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The images that a plan draws from, as far as a plan needs to know them.
+    """The images that a plan draws from.
 
     Attributes:
-        sizes: valid size of each image (height, width), of a volume (depth, height, width), on the host.
-        frame: size of a padded output: that of the tensor, or for a list the largest image.
-        targets: the call's targets, at whose objects or maps samplers may look.
-        images: the call's images, at whose pixels samplers may look.
-        outputs: how many of the images, from the first on, are to be mixed; the others are only partners.
+        sizes: valid size of each image, (height, width), or (depth, height, width) for volumes; on the host.
+        frame: size of a padded output: that of the tensor, or the largest size in a list.
+        targets: the call's targets, for samplers that look at objects or maps; boxes are xyxy in pixels.
+        images: the call's images, for samplers that look at pixels.
+        outputs: how many of the images, from the first on, are mixed; the others are only partners.
         layout: axes of the images.
-        frames: number of frames of a clip; 1 where there are none.
-        box_form: what the boxes of the targets, which are xyxy in pixels here, are to be given back as; None: so.
+        frames: number of frames of a clip; else 1.
+        box_form: the format in which boxes are returned; None: xyxy in pixels.
     """
 
     sizes: Int[Tensor, "pool d"]
@@ -68,7 +68,7 @@ class Pool:
 
     @property
     def clips(self) -> bool:
-        """Whether the images are clips, whose targets come frame by frame."""
+        """Whether the images are clips, with targets per frame."""
         return has_frames(self.layout)
 
     @classmethod
@@ -84,17 +84,17 @@ class Pool:
         """Check the images of a call.
 
         Args:
-            images: (B, C, H, W) or a list of (C, Hi, Wi); of another layout with its axes.
-            targets: kept as they are, but for boxes of another ``box_form``.
-            sizes: (B, 2) valid heights and widths of a padded batch; (B, 3) of volumes, depths first.
-            outputs: how many are to be mixed, default all.
+            images: (B, C, H, W) or a list of (C, Hi, Wi), or with the axes of another layout.
+            targets: unchanged, except for boxes of another ``box_form``.
+            sizes: (B, 2) valid heights and widths of a padded batch; (B, 3) for volumes, depths first.
+            outputs: how many images are mixed, default all.
             layout: axes of the images.
-            box_form: what plain boxes of the targets are; None: xyxy in pixels.
+            box_form: format of plain boxes in the targets; None: xyxy in pixels.
 
         Raises:
-            TypeError: something else than tensors.
-            ValueError: a single image, an empty batch, images of no pixels, clips of different lengths, images whose
-                last axis is that of channels, sizes that don't fit.
+            TypeError: an image isn't a tensor.
+            ValueError: the input is a single image, an empty batch, images without pixels or with channels last, or
+                clips of different lengths, or ``sizes`` don't fit.
         """
         ndim = spatial_axes(layout)
         if isinstance(images, Tensor):
@@ -144,12 +144,12 @@ class Pool:
         return cls(given, frame, targets, images, outputs, layout, frames)._with_boxes(box_form)
 
     def _with_boxes(self, form: BoxForm | None) -> Pool:
-        """The same with boxes xyxy in pixels."""
+        """This pool with boxes converted to xyxy in pixels."""
         if form is None or form.in_pixels:
             return self
         unit = self.sizes if form.normalized != "frame" else tensor_of([self.frame] * len(self))
         if form.normalized == "frame" and not isinstance(self.images, Tensor):
-            unit = self.sizes  # of a list every image is its own frame
+            unit = self.sizes  # in a list, every image is its own frame
         targets, form = form.to_pixels(self.targets, unit)
         return replace(self, targets=targets, box_form=form)
 
@@ -157,17 +157,17 @@ class Pool:
         """Size of the area that all present layers of each output have in common."""
         if self.sizes.stride(0) == 0:  # one size for all
             return self.sizes[:1].expand(source.shape[0], -1)
-        images = source.numpy()  # numpy costs less on a few numbers
+        images = source.numpy()  # numpy is cheaper for a few numbers
         sizes = self.sizes.numpy()[np.maximum(images, 0)]
         if images.min(initial=0) < 0:
             sizes = np.where((images < 0)[..., None], sizes[:, :1], sizes)
         return torch.from_numpy(np.minimum.reduce(sizes, axis=1))
 
     def objects(self) -> ObjectBoxes:
-        """Boxes of every image, of a clip those of all its frames, padded; from masks where there are no boxes.
+        """Object boxes of every image (or all frames of a clip), padded; from masks if there are no boxes.
 
         Raises:
-            ValueError: targets that hold no instances.
+            ValueError: the targets hold no instances.
         """
         targets = detection_targets(self.targets)
         if targets is None:
@@ -202,13 +202,13 @@ class Pool:
         return ObjectBoxes(padded, present)
 
     def maps(self, keys: Sequence[str]) -> Int[Tensor, "pool *frame"]:
-        """The semantic map of every image, padded to the frame with -1; bytes stay bytes where nothing is padded.
+        """The semantic map of every image, padded to the frame with -1; bytes stay bytes if nothing is padded.
 
         Args:
-            keys: of maps in the dicts of a list.
+            keys: further keys of maps in dicts.
 
         Raises:
-            ValueError: targets that hold no map for every image.
+            ValueError: the targets don't hold one map of class ids per image.
         """
         found = _semantic_maps(self.targets, keys)
         if found is None or len(found) != len(self):
@@ -232,11 +232,11 @@ class Pool:
         return padded
 
     def check_maps(self, targets: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
-        """Raise ValueError unless masks and maps have the size of their image: its valid size or the padded one.
+        """Raise ValueError unless masks and maps have the valid or the padded size of their image.
 
         Args:
-            targets: one dict per image; of clips one per frame, clip after clip.
-            keys: of what has a value per pixel.
+            targets: one dict per image; for clips one per frame, clip after clip.
+            keys: keys of per-pixel tensors.
         """
         sizes, either = self.sizes.tolist(), {*keys, IGNORED}
         for index, target in enumerate(targets):
@@ -256,7 +256,7 @@ class Pool:
 
 
 def detection_targets(targets: Any) -> Sequence[Mapping[str, Any]] | None:
-    """The list of dicts among the targets of a call, of clips frame after frame; None if there is none."""
+    """The list of dicts among the targets of a call, frame after frame for clips; None if there is none."""
     if isinstance(targets, Mapping):
         found = [found for value in targets.values() if (found := detection_targets(value)) is not None]
         return found[0] if found else None
@@ -268,7 +268,7 @@ def detection_targets(targets: Any) -> Sequence[Mapping[str, Any]] | None:
 
 
 def are_frames(targets: Any) -> bool:
-    """Whether targets are those of clips: per clip a list of dicts, one per frame."""
+    """Whether targets belong to clips: for each clip a list of dicts, one per frame."""
     return (
         isinstance(targets, (list, tuple))
         and len(targets) > 0
@@ -278,10 +278,10 @@ def are_frames(targets: Any) -> bool:
 
 
 def _semantic_maps(targets: Any, keys: Sequence[str]) -> Sequence[Tensor] | None:
-    """One map per image: a tensor or list of maps among the targets, or a key of the dicts of a list.
+    """One map per image: a tensor or list of maps among the targets, or one key of a list of dicts.
 
     Raises:
-        ValueError: several maps, none of which has a name that says what it is.
+        ValueError: there are several maps, and no key says which holds classes.
     """
     wanted = {*SEMANTIC_KEYS, *keys}
     if isinstance(targets, Mapping):
@@ -308,7 +308,7 @@ def _semantic_maps(targets: Any, keys: Sequence[str]) -> Sequence[Tensor] | None
 
 
 def _refuse_channels_last(images: Images, targets: Any, frame: Sequence[int]) -> None:
-    """Raise ValueError for images (B, H, W, C): boxes wider than the last axis, or far more "channels" than columns."""
+    """Raise ValueError for images that look like (B, H, W, C), by boxes wider than the last axis or by its length."""
     channels, width = images[0].shape[0], frame[-1]
     boxes = [target.get("boxes") for target in detection_targets(targets) or ()]
     plain = [box for box in boxes if isinstance(box, Tensor) and box.ndim == 2 and box.shape[1] == 4 and len(box)]

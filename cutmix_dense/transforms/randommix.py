@@ -1,4 +1,4 @@
-"""RandomMix: one of several mixing transforms for each batch, each in its own window of a training."""
+"""RandomMix: one of several mixing transforms per batch, each with its own window of steps."""
 
 from __future__ import annotations
 
@@ -22,40 +22,41 @@ from cutmix_dense.transforms.pool import Images, Pool
 __all__ = ["RandomMix"]
 
 Window = tuple[int | None, int | None]
-"""The first step of a training in which a transform may be drawn, and the one before which it stops; None: no limit."""
+"""(start, stop): a transform may be drawn in steps start <= step < stop of a training; None: no limit."""
 
 
 class RandomMix(MixTransform):
-    """Draws one of several transforms for each batch, by weight, each within its own steps of a training.
+    """Draw one of several transforms for each batch, by weight, each within its own window of steps.
+
+    Each transform keeps its own settings; ``RandomMix`` has none. If one of them is a ``MixUp``, it sets
+    ``instance_weights`` for all, so instances carry ``weight`` in every batch. Semantic maps have the form that the
+    drawn transform gives: pairs or probabilities after a ``MixUp``, else maps. Call ``set_progress`` when a step of the
+    training begins; until then the step is 0.
 
     Args:
-        transforms: mixing transforms, each with its own settings.
-        weights: how often each is drawn, >= 0, default alike.
-        total: length of the training, in whatever steps ``set_progress`` counts (epochs, iterations).
+        transforms: mixing transforms of one layout.
+        weights: how often each is drawn, >= 0; default equally.
+        total: length of the training, in the steps that ``set_progress`` counts (epochs, iterations).
         close_last: number of last steps without mixing; needs ``total``.
-        windows: per transform (start, stop), the steps in which it may be drawn: start <= step < stop. None, also for
-            either end: no limit. Where no window is open, batches stay unmixed.
-
-    Each transform mixes by its own settings; ``RandomMix`` has none. If one of them is a ``MixUp``,
-    ``instance_weights`` is set for all: instances carry ``weight`` in every batch. Semantic maps come as the drawn
-    transform gives them: as pairs or probabilities after a ``MixUp``, else as maps.
-
-    Windows need ``set_progress``, which the training calls when a step begins; until then the step is 0.
+        windows: for each transform (start, stop): it may be drawn if start <= step < stop. None, or None for either
+            end: no limit. While no window is open, batches stay unmixed.
 
     Raises:
-        TypeError: something else than mixing transforms.
-        ValueError: an argument out of range.
+        TypeError: a transform doesn't mix.
+        ValueError: an argument is out of range.
 
-    Source: the closing of Mosaic and MixUp for the last epochs is YOLOX's; windows are DEIM's and LightlyTrain's.
+    Source: YOLOX closes Mosaic and MixUp for the last epochs; DEIM and LightlyTrain schedule by windows.
 
     Example:
         >>> import torch
         >>> import cutmix_dense as cd
-        >>> mix = cd.RandomMix([cd.Mosaic(), cd.MixUp(p=0.5)], windows=[(4, 29), (4, 50)], total=58, close_last=8)
-        >>> mix.set_progress(0)  # too early for either
+        >>> mix = cd.RandomMix([cd.Mosaic(), cd.MixUp(p=1.0)], windows=[(4, 29), (4, 50)], total=58, close_last=8)
         >>> images = torch.rand(4, 3, 32, 48)
-        >>> torch.equal(mix(images), images)
+        >>> torch.equal(mix(images), images)  # step 0 is too early for either
         True
+        >>> mix.set_progress(4)
+        >>> torch.equal(mix(images), images)
+        False
     """
 
     def __init__(
@@ -91,24 +92,24 @@ class RandomMix(MixTransform):
 
     @property
     def members(self) -> list[MixTransform]:
-        """The transforms; of another ``RandomMix`` its own."""
+        """All transforms, those of a nested ``RandomMix`` included."""
         given = [cast("MixTransform", transform) for transform in self.transforms]
         return [member for transform in given for member in transform.members]
 
     @property
     def partners(self) -> int:
-        """How many other images an output may be mixed with."""
+        """Largest number of other images that an output is mixed with."""
         return max(member.partners for member in self.members)
 
     @property
     def scheduled(self) -> bool:
-        """Whether it follows ``set_progress``: it closes for the last steps, or has windows."""
+        """Whether ``set_progress`` matters: mixing closes for the last steps, or there are windows."""
         return self.close_last > 0 or self.windows is not None
 
     def set_progress(self, step: int) -> None:
-        """Say which step begins, counted from 0; in the workers of a loader, too.
+        """Set the current step, counted from 0, here and in the workers of a loader.
 
-        The last ``close_last`` of ``total`` steps don't mix; in the others those transforms do whose window is open.
+        The last ``close_last`` of ``total`` steps don't mix; in other steps, transforms with an open window do.
         """
         self._step.set(step)
         for transform in self.transforms:
@@ -119,44 +120,44 @@ class RandomMix(MixTransform):
 
     @property
     def closed(self) -> bool:
-        """Whether mixing is closed: that of all transforms."""
+        """Whether mixing is closed for all transforms."""
         return all(transform.closed for transform in self.members)
 
     def close(self, closed: bool = True) -> None:
-        """Stop mixing (or start again) at once, in every copy; see ``MixTransform.close``."""
+        """Stop mixing, or start again, in every copy; see ``MixTransform.close``."""
         for transform in self.members:
             transform.close(closed)
 
     def _open(self) -> list[float]:
-        """The weights of the transforms whose window is open; 0 for the others."""
+        """Weights of the transforms: 0 for those whose window is closed."""
         step = self._step.get()
         windows = self.windows or [(None, None)] * len(self.weights)
         inside = [(a is None or a <= step) and (b is None or step < b) for a, b in windows]
         return [weight * within for weight, within in zip(self.weights, inside)]
 
     def choose(self, generator: torch.Generator) -> MixTransform:
-        """One of the transforms, by weight; where no window is open one that doesn't mix."""
+        """Draw one of the transforms; while no window is open, a copy with ``p`` = 0."""
         weights = self._open()
         idle = sum(weights) == 0
         given = torch.tensor(self.weights if idle else weights, dtype=torch.float64, device="cpu")
         index = int(torch.multinomial(given, 1, generator=generator))
         member = cast("MixTransform", self.transforms[index]).choose(generator)
-        if idle:  # of the same settings, so that batches keep their form
+        if idle:  # with its settings, so that batches keep their form
             member = copy.copy(member)
             member.p = 0.0
         return member
 
     def forward(self, *inputs: Any, generator: torch.Generator | None = None, **options: Any) -> Any:
-        """Mix a batch by one of the transforms; arguments and result as theirs."""
+        """Mix a batch by one of the transforms; arguments and result are its own."""
         generator = call_generator(generator)
         return self.choose(generator)(*inputs, generator=generator, **options)
 
     def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
-        """The images and targets of a call, checked, as the first transform reads them."""
+        """Check the images and targets of a call, as the first transform reads them."""
         return self.members[0].pool_of(images, targets, sizes, outputs)
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
-        """The plan of one of the transforms."""
+        """Draw one of the transforms, and its plan."""
         member = self.choose(generator)
         plan = member.draw_plan(pool, generator)
         self._drawn[plan] = member
@@ -179,10 +180,10 @@ class RandomMix(MixTransform):
         return plan
 
     def drawn(self, plan: MixPlan) -> MixTransform:
-        """The transform that made a plan, by whose settings it is applied.
+        """The transform that made a plan, whose settings apply.
 
         Raises:
-            ValueError: the plan was made elsewhere, and the transforms differ in what decides on its result.
+            ValueError: the plan was made elsewhere, and the transforms differ in settings that matter.
         """
         if plan in self._drawn:
             return self._drawn[plan]
@@ -207,24 +208,24 @@ class RandomMix(MixTransform):
         inplace: bool = False,
         return_report: bool = False,
     ) -> Any:
-        """Mix by a plan that exists, by the settings of the transform that made it; see ``drawn``."""
+        """Mix by a given plan, with the settings of the transform that made it; see ``drawn``."""
         options: Any = {"sizes": sizes, "out": out, "inplace": inplace, "return_report": return_report}
         return self.drawn(plan).apply_plan(plan, images, targets, **options)
 
     def mix_pool(self, plan: MixPlan, pool: Pool, **options: Any) -> Any:
-        """``apply_plan`` for what ``pool_of`` has looked at already."""
+        """``apply_plan`` for the result of ``pool_of``."""
         return self.drawn(plan).mix_pool(plan, pool, **options)
 
     def mix_images(self, images: Any, plan: MixPlan, **options: Any) -> Any:
-        """Images alone mixed by a plan that exists; see ``drawn``."""
+        """Mix images alone by a given plan; see ``drawn``."""
         return self.drawn(plan).mix_images(images, plan, **options)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What a checkpoint keeps: the step; the transforms have states of their own."""
+        """State for checkpoints: the step; the transforms have states of their own."""
         return {"step": self._step.get()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what ``get_extra_state`` gave."""
+        """Restore the result of ``get_extra_state``."""
         self._step.set(state["step"])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -234,13 +235,13 @@ class RandomMix(MixTransform):
         super().__setstate__({**state, "_drawn": weakref.WeakKeyDictionary()})
 
     def extra_repr(self) -> str:
-        """The weights and the schedule; the transforms are shown below."""
+        """The weights and the schedule; the transforms follow as submodules."""
         windows = "" if self.windows is None else f", windows={self.windows}"
         return f"weights={self.weights}, total={self.total}, close_last={self.close_last}{windows}"
 
 
 def _checked(windows: Sequence[Window | None], count: int) -> list[Window]:
-    """Windows of whole numbers, one per transform."""
+    """Windows as pairs, one per transform; ValueError for anything else."""
     given = [(None, None) if window is None else window for window in windows]
     if len(given) != count:
         raise ValueError(f"windows must hold one per transform ({count}), got {len(given)}")

@@ -1,4 +1,4 @@
-"""ResizeMix: the whole partner, made small, on top of the image."""
+"""ResizeMix: the whole partner, resized into a region of the image."""
 
 from __future__ import annotations
 
@@ -17,20 +17,28 @@ __all__ = ["ResizeMix"]
 
 
 class ResizeMix(MixTransform):
-    """The whole partner resized into a region, so that no object of it is cut.
+    """Resize the whole partner into a region, so that none of its objects is cut.
+
+    Boxes, masks and maps are resized with the image. Deviation for dense targets: the region has whole-pixel sides, and
+    τ and place are drawn per sample.
 
     Args:
         scope: τ ~ U(low, high), the region's sides as a fraction of the image's, in (0, 1].
         p: probability that an image is mixed, per sample.
         common: arguments of ``MixTransform``.
 
-    Deviation for dense targets: the region has whole-pixel sides, and τ and place are drawn per sample; boxes, masks
-    and maps are resized with the image.
-
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Qin et al., ResizeMix (2020): τ ~ U(0.1, 0.8).
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> mix = cd.ResizeMix(scope=(0.5, 0.5), p=1.0, num_classes=2)
+        >>> images, labels = mix(torch.rand(2, 3, 32, 48), torch.tensor([0, 1]))
+        >>> labels.tolist()  # half of each side is a quarter of the area
+        [[0.75, 0.25], [0.25, 0.75]]
     """
 
     def __init__(self, *, scope: tuple[float, float] = (0.1, 0.8), p: float = 0.5, **common: Any) -> None:
@@ -38,7 +46,7 @@ class ResizeMix(MixTransform):
         self.scope = interval(scope, "scope", most=1)
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
-        """A region per sample, anywhere in the image, and the map that fits the partner into it."""
+        """Draw a region per sample, anywhere in the image, and scale the partner into it."""
         source, leader = self.draw_pairs(pool, generator)
         draws = uniform(pool.outputs, 1 + pool.ndim, generator)[leader]
         sizes = pool.sizes[source.clamp(min=0)]

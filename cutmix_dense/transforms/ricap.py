@@ -1,4 +1,4 @@
-"""RICAP: four random crops round one point."""
+"""RICAP: random crops of four images round one point."""
 
 from __future__ import annotations
 
@@ -18,19 +18,26 @@ __all__ = ["RICAP"]
 
 
 class RICAP(MixTransform):
-    """Four images meet at a drawn point; each fills its corner with a random crop of the corner's size, unscaled.
+    """Join four images at a drawn point; each fills its corner with a random, unscaled crop.
+
+    The base fills the top left corner (the paper permutes all four). A corner larger than its image leaves fill.
 
     Args:
         beta: the point's coordinates ~ Beta(β, β) of the image's sides; > 0.
         p: probability that an image is mixed, per sample.
         common: arguments of ``MixTransform``.
 
-    The base fills the top left corner (the paper permutes all four). A crop larger than its image leaves fill.
-
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Takahashi et al., RICAP (2018): β = 0.3.
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> _, labels = cd.RICAP(beta=1.0, p=1.0, num_classes=4)(torch.rand(4, 3, 32, 48), torch.arange(4))
+        >>> labels.sum(dim=1).tolist()  # four shares of each output
+        [1.0, 1.0, 1.0, 1.0]
     """
 
     layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BTCHW")
@@ -41,11 +48,11 @@ class RICAP(MixTransform):
 
     @property
     def partners(self) -> int:
-        """One image per corner, the base among them."""
+        """One image per corner, less the base."""
         return 3
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
-        """The point, and where each crop is taken."""
+        """Draw the point, and the place of each crop."""
         batch = pool.outputs
         partner, _ = self.draw_partners(pool, generator, self.partners)
         point = torch.cat([beta(batch, self.beta, generator) for _ in range(2)], dim=1)

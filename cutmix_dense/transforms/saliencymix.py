@@ -19,20 +19,28 @@ __all__ = ["SaliencyMix"]
 
 
 class SaliencyMix(MixTransform):
-    """CutMix whose region lies round the most salient pixel of each image's own partner.
+    """CutMix with the region round the partner's most salient pixel.
+
+    Saliency is the spectral residual (see ``saliency``), as in OpenCV's contrib modules. Deviation: the official code
+    uses the peak of one image for the whole batch; here each partner has its own.
 
     Args:
-        alpha: λ ~ Beta(α, α); sides √(1−λ) of the image's, clipped at the border.
+        alpha: λ ~ Beta(α, α), > 0; sides √(1−λ) of the image's, clipped at the border.
         p: probability that an image is mixed, per sample.
         common: arguments of ``MixTransform``.
 
-    Deviation: the official code takes the peak of one image for the whole batch; here each partner has its own.
-    Saliency is the spectral residual (see ``saliency``), which OpenCV's contrib modules have too.
-
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Uddin et al., SaliencyMix (2021).
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> images = torch.rand(2, 3, 32, 48)
+        >>> mixed = cd.SaliencyMix(p=1.0)(images)
+        >>> bool(((mixed == images) | (mixed == images.roll(1, 0))).all())  # pixels of either image, at their place
+        True
     """
 
     layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BTCHW")
@@ -42,7 +50,7 @@ class SaliencyMix(MixTransform):
         self.alpha = positive(alpha, "alpha")
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
-        """A rectangle per sample round its partner's peak."""
+        """Draw a rectangle per sample round its partner's peak."""
         source, leader = self.draw_pairs(pool, generator)
         side = (1 - beta(pool.outputs, self.alpha, generator)[leader]).sqrt()
         peaks = torch.stack(

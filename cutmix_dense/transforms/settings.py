@@ -1,4 +1,4 @@
-"""Settings by name: the whole signature of every transform, and a hint where a name is misspelt."""
+"""Settings by name: the full signature of every transform, and a hint for a misspelt name."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["NamedSettings"]
 
 
 class _Signature:
-    """``__signature__`` of a class: its own settings, then those that its ``**common`` hands to its bases."""
+    """``__signature__`` of a class: its own settings, then those that ``**common`` passes to its bases."""
 
     def __get__(self, instance: Any, owner: type) -> inspect.Signature:
-        if instance is not None:  # that of a call is another
+        if instance is not None:  # an instance has the signature of its call
             raise AttributeError("__signature__")
         kinds = [kind for kind in owner.__mro__ if "__init__" in vars(kind)]
         found: dict[str, inspect.Parameter] = {}
@@ -28,16 +28,16 @@ class _Signature:
 
 
 class NamedSettings:
-    """Base of what is made with many settings: an unknown name, or a value without one, is refused with a hint.
+    """Base of classes with many settings: refuses unknown names and values without a name, with a hint.
 
     Raises:
-        TypeError: a setting that the class doesn't have; a value without its name where names are needed.
+        TypeError: a setting is unknown, or a value comes without its name.
     """
 
     __signature__ = _Signature()
 
     def __new__(cls, *values: Any, **settings: Any) -> Any:
-        """Check the names; what they mean is for ``__init__``."""
+        """Check the names of the settings; ``__init__`` checks their values."""
         if values or settings:
             known = inspect.signature(cls).parameters
             nameless = [p for p in known.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]

@@ -1,4 +1,4 @@
-"""Mix one sample with given partners: what a loader's pipeline does, one image at a time."""
+"""Mix one sample with given partners, for pipelines that see one image at a time."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class SingleMix:
     """A mixed sample.
 
     Attributes:
-        transform: the method that mixed: of several, the one that was drawn.
+        transform: the method that mixed; the one that was drawn from several.
         image: the mixed image (C, H, W), clip or volume.
-        targets: of the one sample, in the form they came in.
-        plan: of one output; under a region that moves over a clip, of one per frame.
-        report: what became of the instances; None without detection targets, or if none was asked for.
+        targets: targets of this sample, in their original form.
+        plan: a plan of one output, or of one per frame if the region moves over a clip.
+        report: what happened to the instances; None without detection targets, or if not asked for.
     """
 
     transform: MixTransform
@@ -40,7 +40,7 @@ class SingleMix:
 
     @property
     def mixed(self) -> bool:
-        """Whether the plan has any layer besides the base."""
+        """Whether the plan has a layer besides the base."""
         return bool((self.plan.source[:, 1:] >= 0).any())
 
 
@@ -56,16 +56,16 @@ def mix_single(
     """Mix the first image with the others, which are its partners in order.
 
     Args:
-        transform: the method; its pairing is not used, it must not be a bank.
-        images: the base (C, H, W), then its partners; without any the base stays unmixed.
-        targets: of all of them, as for the transform's call; one list of dicts at most.
-        generator: makes the plan; the same one gives ``choose(generator).make_plan(..., outputs=1)`` the same plan,
-            where partners aren't fitted.
-        report: whether to say what became of the instances.
-        partner_fit: how partners of another size than the base's are mixed, see ``fit.PartnerFit``; for images alone.
+        transform: the method; its pairing isn't used and must not be a bank.
+        images: the base (C, H, W), then its partners; without any, the base stays unmixed.
+        targets: targets of all images, as for the transform's call; at most one list of dicts.
+        generator: source of the plan, the same as that of ``choose(generator).make_plan(..., outputs=1)`` if no partner
+            is fitted.
+        report: whether to report what happened to the instances.
+        partner_fit: how partners of another size are fitted, see ``fit.PartnerFit``; for images only.
 
     Raises:
-        TypeError, ValueError: as the transform's call.
+        TypeError, ValueError: as for the transform's call.
     """
     member = transform.choose(generator)
     if isinstance(member.pairing, SampleBank):

@@ -1,4 +1,4 @@
-"""Mix the targets of a batch, whatever they are, by one plan; what isn't understood is refused by name."""
+"""Mix targets of any known form by one plan; anything else is refused by name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from cutmix_dense.transforms.pool import Pool, are_frames, detection_targets
 from cutmix_dense.transforms.tracks import separate_tracks
 
 LabelsBy = Literal["pixels", "objects"]
-"""What image-level labels count by: all pixels that a source owns, or those of its visible objects."""
+"""Whether image-level labels count by all pixels of a source, or by those of its visible objects."""
 
 __all__ = ["MixedTargets", "TargetMixer"]
 
@@ -44,10 +44,10 @@ class MixedTargets:
     """Targets after a mix.
 
     Attributes:
-        targets: in the form they came in.
-        wanted: whether reports are.
-        reports: one per list of instances, if they are wanted.
-        pending: writes into per-pixel inputs that are still to be done, once nothing can fail any more.
+        targets: the mixed targets, in their original form.
+        wanted: whether reports are wanted.
+        reports: if wanted, one per list of instances.
+        pending: writes into per-pixel inputs, delayed until nothing can fail any more.
     """
 
     targets: Any = None
@@ -56,14 +56,14 @@ class MixedTargets:
     pending: list[Callable[[], Any]] = field(default_factory=list)
 
     def write(self) -> None:
-        """Do what is pending."""
+        """Do the pending writes."""
         for action in self.pending:
             action()
 
 
 @dataclass(frozen=True)
 class TargetMixer:
-    """How targets are mixed once the plan is there; the arguments of ``MixTransform`` that concern them."""
+    """Mix targets by a plan, with the settings of a ``MixTransform`` that concern them."""
 
     rules: TargetRules = field(default_factory=TargetRules)
     label_keys: tuple[str, ...] = ()
@@ -73,20 +73,20 @@ class TargetMixer:
     def mix(
         self, targets: Any, plan: MixPlan, pool: Pool, inplace: bool = False, reports: bool = False
     ) -> MixedTargets:
-        """The mixed targets in the form they came in.
+        """Mix targets, and return them in their form.
 
         Args:
-            targets: None; a list of dicts; a dict of padded boxes (B, N, 4) and further rows of their slots, with
-                ``valid`` (B, N); a (B, H, W) map or other per-pixel tensor, or a list of them; (B,) or (B, K)
-                labels; a dict of those. Of clips a list of dicts per clip; for the axes see ``MixTransform``.
+            targets: None; a list of dicts; a dict of padded boxes (B, N, 4), ``valid`` (B, N) and further rows per
+                slot; a (B, H, W) map or another per-pixel tensor, or a list of them; (B,) or (B, K) labels; or a dict
+                of those. For clips, a list of dicts per clip; for axes see ``MixTransform``.
             plan: who owns each output pixel.
-            pool: the images they belong to.
-            inplace: per-pixel tensors are to be written into themselves; they are checked, and left to ``write``.
-            reports: whether to say what happened to instances.
+            pool: the images that they belong to.
+            inplace: write per-pixel tensors into themselves: they are checked here, and written by ``write``.
+            reports: whether to report what happened to instances.
 
         Raises:
-            TypeError: a kind of target that isn't known.
-            ValueError: a size or a count that doesn't fit; see ``cutmix_dense.functional``.
+            TypeError: a target is of an unknown kind.
+            ValueError: a size or a count doesn't fit; see ``cutmix_dense.functional``.
         """
         mixed = MixedTargets(wanted=reports)
         mixed.targets = self._mix("targets", targets, plan, pool, inplace, mixed)
@@ -178,21 +178,21 @@ class TargetMixer:
     def _mix_frames(
         self, name: str, clips: Sequence[Sequence[Mapping[str, Any]]], plan: MixPlan, pool: Pool, mixed: MixedTargets
     ) -> list[list[dict[str, Any]]]:
-        """Instances of clips, judged frame by frame; the ids of tracks stay unique within a clip."""
+        """Mix instances of clips frame by frame; track ids stay unique within a clip."""
         for index, clip in enumerate(clips):
             if len(clip) != pool.frames:
                 raise ValueError(f"{name}[{index}] must hold a dict per frame ({pool.frames}), got {len(clip)}")
         frames = [frame for clip in clips for frame in clip]
         tracked = any("track_id" in part for frame in frames for part in (frame, frame.get(IGNORED) or {}))
-        told = MixedTargets(wanted=mixed.wanted or tracked)
-        dicts = self._mix_instances(frames, plan.of_frames(pool.frames), pool, told)
+        inner = MixedTargets(wanted=mixed.wanted or tracked)
+        dicts = self._mix_instances(frames, plan.of_frames(pool.frames), pool, inner)
         if mixed.wanted:
-            mixed.reports += told.reports
+            mixed.reports += inner.reports
         outputs = [dicts[start : start + pool.frames] for start in range(0, len(dicts), pool.frames)]
         if tracked:
-            report = told.reports[0]
+            report = inner.reports[0]
             apart = report.outcome.numpy() == int(Outcome.IGNORED)
-            if self.rules.on_filtered == "crowd":  # what fails stays among the others
+            if self.rules.on_filtered == "crowd":  # those that fail stay among the others
                 counts = np.array([count_instances(frame, name) for frame in frames])
                 apart &= report.instance.numpy() >= counts[report.source.numpy()]
             separate_tracks(outputs, report, apart)
@@ -201,7 +201,7 @@ class TargetMixer:
     def _mix_padded(
         self, value: Mapping[str, Any], plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets
     ) -> dict[str, Any]:
-        """Padded boxes with what belongs to their slots; all else in the dict as ever."""
+        """Mix padded boxes and the rows of their slots; other entries as in any dict."""
         slots = value["boxes"].shape[:2]
         names = {"valid", *INSTANCE_KEYS, *self.rules.instance_keys}
         rows = {
@@ -290,13 +290,14 @@ class TargetMixer:
 
 
 def _is_map(value: Tensor, dims: int, pool: Pool) -> bool:
-    """One integer id per pixel, of clips per frame; perhaps with a channel axis of one."""
+    """Whether a tensor holds one integer id per pixel (for clips, per frame too); a channel axis of 1 is allowed."""
     least = pool.ndim + pool.clips
     channels = value.shape[-pool.ndim - 1] if dims > least else 1
     return not value.is_floating_point() and dims - least in (0, 1) and channels == 1
 
 
 def _floats(value: Any) -> bool:
+    """Whether a tensor, or the first of a list, is floating point."""
     first = (
         value if isinstance(value, Tensor) else next(iter(value), None) if isinstance(value, (list, tuple)) else None
     )
@@ -304,5 +305,5 @@ def _floats(value: Any) -> bool:
 
 
 def _reading(value: Tensor, name: str) -> Any:
-    """How a map is read where it is scaled: a ``mask`` of zeros and ones stays one in floating point, too."""
+    """Interpolation of a scaled map: nearest for integers, and for a ``mask`` of zeros and ones in floating point."""
     return "bilinear" if value.is_floating_point() and name != "targets['mask']" else "nearest"

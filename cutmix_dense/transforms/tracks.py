@@ -1,4 +1,4 @@
-"""Ids of tracks after a mix of clips: one id, one object."""
+"""Track ids after a mix of clips: one id per object."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ KEY = "track_id"
 def separate_tracks(
     clips: Sequence[Sequence[dict[str, Any]]], report: MixReport, apart: Bool[np.ndarray, " n"]
 ) -> None:
-    """Give tracks new ids where the clips that were mixed use one id for different objects; changes the dicts.
+    """Give new ids to tracks of mixed clips that share an id with another clip's track; changes the dicts.
 
-    The base's tracks keep their ids, and so does any other whose id is free. Else a track gets one id for the whole
-    clip, the least above all that are in use. A negative id says that there is no track: it is left alone, as are ids
-    that are no whole numbers and don't clash; those that do get ``"-2"``, ``"-3"`` … behind them.
+    The base's tracks keep their ids, and so do others whose id is free. Any other track gets one new id for the whole
+    clip: the next above all in use, or for ids that aren't whole numbers a suffix ``"-2"``, ``"-3"`` … Negative ids
+    mean "no track" and stay.
 
     Args:
-        clips: per output one dict per frame; those of one layer's track have one id.
-        report: which layer each row is of.
-        apart: which rows of the report stand among the ignored instances, if they show at all.
+        clips: for each output, one dict per frame; a track of one layer has one id.
+        report: gives the layer of each row.
+        apart: which rows of the report are among the ignored instances, if they show.
     """
     frames = [frame for clip in clips for frame in clip]
     layers = _layers(len(frames), report, apart)
     start = 0
     for clip in clips:
-        held = list(zip(clip, layers[start : start + len(clip)]))
+        paired = list(zip(clip, layers[start : start + len(clip)]))
         start += len(clip)
-        parts = [(part, rows) for frame, pair in held for part, rows in zip((frame, frame.get(IGNORED)), pair)]
+        parts = [(part, rows) for frame, pair in paired for part, rows in zip((frame, frame.get(IGNORED)), pair)]
         rows = [
             (layer, track) for part, layer_of in parts if part for layer, track in zip(layer_of, _ids(part.get(KEY)))
         ]
@@ -53,7 +53,7 @@ def separate_tracks(
 
 
 def _new_ids(rows: Sequence[tuple[int, Any]]) -> dict[tuple[int, Any], Any]:
-    """New ids by (layer, id) of those that clash with an earlier layer's."""
+    """New ids by (layer, id), for tracks that clash with an earlier layer's."""
     used: dict[Any, int] = {}
     clashing: dict[tuple[int, Any], None] = {}
     for layer, track in sorted(dict.fromkeys(rows), key=lambda pair: pair[0]):
@@ -78,7 +78,7 @@ def _new_ids(rows: Sequence[tuple[int, Any]]) -> dict[tuple[int, Any], Any]:
 
 
 def _layers(count: int, report: MixReport, apart: Bool[np.ndarray, " n"]) -> list[tuple[list[int], list[int]]]:
-    """Per frame the layer of each row, and of each of its ignored rows."""
+    """For each frame, the layers of its rows and of its ignored rows."""
     layer = report.layer.numpy()
     shows = report.outcome.numpy() != int(Outcome.DROPPED)
     output = report.output.numpy()
@@ -89,12 +89,14 @@ def _layers(count: int, report: MixReport, apart: Bool[np.ndarray, " n"]) -> lis
 
 
 def _ids(value: Any) -> list[Any]:
+    """Track ids as a list."""
     if value is None:
         return []
     return value.tolist() if isinstance(value, Tensor) else list(value)
 
 
 def _like(value: Any, ids: list[Any]) -> Any:
+    """Track ids in the form of ``value``."""
     if isinstance(value, Tensor):
         return torch.tensor(ids, dtype=value.dtype, device=value.device)
     return ids

@@ -28,7 +28,7 @@ UNIT = torch.tensor([WIDTH, HEIGHT, WIDTH, HEIGHT])
 
 @pytest.fixture(autouse=True)
 def _not_told(monkeypatch):
-    monkeypatch.setattr(broken, "_told", False)
+    monkeypatch.setattr(broken, "_warned", False)
 
 
 def xywh(boxes):
