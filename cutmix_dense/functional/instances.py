@@ -120,7 +120,7 @@ def mixed_instances(
         raise ValueError("flip_pairs must be given for keypoints under a plan that mirrors, got None (may be empty)")
     entries = Entries.of(table.counts, table.ignored_counts, source)
     if not table.instances:
-        nothing = np.zeros(0)
+        nothing = np.zeros(0, dtype=np.int64)
         report = report_of(entries, Verdict(nothing, nothing, nothing, nothing), nothing)
         if segments is not None:
             report = segments.mix_into(mixed, plan, rules)

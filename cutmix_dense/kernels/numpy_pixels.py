@@ -41,8 +41,8 @@ def nearest_pixels(
 
 
 def pick_pixels(
-    image: Shaped[Tensor, "... *size"], places: Sequence[Int[np.ndarray, " n"] | Int[Tensor, " n"]]
-) -> Shaped[Tensor, "... *picked"]:
+    image: Shaped[Tensor, "..."], places: Sequence[Int[np.ndarray, " _n"] | Int[Tensor, " _n"]]
+) -> Shaped[Tensor, "..."]:
     """The pixels at some places along each of the last axes."""
     if not in_numpy(image):
         picked = as_signed(image)
@@ -64,7 +64,7 @@ def pick_pixels(
     return _as_tensor(items, image.dtype)
 
 
-def _as_items(tensor: Shaped[Tensor, "... *size"]) -> Shaped[np.ndarray, "... *size"]:
+def _as_items(tensor: Shaped[Tensor, "..."]) -> Shaped[np.ndarray, "..."]:
     """A tensor in numpy; where the channels of a pixel lie side by side, it becomes one item."""
     if tensor.dtype == torch.bfloat16:  # which numpy hasn't
         tensor = tensor.view(torch.int16)
@@ -74,7 +74,7 @@ def _as_items(tensor: Shaped[Tensor, "... *size"]) -> Shaped[np.ndarray, "... *s
     return tensor.numpy()
 
 
-def _as_tensor(items: Shaped[np.ndarray, "... *size"], dtype: torch.dtype) -> Shaped[Tensor, "... *size"]:
+def _as_tensor(items: Shaped[np.ndarray, "..."], dtype: torch.dtype) -> Shaped[Tensor, "..."]:
     """The tensor of ``_as_items``."""
     if items.dtype.kind == "V":
         return torch.from_numpy(items[..., None].view(np.uint8)).view(dtype).permute(2, 0, 1)

@@ -129,7 +129,7 @@ def _resized(
 
 def _resize_axis(
     pixels: Shaped[Tensor, "1 c h w"], axis: int, scale: float, length: int, interpolation: Interpolation
-) -> Shaped[Tensor, "1 c h w"]:
+) -> Shaped[Tensor, "1 c _h _w"]:
     """The first ``length`` rows (axis 2) or columns (axis 3) of a resized image."""
     if scale != 1:
         resize = (
