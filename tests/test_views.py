@@ -77,7 +77,7 @@ def _only(plan: MixPlan, output: int, source: Tensor) -> MixPlan:
     """One output of a plan, with other sources."""
     from dataclasses import replace
 
-    fields = plan._each(lambda tensor: tensor[output : output + 1])
+    fields = plan.each(lambda tensor: tensor[output : output + 1])
     return replace(plan, **{**fields, "source": source[output : output + 1]})
 
 

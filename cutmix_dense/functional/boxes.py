@@ -52,7 +52,7 @@ def visible_boxes(
         seen = visible_boxes(next(given), plan, *given, covered=covered)
         return Measured(*(as_tensor(column) for column in seen))
     xp = module_of(boxes)
-    if xp is np and native.library is not None:
+    if xp is np and native.library is not None and not is_compiling():
         return Measured(*measure_boxes(boxes, plan, output, layer, covered))
     columns: Column
     columns = np.ascontiguousarray(boxes.T, dtype=np.float64) if xp is np else boxes.to(exact_dtype(boxes.device)).T

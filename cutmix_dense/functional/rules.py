@@ -7,7 +7,6 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import Any, Literal, TypeVar, get_args
 
 from jaxtyping import Float, Int
@@ -277,7 +276,7 @@ class TargetRules:
             raise ValueError(f"rule must be a FilterRule or one of {sorted(RULES)}, got {self.rule!r}")
         FilterRule(self.min_visibility, self.min_size)
 
-    @cached_property
+    @property
     def filter(self) -> FilterRule:
         """The thresholds: ``rule`` if given, else ``min_visibility`` and ``min_size``."""
         if isinstance(self.rule, str):
@@ -297,14 +296,16 @@ class TargetRules:
         Raises:
             TypeError: a name is unknown; the message has a hint.
         """
-        names = [item.name for item in fields(cls)]
         for name in rules:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
+            if name not in RULE_NAMES:
+                near = difflib.get_close_matches(name, RULE_NAMES, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(RULE_NAMES)}"
                 raise TypeError(f"{taker} has no argument {name!r}: {hint}")
         return cls(**rules)
 
+
+RULE_NAMES = tuple(item.name for item in fields(TargetRules))
+"""Names of all target rules; ``torch.compile`` can't trace ``dataclasses.fields``."""
 
 _CHOICES: dict[str, Any] = {
     "on_filtered": OnFiltered,

@@ -6,7 +6,7 @@ import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar, get_args
 
 import numpy as np
@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import HOST
 from cutmix_dense.functional.pixels import Interpolation, mix_images
-from cutmix_dense.functional.rules import TargetRules, takes_rules
+from cutmix_dense.functional.rules import RULE_NAMES, TargetRules, takes_rules
 from cutmix_dense.pairing import PAIRINGS, partners
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import TellsItsRank, call_generator
@@ -137,8 +137,8 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
         self.box_format: BoxFormat = box_format
         self.normalized: Normalized = normalized
         given = TargetRules.of(rules, type(self).__name__)
-        for item in fields(given):
-            setattr(self, item.name, getattr(given, item.name))
+        for name in RULE_NAMES:
+            setattr(self, name, getattr(given, name))
         self._switch = Switch()
 
     def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
@@ -148,7 +148,7 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
     @property
     def rules(self) -> TargetRules:
         """How targets are judged and returned, from the current settings."""
-        return TargetRules(**{item.name: getattr(self, item.name) for item in fields(TargetRules)})
+        return TargetRules(**{name: getattr(self, name) for name in RULE_NAMES})
 
     _warned = False
 
