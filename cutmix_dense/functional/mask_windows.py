@@ -18,7 +18,7 @@ from cutmix_dense.plan import MixPlan
 __all__ = ["StackMasks", "cut_windows", "put_masks", "suits_windows"]
 
 
-def suits_windows(stacks: Sequence[Shaped[Tensor, "n *size"]]) -> bool:
+def suits_windows(stacks: Sequence[Shaped[Tensor, "_n *_size"]]) -> bool:
     """Whether the compiled library looks at masks: it is there, they lie on the host, of two or three axes."""
     if native.library is None:
         return False

@@ -102,7 +102,7 @@ class Stacks:
             zeros for an empty mask.
     """
 
-    def __init__(self, stacks: Sequence[Shaped[Tensor, "n *size"]], wanted: Bool[Array, " n"] | None = None) -> None:
+    def __init__(self, stacks: Sequence[Shaped[Tensor, "_n *_size"]], wanted: Bool[Array, " n"] | None = None) -> None:
         self.stacks = [stack.detach().contiguous() for stack in stacks]
         numbers: list[int] = []
         for stack in self.stacks:
