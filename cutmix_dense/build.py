@@ -78,6 +78,12 @@ def from_config(config: Any) -> Any:
     if "type" not in config:
         return settings
     maker = _maker(config["type"])
+    known = inspect.signature(maker).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        for name in settings.keys() - known.keys():
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise TypeError(f"{config['type']} has no setting {name!r}: {hint}")
     try:
         return maker(**settings)
     except (TypeError, ValueError) as error:

@@ -74,3 +74,8 @@ def test_interpolation_is_a_setting_of_every_method():
 
 def test_parts_are_samplers_rules_and_banks():
     assert {"AreaBox", "CowMask", "FilterRule", "OcclusionRule", "SampleBank"} <= set(known_parts())
+
+
+def test_a_misspelt_setting_of_a_sampler_is_named():
+    with pytest.raises(TypeError, match="AreaBox has no setting 'areas': did you mean 'area'"):
+        from_config({"type": "CutMix", "region": {"type": "AreaBox", "areas": (0.1, 0.2)}})

@@ -205,7 +205,9 @@ def _rows(row: dict[str, Any], key: str, count: int, where: str) -> Any:
             device = next((given.device for given in row.values() if isinstance(given, Tensor)), None)
             return torch.ones(count, dtype=torch.bool, device=device)
         if count:
-            raise ValueError(f"{where} has {count} instances but no {key!r}, which other targets have")
+            raise ValueError(
+                f"{where} has {count} instances but no {key!r}, which other targets have: give it for all, or for none"
+            )
         return None
     value = row[key]
     known = FIELDS.get(key)

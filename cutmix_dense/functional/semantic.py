@@ -66,7 +66,8 @@ def mix_semantic(maps: Maps, plan: MixPlan, *, ignore_index: int = 255, inplace:
             fill = None  # harmless if there is nothing to fill
     if fill is None and plan.has_fill():
         raise ValueError(
-            f"ignore_index {ignore_index} doesn't fit {like.dtype}, and the plan leaves pixels that no layer owns"
+            f"ignore_index {ignore_index} doesn't fit {like.dtype}, and the plan leaves pixels that no layer owns: set "
+            "ignore_index to an id that fits, or give maps of a wider dtype"
         )
     return mix_pixels(maps, plan, fill=fill, interpolation="nearest", inplace=inplace)
 
