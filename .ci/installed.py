@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cutmix_dense
 
-FRAMEWORKS = ("mmdet", "mmseg", "ray")  # not installed there: their modules say so when they are used, not before
+FRAMEWORKS = ("mmdet", "mmseg", "ray", "transformers")  # not installed there: their modules say so when they are used, not before
 
 repository = Path(sys.argv[1]).resolve()
 home = Path(cutmix_dense.__file__).resolve().parent

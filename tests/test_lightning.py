@@ -544,6 +544,8 @@ def test_nested_tensors_are_mixed_within_their_masks_and_closed():
 
 def test_either_lightning_runs_the_callback_of_the_other():
     other = pytest.importorskip("pytorch_lightning")
+    if issubclass(MixCallback, other.Callback):  # it was imported first
+        other = pytest.importorskip("lightning.pytorch")
     assert not issubclass(MixCallback, other.Callback)
     module, callback = of_detr(other.LightningModule), MixCallback(cd.CutMix(p=1.0), close_epochs=1)
     trainer = other.Trainer(

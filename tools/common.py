@@ -75,7 +75,7 @@ def family(layout: Layout = "BCHW") -> dict[str, Any]:
             shows the family says so.
     """
     kinds: dict[str, Any] = dict(_known()[0])
-    del kinds["RandomMix"]
+    del kinds["RandomMix"], kinds["Cutout"]  # one takes other methods, the other no partner
     return {
         name: build_transform([name], layout if layout in kinds[name].layouts else "BCHW")
         for name in sorted(kinds, key=lambda name: (name != "CutMix", name))
@@ -85,8 +85,9 @@ def family(layout: Layout = "BCHW") -> dict[str, Any]:
 def _known() -> tuple[dict[str, type], dict[str, type]]:
     """Transforms and samplers by name; loads torch, which `--help` and a look at a folder don't need."""
     from cutmix_dense.build import known_parts, known_transforms
+    from cutmix_dense.transforms import Cutout
 
-    return known_transforms(), known_parts()
+    return {**known_transforms(), "Cutout": Cutout}, known_parts()
 
 
 def parse_transform(
@@ -275,7 +276,7 @@ def add_transform_argument(parser: argparse.ArgumentParser) -> None:
 
 def method_names() -> list[str]:
     """The public transforms, by the names of the package alone."""
-    no_methods = ("FilterRule", "MixPlan", "MixReport", "MixTransform", "SampleBank")
+    no_methods = ("FilterRule", "MaskMix", "MixPlan", "MixReport", "MixTransform", "SampleBank")
     return sorted(name for name in cutmix_dense.__all__ if name[0].isupper() and name not in no_methods)
 
 

@@ -36,6 +36,7 @@ METHODS: dict[str, tuple[int, int, tuple[str, ...]]] = dict.fromkeys(family(), (
 METHODS |= {
     "CarveMix": (9, 3, ()),
     "ClassMix": (9, 1, ()),
+    "Cutout": (9, 0, ()),
 }
 
 Setting = tuple[str, tuple[str, ...]]

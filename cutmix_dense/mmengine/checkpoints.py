@@ -26,7 +26,8 @@ def allow_checkpoints() -> None:
         >>> import io
         >>> import torch
         >>> from mmengine.logging import HistoryBuffer
-        >>> import cutmix_dense.mmengine
+        >>> from cutmix_dense.mmengine.checkpoints import allow_checkpoints
+        >>> allow_checkpoints()
         >>> file = io.BytesIO()
         >>> torch.save({"loss": HistoryBuffer([0.5], [1])}, file)
         >>> float(torch.load(io.BytesIO(file.getvalue()))["loss"].current())

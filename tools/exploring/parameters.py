@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import cutmix_dense as cd
 from cutmix_dense.build import known_parts, known_transforms
-from cutmix_dense.functional.rules import RULES
+from cutmix_dense.functional.rules import RULES, TargetRules
 from cutmix_dense.regions import MultiBox, RegionSampler
 
 __all__ = ["COMMON", "LEFT_OUT", "Parameter", "combine", "common_of", "config_of", "methods", "own_of", "summary_of"]
@@ -255,6 +255,7 @@ def _arguments(kind: type) -> dict[str, inspect.Parameter]:
 
 def _parameter(kind: type, name: str) -> Parameter:
     hints = {
+        **typing.get_type_hints(TargetRules),
         **typing.get_type_hints(cd.MixTransform.__init__),
         **typing.get_type_hints(kind.__init__),  # type: ignore[misc]
     }
@@ -303,7 +304,7 @@ def _help(kind: type, name: str) -> str:
     """One sentence on an argument: ours, else the first of the docstring's, without its markup."""
     if name in HELP:
         return HELP[name]
-    for holder in (kind, cd.MixTransform):
+    for holder in (kind, cd.MixTransform, TargetRules):
         text = inspect.getdoc(holder) or ""
         found = re.search(rf"^    {name}: (.*(?:\n        .*)*)", text, flags=re.MULTILINE)
         if found:
