@@ -84,11 +84,13 @@ def mix_batch(
         ValueError: an entry or a field that can't be mixed, named, ``proposals`` among them; instances in some
             samples only; settings of ``mix`` that have no meaning here.
 
-    >>> import torch, cutmix_dense as cd
-    >>> batch = [{"image": torch.full((3, 40, 60), i, dtype=torch.uint8), "file_name": f"{i}.jpg"} for i in range(2)]
-    >>> mixed = mix_batch(batch, cd.CutMix(p=1.0), generator=torch.Generator().manual_seed(0))
-    >>> mixed[0]["file_name"], sorted(mixed[0]["image"].unique().tolist())
-    ('0.jpg', [0, 1])
+    Example:
+        >>> import torch, cutmix_dense as cd
+        >>> images = [torch.full((3, 40, 60), i, dtype=torch.uint8) for i in range(2)]
+        >>> batch = [{"image": image, "file_name": f"{i}.jpg"} for i, image in enumerate(images)]
+        >>> mixed = mix_batch(batch, cd.CutMix(p=1.0), generator=torch.Generator().manual_seed(0))
+        >>> mixed[0]["file_name"], sorted(mixed[0]["image"].unique().tolist())
+        ('0.jpg', [0, 1])
     """
     _check_mix(mix)
     keys = _Keys.of(mix)
@@ -131,11 +133,12 @@ class MixedLoader:
         TypeError: a ``mix`` that isn't a mixing transform.
         ValueError: settings of it that have no meaning here.
 
-    >>> import torch, cutmix_dense as cd
-    >>> batch = [{"image": torch.full((3, 40, 60), i, dtype=torch.uint8)} for i in range(2)]
-    >>> loader = MixedLoader([batch, batch], cd.CutMix(p=1.0))
-    >>> len(loader), [len(mixed[0]["image"].unique()) for mixed in loader]
-    (2, [2, 2])
+    Example:
+        >>> import torch, cutmix_dense as cd
+        >>> batch = [{"image": torch.full((3, 40, 60), i, dtype=torch.uint8)} for i in range(2)]
+        >>> loader = MixedLoader([batch, batch], cd.CutMix(p=1.0))
+        >>> len(loader), [len(mixed[0]["image"].unique()) for mixed in loader]
+        (2, [2, 2])
     """
 
     def __init__(self, loader: Iterable[Sequence[Sample]], mix: Mix, *, device: torch.device | str | None = None):

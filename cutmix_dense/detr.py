@@ -43,8 +43,9 @@ _ROUNDING = 8
 def is_nested(value: Any) -> bool:
     """Whether a value is a nested tensor: images under ``tensors``, their padding under ``mask``.
 
-    >>> is_nested(torch.zeros(2, 3, 4, 5))
-    False
+    Example:
+        >>> is_nested(torch.zeros(2, 3, 4, 5))
+        False
     """
     return (
         not isinstance(value, Tensor) and isinstance(getattr(value, "tensors", None), Tensor) and hasattr(value, "mask")

@@ -30,13 +30,14 @@ def draw_in_windows(
         width: of the canvas, pixels.
         draw: draws the parts of one instance on a canvas of the height and width that it is given.
 
-    >>> def box(parts, height, width):
-    ...     x, y = parts[0].reshape(-1, 2).T.astype(int)
-    ...     bitmap = np.zeros((height, width), dtype=bool)
-    ...     bitmap[y.min() : y.max(), x.min() : x.max()] = True
-    ...     return bitmap
-    >>> draw_in_windows([[[30.0, 10.0, 34.0, 10.0, 34.0, 13.0]]], 600, 800, box).sum().item()
-    12
+    Example:
+        >>> def box(parts, height, width):
+        ...     x, y = parts[0].reshape(-1, 2).T.astype(int)
+        ...     bitmap = np.zeros((height, width), dtype=bool)
+        ...     bitmap[y.min() : y.max(), x.min() : x.max()] = True
+        ...     return bitmap
+        >>> draw_in_windows([[[30.0, 10.0, 34.0, 10.0, 34.0, 13.0]]], 600, 800, box).sum().item()
+        12
     """
     bitmaps = np.zeros((len(polygons), height, width), dtype=bool)
     for bitmap, parts in zip(bitmaps, polygons):
