@@ -10,7 +10,8 @@ from pathlib import Path
 
 import cutmix_dense
 
-FRAMEWORKS = ("mmdet", "mmseg", "ray", "transformers")  # not installed there: their modules say so when they are used, not before
+# not installed there: their modules say so when they are used, not before
+FRAMEWORKS = ("mmdet", "mmseg", "ray", "transformers")
 
 repository = Path(sys.argv[1]).resolve()
 home = Path(cutmix_dense.__file__).resolve().parent
@@ -20,7 +21,8 @@ assert version("cutmix_dense") == cutmix_dense.__version__
 assert f"version: {cutmix_dense.__version__}" in (repository / "CITATION.cff").read_text()
 assert "cutmix_dense" in (metadata("cutmix_dense").get_payload() or "")  # the README is its page
 
-names = [info.name for info in pkgutil.walk_packages([str(home)], "cutmix_dense.")]
+# the compiled library is loaded by its path, and is no module of Python
+names = [info.name for info in pkgutil.walk_packages([str(home)], "cutmix_dense.") if not info.name.endswith("_native")]
 for name in names:
     try:
         importlib.import_module(name)

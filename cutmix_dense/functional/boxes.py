@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as tvf
@@ -103,7 +103,7 @@ def _flipped(column: Column, axis: int = 0) -> Column:
     return column.flip(axis) if isinstance(column, Tensor) else column[(slice(None),) * axis + (slice(None, None, -1),)]
 
 
-def to_xyxy(boxes: Tensor, where: str = "boxes", ndim: int = 2) -> Float[Tensor, "n ends"]:
+def to_xyxy(boxes: Tensor, where: str = "boxes", ndim: int = 2) -> Shaped[Tensor, "n ends"]:
     """Plain xyxy boxes from a plain tensor (taken as xyxy, xyzxyz) or a tv_tensor of any axis-aligned format.
 
     Raises:

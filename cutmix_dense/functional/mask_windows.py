@@ -58,7 +58,7 @@ class StackMasks:
         """All of them."""
         return self.take(range(self.visible.shape[0]))
 
-    def take(self, rows: Sequence[int]) -> Shaped[Tensor, "n *size"]:
+    def take(self, rows: Sequence[int] | Int[np.ndarray, " k"]) -> Shaped[Tensor, "n *size"]:
         """Some of them, in the input's dtype."""
         stack = self.blank(len(rows))
         put_masks([(self, np.asarray(rows, dtype=np.int64), stack)])
@@ -70,7 +70,7 @@ class StackMasks:
         return torch.from_numpy(zeros).view(self.dtype)
 
 
-def put_masks(parts: Iterable[tuple[Any, Int[np.ndarray, " n"], Shaped[Tensor, "n *size"]]]) -> None:
+def put_masks(parts: Iterable[tuple[Any, Int[np.ndarray, " _n"], Shaped[Tensor, "_n *_size"]]]) -> None:
     """Write some masks of several layers into stacks of zeros; those of the library in one call.
 
     Args:

@@ -41,7 +41,7 @@ class MixedMasks(NamedTuple):
     whole: Float[Tensor, " n"]
     boxes: Float[Tensor, "n ends"]
 
-    def take(self, rows: Sequence[int]) -> Shaped[Tensor, "n *size"]:
+    def take(self, rows: Sequence[int] | Int[np.ndarray, " k"]) -> Shaped[Tensor, "n *size"]:
         """Some of the masks."""
         if len(rows) == len(self.masks):
             return self.masks
@@ -60,7 +60,7 @@ def mix_masks(
     plan: MixPlan,
     size: Sequence[Sequence[int]],
     carried: Bool[np.ndarray, " e"] | None = None,
-    stated: Sequence[Bool[Tensor, " n"] | None] | None = None,
+    stated: Sequence[Bool[Tensor, " _n"] | None] | None = None,
 ) -> dict[tuple[int, int], LayerMasks]:
     """Cut the masks of every layer that has some.
 

@@ -60,7 +60,7 @@ class _Layout:
     """
 
     entries: Entries
-    maps: list[Int[Tensor, "*canvas"]]
+    maps: list[Int[Tensor, "*_canvas"]]
     measured: Measured
 
 
