@@ -45,6 +45,8 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
 
     Args:
         p: probability that an image is mixed, per sample, in [0, 1].
+            The methods default to 0.5, so that half of the images stay as they are; Mosaic to 1.0, as in YOLO, and
+            ClassMix and Cutout to 1.0, as in their papers, where every unlabelled image is mixed or cut.
         pairing: a name of ``cutmix_dense.pairing``, or a ``SampleBank`` to pair with any image of the batch or of the
             bank, which keeps the latest ones.
         fill: value of image pixels without an owner, one number or one per channel. None: grey for unsigned integers
