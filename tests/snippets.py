@@ -58,6 +58,23 @@ def run(snippet: str, path: Path, number: int, names: dict[str, Any]) -> None:
     exec(compile(snippet, f"{path.name}, block {number}", "exec"), names)
 
 
+def run_page(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Every Python block of a page, run from top to bottom, with what is defined after it; block k is seeded with k."""
+    names: dict[str, Any] = {}
+    steps = []
+    for number, snippet in enumerate(blocks(path, "python")):
+        torch.manual_seed(number)
+        run(snippet, path, number, names)
+        steps.append((snippet, dict(names)))
+    return steps
+
+
+def after(steps: list[tuple[str, dict[str, Any]]], line: str) -> dict[str, Any]:
+    """What is defined after the one block of ``run_page`` that has a line."""
+    (names,) = [names for snippet, names in steps if line in snippet]
+    return names
+
+
 # ------------------------------------------------------------------------------------------------ what blocks mix
 
 _METHODS = "|".join(
@@ -124,7 +141,7 @@ class Watch:
 def differs(before: Any, after: Any) -> bool:
     """Whether what came out is other than what went in; of dicts, in the keys of both, of lists, in what both have.
 
-    Of rows that are someone else's, ``origin`` and ``visibility`` aren't compared: the coordinates tell.
+    The coordinates say whether a row is someone else's, so ``origin`` and ``visibility`` aren't compared.
     """
     if isinstance(before, Tensor) and isinstance(after, Tensor):
         if before.ndim == after.ndim and len(after) < len(before):  # those behind are partners only

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from snippets import ROOT, blocks, run
+from snippets import ROOT, after, blocks, run_page
 
 pytest.importorskip("monai", reason="monai is not installed (extra: monai)")
 
@@ -16,20 +16,8 @@ SNIPPETS = blocks(PAGE, "python")
 
 
 @pytest.fixture(scope="module")
-def pages() -> list[dict[str, Any]]:
-    """What is defined after each snippet of the page, run from top to bottom."""
-    names: dict[str, Any] = {}
-    after = []
-    for number, snippet in enumerate(SNIPPETS):
-        torch.manual_seed(number)
-        run(snippet, PAGE, number, names)
-        after.append(dict(names))
-    return after
-
-
-def after(pages: list[dict[str, Any]], line: str) -> dict[str, Any]:
-    (number,) = [number for number, snippet in enumerate(SNIPPETS) if line in snippet]
-    return pages[number]
+def pages() -> list[tuple[str, dict[str, Any]]]:
+    return run_page(PAGE)
 
 
 def test_a_step_trains_on_mixed_voxels_and_their_labels(pages):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from oracle import FILL, coded_image
 from PIL import Image
-from snippets import ROOT, blocks, run
+from snippets import ROOT, after, blocks, run_page
 from torch.utils.data import DataLoader, default_collate
 
 import cutmix_dense as cd
@@ -29,20 +29,8 @@ COUNT = 5
 
 
 @pytest.fixture(scope="module")
-def pages() -> list[dict[str, Any]]:
-    """What is defined after each snippet of the page, run from top to bottom."""
-    names: dict[str, Any] = {}
-    after = []
-    for number, snippet in enumerate(SNIPPETS):
-        torch.manual_seed(number)
-        run(snippet, PAGE, number, names)
-        after.append(dict(names))
-    return after
-
-
-def after(pages: list[dict[str, Any]], line: str) -> dict[str, Any]:
-    (number,) = [number for number, snippet in enumerate(SNIPPETS) if line in snippet]
-    return pages[number]
+def pages() -> list[tuple[str, dict[str, Any]]]:
+    return run_page(PAGE)
 
 
 def test_a_step_trains_on_mixed_pixels(pages):
