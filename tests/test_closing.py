@@ -56,7 +56,7 @@ class Composed:
 
 
 def mixed_images(loader: DataLoader) -> list[bool]:
-    """Of one epoch in order, which images aren't what their source is."""
+    """Which images of one epoch, in order, differ from their source."""
     rows = [row for images, _ in loader for row in images]
     assert len(rows) == COUNT
     return [not torch.equal(row, source(index)) for index, row in enumerate(rows)]

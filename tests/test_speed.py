@@ -2,7 +2,7 @@
 
 The ring and the rows are those of ``tools/benchmark.py --jobs images boxes boxes-only family --batch 16``, on two
 threads.
-Of the methods that cut along free forms nothing was promised: twice what they took when they were last made faster.
+Nothing was promised for methods that cut along free forms: their limit is twice what they took when last made faster.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ class _Seen:
 
 
 def _areas(index: Int[Tensor, "b h w"]) -> Int[Tensor, "b h w"]:
-    """Of every pixel of index maps how many have its number."""
+    """How many pixels of an index map have the number of each pixel."""
     flat = index.flatten(1)
     counts = flat.new_zeros(len(flat), 1 + int(flat.max())).scatter_add_(1, flat, torch.ones_like(flat))
     return counts.gather(1, flat).reshape(index.shape)

@@ -187,7 +187,7 @@ class TestFiltering:
         assert report.visibility.tolist() == [0.0, 1.0]
 
     def test_masks_that_one_output_carries_and_another_does_not(self, monkeypatch):
-        """Of what stays behind nothing is looked at, and nothing is said to be visible; ignored ones come along."""
+        """Masks that stay behind aren't looked at and count as not visible; ignored ones come along."""
         wanted = []
         right = mask_windows.Stacks
         monkeypatch.setattr(

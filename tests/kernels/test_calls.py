@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(native.library is None, reason="the library wasn
 
 
 def calls(work: Callable[[], object]) -> int:
-    """Of one run, the third: what is found once is found then."""
+    """Calls of the third run, when all that is cached has been found."""
     work(), work()
     seen = 0
 

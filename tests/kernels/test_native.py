@@ -114,7 +114,7 @@ def test_one_rectangle_per_output_is_what_the_index_says(seed, inplace):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_bases_are_copied_before_what_lies_on_them(seed):
-    """Of a padded batch whose partners don't always fill their rectangles, whose rims come after all other steps."""
+    """Partners of a padded batch don't always fill their rectangles; rims come after all other steps."""
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.randint(5, 13, (5, 2), generator=generator)
     sizes[:, seed % 2] = 12
@@ -391,7 +391,7 @@ def _times_shown(plan: MixPlan, pool: torch.Tensor) -> torch.Tensor:
 @needs_library
 @pytest.mark.parametrize("seed", range(40))
 def test_a_plan_of_nonsense_writes_nothing_outside(seed, backend):
-    """Of values that no check lets through; a sanitizer tells whether anything outside is read."""
+    """Plans with values that no check lets through; a sanitizer shows whether anything outside is read."""
     if backend != "native":
         return
     rng = np.random.default_rng(seed)

@@ -60,7 +60,7 @@ def batch(seed: int, boxes: int = 250, size: tuple[int, int] = (48, 64), count: 
 
 
 def digest(value) -> str:
-    """Of tensors in lists, tuples and dicts, in their order."""
+    """Digest of tensors in lists, tuples and dicts, in their order."""
     result = hashlib.sha256()
 
     def add(part):

@@ -25,7 +25,7 @@ __all__ = ["YoloWriter", "one_polygon"]
 
 _ORDER = ("train", "val", "valid", "test")
 _NEAR = 200
-"""Of more parts and holes the nearest isn't looked for."""
+"""With more parts and holes than this, the nearest one isn't looked for."""
 
 
 class YoloWriter(Writer):

@@ -27,7 +27,7 @@ _Plan = ctypes.c_int64 * 19
 """``Plan`` of ``instances.c``."""
 
 _DTYPES = (np.float32, np.float32, np.int64, np.int64, np.int64, np.int8, np.int64, np.int64, np.int64)
-"""Of scale, shift, extent, low, high, owner and the edges of up to three axes."""
+"""Dtypes of scale, shift, extent, low, high, owner and the edges of up to three axes."""
 
 
 def _table(plan: MixPlan) -> tuple[Any, list[Array]]:

@@ -49,7 +49,7 @@ def suits_native(pool: Images, plan: MixPlan, fill: Tensor | None, out: Tensor |
     """Whether the library mixes a pool by a plan.
 
     It is there, all lies on the host, no gradient flows, and all that lies before space can be walked with one stride.
-    Of soft plans it takes those of bytes that lie pixel beside pixel, unscaled.
+    A soft plan must be unscaled, and its images bytes that lie pixel beside pixel.
     """
     if native.library is None or not plan.source.is_cpu:
         return False
