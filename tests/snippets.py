@@ -53,6 +53,21 @@ def missing(snippet: str) -> list[str]:
     return [name for name in sorted(tops) if importlib.util.find_spec(name) is None]
 
 
+def top_names(snippet: str) -> tuple[set[str], set[str]]:
+    """The names that a block binds, and those that it reads and doesn't bind."""
+    tree = ast.parse(snippet)
+    bound: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            bound |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            bound.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            bound.add(node.id)
+    read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    return bound, read - bound
+
+
 def run(snippet: str, path: Path, number: int, names: dict[str, Any]) -> None:
     """Run one block; a traceback names file and block."""
     exec(compile(snippet, f"{path.name}, block {number}", "exec"), names)

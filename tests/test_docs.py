@@ -16,7 +16,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from snippets import ROOT, blocks, lines_of_code, mentions_a_mix, missing, only_defines, run, watching
+from snippets import (
+    ROOT,
+    blocks,
+    lines_of_code,
+    mentions_a_mix,
+    missing,
+    only_defines,
+    run,
+    top_names,
+    watching,
+)
 from torchvision import tv_tensors
 
 import cutmix_dense as cd
@@ -264,12 +274,15 @@ def test_a_page_runs_and_every_mix_on_it_mixes(page, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")  # what a training leaves
     names, ran, lacking = given(page, monkeypatch), {}, set()
+    undefined: set[str] = set()  # by blocks that couldn't run
     with watching(tmp_path / "applied.jsonl") as watch:
         for number, snippet in enumerate(blocks(page, "python")):
             if is_config(snippet) or listed(snippet, ELSEWHERE):
                 continue
-            if packages := missing(snippet):
+            packages, (binds, reads) = missing(snippet), top_names(snippet)
+            if packages or reads & (undefined - names.keys()):
                 lacking.update(packages)
+                undefined |= binds
                 continue
             torch.manual_seed(number + SEEDS.get(name_of(page), 0))
             with watch.during(number):
