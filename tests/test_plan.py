@@ -63,7 +63,7 @@ def test_rectangles_are_painted_on_the_host_as_they_are_covered_on_a_device(ndim
         layer = torch.randint(0, 4, (5, patches), generator=generator)
         layer = layer[:, :1].expand(-1, patches) if mode == "xor" else layer
         host = MixPlan.from_rectangles(source, rectangles, sizes, layer=layer, mode=mode)
-        device = MixPlan._of_grid(source, cover(source, rectangles, sizes, layer, mode))
+        device = MixPlan._placed(source, *cover(source, rectangles, sizes, layer, mode))
         host.validate()
         assert torch.equal(host.owner_map(), device.owner_map())
         assert torch.equal(host.share(), device.share())

@@ -55,8 +55,9 @@ def as_column(values: Shaped[Tensor, "..."] | Shaped[np.ndarray, "..."], device:
     if device.type == "cpu":
         if not isinstance(values, Tensor):
             return values
-        values = values.detach()
-        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+        if values.dtype == torch.bfloat16:
+            values = values.float()
+        return values.detach().numpy() if values.requires_grad else values.numpy()
     return sent(values, device)
 
 

@@ -17,33 +17,35 @@ __all__ = ["check_inplace", "check_out", "check_pool"]
 def check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
     """Raise ValueError unless images agree in dtype, device and channels, and are large enough for a plan."""
     ndim = plan.ndim
-    together = isinstance(images, Tensor)
-    tensors = [images] if isinstance(images, Tensor) else images
+    tensors, together = ([images], True) if isinstance(images, Tensor) else (images, False)
     shortest = ndim + together
     first = tensors[0]
     dtype, device, channels = first.dtype, first.device, first.shape[: first.ndim - ndim]
     for index, image in enumerate(tensors):
         shape = image.shape
-        if len(shape) < shortest:
+        if image.ndim < shortest:
             raise ValueError(f"pool must have at least {shortest} dimensions, got {tuple(shape)}")
         if image.dtype != dtype or image.device != device:
             raise ValueError(
                 f"pool must be of one dtype and device: image {index} is {image.dtype} on {image.device}, "
                 f"image 0 is {dtype} on {device}"
             )
-        if shape[: len(shape) - ndim] != channels:
+        if shape[: image.ndim - ndim] != channels:
             raise ValueError(
                 f"pool must have equal channels: image {index} is {tuple(shape)}, image 0 {tuple(first.shape)}"
             )
-    if plan.device.type != "cpu" or is_compiling():  # indexing then refuses images that aren't there
+    if not plan.source.is_cpu or is_compiling():  # indexing then refuses images that aren't there
         return
     reaches = {} if together else _reaches(plan)
-    last = int(plan.source.numpy().max(initial=-1)) if together else max(reaches, default=-1)
-    count = first.shape[0] if together else len(tensors)
+    if together:
+        last, count = int(np.maximum.reduce(plan.source.numpy(), axis=None, initial=-1)), first.shape[0]
+    else:
+        last, count = max(reaches, default=-1), len(tensors)
     if last >= count:
         raise ValueError(f"pool must hold {last + 1} images for this plan, got {count}")
     if together:
-        fits = not (plan.extent.numpy()[..., ndim:] > first.shape[-ndim:]).any()
+        larger = plan.extent.numpy()[..., ndim:] > first.shape[-ndim:]
+        fits = not np.logical_or.reduce(larger, axis=None)
     else:
         fits = all(a <= b for index, reach in reaches.items() for a, b in zip(reach, tensors[index].shape[-ndim:]))
     if not fits:
@@ -93,7 +95,7 @@ def check_inplace(images: Tensor, plan: MixPlan) -> None:
 
 def check_out(images: Tensor, plan: MixPlan, out: Tensor) -> None:
     """Raise TypeError or ValueError unless ``out`` fits the mixed images."""
-    shape = (len(plan), *images.shape[1 : images.ndim - plan.ndim], *plan.frame)
+    shape = (plan.source.shape[0], *images.shape[1 : images.ndim - plan.ndim], *plan.frame)
     if not isinstance(out, Tensor):
         raise TypeError(f"out must be a tensor of shape {shape}, got {type(out).__name__}")
     if tuple(out.shape) != shape or out.dtype != images.dtype or out.device != images.device:

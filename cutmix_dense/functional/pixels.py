@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -64,7 +64,8 @@ def mix_pixels(
         [[[4, 5, 2, 3]]]
     """
     read = _Reading(fill, interpolation, feather, picture=interpolation in ("antialias", "bilinear"))
-    return cast("Pool", _mix(pool, plan, read, out, inplace))
+    mixed: Pool = _mix(pool, plan, read, out, inplace)
+    return mixed
 
 
 def mix_images(
@@ -91,7 +92,8 @@ def mix_images(
     first = pool if isinstance(pool, Tensor) else next(iter(pool), None)
     if fill is None and isinstance(first, Tensor):
         fill = default_fill(first.dtype)
-    return cast("Pool", _mix(pool, plan, _Reading(fill, interpolation, feather, picture=True), out, inplace))
+    mixed: Pool = _mix(pool, plan, _Reading(fill, interpolation, feather, picture=True), out, inplace)
+    return mixed
 
 
 def default_fill(dtype: torch.dtype) -> int:
@@ -123,12 +125,12 @@ class _Reading:
 def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: bool) -> Any:
     if plan.frames > 1:
         return _mix_clips(pool, plan, read, out, inplace)
-    feather = read.feather
-    images = pool if isinstance(pool, Tensor) else list(pool)
-    if not isinstance(images, Tensor) and not (images and all(isinstance(image, Tensor) for image in images)):
+    feather, whole = read.feather, isinstance(pool, Tensor)
+    images: Any = pool if whole else list(pool)
+    if not whole and not (images and all(isinstance(image, Tensor) for image in images)):
         raise TypeError(f"pool must be a tensor or a list of tensors, got {_describe(pool)}")
     check_pool(images, plan)
-    like = images if isinstance(images, Tensor) else images[0]
+    like = images if whole else images[0]
     interpolation = _interpolation(read, like.dtype, plan)
     if not 0 <= feather < math.inf:
         raise ValueError(f"feather must be at least 0 pixels, got {feather!r}")
@@ -142,7 +144,7 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
         raise ValueError("fill must be given: the plan leaves pixels that no layer owns, got None")
     value = None if fill is None else _fill_value(fill, like, plan.ndim)
 
-    if not isinstance(images, Tensor):
+    if not whole:
         if out is not None or inplace:
             raise ValueError("out and inplace need a tensor of images, got a list")
         padded = _common_padding(images, plan)
@@ -247,15 +249,16 @@ def _is_integer(dtype: torch.dtype) -> bool:
 
 
 def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int) -> Tensor:
-    if _is_integer(like.dtype):
-        bounds = torch.iinfo(like.dtype)
+    dtype, one = like.dtype, fill if isinstance(fill, (int, float)) else None
+    if _is_integer(dtype):
+        bounds = torch.iinfo(dtype)
         # Python's integers: torch can't compare unsigned ones, nor hold more than 64 bits
-        given = [fill] if isinstance(fill, (int, float)) else tensor_of(fill).flatten().tolist()
-        if not all(bounds.min <= number <= bounds.max for number in given):  # also false for NaN
-            raise ValueError(f"fill must lie within {bounds.min} … {bounds.max} for {like.dtype}, got {fill!r}")
-    if isinstance(fill, (int, float)):
-        number = fill if like.is_floating_point() or like.is_complex() else int(fill)
-        return torch.full((), number, dtype=like.dtype, device=like.device)  # made on the device: no copy, no sync
+        for number in tensor_of(fill).flatten().tolist() if one is None else (one,):
+            if not bounds.min <= number <= bounds.max:  # NaN too
+                raise ValueError(f"fill must lie within {bounds.min} … {bounds.max} for {dtype}, got {fill!r}")
+    if one is not None:
+        number = one if dtype.is_floating_point or dtype.is_complex else int(one)
+        return torch.full((), number, dtype=dtype, device=like.device)  # made on the device: no copy, no sync
     numbers = tensor_of(fill)
     if numbers.ndim == 0 and numbers.device.type == "cpu":
         return torch.full((), numbers.to(like.dtype).item(), dtype=like.dtype, device=like.device)

@@ -10,11 +10,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
-from cutmix_dense.arrays.host import as_tensor, looked_up, sent
+from cutmix_dense.arrays.host import looked_up, sent
 from cutmix_dense.plan.checks import is_unscaled
 from cutmix_dense.plan.fields import PlanFacts, PlanFields, facts_of
-from cutmix_dense.plan.geometry import pixel_ranges
-from cutmix_dense.plan.rectangles import Grid, cover, paint
+from cutmix_dense.plan.rectangles import cover, paint
 
 __all__ = ["PlanMakers"]
 
@@ -64,38 +63,24 @@ class PlanMakers(PlanFields):
         batch, patches, ndim = source.shape[0], rectangles.shape[1], sizes.shape[1]
         if rectangles.shape != (batch, patches, 2 * ndim):
             raise ValueError(f"rectangles must have shape ({batch}, P, {2 * ndim}), got {tuple(rectangles.shape)}")
-        for name, value in {"source": source, "rectangles": rectangles, "sizes": sizes, "layer": layer}.items():
-            if value is not None and (value.is_floating_point() or value.dtype == torch.bool):
+        for name, value in (("source", source), ("rectangles", rectangles), ("sizes", sizes), ("layer", layer)):
+            if value is not None and (value.dtype.is_floating_point or value.dtype == torch.bool):
                 raise ValueError(f"{name} must be whole numbers, got {value.dtype}")
         if layer is not None and tuple(layer.shape) != (batch, patches):
             raise ValueError(f"layer must have shape ({batch}, {patches}), got {tuple(layer.shape)}")
-        if placed.get("frame") is not None and len(placed["frame"]) != ndim:
-            raise ValueError(f"frame must hold one size per axis: {ndim}, got {placed['frame']!r}")
-        if rectangles.device.type != "cpu":
-            return cls._of_grid(source, cover(source, rectangles, sizes, layer, mode), **placed)
-        arrays = (source.numpy(), rectangles.numpy(), sizes.numpy(), None if layer is None else layer.numpy())
-        grid = paint(*arrays, mode)
-        if placed.get("frame") is not None and (grid.canvas > placed["frame"]).any():
-            raise ValueError(f"frame must hold every canvas, got {placed['frame']!r} for {grid.canvas.tolist()}")
-        return cls._of_grid(source, grid, **placed)
-
-    @classmethod
-    def _of_grid(cls: type[Plan], source: Int[Tensor, "b s"], grid: Grid, **placed: Any) -> Plan:
-        """Make a plan from a grid that needs no checks; ``placed`` is checked."""
-        edges = tuple(map(as_tensor, grid.edges))
-        check = (
-            any(placed.get(name) is not None for name in ("scale", "shift", "carry")) or placed.get("frames", 1) != 1
-        )
-        fields = map(as_tensor, (grid.owner, grid.reach, grid.canvas))
-        plan = cls._placed(source, edges, *fields, check=check, **placed)
-        if isinstance(grid.reach, np.ndarray) and placed.get("scale") is placed.get("shift") is None:
-            high = np.minimum(grid.reach, grid.canvas[:, None]).astype(np.int64)  # known without asking a device
-            absent = source.numpy() < 0
-            if absent.any():
-                high[absent] = 0
-            ranges = torch.from_numpy(np.zeros(high.shape, dtype=np.int64)), torch.from_numpy(high)
-            pixel_ranges.put(plan, ranges)
-        return plan
+        frame = placed.get("frame")
+        if frame is not None and len(frame) != ndim:
+            raise ValueError(f"frame must hold one size per axis: {ndim}, got {frame!r}")
+        if rectangles.is_cpu:
+            arrays = (source.numpy(), rectangles.numpy(), sizes.numpy(), None if layer is None else layer.numpy())
+            grid = paint(*arrays, mode)
+            if frame is not None and np.logical_or.reduce(grid.canvas.numpy() > frame, axis=None):
+                raise ValueError(f"frame must hold every canvas, got {frame!r} for {grid.canvas.tolist()}")
+        else:
+            grid = cover(source, rectangles, sizes, layer, mode)
+        # the grid needs no check; what is placed does
+        check = not {"scale", "shift", "carry", "frames"}.isdisjoint(placed)
+        return cls._placed(source, *grid, check=check, **placed)
 
     @classmethod
     def from_grid(
@@ -163,29 +148,27 @@ class PlanMakers(PlanFields):
 
         Fields given on the host are sent to that device, and cached as facts.
         """
-        batch, layers = source.shape
-        ndim = canvas.shape[1]
-        device = source.device
+        (batch, layers), ndim, device = source.shape, canvas.shape[1], source.device
         if frame is None:
-            frame = tuple(int(n) for n in canvas.amax(dim=0).tolist()) if batch else (1,) * ndim
-        unscaled = scale is None and shift is None
-        xp = torch if device.type != "cpu" or is_compiling() else np  # cheaper for a few numbers
-        where = {"device": device} if xp is torch else {}
-        extent = xp.zeros((batch, layers, 2 * ndim), dtype=xp.int64, **where)
-        extent[..., ndim:] = reach if xp is torch else reach.numpy()
-        size = (batch, layers, ndim)
-        scale = as_tensor(xp.ones(size, dtype=xp.float32, **where)) if scale is None else scale
-        shift = as_tensor(xp.zeros(size, dtype=xp.float32, **where)) if shift is None else shift
-        extents = as_tensor(extent)
+            frame = tuple(map(int, canvas.amax(dim=0).tolist())) if batch else (1,) * ndim
+        size, unscaled = (batch, layers, ndim), scale is None and shift is None
+        if device.type != "cpu" or is_compiling():
+            extent = torch.cat([torch.zeros_like(reach, dtype=torch.int64), reach], dim=2)
+            shift = torch.zeros(size, dtype=torch.float32, device=device) if shift is None else shift
+            scale = torch.ones(size, dtype=torch.float32, device=device) if scale is None else scale
+        else:  # numpy is cheaper for a few numbers
+            bounds, zeros = np.zeros((batch, layers, 2 * ndim), dtype=np.int64), np.zeros(size, dtype=np.float32)
+            bounds[..., ndim:] = reach.numpy()
+            extent = torch.from_numpy(bounds)
+            shift = torch.from_numpy(zeros) if shift is None else shift
+            scale = torch.from_numpy(zeros + 1) if scale is None else scale
         facts: PlanFacts | None = None
-        if owner.device != device and device.type == "cpu":
+        if device.type == "cpu" and owner.device != device:
             scale, shift, canvas = (field.to("cpu") for field in (scale, shift, canvas))
-            given = (source, scale, shift, extents, canvas)
+            given = (source, scale, shift, extent, canvas)
             facts = PlanFacts(*(field.detach().numpy().copy() for field in given))
             unscaled = unscaled or is_unscaled(torch, source, scale, shift)
-            source, scale, shift, extents, canvas = (
-                sent(field, owner.device) for field in (source, scale, shift, extents, canvas)
-            )
+            source, scale, shift, extent, canvas = (sent(field, owner.device) for field in given)
             edges = tuple(sent(edge, owner.device) for edge in edges)
             fields = {k: sent(v, owner.device) if isinstance(v, Tensor) else v for k, v in fields.items()}
         narrow = torch.int8 if layers <= 127 else torch.int16
@@ -193,7 +176,7 @@ class PlanMakers(PlanFields):
             source=source,
             scale=scale,
             shift=shift,
-            extent=extents,
+            extent=extent,
             canvas=canvas,
             edges=edges,
             owner=owner if owner.dtype == narrow else owner.to(narrow),

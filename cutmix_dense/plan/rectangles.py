@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from cutmix_dense.arrays.broadcast import along, everywhere
-from cutmix_dense.arrays.host import Column, sent
+from cutmix_dense.arrays.host import sent
 
 __all__ = ["Grid", "cover", "paint"]
 
@@ -18,7 +18,7 @@ Mode = Literal["union", "xor"]
 
 
 class Grid(NamedTuple):
-    """An ownership grid and the sizes it was made from: arrays on the host, tensors on a device.
+    """An ownership grid and the sizes it was made from.
 
     Attributes:
         edges: for each axis, whole pixels.
@@ -27,10 +27,10 @@ class Grid(NamedTuple):
         canvas: size of each base, pixels.
     """
 
-    edges: tuple[Int[Column, "b _edges"], ...]
-    owner: Int[Column, "b *g"]
-    reach: Int[Column, "b s d"]
-    canvas: Int[Column, "b d"]
+    edges: tuple[Int[Tensor, "b _edges"], ...]
+    owner: Int[Tensor, "b *g"]
+    reach: Int[Tensor, "b s d"]
+    canvas: Int[Tensor, "b d"]
 
 
 def paint(
@@ -48,11 +48,12 @@ def paint(
         ValueError: a value is out of range; the message names it.
     """
     (batch, patches, _), ndim, layers = rectangles.shape, sizes.shape[1], source.shape[1]
-    least = int(source.min(initial=0))
-    if least < -1 or source.max(initial=-1) >= len(sizes) or (least < 0 and source[:, 0].min() < 0):
+    least = int(np.minimum.reduce(source, axis=None, initial=0))
+    most = np.maximum.reduce(source, axis=None, initial=-1)
+    if least < -1 or most >= sizes.shape[0] or (least < 0 and source[:, 0].min() < 0):
         rule = f"an index of the {len(sizes)} sizes or -1, the base's never -1"
         raise ValueError(f"source must be {rule}; got {source.tolist()}")
-    if sizes.min(initial=1) < 1:
+    if np.minimum.reduce(sizes, axis=None, initial=1) < 1:
         raise ValueError(f"sizes must be at least 1 pixel, got {sizes.tolist()}")
     if layer is None and patches and layers < 2:
         raise ValueError(f"layer must be given where layer 1 isn't there: source has {layers} layers")
@@ -61,7 +62,7 @@ def paint(
     if layer is not None and layer.size and not -1 <= layer.min() <= layer.max() < layers:
         raise ValueError(f"layer must name one of the {layers} layers or be -1 (fill), got {layer.tolist()}")
     reach = sizes[source if least >= 0 else np.maximum(source, 0)]
-    canvas = reach[:, 0]
+    canvas = sizes[source[:, 0]]
     edges = np.zeros((ndim, batch, 2 * patches + 2 if patches else 4), dtype=np.int64)
     edges[..., -1] = limit = canvas.T
     low, high = edges[..., 1 : 1 + patches], edges[..., 1 + patches : 1 + 2 * patches]
@@ -88,7 +89,8 @@ def paint(
             cells = owner[output][tuple(slice(*bounds) for bounds in cell[:, output, rectangle].tolist())]
             shown = layer[output, rectangle]
             cells[...] = np.where(cells, 0, shown) if mode == "xor" else shown
-    return Grid(tuple(edge[:, : cells + 1] for edge, cells in zip(edges, owner.shape[1:])), owner, reach, canvas)
+    ends = [torch.from_numpy(edge[:, : cells + 1]) for edge, cells in zip(edges, owner.shape[1:])]
+    return Grid(tuple(ends), torch.from_numpy(owner), torch.from_numpy(reach), torch.from_numpy(canvas))
 
 
 def cover(

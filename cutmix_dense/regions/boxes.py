@@ -54,7 +54,8 @@ class BetaBox(RegionSampler):
         """One rectangle per sample."""
         ndim = sizes.shape[1]
         numbers, size = as_column(draws, draws.device), as_column(sizes, draws.device)
-        centre = module_of(numbers).asarray(numbers[:, 1 : 1 + ndim] * size, dtype=module_of(numbers).int64)
+        xp = module_of(numbers)
+        centre = xp.asarray(numbers[:, 1 : 1 + ndim] * size, dtype=xp.int64)
         return box_around(centre, (1 - numbers[:, :1]) ** (1 / ndim), size)
 
 

@@ -303,7 +303,7 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
 
     def _warn_of_one(self, pool: Pool, plan: MixPlan, stacklevel: int = 5) -> None:
         """Warn once that a batch of one image can't be mixed."""
-        if len(pool) > 1 or self._warned or self.p == 0 or not self.partners or is_compiling() or self.closed:
+        if pool.sizes.shape[0] > 1 or self._warned or self.p == 0 or not self.partners or is_compiling() or self.closed:
             return
         if bool((plan.source[:, 1:] < 0).all()):
             self._warned = True
@@ -356,10 +356,11 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
         self, pool: Pool, generator: torch.Generator, count: int
     ) -> tuple[Int[np.ndarray, "b count"], Int[np.ndarray, " b"]]:
         """``draw_partners`` in numpy, which is cheaper for a few numbers."""
+        total = pool.sizes.shape[0]
         name = "bank" if isinstance(self.pairing, SampleBank) else self.pairing
-        if name != "bank" and pool.outputs < len(pool):
+        if name != "bank" and pool.outputs < total:
             name = "behind"
-        mates = partners(name, pool.outputs, len(pool), count, generator).numpy()
+        mates = partners(name, pool.outputs, total, count, generator).numpy()
         leader = np.arange(pool.outputs)
         if name == "swap":
             leader = np.where(mates[:, 0] >= 0, np.minimum(mates[:, 0], leader), leader)

@@ -22,6 +22,8 @@ __all__ = ["BoxForm", "BoxFormat", "Normalized", "output_sizes"]
 BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 """Corners, corner and size, or centre and size."""
 
+_BOX_FORMATS = get_args(BoxFormat)
+
 Normalized = bool | Literal["frame"]
 """Unit of boxes: pixels (False), the valid size of their image (True), or the padded frame (``"frame"``)."""
 
@@ -53,8 +55,8 @@ class BoxForm:
     original: _Original | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.box_format not in get_args(BoxFormat):
-            raise ValueError(f"box_format must be one of {get_args(BoxFormat)}, got {self.box_format!r}")
+        if self.box_format not in _BOX_FORMATS:
+            raise ValueError(f"box_format must be one of {_BOX_FORMATS}, got {self.box_format!r}")
         if self.normalized not in (True, False, "frame"):
             raise ValueError(f"normalized must be True, False or 'frame', got {self.normalized!r}")
 

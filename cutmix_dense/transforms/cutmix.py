@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from cutmix_dense.regions import BetaBox, ObjectBoxes, RegionSampler
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.layout import has_frames
 from cutmix_dense.transforms.pool import Pool
+
+_beta_box = lru_cache(BetaBox)
 
 __all__ = ["CutMix"]
 
@@ -71,7 +74,7 @@ class CutMix(MixTransform):
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """Draw one or several rectangles per sample, in the area that base and partner share."""
-        sampler = BetaBox(self.alpha) if self.region is None else self.region
+        sampler = _beta_box(self.alpha) if self.region is None else self.region
         source, leader = self.draw_pairs(pool, generator)
         if self.same_region:
             draws = sampler.draw(1, generator, pool.ndim).expand(pool.outputs, -1)

@@ -105,13 +105,16 @@ def read_form(inputs: tuple[Any, ...], layout: Layout, labels_getter: LabelsGett
 
 
 def _read(inputs: tuple[Any, ...], layout: Layout) -> Form:
-    if len(inputs) == 2:
+    given = len(inputs)
+    if given == 1 and isinstance(inputs[0], Tensor):
+        return _alone(inputs[0])
+    if given == 2:
         if isinstance(inputs[0], Mapping):
             raise TypeError("a dict must be the only argument: put what is beside it into it")
         return _of_pair(*inputs)
-    if len(inputs) != 1:
+    if given != 1:
         raise TypeError(
-            f"inputs must be {_FORMS}; got {len(inputs)} arguments: put what is beside the images into a dict, "
+            f"inputs must be {_FORMS}; got {given} arguments: put what is beside the images into a dict, "
             "mix(images, {'labels': …, 'semantic': …})"
         )
     (only,) = inputs

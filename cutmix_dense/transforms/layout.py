@@ -14,7 +14,7 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 def spatial_axes(layout: Layout) -> int:
     """Number of axes of a plan: those after the channels."""
-    return len(layout) - layout.index("C") - 1
+    return 3 if layout == "BCDHW" else 2
 
 
 def has_frames(layout: Layout) -> bool:

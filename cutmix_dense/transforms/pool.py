@@ -103,7 +103,7 @@ class Pool:
                 named = "" if layout == "BCHW" else f" for layout {layout!r}"
                 raise ValueError(f"images must have shape {shape_of(layout)}{named};{single} got {tuple(images.shape)}")
             frame = tuple(images.shape[-ndim:])
-            own = torch.from_numpy(np.array([frame])).expand(images.shape[0], -1)
+            own = torch.tensor([frame], device=HOST).expand(images.shape[0], -1)
         elif isinstance(images, (list, tuple)) and images and all(isinstance(image, Tensor) for image in images):
             own_shape = shape_of(layout, batch=False)
             for index, image in enumerate(images):
