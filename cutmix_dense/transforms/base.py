@@ -9,22 +9,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar, get_args
 
-import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor
 from torchvision.transforms import v2
 
 from cutmix_dense.arrays.compiling import is_compiling
-from cutmix_dense.arrays.host import HOST
 from cutmix_dense.functional.pixels import Interpolation, mix_images
 from cutmix_dense.functional.rules import RULE_NAMES, TargetRules, takes_rules
-from cutmix_dense.pairing import PAIRINGS, partners
+from cutmix_dense.pairing import PAIRINGS
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import TellsItsRank, call_generator
 from cutmix_dense.switch import Switch
 from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.box_format import BoxForm, BoxFormat, Normalized, output_sizes
+from cutmix_dense.transforms.drawing import DrawsPartners
 from cutmix_dense.transforms.forms import LabelsGetter, read_form
 from cutmix_dense.transforms.layout import LAYOUTS, Layout, has_frames
 from cutmix_dense.transforms.pool import Images, Pool
@@ -36,7 +34,7 @@ __all__ = ["MixTransform"]
 _Images = TypeVar("_Images", bound=Images)
 
 
-class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
+class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC):
     """Base of the mixing transforms: a batch in, the mixed batch out.
 
     Use it where torchvision's ``v2.CutMix`` goes: on a batch after collate, on any device; as ``collate_fn``; inside
@@ -326,47 +324,6 @@ class MixTransform(NamedSettings, TellsItsRank, v2.Transform, ABC):
         loader, forked or spawned, persistent or not. Batches that workers made ahead still come mixed.
         """
         self._switch.set(closed)
-
-    def draw_partners(
-        self, pool: Pool, generator: torch.Generator, count: int = 1
-    ) -> tuple[Int[Tensor, "b count"], Int[Tensor, " b"]]:
-        """Partners of every output, and the output whose draws it uses: exchanging pairs share theirs.
-
-        If the pool has images behind its outputs, those are the partners, in order; else the pairing decides.
-
-        Args:
-            pool: the images.
-            generator: source of the draws.
-            count: number of partners of each image.
-
-        Returns:
-            partner (B, count), -1 for none and for images that stay unmixed; leader (B,).
-        """
-        mates, leader = self._draw_mates(pool, generator, count)
-        return torch.from_numpy(mates), torch.from_numpy(leader)
-
-    def draw_pairs(self, pool: Pool, generator: torch.Generator) -> tuple[Int[Tensor, "b 2"], Int[Tensor, " b"]]:
-        """Base and partner of every output as the ``source`` of a plan, and the leader; see ``draw_partners``."""
-        mates, leader = self._draw_mates(pool, generator, 1)
-        source = np.empty((pool.outputs, 2), dtype=np.int64)
-        source[:, 0], source[:, 1] = np.arange(pool.outputs), mates[:, 0]
-        return torch.from_numpy(source), torch.from_numpy(leader)
-
-    def _draw_mates(
-        self, pool: Pool, generator: torch.Generator, count: int
-    ) -> tuple[Int[np.ndarray, "b count"], Int[np.ndarray, " b"]]:
-        """``draw_partners`` in numpy, which is cheaper for a few numbers."""
-        total = pool.sizes.shape[0]
-        name = "bank" if isinstance(self.pairing, SampleBank) else self.pairing
-        if name != "bank" and pool.outputs < total:
-            name = "behind"
-        mates = partners(name, pool.outputs, total, count, generator).numpy()
-        leader = np.arange(pool.outputs)
-        if name == "swap":
-            leader = np.where(mates[:, 0] >= 0, np.minimum(mates[:, 0], leader), leader)
-        draws = torch.rand(pool.outputs, generator=generator, dtype=torch.float64, device=HOST).numpy()
-        stays = draws[leader] >= (0.0 if self.closed else self.p)
-        return np.where(stays[:, None], -1, mates), leader
 
     def get_extra_state(self) -> dict[str, Any]:
         """State for checkpoints: the bank's samples, and whether mixing is closed."""

@@ -1,0 +1,73 @@
+"""Draw who is mixed with whom, and who stays unmixed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from cutmix_dense.arrays.host import HOST
+from cutmix_dense.pairing import partners
+from cutmix_dense.transforms.bank import SampleBank
+from cutmix_dense.transforms.pool import Pool
+
+__all__ = ["DrawsPartners"]
+
+
+class DrawsPartners:
+    """Base of the transforms: draws the partners of every output.
+
+    Attributes:
+        p: probability that an image is mixed, per sample.
+        pairing: a name of ``cutmix_dense.pairing``, or a bank.
+    """
+
+    p: float
+    pairing: str | SampleBank
+
+    @property
+    def closed(self) -> bool:
+        """Whether mixing is closed."""
+        return False
+
+    def draw_partners(
+        self, pool: Pool, generator: torch.Generator, count: int = 1
+    ) -> tuple[Int[Tensor, "b count"], Int[Tensor, " b"]]:
+        """Partners of every output, and the output whose draws it uses: exchanging pairs share theirs.
+
+        If the pool has images behind its outputs, those are the partners, in order; else the pairing decides.
+
+        Args:
+            pool: the images.
+            generator: source of the draws.
+            count: number of partners of each image.
+
+        Returns:
+            partner (B, count), -1 for none and for images that stay unmixed; leader (B,).
+        """
+        mates, leader = self._draw_mates(pool, generator, count)
+        return torch.from_numpy(mates), torch.from_numpy(leader)
+
+    def draw_pairs(self, pool: Pool, generator: torch.Generator) -> tuple[Int[Tensor, "b 2"], Int[Tensor, " b"]]:
+        """Base and partner of every output as the ``source`` of a plan, and the leader; see ``draw_partners``."""
+        mates, leader = self._draw_mates(pool, generator, 1)
+        source = np.empty((pool.outputs, 2), dtype=np.int64)
+        source[:, 0], source[:, 1] = np.arange(pool.outputs), mates[:, 0]
+        return torch.from_numpy(source), torch.from_numpy(leader)
+
+    def _draw_mates(
+        self, pool: Pool, generator: torch.Generator, count: int
+    ) -> tuple[Int[np.ndarray, "b count"], Int[np.ndarray, " b"]]:
+        """``draw_partners`` in numpy, which is cheaper for a few numbers."""
+        total = pool.sizes.shape[0]
+        name = "bank" if isinstance(self.pairing, SampleBank) else self.pairing
+        if name != "bank" and pool.outputs < total:
+            name = "behind"
+        mates = partners(name, pool.outputs, total, count, generator).numpy()
+        leader = np.arange(pool.outputs)
+        if name == "swap":
+            leader = np.where(mates[:, 0] >= 0, np.minimum(mates[:, 0], leader), leader)
+        draws = torch.rand(pool.outputs, generator=generator, dtype=torch.float64, device=HOST).numpy()
+        stays = draws[leader] >= (0.0 if self.closed else self.p)
+        return np.where(stays[:, None], -1, mates), leader
