@@ -69,5 +69,5 @@ class DrawsPartners:
         if name == "swap":
             leader = np.where(mates[:, 0] >= 0, np.minimum(mates[:, 0], leader), leader)
         draws = torch.rand(pool.outputs, generator=generator, dtype=torch.float64, device=HOST).numpy()
-        stays = draws[leader] >= (0.0 if self.closed else self.p)
-        return np.where(stays[:, None], -1, mates), leader
+        mates[draws[leader] >= (0.0 if self.closed else self.p)] = -1
+        return mates, leader
