@@ -91,11 +91,7 @@ def assemble(
         columns["weight"] = list(_weights(table, plan, output, layer, flat).split_with_sizes(counts))
     origin = sent(_origin(table, entries, chosen), device)
     columns["origin"] = list(origin.split_with_sizes(counts))
-    targets: list[dict[str, Any]] = [{} for _ in counts]
-    for key in columns:
-        for target, rows in zip(targets, columns[key]):
-            target[key] = rows
-    return targets
+    return [dict(zip(columns, rows)) for rows in zip(*columns.values())]
 
 
 def _weights(

@@ -22,6 +22,7 @@ __all__ = [
     "STATED",
     "Field",
     "Scaling",
+    "are_dicts",
     "check_instance_keys",
     "count_instances",
     "is_annotations",
@@ -114,6 +115,13 @@ RAW_ANNOTATIONS = (
     "torchvision.datasets.wrap_dataset_for_transforms_v2, which gives 'boxes', 'labels' and 'masks'"
 )
 """What messages say of annotations as pycocotools gives them."""
+
+
+def are_dicts(targets: Any) -> bool:
+    """Whether targets are a sequence of mappings."""
+    if type(targets) in (list, tuple) and set(map(type, targets)) == {dict}:  # as nearly always
+        return True
+    return isinstance(targets, Sequence) and all(isinstance(target, Mapping) for target in targets)
 
 
 def is_annotations(value: Any) -> bool:

@@ -134,8 +134,7 @@ def mixed_instances(
         )
     judged = judge_instances(table, plan, entries, rules, padded)
     entries = judged.entries
-    guessed = np.flatnonzero(judged.guessed & ~entries.ignored)
-    if plan.free_form and rules.boxes == "exact" and len(guessed):
+    if plan.free_form and rules.boxes == "exact" and (guessed := (judged.guessed & ~entries.ignored).nonzero()[0]).size:
         image, position = int(entries.image[guessed[0]]), int(entries.position[guessed[0]])
         raise ValueError(
             f"targets[{image}]['has_mask'][{position}] is False, so only its box tells the instance, and what shows of "
@@ -147,10 +146,10 @@ def mixed_instances(
         showing &= outcome != Outcome.IGNORED.value
     else:
         showing &= (outcome != Outcome.IGNORED.value) | ~entries.ignored
-    for target, rows in zip(mixed, assemble(table, plan, judged, np.flatnonzero(showing), rules)):
-        target.update(rows)
+    for target, rows in zip(mixed, assemble(table, plan, judged, showing.nonzero()[0], rules)):
+        target |= rows
     if table.has_ignored or rules.on_filtered == "ignore":
-        aside = np.flatnonzero((outcome == Outcome.IGNORED.value) & ~showing)
+        aside = ((outcome == Outcome.IGNORED.value) & ~showing).nonzero()[0]
         for target, rows in zip(mixed, assemble(table, plan, judged, aside, rules)):
             target[IGNORED] = {key: value for key, value in rows.items() if key not in table.bare}
     if rules.on_filtered == "crowd":

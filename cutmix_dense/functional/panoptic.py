@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 
-from cutmix_dense.functional.fields import IGNORED
+from cutmix_dense.functional.fields import IGNORED, are_dicts
 from cutmix_dense.functional.rules import TargetRules, takes_rules
 from cutmix_dense.functional.segment_pool import MixedPanoptic, SegmentPool
 from cutmix_dense.functional.segments import MAP_KEY, PANOPTIC_KEYS, Part, part_of
@@ -89,11 +89,9 @@ def take_panoptic(
         ValueError: a target holds only one of the two keys, or neither though others do; or as in ``mix_panoptic``.
     """
     keys = set(PANOPTIC_KEYS) - set(named)
-    if not isinstance(targets, Sequence) or any(not isinstance(target, Mapping) for target in targets):
-        return targets, None  # the reader of the rest refuses it
-    holding = sum(not keys.isdisjoint(target) for target in targets)
-    if not holding:
+    if not are_dicts(targets) or keys.isdisjoint(set().union(*targets)):  # what aren't dicts the reader refuses
         return targets, None
+    holding = sum(not keys.isdisjoint(target) for target in targets)
     rest, parts, aside = [], [], []
     for index, target in enumerate(targets):
         where = f"targets[{index}]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from cutmix_dense.functional.fields import (
     RAW_ANNOTATIONS,
     SEMANTIC_KEYS,
     STATED,
+    are_dicts,
     count_instances,
     is_annotations,
     is_map,
@@ -53,76 +55,92 @@ def read_fields(
         ValueError: an unknown tensor, array or container key; rows that don't match the number of instances; a key that
             some image with instances lacks (but ``has_mask``: there all of its rows state their mask).
     """
-    if not _are_dicts(targets):
+    if not are_dicts(targets):
         raise TypeError(f"targets must be a list of dicts, got {type(targets).__name__}")
     image_keys, semantic_keys = set(rules.image_keys), set(rules.semantic_keys)
     of_instances = INSTANCE_KEYS.union(rules.instance_keys) - image_keys - semantic_keys
     of_maps = SEMANTIC_KEYS.union(semantic_keys) - image_keys - set(rules.instance_keys)
-    none: list[dict[str, Any]] = [{} for _ in targets]
-    table = FieldTable(ndim=ndim, image=none, counts=[0] * len(none), ignored_counts=[0] * len(none))
-    rows: list[dict[str, Any]] = [{} for _ in targets]
+    rows: list[Any] = [*targets]
     ignored: list[dict[str, Any]] = [{} for _ in targets]
-    for index, (target, row, kept) in enumerate(zip(targets, rows, table.image)):
-        for key in target:
-            value = target[key]
-            if key in of_instances:
-                row[key] = value
-            elif key == IGNORED:
-                if value is not None and not isinstance(value, Mapping):
-                    raise TypeError(
-                        f"targets[{index}]['{IGNORED}'] must be a dict of instance keys, got {type(value).__name__}"
-                    )
-                for unknown in set(value or ()) - of_instances:
-                    raise ValueError(
-                        f"targets[{index}]['{IGNORED}'] holds the unknown key {unknown!r}: name it in instance_keys"
-                    )
-                table.has_ignored |= value is not None
-                ignored[index] = dict(value or {})
-            elif key in of_maps or (key not in image_keys and is_map(value)):
-                if not isinstance(value, Tensor):
-                    raise TypeError(f"targets[{index}][{key!r}] must be a tensor, got {type(value).__name__}")
-                table.semantic.setdefault(key, []).append(value)
-            elif key in LABEL_KEYS and key not in image_keys:
-                raise ValueError(
-                    f"targets[{index}] holds {key!r}, a label of the whole image: give labels as one (B,) or (B, K) "
-                    "tensor beside the list of dicts, so that they are mixed, or name the key in image_keys"
-                )
-            elif key not in IMAGE_KEYS and key not in image_keys and not _is_scalar(value):
-                if is_annotations(value):
-                    raise ValueError(f"targets[{index}][{key!r}] holds {RAW_ANNOTATIONS}")
-                if key in COORDINATES:
-                    raise ValueError(
-                        f"targets[{index}] holds the unknown key {key!r} ({_shape(value)}): give boxes as 'boxes' "
-                        "(xyxy in pixels, or tv_tensors.BoundingBoxes of any format) and polygons as 'masks'; "
-                        "instance_keys can't carry coordinates"
-                    )
-                raise ValueError(
-                    f"targets[{index}] holds the unknown key {key!r} ({_shape(value)}): name it in instance_keys (it "
-                    "follows the instances), in image_keys (it stays the base image's) or in semantic_keys (a map)"
-                )
-            else:
-                kept[key] = value
-        if "boxes" in row and type(row["boxes"]) is Tensor and row["boxes"].ndim:  # as nearly always
-            table.counts[index] = row["boxes"].shape[0]
-        else:
-            table.counts[index] = count_instances(row, f"targets[{index}]")
-        if ignored[index]:
-            table.ignored_counts[index] = count_instances(ignored[index], f"targets[{index}]['{IGNORED}']")
+    table = FieldTable(ndim=ndim, image=[{} for _ in targets])
+    if not of_instances.issuperset(set().union(*targets)):
+        rows = [{key: target[key] for key in target if key in of_instances} for target in targets]
+        for index, target in enumerate(targets):
+            others = {key: target[key] for key in target if key not in of_instances}
+            ignored[index] = _sort(table, others, index, image_keys, of_maps, of_instances)
+    keys = dict.fromkeys(chain.from_iterable(rows))  # in order of first appearance
+    full = [{**keys, **row} for row in rows]
+    given = [row["boxes"] for row in full] if "boxes" in keys else [None] * len(rows)
+    table.counts = [
+        boxes.shape[0] if type(boxes) is Tensor and boxes.ndim else count_instances(row, f"targets[{index}]")
+        for index, (row, boxes) in enumerate(zip(rows, given))
+    ]
+    named = [f"targets[{index}]['{IGNORED}']" for index in range(len(rows))] if any(ignored) else []
+    table.ignored_counts = [count_instances(extra, where) for extra, where in zip(ignored, named)] or [0] * len(rows)
     for key, maps_of_key in table.semantic.items():
         if len(maps_of_key) != len(targets):
             raise ValueError(
                 f"{key!r} must be in every target or in none; {len(maps_of_key)} of {len(targets)} have it"
             )
-    _fill_ignored(table, rows, ignored, size_of)
-    _collect(table, rows, ignored)
+    if table.has_ignored:
+        _fill_ignored(table, rows, ignored, size_of)
+    plain = not any(ignored)
+    for key in keys if plain else dict.fromkeys(chain(keys, *ignored)):
+        if plain and (joined := _joined(key, values := [row[key] for row in full], table.counts)) is not None:
+            table.instances[key], table.joined[key] = values, joined
+        else:
+            table.instances[key] = _collected(table, key, rows, ignored)
+    _check_devices(table)
     return table
 
 
-def _are_dicts(targets: Any) -> bool:
-    """Whether targets are a sequence of mappings."""
-    if type(targets) in (list, tuple) and {type(target) for target in targets} == {dict}:  # as nearly always
-        return True
-    return isinstance(targets, Sequence) and all(isinstance(target, Mapping) for target in targets)
+def _sort(
+    table: FieldTable,
+    others: Mapping[str, Any],
+    index: int,
+    image_keys: set[str],
+    of_maps: frozenset[str],
+    of_instances: frozenset[str],
+) -> dict[str, Any]:
+    """Put the entries of a target that aren't of its instances into the table; return its ignored instances."""
+    ignored: dict[str, Any] = {}
+    for key, value in others.items():
+        if key == IGNORED:
+            if value is not None and not isinstance(value, Mapping):
+                raise TypeError(
+                    f"targets[{index}]['{IGNORED}'] must be a dict of instance keys, got {type(value).__name__}"
+                )
+            for unknown in set(value or ()) - of_instances:
+                raise ValueError(
+                    f"targets[{index}]['{IGNORED}'] holds the unknown key {unknown!r}: name it in instance_keys"
+                )
+            table.has_ignored |= value is not None
+            ignored = dict(value or {})
+        elif key in of_maps or (key not in image_keys and is_map(value)):
+            if not isinstance(value, Tensor):
+                raise TypeError(f"targets[{index}][{key!r}] must be a tensor, got {type(value).__name__}")
+            table.semantic.setdefault(key, []).append(value)
+        elif key in LABEL_KEYS and key not in image_keys:
+            raise ValueError(
+                f"targets[{index}] holds {key!r}, a label of the whole image: give labels as one (B,) or (B, K) "
+                "tensor beside the list of dicts, so that they are mixed, or name the key in image_keys"
+            )
+        elif key not in IMAGE_KEYS and key not in image_keys and not _is_scalar(value):
+            if is_annotations(value):
+                raise ValueError(f"targets[{index}][{key!r}] holds {RAW_ANNOTATIONS}")
+            if key in COORDINATES:
+                raise ValueError(
+                    f"targets[{index}] holds the unknown key {key!r} ({_shape(value)}): give boxes as 'boxes' "
+                    "(xyxy in pixels, or tv_tensors.BoundingBoxes of any format) and polygons as 'masks'; "
+                    "instance_keys can't carry coordinates"
+                )
+            raise ValueError(
+                f"targets[{index}] holds the unknown key {key!r} ({_shape(value)}): name it in instance_keys (it "
+                "follows the instances), in image_keys (it stays the base image's) or in semantic_keys (a map)"
+            )
+        else:
+            table.image[index][key] = value
+    return ignored
 
 
 def _fill_ignored(
@@ -164,33 +182,25 @@ def _fill_ignored(
     table.bare -= {"visibility", "weight"}
 
 
-def _collect(table: FieldTable, rows: list[dict[str, Any]], ignored: list[dict[str, Any]]) -> None:
-    keys = {key: None for row in (*rows, *ignored) for key in row}  # in order of first appearance
-    plain, full = not any(ignored), [{**keys, **row} for row in rows]
-    for key in keys:
-        values = [row[key] for row in full]
-        if plain and (joined := _joined(key, values, table.counts)) is not None:
-            table.instances[key], table.joined[key] = values, joined
-            continue
-        values = []
-        for index, (row, extra) in enumerate(zip(rows, ignored)):
-            where = f"targets[{index}]"
-            main = _rows(row, key, table.counts[index], where)
-            more = _rows(extra, key, table.ignored_counts[index], f"{where}['{IGNORED}']") if extra else None
-            values.append(_join(key, main, more))
-        table.instances[key] = values
-        _check_alike(key, values)
-    _check_devices(table)
+def _collected(table: FieldTable, key: str, rows: list[dict[str, Any]], ignored: list[dict[str, Any]]) -> list[Any]:
+    """The values of a key, checked one by one, each with the rows of the ignored instances."""
+    values = []
+    for index, (row, extra) in enumerate(zip(rows, ignored)):
+        where = f"targets[{index}]"
+        main = _rows(row, key, table.counts[index], where)
+        more = _rows(extra, key, table.ignored_counts[index], f"{where}['{IGNORED}']") if extra else None
+        values.append(_join(key, main, more))
+    _check_alike(key, values)
+    return values
 
 
 def _joined(key: str, values: list[Any], counts: list[int]) -> Tensor | None:
     """All rows of a key, as nearly always: plain tensors against which nothing speaks; None where something may."""
     rank = FIELDS[key].rank if key in FIELDS else None
-    if key == "masks" or {type(value) for value in values} != {Tensor}:
+    if key == "masks" or 0 in counts or set(map(type, values)) != {Tensor}:
         return None
-    if 0 in counts or len({value.dtype for value in values}) > 1:
-        return None
-    if key == STATED and values[0].dtype != torch.bool:
+    dtype = values[0].dtype
+    if {value.dtype for value in values} != {dtype} or (key == STATED and dtype != torch.bool):
         return None
     try:
         joined = torch.cat(values) if [value.shape[0] for value in values] == counts else None
@@ -277,7 +287,7 @@ def _check_alike(key: str, values: list[Any]) -> None:
 def _check_devices(table: FieldTable) -> None:
     first: tuple[str, int, torch.device] | None = None
     for key, values in table.instances.items():
-        for index, value in enumerate(values[:1] if key in table.joined else values):
+        for index, value in enumerate([table.joined[key]] if key in table.joined else values):
             if not isinstance(value, Tensor):
                 continue
             device = value.device

@@ -6,11 +6,13 @@ import difflib
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any, Literal, TypeVar, get_args
 
 from jaxtyping import Float, Int
 
+from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import Column, module_of
 from cutmix_dense.checks import finite
 from cutmix_dense.functional.fields import Scaling, check_instance_keys
@@ -18,6 +20,7 @@ from cutmix_dense.functional.measured import Measured
 from cutmix_dense.functional.report import Reason
 
 __all__ = [
+    "CORNERS",
     "RULES",
     "Boxes",
     "BoxesFrom",
@@ -28,6 +31,7 @@ __all__ = [
     "SoftSemantic",
     "Split",
     "TargetRules",
+    "rules_of",
     "takes_rules",
 ]
 
@@ -73,6 +77,9 @@ class FilterRule:
         max_aspect: the longer side over the shorter must stay below this.
         strict: thresholds must be exceeded (``>``).
 
+    Attributes:
+        limits: ``min_visibility`` and ``min_size``, each as (base, pasted).
+
     Raises:
         ValueError: a threshold is out of range.
 
@@ -91,16 +98,20 @@ class FilterRule:
     min_size: float | tuple[float, float] = 1.0
     max_aspect: float = math.inf
     strict: bool = False
+    limits: tuple[tuple[float, float], tuple[float, float]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for value in _pair(self.min_visibility, "min_visibility"):
+        visibility, size = _pair(self.min_visibility, "min_visibility"), _pair(self.min_size, "min_size")
+        for value in visibility:
             if not 0 <= value <= 1:
                 raise ValueError(f"min_visibility must lie in [0, 1], got {self.min_visibility!r}")
-        for value in _pair(self.min_size, "min_size"):
+        for value in size:
             if not (finite(value) and value >= 0):
                 raise ValueError(f"min_size must be at least 0 pixels, got {self.min_size!r}")
         if not self.max_aspect >= 1:
             raise ValueError(f"max_aspect must be at least 1, got {self.max_aspect!r}")
+        limits = (float(visibility[0]), float(visibility[1])), (float(size[0]), float(size[1]))
+        object.__setattr__(self, "limits", limits)
 
     def reasons(
         self, measured: Measured, visibility: Float[Column, " n"], layer: Int[Column, " n"]
@@ -112,10 +123,9 @@ class FilterRule:
             visibility: visible share of the whole, times an incoming ``visibility``.
             layer: 0 for base instances, else pasted.
         """
-        xp = module_of(layer)
+        xp, (least, size) = module_of(layer), self.limits
 
-        def reached(value: Column, threshold: float | tuple[float, float], name: str) -> Column:
-            base, pasted = map(float, _pair(threshold, name))
+        def reached(value: Column, base: float, pasted: float) -> Column:
             limit: Any = base
             if base != pasted:
                 limit = xp.where(layer > 0, xp.full_like(value, pasted), xp.full_like(value, base))
@@ -127,13 +137,13 @@ class FilterRule:
             shortest = xp.amin(sides, axis=1)
             if self.max_aspect < math.inf:
                 reason[xp.amax(sides, axis=1) >= self.max_aspect * shortest] = Reason.ELONGATED.value
-            reason[~reached(shortest, self.min_size, "min_size")] = Reason.TOO_SMALL.value
-        reason[~reached(visibility, self.min_visibility, "min_visibility")] = Reason.LOW_VISIBILITY.value
+            reason[~reached(shortest, *size)] = Reason.TOO_SMALL.value
+        reason[~reached(visibility, *least)] = Reason.LOW_VISIBILITY.value
         reason[measured.visible <= 0] = Reason.COVERED.value
         return reason
 
 
-_CORNERS = 8
+CORNERS = 8
 """Columns of the four corners of a rotated box; upright boxes have four, or six in volumes."""
 
 
@@ -175,7 +185,7 @@ class OcclusionRule(FilterRule):
         stays = (measured.visible > self.min_pixels) | (layer > 0)
         # the corners of a rotated box stay as they are, whatever shows
         boxes, mapped = measured.boxes, measured.mapped
-        if boxes is not None and mapped is not None and boxes.shape[1] < _CORNERS:
+        if boxes is not None and mapped is not None and boxes.shape[1] < CORNERS:
             stays |= (abs(boxes - mapped) <= self.max_box_shift).all(axis=1)
         reason[~stays & (reason == Reason.KEPT.value)] = Reason.LOW_VISIBILITY.value
         return reason
@@ -229,6 +239,10 @@ class TargetRules:
             an instance per part, each with its own box, mask and visibility, judged separately, and with the same
             ``origin``. ``"parts"`` isn't for padded or rotated boxes, nor with keypoints; panoptic segments stay whole.
 
+    Attributes:
+        filter: the thresholds: ``rule`` if given, else ``min_visibility`` and ``min_size``.
+        scaling: the ``Scaling`` of each of ``instance_keys``.
+
     Raises:
         ValueError: an argument is out of range; the message names it.
         TypeError: keys aren't strings, or ``rule`` is of another type.
@@ -254,6 +268,8 @@ class TargetRules:
     num_classes: int | None = None
     rotated: Rotated = "keep"
     split: Split = "hull"
+    filter: FilterRule = field(init=False, repr=False, compare=False)
+    scaling: Mapping[str, Scaling] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -274,20 +290,10 @@ class TargetRules:
             raise TypeError(f"rule must be a FilterRule, a preset's name or None, got {kind}")
         if isinstance(self.rule, str) and self.rule not in RULES:
             raise ValueError(f"rule must be a FilterRule or one of {sorted(RULES)}, got {self.rule!r}")
-        FilterRule(self.min_visibility, self.min_size)
-
-    @property
-    def filter(self) -> FilterRule:
-        """The thresholds: ``rule`` if given, else ``min_visibility`` and ``min_size``."""
-        if isinstance(self.rule, str):
-            return RULES[self.rule]
-        return FilterRule(self.min_visibility, self.min_size) if self.rule is None else self.rule
-
-    @property
-    def scaling(self) -> Mapping[str, Scaling]:
-        """The ``Scaling`` of each of ``instance_keys``."""
-        keys = self.instance_keys
-        return keys if isinstance(keys, Mapping) else dict.fromkeys(keys, "unchanged")
+        own, rule, keys = FilterRule(self.min_visibility, self.min_size), self.rule, self.instance_keys
+        object.__setattr__(self, "filter", own if rule is None else RULES[rule] if isinstance(rule, str) else rule)
+        scaling = keys if isinstance(keys, Mapping) else dict.fromkeys(keys, "unchanged")
+        object.__setattr__(self, "scaling", scaling)
 
     @classmethod
     def of(cls, rules: Mapping[str, Any], taker: str) -> TargetRules:
@@ -304,8 +310,28 @@ class TargetRules:
         return cls(**rules)
 
 
-RULE_NAMES = tuple(item.name for item in fields(TargetRules))
+RULE_NAMES = tuple(item.name for item in fields(TargetRules) if item.init)
 """Names of all target rules; ``torch.compile`` can't trace ``dataclasses.fields``."""
+
+_rules_among = attrgetter(*RULE_NAMES)
+
+
+def rules_of(holder: Any) -> TargetRules:
+    """The rules that an object has as attributes; it keeps them until one differs.
+
+    Values are compared with the copies in the rules, so that a change within a dict or list is seen too.
+    """
+    if is_compiling():
+        return TargetRules(**{name: getattr(holder, name) for name in RULE_NAMES})
+    known, given = holder.__dict__.get("_rules"), _rules_among(holder)
+    try:
+        same = known is not None and _rules_among(known) == given
+    except (RuntimeError, TypeError, ValueError):  # an array among them
+        same = False
+    if not same:
+        known = holder.__dict__["_rules"] = TargetRules(**dict(zip(RULE_NAMES, given)))
+    return known
+
 
 _CHOICES: dict[str, Any] = {
     "on_filtered": OnFiltered,
@@ -326,6 +352,7 @@ def takes_rules(function: Function) -> Function:
     more = [
         inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=item.type)
         for item in fields(TargetRules)
+        if item.init
     ]
     function.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
     return function

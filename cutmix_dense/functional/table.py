@@ -47,6 +47,8 @@ class FieldTable:
 
     def example(self, key: str) -> Tensor | None:
         """A tensor with the class, dtype and trailing shape of a key: the first with rows, else the first."""
+        if key in self.joined:
+            return self.joined[key]
         first = None
         for value in self.instances[key]:
             if isinstance(value, Tensor):

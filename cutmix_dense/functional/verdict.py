@@ -9,11 +9,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import Column, as_tensor, module_of
 from cutmix_dense.functional.entries import Entries
 from cutmix_dense.functional.measured import Measured
 from cutmix_dense.functional.report import MixReport, Outcome, Reason
-from cutmix_dense.functional.rules import FilterRule, OnFiltered
+from cutmix_dense.functional.rules import CORNERS, FilterRule, OnFiltered
+from cutmix_dense.kernels import native
+from cutmix_dense.kernels.native.instances import judge_rows
 
 __all__ = ["Verdict", "fetched_verdict", "judge", "outcomes_of", "report_of"]
 
@@ -62,8 +65,11 @@ def judge(
         empty: whether each has a mask without a pixel.
         exempt: whether each stays however little of it shows, as stuff does.
     """
-    xp = module_of(measured.visible)
-    visible, whole, untouched = measured.visible, measured.whole, measured.untouched
+    visible, whole, boxes, _, untouched, broken, outside, finite = measured
+    xp, upright = module_of(visible), boxes is None or boxes.shape[1] < CORNERS
+    if xp is np and type(rule) is FilterRule and upright and native.library is not None and not is_compiling():
+        columns = (visible, whole, boxes, untouched, broken, outside, finite, layer, before, carried, empty, exempt)
+        return Verdict(*judge_rows(columns, rule.limits, rule.max_aspect, rule.strict))
     share = visible / (whole + (whole <= 0))  # 0, not NaN, for an empty whole
     share = xp.where(untouched | (share > 1), 1.0, share)
     visibility = share.float() if isinstance(share, Tensor) else share.astype(np.float32)
@@ -73,10 +79,10 @@ def judge(
     reason[untouched] = Reason.KEPT.value
     if empty is not None:
         reason[empty] = Reason.EMPTY_MASK.value
-    if measured.outside is not None and measured.broken is not None and measured.finite is not None:
-        reason[measured.outside] = Reason.OUTSIDE.value
-        reason[measured.broken] = Reason.BROKEN_BOX.value
-        reason[~measured.finite] = Reason.NOT_FINITE.value
+    if outside is not None and broken is not None and finite is not None:
+        reason[outside] = Reason.OUTSIDE.value
+        reason[broken] = Reason.BROKEN_BOX.value
+        reason[~finite] = Reason.NOT_FINITE.value
     if exempt is not None:
         reason[exempt & (reason >= Reason.LOW_VISIBILITY.value)] = Reason.KEPT.value
     if carried is not None:

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.functional.pixels import Interpolation, mix_images
-from cutmix_dense.functional.rules import RULE_NAMES, TargetRules, takes_rules
+from cutmix_dense.functional.rules import RULE_NAMES, TargetRules, rules_of, takes_rules
 from cutmix_dense.pairing import PAIRINGS
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import TellsItsRank, call_generator
@@ -148,7 +148,7 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
     @property
     def rules(self) -> TargetRules:
         """How targets are judged and returned, from the current settings."""
-        return TargetRules(**{name: getattr(self, name) for name in RULE_NAMES})
+        return rules_of(self)
 
     _warned = False
 

@@ -21,6 +21,7 @@ from cutmix_dense.functional.fields import (
     LABEL_KEYS,
     RAW_ANNOTATIONS,
     SEMANTIC_KEYS,
+    are_dicts,
     count_instances,
     is_annotations,
 )
@@ -95,13 +96,13 @@ class TargetMixer:
     def _mix(self, name: str, value: Any, plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets) -> Any:
         if value is None:
             return None
-        if is_padded(value):
-            if pool.clips:
-                raise ValueError(f"{name} must be a list of dicts per clip, one per frame; got padded boxes")
-            return self._mix_padded(value, plan, pool, inplace, mixed)
-        if isinstance(value, Mapping):
-            return {key: self._mix_entry(key, item, plan, pool, inplace, mixed) for key, item in value.items()}
         if not isinstance(value, (Tensor, list, tuple)):
+            if is_padded(value):
+                if pool.clips:
+                    raise ValueError(f"{name} must be a list of dicts per clip, one per frame; got padded boxes")
+                return self._mix_padded(value, plan, pool, inplace, mixed)
+            if isinstance(value, Mapping):
+                return {key: self._mix_entry(key, item, plan, pool, inplace, mixed) for key, item in value.items()}
             raise TypeError(f"{name} must be a tensor, a list or a dict, got {type(value).__name__}")
         if len(value) != len(pool):
             raise ValueError(f"{name} must have one entry per image ({len(pool)}), got {len(value)}")
@@ -109,7 +110,7 @@ class TargetMixer:
             return self._mix_tensor(name, value, plan, pool, inplace, mixed)
         if pool.clips and are_frames(value):
             return self._mix_frames(name, value, plan, pool, mixed)
-        if all(isinstance(item, Mapping) for item in value):
+        if are_dicts(value):
             if pool.clips:
                 raise ValueError(f"{name} must be a list of dicts per clip, one per frame; got a dict per clip")
             return self._mix_instances(value, plan, pool, mixed)
@@ -166,8 +167,12 @@ class TargetMixer:
     def _mix_instances(
         self, targets: Sequence[Mapping[str, Any]], plan: MixPlan, pool: Pool, mixed: MixedTargets
     ) -> list[dict[str, Any]]:
-        maps = [key for target in targets for key, value in target.items() if isinstance(value, tv_tensors.Mask)]
-        pool.check_maps(targets, sorted({"masks", MAP_KEY, *SEMANTIC_KEYS, *self.rules.semantic_keys, *maps}))
+        given = set().union(*targets)
+        kinds = {key: {type(target[key]) for target in targets if key in target} for key in given - INSTANCE_KEYS}
+        maps = {key for key, types in kinds.items() if any(issubclass(kind, tv_tensors.Mask) for kind in types)}
+        maps |= given & {"masks", MAP_KEY, *SEMANTIC_KEYS, *self.rules.semantic_keys}
+        if maps or IGNORED in given:
+            pool.check_maps(targets, sorted(maps))
         result = mixed_instances(targets, plan, self.rules, isinstance(pool.images, Tensor), mixed.wanted)
         if not mixed.wanted:
             return result

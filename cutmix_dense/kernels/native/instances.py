@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,10 @@ from cutmix_dense.kernels import native
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import pixel_ranges
 
-__all__ = ["CutMasks", "Stacks", "address_of", "measure_boxes", "windows_of"]
+__all__ = ["CutMasks", "Stacks", "address_of", "judge_rows", "measure_boxes", "windows_of"]
 
 _measure_boxes = native.declare("cutmix_dense_measure_boxes", "pqpppqpp", "q")
+_judge = native.declare("cutmix_dense_judge", "pqqpqpppp")
 _windows = native.declare("cutmix_dense_windows", "pqpp", "q")
 _cut_masks = native.declare("cutmix_dense_cut_masks", "ppqppqpppqpp", "q")
 
@@ -26,28 +27,31 @@ Array = np.ndarray
 _Plan = ctypes.c_int64 * 19
 """``Plan`` of ``instances.c``."""
 
+_JUDGED = (*(np.float64,) * 3, *(bool,) * 4, np.int64, np.float32, *(bool,) * 3)
+"""Dtypes of the columns that are judged."""
+
 _DTYPES = (np.float32, np.float32, np.int64, np.int64, np.int64, np.int8, np.int64, np.int64, np.int64)
 """Dtypes of scale, shift, extent, low, high, owner and the edges of up to three axes."""
 
 
 def _table(plan: MixPlan) -> tuple[Any, list[Array]]:
     """A plan on the host as the library reads it, and the arrays whose addresses that holds."""
-    owner, axes = plan.owner, plan.ndim
-    fields = (plan.scale.detach(), plan.shift.detach(), plan.extent, *pixel_ranges(plan), owner, *plan.edges)
-    arrays = [field.numpy() for field in fields]
+    owner, edges = plan.owner, plan.edges
+    fields = (plan.scale, plan.shift, plan.extent, *pixel_ranges(plan), owner, *edges)
+    arrays = [(field.detach() if field.requires_grad else field).numpy() for field in fields]
     narrow = owner.dtype == torch.int8
     for place, (array, wanted) in enumerate(zip(arrays, _DTYPES)):
         dtype = np.int16 if place == 5 and not narrow else wanted
         if array.dtype != dtype or not array.flags.c_contiguous:
             arrays[place] = np.ascontiguousarray(array, dtype)
-    flat = (1,) * (3 - axes)
     numbers = [array.__array_interface__["data"][0] for array in arrays]
     weighs = 0
     if plan.weight is not None:
-        arrays.append(np.ascontiguousarray(plan.weight.detach().numpy() > 0))
+        arrays += [np.ascontiguousarray(plan.weight.detach().numpy() > 0)]
         weighs = address_of(arrays[-1])
-    kind = (*plan.source.shape, axes, plan.free_form, 1 if narrow else 2, bool(plan.unscaled))
-    return _Plan(*kind, *numbers[:6], *flat, *owner.shape[1:], *(0 * n for n in flat), *numbers[6:], weighs), arrays
+    flat, none = ((1,), (0,)) if edges[2:] == () else ((), ())
+    kind = (*plan.source.shape, 3 - len(flat), plan.free_form, 1 if narrow else 2, bool(plan.unscaled))
+    return _Plan(*kind, *numbers[:6], *flat, *owner.shape[1:], *none, *numbers[6:], weighs), arrays
 
 
 def address_of(array: Array) -> int:
@@ -72,14 +76,49 @@ def measure_boxes(
     """
     count, width = boxes.shape
     table, _arrays = _table(plan)
-    given = [np.ascontiguousarray(boxes, np.float64)]
-    given += [np.ascontiguousarray(column, np.int64) for column in (output, layer)]
+    given = _laid(((boxes, np.float64), (output, np.int64), (layer, np.int64)))
     found, flags = np.empty(2 * (width + 1) * count), np.empty((4, count), bool)
-    addresses = [array.__array_interface__["data"][0] for array in (*given, found, flags)]
-    _done(_measure_boxes(table, count, *addresses[:3], covered, *addresses[3:]), count)
+    _done(_measure_boxes(table, count, *_addresses(given), covered, *_addresses((found, flags))), count)
     tight, mapped = found[2 * count :].reshape(2, count, width)
     untouched, broken, outside, finite = flags
     return found[:count], found[count : 2 * count], tight, mapped, untouched, broken, outside, finite
+
+
+def judge_rows(
+    columns: Sequence[Array | None], limits: Sequence[Sequence[float]], max_aspect: float, strict: bool
+) -> tuple[Array, ...]:
+    """The fields of ``functional.verdict.Verdict``, in order.
+
+    Args:
+        columns: one row per instance, None for what is unknown: ``visible``, ``whole``, ``boxes`` (n, 2D),
+            ``untouched``, ``broken``, ``outside`` and ``finite`` of ``Measured``, then ``layer``, ``before``,
+            ``carried``, ``empty`` and ``exempt`` of ``functional.verdict.judge``.
+        limits: see ``FilterRule``.
+        max_aspect: see ``FilterRule``.
+        strict: see ``FilterRule``.
+    """
+    given = _laid(zip(columns, _JUDGED))
+    count, ends = given[0].shape[0], 0 if given[2] is None else given[2].shape[1]
+    found = np.empty(count, np.int64), np.empty(count, np.float32), np.empty(count), np.empty(count, bool)
+    numbers = (ctypes.c_double * 5)(*limits[0], *limits[1], max_aspect)
+    _judge((ctypes.c_int64 * 12)(*_addresses(given)), count, ends, numbers, strict, *_addresses(found))
+    reason, visibility, share, complete = found
+    return reason, visibility, complete, share
+
+
+def _laid(columns: Iterable[tuple[Any, Any]]) -> list[Any]:
+    """Columns in their dtype and without gaps; None stays None."""
+    return [
+        array
+        if array is None or (array.dtype == dtype and array.flags.c_contiguous)
+        else np.ascontiguousarray(array, dtype)
+        for array, dtype in columns
+    ]
+
+
+def _addresses(arrays: Iterable[Any]) -> list[int]:
+    """Where arrays lie in memory, 0 for None; they must outlive the call."""
+    return [0 if array is None else array.__array_interface__["data"][0] for array in arrays]
 
 
 def _done(rows: int, wanted: int) -> None:
