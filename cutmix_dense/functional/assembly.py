@@ -29,15 +29,10 @@ __all__ = ["assemble"]
 
 
 def assemble(
-    table: FieldTable,
-    plan: MixPlan,
-    judged: Judged,
-    chosen: Int[np.ndarray, " k"],
-    rules: TargetRules,
+    table: FieldTable, judged: Judged, chosen: Int[np.ndarray, " k"], rules: TargetRules
 ) -> list[dict[str, Any]]:
     """The rows of the chosen entries, one dict per output, in the order of the keys that came in."""
-    device, entries, flip_pairs = table.device, judged.entries, rules.flip_pairs or ()
-    plan = plan.to(device)
+    device, plan, entries, flip_pairs = table.device, judged.plan, judged.entries, rules.flip_pairs or ()
     picked = [torch.from_numpy(column[chosen]) for column in (entries.flat, entries.output, entries.layer)]
     flat, output, layer = picked if device.type == "cpu" else [sent(column, device) for column in picked]
     counts: list[int] = np.bincount(entries.output[chosen], minlength=entries.outputs).tolist()

@@ -14,7 +14,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as tvf
 
 from cutmix_dense.arrays.compiling import is_compiling
-from cutmix_dense.arrays.host import Column, as_column, as_tensor, module_of
+from cutmix_dense.arrays.host import Column, as_column, as_tensor
 from cutmix_dense.functional.measured import Measured
 from cutmix_dense.functional.seen import Seen, measure_of, seen_whole
 from cutmix_dense.functional.wrapping import as_plain
@@ -51,7 +51,7 @@ def visible_boxes(
         given = (as_column(column, boxes.device) for column in (boxes, output, layer))
         seen = visible_boxes(next(given), plan, *given, covered=covered)
         return Measured(*(as_tensor(column) for column in seen))
-    xp = module_of(boxes)
+    xp = torch if isinstance(boxes, Tensor) else np
     if xp is np and native.library is not None and not is_compiling():
         return Measured(*measure_boxes(boxes, plan, output, layer, covered))
     columns: Column

@@ -19,10 +19,10 @@ from cutmix_dense.functional.fields import IGNORED, STATED
 from cutmix_dense.functional.measuring import judge_instances
 from cutmix_dense.functional.panoptic import take_panoptic
 from cutmix_dense.functional.reading import read_fields
-from cutmix_dense.functional.report import Outcome, Reason
+from cutmix_dense.functional.report import Reason
 from cutmix_dense.functional.rules import TargetRules, takes_rules
 from cutmix_dense.functional.semantic import mix_maps
-from cutmix_dense.functional.verdict import Verdict, outcomes_of, report_of
+from cutmix_dense.functional.verdict import ASIDE, DROPPED, Verdict, outcomes_of, report_of
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["mix_instances", "mixed_instances", "object_pixels"]
@@ -101,7 +101,7 @@ def mixed_instances(
             "plan.carry counts instances, and which segments of 'panoptic' they are isn't known: give the panoptic "
             "keys without instances, so that it counts segments, or the instances without them"
         )
-    source = plan.facts.source
+    source = plan.source.numpy() if plan.source.is_cpu else plan.facts.source  # all facts at once take many calls
     if source.max(initial=-1) >= len(targets):
         raise ValueError(f"targets must hold {source.max() + 1} images for this plan, got {len(targets)}")
 
@@ -126,34 +126,32 @@ def mixed_instances(
             report = segments.mix_into(mixed, plan, rules)
         return (mixed, report) if return_report else mixed
 
-    by_box = "masks" not in table.instances or rules.boxes_from == "box"
-    boxed = "boxes" in table.instances and not entries.ignored.all()  # an ignore region has no more than a box
-    if plan.free_form and boxed and by_box and rules.boxes == "exact":
+    by_box = "boxes" in table.instances and ("masks" not in table.instances or rules.boxes_from == "box")
+    exact = plan.free_form and rules.boxes == "exact"
+    if exact and by_box and not entries.ignored.all():  # an ignore region has no more than a box
         raise ValueError(
             "boxes without masks can't be told exactly under a free-form mask: give 'masks', or accept boxes='estimate'"
         )
     judged = judge_instances(table, plan, entries, rules, padded)
     entries = judged.entries
-    if plan.free_form and rules.boxes == "exact" and (guessed := (judged.guessed & ~entries.ignored).nonzero()[0]).size:
+    if exact and (guessed := (judged.guessed & ~entries.ignored).nonzero()[0]).size:
         image, position = int(entries.image[guessed[0]]), int(entries.position[guessed[0]])
         raise ValueError(
             f"targets[{image}]['has_mask'][{position}] is False, so only its box tells the instance, and what shows of "
             "one that a free-form mask cuts can't be told exactly from that: give its mask, or accept boxes='estimate'"
         )
     outcome = outcomes_of(judged.verdict, entries.ignored, rules.on_filtered)
-    showing = outcome != Outcome.DROPPED.value
-    if rules.on_filtered != "crowd":
-        showing &= outcome != Outcome.IGNORED.value
-    else:
-        showing &= (outcome != Outcome.IGNORED.value) | ~entries.ignored
-    for target, rows in zip(mixed, assemble(table, plan, judged, showing.nonzero()[0], rules)):
+    showing = outcome < DROPPED
+    if rules.on_filtered == "crowd":
+        showing |= (outcome == ASIDE) & ~entries.ignored
+    for target, rows in zip(mixed, assemble(table, judged, showing.nonzero()[0], rules)):
         target |= rows
     if table.has_ignored or rules.on_filtered == "ignore":
-        aside = ((outcome == Outcome.IGNORED.value) & ~showing).nonzero()[0]
-        for target, rows in zip(mixed, assemble(table, plan, judged, aside, rules)):
+        aside = ((outcome == ASIDE) & ~showing).nonzero()[0]
+        for target, rows in zip(mixed, assemble(table, judged, aside, rules)):
             target[IGNORED] = {key: value for key, value in rows.items() if key not in table.bare}
     if rules.on_filtered == "crowd":
-        _mark_crowds(mixed, entries, outcome == Outcome.IGNORED.value, showing)
+        _mark_crowds(mixed, entries, outcome == ASIDE, showing)
     if table.states_none:
         for target in mixed:
             del target[STATED]

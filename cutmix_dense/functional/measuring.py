@@ -37,6 +37,7 @@ class Judged:
     """The entries of a mix, measured and judged.
 
     Attributes:
+        plan: who owns each output pixel, where the targets lie.
         measured: what shows of each, where the targets lie.
         found: the verdict on each, where the targets lie.
         verdict: the same on the host.
@@ -48,6 +49,7 @@ class Judged:
         pieces: what shows of the masks of parts, by row.
     """
 
+    plan: MixPlan
     entries: Entries
     measured: Measured
     found: Verdict
@@ -119,7 +121,10 @@ def judge_instances(
         found = judge(measured, rules.filter, work.layer[row], **names)
         verdict, _ = fetched_verdict(found)
         same_box, stated = same_box[row], None if stated is None else stated[parts.row]
-    return Judged(entries, measured, found, verdict, same_box, masks, sizes, stated, pieces)
+    return Judged(work.plan, entries, measured, found, verdict, same_box, masks, sizes, stated, pieces)
+
+
+_REASONS = len(Reason)
 
 
 class _Work:
@@ -229,7 +234,7 @@ class _Work:
     ) -> None:
         """Raise ValueError for what can't be judged; warn of a few broken boxes. All on the host."""
         entries, table, reason = self.entries, self.table, verdict.reason
-        some = np.bincount(reason, minlength=len(Reason)).tolist()
+        some = np.bincount(reason, minlength=_REASONS).tolist()
         if some[Reason.NOT_FINITE]:
             row = (reason == Reason.NOT_FINITE).argmax()
             image, position = int(entries.image[row]), int(entries.position[row])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ __all__ = ["FieldTable", "boxes_like"]
 
 @dataclass
 class FieldTable:
-    """The targets of a pool by key.
+    """The targets of a pool by key; read and filled first, then asked.
 
     Attributes:
         instances: by instance key, one value per pool image (rows of the target, then of its ignored instances); None
@@ -57,7 +58,7 @@ class FieldTable:
                 first = value if first is None else first
         return first
 
-    @property
+    @cached_property
     def device(self) -> torch.device:
         """Device of the instances; the CPU if there are none."""
         for key in ("boxes", "masks", *self.instances):
@@ -84,7 +85,7 @@ class FieldTable:
             parts = [p if getattr(p, "format", None) == form else boxes_like(p, example) for p in parts]
         return torch.cat(parts if type(example) is Tensor else [as_plain(part) for part in parts])
 
-    @property
+    @cached_property
     def rotated(self) -> Any:
         """The format of rotated boxes; None for others."""
         return rotated_format(self.example("boxes")) if "boxes" in self.instances else None

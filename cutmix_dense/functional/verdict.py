@@ -18,7 +18,13 @@ from cutmix_dense.functional.rules import CORNERS, FilterRule, OnFiltered
 from cutmix_dense.kernels import native
 from cutmix_dense.kernels.native.instances import judge_rows
 
-__all__ = ["Verdict", "fetched_verdict", "judge", "outcomes_of", "report_of"]
+__all__ = ["ASIDE", "DROPPED", "Verdict", "fetched_verdict", "judge", "outcomes_of", "report_of"]
+
+_KEPT, _SHRUNK, DROPPED, ASIDE = (int(outcome) for outcome in Outcome)
+"""Outcomes as plain numbers: a member takes two calls to give its value."""
+
+_FAILS = int(Reason.LOW_VISIBILITY)
+"""The first reason of those that show and fail a rule."""
 
 
 class Verdict(NamedTuple):
@@ -99,12 +105,12 @@ def outcomes_of(verdict: Verdict, ignored: Bool[np.ndarray, " n"], on_filtered: 
         ignored: whether each came in as an ignored instance.
         on_filtered: what happens to those that fail but show.
     """
-    fails = verdict.reason >= Reason.LOW_VISIBILITY.value
-    outcome = np.where(verdict.complete, Outcome.KEPT.value, Outcome.SHRUNK.value)
-    outcome[verdict.reason != Reason.KEPT.value] = Outcome.DROPPED.value
+    stays, fails = verdict.reason == _KEPT, verdict.reason >= _FAILS
+    outcome = np.where(verdict.complete, _KEPT, _SHRUNK)
+    outcome[~stays] = DROPPED
     if on_filtered != "drop":
-        outcome[fails] = Outcome.IGNORED.value
-    outcome[ignored & (fails | (verdict.reason == Reason.KEPT.value))] = Outcome.IGNORED.value
+        outcome[fails] = ASIDE
+    outcome[ignored & (fails | stays)] = ASIDE
     return outcome
 
 
@@ -123,7 +129,7 @@ def fetched_verdict(verdict: Verdict, *others: Column) -> tuple[Verdict, list[np
         others: columns (n,) or (n, k) of the same rows; from a device they come back in floating point.
     """
     if isinstance(verdict.reason, np.ndarray):
-        return verdict, [np.asarray(other) for other in others]
+        return verdict, [*others]
     exact = verdict.share.dtype
     flat = [column.to(exact)[:, None] for column in verdict]
     flat += [as_tensor(other).to(exact).reshape(len(verdict.reason), -1) for other in others]

@@ -78,7 +78,8 @@ def measure_boxes(
     table, _arrays = _table(plan)
     given = _laid(((boxes, np.float64), (output, np.int64), (layer, np.int64)))
     found, flags = np.empty(2 * (width + 1) * count), np.empty((4, count), bool)
-    _done(_measure_boxes(table, count, *_addresses(given), covered, *_addresses((found, flags))), count)
+    addresses = _addresses((*given, found, flags))
+    _done(_measure_boxes(table, count, *addresses[:3], covered, *addresses[3:]), count)
     tight, mapped = found[2 * count :].reshape(2, count, width)
     untouched, broken, outside, finite = flags
     return found[:count], found[count : 2 * count], tight, mapped, untouched, broken, outside, finite
@@ -101,7 +102,8 @@ def judge_rows(
     count, ends = given[0].shape[0], 0 if given[2] is None else given[2].shape[1]
     found = np.empty(count, np.int64), np.empty(count, np.float32), np.empty(count), np.empty(count, bool)
     numbers = (ctypes.c_double * 5)(*limits[0], *limits[1], max_aspect)
-    _judge((ctypes.c_int64 * 12)(*_addresses(given)), count, ends, numbers, strict, *_addresses(found))
+    addresses = _addresses((*given, *found))
+    _judge((ctypes.c_int64 * 12)(*addresses[:12]), count, ends, numbers, strict, *addresses[12:])
     reason, visibility, share, complete = found
     return reason, visibility, complete, share
 
