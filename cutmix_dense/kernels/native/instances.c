@@ -16,7 +16,8 @@ typedef struct {
     int64_t outputs, layers, axes, free_form, owner_bytes, unscaled;
     int64_t scale, shift;  /* float (B, S, D) */
     int64_t extent;        /* int64 (B, S, 2D) */
-    int64_t low, high;     /* int64 (B, S, D), the pixels of the canvas that a layer reaches */
+    int64_t source;        /* int64 (B, S), -1 for none */
+    int64_t canvas;        /* int64 (B, D) */
     int64_t owner;         /* int8 or int16 (B, G..) */
     int64_t grid[AXES];    /* cells per axis */
     int64_t edges[AXES];   /* int64 (B, G + 1) each */
@@ -48,19 +49,38 @@ static double lesser(double a, double b) { return a < b ? a : b; }
 static double greater(double a, double b) { return a > b ? a : b; }
 static const void *address(int64_t at) { return (const void *)(intptr_t)at; }
 
+/* The pixels [low, high) of a canvas of `size` that show the source pixels [first, last) of an axis; see
+ * `plan.geometry.pixel_ranges`, with whose roundings they are found. */
+static void reach(const Plan *plan, float scale, float shift, int64_t first, int64_t last, int64_t size, int64_t *low,
+                  int64_t *high) {
+    if (plan->unscaled) {
+        *low = least(most(first + (int64_t)shift, 0), size), *high = least(most(last + (int64_t)shift, 0), size);
+        return;
+    }
+    const float one = scale * (float)first + shift, other = scale * (float)last + shift, limit = (float)size;
+    const float from = ceilf((one < other ? one : other) - 0.5f), to = ceilf((one < other ? other : one) - 0.5f);
+    const float start = from < 0 ? 0 : from > limit ? limit : from;
+    *low = (int64_t)start, *high = (int64_t)(to < start ? start : to > limit ? limit : to);
+}
+
 /* Look up a layer. Returns 0 where the plan hasn't such a one. */
 static int find_layer(const Plan *plan, int64_t output, int64_t layer, Layer *found) {
     if (output < 0 || output >= plan->outputs || layer < 0 || layer >= plan->layers) return 0;
     const int64_t axes = plan->axes, lift = AXES - axes, slot = output * plan->layers + layer;
     const float *scale = address(plan->scale), *shift = address(plan->shift);
-    const int64_t *extent = address(plan->extent), *low = address(plan->low), *high = address(plan->high);
+    const int64_t *extent = address(plan->extent), *canvas = address(plan->canvas);
+    const int present = ((const int64_t *)address(plan->source))[slot] >= 0;
     int64_t cells = 1;
     for (int a = 0; a < AXES; a++) {
         const int64_t at = slot * axes + a - lift, side = 2 * slot * axes + a - lift, length = plan->grid[a];
         const int there = a >= lift;
         found->scale[a] = there ? scale[at] : 1, found->shift[a] = there ? shift[at] : 0;
         found->first[a] = there ? extent[side] : 0, found->last[a] = there ? extent[side + axes] : 1;
-        found->low[a] = there ? low[at] : 0, found->high[a] = there ? high[at] : 1;
+        found->low[a] = 0, found->high[a] = 1;
+        if (there)
+            reach(plan, scale[at], shift[at], found->first[a], found->last[a], canvas[output * axes + a - lift],
+                  found->low + a, found->high + a);
+        if (there && !present) found->high[a] = found->low[a];
         found->edges[a] = there ? (const int64_t *)address(plan->edges[a]) + output * (length + 1) : unit;
         cells *= length;
     }

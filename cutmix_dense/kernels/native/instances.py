@@ -13,7 +13,6 @@ from torch import Tensor
 
 from cutmix_dense.kernels import native
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.plan.geometry import pixel_ranges
 
 __all__ = ["CutMasks", "Stacks", "address_of", "judge_rows", "measure_boxes", "windows_of"]
 
@@ -31,14 +30,14 @@ _JUDGED = (*(np.float64,) * 3, *(bool,) * 4, np.int64, np.float32, *(bool,) * 3)
 """Dtypes of the columns that are judged."""
 
 _DTYPES = (np.float32, np.float32, np.int64, np.int64, np.int64, np.int8, np.int64, np.int64, np.int64)
-"""Dtypes of scale, shift, extent, low, high, owner and the edges of up to three axes."""
+"""Dtypes of scale, shift, extent, source, canvas, owner and the edges of up to three axes."""
 
 
 def _table(plan: MixPlan) -> tuple[Any, list[Array]]:
     """A plan on the host as the library reads it, and the arrays whose addresses that holds."""
     owner, edges = plan.owner, plan.edges
-    fields = (plan.scale, plan.shift, plan.extent, *pixel_ranges(plan), owner, *edges)
-    arrays = [(field.detach() if field.requires_grad else field).numpy() for field in fields]
+    fields = (plan.scale.detach(), plan.shift.detach(), plan.extent, plan.source, plan.canvas, owner, *edges)
+    arrays = [*map(Tensor.numpy, fields)]
     narrow = owner.dtype == torch.int8
     for place, (array, wanted) in enumerate(zip(arrays, _DTYPES)):
         dtype = np.int16 if place == 5 and not narrow else wanted
@@ -49,8 +48,9 @@ def _table(plan: MixPlan) -> tuple[Any, list[Array]]:
     if plan.weight is not None:
         arrays += [np.ascontiguousarray(plan.weight.detach().numpy() > 0)]
         weighs = address_of(arrays[-1])
-    flat, none = ((1,), (0,)) if edges[2:] == () else ((), ())
-    kind = (*plan.source.shape, 3 - len(flat), plan.free_form, 1 if narrow else 2, bool(plan.unscaled))
+    axes = len(edges)
+    flat, none = (1,) * (3 - axes), (0,) * (3 - axes)
+    kind = (*plan.source.shape, axes, plan.free_form, 1 if narrow else 2, bool(plan.unscaled))
     return _Plan(*kind, *numbers[:6], *flat, *owner.shape[1:], *none, *numbers[6:], weighs), arrays
 
 
