@@ -14,7 +14,6 @@ from torch import Tensor
 from cutmix_dense.arrays.host import pick, sent
 from cutmix_dense.functional.boxes import from_xyxy
 from cutmix_dense.functional.entries import Entries
-from cutmix_dense.functional.fields import FIELDS
 from cutmix_dense.functional.keypoints import mix_keypoints, swap_pairs
 from cutmix_dense.functional.mask_windows import put_masks
 from cutmix_dense.functional.measuring import Judged
@@ -63,11 +62,11 @@ def assemble(
             continue
         if key in ("visibility", "weight"):
             continue
-        scaling = rules.scaling.get(key) or (FIELDS[key].change if key in FIELDS else "follows")
-        if scaling in ("length", "area", "inverse"):
+        change = rules.changes[key]
+        if change in ("length", "area", "inverse"):
             same = pick(judged.measured.untouched, chosen)
             share = pick(judged.found.share, chosen) if key == "area" else None
-            rows = scaled_numbers(rows, scaling, plan.scale[output, layer], same, share)
+            rows = scaled_numbers(rows, change, plan.scale[output, layer], same, share)
         elif key in ("keypoints", "keypoints_visible") and "keypoints" in table.instances:
             untouched = pick(judged.measured.untouched, chosen)
             points, shows = mix_keypoints(table.flat("keypoints")[flat], plan, output, layer, flip_pairs, untouched)

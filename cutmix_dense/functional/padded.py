@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
-from cutmix_dense.arrays.host import Column, as_column, as_tensor, module_of, sent
+from cutmix_dense.arrays.host import Column, as_column
 from cutmix_dense.functional.boxes import from_xyxy, to_xyxy, visible_boxes
 from cutmix_dense.functional.broken import GivenBoxes, check_boxes, sizes_of
-from cutmix_dense.functional.fields import FIELDS, INSTANCE_KEYS
+from cutmix_dense.functional.fields import INSTANCE_KEYS
 from cutmix_dense.functional.report import Reason
 from cutmix_dense.functional.rotated import COLUMNS, rotated_format
 from cutmix_dense.functional.rules import TargetRules, takes_rules
@@ -25,6 +25,8 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import carried_by
 
 __all__ = ["is_padded", "mix_padded", "mixed_padded"]
+
+_KEPT, _ROTATED = int(Reason.KEPT), frozenset(COLUMNS.values())
 
 _NOT_PADDED = frozenset({"has_mask", "keypoints", "keypoints_visible", "masks"})
 
@@ -86,96 +88,104 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
     if rules.split != "hull":
         raise ValueError(f"split must be 'hull' for padded boxes, whose slots are counted, got {rules.split!r}")
     boxes = targets["boxes"]
-    if boxes.shape[2] in COLUMNS.values() or rotated_format(boxes) is not None:
+    if boxes.shape[2] in _ROTATED or (type(boxes) is not Tensor and rotated_format(boxes) is not None):
         raise ValueError(
             f"targets['boxes'] must be (P, N, 4) xyxy where boxes are padded, got {tuple(boxes.shape)}: rotated boxes "
             "need a list of dicts"
         )
     pool, slots = boxes.shape[:2]
     known = (INSTANCE_KEYS | {"valid"} | set(rules.instance_keys)) - _NOT_PADDED
-    for key, value in targets.items():
+    for key in targets:
         if key not in known:
             raise ValueError(f"targets hold {key!r} beside padded boxes: give a list of dicts, or name it otherwise")
-        if not isinstance(value, Tensor) or tuple(value.shape[:2]) != (pool, slots):
+        value = targets[key]
+        if not isinstance(value, Tensor) or value.shape[:2] != (pool, slots):
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(f"targets[{key!r}] must have one row per slot, ({pool}, {slots}, …), got {shape}")
     if plan.free_form and rules.boxes == "exact":
         raise ValueError("boxes without masks can't be told exactly under a free-form mask: accept boxes='estimate'")
     device = boxes.device
-    here = device.type == "cpu" and not is_compiling()  # numpy, which a compiled graph can't hold
-
-    def column(values: Any) -> Column:
-        return as_column(values, device) if here else sent(values, device)
-
-    if plan.device.type == "cpu" and not is_compiling() and plan.facts.source.max(initial=-1) >= pool:
-        raise ValueError(f"targets must hold {plan.facts.source.max() + 1} images for this plan, got {pool}")
-    plan = plan.to(device)
-    batch, layers = plan.source.shape
-    shape = (batch, layers * slots)
-    count = batch * layers * slots
-    slot = np.arange(count) if here else torch.arange(count, device=device)
+    compiling = is_compiling()
+    here = device.type == "cpu" and not compiling  # numpy, which a compiled graph can't hold
+    if plan.source.is_cpu and not compiling:
+        needed = np.maximum.reduce(plan.source.numpy(), axis=None, initial=-1) + 1
+        if needed > pool:
+            raise ValueError(f"targets must hold {needed} images for this plan, got {pool}")
+    plan = plan.to(device) if plan.source.device != device else plan
+    (batch, layers), shape = plan.source.shape, (plan.source.shape[0], plan.source.shape[1] * slots)
+    slot = np.arange(batch * layers * slots) if here else torch.arange(batch * layers * slots, device=device)
     output, layer, index = slot // (layers * slots), slot // slots % layers, slot % slots
-    xp = module_of(slot)
-    source = column(plan.source).reshape(-1)
-    image = source.repeat(slots) if xp is np else source.repeat_interleave(slots)
-    images = as_tensor(source * (source >= 0))
+    source = plan.source.reshape(-1)
+    images = torch.where(source < 0, 0, source)
+    image = source.repeat_interleave(slots)
+    rows = {
+        key: (value if type(value := targets[key]) is Tensor else as_plain(value)).index_select(0, images).flatten(0, 1)
+        for key in targets
+    }
 
-    def rows_of(key: str) -> Tensor:
-        return as_plain(targets[key]).index_select(0, images).flatten(0, 1)
+    def column(values: Tensor) -> Column:
+        return as_column(values, device) if here else values
 
-    given = column(to_xyxy(rows_of("boxes"), "targets['boxes']", plan.ndim))
+    def tensor(values: Column) -> Tensor:
+        return torch.from_numpy(values) if here else values
+
+    given, present = column(to_xyxy(rows["boxes"], "targets['boxes']", plan.ndim)), column(image >= 0)
     measured = visible_boxes(given, plan, output, layer)
-    if xp is np and not (measured.finite | (image < 0)).all():
-        raise ValueError("targets['boxes'] must be finite, got a NaN or infinite coordinate")
-    if xp is np:
-        filled_in = (image >= 0) & (
-            column(rows_of("valid").bool()) if "valid" in targets else (given != given[:, :1]).any(axis=1)
-        )
-        _check_given(given, filled_in, plan, output, layer, measured)
-    at = (as_tensor(output), as_tensor(layer))
-    before = column(rows_of("visibility").float()) if "visibility" in targets else None
-    carried = None if plan.carry is None else column(carried_by(plan, *at, as_tensor(index)))
+    stated = column(rows["valid"].bool()) if "valid" in rows else None
+    if here:
+        _check_given(given, present, stated, plan, output, layer, measured)
+    before = column(rows["visibility"].float()) if "visibility" in rows else None
+    carried = None
+    if plan.carry is not None:
+        carried = column(carried_by(plan, tensor(output), tensor(layer), tensor(index)))
     verdict = judge(measured, rules.filter, layer, before=before, carried=carried)
-    stays = (verdict.reason == Reason.KEPT.value) & (image >= 0)
-    if "valid" in targets:
-        stays = stays & column(rows_of("valid").bool())
+    filled = tensor((verdict.reason == _KEPT) & (present if stated is None else present & stated))
 
     mixed: dict[str, Tensor] = {}
-    untouched = as_tensor(measured.untouched)
-    for key in targets:
+    untouched = tensor(measured.untouched)
+    for key, value in rows.items():
         if key in ("valid", "visibility", "weight"):
             continue
-        value = rows_of(key)
+        change = rules.changes[key]
         if key == "boxes":
-            value = torch.where(untouched[:, None], value, from_xyxy(as_tensor(measured.boxes), value))
-        scaling = rules.scaling.get(key) or (FIELDS[key].change if key in FIELDS else "follows")
-        if scaling in ("length", "area", "inverse"):
-            share = as_tensor(verdict.share) if key == "area" else None
-            value = scaled_numbers(value, scaling, plan.scale[at], untouched, share)
+            value = torch.where(untouched[:, None], value, from_xyxy(tensor(measured.boxes), value))
+        elif change in ("length", "area", "inverse"):
+            share = tensor(verdict.share) if key == "area" else None
+            scale = plan.scale[tensor(output), tensor(layer)]
+            value = scaled_numbers(value, change, scale, untouched, share)
         mixed[key] = value
-    mixed["visibility"] = as_tensor(verdict.visibility)
-    if plan.weight is not None or "weight" in targets:
+    mixed["visibility"] = tensor(verdict.visibility)
+    if plan.weight is not None or "weight" in rows:
         weight = torch.ones_like(mixed["visibility"])
         if plan.weight is not None:
             weight = (plan.weight / plan.weight.sum(dim=1, keepdim=True)).float().flatten().repeat_interleave(slots)
-        mixed["weight"] = weight * rows_of("weight") if "weight" in targets else weight
-    filled = as_tensor(stays)
+        mixed["weight"] = weight * rows["weight"] if "weight" in rows else weight
+    mixed["origin"] = torch.stack([image, tensor(index)], dim=1)
     empty = ~filled
-    mixed["origin"] = as_tensor(xp.stack([image, index], axis=1))
-    shaped = {
-        key: value.masked_fill(empty.reshape(-1, *(1,) * (value.ndim - 1)), -1 if key == "origin" else 0).reshape(
-            *shape, *value.shape[1:]
-        )
-        for key, value in mixed.items()
-    }
+    shaped = {}
+    for key, value in mixed.items():
+        where = empty.reshape(-1, *(1,) * (value.ndim - 1)) if value.ndim > 1 else empty
+        shaped[key] = value.masked_fill(where, -1 if key == "origin" else 0).reshape(*shape, *value.shape[1:])
     shaped["valid"] = filled.reshape(shape)
     return shaped
 
 
 def _check_given(
-    given: np.ndarray, filled: np.ndarray, plan: MixPlan, output: np.ndarray, layer: np.ndarray, measured: Any
+    given: np.ndarray,
+    present: np.ndarray,
+    stated: np.ndarray | None,
+    plan: MixPlan,
+    output: np.ndarray,
+    layer: np.ndarray,
+    measured: Any,
 ) -> None:
-    """Warn of broken boxes in filled slots, and refuse boxes that are broken as a whole; see ``check_boxes``."""
+    """Refuse NaN and boxes that are broken as a whole, and warn of broken ones in filled slots; see ``check_boxes``."""
+    odd = (measured.broken | measured.outside | ~measured.finite).nonzero()[0]
+    if not odd.size and np.maximum.reduce(given, axis=None, initial=0) >= 2:  # as nearly always
+        return
+    if not (measured.finite | ~present).all():
+        raise ValueError("targets['boxes'] must be finite, got a NaN or infinite coordinate")
+    filled = present & ((given != given[:, :1]).any(axis=1) if stated is None else stated)
     bad = filled & (measured.broken | measured.outside)
     if not (given.max(initial=0) < 2 or bad.any()):
         return

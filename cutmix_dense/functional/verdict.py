@@ -12,9 +12,10 @@ from torch import Tensor
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import Column, as_tensor, module_of
 from cutmix_dense.functional.entries import Entries
+from cutmix_dense.functional.filters import CORNERS, FilterRule
 from cutmix_dense.functional.measured import Measured
 from cutmix_dense.functional.report import MixReport, Outcome, Reason
-from cutmix_dense.functional.rules import CORNERS, FilterRule, OnFiltered
+from cutmix_dense.functional.rules import OnFiltered
 from cutmix_dense.kernels import native
 from cutmix_dense.kernels.native.instances import judge_rows
 

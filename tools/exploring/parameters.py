@@ -20,7 +20,8 @@ from typing import Any, Literal
 
 import cutmix_dense as cd
 from cutmix_dense.build import known_parts, known_transforms
-from cutmix_dense.functional.rules import RULES, TargetRules
+from cutmix_dense.functional.filters import RULES
+from cutmix_dense.functional.rules import TargetRules
 from cutmix_dense.regions import MultiBox, RegionSampler
 
 __all__ = ["COMMON", "LEFT_OUT", "Parameter", "combine", "common_of", "config_of", "methods", "own_of", "summary_of"]
