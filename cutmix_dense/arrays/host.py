@@ -55,9 +55,8 @@ def as_column(values: Shaped[Tensor, "..."] | Shaped[np.ndarray, "..."], device:
     if device.type == "cpu":
         if not isinstance(values, Tensor):
             return values
-        if values.dtype == torch.bfloat16:
-            values = values.float()
-        return values.detach().numpy() if values.requires_grad else values.numpy()
+        values = values.detach() if values.requires_grad else values
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     return sent(values, device)
 
 

@@ -47,13 +47,13 @@ def visible_boxes(
         layer: the layer of that output that each box is part of.
         covered: whether to find out what is covered; else only the canvas cuts, for those who measure masks.
     """
-    if isinstance(boxes, Tensor) and boxes.device.type == "cpu" and not is_compiling():
+    xp, compiling = torch if isinstance(boxes, Tensor) else np, is_compiling()
+    if xp is np and native.library is not None and not compiling:
+        return Measured(*measure_boxes(boxes, plan, output, layer, covered))
+    if xp is torch and boxes.device.type == "cpu" and not compiling:
         given = (as_column(column, boxes.device) for column in (boxes, output, layer))
         seen = visible_boxes(next(given), plan, *given, covered=covered)
         return Measured(*(as_tensor(column) for column in seen))
-    xp = torch if isinstance(boxes, Tensor) else np
-    if xp is np and native.library is not None and not is_compiling():
-        return Measured(*measure_boxes(boxes, plan, output, layer, covered))
     columns: Column
     columns = np.ascontiguousarray(boxes.T, dtype=np.float64) if xp is np else boxes.to(exact_dtype(boxes.device)).T
     seen_within = measure_of(plan, output, layer) if covered else partial(seen_whole, xp)
@@ -110,6 +110,8 @@ def to_xyxy(boxes: Tensor, where: str = "boxes", ndim: int = 2) -> Shaped[Tensor
         TypeError: no tensor, or one of bools.
         ValueError: rows of another length, a rotated format, or tv_tensors where boxes have three axes.
     """
+    if type(boxes) is Tensor and boxes.ndim == 2 and boxes.shape[1] == 2 * ndim and boxes.dtype != torch.bool:
+        return boxes  # as nearly always
     if not isinstance(boxes, Tensor) or boxes.dtype == torch.bool:
         kind = boxes.dtype if isinstance(boxes, Tensor) else type(boxes).__name__
         raise TypeError(f"{where} must be a tensor of numbers, got {kind}")

@@ -107,20 +107,11 @@ class FieldTable:
             TypeError: boxes aren't tensors of numbers.
             ValueError: rows have another length, or boxes are rotated.
         """
-        joined = self.joined.get("boxes")
-        if joined is not None and _is_xyxy(joined, self.ndim):
-            return joined
-        values = self.instances["boxes"]
-        parts = [value for value in values if value is not None]
-        if not all(_is_xyxy(value, self.ndim) for value in parts):
-            given = [(index, value) for index, value in enumerate(values) if value is not None]
-            parts = [to_xyxy(value, f"targets[{index}]['boxes']", self.ndim) for index, value in given]
+        if "boxes" in self.joined:  # all of one form, so that the first is told of
+            return to_xyxy(self.joined["boxes"], "targets[0]['boxes']", self.ndim)
+        given = [(index, value) for index, value in enumerate(self.instances["boxes"]) if value is not None]
+        parts = [to_xyxy(value, f"targets[{index}]['boxes']", self.ndim) for index, value in given]
         return torch.cat(parts) if parts else torch.zeros((0, 2 * self.ndim), dtype=torch.float32, device=self.device)
-
-
-def _is_xyxy(boxes: Any, ndim: int) -> bool:
-    """Whether boxes are plain xyxy rows in floating point already."""
-    return type(boxes) is Tensor and boxes.ndim == 2 and boxes.shape[1] == 2 * ndim and boxes.is_floating_point()
 
 
 def boxes_like(boxes: Tensor, example: Tensor) -> Tensor:

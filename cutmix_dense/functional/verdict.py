@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
-from cutmix_dense.arrays.host import Column, as_tensor, module_of
+from cutmix_dense.arrays.host import Column, as_tensor
 from cutmix_dense.functional.entries import Entries
 from cutmix_dense.functional.filters import CORNERS, FilterRule
 from cutmix_dense.functional.measured import Measured
@@ -73,7 +73,7 @@ def judge(
         exempt: whether each stays however little of it shows, as stuff does.
     """
     visible, whole, boxes, _, untouched, broken, outside, finite = measured
-    xp, upright = module_of(visible), boxes is None or boxes.shape[1] < CORNERS
+    xp, upright = np if isinstance(visible, np.ndarray) else torch, boxes is None or boxes.shape[1] < CORNERS
     if xp is np and type(rule) is FilterRule and upright and native.library is not None and not is_compiling():
         columns = (visible, whole, boxes, untouched, broken, outside, finite, layer, before, carried, empty, exempt)
         return Verdict(*judge_rows(columns, rule.limits, rule.max_aspect, rule.strict))

@@ -207,21 +207,17 @@ class TargetMixer:
         self, value: Mapping[str, Any], plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets
     ) -> dict[str, Any]:
         """Mix padded boxes and the rows of their slots; other entries as in any dict."""
-        slots = value["boxes"].shape[:2]
-        names = {"valid", *INSTANCE_KEYS, *self.rules.instance_keys}
-        rows = {
-            key: item
-            for key, item in value.items()
-            if key in names and isinstance(item, Tensor) and item.shape[:2] == slots
-        }
-        if len(value["boxes"]) != len(pool):
-            raise ValueError(f"boxes must have one entry per image ({len(pool)}), got {len(value['boxes'])}")
-        result = {
-            key: self._mix_entry(key, item, plan, pool, inplace, mixed)
-            for key, item in value.items()
-            if key not in rows
-        }
-        return {**result, **mixed_padded(rows, plan, self.rules)}
+        slots, names = value["boxes"].shape[:2], {"valid", *INSTANCE_KEYS, *self.rules.instance_keys}
+        if slots[0] != len(pool):
+            raise ValueError(f"boxes must have one entry per image ({len(pool)}), got {slots[0]}")
+        rows, others = {}, {}
+        for key in value:
+            item = value[key]
+            if key in names and isinstance(item, Tensor) and item.shape[:2] == slots:
+                rows[key] = item
+            else:
+                others[key] = self._mix_entry(key, item, plan, pool, inplace, mixed)
+        return {**others, **mixed_padded(rows, plan, self.rules)}
 
     def _mix_tensor(
         self, name: str, value: Tensor, plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets

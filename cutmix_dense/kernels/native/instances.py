@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,8 @@ Array = np.ndarray
 _Plan = ctypes.c_int64 * 19
 """``Plan`` of ``instances.c``."""
 
-_JUDGED = (*(np.float64,) * 3, *(bool,) * 4, np.int64, np.float32, *(bool,) * 3)
-"""Dtypes of the columns that are judged."""
+_JUDGED = (*(np.float64,) * 3, *(bool,) * 4, np.int64, np.float32, *(bool,) * 3, np.int64, np.float32, np.float64, bool)
+"""Dtypes of the columns that are judged, and of the verdict on them."""
 
 _DTYPES = (np.float32, np.float32, np.int64, np.int64, np.int64, np.int8, np.int64, np.int64, np.int64)
 """Dtypes of scale, shift, extent, source, canvas, owner and the edges of up to three axes."""
@@ -37,13 +37,9 @@ def _table(plan: MixPlan) -> tuple[Any, list[Array]]:
     """A plan on the host as the library reads it, and the arrays whose addresses that holds."""
     owner, edges = plan.owner, plan.edges
     fields = (plan.scale.detach(), plan.shift.detach(), plan.extent, plan.source, plan.canvas, owner, *edges)
-    arrays = [*map(Tensor.numpy, fields)]
     narrow = owner.dtype == torch.int8
-    for place, (array, wanted) in enumerate(zip(arrays, _DTYPES)):
-        dtype = np.int16 if place == 5 and not narrow else wanted
-        if array.dtype != dtype or not array.flags.c_contiguous:
-            arrays[place] = np.ascontiguousarray(array, dtype)
-    numbers = [array.__array_interface__["data"][0] for array in arrays]
+    dtypes = _DTYPES if narrow else (*_DTYPES[:5], np.int16, *_DTYPES[6:])
+    numbers, arrays = _pointers([*map(Tensor.numpy, fields)], dtypes)
     weighs = 0
     if plan.weight is not None:
         arrays += [np.ascontiguousarray(plan.weight.detach().numpy() > 0)]
@@ -76,13 +72,13 @@ def measure_boxes(
     """
     count, width = boxes.shape
     table, _arrays = _table(plan)
-    given = _laid(((boxes, np.float64), (output, np.int64), (layer, np.int64)))
-    found, flags = np.empty(2 * (width + 1) * count), np.empty((4, count), bool)
-    addresses = _addresses((*given, found, flags))
+    found, flags = np.empty((2 * (width + 1), count)), np.empty((4, count), bool)
+    columns = (boxes, output, layer, found, flags)
+    addresses, _given = _pointers(columns, (np.float64, np.int64, np.int64, np.float64, bool))
     _done(_measure_boxes(table, count, *addresses[:3], covered, *addresses[3:]), count)
-    tight, mapped = found[2 * count :].reshape(2, count, width)
+    tight, mapped = found[2:].reshape(2, count, width)
     untouched, broken, outside, finite = flags
-    return found[:count], found[count : 2 * count], tight, mapped, untouched, broken, outside, finite
+    return found[0], found[1], tight, mapped, untouched, broken, outside, finite
 
 
 def judge_rows(
@@ -98,29 +94,28 @@ def judge_rows(
         max_aspect: see ``FilterRule``.
         strict: see ``FilterRule``.
     """
-    given = _laid(zip(columns, _JUDGED))
-    count, ends = given[0].shape[0], 0 if given[2] is None else given[2].shape[1]
-    found = np.empty(count, np.int64), np.empty(count, np.float32), np.empty(count), np.empty(count, bool)
+    layer: Any = columns[7]
+    count, ends = layer.shape[0], 0 if columns[2] is None else columns[2].shape[1]
+    reason, visibility = np.empty(count, np.int64), np.empty(count, np.float32)
+    share, complete = np.empty(count), np.empty(count, bool)
+    addresses, _given = _pointers((*columns, reason, visibility, share, complete), _JUDGED)
     numbers = (ctypes.c_double * 5)(*limits[0], *limits[1], max_aspect)
-    addresses = _addresses((*given, *found))
     _judge((ctypes.c_int64 * 12)(*addresses[:12]), count, ends, numbers, strict, *addresses[12:])
-    reason, visibility, share, complete = found
     return reason, visibility, complete, share
 
 
-def _laid(columns: Iterable[tuple[Any, Any]]) -> list[Any]:
-    """Columns in their dtype and without gaps; None stays None."""
-    return [
-        array
-        if array is None or (array.dtype == dtype and array.flags.c_contiguous)
-        else np.ascontiguousarray(array, dtype)
-        for array, dtype in columns
-    ]
-
-
-def _addresses(arrays: Iterable[Any]) -> list[int]:
-    """Where arrays lie in memory, 0 for None; they must outlive the call."""
-    return [0 if array is None else array.__array_interface__["data"][0] for array in arrays]
+def _pointers(columns: Sequence[Array | None], dtypes: Sequence[Any]) -> tuple[list[int], list[Array]]:
+    """Where columns of these dtypes without gaps lie in memory, 0 for None; and those columns, which must live on."""
+    addresses, laid = [], []
+    for array, dtype in zip(columns, dtypes):
+        if array is None:
+            addresses += [0]
+            continue
+        if array.dtype != dtype or not array.flags.c_contiguous:
+            array = np.ascontiguousarray(array, dtype)
+        addresses += [array.__array_interface__["data"][0]]
+        laid += [array]
+    return addresses, laid
 
 
 def _done(rows: int, wanted: int) -> None:
