@@ -137,7 +137,7 @@ def from_xyxy(boxes: Float[Tensor, "n ends"], like: Tensor) -> Tensor:
         boxes = tvf.convert_bounding_box_format(
             boxes, old_format=tv_tensors.BoundingBoxFormat.XYXY, new_format=like.format
         )
-    return boxes.to(like.dtype) if like.is_floating_point() else boxes.round().to(like.dtype)
+    return boxes.to(like.dtype) if like.dtype.is_floating_point else boxes.round().to(like.dtype)
 
 
 def refuse_rotated(boxes: tv_tensors.BoundingBoxes, where: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
-from cutmix_dense.arrays.host import Column, as_column
+from cutmix_dense.arrays.host import as_column
 from cutmix_dense.functional.boxes import from_xyxy, to_xyxy, visible_boxes
 from cutmix_dense.functional.broken import GivenBoxes, check_boxes, sizes_of
 from cutmix_dense.functional.fields import INSTANCE_KEYS
@@ -33,7 +33,7 @@ _NOT_PADDED = frozenset({"has_mask", "keypoints", "keypoints_visible", "masks"})
 
 def is_padded(targets: Any) -> bool:
     """Whether targets are a dict of padded boxes, (B, N, 4)."""
-    boxes = targets.get("boxes") if isinstance(targets, Mapping) else None
+    boxes = targets["boxes"] if isinstance(targets, (dict, Mapping)) and "boxes" in targets else None
     return isinstance(boxes, Tensor) and boxes.ndim == 3
 
 
@@ -99,7 +99,7 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
         if key not in known:
             raise ValueError(f"targets hold {key!r} beside padded boxes: give a list of dicts, or name it otherwise")
         value = targets[key]
-        if not isinstance(value, Tensor) or value.shape[:2] != (pool, slots):
+        if (type(value) is not Tensor and not isinstance(value, Tensor)) or value.shape[:2] != (pool, slots):
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(f"targets[{key!r}] must have one row per slot, ({pool}, {slots}, …), got {shape}")
     if plan.free_form and rules.boxes == "exact":
@@ -123,18 +123,16 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
         for key in targets
     }
 
-    def column(values: Tensor) -> Column:
-        return as_column(values, device) if here else values
-
-    def tensor(values: Column) -> Tensor:
-        return torch.from_numpy(values) if here else values
-
-    given, present = column(to_xyxy(rows["boxes"], "targets['boxes']", plan.ndim)), column(image >= 0)
+    column: Any = Tensor.numpy if here else _unchanged
+    tensor: Any = torch.from_numpy if here else _unchanged
+    given: Any = to_xyxy(rows["boxes"], "targets['boxes']", plan.ndim)
+    given, present = as_column(given, device) if here else given, column(image >= 0)
     measured = visible_boxes(given, plan, output, layer)
     stated = column(rows["valid"].bool()) if "valid" in rows else None
     if here:
         _check_given(given, present, stated, plan, output, layer, measured)
-    before = column(rows["visibility"].float()) if "visibility" in rows else None
+    before: Any = rows["visibility"].float() if "visibility" in rows else None
+    before = as_column(before, device) if here and before is not None else before
     carried = None
     if plan.carry is not None:
         carried = column(carried_by(plan, tensor(output), tensor(layer), tensor(index)))
@@ -143,10 +141,10 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
 
     mixed: dict[str, Tensor] = {}
     untouched = tensor(measured.untouched)
-    for key, value in rows.items():
+    for key in rows:
         if key in ("valid", "visibility", "weight"):
             continue
-        change = rules.changes[key]
+        value, change = rows[key], rules.changes[key]
         if key == "boxes":
             value = torch.where(untouched[:, None], value, from_xyxy(tensor(measured.boxes), value))
         elif change in ("length", "area", "inverse"):
@@ -163,11 +161,16 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
     mixed["origin"] = torch.stack([image, tensor(index)], dim=1)
     empty = ~filled
     shaped = {}
-    for key, value in mixed.items():
-        where = empty.reshape(-1, *(1,) * (value.ndim - 1)) if value.ndim > 1 else empty
-        shaped[key] = value.masked_fill(where, -1 if key == "origin" else 0).reshape(*shape, *value.shape[1:])
+    for key in mixed:
+        value = mixed[key]
+        behind = (..., *(None,) * (value.ndim - 1))
+        shaped[key] = value.masked_fill(empty[behind], -1 if key == "origin" else 0).reshape(*shape, *value.shape[1:])
     shaped["valid"] = filled.reshape(shape)
     return shaped
+
+
+def _unchanged(values: Tensor) -> Tensor:
+    return values
 
 
 def _check_given(

@@ -36,7 +36,8 @@ _DTYPES = (np.float32, np.float32, np.int64, np.int64, np.int64, np.int8, np.int
 def _table(plan: MixPlan) -> tuple[Any, list[Array]]:
     """A plan on the host as the library reads it, and the arrays whose addresses that holds."""
     owner, edges = plan.owner, plan.edges
-    fields = (plan.scale.detach(), plan.shift.detach(), plan.extent, plan.source, plan.canvas, owner, *edges)
+    places = [place.detach() if place.requires_grad else place for place in (plan.scale, plan.shift)]
+    fields = (*places, plan.extent, plan.source, plan.canvas, owner, *edges)
     narrow = owner.dtype == torch.int8
     dtypes = _DTYPES if narrow else (*_DTYPES[:5], np.int16, *_DTYPES[6:])
     numbers, arrays = _pointers([*map(Tensor.numpy, fields)], dtypes)
