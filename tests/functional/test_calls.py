@@ -55,7 +55,7 @@ def added(mix, pixels, targets):
     return counted(lambda: mix(pixels, targets, generator=generator.manual_seed(1))) - alone
 
 
-@pytest.mark.parametrize(("method", "most"), [("CutMix", 740), ("Mosaic", 740)])
+@pytest.mark.parametrize(("method", "most"), [("CutMix", 215), ("Mosaic", 215)])
 def test_boxes_in_lists(method, most):
     mix = getattr(cd, method)(p=1.0)
     assert added(mix, *batch_of(20)) <= most
@@ -65,7 +65,7 @@ def test_boxes_in_slots():
     pixels, targets = batch_of(20)
     padded = {key: torch.stack([target[key] for target in targets]) for key in ("boxes", "labels")}
     padded["valid"] = torch.ones(16, 20, dtype=torch.bool)
-    assert added(cd.CutMix(p=1.0), pixels, padded) <= 440
+    assert added(cd.CutMix(p=1.0), pixels, padded) <= 100
 
 
 @pytest.mark.parametrize("method", ["CutMix", "Mosaic"])
@@ -79,4 +79,4 @@ def test_ten_times_as_many_instances_cost_no_call_more(method, masks):
 def test_an_image_more_costs_few_calls():
     mix = cd.CutMix(p=1.0)
     few, many = (added(mix, *batch_of(20, images)) for images in (8, 24))
-    assert many - few <= 16 * 24
+    assert many - few <= 16

@@ -6,6 +6,7 @@ import copy
 import inspect
 import pickle
 
+import numpy as np
 import pytest
 
 import cutmix_dense as cd
@@ -86,3 +87,50 @@ def test_copies_need_no_settings(again):
     mix = cd.CutMix(alpha=0.5, p=0.25, box_format="xywh", normalized=True)
     assert repr(again(mix)) == repr(mix)
     assert "box_format='xywh'" in repr(mix)
+
+
+class TestRules:
+    """The rules of a transform are made once, and again where a setting differs."""
+
+    def test_they_stay_one_object_until_a_setting_differs(self):
+        mix = cd.CutMix(min_visibility=0.3, instance_keys={"radius": "length"})
+        rules = mix.rules
+        assert mix.rules is rules
+        mix.min_visibility = 0.5
+        assert mix.rules.filter.min_visibility == 0.5
+        mix.min_visibility = 0.3
+        assert mix.rules == rules
+        mix.rule = "ultralytics"
+        assert mix.rules.filter == cd.functional.RULES["ultralytics"]
+
+    def test_a_change_within_a_setting_counts(self):
+        mix = cd.CutMix(instance_keys={"radius": "length"})
+        assert "depth" not in mix.rules.changes
+        mix.instance_keys["depth"] = "inverse"
+        assert mix.rules.changes["depth"] == "inverse"
+        mix.flip_pairs = [[0, 1]]
+        assert mix.rules.flip_pairs == ((0, 1),)
+        mix.flip_pairs[0][1] = 2
+        assert mix.rules.flip_pairs == ((0, 2),)
+
+    def test_arrays_are_taken_as_ever(self):
+        mix = cd.CutMix()
+        mix.flip_pairs = np.array([[0, 1], [2, 3]])
+        assert mix.rules.flip_pairs == mix.rules.flip_pairs == ((0, 1), (2, 3))
+
+    def test_a_wrong_value_is_refused_when_it_is_used(self):
+        mix = cd.CutMix()
+        assert mix.rules.min_visibility == 0.1
+        mix.min_visibility = 2
+        with pytest.raises(ValueError, match="min_visibility must lie in"):
+            _ = mix.rules
+
+    @pytest.mark.parametrize("copied", [copy.deepcopy, lambda mix: pickle.loads(pickle.dumps(mix))])
+    def test_copies_have_their_own(self, copied):
+        mix = cd.CutMix(min_size=3)
+        rules = mix.rules
+        other = copied(mix)
+        assert other.rules == rules
+        other.min_size = 4
+        assert other.rules.filter.limits[1] == (4.0, 4.0)
+        assert mix.rules is rules
