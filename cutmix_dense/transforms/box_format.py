@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
@@ -14,7 +15,7 @@ from torchvision import tv_tensors
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import tensor_of
 from cutmix_dense.functional.boxes import exact_dtype
-from cutmix_dense.functional.fields import IGNORED
+from cutmix_dense.functional.fields import IGNORED, are_dicts
 from cutmix_dense.functional.padded import is_padded
 
 __all__ = ["BoxForm", "BoxFormat", "Normalized", "output_sizes"]
@@ -88,24 +89,20 @@ class BoxForm:
     def _in(self, targets: Any, sizes: Int[Tensor, "p d"]) -> Any:
         """Convert boxes in targets of any form that ``TargetMixer.mix`` takes."""
         if is_padded(targets):
-            return {**targets, "boxes": self._corners(targets["boxes"], sizes[:, None])}
+            boxes = targets["boxes"]
+            if not _plain(boxes, 2 * sizes.shape[1]):
+                return targets
+            return {**targets, "boxes": self._corners(boxes, sizes[:, None], sizes.max(), [len(boxes)])}
         if isinstance(targets, Mapping):
             return {key: self._in(value, sizes) for key, value in targets.items()}
         if not isinstance(targets, (list, tuple)) or len(targets) != len(sizes):
             return targets
-        return [self._image_in(target, size) for target, size in zip(targets, sizes)]
-
-    def _image_in(self, target: Any, size: Int[Tensor, " d"]) -> Any:
-        if isinstance(target, (list, tuple)) and all(isinstance(frame, Mapping) for frame in target):
-            return [self._image_in(frame, size) for frame in target]
-        if not isinstance(target, Mapping):
-            return target
-        changed = dict(target)
-        if "boxes" in target:
-            changed["boxes"] = self._corners(target["boxes"], size)
-        if isinstance(target.get(IGNORED), Mapping):
-            changed[IGNORED] = self._image_in(target[IGNORED], size)
-        return changed
+        parts: list[_Part] = []
+        copies = [_copied(target, index, 2 * sizes.shape[1], parts) for index, target in enumerate(targets)]
+        for group in _groups(parts, sizes):
+            largest = group.size.amax(dim=1, keepdim=True)
+            group.put(self._corners(group.boxes, group.size, largest, group.counts))
+        return copies
 
     def _out(self, targets: Any, original: _Original, sizes: Int[Tensor, "b d"]) -> Any:
         if is_padded(targets):
@@ -115,28 +112,23 @@ class BoxForm:
         if not isinstance(targets, (list, tuple)) or not targets:
             return targets
         if all(isinstance(target, (list, tuple)) for target in targets):
-            frames = original.frames()
-            return [[self._image_out(each, frames, size) for each in clip] for clip, size in zip(targets, sizes)]
-        return [self._image_out(target, original, size) for target, size in zip(targets, sizes)]
+            original = original.frames()
+        parts: list[_Part] = []
+        copies = [_copied(target, index, 2 * sizes.shape[1], parts) for index, target in enumerate(targets)]
+        aside = [part for part in parts if part.ignored]
+        for group in _groups([part for part in parts if not part.ignored], sizes):
+            group.put(self._rows_out(group, (original,)))
+        for group in _groups(aside, sizes):
+            group.put(self._rows_out(group, (original, original.ignored())))
+        return copies
 
-    def _image_out(self, target: Any, original: _Original, size: Int[Tensor, " d"]) -> Any:
-        if not isinstance(target, Mapping):
-            return target
-        changed = dict(target)
-        if _plain(target.get("boxes"), size):
-            changed["boxes"] = self._rows_out(target, (original,), size)
-        ignored = target.get(IGNORED)
-        if isinstance(ignored, Mapping) and _plain(ignored.get("boxes"), size):
-            changed[IGNORED] = {**ignored, "boxes": self._rows_out(ignored, (original, original.ignored()), size)}
-        return changed
-
-    def _rows_out(self, target: Mapping[str, Any], original: Sequence[_Original], size: Int[Tensor, " d"]) -> Tensor:
-        boxes: Tensor = target["boxes"]
-        given = self._given(boxes, size)
+    def _rows_out(self, group: _Group, original: Sequence[_Original]) -> Tensor:
+        given = self._given(group.boxes, group.size)
         dtype = next((found for each in original if (found := each.dtype()) is not None), None)
         given = given if dtype is None else _cast(given, dtype)
+        origin = torch.cat([target["origin"] for target in group.targets])
         for each in original:
-            given = each.restored(boxes, given, target["origin"], size)
+            given = each.restored(group.boxes, given, origin, group.size)
         return given
 
     def _padded_out(self, targets: Mapping[str, Any], original: _Original, sizes: Int[Tensor, "b d"]) -> Tensor:
@@ -150,13 +142,25 @@ class BoxForm:
         same &= units.all(dim=-1)
         return torch.where(same[..., None], original.given["boxes"][image, index], given)
 
-    def _corners(self, boxes: Any, size: Int[Tensor, "... d"]) -> Any:
-        """Corners in pixels; anything but plain boxes stays as it is."""
-        if not _plain(boxes, size):
-            return boxes
+    def _corners(
+        self,
+        boxes: Shaped[Tensor, "*n ends"],
+        size: Int[Tensor, "... d"],
+        largest: Int[Tensor, "..."],
+        counts: list[int],
+    ) -> Float[Tensor, "*n ends"]:
+        """Corners in pixels.
+
+        Args:
+            boxes: plain ones.
+            size: unit of normalised boxes; broadcasts.
+            largest: the longest side that each may have; broadcasts.
+            counts: how many boxes belong together, and are looked at together for pixels among shares.
+        """
         exact = boxes.to(exact_dtype(boxes.device))
-        if self.normalized and exact.numel() and exact.device.type == "cpu" and not is_compiling():
-            self._check_shares(exact)
+        if self.normalized and exact.device.type == "cpu" and not is_compiling() and (exact.abs() > _MOST_SHARE).any():
+            for part in exact.split(counts):
+                self._check_shares(part)
         first, second = exact.chunk(2, dim=-1)
         if self.box_format == "xywh":
             second = first + second
@@ -166,9 +170,9 @@ class BoxForm:
         corners = corners * _unit(size, corners) if self.normalized else corners
         if not boxes.is_floating_point():
             return corners
-        near = min(_ROUNDING * torch.finfo(boxes.dtype).eps * int(size.max()), 0.05)
+        near = (largest.to(corners.dtype) * (_ROUNDING * torch.finfo(boxes.dtype).eps)).clamp(max=0.05)
         whole = corners.round()
-        return torch.where((corners - whole).abs() <= near, whole, corners)
+        return torch.where((corners - whole).abs() <= near.to(corners.device, non_blocking=True), whole, corners)
 
     def _check_shares(self, boxes: Float[Tensor, "*n ends"]) -> None:
         """Raise ValueError for boxes most of which are far larger than their image: pixels taken for shares."""
@@ -188,6 +192,57 @@ class BoxForm:
         if self.box_format == "xyxy":
             return corners
         return torch.cat([low if self.box_format == "xywh" else (low + high) / 2, high - low], dim=-1)
+
+
+class _Part(NamedTuple):
+    """A dict of instances with plain boxes, the image whose size is theirs, and whether they are ignored ones."""
+
+    target: dict[str, Any]
+    image: int
+    ignored: bool
+
+
+class _Group(NamedTuple):
+    """Dicts of instances with boxes of one dtype and device, and these boxes together, each with its image's size."""
+
+    targets: list[dict[str, Any]]
+    boxes: Shaped[Tensor, "n ends"]
+    size: Int[Tensor, "n d"]
+    counts: list[int]
+
+    def put(self, boxes: Shaped[Tensor, "n ends"]) -> None:
+        """Give every dict its own of the changed boxes."""
+        for target, rows in zip(self.targets, boxes.split(self.counts)):
+            target["boxes"] = rows
+
+
+def _copied(target: Any, image: int, width: int, parts: list[_Part], ignored: bool = False) -> Any:
+    """A copy of an image's targets, or of those of a clip's frames; those with plain boxes are added to ``parts``."""
+    if type(target) is not dict:
+        if isinstance(target, (list, tuple)) and are_dicts(target):
+            return [_copied(frame, image, width, parts) for frame in target]
+        if not isinstance(target, Mapping):
+            return target
+    changed = dict(target)
+    if "boxes" in changed and _plain(changed["boxes"], width) and changed["boxes"].ndim == 2:
+        parts.append(_Part(changed, image, ignored))
+    if IGNORED in changed and isinstance(changed[IGNORED], Mapping):
+        changed[IGNORED] = _copied(changed[IGNORED], image, width, parts, True)
+    return changed
+
+
+def _groups(parts: Sequence[_Part], sizes: Int[Tensor, "p d"]) -> list[_Group]:
+    """The boxes of all parts, joined where they can be."""
+    kinds = [(part.target["boxes"].dtype, part.target["boxes"].device) for part in parts]
+    groups = []
+    for kind in dict.fromkeys(kinds):
+        own = [part for part, other in zip(parts, kinds) if other == kind]
+        targets = [part.target for part in own]
+        given = [target["boxes"] for target in targets]
+        counts = [boxes.shape[0] for boxes in given]
+        index = torch.from_numpy(np.array([part.image for part in own]).repeat(counts))
+        groups.append(_Group(targets, torch.cat(given), sizes[index], counts))
+    return groups
 
 
 @dataclass(frozen=True)
@@ -217,42 +272,43 @@ class _Original:
         return _Original(given, pixels, self.sizes)
 
     def dtype(self) -> torch.dtype | None:
-        """Dtype of the first plain boxes that aren't empty, else of the first."""
-        found = [boxes for target in self.given if _plain(boxes := target.get("boxes"), self.sizes)]
-        return next((boxes.dtype for boxes in sorted(found, key=len, reverse=True)), None)
+        """Dtype of the plain boxes of which there are most, the first of them; None without any."""
+        width = 2 * self.sizes.shape[1]
+        found = [target["boxes"] for target in self.given if "boxes" in target and _plain(target["boxes"], width)]
+        longest = max(found, key=lambda boxes: boxes.shape[0], default=None)
+        return None if longest is None else longest.dtype
 
     def restored(
         self,
         boxes: Float[Tensor, "n ends"],
         given: Shaped[Tensor, "n ends"],
         origin: Int[Tensor, "n 2"],
-        size: Int[Tensor, " d"],
+        size: Int[Tensor, "n d"],
     ) -> Shaped[Tensor, "n ends"]:
         """``given``, with the original rows of all boxes that the mix left alone."""
-        rows = [(target.get("boxes"), pixel.get("boxes")) for target, pixel in zip(self.given, self.pixels)]
-        if any(box is not None and not _plain(box, size) for box, _ in rows) or not len(boxes):
+        whole = [(target.get("boxes"), pixel.get("boxes")) for target, pixel in zip(self.given, self.pixels)]
+        rows = [(box, pixel) for box, pixel in whole if box is not None]
+        counts = tensor_of([0 if box is None else box.shape[0] for box, _ in whole])
+        plain = [_plain(box, 2 * size.shape[1]) for box, _ in rows]
+        if False in plain or not boxes.shape[0] or not int(counts.sum()):
             return given
-        counts = tensor_of([0 if box is None else len(box) for box, _ in rows])
-        if not int(counts.sum()):
-            return given
-        before = torch.cat([box for box, _ in rows if box is not None])
-        pixels = torch.cat([pixel for _, pixel in rows if pixel is not None])
-        start, counts, units = (
-            part.to(boxes.device) for part in (counts.cumsum(0) - counts, counts, (self.sizes == size).all(dim=1))
+        before, pixels = torch.cat([box for box, _ in rows]), torch.cat([pixel for _, pixel in rows])
+        start, counts, units, size = (
+            part.to(boxes.device) for part in (counts.cumsum(0) - counts, counts, self.sizes, size)
         )
         own = origin[:, 0] < len(counts)  # images of a bank come later
         image, index = origin[:, 0].clamp(max=len(counts) - 1), origin[:, 1]
         flat = (start[image] + index).clamp(max=len(before) - 1)
-        alike = own & units[image] & (index < counts[image])
+        alike = own & (units[image] == size).all(dim=1) & (index < counts[image])
         same = alike & (pixels[flat] == boxes).all(dim=1)
         return torch.where(same[:, None], before[flat].to(given.dtype), given)
 
 
-def _plain(boxes: Any, size: Int[Tensor, "... d"]) -> bool:
-    """Whether these are plain boxes, without a format of their own."""
-    if not isinstance(boxes, Tensor) or isinstance(boxes, tv_tensors.TVTensor) or boxes.dtype == torch.bool:
+def _plain(boxes: Any, width: int) -> bool:
+    """Whether these are plain boxes of rows of ``width``, without a format of their own."""
+    if type(boxes) is not Tensor and (not isinstance(boxes, Tensor) or isinstance(boxes, tv_tensors.TVTensor)):
         return False
-    return boxes.ndim >= 2 and boxes.shape[-1] == 2 * size.shape[-1]
+    return boxes.dtype != torch.bool and boxes.ndim >= 2 and boxes.shape[-1] == width
 
 
 def _cast(boxes: Float[Tensor, "*n ends"], dtype: torch.dtype) -> Shaped[Tensor, "*n ends"]:
