@@ -80,3 +80,13 @@ def test_an_image_more_costs_few_calls():
     mix = cd.CutMix(p=1.0)
     few, many = (added(mix, *batch_of(20, images)) for images in (8, 24))
     assert many - few <= 16
+
+
+def test_boxes_in_another_format_cost_few_calls_an_image():
+    mix = cd.CutMix(p=1.0, box_format="cxcywh", normalized=True)
+    found = []
+    for images in (8, 24):
+        pixels, targets = batch_of(20, images)
+        unit = torch.tensor([96.0, 64.0, 96.0, 64.0])
+        found.append(added(mix, pixels, [{**target, "boxes": target["boxes"] / unit} for target in targets]))
+    assert found[1] - found[0] <= 16 * 22
