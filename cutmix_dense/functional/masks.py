@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cutmix_dense.arrays.blocks import filled, spatial
 from cutmix_dense.arrays.host import HOST, in_numpy, sent
+from cutmix_dense.functional.broken import sizes_of
 from cutmix_dense.functional.mask_windows import StackMasks, cut_windows, suits_windows
 from cutmix_dense.kernels.device import serves
 from cutmix_dense.kernels.native.instances import windows_of
@@ -227,17 +228,17 @@ def mask_sizes(masks: Sequence[Tensor | None], plan: MixPlan, padded: bool | Non
     Raises:
         ValueError: masks smaller than the part of their image that the plan shows, or of another number of axes.
     """
-    (source, _, _, extent, canvas), ndim, frame = plan.facts, plan.ndim, tuple(plan.frame)
+    (source, _, _, _, canvas), ndim, frame = plan.facts, plan.ndim, tuple(plan.frame)
+    shown, used = sizes_of(plan)[0].tolist(), set(source.reshape(-1).tolist())
     framed, larger = True, False
     for index, stack in enumerate(masks):
-        used = source == index
-        if stack is None or stack.numel() == 0 or not used.any():
+        if stack is None or 0 in stack.shape or index not in used:
             continue
         size = tuple(stack.shape[1:])
         if stack.ndim != ndim + 1:
             raise ValueError(f"targets[{index}]['masks'] must have {ndim + 1} dimensions, got {tuple(stack.shape)}")
-        needed = tuple(extent[used][:, ndim:].max(axis=0).tolist())
-        if any(a < b for a, b in zip(size, needed)):
+        needed = tuple(shown[index])
+        if size != needed and any(a < b for a, b in zip(size, needed)):
             raise ValueError(
                 f"targets[{index}]['masks'] must cover the image's {needed} pixels, got {tuple(stack.shape)}"
             )

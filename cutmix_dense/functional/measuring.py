@@ -193,7 +193,8 @@ class _Work:
             nothing = _joined([], self.device)
             return Measured(nothing, nothing, None, None, nothing > 0)
         cuts = list(masks.values())
-        visible, whole = (_joined([getattr(cut, name) for cut in cuts], self.device) for name in ("visible", "whole"))
+        visible = _joined([cut.visible for cut in cuts], self.device)
+        whole = _joined([cut.whole for cut in cuts], self.device)
         untouched = identity_of(self.plan, self.output, self.layer) & (visible == whole) & (visible > 0)
         if by_box is None:
             boxes = _joined([cut.boxes for cut in cuts], self.device, 2 * self.plan.ndim)

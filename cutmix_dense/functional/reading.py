@@ -86,10 +86,10 @@ def read_fields(
         _fill_ignored(table, rows, ignored, size_of)
     plain = not any(ignored)
     for key in keys if plain else dict.fromkeys(chain(keys, *ignored)):
-        if plain and (joined := _joined(key, values := [row[key] for row in full], table.counts)) is not None:
-            table.instances[key], table.joined[key] = values, joined
-        else:
-            table.instances[key] = _collected(table, key, rows, ignored)
+        values = [row[key] for row in full] if plain else []
+        if not plain or not _read_at_once(table, key, values):
+            values = _collected(table, key, rows, ignored)
+        table.instances[key] = values
     _check_devices(table)
     return table
 
@@ -194,19 +194,28 @@ def _collected(table: FieldTable, key: str, rows: list[dict[str, Any]], ignored:
     return values
 
 
-def _joined(key: str, values: list[Any], counts: list[int]) -> Tensor | None:
-    """All rows of a key, as nearly always: plain tensors against which nothing speaks; None where something may."""
-    rank = FIELDS[key].rank if key in FIELDS else None
-    if key == "masks" or 0 in counts or set(map(type, values)) != {Tensor}:
-        return None
-    dtype = values[0].dtype
-    if {value.dtype for value in values} != {dtype} or (key == STATED and dtype != torch.bool):
-        return None
+def _read_at_once(table: FieldTable, key: str, values: list[Any]) -> bool:
+    """Whether all values of a key are plain tensors against which nothing speaks, as nearly always; joins their rows.
+
+    Masks aren't joined: they may be of several sizes.
+    """
+    known, counts = FIELDS.get(key), table.counts
+    if 0 in counts or set(map(type, values)) != {Tensor}:
+        return False
     try:
-        joined = torch.cat(values) if [value.shape[0] for value in values] == counts else None
-    except (RuntimeError, TypeError):  # of several shapes or devices: said where they are looked at one by one
-        return None
-    return joined if joined is not None and rank in (None, joined.ndim) else None
+        if [value.shape[0] for value in values] != counts:
+            return False
+        if key == "masks":
+            return len({value.device for value in values}) == 1
+        dtype = values[0].dtype
+        if {value.dtype for value in values} != {dtype} or (key == STATED and dtype != torch.bool):
+            return False
+        joined = torch.cat(values)
+    except (IndexError, RuntimeError, TypeError):  # of several shapes or devices: said where they are looked at singly
+        return False
+    if known is None or known.rank in (None, joined.ndim):
+        table.joined[key] = joined
+    return key in table.joined
 
 
 def _rows(row: dict[str, Any], key: str, count: int, where: str) -> Any:

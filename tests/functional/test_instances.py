@@ -336,6 +336,11 @@ class TestFields:
         assert mixed["note"] == "as it is"
         assert mixed["origin"].tolist() == [[0, 0], [1, 1]]
 
+    def test_a_single_number_for_all_instances_is_refused(self):
+        targets = [target_of([0, 0, 10, 10], labels=torch.tensor(1))] * 2
+        with pytest.raises(ValueError, match="'labels'. must have one row per instance, got a single number"):
+            mix_instances(targets, plan_of([0, 5, 20, 30]))
+
     def test_area_shrinks_with_what_shows(self):
         (mixed,) = mix_instances([target_of([0, 0, 10, 10], area=torch.tensor([40.0])), EMPTY], plan_of([0, 5, 20, 30]))
         assert mixed["area"].tolist() == [20]
