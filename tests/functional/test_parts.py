@@ -51,6 +51,12 @@ def test_a_box_across_a_stripe_gives_two():
     assert hull["visibility"][0] == pytest.approx(16 / 22)
 
 
+def test_boxes_that_end_within_pixels():
+    first, _ = mix_instances([target([4.25, 2.5, 26.5, 12.75]), target()], plan_of(), split="parts")
+    assert first["boxes"].tolist() == [[4.25, 2.5, 12, 12.75], [18, 2.5, 26.5, 12.75]]
+    assert first["visibility"].tolist() == pytest.approx([7.75 / 22.25, 8.5 / 22.25])
+
+
 def test_each_part_is_judged_by_itself():
     given = [target([11, 2, 28, 12]), target()]  # 1 column of 17 on the left, 10 on the right
     (first, _), report = mix_instances(given, plan_of(), split="parts", min_visibility=0.1, return_report=True)
