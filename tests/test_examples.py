@@ -53,7 +53,7 @@ WITHOUT = {
 MOST_LINES = 6
 """Lines of code of an example, imports not counted."""
 
-SCIPY = {"distance", "masks", "transforms.carvemix"}
+SCIPY = {"distance", "masks.maps", "transforms.carvemix"}
 """Modules with an example that needs scipy."""
 
 

@@ -12,7 +12,8 @@ import torch
 from test_samplers import SIGMAS, assert_mean, assert_uniform
 
 import cutmix_dense as cd
-from cutmix_dense.masks import ClassMask, CowMask, FourierMask, _lowest
+from cutmix_dense.masks import ClassMask, CowMask, FourierMask
+from cutmix_dense.masks.noise import _lowest
 from cutmix_dense.noise import blurred
 
 

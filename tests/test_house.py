@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "pairing.py": {"arrays"},
     "regions": {"arrays", "checks", "regions"},
     "noise.py": {"arrays"},
-    "masks.py": {"arrays", "checks", "distance", "noise", "regions"},
+    "masks": {"arrays", "checks", "distance", "masks", "noise", "regions"},
     "distance.py": {"arrays", "extras"},
     "saliency.py": {"arrays"},
     "kernels": {"arrays", "kernels", "plan"},

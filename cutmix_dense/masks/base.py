@@ -1,0 +1,85 @@
+"""What a sampler of free-form masks is: one that cuts noise, or one that looks at the partner's map."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+__all__ = ["MapMask", "MaskSampler", "NoiseDraws"]
+
+
+class NoiseDraws(NamedTuple):
+    """Random numbers of noise masks.
+
+    Attributes:
+        noise: one spectrum per sample: frequencies along each axis, then real and imaginary part.
+        numbers: further numbers per sample.
+    """
+
+    noise: Float[Tensor, "b *frequencies 2"]
+    numbers: Float[Tensor, "b k"]
+
+    def of(self, samples: Int[Tensor, " n"]) -> NoiseDraws:
+        """The draws of the given samples."""
+        return NoiseDraws(self.noise.index_select(0, samples), self.numbers.index_select(0, samples))
+
+
+class MapMask(ABC):
+    """Base of the masks that look at the partner's map of classes.
+
+    Example:
+        >>> from cutmix_dense.regions import uniform
+        >>> class FirstClass(MapMask):
+        ...     def draw(self, batch, generator=None):
+        ...         return uniform(batch, 0, generator)
+        ...     def place(self, draws, maps):
+        ...         return maps == 1
+        >>> FirstClass().place(FirstClass().draw(1), torch.tensor([[[0, 1, 2]]])).tolist()
+        [[[False, True, False]]]
+    """
+
+    @abstractmethod
+    def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b k"]:
+        """All random numbers for ``batch`` masks, on the host."""
+
+    @abstractmethod
+    def place(self, draws: Float[Tensor, "b k"], maps: Int[Tensor, "b *size"]) -> Bool[Tensor, "b *size"]:
+        """Masks from draws.
+
+        Args:
+            draws: the result of ``draw``.
+            maps: class ids of the partners; -1 beyond their valid part.
+        """
+
+
+class MaskSampler(ABC):
+    """Base of the noise masks.
+
+    Example:
+        >>> from cutmix_dense.regions import uniform
+        >>> class Speckle(MaskSampler):
+        ...     def draw(self, batch, frame, generator=None):
+        ...         return NoiseDraws(torch.rand(batch, *frame, 2, generator=generator), uniform(batch, 0, generator))
+        ...     def place(self, draws, sizes, frame):
+        ...         return draws.noise[..., 0] < 0.5
+        >>> Speckle().place(Speckle().draw(2, (4, 6)), torch.tensor([[4, 6]] * 2), (4, 6)).shape
+        torch.Size([2, 4, 6])
+    """
+
+    @abstractmethod
+    def draw(self, batch: int, frame: tuple[int, ...], generator: torch.Generator | None = None) -> NoiseDraws:
+        """All random numbers for ``batch`` masks of size ``frame``, on the host."""
+
+    @abstractmethod
+    def place(self, draws: NoiseDraws, sizes: Int[Tensor, "b d"], frame: tuple[int, ...]) -> Bool[Tensor, "b *frame"]:
+        """Masks from draws; each reaches its share of pixels within ``sizes``.
+
+        Args:
+            draws: the result of ``draw`` for the same frame.
+            sizes: the area that base and partner share, pixels; on the host.
+            frame: size of a mask, pixels.
+        """

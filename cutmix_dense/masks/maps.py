@@ -1,0 +1,174 @@
+"""Parts of the partner's map: half of its classes, or a lesion that shrinks or grows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cutmix_dense.arrays.host import HOST, in_numpy, sent
+from cutmix_dense.checks import finite
+from cutmix_dense.distance import carved
+from cutmix_dense.masks.base import MapMask
+from cutmix_dense.regions import uniform
+
+__all__ = ["CarveMask", "ClassMask"]
+
+
+@dataclass(frozen=True)
+class ClassMask(MapMask):
+    """Half of the classes of the partner's map, drawn for each image.
+
+    Args:
+        rounding: of half an odd number of classes: ``"floor"`` (ClassMix) or ``"ceil"`` (DACS).
+        ignore_index: id of pixels without a class; neither counted nor pasted.
+        max_classes: ids must be below this; they needn't be contiguous.
+
+    Source: Olsson et al., ClassMix (2021); Tranheden et al., DACS (2021).
+
+    Example:
+        >>> mask, maps = ClassMask(), torch.tensor([[[0, 0, 3], [7, 7, 255]]])
+        >>> pasted = mask.place(mask.draw(1, torch.Generator().manual_seed(0)), maps)
+        >>> len(maps[pasted].unique())  # one of three classes
+        1
+    """
+
+    rounding: Literal["floor", "ceil"] = "floor"
+    ignore_index: int = 255
+    max_classes: int = 256
+
+    def __post_init__(self) -> None:
+        if self.rounding not in ("floor", "ceil"):
+            raise ValueError(f"rounding must be 'floor' or 'ceil', got {self.rounding!r}")
+        if self.max_classes < 1:
+            raise ValueError(f"max_classes must be at least 1, got {self.max_classes!r}")
+
+    def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b k"]:
+        """A score for every class of every image; the lowest are pasted."""
+        return uniform(batch, self.max_classes, generator)
+
+    def place(self, draws: Float[Tensor, "b k"], maps: Int[Tensor, "b *size"]) -> Bool[Tensor, "b *size"]:
+        """Where the chosen classes of each map lie.
+
+        Args:
+            draws: the result of ``draw``.
+            maps: labels or pseudo-labels of the partners.
+
+        Raises:
+            ValueError: an id isn't below ``max_classes`` (checked on the host).
+        """
+        ids = maps if maps.dtype == torch.uint8 else maps.long()
+        if ids.device.type == "cpu" and ids.numel() and int(ids.max()) >= self.max_classes:
+            large = ids[(ids >= self.max_classes) & ~_are(ids, self.ignore_index)]
+            if large.numel():
+                raise ValueError(f"maps must hold ids below max_classes = {self.max_classes}, got {int(large.max())}")
+        if in_numpy(ids) and len(ids):
+            return self._place_on_host(draws, ids)
+        columns = self._columns(ids.long()).flatten(1)
+        occurs = torch.zeros((len(ids), self._spare + 1), dtype=torch.bool, device=ids.device)
+        occurs = occurs.scatter(1, columns, torch.ones_like(columns, dtype=torch.bool))
+        return self._chosen(occurs, sent(draws, ids.device)).gather(1, columns).reshape(ids.shape)
+
+    def _place_on_host(self, draws: Float[Tensor, "b k"], ids: Int[Tensor, "b *size"]) -> Bool[Tensor, "b *size"]:
+        """``place`` in numpy, map by map; bytes index the table directly, since every byte has a column."""
+        columns = [one if one.dtype == torch.uint8 else self._columns(one) for one in ids]
+        counts = torch.stack([torch.bincount(column.flatten(), minlength=self._spare + 1) for column in columns])
+        masks = np.empty(ids.shape, dtype=bool)
+        for mask, column, row in zip(masks, columns, self._chosen(counts > 0, draws).numpy()):
+            row.take(column.numpy(), out=mask, mode="clip")  # numpy's other modes copy first
+        return torch.from_numpy(masks)
+
+    @property
+    def _spare(self) -> int:
+        """The column of a table of ids for pixels without a class; behind the columns of all bytes."""
+        return max(self.max_classes, 256)
+
+    def _columns(self, ids: Int[Tensor, "*size"]) -> Int[Tensor, "*size"]:
+        """The column of each id; ids are int64."""
+        return torch.where((ids >= 0) & (ids != self.ignore_index), ids, self._spare).clamp_(max=self._spare)
+
+    def _chosen(self, occurs: Bool[Tensor, "b columns"], draws: Float[Tensor, "b k"]) -> Bool[Tensor, "b columns"]:
+        """The half of the classes that occur with the lowest scores."""
+        present = occurs[:, : self.max_classes].clone()
+        if 0 <= self.ignore_index < self.max_classes:
+            present[:, self.ignore_index] = False
+        count = present.sum(dim=1, keepdim=True)
+        wanted = count // 2 if self.rounding == "floor" else (count + 1) // 2
+        rank = torch.where(present, draws, torch.inf).argsort(dim=1).argsort(dim=1)
+        chosen = torch.zeros_like(occurs)
+        chosen[:, : self.max_classes] = present & (rank < wanted)
+        return chosen
+
+
+@dataclass(frozen=True)
+class CarveMask(MapMask):
+    """The lesion of the partner's map, shrunk by up to half of its depth or grown by up to all of it.
+
+    With d the signed distance to the lesion's border (negative inside) and D its largest magnitude inside, the mask is
+    d < λ, λ ~ ½ U(−D/2, 0) + ½ U(0, D), drawn for each image.
+
+    Args:
+        classes: ids of the lesion; None: all but 0 and ``ignore_index``.
+        ignore_index: id of pixels without a class.
+        spacing: size of a pixel along each axis, in array order; default 1.
+
+    Source: Zhang et al., CarveMix: A Simple Data Augmentation Method for Brain Lesion Segmentation (2021). Their later
+    code draws λ ~ U(−D/2, D) and counts distances from the border pixels themselves.
+
+    Example:
+        >>> maps = torch.zeros(1, 9, 9, dtype=torch.long)
+        >>> maps[:, 3:6, 3:6] = 1
+        >>> CarveMask().place(torch.tensor([[1.0, 0.9]]), maps).sum()  # grown
+        tensor(25)
+    """
+
+    classes: tuple[int, ...] | None = None
+    ignore_index: int = 255
+    spacing: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.classes is not None and not self.classes:
+            raise ValueError("classes must name at least one id, got none")
+        if self.spacing is not None and (not self.spacing or not all(finite(s) and s > 0 for s in self.spacing)):
+            raise ValueError(f"spacing must be above 0 along each axis, got {self.spacing!r}")
+
+    def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b 2"]:
+        """Whether the lesion shrinks or grows, and by how much."""
+        return uniform(batch, 2, generator)
+
+    def place(self, draws: Float[Tensor, "b 2"], maps: Int[Tensor, "b *size"]) -> Bool[Tensor, "b *size"]:
+        """The carved lesion of each map.
+
+        Args:
+            draws: the result of ``draw``.
+            maps: labels of the partners; pixels of negative ids are never in a mask.
+
+        Raises:
+            ValueError: the spacing has another number of axes than the maps.
+            ImportError: scipy isn't installed.
+        """
+        device, maps = maps.device, maps.cpu()
+        if self.spacing is not None and len(self.spacing) != maps.ndim - 1:
+            raise ValueError(f"spacing must have one size per axis ({maps.ndim - 1}), got {self.spacing!r}")
+        if self.classes is None:
+            lesion = (maps > 0) & ~_are(maps, self.ignore_index)
+        else:
+            lesion = torch.zeros(maps.shape, dtype=torch.bool, device=HOST)
+            for index in self.classes:
+                lesion |= _are(maps, index)
+        amounts = torch.where(draws[:, 0] < 0.5, -draws[:, 1] / 2, draws[:, 1])
+        masks = [carved(mask, amount, self.spacing) for mask, amount in zip(lesion.numpy(), amounts.tolist())]
+        carved_out = torch.stack([torch.from_numpy(mask) for mask in masks])
+        return sent(carved_out if maps.dtype == torch.uint8 else carved_out & (maps >= 0), device)
+
+
+def _are(ids: Int[Tensor, "*n"], number: int) -> Bool[Tensor, "*n"]:
+    """Where ids equal a number; among bytes, torch would take 256 for 0."""
+    bounds = torch.iinfo(torch.uint8 if ids.dtype == torch.bool else ids.dtype)
+    if not bounds.min <= number <= bounds.max:
+        return torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
+    return ids == number
