@@ -34,4 +34,5 @@ def components(mask: Bool[np.ndarray, "*size"]) -> Int[np.ndarray, "*size"]:
             first, second = sorted((root(a), root(b)))
             parent[second] = first
     roots = np.array([root(run) for run in range(len(parent))])
-    return np.unique(roots, return_inverse=True)[1].reshape(-1)[number]
+    numbers: np.ndarray = np.unique(roots, return_inverse=True)[1].reshape(-1)[number]
+    return numbers

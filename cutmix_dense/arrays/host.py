@@ -123,4 +123,5 @@ def pick(column: Column, rows: Int[np.ndarray, " k"]) -> Shaped[Tensor, "k ..."]
     """The given rows of a column, as a tensor."""
     if isinstance(column, np.ndarray):
         return torch.from_numpy(column[rows])
-    return column.index_select(0, sent(rows, column.device))
+    picked: Tensor = column.index_select(0, sent(rows, column.device))
+    return picked

@@ -19,7 +19,8 @@ EVEN = 1e-5
 def signed_areas(corners: Float[Array, "n k 2"]) -> Float[Array, " n"]:
     """Area of polygons, square pixels; positive if the corners run clockwise on the screen (y points down)."""
     x, y = np.moveaxis(corners - corners[:, :1], 2, 0)  # moved to the origin, where no digits are lost
-    return 0.5 * (x * np.roll(y, -1, axis=1) - np.roll(x, -1, axis=1) * y).sum(axis=1)
+    areas: Array = 0.5 * (x * np.roll(y, -1, axis=1) - np.roll(x, -1, axis=1) * y).sum(axis=1)
+    return areas
 
 
 def clipped_areas(
@@ -50,7 +51,8 @@ def clipped_areas(
     span = upper - lower
     inside = beyond * height + (last - first) * (first + last) / 2
     mean = np.where(span > 0, inside / np.where(span > 0, span, 1), first)
-    return np.abs((mean * (end - start)).sum(axis=1))
+    areas: Array = np.abs((mean * (end - start)).sum(axis=1))
+    return areas
 
 
 def clipped_points(
@@ -93,7 +95,8 @@ def _holds(corners: Float[Array, "n k 2"], points: Float[Array, "n m 2"]) -> np.
     level = (y > py) != (y_next > py)
     with np.errstate(divide="ignore", invalid="ignore"):
         crossed = px < x + (py - y) / (y_next - y) * (x_next - x)
-    return (level & crossed).sum(axis=2) % 2 == 1
+    holds: Array = (level & crossed).sum(axis=2) % 2 == 1
+    return holds
 
 
 def smallest_rectangles(

@@ -232,7 +232,8 @@ def _is_simple(corners: Float[Array, "n 4 2"]) -> Bool[Array, " n"]:
     side = np.roll(corners, -1, axis=1) - corners
     after = np.roll(side, -1, axis=1)
     turns = np.sign(side[..., 0] * after[..., 1] - side[..., 1] * after[..., 0]).sum(axis=1)
-    return (turns != 0) & (signed_areas(corners) != 0)
+    simple: Array = (turns != 0) & (signed_areas(corners) != 0)
+    return simple
 
 
 def _rectangles(mapped: Float[Array, "n 4 2"], form: Any, scale: Float[Array, "n 2"]) -> Float[Array, "n 4 2"]:

@@ -37,7 +37,9 @@ def nearest_pixels(
         position = (torch.arange(*window, dtype=torch.float32, device=image.device) + 0.5 - shift) / scale
         return position.floor().long().clamp(low, high - 1)
     centre = np.arange(*window, dtype=np.float32) + np.float32(0.5) - np.float32(shift)
-    return np.minimum(np.maximum(np.floor(centre / np.float32(scale)).astype(np.int64), low), high - 1)
+    pixel = np.floor(centre / np.float32(scale)).astype(np.int64)
+    within: np.ndarray = np.minimum(np.maximum(pixel, low), high - 1)
+    return within
 
 
 def pick_pixels(

@@ -131,7 +131,7 @@ def _lowest(values: Float[np.ndarray, "*size"], number: int) -> Bool[np.ndarray,
     if number == 0:
         return np.zeros(values.shape, dtype=bool)
     limit = np.partition(values, number - 1, axis=None)[number - 1]
-    lowest = values <= limit
+    lowest: np.ndarray = values <= limit
     surplus = int(np.count_nonzero(lowest)) - number
     if surplus:
         lowest[tuple(np.argwhere(values == limit)[-surplus:].T)] = False

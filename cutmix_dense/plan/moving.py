@@ -46,7 +46,8 @@ def to_device(plan: Plan, device: torch.device) -> Plan:
     there = _elsewhere(plan)
     if (device, stream) not in there:
         there[device, stream] = _moved(plan, device)
-    return there[device, stream]
+    moved: Plan = there[device, stream]
+    return moved
 
 
 def _moved(plan: Plan, device: torch.device) -> Plan:
