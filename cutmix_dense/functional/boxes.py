@@ -123,9 +123,9 @@ def to_xyxy(boxes: Tensor, where: str = "boxes", ndim: int = 2) -> Shaped[Tensor
         plain = plain if plain.is_floating_point() else plain.double()
         if boxes.format == tv_tensors.BoundingBoxFormat.XYXY or not len(plain):
             return plain.reshape(-1, 4)
-        return tvf.convert_bounding_box_format(
-            plain, old_format=boxes.format, new_format=tv_tensors.BoundingBoxFormat.XYXY
-        )
+        form = tv_tensors.BoundingBoxFormat.XYXY
+        corners: Tensor = tvf.convert_bounding_box_format(plain, old_format=boxes.format, new_format=form)
+        return corners
     if boxes.numel() and (boxes.ndim != 2 or boxes.shape[1] != 2 * ndim):
         raise ValueError(f"{where} must have shape (N, {2 * ndim}), got {tuple(boxes.shape)}")
     return boxes.reshape(-1, 2 * ndim)

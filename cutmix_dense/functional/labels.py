@@ -75,7 +75,8 @@ def as_probabilities(labels: Any, num_classes: int | None) -> Float[Tensor, "p k
                 "labels of shape (P, K) must be probabilities, or indicators of 0 and 1; class ids don't average: got "
                 f"integers up to {int(labels.max())}"
             )
-        return labels if labels.is_floating_point() else labels.float()
+        rows: Tensor = labels if labels.is_floating_point() else labels.float()
+        return rows
     if labels.ndim != 1:
         raise ValueError(f"labels must have shape (P,) or (P, K), got {tuple(labels.shape)}")
     if labels.is_floating_point():

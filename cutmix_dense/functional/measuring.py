@@ -65,7 +65,8 @@ class Judged:
         """Which entries are told by their box alone, and show in part."""
         if self.stated is None:
             return np.zeros(len(self.verdict.reason), dtype=bool)
-        return ~self.stated & ~self.verdict.complete & self.verdict.shows
+        guessed: np.ndarray = ~self.stated & ~self.verdict.complete & self.verdict.shows
+        return guessed
 
 
 def judge_instances(

@@ -27,5 +27,6 @@ def rewrap(value: Tensor, like: Tensor, **metadata: Any) -> Tensor:
         metadata: metadata that changes, such as ``canvas_size``.
     """
     if isinstance(like, tv_tensors.TVTensor):
-        return tv_tensors.wrap(as_plain(value), like=like, **metadata)
+        wrapped: Tensor = tv_tensors.wrap(as_plain(value), like=like, **metadata)
+        return wrapped
     return as_plain(value)

@@ -174,10 +174,9 @@ class TargetMixer:
         if maps or IGNORED in given:
             pool.check_maps(targets, sorted(maps))
         result = mixed_instances(targets, plan, self.rules, isinstance(pool.images, Tensor), mixed.wanted)
-        if not mixed.wanted:
-            return result
-        dicts, report = result
-        mixed.reports.append(report)
+        dicts: list[dict[str, Any]] = result[0] if mixed.wanted else result
+        if mixed.wanted:
+            mixed.reports.append(result[1])
         return dicts
 
     def _mix_frames(
@@ -232,7 +231,8 @@ class TargetMixer:
             raise ValueError(f"{name} must have one value per frame ({pool.frames}), got {tuple(value.shape)}")
         if _is_map(value, value.ndim - 1, pool):
             if plan.weight is not None:
-                return self._mix_maps(value, plan)
+                blended: Tensor = self._mix_maps(value, plan)
+                return blended
             apply = partial(mix_semantic, value, plan, ignore_index=self.rules.ignore_index)
         elif plan.weight is not None and not value.is_floating_point():
             raise TypeError(f"{name} must be floating point to be blended, got {value.dtype} (ids don't average)")

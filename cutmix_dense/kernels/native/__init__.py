@@ -77,7 +77,8 @@ def declare(name: str, arguments: str, result: str = "") -> Callable[..., Any]:
     function = getattr(library, name)
     function.argtypes = [_KINDS[letter] for letter in arguments]
     function.restype = _KINDS[result] if result else None
-    return function
+    declared: Callable[..., Any] = function
+    return declared
 
 
 def _missing(*_: Any) -> Any:

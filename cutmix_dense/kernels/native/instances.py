@@ -53,7 +53,8 @@ def _table(plan: MixPlan) -> tuple[Any, list[Array]]:
 
 def address_of(array: Array) -> int:
     """Where an array lies in memory."""
-    return array.__array_interface__["data"][0]  # ctypes.data takes several calls
+    address: int = array.__array_interface__["data"][0]  # ctypes.data takes several calls
+    return address
 
 
 def measure_boxes(
