@@ -72,13 +72,14 @@ class FilterRule:
         object.__setattr__(self, "limits", limits)
 
     def reasons(
-        self, measured: Measured, visibility: Float[Column, " n"], layer: Int[Column, " n"]
+        self, measured: Measured, visibility: Float[Column, " n"], output: Int[Column, " n"], layer: Int[Column, " n"]
     ) -> Int[Column, " n"]:
         """The first ``Reason`` to filter each instance; ``KEPT`` if there is none.
 
         Args:
             measured: visible area and box of each.
             visibility: visible share of the whole, times an incoming ``visibility``.
+            output: the mixed image that each is part of.
             layer: 0 for base instances, else pasted.
         """
         xp, (least, size) = module_of(layer), self.limits
@@ -136,10 +137,10 @@ class OcclusionRule(FilterRule):
     min_pixels: float = 300.0
 
     def reasons(
-        self, measured: Measured, visibility: Float[Column, " n"], layer: Int[Column, " n"]
+        self, measured: Measured, visibility: Float[Column, " n"], output: Int[Column, " n"], layer: Int[Column, " n"]
     ) -> Int[Column, " n"]:
         """The first ``Reason`` to filter each instance; see ``FilterRule.reasons``."""
-        reason = super().reasons(measured, visibility, layer)
+        reason = super().reasons(measured, visibility, output, layer)
         stays = (measured.visible > self.min_pixels) | (layer > 0)
         # the corners of a rotated box stay as they are, whatever shows
         boxes, mapped = measured.boxes, measured.mapped

@@ -97,7 +97,8 @@ def judge_instances(
     empty = None if masks is None else (measured.whole == 0) & (True if work.stated is None else work.stated)
 
     def judged(measured: Measured, empty: Column | None) -> Verdict:
-        return judge(measured, rules.filter, work.layer, before=before, carried=work.carried, empty=empty)
+        rows = (work.output, work.layer)
+        return judge(measured, rules.filter, *rows, before=before, carried=work.carried, empty=empty)
 
     found = judged(measured, empty)
     more = [column for column in (work.stated, given) if column is not None]
@@ -119,7 +120,7 @@ def judge_instances(
         row = as_column(parts.row, work.device)
         again = [None if column is None else column[row] for column in (before, work.carried, empty)]
         names = dict(zip(("before", "carried", "empty"), again))
-        found = judge(measured, rules.filter, work.layer[row], **names)
+        found = judge(measured, rules.filter, work.output[row], work.layer[row], **names)
         verdict, _ = fetched_verdict(found)
         same_box, stated = same_box[row], None if stated is None else stated[parts.row]
     return Judged(work.plan, entries, measured, found, verdict, same_box, masks, sizes, stated, pieces)

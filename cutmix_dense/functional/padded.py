@@ -136,7 +136,7 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
     carried = None
     if plan.carry is not None:
         carried = column(carried_by(plan, tensor(output), tensor(layer), tensor(index)))
-    verdict = judge(measured, rules.filter, layer, before=before, carried=carried)
+    verdict = judge(measured, rules.filter, output, layer, before=before, carried=carried)
     filled = tensor((verdict.reason == _KEPT) & (present if stated is None else present & stated))
 
     mixed: dict[str, Tensor] = {}

@@ -130,6 +130,7 @@ class SegmentPool:
         verdict = judge(
             measured,
             rules.filter,
+            entries.output,
             entries.layer,
             before=before.astype(np.float32),
             carried=carried_by(host, output, layer, position).numpy() | entries.ignored,

@@ -54,6 +54,7 @@ class Verdict(NamedTuple):
 def judge(
     measured: Measured,
     rule: FilterRule,
+    output: Int[Column, " n"],
     layer: Int[Column, " n"],
     *,
     before: Float[Column, " n"] | None = None,
@@ -66,6 +67,7 @@ def judge(
     Args:
         measured: visible area and box of each.
         rule: the thresholds.
+        output: the mixed image that each is part of.
         layer: layer of each; 0 is the base.
         before: incoming ``visibility`` of each.
         carried: whether each comes along with its layer; default all.
@@ -82,7 +84,7 @@ def judge(
     visibility = share.float() if isinstance(share, Tensor) else share.astype(np.float32)
     if before is not None:
         visibility = visibility * before
-    reason = rule.reasons(measured, visibility, layer)
+    reason = rule.reasons(measured, visibility, output, layer)
     reason[untouched] = Reason.KEPT.value
     if empty is not None:
         reason[empty] = Reason.EMPTY_MASK.value
