@@ -212,9 +212,7 @@ class _Work:
         elif by_mask and self.rules.rotated == "refit":
             changed = _on_host((visible > 0) & (visible < whole) & (True if stated is None else stated))
             corners = as_tensor(boxes).to("cpu", torch.float64).numpy()
-            entries = self.entries
-            where = {"output": entries.output, "layer": entries.layer, "position": entries.position}
-            boxes = _moved(refitted_to_masks(corners, masks, changed, **where), self.device)
+            boxes = _moved(refitted_to_masks(corners, masks, changed, self.entries), self.device)
         return by_box._replace(visible=visible, whole=whole, boxes=boxes, untouched=untouched)
 
     def same_box(self, measured: Measured, by_box: Measured | None) -> Bool[Column, " e"]:

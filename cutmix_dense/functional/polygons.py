@@ -142,16 +142,20 @@ def smallest_rectangles(
 
     direction, quarters = direction[best], quarters[best].astype(np.int64) % 4
     centre = ends[:, :, best].mean(axis=1)
-    middle = centre[0, :, None] * direction + centre[1, :, None] * np.stack([-direction[:, 1], direction[:, 0]], axis=1)
+    middle = centre[0, :, None] * direction + centre[1, :, None] * _turned(direction)
     half = np.where(quarters % 2 == 0, length[:, best], length[::-1, best]).T / 2
     for quarter in (1, 2, 3):
-        turned = np.stack([-direction[:, 1], direction[:, 0]], axis=1)
-        direction = np.where((quarters >= quarter)[:, None], turned, direction)
+        direction = np.where((quarters >= quarter)[:, None], _turned(direction), direction)
     sense = np.where(signed_areas(near)[which] < 0, -1, 1)[:, None]
     u = direction * half[:, :1]
-    v = sense * np.stack([-direction[:, 1], direction[:, 0]], axis=1) * half[:, 1:]
+    v = sense * _turned(direction) * half[:, 1:]
     result[which] = np.stack([middle - u - v, middle + u - v, middle + u + v, middle - u + v], axis=1)
     return result
+
+
+def _turned(vectors: Float[Array, "n 2"]) -> Float[Array, "n 2"]:
+    """Vectors turned by a quarter, from x to y."""
+    return np.stack([-vectors[:, 1], vectors[:, 0]], axis=1)
 
 
 def _hulls(

@@ -7,7 +7,6 @@ degrees, counter-clockwise on the screen). All work is done on four corners, on 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from torchvision.transforms.v2 import functional as tvf
 
 from cutmix_dense.arrays.host import HOST, sent
 from cutmix_dense.functional.boxes import to_xyxy
+from cutmix_dense.functional.entries import Entries
 from cutmix_dense.functional.masks import LayerMasks
 from cutmix_dense.functional.measured import Measured
 from cutmix_dense.functional.polygons import clipped_areas, clipped_points, signed_areas, smallest_rectangles
@@ -166,10 +166,7 @@ def refitted_to_masks(
     boxes: Float[Array, "n 8"],
     masks: Mapping[tuple[int, int], LayerMasks],
     changed: Bool[Array, " n"],
-    *,
-    output: Int[Array, " n"],
-    layer: Int[Array, " n"],
-    position: Int[Array, " n"],
+    entries: Entries,
 ) -> Float[Array, "n 8"]:
     """Replace boxes whose mask changed by the smallest rectangle round their visible mask.
 
@@ -177,17 +174,13 @@ def refitted_to_masks(
         boxes: corners on the canvas of the uncut boxes.
         masks: visible masks from ``mix_masks``.
         changed: which boxes to replace; part of each must show.
-        output: output of each box.
-        layer: layer of each box in that output.
-        position: index of each box's mask in that layer.
+        entries: the row of each box.
     """
     points, group = [np.zeros((0, 2))], [np.zeros(0, dtype=np.int64)]
-    rows = np.flatnonzero(changed)
-    for key, of_layer in groupby(rows.tolist(), lambda row: (int(output[row]), int(layer[row]))):
-        for row in of_layer:
-            mask = masks[key].take([int(position[row])])[0].to("cpu").numpy() != 0
-            points.append(_outline(mask))
-            group.append(np.full(len(points[-1]), row))
+    for row in np.flatnonzero(changed).tolist():
+        output, layer, position = (int(part[row]) for part in (entries.output, entries.layer, entries.position))
+        points.append(_outline(masks[output, layer].take([position])[0].to("cpu").numpy() != 0))
+        group.append(np.full(len(points[-1]), row))
     return _refitted(boxes.reshape(-1, 4, 2), np.concatenate(points), np.concatenate(group)).reshape(-1, 8)
 
 
@@ -282,9 +275,11 @@ def _owned_rectangles(
     Returns:
         The polygon of each rectangle, and its low and high ends.
     """
+    if not len(output):
+        return output, low, high
     low, high = np.maximum(low, polygons.min(axis=1)), np.minimum(high, polygons.max(axis=1))
-    edges = [np.take(edge.numpy(), output, axis=0) for edge in (plan.edges[1], plan.edges[0])] if len(output) else []
-    if not plan.free_form or not edges:
+    edges = [np.take(edge.numpy(), output, axis=0) for edge in (plan.edges[1], plan.edges[0])]
+    if not plan.free_form:
         shown = shows_in(plan, torch.from_numpy(output), torch.from_numpy(layer)).movedim(-1, 0).numpy()
         for axis, edge in enumerate(edges):
             near = np.minimum(high[:, axis, None], edge[:, 1:]) > np.maximum(low[:, axis, None], edge[:, :-1])
@@ -300,8 +295,6 @@ def _owned_rectangles(
             one, row, start, stop = _runs(shown[None])
             found.append(np.stack([one + index, row + top, start + left, stop + left]))
         which, row, start, stop = np.concatenate(found, axis=1) if found else np.zeros((4, 0), dtype=np.int64)
-    if not edges:
-        return which, low[:0], high[:0]
     begins = np.stack([edges[0][which, start], edges[1][which, row]], axis=1)
     ends = np.stack([edges[0][which, stop], edges[1][which, row + 1]], axis=1)
     return which, np.maximum(low[which], begins), np.minimum(high[which], ends)

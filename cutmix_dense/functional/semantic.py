@@ -57,19 +57,14 @@ def mix_semantic(maps: Maps, plan: MixPlan, *, ignore_index: int = 255, inplace:
         )
     if like.is_floating_point() or like.is_complex():
         raise TypeError(f"maps must hold integer class ids, got {like.dtype}; mix_pixels takes probabilities")
-    fill: int | None = ignore_index
-    if like.dtype == torch.bool:
-        fill = None
-    else:
-        bounds = torch.iinfo(like.dtype)
-        if not bounds.min <= ignore_index <= bounds.max:
-            fill = None  # harmless if there is nothing to fill
-    if fill is None and plan.has_fill():
+    bounds = None if like.dtype == torch.bool else torch.iinfo(like.dtype)
+    fits = bounds is not None and bounds.min <= ignore_index <= bounds.max
+    if not fits and plan.has_fill():
         raise ValueError(
             f"ignore_index {ignore_index} doesn't fit {like.dtype}, and the plan leaves pixels that no layer owns: set "
             "ignore_index to an id that fits, or give maps of a wider dtype"
         )
-    return mix_pixels(maps, plan, fill=fill, interpolation="nearest", inplace=inplace)
+    return mix_pixels(maps, plan, fill=ignore_index if fits else None, interpolation="nearest", inplace=inplace)
 
 
 class SemanticPair(NamedTuple):
@@ -146,24 +141,30 @@ def mix_semantic_soft(
             maps = maps.squeeze(1) if maps.ndim == channel + 1 and maps.shape[1] == 1 else maps
         else:
             maps = [one.squeeze(0) if one.ndim == channel and one.shape[0] == 1 else one for one in maps]
-    total: list[Tensor] = []
-    for layer in range(plan.layers):
-        layered = _layer_map(maps, plan, layer, ignore_index)
-        for output, ids in enumerate(layered):
-            known = ids != ignore_index
-            ids = torch.where(known, ids, 0).long()
-            if ids.device.type == "cpu" and not 0 <= int(ids.min()) <= int(ids.max()) < num_classes:
-                raise ValueError(
-                    f"maps must hold ids in 0 … {num_classes - 1}, got {int(ids.min())} … {int(ids.max())}"
-                )
-            weight = _cropped(weights[output, layer], ids, plan.ndim) * known
-            part = torch.nn.functional.one_hot(ids, num_classes).movedim(-1, 0) * weight
-            if layer == 0:
-                total.append(part)
-            else:
-                total[output] = total[output] + part
-    normed = [part / part.sum(dim=0, keepdim=True).clamp(min=torch.finfo(part.dtype).tiny) for part in total]
+    normed = []
+    for shares, *layers in zip(weights, *(_layer_map(maps, plan, layer, ignore_index) for layer in range(plan.layers))):
+        parts = [
+            _of_classes(ids, _cropped(share, ids, plan.ndim), num_classes, ignore_index)
+            for share, ids in zip(shares, layers)
+        ]
+        total = sum(parts[1:], start=parts[0])
+        normed.append(total / total.sum(dim=0, keepdim=True).clamp(min=torch.finfo(total.dtype).tiny))
     return torch.stack(normed) if isinstance(maps, Tensor) else normed
+
+
+def _of_classes(
+    ids: Int[Tensor, "*canvas"], weight: Float[Tensor, "*canvas"], num_classes: int, ignore_index: int
+) -> Float[Tensor, "k *canvas"]:
+    """The weight of each pixel at its class, else 0; all 0 where it is ignored.
+
+    Raises:
+        ValueError: an id is neither a class nor ``ignore_index`` (checked on the host).
+    """
+    known = ids != ignore_index
+    ids = torch.where(known, ids, 0).long()
+    if ids.device.type == "cpu" and not 0 <= int(ids.min()) <= int(ids.max()) < num_classes:
+        raise ValueError(f"maps must hold ids in 0 … {num_classes - 1}, got {int(ids.min())} … {int(ids.max())}")
+    return torch.nn.functional.one_hot(ids, num_classes).movedim(-1, 0) * (weight * known)
 
 
 def mix_maps(
@@ -191,14 +192,15 @@ def _weights(plan: MixPlan) -> Float[Tensor, "b s *frame"]:
 
 def _layer_map(maps: Any, plan: MixPlan, layer: int, ignore_index: int) -> Any:
     """The map of one layer alone, within its extent."""
+    source, scale, shift, extent = (
+        field[:, layer : layer + 1] for field in (plan.source, plan.scale, plan.shift, plan.extent)
+    )
     alone = replace(
         plan,
-        source=torch.where(
-            plan.source[:, layer : layer + 1] < 0, plan.source[:, :1], plan.source[:, layer : layer + 1]
-        ),
-        scale=plan.scale[:, layer : layer + 1],
-        shift=plan.shift[:, layer : layer + 1],
-        extent=torch.where(plan.source[:, layer : layer + 1, None] < 0, 0, plan.extent[:, layer : layer + 1]),
+        source=torch.where(source < 0, plan.source[:, :1], source),
+        scale=scale,
+        shift=shift,
+        extent=torch.where(source[..., None] < 0, 0, extent),
         owner=torch.zeros_like(plan.owner),
         carry=None,
         weight=None,

@@ -84,30 +84,17 @@ class SampleBank:
             semantic_keys: further keys of semantic maps.
             ndim: number of spatial axes: 2 for images, 3 for volumes.
         """
-        like = images[0]
-        per_pixel = _PER_PIXEL.union(semantic_keys)
-        stored = [
-            (image, target)
-            for image, target in self._samples
-            if (image.ndim, image.shape[0], image.dtype, image.device)
-            == (like.ndim, like.shape[0], like.dtype, like.device)
-            and _same_form(target, targets)
-        ]
+        like, per_pixel = _kind(images[0]), _PER_PIXEL.union(semantic_keys)
+        fits = [_kind(image) == like and _same_form(target, targets) for image, target in self._samples]
+        stored, theirs = ([sample[part] for sample, fit in zip(self._samples, fits) if fit] for part in range(2))
         if not isinstance(images, Tensor):
-            joined = [*images, *(image for image, _ in stored)]
-            return Joined(joined, _append(targets, [target for _, target in stored], None, per_pixel), None)
+            return Joined([*images, *stored], _append(targets, theirs, None, per_pixel), None)
         frame = tuple(images.shape[-ndim:])
-        given = [frame] * len(images) if sizes is None else sizes
-        valid = tensor_of(given).to(HOST, torch.long)
-        fitted = [_fit(image, frame, 0) for image, _ in stored]
-        shown = [[min(a, b) for a, b in zip(image.shape[-ndim:], frame)] for image, _ in stored]
-        pool = torch.stack([*images.as_subclass(Tensor), *fitted])
+        valid = tensor_of([frame] * len(images) if sizes is None else sizes).to(HOST, torch.long)
+        shown = [[min(a, b) for a, b in zip(image.shape[-ndim:], frame)] for image in stored]
         more = torch.tensor(shown, dtype=torch.long, device=HOST).reshape(-1, ndim)
-        return Joined(
-            rewrap(pool, images),
-            _append(targets, [target for _, target in stored], frame, per_pixel),
-            torch.cat([valid, more]),
-        )
+        pool = torch.stack([*images.as_subclass(Tensor), *(_fit(image, frame) for image in stored)])
+        return Joined(rewrap(pool, images), _append(targets, theirs, frame, per_pixel), torch.cat([valid, more]))
 
     def push(
         self, images: Any, targets: Any, sizes: Any = None, semantic_keys: Sequence[str] = (), ndim: int = 2
@@ -116,11 +103,9 @@ class SampleBank:
         per_pixel = _PER_PIXEL.union(semantic_keys)
         for index in range(len(images)):
             image = images[index]
-            size = tuple(image.shape[-ndim:]) if sizes is None else tuple(int(n) for n in sizes[index])
-            sample = (
-                _crop(image, size).detach().clone(),
-                _take(targets, index, size, tuple(image.shape[-ndim:]), per_pixel),
-            )
+            frame = tuple(image.shape[-ndim:])
+            size = frame if sizes is None else tuple(int(n) for n in sizes[index])
+            sample = (_crop(image, size).detach().clone(), _take(targets, index, size, frame, per_pixel))
             if _bytes(sample) <= self.max_bytes:
                 self._samples.append(sample)
         self._trim()
@@ -138,6 +123,11 @@ class SampleBank:
         """Drop the oldest samples until both bounds hold."""
         while len(self) > self.max_samples or self.nbytes > self.max_bytes:
             self._samples.popleft()
+
+
+def _kind(image: Tensor) -> tuple[Any, ...]:
+    """What images that are mixed have in common: axes, channels, dtype and device."""
+    return image.ndim, image.shape[0], image.dtype, image.device
 
 
 def _same_form(stored: Any, targets: Any) -> bool:
@@ -180,10 +170,8 @@ def _append(targets: Any, stored: list[Any], frame: tuple[int, ...] | None, keys
         return {key: _append(value, [sample[key] for sample in stored], frame, keys) for key, value in targets.items()}
     if not isinstance(targets, Tensor):
         return [*targets, *(_fitted(sample, frame, True, keys) for sample in stored)]
-    rows = [
-        _fit(sample, frame, 0) if frame is not None and sample.ndim >= 2 else sample
-        for sample in (torch.as_tensor(sample, device=targets.device) for sample in stored)
-    ]
+    rows = [torch.as_tensor(sample, device=targets.device) for sample in stored]
+    rows = [_fit(row, frame) if frame is not None and row.ndim >= 2 else row for row in rows]
     return rewrap(torch.cat([targets.as_subclass(Tensor), torch.stack(rows).to(targets.dtype)]), targets)
 
 
@@ -191,7 +179,7 @@ def _fitted(value: Any, frame: tuple[int, ...] | None, per_pixel: bool, keys: Se
     """A target whose masks and maps have the frame's size, as in a padded batch."""
     if isinstance(value, Mapping):
         return {key: _fitted(entry, frame, key in keys, keys) for key, entry in value.items()}
-    return rewrap(_fit(value, frame, 0), value) if frame is not None and _is_per_pixel(value, per_pixel) else value
+    return rewrap(_fit(value, frame), value) if frame is not None and _is_per_pixel(value, per_pixel) else value
 
 
 def _is_per_pixel(value: Any, known: bool) -> bool:
@@ -207,11 +195,11 @@ def _corner(size: Sequence[int]) -> Any:
     return (..., *(slice(0, length) for length in size))
 
 
-def _fit(value: Tensor, frame: tuple[int, ...], fill: int) -> Tensor:
-    """A tensor cropped or padded to the frame."""
+def _fit(value: Tensor, frame: tuple[int, ...]) -> Tensor:
+    """A tensor cropped or padded to the frame, with zeros."""
     ndim = len(frame)
     plain = value.as_subclass(Tensor)[_corner(frame)]
-    fitted = plain.new_full((*plain.shape[:-ndim], *frame), fill)
+    fitted = plain.new_zeros((*plain.shape[:-ndim], *frame))
     fitted[_corner(plain.shape[-ndim:])] = plain
     return fitted
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.broadcast import along
 from cutmix_dense.arrays.host import HOST, fetched, sent, tensor_of
 from cutmix_dense.checks import finite, interval
 from cutmix_dense.functional import mix_semantic
@@ -238,8 +239,8 @@ def _paint(owner: Int[Tensor, "b *frame"], rectangles: Int[Tensor, "b n ends"], 
         ends = rectangles[output, row]
         inside: Any = True
         for axis, length in enumerate(owner.shape[1:]):
-            pixel = torch.arange(length, device=owner.device).reshape(-1, *(1,) * (ndim - axis - 1))
-            inside = inside & (pixel >= ends[axis]) & (pixel < ends[ndim + axis])
+            pixel = torch.arange(length, device=owner.device)
+            inside = inside & along((pixel >= ends[axis]) & (pixel < ends[ndim + axis]), axis, ndim)
         owner[output].masked_fill_(inside, 1)
 
 

@@ -101,11 +101,9 @@ class _Windows:
 
     def alone(self) -> MixPlan:
         """The plan whose outputs are the fitted images."""
-        size = torch.from_numpy(self.size)
-        source = torch.arange(len(size), device=HOST)[:, None]
-        edges = tuple(torch.stack([torch.zeros_like(length), length], dim=1) for length in size.T)
-        owner = torch.zeros((len(size), 1, 1), dtype=torch.int8, device=HOST)
-        return self.unfitted(MixPlan.from_grid(source, edges, owner, size))
+        source = torch.arange(len(self.size), device=HOST)[:, None]
+        nothing = torch.zeros((len(source), 0, 4), dtype=torch.long, device=HOST)
+        return self.unfitted(MixPlan.from_rectangles(source, nothing, torch.from_numpy(self.size)))
 
 
 def _windows(sizes: Int[np.ndarray, "pool 2"], fit: PartnerFit, generator: torch.Generator) -> _Windows:

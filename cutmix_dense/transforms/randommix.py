@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 from torchvision.transforms import v2
 
 from cutmix_dense.checks import finite
@@ -168,14 +167,13 @@ class RandomMix(MixTransform):
         images: Images,
         targets: Any = None,
         *,
-        sizes: Any = None,
         generator: torch.Generator | None = None,
-        outputs: int | None = None,
+        **options: Any,
     ) -> MixPlan:
         """Draw one of the transforms, and its plan; arguments as for the call."""
         generator = call_generator(generator)
         member = self.choose(generator)
-        plan = member.make_plan(images, targets, sizes=sizes, generator=generator, outputs=outputs)
+        plan = member.make_plan(images, targets, generator=generator, **options)
         self._drawn[plan] = member
         return plan
 
@@ -197,19 +195,8 @@ class RandomMix(MixTransform):
                 )
         return first
 
-    def apply_plan(
-        self,
-        plan: MixPlan,
-        images: Images,
-        targets: Any = None,
-        *,
-        sizes: Any = None,
-        out: Tensor | None = None,
-        inplace: bool = False,
-        return_report: bool = False,
-    ) -> Any:
+    def apply_plan(self, plan: MixPlan, images: Images, targets: Any = None, **options: Any) -> Any:
         """Mix by a given plan, with the settings of the transform that made it; see ``drawn``."""
-        options: Any = {"sizes": sizes, "out": out, "inplace": inplace, "return_report": return_report}
         return self.drawn(plan).apply_plan(plan, images, targets, **options)
 
     def mix_pool(self, plan: MixPlan, pool: Pool, **options: Any) -> Any:
