@@ -123,9 +123,8 @@ class SegmentPool:
         on_filtered = rules.on_filtered
         layout = self._laid_out(plan)
         entries, measured = layout.entries, layout.measured
-        infos = [self.infos[image][row] for image, row in zip(entries.image.tolist(), entries.position.tolist())]
-        host = plan.to(HOST)
-        output, layer, position = (torch.from_numpy(part) for part in (entries.output, entries.layer, entries.position))
+        infos = self._infos_of(entries)
+        at = map(torch.from_numpy, (entries.output, entries.layer, entries.position))
         before = np.array([float(info.get("visibility", 1.0)) for info in infos])
         verdict = judge(
             measured,
@@ -133,7 +132,7 @@ class SegmentPool:
             entries.output,
             entries.layer,
             before=before.astype(np.float32),
-            carried=carried_by(host, output, layer, position).numpy() | entries.ignored,
+            carried=carried_by(plan.to(HOST), *at).numpy() | entries.ignored,
             empty=measured.whole == 0,
             exempt=np.array([not info["isthing"] for info in infos], dtype=bool),
         )
@@ -181,13 +180,14 @@ class SegmentPool:
         """Number of visible pixels of things in each layer."""
         layout = self._laid_out(plan)
         entries = layout.entries
-        things = [
-            bool(self.infos[image][row]["isthing"])
-            for image, row in zip(entries.image.tolist(), entries.position.tolist())
-        ]
+        things = [bool(info["isthing"]) for info in self._infos_of(entries)]
         counted = layout.measured.visible * np.array(things, dtype=bool)
         slots = np.bincount(entries.output * plan.layers + entries.layer, counted, minlength=plan.source.numel())
         return torch.from_numpy(slots).reshape(len(plan), plan.layers)
+
+    def _infos_of(self, entries: Entries) -> list[Info]:
+        """The segment of each entry."""
+        return [self.infos[image][row] for image, row in zip(entries.image.tolist(), entries.position.tolist())]
 
     def _as_given(self, maps: list[Tensor]) -> Any:
         """Maps in the class of the input; one tensor if the input is one."""

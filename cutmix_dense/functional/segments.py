@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.broadcast import everywhere
 from cutmix_dense.arrays.host import HOST, sent
 from cutmix_dense.functional.wrapping import as_plain
 
@@ -88,14 +89,8 @@ def panoptic_targets(
     missing = sorted(set(categories) - set(labels)) if labels is not None else []
     if missing:
         raise ValueError(f"labels must name the class of every category, got none for {missing}")
-    index = sent(torch.tensor([row + 1 for row in rows], dtype=codes.dtype, device=HOST), codes.device)
-    return {
-        "mask_labels": (codes[None] == index.reshape(-1, *(1,) * codes.ndim)).float(),
-        "class_labels": sent(
-            _whole([category if labels is None else labels[category] for category in categories]),
-            codes.device,
-        ),
-    }
+    classes = categories if labels is None else [labels[category] for category in categories]
+    return {"mask_labels": _masks_of(codes, rows).float(), "class_labels": _whole(classes, codes.device)}
 
 
 def has_segments(target: Mapping[str, Any]) -> bool:
@@ -119,12 +114,11 @@ def segments_as_instances(target: Mapping[str, Any]) -> Mapping[str, Any]:
     if not has_segments_only(target):
         return target
     infos, codes = coded(Part(target[MAP_KEY], target[INFO_KEY], MAP_KEY, INFO_KEY))
-    index = torch.arange(1, len(infos) + 1, device=codes.device)
     return {
-        "masks": codes[None] == index.reshape(-1, *(1,) * codes.ndim),
-        "labels": sent(_whole([info["category_id"] for info in infos]), codes.device),
-        "iscrowd": sent(_whole([info["iscrowd"] for info in infos]), codes.device),
-        "isthing": sent(_whole([bool(info["isthing"]) for info in infos]).bool(), codes.device),
+        "masks": _masks_of(codes, range(len(infos))),
+        "labels": _whole([info["category_id"] for info in infos], codes.device),
+        "iscrowd": _whole([info["iscrowd"] for info in infos], codes.device),
+        "isthing": _whole([bool(info["isthing"]) for info in infos], codes.device).bool(),
     }
 
 
@@ -135,7 +129,7 @@ def category_map(target: Mapping[str, Any]) -> Int[Tensor, "h w"]:
         TypeError, ValueError: as in ``mix_panoptic``.
     """
     infos, codes = coded(Part(target[MAP_KEY], target[INFO_KEY], MAP_KEY, INFO_KEY))
-    table = sent(_whole([-1, *(info["category_id"] for info in infos)]), codes.device)
+    table = _whole([-1, *(info["category_id"] for info in infos)], codes.device)
     return table[codes.long()]
 
 
@@ -175,9 +169,15 @@ def coded(part: Part) -> tuple[list[Info], Int[Tensor, "*size"]]:
     return infos, torch.where(found, code[place], 0)
 
 
-def _whole(numbers: list[Any]) -> Int[Tensor, " n"]:
-    """Whole numbers as an int64 tensor on the host."""
-    return torch.tensor(numbers, dtype=torch.long, device=HOST)
+def _whole(numbers: list[Any], device: torch.device) -> Int[Tensor, " n"]:
+    """Whole numbers as an int64 tensor."""
+    return sent(torch.tensor(numbers, dtype=torch.long, device=HOST), device)
+
+
+def _masks_of(codes: Int[Tensor, "*size"], rows: Sequence[int]) -> Bool[Tensor, "n *size"]:
+    """Where the segments of some rows lie."""
+    numbers = _whole([row + 1 for row in rows], codes.device).to(codes.dtype)
+    return codes[None] == everywhere(numbers, codes.ndim)
 
 
 def _infos(infos: Any, name: str) -> list[Info]:

@@ -6,8 +6,6 @@ from abc import abstractmethod
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
-from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST, sent
 from cutmix_dense.checks import interval
@@ -31,28 +29,25 @@ class MaskTransform(MixTransform):
         sampler = self.sampler()
         source, leader = self.draw_pairs(pool, generator)
         mixed = (source[:, 1] >= 0).nonzero()[:, 0]
-        device = HOST
+        device, masks = HOST, None
         if isinstance(sampler, MapMask):
             numbers = sampler.draw(pool.outputs, generator)[leader[mixed]]
             maps = pool.maps(self.semantic_keys)
             device = maps.device
-            masks = sampler.place(numbers, maps[sent(source[mixed, 1], device)]) if len(mixed) else None
+            if len(mixed):
+                masks = sampler.place(numbers, maps[sent(source[mixed, 1], device)])
         else:
             draws, shared = sampler.draw(pool.outputs, pool.frame, generator), pool.shared(source)
             drawn, own = leader[mixed].unique(return_inverse=True)  # exchanging pairs share one mask
-            masks = sampler.place(draws.of(drawn), shared[drawn], pool.frame) if len(mixed) else None
-            masks = masks if masks is None or len(drawn) == len(mixed) else masks[own]
-        return MixPlan.from_map(source, self._owner(masks, mixed, pool, device), pool.sizes)
-
-    @staticmethod
-    def _owner(
-        masks: Bool[Tensor, "n *frame"] | None, mixed: Int[Tensor, " n"], pool: Pool, device: torch.device
-    ) -> Int[Tensor, "b *frame"]:
-        """The layer of every pixel: 1 inside the masks of the mixed outputs, else 0."""
-        if masks is not None and len(masks) == pool.outputs:
-            return masks.view(torch.int8)
+            if len(mixed):
+                masks = sampler.place(draws.of(drawn), shared[drawn], pool.frame)
+                masks = masks if len(drawn) == len(mixed) else masks[own]
+        if masks is not None and len(mixed) == pool.outputs:
+            return MixPlan.from_map(source, masks.view(torch.int8), pool.sizes)
         owner = torch.zeros((pool.outputs, *pool.frame), dtype=torch.int8, device=device)
-        return owner if masks is None else owner.index_copy_(0, sent(mixed, device), masks.view(torch.int8))
+        if masks is not None:
+            owner.index_copy_(0, sent(mixed, device), masks.view(torch.int8))
+        return MixPlan.from_map(source, owner, pool.sizes)
 
 
 class MaskMix(MaskTransform):
