@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cutmix_dense.arrays.blocks import spatial
+from cutmix_dense.arrays.blocks import block_of, spatial
 from cutmix_dense.arrays.broadcast import along
 from cutmix_dense.arrays.host import HOST, sent
 from cutmix_dense.functional.entries import Entries
@@ -216,7 +216,7 @@ class SegmentPool:
         maps, shown, wholes = [], [], []
         cache: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
         for output, code in enumerate(mixed):
-            layer = owner[output][spatial(slice(0, n) for n in code.shape)].long()
+            layer = owner[output][spatial(block_of(code.shape))].long()
             # the base's padding beyond the canvas is no part of the picture
             within = (code > 0) & (layer >= 0)
             maps.append(torch.where(within, first[output][layer.clamp(min=0)] + code, 0))

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cutmix_dense.arrays.blocks import spatial
+from cutmix_dense.arrays.blocks import block_of, spatial
 from cutmix_dense.arrays.host import sent
 from cutmix_dense.functional.pixels import mix_pixels
 from cutmix_dense.functional.rules import SoftSemantic
@@ -104,9 +104,9 @@ def mix_semantic_pair(
     if plan.layers != 2:
         raise ValueError(f"plan must have two layers for a pair of maps, got {plan.layers}")
     layers = [_layer_map(maps, plan, layer, ignore_index) for layer in range(2)]
-    weights = _weights(plan)
+    weights = _weights(plan, maps[0].device)
     if isinstance(maps, Tensor):
-        shared = sent(weights, maps.device).movedim(1, 0)
+        shared = weights.movedim(1, 0)
         while shared.ndim <= layers[0].ndim:  # a channel of one, or the frames of clips that share their plan
             shared = shared.unsqueeze(-plan.ndim - 1)
         return _as_pair(layers[0], layers[1], shared, ignore_index)
@@ -134,7 +134,6 @@ def mix_semantic_soft(
         >>> mix_semantic_soft(torch.tensor([[[0, 0]], [[1, 255]]]), plan, num_classes=2).squeeze(2).tolist()
         [[[0.75, 1.0], [0.25, 0.0]]]
     """
-    weights = _weights(plan)
     if plan.frames == 1:  # a channel of one makes room for that of the classes
         channel = plan.ndim + 1
         if isinstance(maps, Tensor):
@@ -142,10 +141,11 @@ def mix_semantic_soft(
         else:
             maps = [one.squeeze(0) if one.ndim == channel and one.shape[0] == 1 else one for one in maps]
     normed = []
-    for shares, *layers in zip(weights, *(_layer_map(maps, plan, layer, ignore_index) for layer in range(plan.layers))):
+    layers = [_layer_map(maps, plan, layer, ignore_index) for layer in range(plan.layers)]
+    for weights, *here in zip(_weights(plan, maps[0].device), *layers):
         parts = [
-            _of_classes(ids, _cropped(share, ids, plan.ndim), num_classes, ignore_index)
-            for share, ids in zip(shares, layers)
+            _of_classes(ids, _cropped(weight, ids, plan.ndim), num_classes, ignore_index)
+            for weight, ids in zip(weights, here)
         ]
         total = sum(parts[1:], start=parts[0])
         normed.append(total / total.sum(dim=0, keepdim=True).clamp(min=torch.finfo(total.dtype).tiny))
@@ -184,9 +184,9 @@ def mix_maps(
     return mix_semantic_soft(maps, plan, num_classes=num_classes, ignore_index=ignore_index)
 
 
-def _weights(plan: MixPlan) -> Float[Tensor, "b s *frame"]:
+def _weights(plan: MixPlan, device: torch.device) -> Float[Tensor, "b s *frame"]:
     """Weight of each layer at every pixel; (b, s, frames, *frame) if the frames of clips are planned one by one."""
-    weights = shared_weights(plan)
+    weights = sent(shared_weights(plan), device)
     return weights if plan.frames == 1 else weights.unflatten(0, (-1, plan.frames)).transpose(1, 2)
 
 
@@ -209,8 +209,8 @@ def _layer_map(maps: Any, plan: MixPlan, layer: int, ignore_index: int) -> Any:
 
 
 def _cropped(weights: Float[Tensor, "*s *frame"], like: Tensor, ndim: int) -> Float[Tensor, "*s *canvas"]:
-    """Weights cropped to the size of a map, on its device."""
-    return sent(weights[spatial(slice(0, length) for length in like.shape[-ndim:])], like.device)
+    """Weights cropped to the size of a map."""
+    return weights[spatial(block_of(like.shape[-ndim:]))]
 
 
 def _as_pair(a: Tensor, b: Tensor, weights: Float[Tensor, "2 ..."], ignore_index: int) -> SemanticPair:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.blocks import block_of
 from cutmix_dense.arrays.host import HOST
 from cutmix_dense.checks import finite, interval, positive
 from cutmix_dense.masks.base import MaskSampler, NoiseDraws
@@ -76,7 +77,7 @@ class CowMask(MaskSampler):
         for mask, noise, blur, spread, size in zip(
             masks, draws.noise, sigma.tolist(), spreads.tolist(), sizes.tolist()
         ):
-            valid = tuple(slice(0, length) for length in size)
+            valid = block_of(size)
             values = blurred(noise, blur, bands, frame).numpy()[valid]
             np.less_equal(values, values.mean() + spread * values.std(), out=mask[valid])
         return torch.from_numpy(masks)
@@ -120,7 +121,7 @@ class FourierMask(MaskSampler):
         number = count - torch.where(draws.numbers[:, 1] > 0.5, base.ceil(), base.floor()).long()
         masks = np.zeros((len(sizes), *frame), dtype=bool)
         for mask, noise, partners, size in zip(masks, draws.noise, number.tolist(), sizes.tolist()):
-            valid = tuple(slice(0, length) for length in size)
+            valid = block_of(size)
             field = torch.fft.irfftn(torch.view_as_complex(noise) * amplitude, s=frame)
             mask[valid] = _lowest(field.numpy()[valid], partners)
         return torch.from_numpy(masks)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
+from cutmix_dense.arrays.blocks import block_of, spatial
 from cutmix_dense.arrays.host import HOST, tensor_of
 from cutmix_dense.functional.fields import SEMANTIC_KEYS
 from cutmix_dense.functional.segments import MAP_KEY
@@ -187,20 +188,15 @@ def _is_per_pixel(value: Any, known: bool) -> bool:
 
 
 def _crop(value: Tensor, size: tuple[int, ...]) -> Tensor:
-    return rewrap(value.as_subclass(Tensor)[_corner(size)], value)
-
-
-def _corner(size: Sequence[int]) -> Any:
-    """Index of a block of the last axes at the origin."""
-    return (..., *(slice(0, length) for length in size))
+    return rewrap(value.as_subclass(Tensor)[spatial(block_of(size))], value)
 
 
 def _fit(value: Tensor, frame: tuple[int, ...]) -> Tensor:
     """A tensor cropped or padded to the frame, with zeros."""
     ndim = len(frame)
-    plain = value.as_subclass(Tensor)[_corner(frame)]
+    plain = value.as_subclass(Tensor)[spatial(block_of(frame))]
     fitted = plain.new_zeros((*plain.shape[:-ndim], *frame))
-    fitted[_corner(plain.shape[-ndim:])] = plain
+    fitted[spatial(block_of(plain.shape[-ndim:]))] = plain
     return fitted
 
 

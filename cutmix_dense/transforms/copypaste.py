@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.blocks import block_of
 from cutmix_dense.arrays.broadcast import along
 from cutmix_dense.arrays.host import HOST, fetched, sent, tensor_of
 from cutmix_dense.checks import finite, interval
@@ -257,7 +258,7 @@ def _by_masks(
         if masks is None or not rows:
             continue
         stack = masks.as_subclass(Tensor)
-        block = tuple(slice(0, min(a, b)) for a, b in zip(stack.shape[1:], pool.frame))
+        block = block_of(map(min, stack.shape[1:], pool.frame))
         mark_masks(union[output][block], [stack[row][block] for row in rows])
     return union.view(torch.int8)
 
