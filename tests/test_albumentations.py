@@ -9,7 +9,6 @@ import pickle
 import subprocess
 import sys
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ A = pytest.importorskip("albumentations")
 
 import cutmix_dense as cd  # noqa: E402
 import cutmix_dense.albumentations as cda  # noqa: E402
-from cutmix_dense.albumentations.samples import Sample  # noqa: E402
+from cutmix_dense.albumentations.rows import pixel_boxes  # noqa: E402
 from cutmix_dense.build import from_config, known_transforms  # noqa: E402
 from cutmix_dense.functional.keypoints import mix_points, mix_poses  # noqa: E402
 from cutmix_dense.transforms.single import mix_single  # noqa: E402
@@ -432,10 +431,13 @@ def test_whole_pixels_stay_whole():
         x = np.arange(0, width - 1)
         pixels = np.stack([x, x, x + 1, x + 1], axis=1)
         rows = (pixels / width).astype(np.float32)
-        sample_ = Sample("it", (width, width), {}, rows, np.zeros((0, 5)), None)
-        assert np.array_equal(sample_.pixel_boxes, pixels)
-        between = replace(sample_, rows=((pixels + 0.25) / width).astype(np.float32))
-        assert np.allclose(between.pixel_boxes, pixels + 0.25, atol=1e-3)
+        between = ((pixels + 0.25) / width).astype(np.float32)
+        counts = [0, len(rows), len(rows)]
+        whole, apart = np.split(
+            pixel_boxes(np.concatenate([rows, between]), [(7, 9), *[(width, width)] * 2], counts), 2
+        )
+        assert np.array_equal(whole, pixels)
+        assert np.allclose(apart, pixels + 0.25, atol=1e-3)
 
 
 def test_visibility_is_judged_by_the_mix_and_not_undone():

@@ -5,7 +5,11 @@ Import this module before loading a saved pipeline that holds them.
 
 from __future__ import annotations
 
-from cutmix_dense.albumentations.transforms import (
+from cutmix_dense.extras import require
+
+require("albumentations", "albumentations")
+
+from cutmix_dense.albumentations.transforms import (  # noqa: E402
     RICAP,
     CarveMix,
     ClassMix,

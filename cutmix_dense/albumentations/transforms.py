@@ -9,19 +9,15 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+import albumentations as A
 import numpy as np
 from torch.utils.data import get_worker_info
 
 from cutmix_dense import transforms
-from cutmix_dense.albumentations.mixing import Fills, mix
+from cutmix_dense.albumentations.mixing import Demands, mix
 from cutmix_dense.albumentations.samples import KINDS, Layout
 from cutmix_dense.build import from_config
-from cutmix_dense.extras import require
 from cutmix_dense.transforms.fit import PartnerFit, check_partner_fit
-
-require("albumentations", "albumentations")
-
-import albumentations as A  # noqa: E402
 
 __all__ = [
     "RICAP",
@@ -176,7 +172,7 @@ class MixTransform(A.DualTransform):
         self.partner_transform = _partner_transform(partner_transform)
         self.arguments = {name: value for name, value in arguments.items() if name not in invalid}
         self.method = self._method(self.arguments)
-        self._fills = Fills(fill_mask, self._ignore_stated())
+        self._demands = Demands.of(self.method, self._ignore_stated())
 
     def _invalid(self, arguments: Mapping[str, Any], strict: bool) -> list[str]:
         """Names of arguments that the method doesn't have: warned of or raised, in Albumentations' words."""
@@ -276,13 +272,12 @@ class MixTransform(A.DualTransform):
             TypeError, ValueError: a target or a partner that can't be mixed, named.
         """
         layout = Layout(data, self._additional_targets, self.processors, self.mask_index_field)
-        base = layout.base()
         given = self._partners(params["partners"], data)
         if self.partner_transform is not None:
             seeds = params.get("partner_seeds", [0] * len(given))
             given = [(where, self._changed(where, item, seed)) for (where, item), seed in zip(given, seeds)]
-        partners = [layout.partner(item, where, base) for where, item in given]
-        return {**data, **mix(self.method, layout, base, partners, params["seed"], self._fills, self.partner_fit)}
+        settings = (self.method, self._demands, layout, layout.read(given))
+        return {**data, **mix(*settings, params["seed"], self.fill_mask, self.partner_fit)}
 
     def _changed(self, where: str, item: Any, seed: int) -> Any:
         """A partner as ``partner_transform`` gives it."""
