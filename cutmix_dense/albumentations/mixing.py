@@ -93,7 +93,6 @@ def mix(
     """
     demands.check(layout)
     boxes = samples.boxes
-    pixels: Float[np.ndarray, "n 4"] = np.zeros((0, 4))
     targets: list[dict[str, Tensor]] = []
     if boxes is not None:
         pixels = pixel_boxes(boxes.values, samples.sizes, boxes.counts)
@@ -166,9 +165,9 @@ def _fill_id(
         return int(fill[0])
     fill_id = member.ignore_index
     fits = low <= fill_id <= high
-    stated = any(said for one, said in zip(method.members, demands.ignore_stated) if one is member)
-    # most maps hold no such id, which costs less to see than whether the plan has fill
-    if fits and (stated or not any(bool((one == fill_id).any()) for one in maps)):
+    stated = [said for one, said in zip(method.members, demands.ignore_stated) if one is member] == [True]
+    # whether maps hold it costs less to see than whether the plan has fill
+    if fits and (stated or not [one for one in maps if fill_id in one.numpy()]):
         return fill_id
     if not plan.has_fill():
         return None
@@ -236,12 +235,13 @@ def _instances(
 ) -> dict[str, Any]:
     """Rows of the boxes that are left, and their masks; a row whose box stayed the same is that very row."""
     (found,) = mixed_instances(targets, plan, member.rules, False)
-    canvas = plan.canvas.numpy()[0]
+    canvas = height, width = tuple(plan.canvas[0].tolist())
     image, index = found["origin"].numpy().T
-    chosen, mixed = boxes.first[image] + index, found["boxes"].numpy()
+    chosen, mixed = np.array(boxes.first)[image] + index, found["boxes"].numpy()
     rows = boxes.values[chosen]
-    same = (np.array(samples.sizes) == canvas).all(axis=1)[image] & (mixed == pixels[chosen]).all(axis=1)
-    rows[~same, :4] = mixed[~same] / canvas[[1, 0, 1, 0]]
+    fits = np.array([size == canvas for size in samples.sizes])
+    same = fits[image] & (mixed == pixels[chosen]).all(axis=1)
+    rows[~same, :4] = mixed[~same] / (width, height, width, height)
     for field in _MEASURED:
         if field in targets[0] and field in found and len(rows):
             rows[:, boxes.column(field)] = found[field].numpy()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
-from albumentations.core.bbox_utils import convert_bboxes_to_albumentations
 from albumentations.core.keypoints_utils import convert_keypoints_to_albumentations
 from jaxtyping import Float, Shaped
 
@@ -15,6 +15,8 @@ __all__ = ["WIDTHS", "Rows", "pixel_boxes", "read_rows"]
 
 WIDTHS = {"bboxes": 4, "keypoints": 5}
 """Number of columns before those of labels."""
+_BOXES = ("albumentations", "coco", "pascal_voc", "yolo")
+"""Formats of boxes."""
 
 
 @dataclass
@@ -44,14 +46,13 @@ class Rows:
         return field in self.known and bool(self.known[field].is_numerical)
 
     @property
-    def first(self) -> Shaped[np.ndarray, " samples"]:
+    def first(self) -> list[int]:
         """Index of each sample's first row."""
-        counts = np.array(self.counts)
-        return counts.cumsum() - counts
+        return list(accumulate(self.counts, initial=0))[:-1]
 
 
 def pixel_boxes(
-    rows: Shaped[np.ndarray, "n k"], sizes: Sequence[tuple[int, int]], counts: Sequence[int]
+    rows: Shaped[np.ndarray, "n k"], sizes: Sequence[tuple[int, ...]], counts: Sequence[int]
 ) -> Float[np.ndarray, "n 4"]:
     """Boxes in pixels; a side within single precision of a whole pixel lies on it.
 
@@ -71,7 +72,8 @@ def read_rows(
     processor: Any,
     own: Any,
     partners: Sequence[tuple[str, Mapping[str, Any]]],
-    shapes: Sequence[Mapping[str, int]],
+    sizes: Sequence[tuple[int, ...]],
+    depths: Sequence[int] | None = None,
 ) -> Rows:
     """The call's own rows and those of its partners, converted as ``Compose`` converts the former.
 
@@ -80,94 +82,120 @@ def read_rows(
         processor: of ``Compose``, of this kind.
         own: the call's own rows, converted.
         partners: what errors call each, and the dict that holds its rows.
-        shapes: of each partner's image, as Albumentations says it.
+        sizes: (height, width) of each partner's image.
+        depths: of each partner's volume; None for images.
 
     Raises:
         ValueError: what a partner lacks, or what doesn't fit, named.
     """
     fields = processor.params.label_fields or ()
     known = processor.label_manager.metadata[kind]
+    least = 4 if kind == "bboxes" else len(processor.params.format)
     own = np.asarray(own)
     if own.ndim != 2:
         own = np.zeros((0, WIDTHS[kind]), np.float32)
-    counts = [own.shape[0], *[0] * len(partners)]
-    parts, labels = [], []
-    for index, (where, item) in enumerate(partners):
-        value = item.get(kind)
-        if value is None or not len(value):
-            orphan = [field for field in fields if item.get(field) is not None and len(item[field])]
-            if orphan:
-                raise ValueError(f"{where} has {orphan[0]!r} but no {kind}")
+    counts, parts, labels = [own.shape[0]], [], []
+    for where, item in partners:
+        part = _part(kind, item, fields, where)
+        counts.append(part.shape[0])
+        if not counts[-1]:
             continue
-        missing = [field for field in fields if item.get(field) is None]
-        if missing:
-            raise ValueError(f"{where} has {kind} but not their label fields {missing}")
-        part = value if isinstance(value, np.ndarray) else np.array(value, dtype=np.float32)
-        if part.ndim != 2 or part.shape[1] < len(processor.params.format if kind == "keypoints" else "xyxy"):
+        if part.ndim != 2 or part.shape[1] < least:
             raise ValueError(f"{where}[{kind!r}] must be rows like the image's own, got shape {part.shape}")
-        columns = [_encoded(processor, kind, field, item[field], where) for field in fields]
-        for field, column in zip(fields, columns):
-            if len(column) != len(part):
-                raise ValueError(
-                    f"{where}: The lengths of {kind} and {field} do not match. Got {len(part)} and {len(column)} "
-                    "respectively."
-                )
-        counts[index + 1] = part.shape[0]
         parts.append(part)
-        labels.append(columns)
+        labels.append([_encoded(processor, kind, field, item, counts[-1], where) for field in fields])
     if not parts:
         return Rows(own, counts, fields, known)
     if len(parts) > 1:
         _check_widths(kind, [part.shape[1] + len(fields) for part in parts])
         parts, labels = [np.concatenate(parts)], [[np.concatenate(columns) for columns in zip(*labels)]]
     rows = np.concatenate([*parts, *labels[0]], axis=1)
-    rows = _converted(rows, counts, kind, processor, [where for where, _ in partners], shapes)
+    converted = _converted(rows, counts[1:], kind, processor.params, sizes, depths)
+    if converted is None:
+        converted = _looked_at(rows, counts, processor, [where for where, _ in partners], sizes, depths)
     if counts[0]:
-        _check_widths(kind, [own.shape[1], rows.shape[1]])
-        rows = np.concatenate([own, rows])
-    return Rows(rows, counts, fields, known)
+        if own.shape[1] != converted.shape[1]:
+            _check_widths(kind, [own.shape[1], converted.shape[1]])
+        converted = np.concatenate([own, converted])
+    return Rows(converted, counts, fields, known)
 
 
-def _check_widths(kind: str, widths: Sequence[int]) -> None:
+def _part(kind: str, item: Mapping[str, Any], fields: Sequence[str], where: str) -> np.ndarray:
+    """A partner's rows as they are given, with all label fields or without any."""
+    value = item.get(kind)
+    if value is None or not len(value):
+        for field in fields:
+            if item.get(field) is not None and len(item[field]):
+                raise ValueError(f"{where} has {field!r} but no {kind}")
+        return np.zeros((0, WIDTHS[kind]), np.float32)
+    for field in fields:
+        if field not in item or item[field] is None:
+            missing = [field for field in fields if item.get(field) is None]
+            raise ValueError(f"{where} has {kind} but not their label fields {missing}")
+    return value if isinstance(value, np.ndarray) else np.array(value, dtype=np.float32)
+
+
+def _check_widths(kind: str, widths: list[int]) -> None:
     if min(widths) < max(widths):
         raise ValueError(f"{kind} of the image and its partners must have as many columns, got {sorted(set(widths))}")
 
 
 def _converted(
     rows: Shaped[np.ndarray, "n k"],
-    counts: list[int],
+    counts: Sequence[int],
     kind: str,
-    processor: Any,
-    names: Sequence[str],
-    shapes: Sequence[Mapping[str, int]],
-) -> Shaped[np.ndarray, "n k"]:
-    """Rows of all partners in Albumentations' own form; ``counts`` loses those that it drops.
-
-    All are converted at once, unless Albumentations has to look at each partner's: to drop, or to say what is wrong.
-    """
-    params = processor.params
-    sizes = np.array([(shape["height"], shape["width"]) for shape in shapes]).repeat(counts[1:], axis=0)
-    height, width = sizes[:, :1], sizes[:, 1:]
-    each: Any = {"height": height, "width": width}
+    params: Any,
+    sizes: Sequence[tuple[int, ...]],
+    depths: Sequence[int] | None,
+) -> Shaped[np.ndarray, "n k"] | None:
+    """Rows of all partners in Albumentations' own form; None if it may have to drop some, or say what is wrong."""
+    each = np.array(sizes).repeat(counts, axis=0)
     if kind == "keypoints":
-        found = convert_keypoints_to_albumentations(rows, params.format, each, False, params.angle_in_degrees)
+        height, width = each[:, :1], each[:, 1:]
+        shape: Any = {"height": height, "width": width}
+        found = convert_keypoints_to_albumentations(rows, params.format, shape, False, params.angle_in_degrees)
         x, y, angle = found[:, :1], found[:, 1:2], found[:, 3:4]
         valid = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (angle >= 0) & (angle < 2 * np.pi)
-        if not params.remove_invisible or ("depth" not in shapes[0] and valid.all()):
-            return found
-    elif not params.clip and not params.filter_invalid_bboxes:
-        found = rows
-        if params.format != "albumentations":
-            found = convert_bboxes_to_albumentations(rows, params.format, each)
-        valid = (found[:, :4] >= 0) & (found[:, :4] <= 1)
-        valid[:, 2:] &= found[:, 2:4] > found[:, :2]
-        if valid.all():
-            return found
+        return found if not params.remove_invisible or (depths is None and valid.all()) else None
+    if params.clip or params.filter_invalid_bboxes or params.format not in _BOXES:
+        return None
+    found = rows
+    if params.format != "albumentations":
+        found = rows.astype(np.float32)
+        if params.format == "coco":
+            found[:, 2:4] += found[:, :2]
+        elif params.format == "yolo":
+            half = found[:, 2:4] / 2
+            found[:, 2:4] = found[:, :2] + half
+            found[:, :2] -= half
+        if params.format != "yolo":
+            found[:, :4] = found[:, :4] / each[:, [1, 0, 1, 0]]  # in double precision
+    valid = (found[:, :4] >= 0) & (found[:, :4] <= 1)
+    valid[:, 2:] &= found[:, 2:4] > found[:, :2]
+    return found if valid.all() else None
+
+
+def _looked_at(
+    rows: Shaped[np.ndarray, "n k"],
+    counts: list[int],
+    processor: Any,
+    names: Sequence[str],
+    sizes: Sequence[tuple[int, ...]],
+    depths: Sequence[int] | None,
+) -> Shaped[np.ndarray, "n k"]:
+    """Rows as Albumentations converts those of each partner; ``counts`` loses those that it drops.
+
+    Raises:
+        ValueError: what Albumentations finds wrong, with the partner's name.
+    """
     converted, start = [], 0
-    for index, (where, shape) in enumerate(zip(names, shapes), 1):
+    for index, (where, (height, width)) in enumerate(zip(names, sizes), 1):
         part = rows[start : start + counts[index]]
         start += counts[index]
         if len(part):
+            shape = {"height": height, "width": width}
+            if depths is not None:
+                shape["depth"] = depths[index - 1]
             try:
                 part = processor.check_and_convert(part, shape, "to")
             except ValueError as error:
@@ -177,13 +205,15 @@ def _converted(
     return np.concatenate(converted)
 
 
-def _encoded(processor: Any, kind: str, field: str, labels: Any, where: str) -> Shaped[np.ndarray, "n 1"]:
-    """A partner's labels as ``Compose`` would encode them, which words may be longer than the image's own.
+def _encoded(
+    processor: Any, kind: str, field: str, item: Mapping[str, Any], count: int, where: str
+) -> Shaped[np.ndarray, "n 1"]:
+    """A partner's labels as ``Compose`` would encode them; words may be longer than the image's own.
 
     Raises:
-        ValueError: labels that the encoding of the image's own would falsify.
+        ValueError: labels that the encoding of the image's own would falsify, or another number than ``count``.
     """
-    manager = processor.label_manager
+    manager, labels = processor.label_manager, item[field]
     known = manager.metadata[kind].get(field)
     if known is not None:
         array = np.asarray(labels)
@@ -199,4 +229,8 @@ def _encoded(processor: Any, kind: str, field: str, labels: Any, where: str) -> 
             raise ValueError(
                 f"{where}[{field!r}] must hold values that fit {known.dtype}, the dtype of the image's own"
             )
+    if len(labels) != count:
+        raise ValueError(
+            f"{where}: The lengths of {kind} and {field} do not match. Got {count} and {len(labels)} respectively."
+        )
     return manager.process_field(kind, field, labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +25,8 @@ KINDS = (*_IMAGES, "mask", "mask3d", "masks3d", "masks", "bboxes", "keypoints")
 """What can be mixed."""
 
 
-class Plane(NamedTuple):
+@dataclass
+class Plane:
     """Pictures or maps under one key of a call.
 
     Attributes:
@@ -55,7 +56,7 @@ class Samples:
     """
 
     where: list[str]
-    sizes: list[tuple[int, int]]
+    sizes: list[tuple[int, ...]]
     pixels: dict[str, list[Tensor]]
     boxes: Rows | None
     points: Rows | None
@@ -115,10 +116,11 @@ class Layout:
         for key, kind in self.kinds.items():
             if kind in _AHEAD:
                 ahead, picture = _AHEAD[kind], kind in _IMAGES
-                array = _array(data, key, ahead, "the image")
+                array = _array(data[key], key, ahead, "the image")
                 one = array.ndim == ahead + 2 or array.shape[-1] == 1
                 self.planes[key] = Plane(array, ahead, picture, not picture and one and array.dtype.kind != "f")
-        size = self._size(self.planes[self.first].array)
+        plane = self.planes[self.first]
+        size = plane.array.shape[plane.ahead : plane.ahead + 2]
         for key in others:
             if _has_pixels_of(size, data[key]):
                 raise ValueError(
@@ -131,17 +133,13 @@ class Layout:
 
     def given_like(self, key: str, mixed: Tensor) -> Any:
         """Mixed pixels of a key in the form in which the call has them, but for their size."""
-        array, ahead, _, ids = self.planes[key]
-        result = np.ascontiguousarray((mixed if ids else mixed.movedim(-3, -1)).numpy())
+        plane = self.planes[key]
+        array, ahead = plane.array, plane.ahead
+        result = np.ascontiguousarray((mixed if plane.ids else mixed.movedim(-3, -1)).numpy())
         shape = (*array.shape[:ahead], *result.shape[ahead : ahead + 2], *array.shape[ahead + 2 :])
         if result.shape != shape:
             result = result.reshape(shape)
-        return list(result) if isinstance(self.data[key], (list, tuple)) else result
-
-    def _size(self, array: np.ndarray) -> tuple[int, int]:
-        """(height, width) of the first picture."""
-        ahead = self.planes[self.first].ahead
-        return array.shape[ahead : ahead + 2]
+        return list(result) if ahead == 1 and isinstance(self.data[key], (list, tuple)) else result
 
     def read(self, partners: Sequence[tuple[str, Any]]) -> Samples:
         """The call's own sample and its partners, whose boxes and keypoints are converted as ``Compose`` does.
@@ -152,52 +150,42 @@ class Layout:
         Raises:
             TypeError, ValueError: what a partner lacks of what the base has, or what doesn't fit, named.
         """
-        pixels: dict[str, list[Tensor]] = {key: [] for key in self.planes}
-        sizes: list[tuple[int, int]] = []
-        shapes: list[dict[str, int]] = []
         absent = [kind for kind in WIDTHS if kind not in self.kinds and kind in self.processors]
+        for where, item in partners:
+            self._check(where, item, absent)
         samples = [("the image", self.data), *partners]
-        for name, item in samples:
-            if item is self.data:
-                arrays = {key: plane.array for key, plane in self.planes.items()}
-            else:
-                self._check(name, item, absent)
-                arrays = {key: _array(item, key, plane.ahead, name) for key, plane in self.planes.items()}
-            height, width = size = self._size(arrays[self.first])
-            for key, array in arrays.items():
-                pixels[key].append(self._tensor(key, array, size, name))
-            sizes.append(size)
-            depth = {"depth": len(arrays[self.first])} if self.first == "volume" else {}
-            shapes.append({**depth, "height": height, "width": width})
-        boxes, points = (
-            read_rows(kind, self.processors[kind], self.data[kind], partners, shapes[1:])
-            if kind in self.kinds
-            else None
-            for kind in WIDTHS
-        )
-        masks = None
+        arrays = {key: [self.planes[key].array, *self._theirs(key, partners)] for key in self.planes}
+        ahead = self.planes[self.first].ahead
+        sizes = [array.shape[ahead : ahead + 2] for array in arrays[self.first]]
+        pixels = {
+            key: [self._tensor(key, array, size, where) for array, size, (where, _) in zip(found, sizes, samples)]
+            for key, found in arrays.items()
+        }
+        boxes = points = masks = None
+        if "bboxes" in self.kinds:
+            boxes = read_rows("bboxes", self.processors["bboxes"], self.data["bboxes"], partners, sizes[1:])
+        if "keypoints" in self.kinds:
+            depths = [len(array) for array in arrays[self.first][1:]] if self.first == "volume" else None
+            points = read_rows(
+                "keypoints", self.processors["keypoints"], self.data["keypoints"], partners, sizes[1:], depths
+            )
         if boxes is not None and "masks" in self.kinds:
-            ends = np.cumsum(boxes.counts).tolist()
             masks = [
-                self._masks(item.get("masks"), boxes, slice(end - count, end), size, name)
-                for (name, item), end, count, size in zip(samples, ends, boxes.counts, sizes)
+                self._masks(item.get("masks"), boxes, slice(start, start + count), size, where)
+                for (where, item), start, count, size in zip(samples, boxes.first, boxes.counts, sizes)
             ]
-        return Samples([name for name, _ in samples], sizes, pixels, boxes, points, masks)
+        return Samples([where for where, _ in samples], sizes, pixels, boxes, points, masks)
 
     def _check(self, where: str, item: Any, absent: Sequence[str]) -> None:
-        """Refuse a partner that has less or more than the base.
+        """Refuse a partner that isn't a dict, or has instances where the base has none.
 
         Args:
             where: what errors call it.
             item: the partner.
             absent: what the base has none of, though ``Compose`` has a processor for it.
         """
-        if not isinstance(item, Mapping):
+        if type(item) is not dict and not isinstance(item, Mapping):
             raise TypeError(f"{where} must be a dict with 'image', got {type(item).__name__}")
-        for key in self.planes:
-            value = item.get(key)
-            if value is None or (isinstance(value, (list, tuple, np.ndarray)) and not len(value)):
-                raise ValueError(f"{where} must have {key!r}, which the image it is mixed with has; got {sorted(item)}")
         if "masks" not in self.kinds and "bboxes" not in self.kinds:
             maps = item.get("masks")
             if maps is not None and len(maps):
@@ -210,34 +198,48 @@ class Layout:
                     f"pipeline with {kind}=[] for an image without objects"
                 )
 
-    def _tensor(self, key: str, value: np.ndarray, size: tuple[int, int], where: str) -> Tensor:
+    def _theirs(self, key: str, partners: Sequence[tuple[str, Mapping[str, Any]]]) -> list[np.ndarray]:
+        """What the partners have under a key of pictures or maps.
+
+        Raises:
+            TypeError, ValueError: a partner lacks it, or has another thing there.
+        """
+        arrays = []
+        for where, item in partners:
+            value = item.get(key)
+            if value is None or (isinstance(value, (list, tuple, np.ndarray)) and not len(value)):
+                raise ValueError(f"{where} must have {key!r}, which the image it is mixed with has; got {sorted(item)}")
+            arrays.append(_array(value, key, self.planes[key].ahead, where))
+        return arrays
+
+    def _tensor(self, key: str, value: np.ndarray, size: tuple[int, ...], where: str) -> Tensor:
         """The memory of an array that fits the base's, with channels before rows and columns; ids without the one."""
-        like, ahead, _, ids = self.planes[key]
-        lead, channels = value.shape[:ahead], value.shape[ahead + 2 :]
+        plane = self.planes[key]
+        like, ahead = plane.array, plane.ahead
+        channels, expected = value.shape[ahead + 2 :] or (1,), like.shape[ahead + 2 :] or (1,)
         if value.shape[ahead : ahead + 2] != size:
             raise ValueError(f"{where}[{key!r}] must have its image's size {size}, got {value.shape}")
-        if lead != like.shape[:ahead]:
+        if value.shape[:ahead] != like.shape[:ahead]:
             hint = ": as masks of instances they need bboxes" if self.kinds[key] == "maps" else ""
             raise ValueError(
                 f"{where}[{key!r}] must hold as many as the image's own, since they are mixed in order, "
                 f"{like.shape[:ahead]}, got {value.shape[:ahead]}{hint}"
             )
-        expected = like.shape[ahead + 2 :]
-        if value.dtype != like.dtype or (channels or (1,)) != (expected or (1,)):
+        if value.dtype != like.dtype or channels != expected:
             raise ValueError(
-                f"{where}[{key!r}] must be {like.dtype} with {(expected or (1,))[0]} channels like the image's, "
+                f"{where}[{key!r}] must be {like.dtype} with {expected[0]} channels like the image's, "
                 f"got {value.dtype} of shape {value.shape}; partners haven't been through the transforms before "
                 "the mix: put it before those, or give partner_transform"
             )
         flags = value.flags
         if not flags.writeable or (not flags.c_contiguous and min(value.strides) < 0):
             value = value.copy()
-        tensor = torch.from_numpy(value)
-        if ids:
-            return tensor[..., 0] if channels else tensor
-        return tensor.movedim(-1, -3) if channels else tensor.unsqueeze(-3)
+        tensor, whole = torch.from_numpy(value), value.ndim == ahead + 3
+        if plane.ids:
+            return tensor[..., 0] if whole else tensor
+        return tensor.movedim(-1, -3) if whole else tensor.unsqueeze(-3)
 
-    def _masks(self, value: Any, boxes: Rows, own: slice, size: tuple[int, int], where: str) -> Tensor:
+    def _masks(self, value: Any, boxes: Rows, own: slice, size: tuple[int, ...], where: str) -> Tensor:
         """The masks of a sample's boxes, in their order.
 
         Args:
@@ -278,16 +280,15 @@ class Layout:
         return stack if np.array_equal(index, np.arange(count)) else stack[torch.from_numpy(index)]
 
 
-def _array(values: Mapping[str, Any], key: str, ahead: int, where: str) -> np.ndarray:
+def _array(value: Any, key: str, ahead: int, where: str) -> np.ndarray:
     """What a sample has under a key of pixels, checked; lists of one size stacked.
 
     Args:
-        values: the sample.
+        value: what it has.
         key: of pictures or maps.
         ahead: number of axes before height and width.
         where: what errors call the sample.
     """
-    value = values[key]
     if ahead == 1 and isinstance(value, (list, tuple)):
         shapes = {one.shape if isinstance(one, np.ndarray) else None for one in value}
         value = np.stack(value) if len(shapes) == 1 and None not in shapes else value
@@ -301,10 +302,11 @@ def _array(values: Mapping[str, Any], key: str, ahead: int, where: str) -> np.nd
     return value
 
 
-def _has_pixels_of(size: tuple[int, int], value: Any) -> bool:
+def _has_pixels_of(size: tuple[int, ...], value: Any) -> bool:
     """Whether a value, or an item of a list, has a value per pixel of an image (H, W); channels first or last."""
-    if isinstance(value, (list, tuple)):
-        return any(_has_pixels_of(size, item) for item in value if isinstance(item, (np.ndarray, Tensor)))
-    if not isinstance(value, (np.ndarray, Tensor)) or value.ndim < 2:
-        return False
-    return size in (tuple(value.shape[:2]), tuple(value.shape[-2:]), tuple(value.shape[-3:-1]))
+    for item in value if isinstance(value, (list, tuple)) else (value,):
+        if isinstance(item, (np.ndarray, Tensor)) and item.ndim >= 2:
+            shape = item.shape
+            if size in (tuple(shape[:2]), tuple(shape[-2:]), tuple(shape[-3:-1])):
+                return True
+    return False

@@ -251,7 +251,7 @@ class MixTransform(A.DualTransform):
             partners = [draws.getrandbits(63) for _ in range(wanted)]
         seed = draws.getrandbits(63)
         drawn = {"partners": [] if self.method.closed else partners, "seed": seed}
-        if isinstance(self.partner_transform, A.Compose):
+        if self.partner_transform is not None and isinstance(self.partner_transform, A.Compose):
             drawn["partner_seeds"] = [draws.getrandbits(32) for _ in partners]
         return drawn
 
