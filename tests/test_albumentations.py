@@ -457,6 +457,30 @@ def test_visibility_is_judged_by_the_mix_and_not_undone():
 # ------------------------------------------------------------------------------------------------------------ masks
 
 
+def test_masks_of_boxes_that_were_all_dropped_are_gone():
+    """Albumentations keeps the masks of boxes that a crop drops; ``mask_index`` says that they have no box."""
+    data = {key: value for key, value in call().items() if key not in ("keypoints", "names")}
+    params = A.BboxParams("pascal_voc", label_fields=["labels", "mask_index"])
+    data["bboxes"], crop = [[60, 40, 68, 46]] * 4, A.Crop(0, 0, 30, 30, p=1.0)
+    assert crop(image=data["image"])["image"].shape[:2] == (30, 30)
+    for partners in ([], data["mix_metadata"]):
+        mixing = A.Compose([crop, A.NoOp(p=1.0), make("CutMix")], bbox_params=params, seed=3)
+        result = mixing(**{**data, "mix_metadata": partners})
+        assert len(result["masks"]) == len(result["bboxes"]) == len(result["mask_index"])
+        assert not any(label.startswith("object 0") for label in result["labels"])
+    cropped = A.Compose([crop, A.NoOp(p=1.0)], bbox_params=params)(
+        **{key: data[key] for key in ("image", "mask", "masks", "bboxes", "labels", "mask_index")}
+    )
+    assert len(cropped["masks"]) == 4
+    assert not len(cropped["bboxes"])
+    mixing = A.Compose([make("CutMix")], bbox_params=params, seed=3)
+    result = mixing(**{**sample(1), "mix_metadata": [{**cropped, "mask_index": []}], "keypoints": None, "names": None})
+    assert len(result["masks"]) == len(result["bboxes"])
+    del cropped["mask_index"]  # were they forgotten?
+    with pytest.raises(ValueError, match="has 4 masks for 0 bboxes"):
+        mixing(**{**sample(1), "mix_metadata": [cropped], "keypoints": None, "names": None})
+
+
 def test_masks_that_outlived_their_boxes_need_the_field():
     data = call()
     crop = A.Crop(*map(int, data["bboxes"][2]), p=1)  # one box is left, perhaps parts of others, and all masks

@@ -171,7 +171,7 @@ class Layout:
             )
         if boxes is not None and "masks" in self.kinds:
             masks = [
-                self._masks(item.get("masks"), boxes, slice(start, start + count), size, where)
+                self._masks(item, boxes, slice(start, start + count), size, where)
                 for (where, item), start, count, size in zip(samples, boxes.first, boxes.counts, sizes)
             ]
         return Samples([where for where, _ in samples], sizes, pixels, boxes, points, masks)
@@ -239,16 +239,17 @@ class Layout:
             return tensor[..., 0] if whole else tensor
         return tensor.movedim(-1, -3) if whole else tensor.unsqueeze(-3)
 
-    def _masks(self, value: Any, boxes: Rows, own: slice, size: tuple[int, ...], where: str) -> Tensor:
+    def _masks(self, item: Mapping[str, Any], boxes: Rows, own: slice, size: tuple[int, ...], where: str) -> Tensor:
         """The masks of a sample's boxes, in their order.
 
         Args:
-            value: the sample's masks.
+            item: the sample.
             boxes: of all samples.
             own: the sample's rows.
             size: of its image.
             where: what errors call it.
         """
+        value: Any = item.get("masks")
         rows = boxes.values[own]
         if value is None and len(rows):
             raise ValueError(f"{where} must have 'masks' for its bboxes, as the image it is mixed with has")
@@ -263,6 +264,12 @@ class Layout:
             stack = to_tensor(array)  # only its memory: (H, W, N) and back
             stack = stack.permute(1, 2, 0)
         column = boxes.column(self.mask_index_field) if len(rows) else None
+        if (
+            not len(rows)
+            and self.mask_index_field in boxes.fields
+            and (item is self.data or self.mask_index_field in item)
+        ):
+            return stack[:0]  # a transform has dropped every box, and Albumentations keeps their masks
         if column is None:
             if count != len(rows):
                 raise ValueError(
