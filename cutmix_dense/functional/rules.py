@@ -169,12 +169,13 @@ def rules_of(holder: Any) -> TargetRules:
     """
     if is_compiling():
         return TargetRules(**{name: getattr(holder, name) for name in RULE_NAMES})
-    known, given = holder.__dict__.get("_rules"), _rules_among(holder)
+    given = _rules_among(holder)
+    known: TargetRules | None = holder.__dict__.get("_rules")
     try:
         same = known is not None and _rules_among(known) == given
     except (RuntimeError, TypeError, ValueError):  # an array among them
         same = False
-    if not same:
+    if known is None or not same:
         known = holder.__dict__["_rules"] = TargetRules(**dict(zip(RULE_NAMES, given)))
     return known
 
