@@ -153,7 +153,7 @@ def mix_semantic_soft(
 
 
 def _of_classes(
-    ids: Int[Tensor, "*canvas"], weight: Float[Tensor, "*canvas"], num_classes: int, ignore_index: int
+    ids: Int[Tensor, "*canvas"], weight: Float[Tensor, "..."], num_classes: int, ignore_index: int
 ) -> Float[Tensor, "k *canvas"]:
     """The weight of each pixel at its class, else 0; all 0 where it is ignored.
 

@@ -220,7 +220,7 @@ class TargetMixer:
 
     def _mix_tensor(
         self, name: str, value: Tensor, plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets
-    ) -> Tensor:
+    ) -> Any:  # a SemanticPair, too
         if isinstance(value, tv_tensors.TVTensor) and not isinstance(value, (tv_tensors.Mask, tv_tensors.Image)):
             raise TypeError(f"{name} must be a list of dicts for {type(value).__name__}, got the bare tensor")
         if value.ndim <= 2:
@@ -231,8 +231,7 @@ class TargetMixer:
             raise ValueError(f"{name} must have one value per frame ({pool.frames}), got {tuple(value.shape)}")
         if _is_map(value, value.ndim - 1, pool):
             if plan.weight is not None:
-                blended: Tensor = self._mix_maps(value, plan)
-                return blended
+                return self._mix_maps(value, plan)
             apply = partial(mix_semantic, value, plan, ignore_index=self.rules.ignore_index)
         elif plan.weight is not None and not value.is_floating_point():
             raise TypeError(f"{name} must be floating point to be blended, got {value.dtype} (ids don't average)")
