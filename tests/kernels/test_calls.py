@@ -49,7 +49,7 @@ def objects(seed: int = 0) -> list[dict[str, torch.Tensor]]:
     return [{"boxes": torch.cat([c, c + 12], dim=1), "labels": torch.zeros(20).long()} for c in corner]
 
 
-PIXELS = {"CutMix": 90, "GridMix": 90, "RICAP": 90, "MixUp": 100, "FMix": 90}
+PIXELS = {"CutMix": 90, "GridMix": 90, "RICAP": 90, "MixUp": 100, "FMix": 90, "Mosaic": 110, "ResizeMix": 110}
 """Calls of applying a plan to a batch."""
 
 
@@ -57,18 +57,19 @@ PIXELS = {"CutMix": 90, "GridMix": 90, "RICAP": 90, "MixUp": 100, "FMix": 90}
 def test_pixels_are_mixed_in_few_calls(method, generator):
     pool = images()
     plan, out = getattr(cd, method)(p=1.0).make_plan(pool, generator=generator), torch.empty_like(pool)
-    work = lambda: mix_batch(pool, plan, fill=None, interpolation="nearest", out=out)  # noqa: E731
+    work = lambda: mix_batch(pool, plan, fill=None, interpolation="antialias", out=out)  # noqa: E731
     assert 30 < calls(work) <= PIXELS[method]
     assert calls(work) == calls(work), "the same every time"
 
 
-def test_calls_do_not_grow_with_the_batch(generator):
+@pytest.mark.parametrize("mix", [cd.CutMix(p=1.0), cd.Mosaic(p=1.0), cd.Mosaic(grid=(3, 3), p=1.0)], ids=repr)
+def test_calls_do_not_grow_with_the_batch(mix, generator):
     few, many = images()[:4], images()
     counted = []
     for pool in (few, many):
-        plan, out = cd.CutMix(p=1.0).make_plan(pool, generator=generator), torch.empty_like(pool)
-        counted.append(calls(lambda: mix_batch(pool, plan, fill=None, interpolation="nearest", out=out)))  # noqa: B023
-    assert counted[0] == counted[1]
+        plan, out = mix.make_plan(pool, generator=generator), torch.empty_like(pool)
+        counted.append(calls(lambda: mix_batch(pool, plan, fill=None, interpolation="antialias", out=out)))  # noqa: B023
+    assert counted[0] == counted[1] <= 110
 
 
 def test_in_place_costs_few_calls_more(generator):

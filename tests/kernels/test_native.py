@@ -20,7 +20,6 @@ from cutmix_dense.arrays.dtypes import as_signed
 from cutmix_dense.functional import mix_pixels
 from cutmix_dense.kernels import mix_batch, native
 from cutmix_dense.kernels.gather import mix_gather
-from cutmix_dense.kernels.layered import mix_layered
 from cutmix_dense.kernels.native import build, threads
 from cutmix_dense.kernels.native.pixels import mix_native, suits_native
 from cutmix_dense.kernels.soft import mix_soft
@@ -286,22 +285,6 @@ def test_images_that_exchange_pixels_are_swapped(seed, free, backend, monkeypatc
         assert torch.equal(given, expected)
 
 
-@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "antialias"])
-@pytest.mark.parametrize("seed", range(10))
-def test_scaled_plans_equal_the_layers_one_by_one(seed, interpolation):
-    from kernels.plans import random_plan
-
-    plan = random_plan(seed, pool=3)
-    pool = coded((3, 3, 13, 22), torch.uint8)
-    fill = torch.tensor([3, 5, 7], dtype=torch.uint8).reshape(3, 1, 1)
-    expected = torch.stack(mix_layered(pool, plan, fill, interpolation, framed=True))
-    for given in layouts(pool, 2).values():
-        assert torch.equal(mix_pixels(given, plan, fill=fill.flatten(), interpolation=interpolation), expected)
-    listed = mix_pixels(list(pool), plan, fill=fill.flatten(), interpolation=interpolation)
-    for mixed, whole, (h, w) in zip(listed, expected, plan.canvas.tolist()):
-        assert torch.equal(mixed, whole[:, :h, :w])
-
-
 @pytest.mark.parametrize("layers", [1, 2, 3, 5])
 @pytest.mark.parametrize("seed", range(4))
 def test_blended_bytes_are_what_the_reference_makes_of_them(seed, layers, backend):
@@ -337,19 +320,6 @@ def test_every_pair_of_bytes_is_blended_as_rounded_halves_to_even():
         one, other = (np.float32(float(part)) for part in weight[0])
         exact = pool[0].numpy().astype(np.float32) * one + pool[1].numpy().astype(np.float32) * other
         assert torch.equal(mix_pixels(pool[:, None], plan)[0, 0], torch.from_numpy(np.rint(exact).astype(np.uint8)))
-
-
-@pytest.mark.parametrize("lead", [(2, 1), (3, 1, 2), (1, 4)])
-@pytest.mark.parametrize("seed", range(4))
-def test_scaled_clips_equal_the_layers_one_by_one(seed, lead):
-    from kernels.plans import random_plan
-
-    plan = random_plan(seed, pool=3)
-    pool = coded((3, *lead, 13, 22), torch.float32)
-    expected = torch.stack(mix_layered(pool, plan, torch.tensor(7.0), "antialias", framed=True))
-    assert torch.equal(mix_pixels(pool, plan, fill=7, interpolation="antialias"), expected)
-    turned = pool.movedim(1, -1).contiguous().movedim(-1, 1)
-    assert torch.equal(mix_pixels(turned, plan, fill=7, interpolation="antialias"), expected)
 
 
 def test_an_expanded_pool_is_one_image():

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { AXES = 3 };
 
 /* A plan on the host, as Python writes it: numbers and addresses. */
 typedef struct {

@@ -1,4 +1,4 @@
-/* Pixels of hard plans whose layers lie at whole pixels, unscaled: every output pixel is read and written once.
+/* Pixels of hard plans: every output pixel is read and written once. What shows of a scaled layer is made before.
  *
  * An output is walked in bands of rows that show the same layers at the same columns. A band's row is a list of runs;
  * what is done with the runs (copy, swap, count ...) is a function of its own. Two axes are three with a depth of 1.
@@ -11,27 +11,11 @@
 #include <emmintrin.h>
 #endif
 
-/* A loop compiled for several processors, of which the loader takes the best; elsewhere for the least one. */
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && \
-    !defined(__SANITIZE_ADDRESS__)
-#define WIDE __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
-#else
-#define WIDE
-#endif
-
-enum { AXES = 3, LINE = 64 };
+enum { LINE = 64 };
 
 #ifndef LARGE_FROM
 #define LARGE_FROM (1 << 23) /* bytes */
 #endif
-
-/* Where the pixels of an image lie, as Python writes it. A pixel is `item` bytes. */
-typedef struct {
-    int64_t at;            /* address of the first pixel */
-    int64_t lead;          /* bytes from a channel (frame, ...) to the next */
-    int64_t step[AXES];    /* bytes from a plane, a row, a pixel to the next */
-    int64_t size[AXES];
-} Image;
 
 /* The images of a pool, or outputs. */
 typedef struct {
@@ -44,19 +28,21 @@ typedef struct {
 typedef struct {
     int64_t outputs, layers, axes, free_form, owner_bytes;
     int64_t source;        /* int64 (B, S), -1 absent */
-    int64_t shift;         /* float (B, S, D), whole pixels */
+    int64_t shift;         /* float (B, S, D), whole pixels of unscaled layers */
     int64_t extent;        /* int64 (B, S, 2D) */
     int64_t canvas;        /* int64 (B, D) */
+    int64_t scale;         /* float (B, S, D), negative for a flip; 0: all are 1 */
+    int64_t low, high;     /* int64 (B, S, D) each: where on the canvas a layer may show; 0 where all scales are 1 */
     int64_t owner;         /* int8 or int16 (B, G..) */
     int64_t grid[AXES];    /* cells per axis; with two axes the first is 1 */
     int64_t edges[AXES];   /* int64 (B, G + 1) each; with two axes the first is 0 */
-    int64_t padding;       /* int64 (B,) the image that shows beyond the canvas, -1 fill; 0: the base, by its size */
     int64_t item, leads;
     int64_t images;        /* in the pool */
     Images pool, out;
     int64_t fill, fills;   /* address of so many pixels, one for all leads or one per channel; 0: zeros */
     int64_t inplace;       /* the outputs are the pool's images */
     int64_t weight;        /* double (B, S) of a soft plan of bytes, else 0 */
+    int64_t element, interpolation; /* of scaled layers, as `Window` has them; element: -1 where none is filtered */
 } Job;
 
 typedef struct {
@@ -64,6 +50,7 @@ typedef struct {
     int64_t low[AXES], high[AXES];    /* where on the canvas it may show */
     int64_t image;                    /* -1: fill */
     int home;                         /* what it shows lies there already */
+    int scaled;                       /* what it shows is made in `scratch` */
     int apart;                        /* it shows another image's pixels elsewhere than there: no exchange */
 } Layer;
 
@@ -88,13 +75,15 @@ struct Walk {
     int select;            /* rows of many runs may be mixed by masks */
     /* of what is done with the runs */
     char *buffer;
-    int64_t bytes, *window;
+    int64_t bytes, *window; /* per layer: what shows of it, lows then highs; zeros where nothing does */
+    char *scratch;
+    int64_t scratch_bytes;
     int64_t *moved, moves, room; /* six numbers per run that isn't home */
     int failed;
 };
 
 static const int64_t *numbers(int64_t address) { return (const int64_t *)(uintptr_t)address; }
-static char *place(int64_t address) { return (char *)(uintptr_t)address; }
+static const float *floats(int64_t address) { return (const float *)(uintptr_t)address; }
 
 static Image image_at(const Images *images, int64_t index) {
     Image image = images->first;
@@ -105,35 +94,55 @@ static Image image_at(const Images *images, int64_t index) {
 
 /* ------------------------------------------------------------------------------------------------ layers of an output */
 
-static void place_layer(const Walk *w, Layer *layer, int64_t index, const float *shift, const int64_t *extent) {
+/* The pixels of an image that a layer may show, along an axis. */
+static int64_t valid_low(const Job *job, int64_t slot, int axis) {
+    const int64_t given = axis - (AXES - job->axes);
+    return given < 0 ? 0 : most(numbers(job->extent)[slot * 2 * job->axes + given], 0);
+}
+
+static int64_t valid_high(const Job *job, int64_t slot, int axis, const Image *image) {
+    const int64_t given = axis - (AXES - job->axes);
+    return given < 0 ? 1 : least(numbers(job->extent)[(slot * 2 + 1) * job->axes + given], image->size[axis]);
+}
+
+static int is_scaled(const Job *job, int64_t slot) {
+    for (int64_t i = slot * job->axes; job->scale && i < (slot + 1) * job->axes; i++)
+        if (floats(job->scale)[i] != 1 || !is_whole(floats(job->shift)[i])) return 1;
+    return 0;
+}
+
+static void place_layer(const Walk *w, int64_t s) {
     const Job *job = w->job;
-    const int64_t first = AXES - job->axes;
+    const int64_t first = AXES - job->axes, slot = w->output * job->layers + s, index = numbers(job->source)[slot];
+    Layer *layer = w->layer + s;
     memset(layer, 0, sizeof *layer);
     layer->image = -1;
     if (index < 0 || index >= job->images) return;
     const Image image = image_at(&job->pool, index);
     int moves = 0;
-    layer->image = index, layer->at = image.at, layer->lead = image.lead;
+    layer->image = index, layer->at = image.at, layer->lead = image.lead, layer->scaled = is_scaled(job, slot);
     for (int a = 0; a < AXES; a++) {
         const int64_t given = a - first;
-        const int64_t offset = given < 0 ? 0 : (int64_t)shift[given];
-        const int64_t low = given < 0 ? 0 : most(extent[given], 0);
-        const int64_t high = given < 0 ? 1 : least(extent[given + job->axes], image.size[a]);
+        const int64_t offset = given < 0 || layer->scaled ? 0 : (int64_t)floats(job->shift)[slot * job->axes + given];
+        int64_t low = valid_low(job, slot, a), high = valid_high(job, slot, a, &image);
+        if (layer->scaled && given >= 0) {
+            const int64_t at = slot * job->axes + given;
+            const int none = low >= high;
+            low = numbers(job->low)[at], high = none ? low : numbers(job->high)[at];
+        }
         layer->low[a] = least(most(low + offset, 0), w->canvas[a]);
         layer->high[a] = most(least(high + offset, w->canvas[a]), layer->low[a]);
         layer->at -= offset * image.step[a];
         layer->step[a] = image.step[a];
         moves |= offset != 0;
     }
-    layer->home = job->inplace && index == w->output && !moves;
-    layer->apart = moves;
+    layer->home = job->inplace && index == w->output && !moves && !layer->scaled;
+    layer->apart = moves || layer->scaled;
 }
 
 static void place_layers(Walk *w) {
     const Job *job = w->job;
     const int64_t S = job->layers, D = job->axes, b = w->output;
-    const int64_t *source = numbers(job->source) + b * S, *extent = numbers(job->extent) + b * S * 2 * D;
-    const float *shift = (const float *)(uintptr_t)job->shift + b * S * D;
     w->out = image_at(&job->out, b);
     w->aligned = !((w->out.at | w->out.lead | w->out.step[0] | w->out.step[1]) & (LINE - 1));
     for (int a = 0; a < AXES; a++) {
@@ -141,19 +150,18 @@ static void place_layers(Walk *w) {
         w->frame[a] = w->out.size[a];
         w->canvas[a] = given < 0 ? 1 : most(0, least(numbers(job->canvas)[b * D + given], w->frame[a]));
     }
-    for (int64_t s = 0; s < S; s++) place_layer(w, w->layer + s, source[s], shift + s * D, extent + s * 2 * D);
+    for (int64_t s = 0; s < S; s++) place_layer(w, s);
 
     Layer *fill = w->layer + S, *padding = fill + 1;
     memset(fill, 0, sizeof *fill);
     fill->at = (int64_t)(uintptr_t)w->fill, fill->image = -1, fill->apart = 1;
     fill->lead = job->fills > 1 ? w->fill_row : 0, fill->step[AXES - 1] = job->item;
 
-    int64_t base = source[0];
-    if (job->padding) base = numbers(job->padding)[b];
-    else if (base >= 0 && base < job->images) {
+    int64_t base = numbers(job->source)[b * S];
+    if (base >= 0 && base < job->images) {
         const Image image = image_at(&job->pool, base);
         for (int64_t a = AXES - D; a < AXES; a++)
-            if (image.size[a] != w->frame[a] || w->canvas[a] != extent[D + a - (AXES - D)]) base = -1;
+            if (image.size[a] != w->frame[a] || w->canvas[a] != numbers(job->extent)[(b * S * 2 + 1) * D + a - (AXES - D)]) base = -1;
     }
     *padding = *fill;
     if (base >= 0 && base < job->images) {
@@ -375,7 +383,7 @@ static int select_row(Walk *w, const Band *band) {
 /* ---------------------------------------------------------------------------------------------------- what runs are for */
 
 /* Pixels of a run whose neighbours needn't touch. */
-static void copy_pixels(char *to, int64_t to_step, const char *from, int64_t from_step, int64_t pixels, int64_t item) {
+void copy_pixels(char *to, int64_t to_step, const char *from, int64_t from_step, int64_t pixels, int64_t item) {
     if (to_step == item && from_step == item) memcpy(to, from, (size_t)(pixels * item));
     else if (item == 1)
         for (int64_t i = 0; i < pixels; i++) to[i * to_step] = from[i * from_step];
@@ -515,9 +523,7 @@ static int64_t cuts_of(Walk *w, int axis) {
     return kept;
 }
 
-static void walk(Walk *w, int64_t output) {
-    w->output = output;
-    place_layers(w);
+static void walk_bands(Walk *w) {
     for (int a = 0; a < AXES; a++)
         if (w->frame[a] <= 0) return;
     const int64_t planes = cuts_of(w, 0), lines = cuts_of(w, 1);
@@ -543,8 +549,70 @@ static void walk(Walk *w, int64_t output) {
         }
 }
 
+static void walk(Walk *w, int64_t output) {
+    w->output = output;
+    place_layers(w);
+    walk_bands(w);
+}
+
+/* ------------------------------------------------------------------------------------------------------- scaled layers */
+
+/* The pixels of a window of the canvas, as many as may show. */
+static int64_t pixels_of(const int64_t *window) {
+    int64_t pixels = 1;
+    for (int a = 0; a < AXES; a++) pixels *= window[AXES + a] - window[a];
+    return pixels;
+}
+
+/* Read one layer where it shows, to memory at `to`; it lies there from now on. Returns 0 where there is no memory. */
+static int read_layer(Walk *w, int64_t s, char *to) {
+    const Job *job = w->job;
+    const int64_t slot = w->output * job->layers + s, *shown = w->window + s * 2 * AXES;
+    Layer *layer = w->layer + s;
+    Window window = {.from = image_at(&job->pool, layer->image), .item = job->item, .leads = job->leads,
+                     .element = job->element, .interpolation = job->interpolation};
+    int64_t step = job->item;
+    window.to.at = layer->at = (int64_t)(uintptr_t)to;
+    for (int a = AXES - 1; a >= 0; a--) {
+        const int64_t given = a - (AXES - job->axes);
+        window.scale[a] = given < 0 ? 1 : floats(job->scale)[slot * job->axes + given];
+        window.shift[a] = given < 0 ? 0 : floats(job->shift)[slot * job->axes + given];
+        window.valid_low[a] = valid_low(job, slot, a), window.valid_high[a] = valid_high(job, slot, a, &window.from);
+        layer->low[a] = window.low[a] = shown[a], layer->high[a] = window.high[a] = shown[AXES + a];
+        layer->step[a] = window.to.step[a] = step;
+        layer->at -= shown[a] * step;
+        step *= shown[AXES + a] - shown[a];
+    }
+    layer->lead = window.to.lead = step;
+    return resample(&window);
+}
+
+/* Read all scaled layers of an output where they show. Returns 0 where there is no memory. */
+static int read_layers(Walk *w) {
+    const int64_t layers = w->job->layers, pixel = w->job->item * w->job->leads;
+    int64_t bytes = 0;
+    memset(w->window, 0, (size_t)(layers * 2 * AXES) * sizeof *w->window);
+    w->rows = reach_rows, w->select = 0;
+    walk_bands(w);
+    w->rows = copy_rows, w->select = 1;
+    for (int64_t s = 0; s < layers; s++)
+        if (w->layer[s].scaled) bytes += pixels_of(w->window + s * 2 * AXES) * pixel;
+    if (bytes > w->scratch_bytes) {
+        free(w->scratch);
+        w->scratch = malloc((size_t)bytes), w->scratch_bytes = w->scratch ? bytes : 0;
+        if (!w->scratch) return 0;
+    }
+    char *to = w->scratch;
+    for (int64_t s = 0; s < layers; s++) {
+        const int64_t pixels = w->layer[s].scaled ? pixels_of(w->window + s * 2 * AXES) : 0;
+        if (pixels && !read_layer(w, s, to)) return 0;
+        to += pixels * pixel;
+    }
+    return 1;
+}
+
 static void close_walk(Walk *w) {
-    free(w->layer), free(w->cuts[0]), free(w->cuts[1]), free(w->runs), free(w->fill), free(w->mask), free(w->row), free(w->moved);
+    free(w->layer), free(w->cuts[0]), free(w->cuts[1]), free(w->runs), free(w->fill), free(w->mask), free(w->row), free(w->moved), free(w->window), free(w->scratch);
 }
 
 /* Whether the outputs are so large that memcpy would write them past the caches, were they one. */
@@ -575,7 +643,8 @@ static int open_walk(Walk *w, const Job *job, void (*rows)(Walk *, const Band *,
     w->fill_row = row;
     w->fill = calloc((size_t)(row * lines), 1);
     w->mask = malloc((size_t)row), w->row = malloc((size_t)row);
-    if (!w->layer || !w->cuts[0] || !w->cuts[1] || !w->runs || !w->fill || !w->mask || !w->row) {
+    w->window = malloc((size_t)(most(job->layers, 1) * 2 * AXES) * sizeof *w->window);
+    if (!w->window || !w->layer || !w->cuts[0] || !w->cuts[1] || !w->runs || !w->fill || !w->mask || !w->row) {
         close_walk(w);
         return 0;
     }
@@ -688,27 +757,20 @@ static void blend_output(Walk *w, int64_t output, int64_t *shown, float *share, 
 /* Write outputs [first, last). 0: no memory. */
 EXPORT int64_t cutmix_dense_mix(const Job *job, int64_t first, int64_t last) {
     Walk w;
+    int done = 1;
     if (!open_walk(&w, job, copy_rows)) return 0;
     w.select = 1, w.past = is_large(job);
-    for (int64_t b = most(first, 0); b < least(last, job->outputs); b++) walk(&w, b);
+    for (int64_t b = most(first, 0); done && b < least(last, job->outputs); b++) {
+        w.output = b;
+        place_layers(&w);
+        done = !job->scale || read_layers(&w);
+        if (done) walk_bands(&w);
+    }
 #if defined(__SSE2__)
     _mm_sfence();
 #endif
     close_walk(&w);
-    return 1;
-}
-
-/* The windows of all layers, int64 (B, S, 6): what shows of each, lows then highs; zeros where nothing does. */
-EXPORT int64_t cutmix_dense_reach(const Job *job, int64_t *windows) {
-    Walk w;
-    if (!open_walk(&w, job, reach_rows)) return 0;
-    memset(windows, 0, (size_t)(job->outputs * job->layers * 2 * AXES) * sizeof *windows);
-    for (int64_t b = 0; b < job->outputs; b++) {
-        w.window = windows + b * job->layers * 2 * AXES;
-        walk(&w, b);
-    }
-    close_walk(&w);
-    return 1;
+    return done;
 }
 
 /* The image that one output exchanges runs with, itself where nothing moves; -1: what it shows is no such exchange. */

@@ -1,13 +1,13 @@
 """Hard plans on the host by the compiled library: every output pixel is read and written once.
 
-Scaled layers are filtered by ``resample``, each where it shows, and put in their places by the library.
+Scaled layers are filtered where they show.
 """
 
 from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, pairwise
 from typing import Any, cast
@@ -19,12 +19,10 @@ from torch import Tensor
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import in_numpy
 from cutmix_dense.kernels import native
-from cutmix_dense.kernels.layers import read
 from cutmix_dense.kernels.native.threads import split
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.plan.geometry import keeps_padding, pixel_ranges
-from cutmix_dense.plan.memo import Once
+from cutmix_dense.plan.geometry import pixel_ranges
 
 __all__ = ["mix_native", "suits_native"]
 
@@ -32,24 +30,30 @@ _mix = native.declare("cutmix_dense_mix", "pqq", "q")
 _moved = native.declare("cutmix_dense_moved", "pp", "q")
 _swap = native.declare("cutmix_dense_swap", "pqq", "q")
 _buffer = native.declare("cutmix_dense_buffer", "pppqqq", "q")
-_reach = native.declare("cutmix_dense_reach", "pp", "q")
 
 _blend = native.declare("cutmix_dense_blend", "pqq", "q")
 
-_Job = ctypes.c_int64 * 44
+_Job = ctypes.c_int64 * 48
 """``Job`` of ``pixels.c``."""
 
-_FAR = 2**40
-"""Pixels; the length of an image without an end."""
+_ELEMENTS = ("uint8", "int8", "float32", "uint16", "int16", "uint32", "int32", "float64")
+"""Dtypes that are filtered, in the order of ``elements`` of ``resample.c``."""
+
+_KINDS = {getattr(torch, name): place for place, name in enumerate(_ELEMENTS) if hasattr(torch, name)}
+
+_INTERPOLATIONS = {"nearest": 0, "bilinear": 1, "antialias": 2}
 
 Images = Tensor | Sequence[Tensor]
 
 
-def suits_native(pool: Images, plan: MixPlan, fill: Tensor | None, out: Tensor | None) -> bool:
+def suits_native(
+    pool: Images, plan: MixPlan, fill: Tensor | None, out: Tensor | None, interpolation: Interpolation = "nearest"
+) -> bool:
     """Whether the library mixes a pool by a plan.
 
     It is there, all lies on the host, no gradient flows, and all that lies before space can be walked with one stride.
-    A soft plan must be unscaled, and its images bytes that lie pixel beside pixel.
+    What is filtered has one of ``_ELEMENTS``. A soft plan must be unscaled, and its images bytes that lie pixel beside
+    pixel.
     """
     if native.library is None or not plan.source.is_cpu:
         return False
@@ -76,7 +80,7 @@ def suits_native(pool: Images, plan: MixPlan, fill: Tensor | None, out: Tensor |
     if not whole and not all(image.dtype == dtype and image.shape[: len(lead)] == lead for image in images):
         return False
     if plan.weight is None:
-        return True
+        return plan.unscaled or interpolation == "nearest" or dtype in _KINDS
     beside = all(image.stride(-1) == 1 or _lies_behind(image.shape, image.stride(), ndim) for image in images)
     return bool(plan.unscaled and dtype == torch.uint8 and beside)
 
@@ -111,46 +115,54 @@ def mix_native(
     count = numbers[0]
     if not count:
         return
-    if not plan.unscaled:
-        for output, windows in enumerate(_windows(plan)):
-            _mix_scaled(pool, plan, output, windows, numbers, outputs[output], fill, interpolation)
-        return
     batch = _Batch(pool, outputs, fill, numbers[2])
     if plan.weight is not None:
         weight = plan.weight.detach().to(torch.float64).contiguous()
-        split(partial(_blend, batch.job(numbers, weight=weight.data_ptr())), count, batch.size)
+        split(partial(_do, _blend, batch.job(numbers, weight=weight.data_ptr())), count, batch.size)
         return
-    job = batch.job(numbers)
+    job = batch.job(numbers, interpolation=interpolation)
     if outputs is not pool:
-        split(partial(_mix, job), count, batch.size)
+        split(partial(_do, _mix, job), count, batch.size)
         return
     moved = np.empty(count, dtype=np.int64)
     exchanged = _moved(job, moved.ctypes.data)
     size = int(moved.sum())
+    if exchanged < 0:
+        raise MemoryError
     if exchanged:
-        split(partial(_swap, job), count, size)
+        split(partial(_do, _swap, job), count, size)
         return
     buffer, starts = np.empty(size, dtype=np.uint8), np.cumsum(moved) - moved
     for put in (0, 1):
-        split(partial(_buffer, job, buffer.ctypes.data, starts.ctypes.data, put), count, size)
+        split(partial(_do, _buffer, job, buffer.ctypes.data, starts.ctypes.data, put), count, size)
+
+
+def _do(function: Callable[..., int], *given: Any) -> None:
+    """Call a function of the library that gives 0 where it finds no memory."""
+    if not function(*given):
+        raise MemoryError
 
 
 def _numbers(plan: MixPlan) -> tuple[list[int], list[Tensor]]:
     """The first numbers of ``Job``, up to the edges, and the tensors whose addresses they hold."""
-    fields = [plan.source, plan.shift, plan.extent, plan.canvas, plan.owner, *plan.edges]
-    for place, field in enumerate(fields):
-        wanted = torch.float32 if place == 1 else torch.int64
-        if place == 4:
-            wanted = torch.int8 if field.dtype == torch.int8 else torch.int16
-        if field.dtype != wanted or not field.is_contiguous():
-            fields[place] = field.to(wanted).contiguous()
-    owner, (outputs, layers), frame = fields[4], plan.source.shape, plan.frame
+    fields = [plan.source, plan.shift, plan.extent, plan.canvas]
+    wanted = [torch.int64, torch.float32, torch.int64, torch.int64]
+    if not plan.unscaled:
+        fields += (plan.scale, *pixel_ranges(plan))
+        wanted += (torch.float32, torch.int64, torch.int64)
+    layered = len(fields)
+    fields += (plan.owner, *plan.edges)
+    wanted += (torch.int8 if plan.owner.dtype == torch.int8 else torch.int16, *[torch.int64] * len(plan.edges))
+    for place, (field, dtype) in enumerate(zip(fields, wanted)):
+        if field.dtype != dtype or not field.is_contiguous():
+            fields[place] = field.to(dtype).contiguous()
+    owner, (outputs, layers), frame = fields[layered], plan.source.shape, plan.frame
     addresses = [field.data_ptr() for field in fields]
     grid = owner.shape[1:]
     numbers = [outputs, layers, len(frame), plan.free_form and grid == frame, 1 if owner.dtype == torch.int8 else 2]
-    numbers += addresses[:5]
-    flat = len(frame) == 2
-    return [*numbers, *((1, *grid) if flat else grid), *((0, *addresses[5:]) if flat else addresses[5:])], fields
+    numbers += addresses[:layered] if layered > 4 else (*addresses[:4], 0, 0, 0)
+    edges = addresses[layered + 1 :]
+    return [*numbers, addresses[layered], *(1, *grid)[-3:], *(0, *edges)[-3:]], fields
 
 
 class _Batch:
@@ -165,6 +177,7 @@ class _Batch:
         images, written = cast("list[Sequence[Tensor]]", ([pool], [outputs]) if whole else (pool, outputs))
         like = images[0]
         lead, item = like.shape[whole : like.ndim - ndim], like.element_size()
+        self._kind = _KINDS.get(like.dtype, -1)
         self.size = sum([image.nbytes for image in written])
         where = [[(image.data_ptr(), image.shape, image.stride()) for image in part] for part in (images, written)]
         # a pixel whose channels lie side by side in all is one item
@@ -189,9 +202,9 @@ class _Batch:
             self._numbers += (fill.data_ptr(), 1 if behind or not fill.shape else fill.numel())
         self._numbers.append(pool is outputs)
 
-    def job(self, numbers: Sequence[int], padding: int = 0, weight: int = 0) -> Any:
-        """``Job``, with the addresses of the images that pad, and of weights."""
-        return _Job(*numbers, padding, *self._numbers, weight)
+    def job(self, numbers: Sequence[int], weight: int = 0, interpolation: Interpolation = "nearest") -> Any:
+        """``Job``, with the address of weights."""
+        return _Job(*numbers, *self._numbers, weight, self._kind, _INTERPOLATIONS[interpolation])
 
 
 def _lies_behind(shape: Sequence[int], stride: Sequence[int], ndim: int) -> bool:
@@ -209,71 +222,3 @@ def _image(
     if ndim == 2:
         return (address, lead, 0, item * stride[-2], item * stride[-1], 1, shape[-2], shape[-1])
     return (address, lead, *[item * step for step in stride[-3:]], *shape[-3:])
-
-
-@Once
-def _windows(plan: MixPlan) -> list[list[list[int]]]:
-    """Per output and layer of a plan that scales, the window of the canvas that holds all that shows of it.
-
-    Lows, then highs, of three axes; zeros where nothing shows.
-    """
-    numbers, _fields = _numbers(plan)
-    low, high = (bound.numpy() for bound in pixel_ranges(plan))
-    source = np.where(plan.facts.source < 0, -1, 0)
-    placed = _placed_at(source, low, high)
-    flat = 3 - plan.ndim
-    numbers[5:8] = [array.ctypes.data for array in placed]
-    windows = np.empty((len(plan), plan.layers, 6), dtype=np.int64)
-    endless, frame = [*[0] * 7, *[_FAR] * 3], [*[0] * 7, *[1] * flat, *plan.frame]
-    tables = [1, 1, 1, *endless, *frame, 0, 1, 0, 0]
-    if not _reach(_Job(*numbers, 0, *tables), windows.ctypes.data):
-        raise MemoryError
-    return windows.tolist()
-
-
-def _placed_at(source: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[np.ndarray]:
-    """Source, shift and extent of layers that are windows of the canvas, read already."""
-    extent = np.concatenate([np.zeros_like(low), high - low], axis=-1)
-    return [np.ascontiguousarray(source, dtype=np.int64), np.ascontiguousarray(low, dtype=np.float32), extent]
-
-
-def _mix_scaled(
-    pool: Images,
-    plan: MixPlan,
-    output: int,
-    windows: list[list[int]],
-    numbers: Sequence[int],
-    target: Tensor,
-    fill: Tensor | None,
-    interpolation: Interpolation,
-) -> None:
-    """One output: its layers are read where they show, and put there."""
-    ndim, layers = plan.ndim, plan.layers
-    places = np.array(windows, dtype=np.int64).reshape(layers, 2, 3)[..., 3 - ndim :]
-    images: list[Tensor] = []
-    source = np.full(layers, -1)
-    for layer, (low, high) in enumerate(places.tolist()):
-        if all(a < b for a, b in zip(low, high)):
-            source[layer] = len(images)
-            block = tuple(map(slice, low, high))
-            pixels = read(pool, plan, output, layer, block, interpolation)
-            images.append(pixels if _is_even(pixels, ndim, 0) else pixels.contiguous())
-    placed = _placed_at(source, places[:, 0], places[:, 1])
-    padding = np.array([-1])
-    if plan.canvas[output].tolist() != list(plan.frame) and target.shape[-ndim:] == plan.frame:
-        base = pool[max(int(plan.facts.source[output, 0]), 0)]
-        if keeps_padding(plan, base.shape[-ndim:])[output]:
-            padding[0] = len(images)
-            images.append(base)
-    if not images:
-        images.append(target)  # which nothing is read from
-    batch = _Batch(images, [target], fill, ndim)
-    one = list(numbers)
-    one[0] = 1
-    one[5:8] = [array.ctypes.data for array in placed]
-    cells = math.prod(plan.owner.shape[1:])
-    one[8] += 8 * ndim * output
-    one[9] += one[4] * cells * output
-    for place, edges in zip(range(16 - ndim, 16), plan.edges):
-        one[place] += 8 * edges.shape[1] * output
-    _mix(batch.job(one, padding.ctypes.data), 0, 1)
