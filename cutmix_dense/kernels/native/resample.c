@@ -88,11 +88,14 @@ static double size_of(double value) { return value < 0 ? -value : value; }
 /* A number as float has it, or as it is. */
 static double as(double value, int single) { return single ? (double)(float)value : value; }
 
-/* Where in the image the centre of a canvas pixel lies. Torch's resize, which the reference uses where it can, multiplies. */
+/* Where in the image the centre of a canvas pixel lies. Torch's resize, which the reference uses where it can, multiplies,
+ * and of two pixels it rounds the place between their centres. */
 static double position_of(const Window *w, int axis, int64_t pixel, int single) {
     const double scale = w->scale[axis], offset = as((double)pixel + 0.5 - w->shift[axis], single);
     const int resizes = w->interpolation != NEAREST && scale > 0 && is_whole(w->shift[axis]);
-    return as(resizes ? offset * as(1 / scale, single) : offset / scale, single);
+    const double centre = w->interpolation == BILINEAR ? 0.5 : 0;
+    if (resizes) return as(offset * as(1 / scale, single) - centre, single) + centre;
+    return as(offset / scale, single);
 }
 
 static void close_axis(Axis *axis) { free(axis->taps), free(axis->weight); }
