@@ -264,7 +264,7 @@ def _without_absent(source: Int[Tensor, "b s"], owner: Int[Tensor, "b *g"]) -> I
     if source.device.type != "cpu":
         return _where_present(source >= 0, owner)
     absent = source.numpy() < 0
-    some = np.flatnonzero(absent.any(axis=1)).tolist()
+    some = absent.any(axis=1).nonzero()[0].tolist()
     if not some:
         return owner
     if owner.device.type != "cpu":

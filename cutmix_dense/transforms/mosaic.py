@@ -118,9 +118,10 @@ class Mosaic(MixTransform):
             torch.from_numpy(layer_of_cell.reshape(batch, rows, columns)),
             pool.sizes,
             frame=frame,
-            scale=torch.from_numpy(np.repeat(scale[..., None].astype(np.float32), 2, axis=2)),
+            scale=torch.from_numpy(scale[..., None].astype(np.float32).repeat(2, axis=2)),
             shift=torch.from_numpy(shift.astype(np.float32)),
             canvas=torch.from_numpy(canvas),
+            check=max(frame) * self.scale[1] > 2**20,  # else right as drawn: no image reaches far beyond its canvas
         )
 
     def _lines(

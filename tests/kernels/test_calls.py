@@ -76,3 +76,9 @@ def test_in_place_costs_few_calls_more(generator):
     pool = images()
     plan = cd.CutMix(p=1.0, pairing="swap").make_plan(pool, generator=generator)
     assert calls(lambda: mix_batch(pool, plan, fill=None, interpolation="nearest", inplace=True)) <= 110
+
+
+def test_a_mosaic_is_drawn_and_mixed_in_few_calls(generator):
+    pool, mix = images(), cd.Mosaic(p=1.0)
+    out = torch.empty_like(pool)
+    assert calls(lambda: mix(pool, out=out, generator=generator)) <= 390
