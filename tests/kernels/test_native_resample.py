@@ -84,6 +84,21 @@ def test_filtered_layers_are_what_they_are_one_by_one(seed, dtype, interpolation
                                as_signed(expected)[still[:, None].expand_as(found)]), (name, other)  # fmt: skip
 
 
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "antialias"])
+def test_of_a_layer_only_what_shows_is_read(interpolation):
+    """Of rows with many runs, too: a sanitizer shows whether anything beside the window is read."""
+    plan = random_plan(0, pool=3, outputs=1)
+    owner = torch.zeros(1, *plan.frame, dtype=torch.int8)
+    owner[:, 3:7, 9:19:2] = 1
+    whole = torch.tensor([[[0, 0, *SIZE]] * 3])
+    plan = replace(
+        per_pixel(plan, 0), owner=owner, extent=whole, shift=torch.zeros(1, 3, 2), scale=torch.full((1, 3, 2), 1.2)
+    )
+    pool, fill = noise(torch.uint8, 3, 1, *SIZE), torch.tensor(0, dtype=torch.uint8)
+    found = mix_batch(pool, plan, fill=fill, interpolation=interpolation)
+    assert differ(found, one_by_one(pool, plan, fill, interpolation)) <= (interpolation != "nearest")
+
+
 @pytest.mark.parametrize("free", [False, True])
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.bfloat16, torch.int32, torch.int64, torch.complex128])
 @pytest.mark.parametrize("seed", range(6))

@@ -62,17 +62,16 @@ static int OF_REAL(filter)(const Window *w, const Axis *axes, const Element *ele
     const int64_t beside = w->item / element->bytes, wide = (axes[2].last - axes[2].first) * beside, out = (axes[2].stop - axes[2].start) * beside;
     const int64_t stride = (most(wide, out) + LANES - 1) / LANES * LANES;
     const int64_t rows = w->high[1] - w->low[1], planes = w->high[0] - w->low[0];
-    const int64_t slots[2] = {axes[0].most, lines_at_once(&axes[1])};
-    const int64_t most_taps = axes[0].most * axes[1].most;
-    REAL *held = malloc((size_t)(slots[0] * slots[1] * wide) * sizeof *held), *line = calloc((size_t)(LANES * stride), sizeof *line);
+    const int64_t slots = axes[0].most * axes[1].most; /* of lines that are held, as many as are summed at most */
+    REAL *held = malloc((size_t)(slots * wide) * sizeof *held), *line = calloc((size_t)(LANES * stride), sizeof *line);
     REAL *in = malloc((size_t)(LANES * wide) * sizeof *in), *sums = calloc((size_t)(LANES * stride), sizeof *sums);
-    int64_t *holds = malloc((size_t)(slots[0] * slots[1]) * sizeof *holds);
-    const REAL **lines = malloc((size_t)most_taps * sizeof *lines);
-    double *weight = malloc((size_t)most_taps * sizeof *weight);
+    int64_t *holds = malloc((size_t)slots * sizeof *holds);
+    const REAL **lines = malloc((size_t)slots * sizeof *lines);
+    double *weight = malloc((size_t)slots * sizeof *weight);
     char *packed = malloc((size_t)(wide * element->bytes));
     const int there = held && line && in && sums && holds && lines && weight && packed;
     for (int64_t l = 0; there && l < w->leads; l++) {
-        for (int64_t i = 0; i < slots[0] * slots[1]; i++) holds[i] = -1;
+        for (int64_t i = 0; i < slots; i++) holds[i] = -1;
         for (int64_t z = 0; z < planes; z++)
             for (int64_t y = 0; y < rows; y += LANES) {
                 const int64_t lanes = least(LANES, rows - y);
@@ -82,7 +81,7 @@ static int OF_REAL(filter)(const Window *w, const Axis *axes, const Element *ele
                     for (int64_t i = 0; i < deep.count; i++)
                         for (int64_t j = 0; j < down.count; j++, taps++) {
                             const int64_t plane = deep.first + i, row = down.first + j;
-                            const int64_t slot = plane % slots[0] * slots[1] + row % slots[1], name = plane * w->from.size[1] + row;
+                            const int64_t slot = plane % axes[0].most * axes[1].most + row % axes[1].most, name = plane * w->from.size[1] + row;
                             lines[taps] = held + slot * wide;
                             weight[taps] = axes[0].weight[deep.weight + i] * axes[1].weight[down.weight + j];
                             if (holds[slot] == name) continue;

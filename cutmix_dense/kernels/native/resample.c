@@ -127,18 +127,6 @@ static int open_axis(Axis *axis, const Window *w, int a, int single) {
     return 1;
 }
 
-/* Source lines that LANES lines of a window need, at most: as many are held. */
-static int64_t lines_at_once(const Axis *axis) {
-    int64_t held = axis->most;
-    for (int64_t i = 0; i < axis->stop - axis->start; i += LANES) {
-        int64_t first = axis->last, last = axis->first;
-        for (int64_t k = i; k < least(i + LANES, axis->stop - axis->start); k++)
-            first = least(first, axis->taps[k].first), last = most(last, axis->taps[k].first + axis->taps[k].count);
-        held = most(held, last - first);
-    }
-    return held;
-}
-
 #define REAL float
 #define OF_REAL(name) name##_float
 #include "filter.h"
