@@ -162,6 +162,8 @@ def any_plan(seed: int, ndim: int, free: bool, pool: int = 4, still: bool = Fals
         edges = [np.minimum(np.arange(n + 1), canvas[:, axis, None]) for axis, n in enumerate(frame)]
         noise = rng.random((outputs, *frame)) < (0.5 if seed % 3 else 0.03)
         owner = np.where(noise, rng.integers(-1, layers, (outputs, *frame)), seed % 2)
+        if seed % 4 < 2:  # rows that repeat are one band
+            owner = owner[..., np.arange(frame[-2]) // 3, :]
     else:
         cuts = [np.sort(rng.integers(0, canvas[:, axis, None] + 1, (outputs, 3))) for axis in range(ndim)]
         ends = [np.zeros((outputs, 1), dtype=int), *(canvas[:, axis, None] for axis in range(ndim))]
@@ -397,6 +399,7 @@ def test_outputs_larger_than_the_caches_are_what_the_index_says(width, channels,
     sizes = torch.tensor([size] * 4)
     if free:
         owner = rng.random((4, *size)) < np.linspace(0, 0.5, size[0])[:, None]
+        owner[2:] = owner[2:, np.arange(size[0]) // 16]
         plan = MixPlan.from_map(source, torch.from_numpy(owner.astype(np.int8)), sizes)
     else:
         ends = np.sort(rng.integers(0, [[size]], (4, 2, 2, 2)), axis=2)

@@ -340,22 +340,21 @@ static void mask_of(uint8_t *mask, const int8_t *owner, int8_t layer, int64_t pi
     }
 }
 
-/* A row of a free form that has many runs; 0 where it can't be done so. */
-static int select_row(Walk *w, const Band *band) {
+/* A band of a free form that has many runs; 0 where it can't be done so. */
+static int select_rows(Walk *w, const Band *band) {
     const Job *job = w->job;
-    const int64_t S = job->layers, pixels = w->canvas[AXES - 1], z = band->low[0], y = band->low[1];
-    const int8_t *owner = (const int8_t *)(uintptr_t)job->owner + ((w->output * job->grid[0] + z) * job->grid[1] + y) * job->grid[2];
-    int64_t first = -2;
-    if (job->owner_bytes != 1 || pixels > job->grid[AXES - 1] || w->out.step[2] != job->item) return 0;
-    for (int64_t s = 0; s < S; s++) {
-        const Layer *layer = w->layer + s;
-        const int whole = layer->image >= 0 && layer->step[2] == job->item && layer->low[2] == 0 && layer->high[2] == pixels && layer->low[0] <= z &&
-                          z < layer->high[0] && layer->low[1] <= y && y < layer->high[1];
-        if (!whole && memchr(owner, (int)s, (size_t)pixels)) return 0;
+    const int64_t S = job->layers, pixels = w->canvas[2], bytes = pixels * job->item, z = band->low[0];
+    const int8_t *owner = (const int8_t *)(uintptr_t)job->owner + ((w->output * job->grid[0] + z) * job->grid[1] + band->low[1]) * job->grid[2];
+    int64_t first = -2, present = 0;
+    if (job->owner_bytes != 1 || pixels > job->grid[2] || w->out.step[2] != job->item) return 0;
+    for (int64_t s = -1; s < S; s++) {
+        const Layer *layer = w->layer + (s < 0 ? S : s);
+        if (!memchr(owner, (uint8_t)(int8_t)s, (size_t)pixels)) continue;
+        present++;
+        if (s >= 0 && (layer->image < 0 || layer->step[2] != job->item || layer->low[2] > 0 || layer->high[2] < pixels ||
+                       layer->low[0] > z || layer->high[0] <= z || layer->low[1] > band->low[1] || layer->high[1] < band->high[1]))
+            return 0;
     }
-    const int64_t bytes = pixels * job->item;
-    int64_t present = 0;
-    for (int64_t s = -1; s < S; s++) present += memchr(owner, (uint8_t)(int8_t)s, (size_t)pixels) != NULL;
     const int past = w->past && w->aligned && present == 2 && bytes % LINE == 0;
     for (int64_t s = -1; s < S; s++) {
         if (!memchr(owner, (uint8_t)(int8_t)s, (size_t)pixels)) continue;
@@ -365,16 +364,16 @@ static int select_row(Walk *w, const Band *band) {
         }
         const Layer *below = w->layer + (first == -1 ? S : first), *layer = w->layer + s;
         mask_of(w->mask, owner, (int8_t)s, pixels, job->item);
-        for (int64_t l = 0; l < job->leads; l++) {
-            char *row = place(w->out.at + l * w->out.lead + z * w->out.step[0] + y * w->out.step[1]);
-            uint8_t *to = past ? w->row : (uint8_t *)row;
-            const uint8_t *from = (const uint8_t *)place(layer->at + l * layer->lead + z * layer->step[0] + y * layer->step[1]);
-            if (first >= -1)
-                select_between(to, (const uint8_t *)place(below->at + l * below->lead + z * below->step[0] + y * below->step[1]), from, w->mask, bytes);
-            else
-                select_over(to, from, w->mask, bytes);
-            if (past) put_lines(row, (const char *)to, bytes);
-        }
+        for (int64_t l = 0; l < job->leads; l++)
+            for (int64_t y = band->low[1]; y < band->high[1]; y++) {
+                char *row = place(w->out.at + l * w->out.lead + z * w->out.step[0] + y * w->out.step[1]);
+                uint8_t *to = past ? w->row : (uint8_t *)row;
+                const char *under = place(below->at + l * below->lead + z * below->step[0] + y * below->step[1]);
+                const char *over = place(layer->at + l * layer->lead + z * layer->step[0] + y * layer->step[1]);
+                if (first >= -1) select_between(to, (const uint8_t *)under, (const uint8_t *)over, w->mask, bytes);
+                else select_over(to, (const uint8_t *)over, w->mask, bytes);
+                if (past) put_lines(row, (const char *)to, bytes);
+            }
         first = -3;
     }
     return first == -3;
@@ -523,21 +522,34 @@ static int64_t cuts_of(Walk *w, int axis) {
     return kept;
 }
 
+/* Whether a row of a free form shows what the one before it does. */
+static int continues(const Walk *w, int64_t z, int64_t y) {
+    const Job *job = w->job;
+    if (!job->free_form || y >= least(w->canvas[1], job->grid[1]) || z >= least(w->canvas[0], job->grid[0])) return 0;
+    for (int64_t s = 0; s < job->layers; s++)
+        if (w->layer[s].low[1] == y || w->layer[s].high[1] == y) return 0;
+    const size_t row = (size_t)(job->grid[2] * job->owner_bytes), used = (size_t)(least(w->canvas[2], job->grid[2]) * job->owner_bytes);
+    const char *owner = place(job->owner) + (size_t)((w->output * job->grid[0] + z) * job->grid[1] + y) * row;
+    return !memcmp(owner, owner - row, used);
+}
+
 static void walk_bands(Walk *w) {
     for (int a = 0; a < AXES; a++)
         if (w->frame[a] <= 0) return;
     const int64_t planes = cuts_of(w, 0), lines = cuts_of(w, 1);
-    const int64_t limit = 4 + w->frame[AXES - 1] * w->job->item / 64;
+    const int64_t limit = 2 + w->frame[AXES - 1] * w->job->item / 320;
     for (int64_t i = 0; i + 1 < planes; i++)
         for (int64_t j = 0; j + 1 < lines; j++) {
-            const Band band = {{w->cuts[0][i], w->cuts[1][j]}, {w->cuts[0][i + 1], w->cuts[1][j + 1]}};
+            const int64_t z = w->cuts[0][i], y = w->cuts[1][j];
+            while (j + 2 < lines && continues(w, z, w->cuts[1][j + 1])) j++;
+            const Band band = {{z, y}, {w->cuts[0][i + 1], w->cuts[1][j + 1]}};
             int64_t count = 0;
             if (band.low[0] >= w->canvas[0] || band.low[1] >= w->canvas[1]) {
                 add_run(w->runs, &count, 0, w->frame[AXES - 1], w->job->layers + 1);
             } else {
                 count = runs_of(w, &band, w->select ? limit : INT64_MAX);
                 if (count < 0) {
-                    if (select_row(w, &band)) {
+                    if (select_rows(w, &band)) {
                         count = 0;
                         add_run(w->runs, &count, w->canvas[AXES - 1], w->frame[AXES - 1], w->job->layers + 1);
                     } else {
@@ -659,17 +671,32 @@ static int open_walk(Walk *w, const Job *job, void (*rows)(Walk *, const Band *,
 
 enum { STRIP = 512 };
 
-/* A float in [0, 255] rounded, halves to even: beyond 1.5 * 2^23 a float has no fraction, and its last byte is the sum's. */
-static inline uint8_t rounded(float value) {
+enum { HELD = 0x4B400000 }; /* the bits of 1.5 * 2^23 */
+
+/* A float in [0, 255] rounded, halves to even: beyond 1.5 * 2^23 a float has no fraction, and its bits are the sum's. */
+static inline uint32_t rounded(float value) {
     uint32_t bits;
     const float whole = value + 12582912.0f;
     memcpy(&bits, &whole, sizeof bits);
-    return (uint8_t)bits;
+    return bits - HELD;
 }
 
+/* Four bytes at once, each where it lies in its word: one 2^8 or 2^16 times as large has a share as many times smaller,
+ * which gives the same float. So nothing is moved from lane to lane. */
 WIDE static void blend_two(uint8_t *restrict to, const uint8_t *restrict a, const uint8_t *restrict b, float share, float other,
                       int64_t bytes) {
-    for (int64_t i = 0; i < bytes; i++) to[i] = rounded((float)a[i] * share + (float)b[i] * other);
+    const float share1 = share / 0x100, other1 = other / 0x100, share2 = share / 0x10000, other2 = other / 0x10000;
+    int64_t i = 0;
+    for (; i + 4 <= bytes; i += 4) {
+        uint32_t x, y, sum;
+        memcpy(&x, a + i, sizeof x), memcpy(&y, b + i, sizeof y);
+        sum = rounded((float)(int32_t)(x & 0xFF) * share + (float)(int32_t)(y & 0xFF) * other);
+        sum += rounded((float)(int32_t)(x & 0xFF00) * share1 + (float)(int32_t)(y & 0xFF00) * other1) << 8;
+        sum += rounded((float)(int32_t)(x & 0xFF0000) * share2 + (float)(int32_t)(y & 0xFF0000) * other2) << 16;
+        sum += rounded((float)(int32_t)(x >> 24) * share + (float)(int32_t)(y >> 24) * other) << 24;
+        memcpy(to + i, &sum, sizeof sum);
+    }
+    for (; i < bytes; i++) to[i] = (uint8_t)rounded((float)a[i] * share + (float)b[i] * other);
 }
 
 /* Bytes that some layers share: the sum of each by its share, in the order of the layers, as the reference adds up. */
@@ -688,7 +715,7 @@ static void blend_bytes(uint8_t *to, const uint8_t *const *from, const float *sh
         for (int64_t i = 0; i < length; i++) total[i] = (float)from[0][at + i] * share[0];
         for (int64_t k = 1; k < count; k++)
             for (int64_t i = 0; i < length; i++) total[i] += (float)from[k][at + i] * share[k];
-        for (int64_t i = 0; i < length; i++) to[at + i] = rounded(total[i]);
+        for (int64_t i = 0; i < length; i++) to[at + i] = (uint8_t)rounded(total[i]);
     }
 }
 
@@ -823,39 +850,37 @@ EXPORT int64_t cutmix_dense_moved(const Job *job, int64_t *bytes) {
     return exchanged;
 }
 
+static void swap_bytes(char *restrict a, char *restrict b, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i++) {
+        const char held = a[i];
+        a[i] = b[i], b[i] = held;
+    }
+}
+
 /* In place, where `cutmix_dense_moved` gave 1: swap what outputs [first, last) exchange with images of higher number. */
 EXPORT int64_t cutmix_dense_swap(const Job *job, int64_t first, int64_t last) {
     Walk w;
-    char small[4096], *held = job->item > (int64_t)sizeof small ? malloc((size_t)job->item) : small;
-    if (!held) return 0;
-    if (!open_walk(&w, job, list_rows)) {
-        if (held != small) free(held);
-        return 0;
-    }
+    const int64_t item = job->item;
+    if (!open_walk(&w, job, list_rows)) return 0;
     for (int64_t b = most(first, 0); b < least(last, job->outputs) && !w.failed; b++) {
         list(&w, b);
         const int64_t mate = mate_of(&w);
         if (mate <= b || mate >= job->outputs) continue;
         const Image one = w.out, other = image_at(&job->out, mate);
         for (int64_t i = 0; i < w.moves; i++) {
-            const int64_t *run = w.moved + 7 * i, pixels = run[5] - run[4], part = most(1, (int64_t)sizeof small / job->item);
+            const int64_t *run = w.moved + 7 * i, pixels = run[5] - run[4];
+            const int whole = one.step[2] == item && other.step[2] == item;
             for (int64_t l = 0; l < job->leads; l++)
                 for (int64_t z = run[0]; z < run[1]; z++)
                     for (int64_t y = run[2]; y < run[3]; y++) {
                         char *mine = place(one.at + l * one.lead + z * one.step[0] + y * one.step[1] + run[4] * one.step[2]);
                         char *theirs = place(other.at + l * other.lead + z * other.step[0] + y * other.step[1] + run[4] * other.step[2]);
-                        for (int64_t at = 0; at < pixels; at += part) {
-                            const int64_t count = least(pixels - at, part);
-                            char *a = mine + at * one.step[2], *c = theirs + at * other.step[2];
-                            copy_pixels(held, job->item, a, one.step[2], count, job->item);
-                            copy_pixels(a, one.step[2], c, other.step[2], count, job->item);
-                            copy_pixels(c, other.step[2], held, job->item, count, job->item);
-                        }
+                        if (whole) swap_bytes(mine, theirs, pixels * item);
+                        else for (int64_t x = 0; x < pixels; x++) swap_bytes(mine + x * one.step[2], theirs + x * other.step[2], item);
                     }
         }
     }
     const int64_t done = !w.failed;
-    if (held != small) free(held);
     close_walk(&w);
     return done;
 }
