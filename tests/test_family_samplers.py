@@ -14,7 +14,7 @@ from test_samplers import SIGMAS, assert_mean, assert_uniform
 import cutmix_dense as cd
 from cutmix_dense.masks import ClassMask, CowMask, FourierMask
 from cutmix_dense.masks.noise import _lowest
-from cutmix_dense.noise import blurred
+from cutmix_dense.noise import Fields, bands_of_decay, blurred
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -287,8 +287,9 @@ def test_cowmix_sigma_is_log_uniform():
 def test_cowmix_noise_is_white_before_it_is_blurred(frame: tuple[int, ...]):
     """All frequencies count alike, those too that a real spectrum has but once: the mean of a line shows it."""
     sampler = CowMask(0.5, sigma=(1e-3, 1e-3))
-    noise = sampler.draw(1500, frame, seeded(31)).noise
-    fields = np.stack([blurred(one, 1e-3, sampler._bands(frame), frame).numpy() for one in noise])
+    noise, bands = sampler.draw(1500, frame, seeded(31)).noise, sampler._bands(frame)
+    spectra = blurred(noise, torch.full((len(noise),), 1e-3, dtype=torch.float64), bands)
+    fields = np.stack([Fields(bands, frame)(spectrum).numpy() for spectrum in spectra])
     variance = fields.var()
     for axis in range(1, fields.ndim):
         means = fields.mean(axis=axis)
@@ -318,6 +319,20 @@ def test_fmix_takes_exactly_so_many_of_equal_values(number: int):
         assert values[chosen].max() <= values[~chosen].min()
 
 
+@pytest.mark.parametrize("kind", ["noise", "few values", "the sample misleads"])
+@pytest.mark.parametrize("number", [1, 9000, 19_999, 20_000])
+def test_fmix_takes_the_lowest_of_many_values(kind: str, number: int):
+    rng = np.random.default_rng(number)
+    values = rng.normal(size=(100, 200)).astype(np.float32)
+    if kind == "few values":
+        values = values.round()
+    elif kind != "noise":
+        values.reshape(-1)[:: values.size // 4096] += 50
+    chosen = _lowest(values, number)
+    assert chosen.sum() == number
+    assert values[chosen].max() == np.sort(values, axis=None)[number - 1]
+
+
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 3.0])
 def test_fmix_area_is_exact(alpha: float):
     sampler, n, frame = FourierMask(alpha=alpha), 1500, (23, 37)
@@ -343,6 +358,23 @@ def official_fmix(rng: np.random.Generator, size: tuple[int, int], decay: float)
     spectrum /= np.maximum(frequency, 1 / max(size)) ** decay
     gray = np.fft.irfftn(spectrum, size, axes=(0, 1))
     return gray > np.median(gray)
+
+
+@pytest.mark.parametrize("frame", [(300, 420), (256, 256)])
+def test_fmix_lacks_only_frequencies_that_move_no_border(frame: tuple[int, int]):
+    rng = np.random.default_rng(0)
+    lines = [np.fft.fftfreq(frame[0])[:, None], np.fft.rfftfreq(frame[1])[None]]
+    bands = bands_of_decay(frame, 3.0)
+    most = [np.abs(band.frequencies.numpy()).max() * 1.0001 for band in bands]
+    passed = (np.abs(lines[0]) <= most[0]) & (lines[1] <= most[1])
+    assert passed.sum() == np.prod([len(band.frequencies) for band in bands]) < passed.size / 3
+    differ = []
+    for _ in range(10):
+        spectrum = rng.normal(size=passed.shape) + 1j * rng.normal(size=passed.shape)
+        spectrum /= np.maximum(np.hypot(*lines), 1 / max(frame)) ** 3
+        whole, ours = (np.fft.irfftn(part, frame, axes=(0, 1)) for part in (spectrum, spectrum * passed))
+        differ.append(((whole > np.median(whole)) != (ours > np.median(ours))).mean())
+    assert np.mean(differ) < 3e-4
 
 
 def test_fmix_is_smooth():

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "pairing.py": {"arrays"},
     "regions": {"arrays", "checks", "regions"},
     "noise.py": {"arrays"},
-    "masks": {"arrays", "checks", "distance", "masks", "noise", "regions"},
+    "masks": {"arrays", "checks", "distance", "kernels", "masks", "noise", "regions"},
     "distance.py": {"arrays", "extras"},
     "saliency.py": {"arrays"},
     "kernels": {"arrays", "kernels", "plan"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -54,6 +55,17 @@ class MapMask(ABC):
             draws: the result of ``draw``.
             maps: class ids of the partners; -1 beyond their valid part.
         """
+
+    def place_each(
+        self, draws: Float[Tensor, "b k"], maps: Sequence[Int[Tensor, "*size"]], frame: tuple[int, ...]
+    ) -> Bool[Tensor, "b *frame"]:
+        """``place`` for maps of any sizes that fit the frame, which are padded with -1."""
+        if all(ids.dtype == torch.uint8 and tuple(ids.shape) == frame for ids in maps):
+            return self.place(draws, torch.stack([*maps]))
+        padded = torch.full((len(maps), *frame), -1, dtype=torch.long, device=maps[0].device)
+        for ids, row in zip(maps, padded):
+            row[tuple(slice(0, length) for length in ids.shape)] = ids
+        return self.place(draws, padded)
 
 
 class MaskSampler(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,8 @@ from torch import Tensor
 from cutmix_dense.arrays.host import HOST, in_numpy, sent
 from cutmix_dense.checks import finite
 from cutmix_dense.distance import carved
+from cutmix_dense.kernels import native
+from cutmix_dense.kernels.native.classes import ReadableMaps
 from cutmix_dense.masks.base import MapMask
 from cutmix_dense.regions import uniform
 
@@ -61,31 +64,38 @@ class ClassMask(MapMask):
         Raises:
             ValueError: an id isn't below ``max_classes`` (checked on the host).
         """
-        ids = maps if maps.dtype == torch.uint8 else maps.long()
-        if ids.device.type == "cpu" and ids.numel() and int(ids.max()) >= self.max_classes:
-            large = ids[(ids >= self.max_classes) & ~_are(ids, self.ignore_index)]
-            if large.numel():
-                raise ValueError(f"maps must hold ids below max_classes = {self.max_classes}, got {int(large.max())}")
-        if in_numpy(ids) and len(ids):
-            return self._place_on_host(draws, ids)
-        columns = self._columns(ids.long()).flatten(1)
+        if _is_readable(*maps) and len(maps):
+            return self.place_each(draws, [*maps], tuple(maps.shape[1:]))
+        ids = maps.long()
+        if ids.device.type == "cpu" and ids.numel():
+            self._check(ids)
+        columns = self._columns(ids).flatten(1)
         occurs = torch.zeros((len(ids), self._spare + 1), dtype=torch.bool, device=ids.device)
         occurs = occurs.scatter(1, columns, torch.ones_like(columns, dtype=torch.bool))
         return self._chosen(occurs, sent(draws, ids.device)).gather(1, columns).reshape(ids.shape)
 
-    def _place_on_host(self, draws: Float[Tensor, "b k"], ids: Int[Tensor, "b *size"]) -> Bool[Tensor, "b *size"]:
-        """``place`` in numpy, map by map; bytes index the table directly, since every byte has a column."""
-        columns = [one if one.dtype == torch.uint8 else self._columns(one) for one in ids]
-        counts = torch.stack([torch.bincount(column.flatten(), minlength=self._spare + 1) for column in columns])
-        masks = np.empty(ids.shape, dtype=bool)
-        for mask, column, row in zip(masks, columns, self._chosen(counts > 0, draws).numpy()):
-            row.take(column.numpy(), out=mask, mode="clip")  # numpy's other modes copy first
-        return torch.from_numpy(masks)
+    def place_each(
+        self, draws: Float[Tensor, "b k"], maps: Sequence[Int[Tensor, "*size"]], frame: tuple[int, ...]
+    ) -> Bool[Tensor, "b *frame"]:
+        """``place`` for maps of any sizes that fit the frame."""
+        if not _is_readable(*maps):
+            return super().place_each(draws, maps, frame)
+        readable = ReadableMaps(maps)
+        seen = readable.seen(self.ignore_index, self.max_classes)
+        for index in np.flatnonzero(seen[:, -1]).tolist():
+            self._check(maps[index].long())
+        return readable.marked(self._chosen(torch.from_numpy(seen[:, :-1]), draws).numpy(), frame)
+
+    def _check(self, ids: Int[Tensor, "*n"]) -> None:
+        """Raise ValueError if an id isn't below ``max_classes``."""
+        large = ids[(ids >= self.max_classes) & ~_are(ids, self.ignore_index)]
+        if large.numel():
+            raise ValueError(f"maps must hold ids below max_classes = {self.max_classes}, got {int(large.max())}")
 
     @property
     def _spare(self) -> int:
-        """The column of a table of ids for pixels without a class; behind the columns of all bytes."""
-        return max(self.max_classes, 256)
+        """The column of a table of ids for pixels without a class."""
+        return self.max_classes
 
     def _columns(self, ids: Int[Tensor, "*size"]) -> Int[Tensor, "*size"]:
         """The column of each id; ids are int64."""
@@ -164,6 +174,11 @@ class CarveMask(MapMask):
         masks = [carved(mask, amount, self.spacing) for mask, amount in zip(lesion.numpy(), amounts.tolist())]
         carved_out = torch.stack([torch.from_numpy(mask) for mask in masks])
         return sent(carved_out if maps.dtype == torch.uint8 else carved_out & (maps >= 0), device)
+
+
+def _is_readable(*maps: Int[Tensor, "*size"]) -> bool:
+    """Whether the compiled library is there and may read maps."""
+    return native.library is not None and in_numpy(*maps)
 
 
 def _are(ids: Int[Tensor, "*n"], number: int) -> Bool[Tensor, "*n"]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +15,9 @@ from torch import Tensor
 from cutmix_dense.arrays.blocks import block_of
 from cutmix_dense.arrays.host import HOST
 from cutmix_dense.checks import finite, interval, positive
+from cutmix_dense.kernels.native.noise import mean_and_spread
 from cutmix_dense.masks.base import MaskSampler, NoiseDraws
-from cutmix_dense.noise import Band, bands_of_blur, blurred, falling_amplitude
+from cutmix_dense.noise import Band, Fields, bands_of_blur, bands_of_decay, blurred, falling_amplitude
 from cutmix_dense.regions import beta, uniform
 
 __all__ = ["CowMask", "FourierMask"]
@@ -73,13 +76,14 @@ class CowMask(MaskSampler):
         proportion = low + draws.numbers[:, 1] * (high - low)
         spreads = math.sqrt(2) * torch.erfinv(2 * proportion.float() - 1)
         bands = self._bands(frame)
-        masks = np.zeros((len(sizes), *frame), dtype=bool)
-        for mask, noise, blur, spread, size in zip(
-            masks, draws.noise, sigma.tolist(), spreads.tolist(), sizes.tolist()
-        ):
-            valid = block_of(size)
-            values = blurred(noise, blur, bands, frame).numpy()[valid]
-            np.less_equal(values, values.mean() + spread * values.std(), out=mask[valid])
+        fields = Fields(bands, frame)
+        masks = np.empty((len(sizes), *frame), dtype=bool)
+        spectra = blurred(draws.noise, sigma, bands)
+        for mask, spectrum, spread, size in zip(masks, spectra, spreads.tolist(), sizes.tolist()):
+            valid = _valid_part(mask, size)
+            values = fields(spectrum).numpy()[valid]
+            mean, deviation = mean_and_spread(values)
+            np.less_equal(values, np.float32(mean + spread * deviation), out=mask[valid])
         return torch.from_numpy(masks)
 
 
@@ -90,6 +94,8 @@ class FourierMask(MaskSampler):
     Args:
         alpha: λ ~ Beta(α, α), the share of the base, whose pixels have the highest values; > 0.
         decay: the spectrum falls as 1 / frequency^decay.
+
+    Frequencies that add nothing visible aren't drawn; see ``noise.bands_of_decay``.
 
     Source: Harris et al., FMix (2020): α = 1, decay 3, ``max_soft`` 0 (soft edges would need soft labels).
 
@@ -109,31 +115,55 @@ class FourierMask(MaskSampler):
 
     def draw(self, batch: int, frame: tuple[int, ...], generator: torch.Generator | None = None) -> NoiseDraws:
         """Spectrum (real and imaginary part), λ and its rounding."""
-        half = (*frame[:-1], frame[-1] // 2 + 1)
-        noise = torch.randn((batch, *half, 2), generator=generator, dtype=torch.float32, device=HOST)
+        counts = [len(band.frequencies) for band in bands_of_decay(frame, self.decay)]
+        noise = torch.randn((batch, *counts, 2), generator=generator, dtype=torch.float32, device=HOST)
         return NoiseDraws(noise, torch.cat([beta(batch, self.alpha, generator), uniform(batch, 1, generator)], dim=1))
 
     def place(self, draws: NoiseDraws, sizes: Int[Tensor, "b d"], frame: tuple[int, ...]) -> Bool[Tensor, "b *frame"]:
         """Transform back; the lowest pixels show the partner."""
-        amplitude = falling_amplitude(frame, self.decay)
+        bands = bands_of_decay(frame, self.decay)
+        amplitude, fields = falling_amplitude(bands, self.decay), Fields(bands, frame)
         count = sizes.prod(dim=1)
         base = draws.numbers[:, 0] * count
         number = count - torch.where(draws.numbers[:, 1] > 0.5, base.ceil(), base.floor()).long()
-        masks = np.zeros((len(sizes), *frame), dtype=bool)
+        masks = np.empty((len(sizes), *frame), dtype=bool)
         for mask, noise, partners, size in zip(masks, draws.noise, number.tolist(), sizes.tolist()):
-            valid = block_of(size)
-            field = torch.fft.irfftn(torch.view_as_complex(noise) * amplitude, s=frame)
+            valid = _valid_part(mask, size)
+            field = fields(torch.view_as_complex(noise * amplitude[..., None]))
             mask[valid] = _lowest(field.numpy()[valid], partners)
         return torch.from_numpy(masks)
+
+
+def _valid_part(mask: Bool[np.ndarray, "*frame"], size: Sequence[int]) -> tuple[slice, ...]:
+    """The block of a new mask that is to be written; what lies beyond is cleared."""
+    if mask.shape != tuple(size):
+        mask.fill(False)
+    return block_of(size)
 
 
 def _lowest(values: Float[np.ndarray, "*size"], number: int) -> Bool[np.ndarray, "*size"]:
     """Mark the ``number`` lowest values; among equal ones, the first."""
     if number == 0:
         return np.zeros(values.shape, dtype=bool)
-    limit = np.partition(values, number - 1, axis=None)[number - 1]
+    limit = _ranked(values.reshape(-1), number - 1)
     lowest: np.ndarray = values <= limit
     surplus = int(np.count_nonzero(lowest)) - number
     if surplus:
         lowest[tuple(np.argwhere(values == limit)[-surplus:].T)] = False
     return lowest
+
+
+_SAMPLE = 4096
+"""Values that are sorted to guess where a rank lies."""
+
+
+def _ranked(values: Float[np.ndarray, " n"], rank: int) -> Any:
+    """The value of a rank, 0 that of the lowest, looked for among those between two guesses: one pass is enough."""
+    guess = np.sort(values[:: max(1, len(values) // _SAMPLE)])
+    at, margin = rank * len(guess) // len(values), len(guess) // 32
+    low, high = guess[max(at - margin, 0)], guess[min(at + margin, len(guess) - 1)]
+    below = int(np.count_nonzero(values < low))
+    between = values[(values >= low) & (values <= high)]
+    if not below <= rank < below + len(between):
+        between, below = values, 0
+    return np.partition(between, rank - below)[rank - below]

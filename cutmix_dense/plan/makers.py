@@ -216,10 +216,8 @@ class PlanMakers(PlanFields):
         frame = tuple(owner.shape[1:])
         canvas = placed.get("canvas")
         canvas = sent(sizes[source[:, 0]] if canvas is None else canvas, owner.device)
-        edges = tuple(
-            torch.minimum(torch.arange(size + 1, device=owner.device)[None], canvas[:, axis, None])
-            for axis, size in enumerate(frame)
-        )
+        ends = canvas.T[..., None]
+        edges = tuple(torch.arange(n + 1, device=owner.device).minimum(end) for n, end in zip(frame, ends))
         return cls.from_grid(source, edges, owner, sizes, frame=frame, free_form=True, **placed)
 
     @classmethod
@@ -230,6 +228,7 @@ class PlanMakers(PlanFields):
         sizes: Int[Tensor, "pool d"],
         *,
         frame: tuple[int, ...] | None = None,
+        check: bool = True,
     ) -> Plan:
         """Make a soft plan: layers share the pixels that they have in common, by weight; the canvas is the base's.
 
@@ -238,6 +237,7 @@ class PlanMakers(PlanFields):
             weight: weight of each layer, >= 0; absent layers count as 0.
             sizes: valid size of every pool image, pixels.
             frame: size of a padded output, default the largest canvas.
+            check: as in ``MixPlan``.
 
         Example:
             >>> import torch
@@ -256,7 +256,7 @@ class PlanMakers(PlanFields):
             (len(source), *(edge.shape[1] - 1 for edge in edges)), dtype=torch.long, device=source.device
         )
         weight = torch.where(source >= 0, weight.clamp(min=1e-12), 0)  # a layer alone shows whole, however light
-        return cls.from_grid(source, edges, owner, sizes, frame=frame, weight=weight)
+        return cls.from_grid(source, edges, owner, sizes, frame=frame, weight=weight, check=check)
 
 
 def _without_absent(source: Int[Tensor, "b s"], owner: Int[Tensor, "b *g"]) -> Int[Tensor, "b *g"]:

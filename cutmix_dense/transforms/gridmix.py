@@ -5,11 +5,11 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cutmix_dense.arrays.host import HOST
 from cutmix_dense.checks import interval, positive
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import AreaBox, beta, uniform
@@ -70,15 +70,16 @@ class GridMix(MixTransform):
         """Draw the rectangle, the number of units, and the windows' size and place."""
         source, leader = self.draw_pairs(pool, generator)
         area = AreaBox(self.cut_area, (0.5, 2.0))
-        cut = area.place(area.draw(pool.outputs, generator)[leader], pool.shared(source))[:, 0]
-        lam = beta(pool.outputs, self.alpha, generator)[leader]
-        draws = uniform(pool.outputs, 3, generator)[leader]
+        # numpy is cheaper for a few numbers
+        cut = area.place(area.draw(pool.outputs, generator)[leader], pool.shared(source))[:, 0].numpy()
+        lam = beta(pool.outputs, self.alpha, generator)[leader].numpy()
+        draws = uniform(pool.outputs, 3, generator)[leader].numpy()
         count = _counts(draws[:, 0], self.n_holes)
         low, high = cut[:, :2], cut[:, 2:]
         if self.pattern == "checkerboard":
             lines = [_units(low[:, a], high[:, a], count, self.n_holes[1]) for a in range(2)]
             return _interleave(source, lines, pool, "xor")
-        part = (1 - lam[:, 0]).sqrt()
+        part = np.sqrt(1 - lam[:, 0])
         lines = [
             _units(low[:, a], high[:, a], count, self.n_holes[1], part, draws[:, 1 + a] * (1 - part)) for a in range(2)
         ]
@@ -126,21 +127,22 @@ class StripeMix(MixTransform):
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """Draw the number of stripes, their direction, and which image comes first."""
         source, leader = self.draw_pairs(pool, generator)
-        draws = uniform(pool.outputs, 3, generator)[leader]
+        draws = uniform(pool.outputs, 3, generator)[leader].numpy()
         count = _counts(draws[:, 0], self.n_stripes)
         lying = draws[:, 1] < {"random": 0.5, "horizontal": 1.0, "vertical": 0.0}[self.direction]
-        shared = pool.shared(source)
+        shared = pool.shared(source).numpy()
         lines = []
         for axis, striped in enumerate((lying, ~lying)):
-            edges, inside = _units(torch.zeros_like(count), shared[:, axis], count, self.n_stripes[1])
-            first = (draws[:, 2] < 0.5)[:, None] & (edges[:, :-1] < shared[:, axis, None])
+            edges, inside = _units(np.zeros_like(count), shared[:, axis], count, self.n_stripes[1])
+            there = edges[:, :-1] < shared[:, axis, None]
+            first = (draws[:, 2] < 0.5)[:, None] & there
             # along the other axis, all units show the partner
-            lines.append((edges, torch.where(striped[:, None], inside ^ first, edges[:, :-1] < shared[:, axis, None])))
+            lines.append((edges, np.where(striped[:, None], inside ^ first, there)))
         return _interleave(source, lines, pool, "and")
 
 
-Lines = tuple[Int[Tensor, "b _edges"], Bool[Tensor, "b g"]]
-"""Edges of cells along one axis, and which cells count as inside."""
+Lines = tuple[Int[np.ndarray, "b _edges"], Bool[np.ndarray, "b g"]]
+"""Edges of cells along one axis, and which cells count as inside, one row for all or one for each."""
 
 
 def _check_count(count: tuple[int, int], name: str) -> None:
@@ -151,18 +153,18 @@ def _check_count(count: tuple[int, int], name: str) -> None:
         raise ValueError(f"{name} must be (low, high), whole numbers with 1 <= low <= high, got {count!r}")
 
 
-def _counts(draws: Float[Tensor, " b"], limits: tuple[int, int]) -> Int[Tensor, " b"]:
+def _counts(draws: Float[np.ndarray, " b"], limits: tuple[int, int]) -> Int[np.ndarray, " b"]:
     """Whole numbers between the limits, from draws in [0, 1)."""
-    return limits[0] + (draws * (limits[1] - limits[0] + 1)).long()
+    return limits[0] + (draws * (limits[1] - limits[0] + 1)).astype(np.int64)
 
 
 def _units(
-    low: Int[Tensor, " b"],
-    high: Int[Tensor, " b"],
-    count: Int[Tensor, " b"],
+    low: Int[np.ndarray, " b"],
+    high: Int[np.ndarray, " b"],
+    count: Int[np.ndarray, " b"],
     most: int,
-    part: Float[Tensor, " b"] | None = None,
-    offset: Float[Tensor, " b"] | None = None,
+    part: Float[np.ndarray, " b"] | None = None,
+    offset: Float[np.ndarray, " b"] | None = None,
 ) -> Lines:
     """Units of one axis between two ends: every other one is inside, or a part of each.
 
@@ -174,29 +176,33 @@ def _units(
         part: share of each unit that is inside, in [0, 1].
         offset: where that part starts in its unit, in [0, 1 − part].
     """
-    unit = ((high - low).float() / count)[:, None]
-    index = torch.minimum(torch.arange(most + 1, device=HOST), count[:, None])
+    low, high = low[:, None], high[:, None]
+    unit = (high - low).astype(np.float32) / count[:, None].astype(np.float32)
+    index = np.minimum(np.arange(most + 1), count[:, None])
     if part is None or offset is None:
-        edges = (low[:, None] + index * unit).round().long()
-        inside = (torch.arange(most, device=HOST) % 2 == 0).expand(len(low), -1)
-        return edges, inside & (edges[:, :-1] < high[:, None])
-    begin = low[:, None] + (index[:, :-1] + offset[:, None]) * unit
-    both = torch.stack([begin, begin + part[:, None] * unit], dim=2).flatten(1).round().long()
-    edges = torch.cat([low[:, None], torch.minimum(both, high[:, None]), high[:, None]], dim=1)
-    return edges, (torch.arange(edges.shape[1] - 1, device=HOST) % 2 == 1).expand(len(low), -1)
+        edges = np.rint(low.astype(np.float32) + index.astype(np.float32) * unit).astype(np.int64)
+        return edges, (np.arange(most) % 2 == 0) & (edges[:, :-1] < high)
+    begin = low + (index[:, :-1] + offset[:, None]) * unit
+    both = np.rint(np.stack([begin, begin + part[:, None] * unit], axis=2).reshape(len(low), -1)).astype(np.int64)
+    edges = np.concatenate([low, np.minimum(both, high), high], axis=1)
+    return edges, np.arange(edges.shape[1] - 1)[None] % 2 == 1
 
 
 def _interleave(source: Tensor, lines: list[Lines], pool: Pool, combine: Literal["and", "xor"]) -> MixPlan:
     """The plan that shows the partner where row and column are inside: both (``and``) or exactly one (``xor``)."""
-    canvas = pool.sizes[source[:, 0]]
+    canvas = pool.sizes[source[:, 0]].numpy()
     edges, inside, reach = [], [], []
     for axis, (edge, cells) in enumerate(lines):
-        ends = torch.zeros_like(canvas[:, axis, None]), canvas[:, axis, None]
-        edges.append(torch.cat([ends[0], edge, ends[1]], dim=1))
-        outer = torch.zeros_like(cells[:, :1])
-        inside.append(torch.cat([outer, cells, outer], dim=1))
-        within = (edge[:, :-1] >= edge[:, :1]) & (edge[:, 1:] <= edge[:, -1:])
-        reach.append(torch.cat([outer, within, outer], dim=1))
+        whole = np.zeros((len(edge), edge.shape[1] + 2), dtype=np.int64)
+        whole[:, 1:-1], whole[:, -1] = edge, canvas[:, axis]
+        np.maximum.accumulate(whole, axis=1, out=whole)  # where a rounding put an edge before another
+        edges.append(torch.from_numpy(whole))
+        within = np.zeros((2, len(edge), edge.shape[1] + 1), dtype=bool)
+        within[0, :, 1:-1] = cells
+        within[1, :, 1:-1] = (edge[:, :-1] >= edge[:, :1]) & (edge[:, 1:] <= edge[:, -1:])
+        inside.append(within[0])
+        reach.append(within[1])
     rows, columns = inside[0][:, :, None], inside[1][:, None]
     shown = rows & columns if combine == "and" else (rows ^ columns) & reach[0][:, :, None] & reach[1][:, None]
-    return MixPlan.from_grid(source, tuple(edges), shown.long(), pool.sizes, frame=pool.frame)
+    owner = torch.from_numpy(shown.view(np.int8))
+    return MixPlan.from_grid(source, tuple(edges), owner, pool.sizes, frame=pool.frame, check=False)

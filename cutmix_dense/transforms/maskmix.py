@@ -33,21 +33,26 @@ class MaskTransform(MixTransform):
         if isinstance(sampler, MapMask):
             numbers = sampler.draw(pool.outputs, generator)[leader[mixed]]
             maps = pool.maps(self.semantic_keys)
-            device = maps.device
+            device = maps[0].device
             if len(mixed):
-                masks = sampler.place(numbers, maps[sent(source[mixed, 1], device)])
+                partners = [maps[index] for index in source[mixed, 1].tolist()]
+                masks = sampler.place_each(numbers, partners, pool.frame)
         else:
             draws, shared = sampler.draw(pool.outputs, pool.frame, generator), pool.shared(source)
             drawn, own = leader[mixed].unique(return_inverse=True)  # exchanging pairs share one mask
             if len(mixed):
                 masks = sampler.place(draws.of(drawn), shared[drawn], pool.frame)
                 masks = masks if len(drawn) == len(mixed) else masks[own]
+        expected = (len(mixed), *pool.frame)
+        if masks is not None and (masks.dtype != torch.bool or tuple(masks.shape) != expected):
+            got = f"{masks.dtype} of shape {tuple(masks.shape)}"
+            raise ValueError(f"{type(sampler).__name__} must place bool masks of shape {expected}, got {got}")
         if masks is not None and len(mixed) == pool.outputs:
-            return MixPlan.from_map(source, masks.view(torch.int8), pool.sizes)
+            return MixPlan.from_map(source, masks.view(torch.int8), pool.sizes, check=False)
         owner = torch.zeros((pool.outputs, *pool.frame), dtype=torch.int8, device=device)
         if masks is not None:
             owner.index_copy_(0, sent(mixed, device), masks.view(torch.int8))
-        return MixPlan.from_map(source, owner, pool.sizes)
+        return MixPlan.from_map(source, owner, pool.sizes, check=False)
 
 
 class MaskMix(MaskTransform):

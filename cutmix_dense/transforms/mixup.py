@@ -66,4 +66,4 @@ class MixUp(MixTransform):
         if self.lam is not None:
             lam = torch.full_like(lam, self.lam)
         lam = torch.where(source[:, 1:] < 0, 1.0, lam)
-        return MixPlan.blend(source, torch.cat([lam, 1 - lam], dim=1), pool.sizes, frame=pool.frame)
+        return MixPlan.blend(source, torch.cat([lam, 1 - lam], dim=1), pool.sizes, frame=pool.frame, check=False)

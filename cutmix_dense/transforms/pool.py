@@ -201,8 +201,8 @@ class Pool:
         present &= (padded[..., self.ndim :] > padded[..., : self.ndim]).all(dim=2)
         return ObjectBoxes(padded, present)
 
-    def maps(self, keys: Sequence[str]) -> Int[Tensor, "pool *frame"]:
-        """The semantic map of every image, padded to the frame with -1; bytes stay bytes if nothing is padded.
+    def maps(self, keys: Sequence[str]) -> list[Int[Tensor, "*size"]]:
+        """The valid part of the semantic map of every image.
 
         Args:
             keys: further keys of maps in dicts.
@@ -221,15 +221,9 @@ class Pool:
                     f"{value.shape[0]} channels {tuple(value.shape)}: give ids, as maps.argmax(1) of one-hot maps are, "
                     "as 'semantic'; what has channels can stay beside it under a key of its own"
                 )
-        valid = [
+        return [
             value.as_subclass(Tensor).reshape(value.shape[-self.ndim :])[block] for value, block in zip(found, blocks)
         ]
-        if all(value.dtype == torch.uint8 and tuple(value.shape) == self.frame for value in valid):
-            return torch.stack(valid)
-        padded = torch.full((len(found), *self.frame), -1, dtype=torch.long, device=valid[0].device)
-        for index, (value, block) in enumerate(zip(valid, blocks)):
-            padded[index][block] = value
-        return padded
 
     def check_maps(self, targets: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
         """Raise ValueError unless masks and maps have the valid or the padded size of their image.

@@ -73,6 +73,5 @@ class RICAP(MixTransform):
         taken = torch.where(mixed[..., None], (crops * (room + 1)).long(), 0)
         owner = torch.arange(4, device=HOST).reshape(1, 2, 2).expand(batch, -1, -1)
         shift = (low - taken).float()
-        return MixPlan.from_grid(
-            source, edges, owner, pool.sizes, frame=pool.frame, scale=torch.ones_like(shift), shift=shift
-        )
+        placed: Any = {"frame": pool.frame, "scale": torch.ones_like(shift), "shift": shift, "check": False}
+        return MixPlan.from_grid(source, edges, owner, pool.sizes, **placed)

@@ -21,6 +21,7 @@ from cutmix_dense.functional import mix_pixels
 from cutmix_dense.kernels import mix_batch, native
 from cutmix_dense.kernels.gather import mix_gather
 from cutmix_dense.kernels.native import build, threads
+from cutmix_dense.kernels.native.noise import mean_and_spread
 from cutmix_dense.kernels.native.pixels import mix_native, suits_native
 from cutmix_dense.kernels.soft import mix_soft
 
@@ -410,6 +411,47 @@ def test_outputs_larger_than_the_caches_are_what_the_index_says(width, channels,
     assert torch.equal(mix_pixels(pool, plan), expected)
     shifted = torch.zeros(expected.numel() + 1, dtype=torch.uint8)[1:].view(expected.shape)
     assert torch.equal(mix_pixels(pool, plan, out=shifted), expected)
+
+
+# -------------------------------------------------------------------------------------------------------------- classes
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
+@pytest.mark.parametrize("seed", range(8))
+def test_masks_of_classes_are_what_each_pixel_says(seed, dtype, monkeypatch):
+    """Maps of any sizes in a frame, cut from wider ones, turned and expanded, in blocks and as noise."""
+    rng = np.random.default_rng(seed)
+    ndim, block = 2 + seed % 2, 1 + 9 * (seed // 4)
+    frame = (3, 6, 37)[3 - ndim :]
+    maps = []
+    for index in range(4):
+        ids = torch.from_numpy(rng.integers(0 if dtype == torch.uint8 else -2, 60, (*frame[:-1], 40))).to(dtype)
+        ids = ids.repeat_interleave(block, dim=-1)[..., index : index + frame[-1]]
+        maps.append(ids[..., : rng.integers(1, frame[-2] + 1), : rng.integers(1, frame[-1] + 1)] if index < 3 else ids)
+    maps[2] = maps[2].mT.contiguous().mT
+    maps[1] = maps[1][..., :1].expand(maps[1].shape)
+    sampler = cd.masks.ClassMask("ceil", ignore_index=[7, -1, 300, 59][seed % 4], max_classes=[60, 400][seed % 2])
+    draws = sampler.draw(4, torch.Generator().manual_seed(seed))
+    masks = sampler.place_each(draws, maps, frame)
+    with monkeypatch.context() as without:
+        without.setattr(native, "library", None)
+        assert torch.equal(sampler.place_each(draws, maps, frame), masks)
+    for mask, ids in zip(masks, maps):
+        inner = mask[tuple(slice(0, n) for n in ids.shape)]
+        chosen = ids.long()[inner].unique()
+        assert torch.equal(inner, torch.isin(ids.long(), chosen))
+        assert mask.sum() == inner.sum()
+        assert 0 < len(chosen) <= -(-len(ids.unique()) // 2)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 37), (3, 4, 516), (2, 1, 3)])
+def test_mean_and_spread_are_those_of_double_precision(size):
+    wide = np.random.default_rng(0).normal(3, 2, (*size[:-1], 530)).astype(np.float32)
+    for values in (wide[..., : size[-1]], wide[..., 7 : 7 + size[-1]].copy(), np.moveaxis(wide, -1, 0)[: size[-1]]):
+        found = mean_and_spread(values)
+        assert found == pytest.approx(
+            (values.mean(dtype=np.float64), values.std(dtype=np.float64)), rel=1e-12, abs=1e-7
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------- threads

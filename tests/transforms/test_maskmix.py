@@ -137,3 +137,21 @@ def test_what_is_no_mask_is_refused():
         cd.MaskMix(mask=cd.regions.AreaBox())
     with pytest.raises(ValueError, match="must not look at maps"):
         cd.MaskMix(mask=masks.ClassMask(), layout="BTCHW")
+
+
+class _Placing(cd.masks.MapMask):
+    def __init__(self, masks: torch.Tensor) -> None:
+        self.masks = masks
+
+    def draw(self, batch: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        return torch.zeros(batch, 0)
+
+    def place(self, draws: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        return self.masks
+
+
+@pytest.mark.parametrize("masks", [torch.full((2, 4, 6), 2, dtype=torch.uint8), torch.ones(2, 4, 5).bool()])
+def test_a_sampler_that_places_no_masks_is_named(masks: torch.Tensor):
+    mix = cd.MaskMix(mask=_Placing(masks), p=1.0)
+    with pytest.raises(ValueError, match=r"_Placing must place bool masks of shape \(2, 4, 6\), got torch"):
+        mix(torch.rand(2, 3, 4, 6), torch.zeros(2, 4, 6).long())
