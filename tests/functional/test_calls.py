@@ -6,33 +6,14 @@ comprehensions are no calls there.
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch
 
 import cutmix_dense as cd
 from cutmix_dense.kernels import native
+from tools.benchmarking.calls import count_calls
 
 pytestmark = pytest.mark.skipif(native.library is None, reason="the compiled library isn't there")
-
-
-def counted(function):
-    """Calls of one run, after some that fill what is found once."""
-    for _ in range(3):
-        function()
-    calls = 0
-
-    def profile(frame, event, argument):
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    sys.setprofile(profile)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return calls
 
 
 def batch_of(count, images=16, masks=False):
@@ -51,8 +32,8 @@ def batch_of(count, images=16, masks=False):
 def added(mix, pixels, targets):
     """Calls that targets add."""
     generator = torch.Generator().manual_seed(1)
-    alone = counted(lambda: mix(pixels, generator=generator.manual_seed(1)))
-    return counted(lambda: mix(pixels, targets, generator=generator.manual_seed(1))) - alone
+    alone = count_calls(lambda: mix(pixels, generator=generator.manual_seed(1)))
+    return count_calls(lambda: mix(pixels, targets, generator=generator.manual_seed(1))) - alone
 
 
 @pytest.mark.parametrize(("method", "most"), [("CutMix", 215), ("Mosaic", 215)])

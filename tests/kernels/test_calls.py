@@ -5,34 +5,14 @@ A budget is what was counted with torch 2.14 and Python 3.11, and an eighth more
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-
 import pytest
 import torch
 
 import cutmix_dense as cd
 from cutmix_dense.kernels import mix_batch, native
+from tools.benchmarking.calls import count_calls as calls
 
 pytestmark = pytest.mark.skipif(native.library is None, reason="the library wasn't built")
-
-
-def calls(work: Callable[[], object]) -> int:
-    """Calls of the third run, when all that is cached has been found."""
-    work(), work()
-    seen = 0
-
-    def count(frame: object, event: str, argument: object) -> None:
-        nonlocal seen
-        seen += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        work()
-    finally:
-        sys.setprofile(before)
-    return seen
 
 
 @pytest.fixture

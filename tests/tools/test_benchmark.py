@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import builtins
-import itertools
 import json
 import math
+import subprocess
+import sys
 import time
-from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from cutmix_dense import MixPlan, functional
 from tools import benchmark as tool
-from tools.benchmarking import machine, plain, report
-from tools.benchmarking.growth import Curve
-from tools.benchmarking.jobs import FLOOR, JOBS, Result, Settings
-from tools.benchmarking.samples import make_batches
-from tools.benchmarking.timing import Contender, Timing, interleave, threads
+from tools.benchmarking import loader, machine
+from tools.benchmarking.calls import count_calls
+from tools.benchmarking.jobs import JOBS
+from tools.benchmarking.promises import checks_of
+from tools.benchmarking.results import FLOOR, Result, Settings
+from tools.benchmarking.timing import Contender, Timing, busy_core, interleave, threads
 
+ROOT = Path(tool.__file__).parents[1]
 PEERS = ("kornia", "monai", "ultralytics", "mmdet", "albumentations")
 
 
@@ -36,7 +39,7 @@ def rows_of(record, job):
 def without_peers(monkeypatch):
     """As if none of the peers were installed."""
     real = builtins.__import__
-    from tools.benchmarking import jobs, peers
+    from tools.benchmarking import peers, per_sample
 
     def import_module(name):
         if name.partition(".")[0] in PEERS or name == "cutmix_dense.albumentations":
@@ -44,7 +47,8 @@ def without_peers(monkeypatch):
         return real(name, fromlist=["_"])
 
     monkeypatch.setattr(peers, "import_module", import_module)
-    monkeypatch.setattr(jobs, "import_module", import_module)
+    monkeypatch.setattr(loader, "import_module", import_module)
+    monkeypatch.setattr(per_sample, "import_module", import_module)
 
 
 def test_every_job_has_rows_and_peers_that_are_missing_are_named(tmp_path, without_peers):
@@ -53,9 +57,8 @@ def test_every_job_has_rows_and_peers_that_are_missing_are_named(tmp_path, witho
     assert code == 0
     assert {made["job"] for made in record["jobs"]} == set(jobs)
     for made in record["jobs"]:
-        assert f"## {made['title']}" in table
-        floor = next((row for row in made["rows"] if row["name"] == made["floor"]), None)
-        assert (floor is None) == (made["job"] == "boxes-only")
+        assert f"### {made['title']}" in table
+        floors = {row["threads"]: row["median_s"] for row in made["rows"] if row["name"] == made["floor"]}
         for row in made["rows"]:
             assert f"| {row['name']} | " in table
             assert (row["n"] > 0) == (row["problem"] == "")
@@ -63,7 +66,7 @@ def test_every_job_has_rows_and_peers_that_are_missing_are_named(tmp_path, witho
             if row["n"]:
                 low, high = row["quartiles_s"]
                 assert 0 < low <= row["median_s"] <= high
-                assert floor is None or row["ratio"] == pytest.approx(row["median_s"] / floor["median_s"])
+                assert row["ratio"] == pytest.approx(row["median_s"] / floors[row["threads"]])
     missing = {row["name"] for made in record["jobs"] for row in made["rows"] if row["problem"][:13] == "not installed"}
     assert {"kornia RandomCutMixV2", "MONAI CutMix", "mmdet CopyPaste", "albumentations Mosaic"} <= missing
     assert {"ultralytics Mosaic", "kornia RandomTransplantation", "mmdet CachedMosaic"} <= missing
@@ -72,53 +75,8 @@ def test_every_job_has_rows_and_peers_that_are_missing_are_named(tmp_path, witho
     assert sum(row["n"] > 0 for row in ours) >= 8
 
 
-def as_if_cropped(batch, count, height):
-    """The first images of a batch without their lowest rows."""
-    boxes = batch.boxes[:count].clone()
-    boxes[..., 1::2] *= height / batch.images.shape[2]
-    targets = [{"boxes": box, "labels": label} for box, label in zip(boxes, batch.labels)]
-    return replace(
-        batch,
-        images=batch.images[:count, :, :height].clone(),
-        targets=targets,
-        boxes=boxes,
-        labels=batch.labels[:count],
-    )
-
-
-@pytest.mark.parametrize("exchange", [False, True])
-def test_the_yardstick_mixes_what_ours_mixes(exchange, generator):
-    """Else it would be none: images bit for bit, boxes to single precision, labels, and who is kept."""
-    whole = parts = 0
-    for count, batch in zip(itertools.cycle([6, 5]), make_batches(12, 6, 80, 7)):
-        batch = as_if_cropped(batch, count, height=60)
-        partner, region = plain.draw(count, (60, 80), exchange, generator)
-        rectangles = region.long()[:, None, [1, 0, 3, 2]]
-        source = torch.stack([torch.arange(count), partner], dim=1)
-        source[source[:, 1] == source[:, 0], 1] = -1  # the odd one
-        plan = MixPlan.from_rectangles(source, rectangles, torch.tensor([(60, 80)] * count))
-        expected, out = functional.mix_pixels(batch.images, plan), torch.empty_like(batch.images)
-        if exchange:
-            assert torch.equal(partner[partner], torch.arange(count))
-            plain.swap_within(batch.images, partner, region)
-            assert torch.equal(batch.images, expected)
-        else:
-            plain.mix_into(out, batch.images, partner, region)
-            assert torch.equal(out, expected)
-        ours = functional.mix_instances(batch.targets, plan)
-        found = plain.mix_ragged(batch.targets, partner, region)
-        for one, other in zip(found, ours):
-            torch.testing.assert_close(one["boxes"], other["boxes"])
-            assert torch.equal(one["labels"], other["labels"])
-            whole += int((other["visibility"] == 1).sum())
-            parts += int((other["visibility"] < 1).sum())
-        slots = functional.mix_padded({"boxes": batch.boxes, "labels": batch.labels}, plan)
-        assert torch.equal(plain.mix_padded(batch.boxes, batch.labels, partner, region)[2], slots["valid"])
-    assert min(whole, parts) > 50
-
-
 def test_table_is_a_table(tmp_path):
-    _, record, table = run(tmp_path, "--jobs", "images", "boxes-only")
+    _, record, table = run(tmp_path, "--jobs", "images", "sample")
     for block in table.split("\n\n"):
         lines = block.splitlines()
         if lines and lines[0].startswith("| "):
@@ -131,17 +89,92 @@ def test_table_is_a_table(tmp_path):
     assert {check["verdict"] for check in record["checks"]} == {"too small to tell"}
 
 
-def test_growth_and_pipeline(tmp_path):
-    pytest.importorskip("matplotlib")
-    code, record, table = run(tmp_path, "--jobs", "pipeline", "growth")
-    assert code == 0
-    assert (tmp_path / "growth.png").stat().st_size > 10_000
-    assert "growth.png" in table
-    assert len({curve["panel"] for curve in record["growth"]}) == 6
-    assert all(len(curve["sizes"]) == len(curve["seconds"]) == 2 for curve in record["growth"])
-    rows = rows_of(record, "pipeline")
-    assert len(rows) == 3
-    assert all("images/s" in row["does"] for row in rows.values())
+def test_rows_say_threads_calls_and_what_a_busy_core_costs(tmp_path):
+    _, record, table = run(tmp_path, "--jobs", "images")
+    rows = record["jobs"][0]["rows"]
+    ours = {(row["name"], row["threads"]): row for row in rows if row["name"].startswith(("ours", "floor"))}
+    assert {count for _, count in ours} == {1, 2}
+    for (name, count), row in ours.items():
+        assert row["ratio"] == pytest.approx(row["median_s"] / ours[FLOOR, count]["median_s"])
+        assert row["slowed"] > 0
+        assert (row["calls"] is None) == (count == 2)  # calls of a pool's threads aren't seen
+        assert f"| {name} | {count} | " in table
+    assert ours["ours CutMix, out=", 1]["calls"] > ours[FLOOR, 1]["calls"] > 0
+    worst = [check for check in record["checks"] if "beside a busy loop" in check["name"]]
+    for check, threads_ in zip(worst, (1, 2), strict=True):
+        slowed = {name: row["slowed"] for (name, count), row in ours.items() if count == threads_ and name != FLOOR}
+        assert check["measured"] == max(slowed.values())
+        assert check["name"].endswith(max(slowed, key=slowed.get))
+
+
+def test_a_busy_core_spins_and_ends_after_ctrl_c():
+    psutil = pytest.importorskip("psutil")
+    children = []
+
+    def interrupted():
+        with busy_core():
+            children.extend(psutil.Process().children())
+            (child,), deadline = children, time.monotonic() + 20
+            while sum(child.cpu_times()[:2]) < 0.2 and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert sum(child.cpu_times()[:2]) >= 0.2
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not children[0].is_running()
+
+
+def test_a_busy_core_ends_when_its_parent_is_killed():
+    psutil = pytest.importorskip("psutil")
+    script = "import psutil, time; from tools.benchmarking.timing import busy_core\nwith busy_core():\n"
+    script += "  print(psutil.Process().children()[0].pid, flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=ROOT) as parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    child.wait(timeout=20)
+    assert not child.is_running()
+
+
+def test_loader_says_what_a_mix_takes(tmp_path):
+    pytest.importorskip("albumentations")
+    _, record, table = run(tmp_path, "--jobs", "loader")
+    rows = rows_of(record, "loader")
+    assert len(rows) == 14
+    assert all(f"{1 / row['median_s']:.0f} images/s" in row["does"] for row in rows.values())
+    for workers in ("0 workers", "1 worker"):
+        for way, base in (("as collate_fn", "without a mix"), ("per sample", "empty A.Compose per sample")):
+            mixed = {n: row for n, row in rows.items() if "Mosaic" in n and n.endswith(f"{way}, {workers}")}
+            assert len(mixed) == (1 if way == "as collate_fn" else 2)
+            for row in mixed.values():
+                share = max(0.0, 1 - rows[f"{base}, {workers}"]["median_s"] / row["median_s"])
+                assert row["does"].endswith(f"; the mix takes {share:.0%} of loading")
+    assert "| without a mix | " in table
+
+
+def test_samples_of_a_loader_are_mixed_with_those_before(tmp_path):
+    files = loader.write_pictures(tmp_path, 3, (48, 64), seed=0)
+    boxes, given = np.zeros((3, 2, 4), dtype=np.float32), []
+
+    def through(**sample):
+        given.append(sample)
+        return sample
+
+    data = loader.Pictures(files, boxes, through, "partners")
+    images = [data[index][0] for index in range(3)]
+    assert [image.shape for image in images] == [(3, 48, 64)] * 3
+    assert not torch.equal(images[0], images[1])
+    assert [len(sample["partners"]) for sample in given] == [0, 1, 2]
+    assert given[2]["partners"][0]["image"] is given[0]["image"]
+
+
+def test_calls_are_counted_alike_every_time():
+    def work():
+        return [len([n]) for n in (1, 2)]
+
+    assert count_calls(work) == count_calls(work, warmup=0) > 2
+    assert count_calls(lambda: None) == 1
+    assert sys.getprofile() is None
 
 
 def test_interrupted_run_keeps_what_is_done(tmp_path, monkeypatch):
@@ -157,7 +190,9 @@ def test_interrupted_run_keeps_what_is_done(tmp_path, monkeypatch):
     assert "**interrupted**" in table
 
 
-@pytest.mark.parametrize("arguments", [["--device", "cuda:99"], ["--device", "nowhere"], ["--device", "meta"]])
+@pytest.mark.parametrize(
+    "arguments", [["--device", "cuda:99"], ["--device", "nowhere"], ["--device", "meta"], ["--jobs", "syncs"]]
+)
 def test_a_device_that_is_not_there(capsys, arguments):
     with pytest.raises(SystemExit) as stopped:
         tool.main(["--quick", *arguments])
@@ -169,7 +204,7 @@ def test_contenders_take_turns():
     seen = []
     rows = [Contender(name, lambda name=name: lambda index: seen.append((name, index))) for name in "abc"]
     timings = interleave(rows, 4, repeats=6)
-    assert [row.calls for row in timings] == [6, 6, 6]
+    assert [row.runs for row in timings] == [6, 6, 6]
     turns = seen[6:]  # two calls each before it starts
     assert all({name for name, _ in turns[at : at + 3]} == set("abc") for at in range(0, 18, 3))
     assert [index for _, index in turns] == [(at + 1) % 4 for at in range(18)]
@@ -191,15 +226,13 @@ def test_a_contender_that_breaks_or_is_slow_leaves():
     ]
     broken, slow, fine, rare = interleave(rows, 3, repeats=5, budget=0.03)
     assert broken.problem == "can't: RuntimeError: out of luck"
-    assert slow.calls < 5
-    assert fine.calls == len(fine.seconds) == 5
-    assert rare.calls == 15
+    assert slow.runs < 5
+    assert fine.runs == len(fine.seconds) == 5
+    assert rare.runs == 15
     assert 0 < len(rare.seconds) < 15
 
 
 def test_threads_are_given_back():
-    import torch
-
     with threads(2):
         assert torch.get_num_threads() == 2
     assert torch.get_num_threads() == 1
@@ -213,26 +246,37 @@ def test_ring_is_larger_than_the_caches():
 
 def test_promises_are_judged():
     def result(job, title, floor=FLOOR, **medians):
-        rows = [Timing(name, seconds=[seconds]) for name, seconds in medians.items()]
+        rows = [Timing(name, seconds=[seconds], calls=200) for name, seconds in medians.items()]
         return Result(job, title, rows, floor)
 
-    images = result("images", "images, B=16, ...", **{FLOOR: 1.0, "ours CutMix, out=": 1.7})
-    checks = {check.what: check for check in report.checks_of([images], Settings())}
-    assert checks["CutMix, out=: B=16, times the copy"].verdict == "yes"
-    assert checks["CutMix, in place (swap): B=16, times the copy"].verdict == "not measured"
-    masks = result("sample-masks", "", **{"mmdet CopyPaste": 2.0, "ours mmengine.CopyPaste": 1.0})
-    (check,) = report.checks_of([masks], Settings())
-    assert (check.measured, check.verdict) == (2.0, "no")
+    images = result("images", "", **{FLOOR: 1.0, "ours CutMix, out=": 1.7})
+    images.rows += [Timing(FLOOR, seconds=[1.0], threads=2), Timing("ours CutMix, out=", seconds=[1.5], threads=2)]
+    images.rows[-1].beside = [3.3]
+    checks = {check.what: check for check in checks_of([images], Settings())}
+    assert checks["CutMix, out=: over a copy, 1 thread"].verdict == "no"
+    assert checks["CutMix, out=: over a copy, 2 threads"].verdict == "yes"
+    assert checks["CutMix, out=: calls"].verdict == "yes"
+    assert checks["CutMix, in place (swap): over a copy, 1 thread"].verdict == "not measured"
+    (beside,) = (check for what, check in checks.items() if "busy loop" in what)
+    assert (beside.measured, beside.verdict) == (pytest.approx(2.2), "no")
+    assert {check.verdict for check in checks_of([images], Settings(quick=True))} == {"too small to tell"}
+    assert checks_of([images], Settings(batch=8))[0].verdict == "not measured"
+    masks = result("sample-masks", "", **{"mmdet CopyPaste": 6.0, "ours mmengine.CopyPaste": 1.0})
+    (check,) = checks_of([masks], Settings())
+    assert (check.measured, check.verdict) == (6.0, "yes")
     assert math.isnan(masks.ratio(masks.rows[0]))
+    empty = {"empty A.Compose": 1.0, "albumentations Mosaic": 2.0}
+    sample = result("sample", "", **empty, **{"ours albumentations.CutMix": 3.1, "ours albumentations.Mosaic": 1.0})
+    checks = {check.what: check for check in checks_of([sample], Settings())}
+    assert checks["albumentations.CutMix: above an empty Compose, in times that"].measured == pytest.approx(2.1)
+    assert checks["albumentations.Mosaic: faster than albumentations Mosaic"].verdict == "no"
+    assert checks["albumentations.Mosaic: calls above an empty Compose"].measured == 0
+    assert checks["albumentations.CopyPaste: calls above an empty Compose"].verdict == "not measured"
 
 
-def test_plot_without_matplotlib(tmp_path, monkeypatch):
-    real = builtins.__import__
-
-    def missing(name, *arguments, **settings):
-        if name.partition(".")[0] == "matplotlib":
-            raise ImportError(name)
-        return real(name, *arguments, **settings)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    assert report.draw([Curve("a", "b", "c", [1.0], [1.0])], tmp_path / "plot.png") is False
+def test_every_promise_has_its_rows(tmp_path):
+    """A limit of a row that is called otherwise would be kept by nobody."""
+    pytest.importorskip("albumentations")
+    _, record, _ = run(tmp_path, "--batch", "16", "--jobs", "images", "boxes", "semantic", "sample")
+    missing = [check["name"] for check in record["checks"] if check["measured"] is None]
+    assert all("mmdet" in name for name in missing), missing

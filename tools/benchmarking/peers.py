@@ -18,6 +18,9 @@ from tools.benchmarking.samples import Batch
 from tools.benchmarking.timing import Contender
 
 __all__ = [
+    "albumentations_mosaic",
+    "albumentations_pipeline",
+    "albumentations_sample",
     "albumentations_samples",
     "batch_peers",
     "mmdet_results",
@@ -138,34 +141,39 @@ _BATCH: dict[str, tuple[tuple[str, str, Callable[[Sequence[Batch]], Callable[[],
 # ------------------------------------------------------------------------------------------------------ Albumentations
 
 
+def albumentations_pipeline(albumentations: Any, transform: Any) -> Any:
+    """One transform in a ``Compose`` that reads and writes boxes and their labels."""
+    boxes = albumentations.BboxParams(format="pascal_voc", label_fields=["labels"])
+    return albumentations.Compose([transform], bbox_params=boxes)
+
+
+def albumentations_mosaic(albumentations: Any, size: tuple[int, int]) -> Any:
+    """Its Mosaic of 2 × 2 whole pictures onto a canvas of their size."""
+    return albumentations.Mosaic(grid_yx=(2, 2), target_size=size, cell_shape=size, p=1.0)
+
+
 def albumentations_samples(samples: Sequence[dict[str, Any]]) -> list[Contender]:
-    """An empty pipeline, and its Mosaic: image, boxes and class map."""
+    """A pipeline that changes nothing, and its Mosaic: image, boxes and class map."""
+    given = [albumentations_sample(sample) for sample in samples]
 
-    def pipeline(transforms: Callable[[Any], list[Any]], donors: int) -> Callable[[], Call]:
-        def make() -> Call:
-            albumentations = import_module("albumentations")
-            compose = albumentations.Compose(
-                transforms(albumentations),
-                bbox_params=albumentations.BboxParams(format="pascal_voc", label_fields=["labels"]),
-            )
-            given = [albumentations_sample(sample) for sample in samples]
+    def empty() -> Call:
+        albumentations = import_module("albumentations")
+        compose = albumentations_pipeline(albumentations, albumentations.NoOp(p=1.0))
+        return lambda index: compose(**given[index])
 
-            def call(index: int) -> Any:
-                more = {"mosaic_metadata": [given[i] for i in partners(index, donors, len(given))]} if donors else {}
-                return compose(**given[index], **more)
+    def mosaic() -> Call:
+        albumentations = import_module("albumentations")
+        size = samples[0]["image"].shape[:2]
+        compose = albumentations_pipeline(albumentations, albumentations_mosaic(albumentations, size))
 
-            return call
+        def call(index: int) -> Any:
+            return compose(**given[index], mosaic_metadata=[given[i] for i in partners(index, 3, len(given))])
 
-        return make
-
-    size = samples[0]["image"].shape[:2]
-
-    def mosaic(albumentations: Any) -> list[Any]:
-        return [albumentations.Mosaic(grid_yx=(2, 2), target_size=size, cell_shape=size, p=1.0)]
+        return call
 
     return [
-        Contender("empty A.Compose", pipeline(lambda _: [], 0), "nothing: reads and writes boxes only"),
-        Contender("albumentations Mosaic", pipeline(mosaic, 3), "boxes clipped, not made tight"),
+        Contender("empty A.Compose", empty, "NoOp: reads and writes boxes only"),
+        Contender("albumentations Mosaic", mosaic, "boxes clipped, not made tight"),
     ]
 
 

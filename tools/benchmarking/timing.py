@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import random
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import torch
 
-__all__ = ["Contender", "Timing", "interleave", "threads"]
+from tools.benchmarking.calls import count_calls
+
+__all__ = ["Contender", "Timing", "busy_core", "interleave", "threads"]
 
 
 @dataclass
@@ -47,16 +53,22 @@ class Timing:
     Attributes:
         name: the contender's.
         does: the contender's.
-        seconds: one per call that counts.
-        calls: all timed calls.
+        seconds: one per run that counts.
+        runs: all timed runs.
         problem: why there are none; "" if there are.
+        threads: how many torch and OpenCV worked with.
+        calls: Python and C calls of one run, the mean of three; None if they weren't counted.
+        beside: seconds of runs while another process kept a core at work; empty if there were none.
     """
 
     name: str
     does: str = ""
     seconds: list[float] = field(default_factory=list)
-    calls: int = 0
+    runs: int = 0
     problem: str = ""
+    threads: int = 1
+    calls: int | None = None
+    beside: list[float] = field(default_factory=list)
 
     @property
     def median(self) -> float:
@@ -71,6 +83,11 @@ class Timing:
         low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
         return low, high
 
+    @property
+    def slowed(self) -> float:
+        """Median beside a busy loop over the quiet one; NaN if it wasn't run beside one."""
+        return statistics.median(self.beside) / self.median if self.beside and self.seconds else float("nan")
+
 
 def interleave(
     contenders: Sequence[Contender],
@@ -81,17 +98,19 @@ def interleave(
     budget: float = 20.0,
     seed: int = 0,
     on_round: Callable[[int], None] | None = None,
+    counted: bool = False,
 ) -> list[Timing]:
     """Time every contender ``repeats`` times, in an order drawn anew each round.
 
     Args:
         contenders: what is timed.
-        ring: number of inputs; each call takes the next one, whoever it belongs to, so that none is in the cache.
+        ring: number of inputs; each run takes the next one, whoever it belongs to, so that none is in the cache.
         repeats: rounds.
         device: where they work; on CUDA a call lasts from one event to the next.
         budget: seconds after which a slow contender leaves; its rows then say fewer calls.
         seed: of the order.
         on_round: called with the number of rounds done.
+        counted: whether to count the calls, too, of all that do their work every time.
     """
     clock = _cuda_clock if torch.device(device).type == "cuda" else _host_clock
     order, rng = list(range(len(contenders))), random.Random(seed)
@@ -113,14 +132,34 @@ def interleave(
                 except Exception as error:
                     row.problem, calls[index] = _problem(error), None
                     break
-                row.calls += 1
+                row.runs += 1
                 if contender.fired is None or contender.fired(argument, result):
                     row.seconds.append(seconds)
                 del argument, result
                 spent[index] += time.perf_counter() - began
         if on_round is not None:
             on_round(done + 1)
+    for contender, row, call in zip(contenders, rows, calls):
+        if counted and call is not None and contender.fired is None:
+            arguments = [_argument(contender, index % ring) for index in range(3)]
+            row.calls = round(statistics.mean(count_calls(partial(call, it), warmup=0) for it in arguments))
     return rows
+
+
+_SPIN = "import os, sys\nprint(flush=True)\nwhile os.getppid() == int(sys.argv[1]):\n  for _ in range(1000000): pass"
+
+
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """Keep a core at work by a process that spins; it ends with the block, or by itself when its parent is gone."""
+    command = [sys.executable, "-c", _SPIN, str(os.getpid())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as child:
+        try:
+            assert child.stdout is not None
+            child.stdout.readline()  # from here on it spins
+            yield
+        finally:
+            child.kill()
 
 
 @contextmanager
