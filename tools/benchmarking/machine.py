@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from cutmix_dense import backends
+
 __all__ = ["PACKAGES", "describe", "last_level_cache"]
 
 PACKAGES = (
@@ -54,6 +56,7 @@ def describe(device: torch.device | str) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "device": device.type,
+        "backend": backends().host,
     }
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
