@@ -88,13 +88,19 @@ static double size_of(double value) { return value < 0 ? -value : value; }
 /* A number as float has it, or as it is. */
 static double as(double value, int single) { return single ? (double)(float)value : value; }
 
-/* Where in the image the centre of a canvas pixel lies. Torch's resize, which the reference uses where it can, multiplies,
- * and of two pixels it rounds the place between their centres. */
-static double position_of(const Window *w, int axis, int64_t pixel, int single) {
+/* Whether the map is what torch's resize does, which the reference uses there: an image from its origin, to whole pixels. */
+static int resizes(const Window *w) {
+    int from_origin = w->interpolation != NEAREST && w->from.size[0] == 1;
+    for (int a = 0; a < AXES; a++) from_origin = from_origin && w->scale[a] > 0 && is_whole(w->shift[a]) && !w->valid_low[a];
+    return from_origin;
+}
+
+/* Where in the image the centre of a canvas pixel lies. Torch's resize multiplies, and of two pixels it rounds the place
+ * between their centres. */
+static double position_of(const Window *w, int axis, int64_t pixel, int single, int resized) {
     const double scale = w->scale[axis], offset = as((double)pixel + 0.5 - w->shift[axis], single);
-    const int resizes = w->interpolation != NEAREST && scale > 0 && is_whole(w->shift[axis]);
     const double centre = w->interpolation == BILINEAR ? 0.5 : 0;
-    if (resizes) return as(offset * as(1 / scale, single) - centre, single) + centre;
+    if (resized) return as(offset * as(1 / scale, single) - centre, single) + centre;
     return as(offset / scale, single);
 }
 
@@ -104,16 +110,17 @@ static int open_axis(Axis *axis, const Window *w, int a, int single) {
     const int64_t low = w->valid_low[a], high = w->valid_high[a], pixels = w->high[a] - w->low[a];
     const double shrunk = w->interpolation == ANTIALIAS ? 1 / size_of((double)w->scale[a]) : 1, reach = shrunk > 1 ? shrunk : 1;
     const int64_t room = within(2 * reach + 2, 1, high - low);
+    const int resized = resizes(w);
     axis->start = w->low[a], axis->stop = w->high[a], axis->first = high, axis->last = low, axis->most = 1;
     axis->taps = malloc((size_t)pixels * sizeof *axis->taps);
     axis->weight = malloc((size_t)(pixels * room) * sizeof *axis->weight);
     if (!axis->taps || !axis->weight) return 0;
     for (int64_t i = 0; i < pixels; i++) {
-        const double position = position_of(w, a, axis->start + i, single);
+        const double position = position_of(w, a, axis->start + i, single, resized);
         int64_t first = within(position - reach - 0.5, low, high - 1), count = 0;
         double *weight = axis->weight + i * room, total = 0;
         for (int64_t pixel = first; pixel < high && count < room; pixel++) {
-            const double share = as(1 - as(size_of(as((double)pixel + 0.5 - position, single)) / as(reach, single), single), single);
+            const double share = as(1 - as(size_of(as((double)pixel + 0.5 - position, single)) * as(1 / as(reach, single), single), single), single);
             if (share > 0) weight[count++] = share, total = as(total + share, single);
             else if (count) break;
             else if ((double)pixel > position) break;
@@ -164,7 +171,7 @@ static int pick(const Window *w) {
         pixel[a] = malloc((size_t)length[a] * sizeof *pixel[a]);
         there = there && pixel[a];
         for (int64_t i = 0; there && i < length[a]; i++)
-            pixel[a][i] = within(position_of(w, a, w->low[a] + i, 1), w->valid_low[a], w->valid_high[a] - 1);
+            pixel[a][i] = within(position_of(w, a, w->low[a] + i, 1, 0), w->valid_low[a], w->valid_high[a] - 1);
     }
     for (int64_t l = 0; there && l < w->leads; l++)
         for (int64_t z = 0; z < length[0]; z++)
