@@ -362,16 +362,17 @@ static int select_rows(Walk *w, const Band *band) {
             first = s;
             continue;
         }
-        const Layer *below = w->layer + (first == -1 ? S : first), *layer = w->layer + s;
+        const Layer *below = w->layer + (first < 0 ? S : first), *layer = w->layer + s; /* of the first two that occur */
         mask_of(w->mask, owner, (int8_t)s, pixels, job->item);
         for (int64_t l = 0; l < job->leads; l++)
             for (int64_t y = band->low[1]; y < band->high[1]; y++) {
                 char *row = place(w->out.at + l * w->out.lead + z * w->out.step[0] + y * w->out.step[1]);
                 uint8_t *to = past ? w->row : (uint8_t *)row;
-                const char *under = place(below->at + l * below->lead + z * below->step[0] + y * below->step[1]);
-                const char *over = place(layer->at + l * layer->lead + z * layer->step[0] + y * layer->step[1]);
-                if (first >= -1) select_between(to, (const uint8_t *)under, (const uint8_t *)over, w->mask, bytes);
-                else select_over(to, (const uint8_t *)over, w->mask, bytes);
+                const uint8_t *from = (const uint8_t *)place(layer->at + l * layer->lead + z * layer->step[0] + y * layer->step[1]);
+                if (first >= -1)
+                    select_between(to, (const uint8_t *)place(below->at + l * below->lead + z * below->step[0] + y * below->step[1]), from, w->mask, bytes);
+                else
+                    select_over(to, from, w->mask, bytes);
                 if (past) put_lines(row, (const char *)to, bytes);
             }
         first = -3;
