@@ -154,7 +154,7 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
             mixed = mix_list(images, plan.to(HOST), fill=value, interpolation=interpolation, feather=feather)
         return [rewrap(image, like) for image in mixed]
 
-    plain = as_plain(images)
+    plain = images if type(images) is Tensor else as_plain(images)
     if inplace and out is not None:
         raise ValueError("out and inplace exclude each other, got both")
     if inplace:
@@ -167,7 +167,7 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
         fill=value,
         interpolation=interpolation,
         feather=feather,
-        out=None if out is None else as_plain(out),
+        out=out if out is None or type(out) is Tensor else as_plain(out),
         inplace=inplace,
     )
     if inplace or out is not None:

@@ -61,11 +61,12 @@ def mix_batch(
         from cutmix_dense.kernels.triton_mix import mix_fused  # needs triton, which is optional
 
         return mix_fused(pool, plan.to(pool.device), fill, interpolation, out=out, inplace=inplace)
-    if not soft and moves and (is_compiling() or not pool.is_cpu):
+    compiling = is_compiling()
+    if not soft and moves and (compiling or not pool.is_cpu):
         result = mix_gather(pool, plan.to(pool.device), fill)
         target = pool if inplace else out
         return result if target is None else target.copy_(result)
-    native = feather == 0 and suits_native(pool, plan, fill, out, interpolation)
+    native = feather == 0 and not compiling and suits_native(pool, plan, fill, out, interpolation)
     if inplace and native and not soft:
         result = pool
     elif out is not None:
@@ -94,7 +95,7 @@ def mix_list(
         value = None if fill is None else as_signed(fill)
         moved = mix_list(list(map(as_signed, pool)), plan, fill=value, interpolation=interpolation, feather=feather)
         return [image.view(pool[0].dtype) for image in moved]
-    if feather > 0 or not suits_native(pool, plan, fill, None, interpolation):
+    if feather > 0 or is_compiling() or not suits_native(pool, plan, fill, None, interpolation):
         if feather > 0 or plan.weight is not None:
             return mix_soft(pool, plan, fill, interpolation, feather, framed=False)
         return mix_layered(pool, plan, fill, interpolation, framed=False)

@@ -84,9 +84,9 @@ def _as_tensor(items: Shaped[np.ndarray, "..."], dtype: torch.dtype) -> Shaped[T
     return tensor if tensor.dtype == dtype else tensor.view(dtype)
 
 
-def note_writing(outputs: Tensor | Sequence[Tensor]) -> None:
+def note_writing(outputs: Tensor) -> None:
     """Let autograd know that a tensor was written to through numpy, in case a backward has saved it."""
-    if isinstance(outputs, Tensor) and not outputs.is_inference():
+    if not outputs.is_inference():
         outputs[:0].zero_()  # nothing is written, but counted
 
 

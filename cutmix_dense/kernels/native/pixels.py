@@ -9,15 +9,13 @@ import ctypes
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain, pairwise
-from typing import Any, cast
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cutmix_dense.arrays.compiling import is_compiling
-from cutmix_dense.arrays.host import in_numpy
 from cutmix_dense.kernels import native
 from cutmix_dense.kernels.native.threads import split
 from cutmix_dense.kernels.resample import Interpolation
@@ -45,6 +43,9 @@ _INTERPOLATIONS = {"nearest": 0, "bilinear": 1, "antialias": 2}
 
 Images = Tensor | Sequence[Tensor]
 
+Place = tuple[int, tuple[int, ...], tuple[int, ...]]
+"""Address, shape and strides of a tensor."""
+
 
 def suits_native(
     pool: Images, plan: MixPlan, fill: Tensor | None, out: Tensor | None, interpolation: Interpolation = "nearest"
@@ -57,27 +58,23 @@ def suits_native(
     """
     if native.library is None or not plan.source.is_cpu:
         return False
-    whole, ndim = isinstance(pool, Tensor), len(plan.frame)
-    given: list[Tensor] = [cast("Tensor", pool)] if whole else [*pool]
-    like = given[0]
+    whole, ndim = isinstance(pool, Tensor), plan.canvas.shape[1]
+    images: list[Any] = [pool] if whole else [*pool]
+    like = images[0]
     lead, dtype = like.shape[whole : like.ndim - ndim], like.dtype
-    if fill is not None:
-        if fill.shape and fill.numel() != 1 and fill.shape != (*lead[-1:], *(1,) * ndim):
-            return False
-        given.append(fill)
+    if fill is not None and fill.shape and fill.numel() != 1 and fill.shape != (*lead[-1:], *(1,) * ndim):
+        return False
+    if not whole:
+        for image in images:
+            if image.dtype != dtype or image.shape[: image.ndim - ndim] != lead:
+                return False
     if out is not None:
-        given.append(out)
-    if is_compiling():
-        return False
-    for image in given:
-        if not image.is_cpu or image.requires_grad:
+        images += (out,)
+    numbers = dtype.is_floating_point or dtype.is_complex  # which may lie there negated
+    for image in images if fill is None else (*images, fill):
+        if not image.is_cpu or image.requires_grad or (numbers and (image.is_neg() or image.is_conj())):
             return False
-    if (dtype.is_floating_point or dtype.is_complex) and not in_numpy(*given):  # which may lie there negated
-        return False
-    images = given if fill is None else [image for image in given if image is not fill]
-    if len(lead) > 1 and not all(_is_even(image, ndim, whole) for image in images):
-        return False
-    if not whole and not all(image.dtype == dtype and image.shape[: len(lead)] == lead for image in images):
+    if like.ndim - ndim - whole > 1 and not all(_is_even(image, ndim, whole) for image in images):
         return False
     if plan.weight is None:
         return plan.unscaled or interpolation == "nearest" or dtype in _KINDS
@@ -145,21 +142,21 @@ def _do(function: Callable[..., int], *given: Any) -> None:
 
 def _numbers(plan: MixPlan) -> tuple[list[int], list[Tensor]]:
     """The first numbers of ``Job``, up to the edges, and the tensors whose addresses they hold."""
+    ndim, layered = plan.canvas.shape[1], 4 if plan.unscaled else 7
     fields = [plan.source, plan.shift, plan.extent, plan.canvas]
     wanted = [torch.int64, torch.float32, torch.int64, torch.int64]
     if not plan.unscaled:
         fields += (plan.scale, *pixel_ranges(plan))
         wanted += (torch.float32, torch.int64, torch.int64)
-    layered = len(fields)
     fields += (plan.owner, *plan.edges)
-    wanted += (torch.int8 if plan.owner.dtype == torch.int8 else torch.int16, *[torch.int64] * len(plan.edges))
+    wanted += (torch.int8 if plan.owner.dtype == torch.int8 else torch.int16, *[torch.int64] * ndim)
     for place, (field, dtype) in enumerate(zip(fields, wanted)):
         if field.dtype != dtype or not field.is_contiguous():
             fields[place] = field.to(dtype).contiguous()
     owner, (outputs, layers), frame = fields[layered], plan.source.shape, plan.frame
     addresses = [field.data_ptr() for field in fields]
     grid = owner.shape[1:]
-    numbers = [outputs, layers, len(frame), plan.free_form and grid == frame, 1 if owner.dtype == torch.int8 else 2]
+    numbers = [outputs, layers, ndim, plan.free_form and grid == frame, 1 if owner.dtype == torch.int8 else 2]
     numbers += addresses[:layered] if layered > 4 else (*addresses[:4], 0, 0, 0)
     edges = addresses[layered + 1 :]
     return [*numbers, addresses[layered], *(1, *grid)[-3:], *(0, *edges)[-3:]], fields
@@ -174,33 +171,39 @@ class _Batch:
 
     def __init__(self, pool: Images, outputs: Images, fill: Tensor | None, ndim: int) -> None:
         whole = isinstance(pool, Tensor)
-        images, written = cast("list[Sequence[Tensor]]", ([pool], [outputs]) if whole else (pool, outputs))
-        like = images[0]
-        lead, item = like.shape[whole : like.ndim - ndim], like.element_size()
-        self._kind = _KINDS.get(like.dtype, -1)
-        self.size = sum([image.nbytes for image in written])
-        where = [[(image.data_ptr(), image.shape, image.stride()) for image in part] for part in (images, written)]
-        # a pixel whose channels lie side by side in all is one item
-        apart = [shape for part in where for _, shape, stride in part if not _lies_behind(shape, stride, ndim)]
-        behind = len(lead) == 1 and lead[0] > 1 and not apart
+        parts: Any = ((pool,), (outputs,)) if whole else (pool, outputs)
+        like = parts[0][0]
+        lead, item, between = like.shape[whole : like.ndim - ndim], like.dtype.itemsize, like.ndim - ndim - whole
+        where: tuple[list[Place], list[Place]] = ([], [])
+        behind = between == 1 and lead[0] > 1  # a pixel whose channels lie side by side is one item
+        self.size = 0
+        for images, places in zip(parts, where):
+            for image in images:
+                shape, stride = image.shape, image.stride()
+                places += ((image.data_ptr(), shape, stride),)
+                behind = behind and stride[-ndim - 1] == 1 and stride[-1] == shape[-ndim - 1]
+        for image in parts[1]:
+            self.size += image.nbytes
         if fill is not None and (behind or fill.dtype != like.dtype or not fill.is_contiguous()):
             fill = (fill.expand(*lead, *(1,) * ndim) if behind else fill).to(like.dtype).contiguous()
-        tables = [[_image(*one, ndim, item, behind, whole) for one in part] for part in where]
+        pixel, leads = item, math.prod(lead) if between > 1 else lead[0] if lead else 1
+        if behind:
+            pixel, leads = item * leads, 1
+        self._kind = _KINDS.get(like.dtype, -1)
         self._kept: list[Any] = [fill]
-        self._numbers = [item * lead[0] if behind else item, 1 if behind or not lead else math.prod(lead)]
-        self._numbers.append(like.shape[0] if whole else len(images))
-        for table, part in zip(tables, where):
+        self._numbers = [pixel, leads, like.shape[0] if whole else len(parts[0])]
+        for places in where:
             if whole:
-                self._numbers += (0, item * part[0][2][0], *table[0])
+                self._numbers += (0, item * places[0][2][0], *_image(places[0], ndim, item, 0 if behind else between))
             else:
-                flat = (ctypes.c_int64 * (8 * len(table)))(*chain.from_iterable(table))
-                self._kept.append(flat)
+                rows = [number for place in places for number in _image(place, ndim, item, 0 if behind else between)]
+                flat = (ctypes.c_int64 * len(rows))(*rows)
+                self._kept += (flat,)
                 self._numbers += (ctypes.addressof(flat), 0, *[0] * 8)
         if fill is None:
-            self._numbers += (0, 1)
+            self._numbers += (0, 1, pool is outputs)
         else:
-            self._numbers += (fill.data_ptr(), 1 if behind or not fill.shape else fill.numel())
-        self._numbers.append(pool is outputs)
+            self._numbers += (fill.data_ptr(), 1 if behind or not fill.shape else fill.numel(), pool is outputs)
 
     def job(self, numbers: Sequence[int], weight: int = 0, interpolation: Interpolation = "nearest") -> Any:
         """``Job``, with the address of weights."""
@@ -212,13 +215,12 @@ def _lies_behind(shape: Sequence[int], stride: Sequence[int], ndim: int) -> bool
     return len(shape) > ndim and stride[-ndim - 1] == 1 and stride[-1] == shape[-ndim - 1]
 
 
-def _image(
-    address: int, shape: Sequence[int], stride: Sequence[int], ndim: int, item: int, behind: bool, whole: bool
-) -> tuple[int, ...]:
-    """``Image`` of an image; of a ``whole`` batch that of its first one."""
-    lead = 0 if behind or len(shape) == ndim + whole else item * stride[-ndim - 1]
-    if len(shape) > ndim + whole + 1:
-        lead = item * (_step(shape[whole:-ndim], stride[whole:-ndim]) or 0)
+def _image(place: Place, ndim: int, item: int, between: int) -> tuple[int, ...]:
+    """``Image`` of an image, or of the first one of a batch; ``between`` axes lie before space, or before its batch."""
+    address, shape, stride = place
+    lead = item * stride[-ndim - 1] if between else 0
+    if between > 1:
+        lead = item * (_step(shape[-ndim - between : -ndim], stride[-ndim - between : -ndim]) or 0)
     if ndim == 2:
         return (address, lead, 0, item * stride[-2], item * stride[-1], 1, shape[-2], shape[-1])
     return (address, lead, *[item * step for step in stride[-3:]], *shape[-3:])
