@@ -22,7 +22,7 @@ class NativeHook(BuildHookInterface):
         wanted = os.environ.get("CUTMIX_DENSE_BACKEND", "")
         if wanted == "reference":
             return
-        path = Path(self.root, "cutmix_dense", "kernels", "native", "build.py")
+        path = Path(self.root, "cutmix_dense", "native", "build.py")
         spec = util.spec_from_file_location("native_build", path)
         assert spec is not None
         assert spec.loader is not None

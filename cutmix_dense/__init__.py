@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cutmix_dense import functional, masks, pairing, regions
     from cutmix_dense.functional import FilterRule, MixReport
-    from cutmix_dense.kernels.native import backends
+    from cutmix_dense.native import backends
     from cutmix_dense.plan import MixPlan
     from cutmix_dense.transforms import (
         RICAP,
@@ -69,7 +69,7 @@ __all__ = [
 ]
 
 _MODULES = ("functional", "masks", "pairing", "regions")
-_HOMES = {"FilterRule": "functional", "MixReport": "functional", "MixPlan": "plan", "backends": "kernels.native"}
+_HOMES = {"FilterRule": "functional", "MixReport": "functional", "MixPlan": "plan", "backends": "native"}
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from cutmix_dense.kernels import native
+from cutmix_dense import native
 
 __all__ = ["Mutation", "changed", "must_be_found", "run"]
 

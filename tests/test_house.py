@@ -13,7 +13,8 @@ import cutmix_dense as cd
 PACKAGE = Path(cd.__file__).parent
 
 MAY_IMPORT = {
-    "arrays": {"arrays"},
+    "native": {"native"},
+    "arrays": {"arrays", "native"},
     "plan": {"arrays", "plan"},
     "extras.py": set(),
     "checks.py": set(),
@@ -22,11 +23,11 @@ MAY_IMPORT = {
     "pairing.py": {"arrays"},
     "regions": {"arrays", "checks", "regions"},
     "noise.py": {"arrays"},
-    "masks": {"arrays", "checks", "distance", "kernels", "masks", "noise", "regions"},
+    "masks": {"arrays", "checks", "distance", "masks", "native", "noise", "regions"},
     "distance.py": {"arrays", "extras"},
     "saliency.py": {"arrays"},
-    "kernels": {"arrays", "kernels", "plan"},
-    "functional": {"arrays", "checks", "functional", "kernels", "plan"},
+    "kernels": {"arrays", "kernels", "native", "plan"},
+    "functional": {"arrays", "checks", "functional", "kernels", "native", "plan"},
     "albumentations": {"albumentations", "arrays", "build", "extras", "functional", "plan", "transforms"},
     "lightning.py": {"detr", "extras", "randomness", "transforms"},
     "detr.py": {"arrays", "functional", "plan", "randomness", "transforms"},

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from cutmix_dense.kernels import native
+from cutmix_dense import native
 from tools.benchmarking.batches import batch_contenders
 from tools.benchmarking.machine import last_level_cache
 from tools.benchmarking.promises import TIMES_THE_COPY

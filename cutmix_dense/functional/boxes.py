@@ -13,13 +13,13 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as tvf
 
+from cutmix_dense import native
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import Column, as_column, as_tensor
 from cutmix_dense.functional.measured import Measured
 from cutmix_dense.functional.seen import Seen, measure_of, seen_whole
 from cutmix_dense.functional.wrapping import as_plain
-from cutmix_dense.kernels import native
-from cutmix_dense.kernels.native.instances import measure_boxes
+from cutmix_dense.kernels.native_instances import measure_boxes
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import placement_of
 

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from cutmix_dense import native
 from cutmix_dense.arrays.host import in_numpy
-from cutmix_dense.kernels import native
-from cutmix_dense.kernels.native.instances import CutMasks, Stacks
+from cutmix_dense.kernels.native_instances import CutMasks, Stacks
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["StackMasks", "cut_windows", "put_masks", "suits_windows"]

@@ -19,7 +19,7 @@ from cutmix_dense.arrays.host import HOST, in_numpy, sent
 from cutmix_dense.functional.broken import sizes_of
 from cutmix_dense.functional.mask_windows import StackMasks, cut_windows, suits_windows
 from cutmix_dense.kernels.device import serves
-from cutmix_dense.kernels.native.instances import windows_of
+from cutmix_dense.kernels.native_instances import windows_of
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import copies_of
 from cutmix_dense.plan.ownership import shared_weights

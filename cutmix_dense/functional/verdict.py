@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense import native
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import Column, as_tensor
 from cutmix_dense.functional.entries import Entries
@@ -16,8 +17,7 @@ from cutmix_dense.functional.filters import CORNERS, FilterRule
 from cutmix_dense.functional.measured import Measured
 from cutmix_dense.functional.report import MixReport, Outcome, Reason
 from cutmix_dense.functional.rules import OnFiltered
-from cutmix_dense.kernels import native
-from cutmix_dense.kernels.native.instances import judge_rows
+from cutmix_dense.kernels.native_instances import judge_rows
 
 __all__ = ["ASIDE", "DROPPED", "Verdict", "fetched_verdict", "judge", "outcomes_of", "report_of"]
 

@@ -17,7 +17,7 @@ from cutmix_dense.kernels.device import suits_fused
 from cutmix_dense.kernels.gather import mix_gather
 from cutmix_dense.kernels.layered import mix_layered
 from cutmix_dense.kernels.layers import blank
-from cutmix_dense.kernels.native.pixels import mix_native, suits_native
+from cutmix_dense.kernels.native_pixels import mix_native, suits_native
 from cutmix_dense.kernels.numpy_pixels import note_writing
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.soft import mix_soft

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense import native
+from cutmix_dense.arrays.class_maps import ReadableMaps
 from cutmix_dense.arrays.host import HOST, in_numpy, sent
 from cutmix_dense.checks import finite
 from cutmix_dense.distance import carved
-from cutmix_dense.kernels import native
-from cutmix_dense.kernels.native.classes import ReadableMaps
 from cutmix_dense.masks.base import MapMask
 from cutmix_dense.regions import uniform
 

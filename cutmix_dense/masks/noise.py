@@ -14,8 +14,8 @@ from torch import Tensor
 
 from cutmix_dense.arrays.blocks import block_of
 from cutmix_dense.arrays.host import HOST
+from cutmix_dense.arrays.spread import mean_and_spread
 from cutmix_dense.checks import finite, interval, positive
-from cutmix_dense.kernels.native.noise import mean_and_spread
 from cutmix_dense.masks.base import MaskSampler, NoiseDraws
 from cutmix_dense.noise import Band, Fields, bands_of_blur, bands_of_decay, blurred, falling_amplitude
 from cutmix_dense.regions import beta, uniform

@@ -9,10 +9,9 @@ import pytest
 import torch
 
 import cutmix_dense as cd
-from cutmix_dense import MixPlan
+from cutmix_dense import MixPlan, native
 from cutmix_dense.functional import seen as module
 from cutmix_dense.functional.boxes import visible_boxes
-from cutmix_dense.kernels import native
 
 needs_library = pytest.mark.skipif(native.library is None, reason="the compiled library isn't there")
 

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from cutmix_dense import FilterRule, MixPlan
+from cutmix_dense import FilterRule, MixPlan, native
 from cutmix_dense.functional import mask_windows, mix_instances
-from cutmix_dense.kernels import native
 
 SIZE = (20, 30)
 

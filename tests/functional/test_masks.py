@@ -9,10 +9,9 @@ import pytest
 import torch
 
 import cutmix_dense as cd
-from cutmix_dense import MixPlan
+from cutmix_dense import MixPlan, native
 from cutmix_dense.functional.mask_windows import put_masks
 from cutmix_dense.functional.masks import boxes_of_masks, mix_masks
-from cutmix_dense.kernels import native
 
 pytestmark = pytest.mark.skipif(native.library is None, reason="the compiled library isn't there")
 

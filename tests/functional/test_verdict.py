@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import cutmix_dense as cd
+from cutmix_dense import native
 from cutmix_dense.functional.measured import Measured
 from cutmix_dense.functional.report import Reason
 from cutmix_dense.functional.verdict import judge
-from cutmix_dense.kernels import native
 
 pytestmark = pytest.mark.skipif(native.library is None, reason="the compiled library isn't there")
 
@@ -58,7 +58,8 @@ def test_the_library_judges_as_the_reference(rule, ndim, boxed, monkeypatch):
             "carried": random.random(count) < 0.8,
         }
         columns = {name: column for bit, (name, column) in enumerate(columns.items()) if round_ >> bit & 1}
-        found, expected = both(monkeypatch, measured, rule, random.integers(0, 3, count), **columns)
+        output, layer = random.integers(0, 3, (2, count))
+        found, expected = both(monkeypatch, measured, rule, output, layer, **columns)
         for name, one, other in zip(found._fields, found, expected):
             assert one.dtype == other.dtype, name
             np.testing.assert_array_equal(one, other, err_msg=name)
@@ -72,7 +73,7 @@ def test_columns_of_other_dtypes_and_with_gaps_are_judged(monkeypatch):
     gaps = Measured(*(None if column is None else column[::2] for column in measured))
     layer = random.integers(0, 2, 80).astype(np.int32)[::2]
     gaps = gaps._replace(visible=gaps.visible.astype(np.float32).astype(np.float64))
-    found, expected = both(monkeypatch, gaps, RULES[1], layer, carried=(random.random(80) < 0.8)[::2])
+    found, expected = both(monkeypatch, gaps, RULES[1], 0 * layer, layer, carried=(random.random(80) < 0.8)[::2])
     for name, one, other in zip(found._fields, found, expected):
         np.testing.assert_array_equal(one, other, err_msg=name)
 
@@ -81,11 +82,11 @@ def test_rules_of_other_kinds_are_asked_themselves():
     """What a rule of one's own says of an instance counts, also where the library could judge."""
 
     class Never(cd.FilterRule):
-        def reasons(self, measured, visibility, layer):
+        def reasons(self, measured, visibility, output, layer):
             return np.full_like(layer, Reason.LOW_VISIBILITY.value)
 
     measured = measured_rows(np.random.default_rng(2), 9, 2)._replace(
         untouched=np.zeros(9, bool), broken=None, outside=None, finite=None
     )
-    verdict = judge(measured, Never(), np.zeros(9, np.int64))
+    verdict = judge(measured, Never(), *np.zeros((2, 9), np.int64))
     assert (verdict.reason == Reason.LOW_VISIBILITY).all()

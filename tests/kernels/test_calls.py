@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import cutmix_dense as cd
-from cutmix_dense.kernels import mix_batch, native
+from cutmix_dense import native
+from cutmix_dense.kernels import mix_batch
 from tools.benchmarking.calls import count_calls as calls
 
 pytestmark = pytest.mark.skipif(native.library is None, reason="the library wasn't built")

@@ -15,15 +15,15 @@ import pytest
 import torch
 
 import cutmix_dense as cd
-from cutmix_dense import MixPlan
+from cutmix_dense import MixPlan, native
 from cutmix_dense.arrays.dtypes import as_signed
+from cutmix_dense.arrays.spread import mean_and_spread
 from cutmix_dense.functional import mix_pixels
-from cutmix_dense.kernels import mix_batch, native
+from cutmix_dense.kernels import mix_batch
 from cutmix_dense.kernels.gather import mix_gather
-from cutmix_dense.kernels.native import build, threads
-from cutmix_dense.kernels.native.noise import mean_and_spread
-from cutmix_dense.kernels.native.pixels import mix_native, suits_native
+from cutmix_dense.kernels.native_pixels import mix_native, suits_native
 from cutmix_dense.kernels.soft import mix_soft
+from cutmix_dense.native import build, threads
 
 SIZES = [(13, 22), (9, 25), (15, 12)]
 DTYPES = [torch.uint8, torch.bool, torch.int16, torch.bfloat16, torch.float32, torch.int64, torch.complex128]
@@ -282,7 +282,7 @@ def test_images_that_exchange_pixels_are_swapped(seed, free, backend, monkeypatc
         assert not torch.equal(expected, pool)
         given = pool.clone(memory_format=torch.preserve_format)
         with monkeypatch.context() as without:  # a buffer isn't needed
-            without.setattr("cutmix_dense.kernels.native.pixels._buffer", None)
+            without.setattr("cutmix_dense.kernels.native_pixels._buffer", None)
             mixed = mix_pixels(given, plan, inplace=True)
         assert mixed is given
         assert torch.equal(given, expected)

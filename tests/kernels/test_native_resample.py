@@ -12,14 +12,14 @@ from kernels.plans import random_plan
 from kernels.test_native import coded, layouts
 from kernels.test_resample import weights
 
-from cutmix_dense import MixPlan
+from cutmix_dense import MixPlan, native
 from cutmix_dense.arrays.dtypes import as_signed
 from cutmix_dense.functional import mix_pixels
-from cutmix_dense.kernels import mix_batch, native
+from cutmix_dense.kernels import mix_batch
 from cutmix_dense.kernels.gather import mix_gather
 from cutmix_dense.kernels.layered import mix_layered
-from cutmix_dense.kernels.native import pixels
-from cutmix_dense.kernels.native.pixels import mix_native, suits_native
+from cutmix_dense.kernels.native_pixels import mix_native, suits_native
+from cutmix_dense.native import pixels
 
 pytestmark = pytest.mark.skipif(native.library is None, reason="the library wasn't built")
 

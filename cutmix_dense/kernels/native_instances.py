@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from cutmix_dense.kernels import native
+from cutmix_dense import native
 from cutmix_dense.plan import MixPlan
 
 __all__ = ["CutMasks", "Stacks", "address_of", "judge_rows", "measure_boxes", "windows_of"]

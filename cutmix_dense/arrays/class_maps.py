@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from cutmix_dense.kernels import native
-from cutmix_dense.kernels.native.threads import split
+from cutmix_dense import native
+from cutmix_dense.native.threads import split
 
 __all__ = ["ReadableMaps"]
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cutmix_dense.kernels import native
-from cutmix_dense.kernels.native.threads import split
+from cutmix_dense import native
 from cutmix_dense.kernels.resample import Interpolation
+from cutmix_dense.native.threads import split
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import pixel_ranges
 

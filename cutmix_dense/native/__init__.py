@@ -1,7 +1,7 @@
-"""The compiled host backend: C functions over pointers, strides and sizes, loaded by ctypes, which releases the GIL.
+"""The compiled library: C functions over pointers, strides and sizes, loaded by ctypes, which releases the GIL.
 
 ``pip install`` compiles all ``*.c`` of this folder into one library where a C compiler exists (``build.py``); in a
-checkout ``python cutmix_dense/kernels/native/build.py`` does. Without it everything works by the reference.
+checkout ``python cutmix_dense/native/build.py`` does. Without it everything works by the reference.
 
 How a function is added: write it in a ``.c`` file here, mark it ``EXPORT``, name it ``cutmix_dense_…``, and declare it
 in the module that calls it, by one letter per argument: ``p`` a pointer (``tensor.data_ptr()``, 0 for NULL), ``q`` an
@@ -25,7 +25,7 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from cutmix_dense.kernels.native.build import LIBRARY, digest
+from cutmix_dense.native.build import LIBRARY, digest
 
 __all__ = ["Backend", "backends", "declare", "library"]
 

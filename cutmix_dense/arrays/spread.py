@@ -7,7 +7,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from cutmix_dense.kernels import native
+from cutmix_dense import native
 
 __all__ = ["mean_and_spread"]
 

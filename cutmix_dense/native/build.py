@@ -1,4 +1,4 @@
-"""Compile the C files beside this one into one library: ``python cutmix_dense/kernels/native/build.py``.
+"""Compile the C files beside this one into one library: ``python cutmix_dense/native/build.py``.
 
 ``pip install`` does the same through ``hatch_build.py``. It needs a C compiler and nothing else; this file imports only
 the standard library, so that it runs before the package is installed.
