@@ -26,7 +26,7 @@ from cutmix_dense.transforms.drawing import DrawsPartners
 from cutmix_dense.transforms.forms import LabelsGetter, read_form
 from cutmix_dense.transforms.layout import LAYOUTS, Layout, has_frames
 from cutmix_dense.transforms.pool import Images, Pool
-from cutmix_dense.transforms.settings import NamedSettings
+from cutmix_dense.transforms.settings import NamedSettings, key_names
 from cutmix_dense.transforms.targets import LabelsBy, MixedTargets, TargetMixer
 
 __all__ = ["MixTransform"]
@@ -130,7 +130,7 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         self.pairing = pairing
         self.fill = fill
         self.interpolation: Interpolation | None = interpolation
-        self.label_keys = _names(label_keys, "label_keys")
+        self.label_keys = key_names(label_keys, "label_keys")
         self.labels_by: LabelsBy = labels_by
         self.labels_getter = labels_getter
         self.layout: Layout = layout
@@ -312,19 +312,6 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
                 stacklevel=stacklevel,  # the caller of the module
             )
 
-    @property
-    def closed(self) -> bool:
-        """Whether mixing is closed, here and in every copy."""
-        return bool(self._switch)
-
-    def close(self, closed: bool = True) -> None:
-        """Stop mixing, or start again: batches keep their form, as if ``p`` were 0.
-
-        All copies share one switch: deep copies, copies pickled within a family of processes, and those in workers of a
-        loader, forked or spawned, persistent or not. Batches that workers made ahead still come mixed.
-        """
-        self._switch.set(closed)
-
     def get_extra_state(self) -> dict[str, Any]:
         """State for checkpoints: the bank's samples, and whether mixing is closed."""
         bank = self.pairing.state_dict() if isinstance(self.pairing, SampleBank) else None
@@ -343,10 +330,3 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         names = [name for name in own if hasattr(self, name) and getattr(self, name) is not None]
         names += [name for name in common if name not in own and getattr(self, name, None) != common[name].default]
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names if name != "self")
-
-
-def _names(keys: Sequence[str], name: str) -> tuple[str, ...]:
-    """Keys as a tuple; TypeError for anything else."""
-    if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
-        raise TypeError(f"{name} must be a sequence of keys, got {keys!r}")
-    return tuple(keys)

@@ -1,4 +1,4 @@
-"""Draw who is mixed with whom, and who stays unmixed."""
+"""Who is mixed with whom, who stays unmixed, and when nobody is mixed any more."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST
 from cutmix_dense.pairing import partners
+from cutmix_dense.switch import Switch
 from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.pool import Pool
 
@@ -16,7 +17,7 @@ __all__ = ["DrawsPartners"]
 
 
 class DrawsPartners:
-    """Base of the transforms: draws the partners of every output.
+    """Base of the transforms: draws the partners of every output, until it is closed.
 
     Attributes:
         p: probability that an image is mixed, per sample.
@@ -25,11 +26,20 @@ class DrawsPartners:
 
     p: float
     pairing: str | SampleBank
+    _switch: Switch
 
     @property
     def closed(self) -> bool:
-        """Whether mixing is closed."""
-        return False
+        """Whether mixing is closed, here and in every copy."""
+        return bool(self._switch)
+
+    def close(self, closed: bool = True) -> None:
+        """Stop mixing, or start again: batches keep their form, as if ``p`` were 0.
+
+        All copies share one switch: deep copies, copies pickled within a family of processes, and those in workers of a
+        loader, forked or spawned, persistent or not. Batches that workers made ahead still come mixed.
+        """
+        self._switch.set(closed)
 
     def draw_partners(
         self, pool: Pool, generator: torch.Generator, count: int = 1

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["NamedSettings"]
+__all__ = ["NamedSettings", "key_names"]
 
 
 class _Signature:
@@ -52,3 +53,10 @@ class NamedSettings:
                     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
                     raise TypeError(f"{cls.__name__} has no setting {name!r}: {hint}")
         return super().__new__(cls)
+
+
+def key_names(keys: Sequence[str], name: str) -> tuple[str, ...]:
+    """Keys as a tuple; TypeError for anything else."""
+    if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
+        raise TypeError(f"{name} must be a sequence of keys, got {keys!r}")
+    return tuple(keys)
