@@ -43,6 +43,16 @@ class Away(Tensor):
 
     here: Tensor
 
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        """Where it says that it lies."""
+        return DEVICE if StandIn.current is None else StandIn.current.place
+
+    @property
+    def is_cuda(self) -> bool:  # type: ignore[override]
+        """Whether that is a CUDA device."""
+        return self.device.type == "cuda"
+
     @staticmethod
     def __new__(cls, here: Tensor) -> Away:
         """Wrap a tensor of the host."""
@@ -77,7 +87,7 @@ class _Makers(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One call."""
         kwargs = dict(kwargs or {})
-        if func not in (torch.tensor, torch.as_tensor) or torch.device(kwargs.get("device") or "cpu") != DEVICE:
+        if func not in (torch.tensor, torch.as_tensor) or not _is_there(kwargs.get("device")):
             return func(*args, **kwargs)
         return func(*args, **{**kwargs, "device": "cpu"}).to(DEVICE)
 
@@ -85,14 +95,18 @@ class _Makers(TorchFunctionMode):
 class StandIn(TorchDispatchMode):
     """While it is on, the device is there.
 
+    Args:
+        place: the device that its tensors name to Python; another than ``DEVICE`` needs its module of torch patched.
+
     Attributes:
         waits: the operations that made the host wait for it, in order.
     """
 
     current: ClassVar[StandIn | None] = None
 
-    def __init__(self) -> None:
+    def __init__(self, place: torch.device = DEVICE) -> None:
         super().__init__()
+        self.place = place
         self.waits: list[str] = []
         self._makers = _Makers()
 
@@ -114,7 +128,7 @@ class StandIn(TorchDispatchMode):
         tensors = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
         away = [tensor for tensor in tensors if isinstance(tensor, Away)]
         wanted = kwargs.get("device")
-        stays = bool(away) if wanted is None else torch.device(wanted).type == DEVICE.type
+        stays = bool(away) if wanted is None else _is_there(wanted)
         if func is aten._to_copy.default and stays != bool(away):
             self._wait_unless(stays and kwargs.get("non_blocking", False), func)
         elif func is aten.copy_.default and isinstance(args[0], Away) != isinstance(args[1], Away):
@@ -151,6 +165,12 @@ class StandIn(TorchDispatchMode):
             self.waits.append(f"{func} by an index of the host")
         elif others:
             raise RuntimeError(f"{func} got tensors of the device and of the host")
+
+
+def _is_there(wanted: Any) -> bool:
+    """Whether a device that is asked for is this one."""
+    places = {DEVICE.type} if StandIn.current is None else {DEVICE.type, StandIn.current.place.type}
+    return torch.device(wanted or "cpu").type in places
 
 
 def _counts_booleans(func: Any, args: Any) -> bool:

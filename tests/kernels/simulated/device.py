@@ -1,0 +1,118 @@
+"""A CUDA device that isn't there, and what it was asked for: launches, copies and waits.
+
+Tensors are those of ``stand_in``, which say ``cuda:0`` here. Triton's kernels are interpreted on what the tensors hold,
+so results are real: it needs a process with ``TRITON_INTERPRET=1``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+from unittest import mock
+
+import torch
+from stand_in import Away, StandIn, fetch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten
+from triton.runtime.interpreter import GridExecutor
+
+__all__ = ["Copy", "SimulatedDevice"]
+
+aten = torch.ops.aten
+
+_LAUNCHES = {aten.sort.default: 3, aten.cumsum.default: 2, aten.index_put_.default: 2, aten.nonzero.default: 4}
+"""Operations of more than one launch, about as torch 2 makes them."""
+
+_NOTHING = {
+    "empty",
+    "empty_like",
+    "empty_strided",
+    "new_empty",
+    "new_empty_strided",
+    "_local_scalar_dense",
+    "is_pinned",
+}
+"""Operations without a launch, besides views."""
+
+
+class Copy(NamedTuple):
+    """One copy between host and device."""
+
+    sent: bool
+    size: int
+    pinned: bool
+
+
+class SimulatedDevice(StandIn):
+    """While it is on, ``cuda:0`` is there.
+
+    Attributes:
+        launches: names of the kernels launched, in order: Triton's as they are called, torch's by their operation.
+        copies: between host and device, in order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(torch.device("cuda", 0))
+        self.launches: list[str] = []
+        self.copies: list[Copy] = []
+        self._pinned: set[int] = set()
+        self._patches = contextlib.ExitStack()
+
+    @property
+    def fused(self) -> list[str]:
+        """The launches of Triton's kernels."""
+        return [name for name in self.launches if not name.startswith("aten")]
+
+    def __enter__(self) -> SimulatedDevice:
+        """Switch the device on."""
+        device, execute = self, GridExecutor.__call__
+
+        def launch(executor: Any, *args: Any, **kwargs: Any) -> None:
+            if any(isinstance(arg, Away) for arg in args):
+                device.launches.append(executor.fn.__name__.lstrip("_"))
+            execute(executor, *fetch(args), **kwargs)
+
+        stream = SimpleNamespace(cuda_stream=7)
+        for name, value in {
+            "_lazy_init": lambda: None,
+            "current_stream": lambda device=None: stream,
+            "current_device": lambda: 0,
+            "is_current_stream_capturing": lambda: False,
+            "device": lambda device: contextlib.nullcontext(),
+        }.items():
+            self._patches.enter_context(mock.patch.object(torch.cuda, name, value))
+        self._patches.enter_context(mock.patch.object(GridExecutor, "__call__", launch))
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Switch it off."""
+        super().__exit__(*error)
+        self._patches.close()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One operation, noted."""
+        given = [leaf for leaf in tree_flatten((args, kwargs or {}))[0] if isinstance(leaf, Tensor)]
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        made = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)]
+        if (kwargs or {}).get("pin_memory"):
+            self._pinned.add(result.untyped_storage().data_ptr())
+        away = [isinstance(tensor, Away) for tensor in (*given, *made)]
+        if func is aten._to_copy.default and away[0] != away[-1]:
+            self._note_copy(given[0], sent=away[-1])
+        elif func is aten.copy_.default and away[0] != away[1]:
+            self._note_copy(given[1], sent=away[0])
+        elif any(away) and func._opname not in _NOTHING and not _is_view(func):
+            self.launches += [f"aten.{func._opname}"] * _LAUNCHES.get(func, 1)
+        return result
+
+    def _note_copy(self, tensor: Tensor, *, sent: bool) -> None:
+        pinned = sent and tensor.untyped_storage().data_ptr() in self._pinned
+        self.copies.append(Copy(sent, tensor.nbytes, pinned))
+
+
+def _is_view(func: Any) -> bool:
+    """Whether an operation only says anew how memory is read."""
+    returns = func._schema.returns
+    return bool(returns) and all(part.alias_info is not None and not part.alias_info.is_write for part in returns)
