@@ -9,24 +9,30 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision import tv_tensors
 
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import as_column
 from cutmix_dense.functional.boxes import from_xyxy, to_xyxy, visible_boxes
 from cutmix_dense.functional.broken import GivenBoxes, check_boxes, sizes_of
 from cutmix_dense.functional.fields import INSTANCE_KEYS
+from cutmix_dense.functional.filters import FilterRule
 from cutmix_dense.functional.report import Reason
 from cutmix_dense.functional.rotated import COLUMNS, rotated_format
 from cutmix_dense.functional.rules import TargetRules, takes_rules
 from cutmix_dense.functional.scaling import scaled_numbers
 from cutmix_dense.functional.verdict import judge
 from cutmix_dense.functional.wrapping import as_plain
+from cutmix_dense.kernels.boxes import Thresholds, mix_boxes, suits_boxes
+from cutmix_dense.kernels.device import serves
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import carried_by
 
 __all__ = ["is_padded", "mix_padded", "mixed_padded"]
 
 _KEPT, _ROTATED = int(Reason.KEPT), frozenset(COLUMNS.values())
+_SCALED = ("length", "area", "inverse")
+"""What makes numbers of instances change with their size."""
 
 _NOT_PADDED = frozenset({"has_mask", "keypoints", "keypoints_visible", "masks"})
 
@@ -111,6 +117,8 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
         needed = np.maximum.reduce(plan.source.numpy(), axis=None, initial=-1) + 1
         if needed > pool:
             raise ValueError(f"targets must hold {needed} images for this plan, got {pool}")
+    if serves(device) and _suits_kernel(targets, plan, rules):
+        return _mixed_by_kernel(targets, plan, rules)
     plan = plan.to(device) if plan.source.device != device else plan
     (batch, layers), shape = plan.source.shape, (plan.source.shape[0], plan.source.shape[1] * slots)
     slot = np.arange(batch * layers * slots) if here else torch.arange(batch * layers * slots, device=device)
@@ -147,7 +155,7 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
         value, change = rows[key], rules.changes[key]
         if key == "boxes":
             value = torch.where(untouched[:, None], value, from_xyxy(tensor(measured.boxes), value))
-        elif change in ("length", "area", "inverse"):
+        elif change in _SCALED:
             share = tensor(verdict.share) if key == "area" else None
             scale = plan.scale[tensor(output), tensor(layer)]
             value = scaled_numbers(value, change, scale, untouched, share)
@@ -171,6 +179,42 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
 
 def _unchanged(values: Tensor) -> Tensor:
     return values
+
+
+def _suits_kernel(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) -> bool:
+    """Whether one launch mixes all: plain boxes under thresholds, and rows that only follow them."""
+    if isinstance(targets["boxes"], tv_tensors.TVTensor) or type(rules.filter) is not FilterRule:
+        return False
+    if not {"visibility", "weight"}.isdisjoint(targets) or not suits_boxes(targets["boxes"], plan):
+        return False
+    return not any(rules.changes[key] in _SCALED for key in targets)
+
+
+def _mixed_by_kernel(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) -> dict[str, Tensor]:
+    """``mixed_padded`` for what ``_suits_kernel``."""
+    rule, slots = rules.filter, targets["boxes"].shape[1]
+    rows = {key: as_plain(value) for key, value in targets.items() if key not in ("boxes", "valid")}
+    beside = next((key for key, value in rows.items() if value.ndim == 2 and value.element_size() in (4, 8)), None)
+    valid = targets.get("valid")
+    thresholds = Thresholds(*rule.limits, rule.max_aspect, rule.strict)
+    found = mix_boxes(
+        targets["boxes"],
+        plan,
+        thresholds,
+        beside=None if beside is None else rows[beside],
+        valid=None if valid is None else valid.bool(),
+    )
+    mixed: dict[str, Tensor] = {}
+    for key in targets:
+        if key == "boxes":
+            mixed[key] = found.boxes
+        elif key == beside and found.beside is not None:
+            mixed[key] = found.beside
+        elif key in rows:
+            place = (found.origin[..., 0] * slots + found.origin[..., 1]).clamp(min=0)
+            value = rows[key].flatten(0, 1)[place]
+            mixed[key] = value.masked_fill(~found.valid.reshape(*found.valid.shape, *(1,) * (value.ndim - 2)), 0)
+    return {**mixed, "visibility": found.visibility, "origin": found.origin, "valid": found.valid}
 
 
 def _check_given(

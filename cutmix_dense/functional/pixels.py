@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import HOST, sent, tensor_of
 from cutmix_dense.functional.pixel_checks import check_inplace, check_out, check_pool
 from cutmix_dense.functional.wrapping import as_plain, rewrap
-from cutmix_dense.kernels import Interpolation, mix_batch, mix_list
+from cutmix_dense.kernels import Interpolation, joined_launches, mix_batch, mix_list
+from cutmix_dense.kernels.device import serves
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["Interpolation", "default_fill", "mix_images", "mix_pixels"]
+__all__ = ["Interpolation", "default_fill", "few_launches", "mix_images", "mix_pixels"]
 
 Pool = TypeVar("Pool", bound="Tensor | list[Tensor]")
 
@@ -103,6 +106,20 @@ def default_fill(dtype: torch.dtype) -> int:
     of normalised pictures.
     """
     return 114 * (torch.iinfo(dtype).max // 255) if _is_integer(dtype) and not dtype.is_signed else 0
+
+
+_NOTHING: AbstractContextManager[None] = nullcontext()
+
+
+def few_launches(images: Tensor | Sequence[Tensor] | None) -> AbstractContextManager[None]:
+    """A block at whose end what it mixes on the images' device is launched together; on the host, nothing waits.
+
+    What is mixed within the block must not be read there. None: there are only images, which are one launch.
+    """
+    if images is None:
+        return _NOTHING
+    like = images if isinstance(images, Tensor) else images[0]
+    return joined_launches() if serves(like.device) else _NOTHING
 
 
 @dataclass(frozen=True)
@@ -194,7 +211,8 @@ def _mix_clips(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inp
             got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise ValueError(f"out must be a tensor of shape {shape}, got {got}")
         into = _frames_of(out, plan, "out")
-    result = _mix(frames, single, read, into, inplace).unflatten(0, (-1, count))
+    with few_launches(frames):  # they are made before the result may be copied
+        result = _mix(frames, single, read, into, inplace).unflatten(0, (-1, count))
     target = pool if inplace else out
     if target is None:
         return rewrap(result, pool)
@@ -258,10 +276,10 @@ def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int)
                 raise ValueError(f"fill must lie within {bounds.min} … {bounds.max} for {dtype}, got {fill!r}")
     if one is not None:
         number = one if dtype.is_floating_point or dtype.is_complex else int(one)
-        return torch.full((), number, dtype=dtype, device=like.device)  # made on the device: no copy, no sync
+        return torch.full((), number, dtype=dtype, device=like.device if is_compiling() else HOST)
     numbers = tensor_of(fill)
-    if numbers.ndim == 0 and numbers.device.type == "cpu":
-        return torch.full((), numbers.to(like.dtype).item(), dtype=like.dtype, device=like.device)
+    if numbers.ndim == 0 and numbers.device.type == "cpu" and not is_compiling():
+        return numbers.to(like.dtype)
     value = sent(numbers, like.device, like.dtype)
     if value.ndim == 0:
         return value

@@ -13,17 +13,20 @@ from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.dtypes import WIDE_UNSIGNED, as_signed
-from cutmix_dense.kernels.device import suits_fused
+from cutmix_dense.kernels.blend import mix_blend, suits_blend
+from cutmix_dense.kernels.device import serves, suits_fused
+from cutmix_dense.kernels.free import mix_free, suits_free
 from cutmix_dense.kernels.gather import mix_gather
 from cutmix_dense.kernels.layered import mix_layered
-from cutmix_dense.kernels.layers import blank
+from cutmix_dense.kernels.layers import blank, empty_batch
 from cutmix_dense.kernels.native_pixels import mix_native, suits_native
 from cutmix_dense.kernels.numpy_pixels import note_writing
+from cutmix_dense.kernels.patches import joined_launches, mix_patches, patches_for
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.soft import mix_soft
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["Interpolation", "mix_batch", "mix_list"]
+__all__ = ["Interpolation", "joined_launches", "mix_batch", "mix_list"]
 
 
 def mix_batch(
@@ -43,7 +46,8 @@ def mix_batch(
     Args:
         pool: (P, …, *size).
         plan: on the pool's device, or on the host.
-        fill: value of pixels without owner, broadcastable against (…, *frame); None if the plan has none.
+        fill: value of pixels without owner, broadcastable against (…, *frame), one number on the pool's device or on
+            the host; None if the plan has none.
         interpolation: how scaled layers are read.
         feather: softness of the borders between layers: sigma of a Gaussian, pixels; 0 for hard ones.
         out: written to and returned, if given; shares no memory with ``pool``.
@@ -57,10 +61,12 @@ def mix_batch(
         )
         return moved.view(pool.dtype)
     soft, moves = feather > 0 or plan.weight is not None, plan.unscaled or interpolation == "nearest"
-    if not soft and suits_fused(pool, plan, out, interpolation):
-        from cutmix_dense.kernels.triton_mix import mix_fused  # needs triton, which is optional
-
-        return mix_fused(pool, plan.to(pool.device), fill, interpolation, out=out, inplace=inplace)
+    if serves(pool.device):
+        mixed = _mix_on_device(pool, plan, fill, interpolation, feather, out, inplace)
+        if mixed is not None:
+            return mixed
+    if fill is not None and fill.device != pool.device:
+        fill = _there(fill, pool.device)
     compiling = is_compiling()
     if not soft and moves and (compiling or not pool.is_cpu):
         result = mix_gather(pool, plan.to(pool.device), fill)
@@ -87,6 +93,38 @@ def mix_batch(
     return result
 
 
+def _mix_on_device(
+    pool: Tensor,
+    plan: MixPlan,
+    fill: Tensor | None,
+    interpolation: Interpolation,
+    feather: float,
+    out: Tensor | None,
+    inplace: bool,
+) -> Tensor | None:
+    """``mix_batch`` by the fastest of Triton's kernels that serves the batch; None where none does."""
+    soft, moves = feather > 0 or plan.weight is not None, plan.unscaled or interpolation == "nearest"
+    patches = None if inplace or soft or not moves else patches_for(pool, plan, fill, out)
+    if patches is not None:
+        result = out if out is not None else empty_batch(pool, plan)
+        mix_patches(pool, plan, patches, result)
+        return result
+    if not (inplace or soft) and moves and suits_free(pool, plan, fill, out):
+        result = out if out is not None else empty_batch(pool, plan)
+        mix_free(pool, plan, fill, result)
+        return result
+    if plan.weight is not None and feather == 0 and not inplace and suits_blend(pool, plan, out):
+        result = out if out is not None else empty_batch(pool, plan)
+        mix_blend(pool, plan, result)
+        return result
+    if soft or not suits_fused(pool, plan, out, interpolation):
+        return None
+    from cutmix_dense.kernels.triton_mix import mix_fused  # needs triton, which is optional
+
+    fill = _there(fill, pool.device)
+    return mix_fused(pool, plan.to(pool.device), fill, interpolation, out=out, inplace=inplace)
+
+
 def mix_list(
     pool: Sequence[Tensor], plan: MixPlan, *, fill: Tensor | None, interpolation: Interpolation, feather: float = 0.0
 ) -> list[Tensor]:
@@ -95,6 +133,8 @@ def mix_list(
         value = None if fill is None else as_signed(fill)
         moved = mix_list(list(map(as_signed, pool)), plan, fill=value, interpolation=interpolation, feather=feather)
         return [image.view(pool[0].dtype) for image in moved]
+    if fill is not None and fill.device != pool[0].device:
+        fill = _there(fill, pool[0].device)
     if feather > 0 or is_compiling() or not suits_native(pool, plan, fill, None, interpolation):
         if feather > 0 or plan.weight is not None:
             return mix_soft(pool, plan, fill, interpolation, feather, framed=False)
@@ -104,6 +144,13 @@ def mix_list(
     outputs = [blank(base, (*base.shape[:space], *size)) for base, size in zip(bases, plan.canvas.tolist())]
     mix_native(pool, plan, outputs, fill, interpolation)
     return outputs
+
+
+def _there(fill: Tensor | None, device: torch.device) -> Tensor | None:
+    """A fill where the pixels lie; a single number is written there, so that nothing is copied or waited for."""
+    if fill is None or fill.device == device:
+        return fill
+    return torch.full((), fill.item(), dtype=fill.dtype, device=device)
 
 
 def _only_moves(plan: MixPlan, interpolation: Interpolation, feather: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from cutmix_dense.arrays.blocks import Block, spatial
@@ -13,13 +14,23 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import keeps_padding
 from cutmix_dense.plan.memo import Once
 
-__all__ = ["background", "blank", "lay_background", "read", "windows"]
+__all__ = ["background", "blank", "empty_batch", "lay_background", "read", "windows"]
 
 
 def blank(like: Tensor, shape: Sequence[int]) -> Tensor:
     """An empty tensor in the memory order of ``like``: images that lie channels behind come out so."""
     behind = like.ndim == 3 and like.stride(0) == 1 and like.shape[0] > 1
     return like.new_empty((*shape[1:], shape[0])).permute(2, 0, 1) if behind else like.new_empty(shape)
+
+
+def empty_batch(pool: Tensor, plan: MixPlan) -> Tensor:
+    """A batch for the outputs of a plan of two axes, in the pool's memory format."""
+    shape = (len(plan), *pool.shape[1:-2], *plan.frame)
+    if tuple(pool.shape) == shape:
+        return torch.empty_like(pool)
+    last = pool.ndim == 4 and not pool.is_contiguous() and pool.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(shape, dtype=pool.dtype, device=pool.device, memory_format=layout)
 
 
 def background(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.kernels.device import current
+from cutmix_dense.kernels.layers import empty_batch
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.triton_plan import cells_of, position_of, reach_of, source_pixels
 from cutmix_dense.plan import MixPlan
@@ -65,19 +66,9 @@ def mix_fused(
         _launch(pool, scratch, plan, fill, "nearest", only_moved=True, from_scratch=True)
         return pool
     if out is None:
-        out = _empty_like(pool, plan)
+        out = empty_batch(pool, plan)
     _launch(out, pool, plan, fill, interpolation)
     return out
-
-
-def _empty_like(pool: Tensor, plan: MixPlan) -> Tensor:
-    """A batch for the outputs, in the pool's memory format."""
-    shape = (len(plan), *pool.shape[1:-2], *plan.frame)
-    if tuple(pool.shape) == shape:
-        return torch.empty_like(pool)
-    last = pool.ndim == 4 and not pool.is_contiguous() and pool.is_contiguous(memory_format=torch.channels_last)
-    layout = torch.channels_last if last else torch.contiguous_format
-    return torch.empty(shape, dtype=pool.dtype, device=pool.device, memory_format=layout)
 
 
 def _launch(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import fields, replace
 from itertools import accumulate
 from typing import Any, TypeVar
@@ -14,18 +16,40 @@ from cutmix_dense.plan.fields import PlanFacts, PlanFields, facts_of
 from cutmix_dense.plan.memo import Once
 from cutmix_dense.plan.ownership import has_fill
 
-__all__ = ["to_device"]
+__all__ = ["per_stream", "to_device"]
 
 Plan = TypeVar("Plan", bound=PlanFields)
+Sent = TypeVar("Sent")
 
 _ALIGNMENT = 16
 """Bytes; kernels are compiled for pointers of this alignment, so every tensor gets it."""
 
 
-@Once
-def _elsewhere(plan: PlanFields) -> dict[tuple[torch.device, int], Any]:
-    """Cached copies of a plan by device and CUDA stream; other streams don't wait for the copy."""
-    return {}
+def per_stream(send: Callable[[Any, torch.device], Sent]) -> Callable[[Any, torch.device], Sent]:
+    """A function that sends something of a plan to a device, with its result cached by device and CUDA stream.
+
+    Other streams don't wait for the copy.
+
+    Raises:
+        RuntimeError: a CUDA graph is being captured: it would replay the copy from memory that is used otherwise then.
+    """
+
+    @Once
+    def cached(plan: PlanFields) -> dict[tuple[torch.device, int], Sent]:
+        return {}
+
+    @functools.wraps(send)
+    def get(plan: Any, device: torch.device) -> Sent:
+        cuda = device.type == "cuda" and not is_compiling()
+        stream = torch.cuda.current_stream(device).cuda_stream if cuda else 0
+        there = cached(plan)
+        if (device, stream) not in there:
+            if cuda and torch.cuda.is_current_stream_capturing():
+                raise RuntimeError("plan must lie on the device while a CUDA graph is captured: plan.to(device) before")
+            there[device, stream] = send(plan, device)
+        return there[device, stream]
+
+    return get
 
 
 def to_device(plan: Plan, device: torch.device) -> Plan:
@@ -36,20 +60,14 @@ def to_device(plan: Plan, device: torch.device) -> Plan:
     Args:
         plan: on any device.
         device: with its index, as ``tensor.device`` gives it.
+
+    Raises:
+        RuntimeError: the plan lies on the host, and a CUDA graph is being captured.
     """
-    if plan.device == device:
-        return plan
-    cuda = device.type == "cuda" and not is_compiling()
-    if cuda and torch.cuda.is_current_stream_capturing():  # a captured copy holds nothing until it is replayed
-        return _moved(plan, device)
-    stream = torch.cuda.current_stream(device).cuda_stream if cuda else 0
-    there = _elsewhere(plan)
-    if (device, stream) not in there:
-        there[device, stream] = _moved(plan, device)
-    moved: Plan = there[device, stream]
-    return moved
+    return plan if plan.device == device else _moved(plan, device)
 
 
+@per_stream
 def _moved(plan: Plan, device: torch.device) -> Plan:
     """A copy of the plan on ``device``."""
     pinned = plan.device.type == "cpu" and device.type == "cuda"

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from cutmix_dense.arrays.compiling import is_compiling
-from cutmix_dense.functional.pixels import Interpolation, mix_images
+from cutmix_dense.functional.pixels import Interpolation, few_launches, mix_images
 from cutmix_dense.functional.rules import RULE_NAMES, TargetRules, rules_of, takes_rules
 from cutmix_dense.pairing import PAIRINGS
 from cutmix_dense.plan import MixPlan
@@ -220,13 +220,14 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
             raise ValueError(f"plan must be of {pool.frames} frames or of whole clips, got one of {plan.frames} frames")
         # everything that can fail comes before the first write into an input
         mixed = MixedTargets()
-        if pool.targets is not None:
-            keys, by_name = (*self.label_keys, *label_keys), self.labels_getter == "default"
-            mixer = TargetMixer(self.rules, keys, self.labels_by, by_name)
-            mixed = mixer.mix(pool.targets, plan, pool, inplace, return_report)
-        if return_report and len(mixed.reports) != 1:
-            raise ValueError(f"return_report needs one list of detection targets, got {len(mixed.reports)}")
-        mixed_images = self.mix_images(pool.images, plan, out=out, inplace=inplace)
+        with few_launches(None if pool.targets is None else pool.images):
+            if pool.targets is not None:
+                keys, by_name = (*self.label_keys, *label_keys), self.labels_getter == "default"
+                mixer = TargetMixer(self.rules, keys, self.labels_by, by_name)
+                mixed = mixer.mix(pool.targets, plan, pool, inplace, return_report)
+            if return_report and len(mixed.reports) != 1:
+                raise ValueError(f"return_report needs one list of detection targets, got {len(mixed.reports)}")
+            mixed_images = self.mix_images(pool.images, plan, out=out, inplace=inplace)
         mixed.write()
         if pool.box_form is not None:
             frames = self.normalized == "frame"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 
@@ -9,13 +10,15 @@ import pytest
 import torch
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "the kernels must be defined interpreted"
-from kernels.plans import METHODS, batch, plan_of, random_plan, soft_plan  # noqa: E402
+from kernels.plans import METHODS, batch, grid_plan, plan_of, random_plan, soft_plan  # noqa: E402
 
 from cutmix_dense.functional import mix_pixels, mix_semantic  # noqa: E402
 from cutmix_dense.functional.masks import _mix_on_device, boxes_of_masks, mix_masks  # noqa: E402
 from cutmix_dense.kernels.device import serves, suits_fused  # noqa: E402
 from cutmix_dense.kernels.gather import mix_gather  # noqa: E402
 from cutmix_dense.kernels.layered import mix_layered  # noqa: E402
+from cutmix_dense.kernels.layers import empty_batch  # noqa: E402
+from cutmix_dense.kernels.patches import joined_launches, mix_patches, patches_for  # noqa: E402
 from cutmix_dense.kernels.triton_masks import cut_masks  # noqa: E402
 from cutmix_dense.kernels.triton_mix import mix_fused  # noqa: E402
 from cutmix_dense.plan import MixPlan  # noqa: E402
@@ -220,6 +223,88 @@ def test_unscaled_layers_of_a_scaled_plan_are_not_filtered():
     plan = replace(plan, source=torch.tensor([[0, 1]]), owner=torch.zeros_like(plan.owner))
     mixed = mix_fused(images, plan, torch.tensor(0.0), "bilinear")
     assert torch.equal(mixed, mix_gather(images, plan, torch.tensor(0.0)))
+
+
+# ------------------------------------------------------------------------------------------------------------ patches
+
+
+def patched(pool: torch.Tensor, plan: MixPlan, fill: torch.Tensor | None) -> torch.Tensor | None:
+    patches = patches_for(pool, plan, fill, None)
+    if patches is None:
+        return None
+    out = empty_batch(pool, plan).fill_(99)
+    mix_patches(pool, plan, patches, out)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [
+        (torch.uint8, (3, 3, 12, 32)),
+        (torch.uint8, (3, 3, 16, 22)),
+        (torch.uint8, (3, 2, 4, 8, 9)),
+        (torch.bool, (3, 12, 32)),
+        (torch.int64, (3, 8, 11)),
+        (torch.bfloat16, (3, 1, 12, 23)),
+        (torch.float64, (3, 4, 5, 17)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("method", ["cutmix", "saliencymix", "ricap"])
+def test_patches_of_every_dtype_and_width(method, dtype, shape):
+    pool = (torch.rand(shape) * 200).to(dtype)
+    images = torch.rand(3, 3, *shape[-2:])
+    plan = METHODS[method]().make_plan(images, generator=torch.Generator().manual_seed(1))
+    mixed = patched(pool, plan, None)
+    assert mixed is not None
+    assert torch.equal(mixed, mix_gather(pool, plan, None))
+
+
+def test_patches_of_random_cells():
+    served = 0
+    for seed in range(32):
+        pool, plan = grid_plan(seed)
+        fill = torch.tensor(7).to(pool.dtype)
+        mixed = patched(pool, plan, fill)
+        if mixed is not None:
+            served += 1
+            assert torch.equal(mixed, mix_gather(pool, plan, fill)), seed
+    assert served > 10
+
+
+def test_patches_keep_padding_and_raw_bits():
+    sizes = torch.tensor([[10, 22], [13, 15], [12, 21]])
+    pool = torch.tensor([float("nan"), -0.0, float("inf"), 1.0]).repeat(3, 2, 16, 6)[..., :22].contiguous()
+    plan = METHODS["cutmix"]().make_plan(pool, sizes=sizes, generator=torch.Generator().manual_seed(1))
+    mixed = patched(pool, plan, None)
+    assert torch.equal(mixed.view(torch.int32), mix_gather(pool.view(torch.int32), plan, None))
+
+
+def test_what_patches_leave_to_others():
+    pool, plan = torch.zeros(3, 3, 13, 22, dtype=torch.uint8), plan_of("cutmix", 0)
+    for other in (pool, pool[..., 1:], pool.transpose(2, 3)):  # planes of no whole words, other sizes
+        assert patches_for(other, plan, None, None) is None
+    even = torch.zeros(3, 3, 16, 24)
+    assert patches_for(even, plan_of("cutmix", 0), None, None) is None  # of another frame
+    for method in ("resizemix", "cowmix"):
+        assert patches_for(even, METHODS[method]().make_plan(even), None, None) is None
+    cutmix = METHODS["cutmix"]().make_plan(even)
+    assert patches_for(even, cutmix, None, None) is not None
+    assert patches_for(even.clone().requires_grad_(), cutmix, None, None) is None
+
+
+def test_batches_of_one_plan_share_a_launch():
+    images, maps = torch.randint(0, 255, (3, 3, 16, 24), dtype=torch.uint8), torch.randint(0, 9, (3, 16, 24))
+    plan = METHODS["cutmix"]().make_plan(images, generator=torch.Generator().manual_seed(0))
+    with joined_launches():
+        mixed = [mix_pixels(batch, plan) for batch in (maps, images, images.float())]
+    for found, given in zip(mixed, (maps, images, images.float())):
+        assert torch.equal(found, mix_gather(given, plan, None))
+    left = torch.zeros_like(maps)
+    with contextlib.suppress(KeyError), joined_launches():
+        mix_pixels(torch.ones_like(maps), plan, out=left)
+        raise KeyError
+    assert not left.any(), "what raises launches nothing"
 
 
 # -------------------------------------------------------------------------------------------------------------- masks

@@ -88,3 +88,47 @@ def soft_plan() -> MixPlan:
     sizes = torch.tensor([[13, 22], [9, 17], [13, 20]])
     source = torch.tensor([[0, 1], [1, -1], [2, 0]])
     return MixPlan.blend(source, torch.tensor([[0.3, 0.7], [1.0, 0.0], [0.5, 0.5]]), sizes, frame=(HEIGHT, WIDTH))
+
+
+def grid_plan(seed: int) -> tuple[torch.Tensor, MixPlan]:
+    """A pool in some layout and dtype, and a plan of whole-pixel cells over it: moved, clipped, padded or with fill."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def one_of(*given):
+        return given[int(torch.randint(len(given), (), generator=generator))]
+
+    def whole(high, *shape: int) -> torch.Tensor:
+        return (torch.rand(*shape, generator=generator) * high).long()
+
+    height, width = one_of((4, 16), (8, 24), (6, 22), (4, 33), (5, 64), (16, 17))
+    lead = one_of((), (1,), (2,), (3,))
+    pool = whole(120, 2, *lead, height, width).to(one_of(torch.uint8, torch.int16, torch.float32, torch.int64))
+    if len(lead) and one_of(True, False, False):
+        pool = pool.contiguous(memory_format=torch.channels_last)
+    sizes = torch.tensor([[height, width]] * 2) - one_of(0, 0, 1) * whole(4, 2, 2)
+    layers, (rows, columns) = one_of(1, 2, 3), one_of((1, 1), (2, 2), (3, 3), (2, 4))
+    source = torch.cat([torch.arange(2)[:, None], whole(3, 2, layers - 1) - 1], dim=1)
+    edges = []
+    for axis, cells in enumerate((rows, columns)):
+        end = sizes[:, axis, None]
+        inner = whole(end + 1, 2, cells - 1).sort(dim=1).values
+        edges.append(torch.cat([torch.zeros_like(end), inner, end], dim=1))
+    owner = (whole(layers + 1, 2, rows, columns) - 1).clamp(min=one_of(-1, 0, 0)).to(torch.int8)
+    shift = (whole(7, 2, layers, 2) - 3).float()
+    shift[:, 0] *= one_of(0, 1)
+    moved = {"shift": shift} if one_of(True, False) else {}
+    plan = MixPlan.from_grid(source, tuple(edges), owner, sizes, frame=(height, width), **moved)
+    return pool, plan
+
+
+def padded_boxes(seed: int, images: int = 3, slots: int = 7) -> dict[str, torch.Tensor]:
+    """Boxes of images 48 × 64 with labels and ``valid``; some reach out, some are broken, outside or tiny."""
+    generator = torch.Generator().manual_seed(seed)
+    low = torch.rand(images, slots, 2, generator=generator) * torch.tensor([54.0, 38.0]) - 5
+    boxes = torch.cat([low, low + torch.rand(images, slots, 2, generator=generator) * 30], dim=2)
+    boxes[0, 0] = boxes[0, 0, [2, 1, 0, 3]]
+    boxes[1, 1, 2] = boxes[1, 1, 0]
+    boxes[2, 2] = torch.tensor([70.0, 3.0, 80.0, 9.0])
+    boxes[0, 3] = torch.tensor([10.0, 10.0, 10.5, 10.4])
+    labels = torch.randint(0, 80, (images, slots), generator=generator)
+    return {"boxes": boxes, "labels": labels, "valid": torch.rand(labels.shape, generator=generator) < 0.9}

@@ -22,7 +22,7 @@ class Assembly:
 
     Attributes:
         registers: per thread.
-        spilled: bytes per thread that didn't fit into registers.
+        spilled: loads and stores of what didn't fit into registers.
         shared: bytes per block.
         barriers: instructions at which the threads of a block wait for each other.
         instructions: all, each counted once, without the padding behind the end.
@@ -48,7 +48,7 @@ def read(kernel: Any) -> Assembly:
         file.flush()
         usage = _output(knobs.nvidia.cuobjdump.path, "-res-usage", file.name)
         code = _output(knobs.nvidia.nvdisasm.path, "-c", file.name)
-    used = {name: int(value) for name, value in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", usage)}
+    used = {name: int(value) for name, value in re.findall(r"(REG|SHARED):(\d+)", usage)}
     names = [match[1] for line in code.splitlines() if (match := _INSTRUCTION.search(line))]
     while names and names[-1] == "NOP":
         names.pop()
@@ -57,7 +57,7 @@ def read(kernel: Any) -> Assembly:
     kinds = Counter(name.split(".")[0] for name in names)
     return Assembly(
         registers=used["REG"],
-        spilled=used["STACK"] + used["LOCAL"],
+        spilled=kinds["LDL"] + kinds["STL"],
         shared=used["SHARED"],
         barriers=kinds["BAR"],
         instructions=len(names),
