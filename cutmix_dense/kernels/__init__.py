@@ -1,7 +1,9 @@
 """One contract, several ways to keep it, and the one place that asks where things lie and chooses.
 
 The reference in plain torch is the definition: ``gather`` by index, ``layered`` layer by layer, ``soft`` by weights. On
-the host the compiled library (``native``) does the same in one pass, on CUDA the fused kernels do (``triton_mix``).
+the host the compiled library (``native``) does the same in one pass. On CUDA, Triton's kernels do: fast ones for
+whole-pixel cells (``patches``), free forms (``free``) and blends of one size (``blend``), and a general one for other
+hard plans (``triton_mix``).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from cutmix_dense.kernels.layered import mix_layered
 from cutmix_dense.kernels.layers import blank, empty_batch
 from cutmix_dense.kernels.native_pixels import mix_native, suits_native
 from cutmix_dense.kernels.numpy_pixels import note_writing
-from cutmix_dense.kernels.patches import joined_launches, mix_patches, patches_for
+from cutmix_dense.kernels.patches import exchange, joined_launches, mix_patches, patches_for
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.soft import mix_soft
 from cutmix_dense.plan import MixPlan
@@ -104,8 +106,11 @@ def _mix_on_device(
 ) -> Tensor | None:
     """``mix_batch`` by the fastest of Triton's kernels that serves the batch; None where none does."""
     soft, moves = feather > 0 or plan.weight is not None, plan.unscaled or interpolation == "nearest"
-    patches = None if inplace or soft or not moves else patches_for(pool, plan, fill, out)
-    if patches is not None:
+    patches = None if soft or not moves else patches_for(pool, plan, fill, out)
+    if patches is not None and inplace and patches.table.exchanges and len(pool) == len(plan):
+        exchange(pool, plan, patches)
+        return pool
+    if patches is not None and not inplace:
         result = out if out is not None else empty_batch(pool, plan)
         mix_patches(pool, plan, patches, result)
         return result

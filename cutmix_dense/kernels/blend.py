@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
-from cutmix_dense.kernels.device import current, serves
+from cutmix_dense.kernels.device import MOST, current, serves
 from cutmix_dense.kernels.table import table_of, table_on
 from cutmix_dense.plan import MixPlan
 
@@ -34,7 +34,7 @@ def suits_blend(pool: Tensor, plan: MixPlan, out: Tensor | None) -> bool:
         return False
     behind = not pool.is_contiguous() and pool.ndim == 4
     layout = torch.channels_last if behind else torch.contiguous_format
-    if not all(batch.is_contiguous(memory_format=layout) for batch in batches) or pool[0].numel() >= 2**31:
+    if not all(batch.is_contiguous(memory_format=layout) for batch in batches) or pool[0].numel() >= MOST:
         return False
     table = table_of(plan)
     return table is not None and table.blend

@@ -13,10 +13,13 @@ from torch import Tensor
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["current", "serves", "suits_fused"]
+__all__ = ["MOST", "current", "serves", "suits_fused"]
 
 # Triton is looked for, not imported. The kernels need its third version, which came with torch 2.4 and its operators.
 _HAS_TRITON = importlib.util.find_spec("triton") is not None and hasattr(torch.library, "custom_op")
+MOST = 2**31 - 2**16
+"""Numbers of an image, or cells of a plan, that the kernels count in 32 bits; beyond, plain torch does the work."""
+
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
@@ -42,6 +45,8 @@ def suits_fused(
     if pool.is_complex() or pool.numel() == 0 or len(plan) == 0 or 0 in plan.frame:
         return False
     batches = [pool] if out is None else [pool, out]
+    if plan.owner.numel() >= MOST or any(batch.numel() // len(batch) >= MOST for batch in batches):
+        return False
     filtered = interpolation != "nearest" and not plan.unscaled
     if filtered and not (pool.is_floating_point() or pool.dtype == torch.uint8):
         return False

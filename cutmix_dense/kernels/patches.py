@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
-from cutmix_dense.kernels.device import current, serves
+from cutmix_dense.kernels.device import MOST, current, serves
 from cutmix_dense.kernels.table import PlanTable, table_of, table_on
 from cutmix_dense.plan import MixPlan
 
 __all__ = [
     "VECTORS",
     "Planes",
+    "exchange",
     "group_of",
     "joined_launches",
     "mix_patches",
@@ -131,7 +132,7 @@ def planes_of(batch: Tensor) -> Planes | None:
         planes, item = 1, item * planes
     row, plane = width * item, height * width * item
     words = 4 if plane % 16 == 0 and row >= 16 else 1
-    if plane % 4 or row < 4 or batch.data_ptr() % 4 or planes * plane >= 2**31:
+    if plane % 4 or row < 4 or batch.data_ptr() % 4 or planes * plane >= MOST:
         return None
     return Planes(item, planes, row, plane, words, behind)
 
@@ -206,12 +207,14 @@ def _launch(jobs: list[_Job]) -> None:
             *beside.patches.fill,
             ITEM=job.patches.planes.item,
             GROUP=group_of(job.patches.planes),
+            PARTS=_parts(job.patches.planes),
             WORDS=job.patches.planes.words,
             STRADDLES=_straddles(job.patches.planes),
             STEP=step,
             PIECES=job.patches.pieces,
             BESIDE=beside.patches.planes.item if two else 0,
             GROUP_BESIDE=group_of(beside.patches.planes) if two else 1,
+            PARTS_BESIDE=_parts(beside.patches.planes) if two else 1,
             WORDS_BESIDE=beside.patches.planes.words if two else 1,
             STRADDLES_BESIDE=two and _straddles(beside.patches.planes),
             STEP_BESIDE=step_beside if two else 0,
@@ -223,20 +226,45 @@ def _launch(jobs: list[_Job]) -> None:
         )
 
 
+def exchange(pool: Tensor, plan: MixPlan, patches: Patches) -> None:
+    """Mix ``pool`` in place by a plan that exchanges rectangles: only their bytes are read and written."""
+    from cutmix_dense.kernels.triton_patches import exchange_kernel  # needs triton, which is optional
+
+    planes, table = patches.planes, patches.table
+    blocks, *counts = _counts(_Job(pool, pool, plan, patches))
+    with current(pool.device):
+        exchange_kernel[(blocks, len(plan))](
+            words_of(pool, planes),
+            table_on(plan, pool.device),
+            table.rows.shape[1],
+            table.layers,
+            *counts,
+            ITEM=planes.item,
+            GROUP=group_of(planes),
+            PARTS=_parts(planes),
+            WORDS=planes.words,
+            STRADDLES=_straddles(planes),
+            VECTORS=VECTORS,
+            num_warps=_WARPS,
+        )
+
+
 def _counts(job: _Job) -> tuple[int, ...]:
     """Blocks of a plane, bytes of a row and their reciprocal, vectors of a plane, and groups of planes."""
     planes = job.patches.planes
-    from cutmix_dense.kernels.triton_patches import vectors_of_a_thread
-
     vectors = planes.plane // (4 * planes.words)
-    group = group_of(planes)
-    blocks = -(-vectors // (VECTORS * vectors_of_a_thread(group)))
-    return blocks, planes.row, 2**32 // planes.row, vectors, planes.planes // group
+    blocks = -(-vectors // (VECTORS * _parts(planes)))
+    return blocks, planes.row, 2**32 // planes.row, vectors, planes.planes // group_of(planes)
 
 
 def group_of(planes: Planes) -> int:
     """Planes that a thread has in hand at once."""
     return 3 if planes.planes % 3 == 0 else 1
+
+
+def _parts(planes: Planes) -> int:
+    """Vectors of each plane that a thread moves."""
+    return 4 if group_of(planes) == 1 else 1
 
 
 def _straddles(planes: Planes) -> bool:

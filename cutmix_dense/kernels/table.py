@@ -47,6 +47,7 @@ class PlanTable(NamedTuple):
         rests: whether some pixel of a frame shows no layer, but padding or fill.
         fill: whether some shows fill.
         patches: whether the kernel of patches serves it.
+        exchanges: whether it is ``one`` whose images exchange their rectangles in pairs.
         blend: whether it is soft and the kernel of blends serves it.
     """
 
@@ -59,6 +60,7 @@ class PlanTable(NamedTuple):
     rests: bool = True
     fill: bool = True
     patches: bool = False
+    exchanges: bool = False
     blend: bool = False
 
 
@@ -110,12 +112,47 @@ def _compact(edges: list[Any], owner: Any) -> tuple[list[Any], Any]:
 
 def _judged(plan: MixPlan, rows: Any, low: Any, high: Any, edges: Any, owner: Any) -> PlanTable:
     """A table with what lies under its cells, and whether the kernel of patches serves it."""
-    source, _, shift, _, canvas = plan.facts
+    source, _, shift, _, _ = plan.facts
     (batch, height, width), layers = owner.shape, plan.layers
     moves = shift[source >= 0].astype(np.int64)
-    numbers = rows[:, FIRST_LAYER : FIRST_LAYER + LAYER * layers].reshape(batch, layers, LAYER)
-    numbers[..., MOVE : MOVE + 2] = np.where(source[..., None] >= 0, shift, 0)
-    rows[:, FIRST_LAYER : FIRST_LAYER + LAYER * layers] = numbers.reshape(batch, -1)
+    if moves.any():
+        numbers = rows[:, FIRST_LAYER : FIRST_LAYER + LAYER * layers].reshape(batch, layers, LAYER)
+        numbers[..., MOVE : MOVE + 2] = np.where(source[..., None] >= 0, shift, 0)
+        rows[:, FIRST_LAYER : FIRST_LAYER + LAYER * layers] = numbers.reshape(batch, -1)
+    full, at_home, whole, pads = _covered(plan, low, high, edges, owner)
+    rows[:, 0] = np.where(pads | (full & at_home & whole), source[:, 0], -1)
+    one = bool(layers > 1 and (height, width) == (3, 3) and (full & at_home & (whole | pads)).all())
+    if one:
+        middle = owner[:, 1, 1]
+        empty = [edge[:, 1] >= edge[:, 2] for edge in edges]
+        shown = (middle == 1) | (source[:, 1] < 0) | empty[0] | empty[1]
+        one = bool(shown.all() and np.count_nonzero(owner) == np.count_nonzero(middle))
+    if not one:
+        cells = FIRST_LAYER + LAYER * layers + height + 1
+        edges, owner = _compact(edges, owner)
+        rows[:, cells : cells + width + 1] = edges[1]
+        rows[:, cells + width + 1 :] = owner.reshape(batch, -1)
+    rests, fill = not bool((full & whole).all()), not bool((full & (whole | pads)).all())
+    spans = [] if one else _spans(edges[1], plan.frame[1])
+    exchanges = one and not moves.any() and _exchanges(source, low, high, edges)
+    served = bool((full | ~pads).all())
+    return PlanTable(rows, layers, (height, width), one, moves, spans, rests, fill, served, exchanges)
+
+
+def _covered(plan: MixPlan, low: Any, high: Any, edges: Any, owner: Any) -> tuple[Any, Any, Any, Any]:
+    """Facts of each output, four columns of booleans.
+
+    Whether all its cells show a layer; whether the base covers its canvas, unmoved; whether that is the frame; and
+    whether what lies beyond it is the base's padding.
+    """
+    source, _, shift, _, canvas = plan.facts
+    batch, frame = len(owner), plan.frame
+    absent = source < 0
+    every, none = np.ones(batch, dtype=bool), np.zeros(batch, dtype=bool)
+    if plan.layers == 2 and not (shift.any() or low.any() or absent[:, 0].any()) and (canvas == frame).all():
+        shows_base = ~owner.reshape(batch, -1).any(axis=1)
+        if ((high == frame).all(axis=2) | absent).all() and (shows_base | ~absent[:, 1]).all() and owner.min() >= 0:
+            return every, every, every, none  # images of one size: nearly all plans of two layers
     # a cell without a layer that reaches all of it shows fill somewhere, but for those without pixels
     (top, bottom), (left, right) = ((edge[:, :-1], edge[:, 1:]) for edge in edges)
     some = (top < bottom)[:, :, None] & (left < right)[:, None]
@@ -125,24 +162,22 @@ def _judged(plan: MixPlan, rows: Any, low: Any, high: Any, edges: Any, owner: An
     reached = (low_y <= top[:, :, None]) & (bottom[:, :, None] <= high_y)
     reached &= (low_x <= left[:, None]) & (right[:, None] <= high_x) & (owner >= 0)
     full = (reached | ~some).all(axis=(1, 2))
-    whole = (canvas == plan.frame).all(axis=1)
-    at_home = (source[:, 0] >= 0) & (shift[:, 0] == 0).all(axis=1) & (low[:, 0] == 0).all(axis=1)
+    whole = (canvas == frame).all(axis=1)
+    at_home = ~absent[:, 0] & (shift[:, 0] == 0).all(axis=1) & (low[:, 0] == 0).all(axis=1)
     at_home &= (high[:, 0] == canvas).all(axis=1)
-    pads = keeps_padding(plan, plan.frame).numpy() & ~whole
-    rows[:, 0] = np.where(pads | (full & at_home & whole), source[:, 0], -1)
-    one = bool(layers > 1 and (height, width) == (3, 3) and (full & at_home & (whole | pads)).all())
-    if one:
-        middle = owner[:, 1, 1]
-        shown = (middle == 1) | ~some[:, 1, 1] | (source[:, 1] < 0)
-        one = bool(shown.all() and np.count_nonzero(owner) == np.count_nonzero(middle))
-    if not one:
-        cells = FIRST_LAYER + LAYER * layers + height + 1
-        edges, owner = _compact(edges, owner)
-        rows[:, cells : cells + width + 1] = edges[1]
-        rows[:, cells + width + 1 :] = owner.reshape(batch, -1)
-    rests, fill = not bool((full & whole).all()), not bool((full & (whole | pads)).all())
-    spans = [] if one else _spans(edges[1], plan.frame[1])
-    return PlanTable(rows, layers, (height, width), one, moves, spans, rests, fill, bool((full | ~pads).all()))
+    return full, at_home, whole, keeps_padding(plan, frame).numpy() & ~whole
+
+
+def _exchanges(source: Any, low: Any, high: Any, edges: Any) -> bool:
+    """Whether the base of each output is its own image, and its mate's mate is itself, with the same rectangle."""
+    outputs, mate = np.arange(len(source)), source[:, 1]
+    if (source[:, 0] != outputs).any() or mate.max(initial=-1) >= len(source):
+        return False
+    pairs = outputs[mate >= 0]
+    start = np.maximum(np.stack([edge[:, 1] for edge in edges], axis=1), low[:, 1])
+    stop = np.minimum(np.stack([edge[:, 2] for edge in edges], axis=1), high[:, 1])
+    block = np.concatenate([start, stop], axis=1)
+    return bool((mate[mate[pairs]] == pairs).all() and (block[mate[pairs]] == block[pairs]).all())
 
 
 def _spans(edges: Int[np.ndarray, "b _edges"], width: int) -> list[int]:

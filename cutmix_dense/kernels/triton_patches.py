@@ -10,16 +10,10 @@ import triton.language as tl  # type: ignore[import-untyped]
 
 from cutmix_dense.kernels.table import FIRST_LAYER, LAYER, LOW, MOVE
 
-__all__ = ["patches_kernel", "vectors_of_a_thread"]
+__all__ = ["exchange_kernel", "patches_kernel"]
 
 _FIRST, _LAYER = tl.constexpr(FIRST_LAYER), tl.constexpr(LAYER)
 _MOVE, _LOW = tl.constexpr(MOVE), tl.constexpr(LOW)
-
-
-@triton.constexpr_function
-def vectors_of_a_thread(group):
-    """How many vectors of each plane a thread moves; what it finds out of a plan is shared by all."""
-    return 4 if group == 1 else 1
 
 
 @triton.jit
@@ -48,12 +42,14 @@ def patches_kernel(
     odd_beside,
     ITEM: tl.constexpr,
     GROUP: tl.constexpr,
+    PARTS: tl.constexpr,
     WORDS: tl.constexpr,
     STRADDLES: tl.constexpr,
     STEP: tl.constexpr,
     PIECES: tl.constexpr,
     BESIDE: tl.constexpr,
     GROUP_BESIDE: tl.constexpr,
+    PARTS_BESIDE: tl.constexpr,
     WORDS_BESIDE: tl.constexpr,
     STRADDLES_BESIDE: tl.constexpr,
     STEP_BESIDE: tl.constexpr,
@@ -69,7 +65,8 @@ def patches_kernel(
     its bytes, of which ``reciprocal`` is 2³² // row; an image has ``groups`` times ``GROUP`` planes. Where no layer
     shows, the words are ``fill_even`` and ``fill_odd`` in turn.
 
-    ``ITEM``: bytes of a pixel; a pixel with its channels behind is one. ``WORDS``: how many words a vector has.
+    ``ITEM``: bytes of a pixel; a pixel with its channels behind is one. ``PARTS``: vectors of a plane that a thread
+    moves, which share what it finds out of a plan. ``WORDS``: how many words a vector has.
     ``STRADDLES``: whether a vector may begin in one row and end in the next. ``STEP``: bytes that divide every move, 0
     where nothing moves. ``PIECES``: how many cells a vector may lie in. ``RESTS``: whether there are pixels that no
     layer shows. ``ONE``: whether all that shows over the base is layer 1 in the middle of 3 × 3 cells.
@@ -80,28 +77,70 @@ def patches_kernel(
         if block < blocks:
             _mix(
                 out, pool, table, layers, grid_height, grid_width, block, row, reciprocal, vectors,
-                groups, fill_even, fill_odd, ITEM, GROUP, WORDS, STRADDLES, STEP, PIECES, RESTS,
-                ONE, VECTORS,
+                groups, fill_even, fill_odd, ITEM, GROUP, PARTS, WORDS, STRADDLES, STEP, PIECES,
+                RESTS, ONE, VECTORS,
             )  # fmt: skip
         else:
             _mix(
                 out_beside, pool_beside, table, layers, grid_height, grid_width, block - blocks, row_beside,
                 reciprocal_beside, vectors_beside, groups_beside, even_beside, odd_beside, BESIDE, GROUP_BESIDE,
-                WORDS_BESIDE, STRADDLES_BESIDE, STEP_BESIDE, PIECES_BESIDE, RESTS, ONE, VECTORS,
+                PARTS_BESIDE, WORDS_BESIDE, STRADDLES_BESIDE, STEP_BESIDE, PIECES_BESIDE, RESTS, ONE, VECTORS,
             )  # fmt: skip
     else:
         _mix(
             out, pool, table, layers, grid_height, grid_width, block, row, reciprocal, vectors,
-            groups, fill_even, fill_odd, ITEM, GROUP, WORDS, STRADDLES, STEP, PIECES, RESTS,
-            ONE, VECTORS,
+            groups, fill_even, fill_odd, ITEM, GROUP, PARTS, WORDS, STRADDLES, STEP, PIECES,
+            RESTS, ONE, VECTORS,
         )  # fmt: skip
+
+
+@triton.jit
+def exchange_kernel(
+    pool, table, length, layers, row, reciprocal, vectors, groups,
+    ITEM: tl.constexpr, GROUP: tl.constexpr, PARTS: tl.constexpr, WORDS: tl.constexpr, STRADDLES: tl.constexpr,
+    VECTORS: tl.constexpr,
+):  # fmt: skip
+    """Pairs of images that exchange a rectangle in place; a thread has both sides in hand. As ``patches_kernel``."""
+    output = tl.program_id(1)
+    table += output * length
+    record = table + _FIRST + _LAYER
+    cells = table + _FIRST + layers * _LAYER
+    mate = tl.load(record)
+    top, bottom, left, right = _bounds(
+        record, tl.load(cells + 1), tl.load(cells + 2), tl.load(cells + 5) * ITEM, tl.load(cells + 6) * ITEM, ITEM
+    )
+    first = tl.program_id(0) * (PARTS * VECTORS * 4 * WORDS)
+    reaches = (first < bottom * row) & (first + PARTS * VECTORS * 4 * WORDS > top * row)
+    if (mate > output) & reaches:
+        plane = vectors * WORDS
+        image = tl.full((), WORDS, tl.int64) * (vectors * (groups * GROUP))
+        one, other = pool + output * image, pool + mate * image
+        for part in tl.static_range(PARTS):
+            vector = (tl.program_id(0) * PARTS + part) * VECTORS + tl.arange(0, VECTORS)
+            y, x = _row_of(vector * (4 * WORDS), row, reciprocal)
+            mask, some, _whole = _cell(top, bottom, left, right, x, y, row, ITEM, WORDS, STRADDLES)
+            wanted = (mask == mask) & (some & (vector < vectors))[:, None]
+            for group in range(groups):
+                at = (vector + group * GROUP * vectors)[:, None] * WORDS + tl.arange(0, WORDS)[None, :]
+                _exchange(one, other, at, wanted, mask)
+                if GROUP == 3:
+                    _exchange(one, other, at + plane, wanted, mask)
+                    _exchange(one, other, at + 2 * plane, wanted, mask)
+
+
+@triton.jit
+def _exchange(one, other, at, wanted, mask):
+    """Exchange the bits of a mask."""
+    a, b = tl.load(one + at, wanted, other=0), tl.load(other + at, wanted, other=0)
+    tl.store(one + at, _blend(a, b, mask), wanted)
+    tl.store(other + at, _blend(b, a, mask), wanted)
 
 
 @triton.jit
 def _mix(
     out, pool, table, layers, grid_height, grid_width, block, row, reciprocal, vectors, groups, fill_even, fill_odd,
-    ITEM: tl.constexpr, GROUP: tl.constexpr, WORDS: tl.constexpr, STRADDLES: tl.constexpr, STEP: tl.constexpr,
-    PIECES: tl.constexpr, RESTS: tl.constexpr, ONE: tl.constexpr, VECTORS: tl.constexpr,
+    ITEM: tl.constexpr, GROUP: tl.constexpr, PARTS: tl.constexpr, WORDS: tl.constexpr, STRADDLES: tl.constexpr,
+    STEP: tl.constexpr, PIECES: tl.constexpr, RESTS: tl.constexpr, ONE: tl.constexpr, VECTORS: tl.constexpr,
 ):  # fmt: skip
     """One block of one output, all its planes."""
     # whole vectors, as the compiler can see: it moves 16 bytes at a time only where it knows that they are aligned
@@ -111,7 +150,6 @@ def _mix(
     under = tl.load(table)
     base = pool + tl.maximum(under, 0).to(tl.int64) * image
     cells = table + _FIRST + layers * _LAYER
-    PARTS: tl.constexpr = vectors_of_a_thread(GROUP)
     if ONE:  # read before anything is written, so that no part reads it again
         record = table + _FIRST + _LAYER
         top, bottom, left, right = _bounds(
@@ -239,9 +277,8 @@ def _cell(top, bottom, left, right, x, y, row, ITEM: tl.constexpr, WORDS: tl.con
 def _spread(run, ITEM: tl.constexpr, WORDS: tl.constexpr):
     """Words in which all eight bits of a byte are what its one bit was."""
     four = (run[:, None] >> (4 * tl.arange(0, WORDS)[None, :])) & 15
-    if ITEM % 4 == 0:
-        return tl.where(four != 0, -1, 0)
-    return ((four * 0x00204081) & 0x01010101) * 255  # a bit to each byte, and spread over it
+    # of less than words: a bit to each byte, and spread over it
+    return tl.where(four != 0, -1, 0) if ITEM % 4 == 0 else ((four * 0x00204081) & 0x01010101) * 255
 
 
 @triton.jit
@@ -268,23 +305,27 @@ def _needs(mask, some, move, STEP: tl.constexpr):
 
     What is needed lies within the plane, and so do vectors that move by their own length.
     """
-    if STEP == 4:
-        return mask != 0, mask != 0
     if STEP == 1:
         bits = (move & 3) * 8
-        return (mask << bits) != 0, ((mask.to(tl.uint32, bitcast=True) >> 1) >> (31 - bits)) != 0
-    wanted = (mask == mask) & some[:, None]
-    return wanted, wanted
+        wanted, behind = (mask << bits) != 0, ((mask.to(tl.uint32, bitcast=True) >> 1) >> (31 - bits)) != 0
+    elif STEP == 4:
+        wanted = mask != 0
+        behind = wanted
+    else:
+        wanted = (mask == mask) & some[:, None]
+        behind = wanted
+    return wanted, behind
 
 
 @triton.jit
 def _read(start, at, move, wanted, behind, STEP: tl.constexpr):
     """Words ``at``, or those ``move`` bytes on; ``_needs`` says which."""
     if STEP == 0:
-        return tl.load(start + at, wanted, other=0)
-    if STEP == 16:  # the compiler believes in the alignment of a multiple that it sees made
-        return tl.load(start + (at + (move // 16) * 4), wanted, other=0)
-    moved = at + (move >> 2)
+        moved = at
+    elif STEP == 16:  # the compiler believes in the alignment of a multiple that it sees made
+        moved = at + (move // 16) * 4
+    else:
+        moved = at + (move >> 2)
     value = tl.load(start + moved, wanted, other=0)
     if STEP == 1:
         bits = (move & 3) * 8

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ from cutmix_dense.kernels.blend import mix_blend
 from cutmix_dense.kernels.boxes import Thresholds, mix_boxes
 from cutmix_dense.kernels.free import mix_free
 from cutmix_dense.kernels.layers import empty_batch
-from cutmix_dense.kernels.patches import joined_launches, mix_patches, patches_for
+from cutmix_dense.kernels.patches import exchange, joined_launches, mix_patches, patches_for
 from cutmix_dense.kernels.triton_masks import cut_masks
 from cutmix_dense.kernels.triton_mix import mix_fused
 
@@ -90,6 +92,18 @@ def test_patches_of_many_cells_wait_for_nothing(architecture, method):
     assert code.spilled == code.barriers == 0
     assert code.registers <= 96
     assert code.stores == {16: 3}
+
+
+@pytest.mark.usefixtures("_served")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_exchange_is_few_instructions_and_whole_vectors(architecture):
+    pool, plan = images(), plan_of("cutmix of pairs")
+    patches = patches_for(pool, plan, None, None)
+    (code,) = compiled(architecture, lambda: exchange(pool, plan, patches))
+    assert code.spilled == code.barriers == code.calls == 0
+    assert code.registers <= 64
+    assert code.instructions <= 2.5 * 96
+    assert code.stores == code.loads - Counter({4: code.loads[4]}) == {16: 6}
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

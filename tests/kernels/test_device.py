@@ -14,7 +14,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cutmix_dense import MixPlan
+from cutmix_dense.kernels.blend import suits_blend
 from cutmix_dense.kernels.device import serves, suits_fused
+from cutmix_dense.kernels.patches import patches_for
 from cutmix_dense.plan.moving import _packed, _unpacked
 from cutmix_dense.plan.ownership import has_fill
 
@@ -73,6 +75,18 @@ def test_the_kernel_filters_floating_point_and_bytes_only(monkeypatch):
         assert suits_fused(pool, scaled, interpolation="nearest")
         assert suits_fused(pool, scaled, interpolation="antialias") == filtered
         assert suits_fused(pool, moved, interpolation="antialias")  # nothing is filtered there
+
+
+def test_what_32_bits_cannot_count_is_left_to_torch(monkeypatch):
+    for module in ("device", "patches", "blend"):
+        monkeypatch.setattr(f"cutmix_dense.kernels.{module}.serves", lambda device: True)
+    for side, served in ((16384, True), (32768, False)):
+        pool, sizes = torch.empty(2, 3, side, side, dtype=torch.uint8, device="meta"), torch.tensor([[side, side]] * 2)
+        plan = MixPlan.from_rectangles(torch.tensor([[0, 1], [1, 0]]), torch.tensor([[[1, 2, 30, 40]]] * 2), sizes)
+        soft = MixPlan.blend(torch.tensor([[0, 1]]), torch.tensor([[0.5, 0.5]]), sizes)
+        assert suits_fused(pool, plan) == served
+        assert (patches_for(pool, plan, None, None) is not None) == served
+        assert suits_blend(pool, soft, None) == served
 
 
 class _Launches:

@@ -18,7 +18,7 @@ from cutmix_dense.kernels.boxes import Thresholds, mix_boxes
 from cutmix_dense.kernels.free import mix_free
 from cutmix_dense.kernels.gather import mix_gather
 from cutmix_dense.kernels.layers import empty_batch
-from cutmix_dense.kernels.patches import joined_launches, mix_patches, patches_for
+from cutmix_dense.kernels.patches import exchange, joined_launches, mix_patches, patches_for
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler")
 
@@ -97,6 +97,18 @@ def test_padded_boxes(method):
     execute(launches[0])
     for name, found in zip(("boxes", "labels", "valid", "visibility", "origin"), mixed):
         assert torch.equal(found, expected[name]), name
+
+
+def test_an_exchange_in_place_writes_the_rectangle_alone():
+    pool = torch.randint(0, 255, (4, 3, 32, 64), dtype=torch.uint8)
+    plan = METHODS["cutmix of pairs"]().make_plan(pool, generator=torch.Generator().manual_seed(0))
+    expected, patches = mix_gather(pool, plan, None), patches_for(pool, plan, None, None)
+    with card() as launches:
+        exchange(pool, plan, patches)
+    _, written = execute(launches[0])
+    assert torch.equal(pool, expected)
+    rows, columns = (edge[:, 2] - edge[:, 1] for edge in plan.edges)
+    assert written <= int((3 * rows * (columns + 30)).sum()), "whole vectors at both ends of a row"
 
 
 def test_free_forms():

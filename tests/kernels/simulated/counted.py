@@ -76,7 +76,7 @@ LIMITS = {
     ("cutmix", "padded"): Asked(2, 0, 1, 1, 0),
     ("cutmix", "map and padded"): Asked(2, 0, 1, 1, 0),
     ("cutmix", "boxes"): Asked(1, 157, 13, 2, 1),
-    ("cutmix, in place", "images"): Asked(2, 1, 1, 1, 0),
+    ("cutmix, in place", "images"): Asked(1, 0, 1, 1, 0),
     ("ricap", "images"): Asked(1, 0, 1, 1, 0),
     ("gridmix", "images"): Asked(1, 1, 1, 1, 0),
     ("mixup", "images"): Asked(1, 0, 1, 1, 0),
@@ -105,6 +105,26 @@ def test_a_device_gives_what_the_host_gives_and_is_asked_for_little(method, kind
     eager = len(device.launches) - len(device.fused)
     asked = Asked(len(device.fused), eager, len(device.copies), pinned, len(device.waits))
     assert asked == LIMITS[method, kind], (device.launches, device.copies, device.waits)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [(torch.uint8, (5, 3, 16, 22)), (torch.int64, (5, 16, 22)), (torch.half, (5, 2, 8, 15))],
+    ids=str,
+)
+@pytest.mark.parametrize("p", [1.0, 0.6])
+def test_pairs_exchange_in_place(dtype, shape, p):
+    pool = (torch.rand(shape) * 255).to(dtype)
+    mix = cd.CutMix(p=p, pairing="swap")
+    padded = torch.tensor([[shape[-2] - 1, shape[-1] - image] for image in range(5)])
+    for seed, sizes in ((0, None), (1, None), (2, padded)):
+        generator = torch.Generator().manual_seed(seed)
+        plan = mix.make_plan(torch.rand(5, 3, *shape[-2:]), sizes=sizes, generator=generator)
+        there = send(pool.clone())
+        with SimulatedDevice() as device:
+            assert cd.functional.mix_pixels(there, plan, inplace=True) is there
+        assert torch.equal(fetch(there), mix_gather(pool, plan, None))
+        assert device.launches == ["exchange_kernel"]
 
 
 FREE = [
@@ -199,6 +219,19 @@ def test_further_rows_of_padded_boxes():
     assert list(mixed) == list(expected)
     assert all(torch.equal(mixed[key], wanted) for key, wanted in expected.items())
     assert len(device.launches) < 20
+
+
+def test_a_plan_of_the_host_cannot_be_captured(monkeypatch):
+    """A graph would replay the copy of it from memory that is used otherwise then."""
+    images, _ = batch()
+    for method in ("cutmix", "mixup", "cowmix"):
+        plan = METHODS[method]().make_plan(images)
+        with SimulatedDevice() as device:
+            monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+            with pytest.raises(RuntimeError, match="captured"):
+                cd.functional.mix_pixels(send(images), plan)
+            assert not device.launches
+            monkeypatch.undo()
 
 
 def test_what_is_asked_of_a_device_is_counted():
