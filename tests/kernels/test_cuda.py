@@ -7,8 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from kernels.plans import METHODS, batch, plan_of, random_plan, soft_plan
+from kernels.plans import METHODS, batch, padded_boxes, plan_of, random_plan, soft_plan
+from torch.utils._pytree import tree_flatten
 
+import cutmix_dense as cd
 from cutmix_dense.functional.boxes import visible_boxes
 from cutmix_dense.functional.masks import boxes_of_masks, mix_masks
 from cutmix_dense.kernels import mix_batch
@@ -143,6 +145,28 @@ def test_boxes_without_a_sync(method):
     with no_sync():
         seen = visible_boxes(boxes_there, plan.to(HERE), output_there, layer_there)
     assert all(torch.equal(ours.cpu(), theirs) for ours, theirs in zip(seen, expected))
+
+
+@pytest.mark.parametrize("method", ["cutmix", "cutmix of pairs", "ricap", "gridmix", "mixup", "cowmix"])
+def test_whole_transforms_equal_the_cpu_without_a_sync(method):
+    images, kinds = large(0, torch.uint8), {}
+    if method not in ("mixup", "cowmix"):
+        kinds = padded_boxes(0, images=4)
+        kinds["semantic"] = torch.randint(0, 19, (4, 96, 320))
+    mix = cd.MixUp(p=1.0) if method == "mixup" else METHODS[method]()
+    in_place = {"inplace": True} if method == "cutmix of pairs" else {}
+
+    def call(images, targets):
+        given = (images, dict(targets)) if targets else (images,)
+        return mix(*given, generator=torch.Generator().manual_seed(1), **in_place)
+
+    expected = call(images.clone(), {key: value.clone() for key, value in kinds.items()})
+    sent = [(images.to(HERE), {key: value.to(HERE) for key, value in kinds.items()}) for _ in range(2)]
+    call(*sent[0])  # compiles the kernels
+    with no_sync():
+        mixed = call(*sent[1])
+    for found, wanted in zip(tree_flatten(mixed)[0], tree_flatten(expected)[0], strict=True):
+        assert torch.equal(found.cpu(), wanted)
 
 
 # -------------------------------------------------------------------------------------------------- compile and graphs
