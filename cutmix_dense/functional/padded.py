@@ -187,7 +187,7 @@ def _suits_kernel(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules)
         return False
     if not {"visibility", "weight"}.isdisjoint(targets) or not suits_boxes(targets["boxes"], plan):
         return False
-    return not any(rules.changes[key] in _SCALED for key in targets)
+    return not any(rules.changes.get(key) in _SCALED for key in targets)
 
 
 def _mixed_by_kernel(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) -> dict[str, Tensor]:
