@@ -81,7 +81,7 @@ LIMITS = {
     ("gridmix", "images"): Asked(1, 1, 1, 1, 0),
     ("mixup", "images"): Asked(1, 0, 1, 1, 0),
     ("cowmix", "map"): Asked(2, 0, 1, 1, 0),
-    ("classmix", "map"): Asked(2, 37, 8, 0, 0),
+    ("classmix", "map"): Asked(2, 36, 7, 0, 0),
     ("copypaste", "boxes"): Asked(1, 298, 35, 0, 1),
     ("saliencymix", "images"): Asked(1, 190, 14, 0, 0),
 }
