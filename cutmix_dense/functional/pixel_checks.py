@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.plan.memo import Once
 
 __all__ = ["check_inplace", "check_out", "check_pool"]
 
@@ -36,44 +35,17 @@ def check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
             )
     if not plan.source.is_cpu or is_compiling():  # indexing then refuses images that aren't there
         return
-    reaches = {} if together else _reaches(plan)
-    if together:
-        last, count = int(np.maximum.reduce(plan.source.numpy(), axis=None, initial=-1)), first.shape[0]
-    else:
-        last, count = max(reaches, default=-1), len(tensors)
+    source = plan.source.numpy()
+    last, count = int(np.maximum.reduce(source, axis=None, initial=-1)), first.shape[0] if together else len(images)
     if last >= count:
         raise ValueError(f"pool must hold {last + 1} images for this plan, got {count}")
-    if together:
-        larger = plan.extent.numpy()[..., ndim:] > first.shape[-ndim:]
-        fits = not np.logical_or.reduce(larger, axis=None)
-    else:
-        fits = all(a <= b for index, reach in reaches.items() for a, b in zip(reach, tensors[index].shape[-ndim:]))
-    if not fits:
-        _refuse_small(tensors, plan, together)
-
-
-@Once
-def _reaches(plan: MixPlan) -> dict[int, list[int]]:
-    """How far a plan on the host reaches into each pool image that it uses."""
-    reaches: dict[int, list[int]] = {}
-    for images, extents in zip(plan.source.tolist(), plan.extent.tolist()):
-        for image, extent in zip(images, extents):
-            if image >= 0:
-                end = extent[plan.ndim :]
-                reaches[image] = list(map(max, reaches.get(image, end), end))
-    return reaches
-
-
-def _refuse_small(tensors: Sequence[Tensor], plan: MixPlan, together: bool) -> None:
-    """Raise for the first present layer whose image is smaller than its extent."""
-    source, needed = plan.source.numpy(), plan.extent.numpy()[..., plan.ndim :]
-    sizes = np.array([image.shape[-plan.ndim :] for image in tensors])
-    size = sizes[0] if together else sizes[np.maximum(source, 0)]
-    small = (source >= 0) & (needed > size).any(axis=-1)
-    if small.any():
+    needed = plan.extent.numpy()[..., ndim:]
+    size: Any = first.shape[-ndim:] if together else np.array([image.shape[-ndim:] for image in tensors])[source]
+    larger = needed > size
+    if np.logical_or.reduce(larger, axis=None) and (small := larger.any(axis=-1) & (source >= 0)).any():
         output, layer = (int(places[0]) for places in small.nonzero())
         index = int(source[output, layer])
-        own = sizes[0 if together else index].tolist()
+        own = list(tensors[0 if together else index].shape[-ndim:])
         raise ValueError(
             f"pool image {index} is {own}, smaller than the {needed[output, layer].tolist()} pixels that the plan "
             "takes from it"

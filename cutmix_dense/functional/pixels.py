@@ -92,9 +92,9 @@ def mix_images(
         out: as in ``mix_pixels``.
         inplace: as in ``mix_pixels``.
     """
-    first = pool if isinstance(pool, Tensor) else next(iter(pool), None)
-    if fill is None and isinstance(first, Tensor):
-        fill = default_fill(first.dtype)
+    if fill is None:
+        first = pool if isinstance(pool, Tensor) else next(iter(pool), None)
+        fill = default_fill(first.dtype) if isinstance(first, Tensor) else None
     mixed: Pool = _mix(pool, plan, _Reading(fill, interpolation, feather, picture=True), out, inplace)
     return mixed
 
@@ -144,7 +144,8 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
         return _mix_clips(pool, plan, read, out, inplace)
     feather, whole = read.feather, isinstance(pool, Tensor)
     images: Any = pool if whole else list(pool)
-    if not whole and not (images and all(isinstance(image, Tensor) for image in images)):
+    plain = not whole and set(map(type, images)) == {Tensor}
+    if not (whole or plain) and not (images and all(isinstance(image, Tensor) for image in images)):
         raise TypeError(f"pool must be a tensor or a list of tensors, got {_describe(pool)}")
     check_pool(images, plan)
     like = images if whole else images[0]
@@ -169,17 +170,17 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
             mixed = list(mix_batch(padded, plan, fill=value, interpolation=interpolation, feather=feather))
         else:
             mixed = mix_list(images, plan.to(HOST), fill=value, interpolation=interpolation, feather=feather)
-        return [rewrap(image, like) for image in mixed]
+        return mixed if plain else [rewrap(image, like) for image in mixed]
 
-    plain = images if type(images) is Tensor else as_plain(images)
+    batch = images if type(images) is Tensor else as_plain(images)
     if inplace and out is not None:
         raise ValueError("out and inplace exclude each other, got both")
     if inplace:
-        check_inplace(plain, plan)
+        check_inplace(batch, plan)
     if out is not None:
-        check_out(plain, plan, out)
+        check_out(batch, plan, out)
     result = mix_batch(
-        plain,
+        batch,
         plan,
         fill=value,
         interpolation=interpolation,
@@ -190,7 +191,7 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
     if inplace or out is not None:
         return images if inplace else out
     behind = torch.channels_last if plan.ndim == 2 else torch.channels_last_3d
-    if plain.ndim == plan.ndim + 2 and plain.is_contiguous(memory_format=behind) and not plain.is_contiguous():
+    if batch.ndim == plan.ndim + 2 and batch.is_contiguous(memory_format=behind) and not batch.is_contiguous():
         result = result.contiguous(memory_format=behind)
     return rewrap(result, images)
 
@@ -292,9 +293,9 @@ def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int)
 def _common_padding(images: list[Tensor], plan: MixPlan) -> Tensor | None:
     """A list of images of one padded size as a batch; None if sizes differ or nothing is padding."""
     shape, size = images[0].shape, [*plan.frame]
-    if list(shape[-plan.ndim :]) != size or any(image.shape != shape for image in images):
+    if shape[-len(size) :] != tuple(plan.frame) or [1 for image in images if image.shape != shape]:
         return None
-    if all(canvas == size for canvas in plan.canvas.tolist()):
+    if plan.canvas.tolist() == [size] * plan.canvas.shape[0]:
         return None
     return torch.stack([as_plain(image) for image in images])
 

@@ -145,8 +145,10 @@ def mix_list(
             return mix_soft(pool, plan, fill, interpolation, feather, framed=False)
         return mix_layered(pool, plan, fill, interpolation, framed=False)
     space = pool[0].ndim - plan.ndim
-    bases = [pool[max(layers[0], 0)] for layers in plan.source.tolist()]
-    outputs = [blank(base, (*base.shape[:space], *size)) for base, size in zip(bases, plan.canvas.tolist())]
+    outputs = []
+    for layers, size in zip(plan.source.tolist(), plan.canvas.tolist()):
+        base = pool[layers[0] if layers[0] > 0 else 0]
+        outputs += [blank(base, (*base.shape[:space], *size))]
     mix_native(pool, plan, outputs, fill, interpolation)
     return outputs
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ _ELEMENTS = ("uint8", "int8", "float32", "uint16", "int16", "uint32", "int32", "
 """Dtypes that are filtered, in the order of ``elements`` of ``resample.c``."""
 
 _KINDS = {getattr(torch, name): place for place, name in enumerate(_ELEMENTS) if hasattr(torch, name)}
+
+_shape = attrgetter("shape")
 
 _INTERPOLATIONS = {"nearest": 0, "bilinear": 1, "antialias": 2}
 
@@ -150,11 +153,11 @@ def _numbers(plan: MixPlan) -> tuple[list[int], list[Tensor]]:
         wanted += (torch.float32, torch.int64, torch.int64)
     fields += (plan.owner, *plan.edges)
     wanted += (torch.int8 if plan.owner.dtype == torch.int8 else torch.int16, *[torch.int64] * ndim)
-    for place, (field, dtype) in enumerate(zip(fields, wanted)):
-        if field.dtype != dtype or not field.is_contiguous():
+    for place, (field, dtype, dense) in enumerate(zip(fields, wanted, map(Tensor.is_contiguous, fields))):
+        if field.dtype != dtype or not dense:
             fields[place] = field.to(dtype).contiguous()
     owner, (outputs, layers), frame = fields[layered], plan.source.shape, plan.frame
-    addresses = [field.data_ptr() for field in fields]
+    addresses = [*map(Tensor.data_ptr, fields)]
     grid = owner.shape[1:]
     numbers = [outputs, layers, ndim, plan.free_form and grid == frame, 1 if owner.dtype == torch.int8 else 2]
     numbers += addresses[:layered] if layered > 4 else (*addresses[:4], 0, 0, 0)
@@ -178,28 +181,28 @@ class _Batch:
         behind = between == 1 and lead[0] > 1  # a pixel whose channels lie side by side is one item
         self.size = 0
         for images, places in zip(parts, where):
-            for image in images:
-                shape, stride = image.shape, image.stride()
-                places += ((image.data_ptr(), shape, stride),)
+            places += zip(map(Tensor.data_ptr, images), map(_shape, images), map(Tensor.stride, images))
+            for _, shape, stride in places if behind else ():
                 behind = behind and stride[-ndim - 1] == 1 and stride[-1] == shape[-ndim - 1]
         for image in parts[1]:
             self.size += image.nbytes
-        if fill is not None and (behind or fill.dtype != like.dtype or not fill.is_contiguous()):
-            fill = (fill.expand(*lead, *(1,) * ndim) if behind else fill).to(like.dtype).contiguous()
+        if fill is not None:
+            fill = fill if fill.dtype == like.dtype else fill.to(like.dtype)
+            fill = (fill.expand(*lead, *(1,) * ndim) if behind else fill).contiguous()
         pixel, leads = item, math.prod(lead) if between > 1 else lead[0] if lead else 1
         if behind:
             pixel, leads = item * leads, 1
         self._kind = _KINDS.get(like.dtype, -1)
         self._kept: list[Any] = [fill]
         self._numbers = [pixel, leads, like.shape[0] if whole else len(parts[0])]
+        between = 0 if behind else between
         for places in where:
             if whole:
-                self._numbers += (0, item * places[0][2][0], *_image(places[0], ndim, item, 0 if behind else between))
+                self._numbers += (0, item * places[0][2][0], *_image(places[0], ndim, item, between))
             else:
-                rows = [number for place in places for number in _image(place, ndim, item, 0 if behind else between)]
-                flat = (ctypes.c_int64 * len(rows))(*rows)
-                self._kept += (flat,)
-                self._numbers += (ctypes.addressof(flat), 0, *[0] * 8)
+                rows = np.array([_image(place, ndim, item, between) for place in places], dtype=np.int64)
+                self._kept += (rows,)
+                self._numbers += (rows.__array_interface__["data"][0], 0, *[0] * 8)
         if fill is None:
             self._numbers += (0, 1, pool is outputs)
         else:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.arrays.host import Column, looked_up
-from cutmix_dense.plan.fields import PlanFields
+from cutmix_dense.plan.fields import PlanFacts, PlanFields
 
 __all__ = ["check_shapes", "check_values", "is_unscaled"]
 
@@ -25,11 +25,12 @@ def check_shapes(plan: PlanFields) -> None:
         TypeError: a field isn't a tensor.
         ValueError: a field has the wrong shape, dtype or device; the message names it.
     """
-    given = {name: getattr(plan, name) for name in ("source", "scale", "shift", "extent", "canvas", "owner")}
-    given |= {f"edges[{axis}]": edge for axis, edge in enumerate(plan.edges)}
-    given |= {name: getattr(plan, name) for name in ("carry", "weight") if getattr(plan, name) is not None}
+    edges = {f"edges[{axis}]": edge for axis, edge in enumerate(plan.edges)}
+    given: dict[str, Any] = {**dict(zip(PlanFacts._fields, plan.small)), "owner": plan.owner, **edges}
+    given |= {} if plan.carry is None else {"carry": plan.carry}
+    given |= {} if plan.weight is None else {"weight": plan.weight}
     for name, value in given.items():
-        if not isinstance(value, Tensor):
+        if type(value) is not Tensor and not isinstance(value, Tensor):
             raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
     if plan.source.ndim != 2:
         raise ValueError(f"source must have shape (B, S), got {tuple(plan.source.shape)}")
@@ -47,26 +48,24 @@ def check_shapes(plan: PlanFields) -> None:
         raise ValueError(f"carry must be bool, got {plan.carry.dtype}")
     if len(plan.frame) != ndim:
         raise ValueError(f"frame must hold one size per axis: {ndim}, got {plan.frame!r}")
-    expected = {
-        "scale": (plan.scale, (batch, layers, ndim)),
-        "shift": (plan.shift, (batch, layers, ndim)),
-        "extent": (plan.extent, (batch, layers, 2 * ndim)),
-        "canvas": (plan.canvas, (batch, ndim)),
-        "owner": (plan.owner, (batch, *(edge.shape[-1] - 1 for edge in plan.edges))),
+    expected: dict[str, tuple[int, ...]] = {
+        "source": (batch, layers),
+        "scale": (batch, layers, ndim),
+        "shift": (batch, layers, ndim),
+        "extent": (batch, layers, 2 * ndim),
+        "canvas": (batch, ndim),
+        "owner": (batch, *[edge.shape[-1] - 1 for edge in plan.edges]),
+        "weight": (batch, layers),
+        "carry": (batch, layers, given["carry"].shape[-1] if "carry" in given else 0),
     }
-    for axis, edge in enumerate(plan.edges):
-        expected[f"edges[{axis}]"] = (edge, (batch, edge.shape[-1]))
-    if plan.weight is not None:
-        expected["weight"] = (plan.weight, (batch, layers))
-    if plan.carry is not None:
-        expected["carry"] = (plan.carry, (batch, layers, plan.carry.shape[-1]))
-    for name, (tensor, shape) in expected.items():
+    for name, tensor in given.items():
+        shape = expected[name] if name in expected else (batch, tensor.shape[-1])
         if tuple(tensor.shape) != shape:
             raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
         if tensor.device != plan.source.device:
             raise ValueError(f"{name} lies on {tensor.device}, source on {plan.source.device}: one device is needed")
         floating = name in ("scale", "shift", "weight")
-        if tensor.is_floating_point() != floating:
+        if tensor.dtype.is_floating_point != floating:
             raise ValueError(f"{name} must be {'floating point' if floating else 'integer'}, got {tensor.dtype}")
 
 
@@ -80,13 +79,13 @@ def check_values(plan: PlanFields) -> None:
     ndim, layers = plan.ndim, plan.layers
 
     def check(right: Bool[np.ndarray, "b ..."], name: str, rule: str, value: np.ndarray) -> None:
-        if not right.all():
+        if not np.logical_and.reduce(right, axis=None):
             output = int(np.argwhere(~right)[0, 0])
             raise ValueError(f"{name} of output {output} must {rule}, got {value[output].tolist()}")
 
     check(source >= -1, "source", "be a pool index or -1", source)
     absent = (source < 0)[..., None]
-    every = not absent.any()
+    every = not np.logical_or.reduce(absent, axis=None)
     if not every:  # the values of absent layers don't matter
         scale, shift, extent = np.where(absent, 1, scale), np.where(absent, 0, shift), np.where(absent, 0, extent)
     low, high = extent[..., :ndim], extent[..., ndim:]
@@ -94,19 +93,20 @@ def check_values(plan: PlanFields) -> None:
     check(np.isfinite(shift), "shift", "be finite", shift)
     check((low >= 0) & (low <= high), "extent", "hold 0 <= low <= high", extent)
     reach = np.abs(scale).astype(np.float64) * high + np.abs(shift)
-    if (reach > _FARTHEST).any():
+    if np.maximum.reduce(reach, axis=None, initial=0) > _FARTHEST:
         rule = f"place its image within {_FARTHEST} pixels of the canvas"  # beyond it, float32 has no half-integers
         check(reach <= _FARTHEST, "scale and shift", rule, np.stack([scale, shift], axis=-1))
     check(canvas >= 1, "canvas", "be at least 1 pixel", canvas)
-    check(canvas <= np.array(plan.frame), "canvas", f"fit the frame {plan.frame}", canvas)
-    for axis, edge in enumerate(edge.numpy() for edge in plan.edges):
+    check(canvas <= plan.frame, "canvas", f"fit the frame {plan.frame}", canvas)
+    for axis, edge in enumerate(map(Tensor.numpy, plan.edges)):
         check(edge[:, 1:] >= edge[:, :-1], f"edges[{axis}]", "never decrease", edge)
         check(edge[:, 0] == 0, f"edges[{axis}]", "start at 0", edge)
         check(edge[:, -1] == canvas[:, axis], f"edges[{axis}]", "end at the canvas", edge)
     if plan.unscaled and not is_unscaled(np, source, scale, shift):
         raise ValueError("unscaled must be None or False for layers that are scaled, got True")
-    owner = owner.reshape(len(owner), -1)
-    if owner.size and not -1 <= owner.min() <= owner.max() < layers:
+    owner = owner.reshape(owner.shape[0], -1)
+    least, most = np.minimum.reduce(owner, axis=None, initial=-1), np.maximum.reduce(owner, axis=None, initial=-1)
+    if least < -1 or most >= layers:
         check((owner >= -1) & (owner < layers), "owner", f"be -1 or a layer below {layers}", owner)
     if not every:
         some = np.flatnonzero((source < 0).any(axis=1))
@@ -125,4 +125,5 @@ def is_unscaled(
 ) -> bool:
     """Whether every present layer has scale 1 and a whole-pixel shift; ``xp`` is numpy or torch, as the columns are."""
     whole = (scale == 1) & (shift == xp.floor(shift))
-    return bool((whole | (source < 0)[..., None]).all())
+    right = whole | (source < 0)[..., None]
+    return bool(np.logical_and.reduce(right, axis=None) if xp is np else right.all())

@@ -83,10 +83,10 @@ class PlanFields:
     @property
     def memo(self) -> Memo:
         """Cached results of functions of this plan."""
-        found: Memo | None = self.__dict__.get("_memo")
-        if found is None:
+        if "_memo" not in self.__dict__:
             given = (*self.small, self.owner, *self.edges, self.carry, self.weight)
-            found = self.__dict__["_memo"] = Memo([tensor for tensor in given if tensor is not None])
+            self.__dict__["_memo"] = Memo([tensor for tensor in given if tensor is not None])
+        found: Memo = self.__dict__["_memo"]
         return found
 
     @property
@@ -107,7 +107,7 @@ class PlanFields:
 def facts_of(plan: PlanFields) -> PlanFacts:
     """The small fields of a plan as numpy arrays; see ``PlanFields.facts``."""
     if plan.device.type == "cpu":
-        return PlanFacts(*(field.detach().numpy() for field in plan.small))
+        return PlanFacts(*map(Tensor.numpy, map(Tensor.detach, plan.small)))
     exact = torch.float32 if plan.device.type == "mps" else torch.float64
     joined = torch.cat([field.detach().flatten().to(exact) for field in plan.small]).to("cpu").numpy()
     ends = np.cumsum([field.numel() for field in plan.small])[:-1]

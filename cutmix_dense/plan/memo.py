@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -14,6 +15,8 @@ from cutmix_dense.arrays.compiling import is_compiling
 __all__ = ["Memo", "Once", "Remembers"]
 
 Found = TypeVar("Found")
+
+_version = attrgetter("_version")
 
 
 class Memo:
@@ -29,8 +32,10 @@ class Memo:
 
     def get(self, function: Once[Found]) -> tuple[Found] | None:
         """The cached result in a tuple; None if there is none or a tensor was written to since."""
-        stamp, value = self._found.get(function, (None, None))
-        return (value,) if function in self._found and stamp == self._stamp() else None
+        if function not in self._found:
+            return None
+        stamp, value = self._found[function]
+        return (value,) if stamp == self._stamp() else None
 
     def put(self, function: Once[Found], value: Found) -> None:
         """Cache a result; in inference mode only on a device, since nothing shows when it goes out of date."""
@@ -41,7 +46,7 @@ class Memo:
     def _stamp(self) -> tuple[int, ...] | None:
         """How often torch wrote to each tensor (numpy's writes don't count); None in inference mode, without counts."""
         try:
-            return tuple([tensor._version for tensor in self._tensors])
+            return tuple(map(_version, self._tensors))
         except RuntimeError:
             return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,8 +66,9 @@ class MixPlan(PlanMakers):
             if self.source.device.type == "cpu":
                 check_values(self)
         if self.unscaled is None:
-            here = self.device.type == "cpu" and not is_compiling()
-            fields = self.facts[:3] if here else (self.source, self.scale, self.shift)
+            here = self.source.is_cpu and not is_compiling()
+            fields: Any = (self.source, self.scale, self.shift)
+            fields = [*map(Tensor.numpy, map(Tensor.detach, fields))] if here else fields
             object.__setattr__(self, "unscaled", is_unscaled(np if here else torch, *fields))
 
     def validate(self) -> None:
@@ -117,6 +119,8 @@ class MixPlan(PlanMakers):
 
     def to(self, device: torch.device | str) -> MixPlan:
         """The plan on ``device``; the plan itself if it is there already."""
+        if self.source.device == device:
+            return self
         device = torch.device(device)
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", torch.cuda.current_device())

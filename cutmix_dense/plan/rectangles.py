@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import starmap
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -75,19 +76,19 @@ def paint(
         owner[middle] = 1 if least >= 0 else source[:, 1] >= 0
     elif patches:
         layer = np.ones((batch, patches), dtype=np.int64) if layer is None else layer
-        ends = np.stack([low, high], axis=-1)
-        edges = np.sort(edges, axis=2)
+        ends = np.array((low, high)).transpose(1, 2, 3, 0)
+        edges.sort(axis=2)
         again = edges[..., 1:] == edges[..., :-1]  # cells of length 0 go behind the others and are cut off
         edges[..., 1:] = np.where(again, limit[..., None], edges[..., 1:])
         edges.sort(axis=2)
-        lengths = np.maximum((~again).sum(axis=2).max(axis=1, initial=1), 1)
+        lengths = np.maximum.reduce(np.add.reduce(~again, axis=2, dtype=np.int64), axis=1, initial=1)
         some: Any = (slice(None), *map(slice, lengths))
         owner = owner[some].copy()
-        cell = (edges[:, :, None, None] < ends[..., None]).sum(axis=4)  # index of the cell that begins there
+        cell = np.add.reduce(edges[:, :, None, None] < ends[..., None], axis=4, dtype=np.int64)  # that begins there
         present = (source[np.arange(batch)[:, None], np.maximum(layer, 0)] >= 0) | (layer < 0)
-        for output, rectangle in zip(*(places.tolist() for places in present.nonzero())):
-            cells = owner[output][tuple(slice(*bounds) for bounds in cell[:, output, rectangle].tolist())]
-            shown = layer[output, rectangle]
+        where, shows = present.nonzero()[0].tolist(), layer[present].tolist()
+        for output, shown, bounds in zip(where, shows, cell.transpose(1, 2, 0, 3)[present].tolist()):
+            cells = owner[output][tuple(starmap(slice, bounds))]
             cells[...] = np.where(cells, 0, shown) if mode == "xor" else shown
     ends = [torch.from_numpy(edge[:, : cells + 1]) for edge, cells in zip(edges, owner.shape[1:])]
     return Grid(tuple(ends), torch.from_numpy(owner), torch.from_numpy(reach), torch.from_numpy(canvas))

@@ -30,7 +30,7 @@ def objects(seed: int = 0) -> list[dict[str, torch.Tensor]]:
     return [{"boxes": torch.cat([c, c + 12], dim=1), "labels": torch.zeros(20).long()} for c in corner]
 
 
-PIXELS = {"CutMix": 90, "GridMix": 90, "RICAP": 90, "MixUp": 100, "FMix": 90, "Mosaic": 110, "ResizeMix": 110}
+PIXELS = {"CutMix": 28, "GridMix": 28, "RICAP": 28, "MixUp": 38, "FMix": 28, "Mosaic": 36, "ResizeMix": 36}
 """Calls of applying a plan to a batch."""
 
 
@@ -39,7 +39,7 @@ def test_pixels_are_mixed_in_few_calls(method, generator):
     pool = images()
     plan, out = getattr(cd, method)(p=1.0).make_plan(pool, generator=generator), torch.empty_like(pool)
     work = lambda: mix_batch(pool, plan, fill=None, interpolation="antialias", out=out)  # noqa: E731
-    assert 30 < calls(work) <= PIXELS[method]
+    assert 10 < calls(work) <= PIXELS[method]
     assert calls(work) == calls(work), "the same every time"
 
 
@@ -50,13 +50,13 @@ def test_calls_do_not_grow_with_the_batch(mix, generator):
     for pool in (few, many):
         plan, out = mix.make_plan(pool, generator=generator), torch.empty_like(pool)
         counted.append(calls(lambda: mix_batch(pool, plan, fill=None, interpolation="antialias", out=out)))  # noqa: B023
-    assert counted[0] == counted[1] <= 110
+    assert counted[0] == counted[1] <= 36
 
 
 def test_in_place_costs_few_calls_more(generator):
     pool = images()
     plan = cd.CutMix(p=1.0, pairing="swap").make_plan(pool, generator=generator)
-    assert calls(lambda: mix_batch(pool, plan, fill=None, interpolation="nearest", inplace=True)) <= 110
+    assert calls(lambda: mix_batch(pool, plan, fill=None, interpolation="nearest", inplace=True)) <= 33
 
 
 def test_a_mosaic_is_drawn_and_mixed_in_few_calls(generator):
