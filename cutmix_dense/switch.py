@@ -49,7 +49,7 @@ class SharedNumber:
         """Set the value in all copies."""
         self._cell.value = int(value)
 
-    @torch.compiler.disable
+    @torch.compiler.disable(recursive=False)
     def get(self) -> int:
         """The value. Not traced, since a compiled graph would freeze it."""
         return self._cell.value
@@ -79,7 +79,7 @@ class Switch(SharedNumber):
         True
     """
 
-    @torch.compiler.disable
+    @torch.compiler.disable(recursive=False)
     def __bool__(self) -> bool:
         """Whether the switch is on."""
         return bool(self._cell.value)

@@ -14,7 +14,7 @@ from torch import Tensor
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import HOST, sent, tensor_of
 from cutmix_dense.functional.pixel_checks import check_inplace, check_out, check_pool
-from cutmix_dense.functional.wrapping import as_plain, rewrap
+from cutmix_dense.functional.wrapping import are_tensors, as_plain, rewrap
 from cutmix_dense.kernels import Interpolation, joined_launches, mix_batch, mix_list
 from cutmix_dense.kernels.device import serves
 from cutmix_dense.plan import MixPlan
@@ -144,8 +144,7 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
         return _mix_clips(pool, plan, read, out, inplace)
     feather, whole = read.feather, isinstance(pool, Tensor)
     images: Any = pool if whole else list(pool)
-    plain = not whole and set(map(type, images)) == {Tensor}
-    if not (whole or plain) and not (images and all(isinstance(image, Tensor) for image in images)):
+    if not whole and not (images and are_tensors(images)):
         raise TypeError(f"pool must be a tensor or a list of tensors, got {_describe(pool)}")
     check_pool(images, plan)
     like = images if whole else images[0]
@@ -170,17 +169,17 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
             mixed = list(mix_batch(padded, plan, fill=value, interpolation=interpolation, feather=feather))
         else:
             mixed = mix_list(images, plan.to(HOST), fill=value, interpolation=interpolation, feather=feather)
-        return mixed if plain else [rewrap(image, like) for image in mixed]
+        return mixed if {*map(type, images)} == {Tensor} else [rewrap(image, like) for image in mixed]
 
-    batch = images if type(images) is Tensor else as_plain(images)
+    plain = images if type(images) is Tensor else as_plain(images)
     if inplace and out is not None:
         raise ValueError("out and inplace exclude each other, got both")
     if inplace:
-        check_inplace(batch, plan)
+        check_inplace(plain, plan)
     if out is not None:
-        check_out(batch, plan, out)
+        check_out(plain, plan, out)
     result = mix_batch(
-        batch,
+        plain,
         plan,
         fill=value,
         interpolation=interpolation,
@@ -191,7 +190,7 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
     if inplace or out is not None:
         return images if inplace else out
     behind = torch.channels_last if plan.ndim == 2 else torch.channels_last_3d
-    if batch.ndim == plan.ndim + 2 and batch.is_contiguous(memory_format=behind) and not batch.is_contiguous():
+    if plain.ndim == plan.ndim + 2 and plain.is_contiguous(memory_format=behind) and not plain.is_contiguous():
         result = result.contiguous(memory_format=behind)
     return rewrap(result, images)
 

@@ -95,7 +95,7 @@ def panoptic_targets(
 
 def has_segments(target: Mapping[str, Any]) -> bool:
     """Whether a target holds a panoptic map."""
-    return all(key in target for key in PANOPTIC_KEYS)
+    return MAP_KEY in target and INFO_KEY in target
 
 
 def has_segments_only(target: Mapping[str, Any]) -> bool:

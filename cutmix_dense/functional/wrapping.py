@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
 from torchvision import tv_tensors
 
-__all__ = ["as_plain", "rewrap"]
+__all__ = ["are_tensors", "as_plain", "rewrap"]
+
+
+def are_tensors(values: Iterable[Any]) -> bool:
+    """Whether all values are tensors, of any class."""
+    return {*map(type, values)} == {Tensor} or all(isinstance(value, Tensor) for value in values)
 
 
 def as_plain(value: Tensor) -> Tensor:

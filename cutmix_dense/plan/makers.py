@@ -46,7 +46,8 @@ class PlanMakers(PlanFields):
             mode: ``"union"``: a pixel shows the layer of the last rectangle that covers it. ``"xor"``: a pixel shows
                 the layer if an odd number of rectangles covers it.
             layer: the layer that each rectangle shows, default 1; -1 for fill. ``"xor"`` needs one layer per output.
-            placed: ``frame``, ``carry``, ``scale``, ``shift`` as in ``from_grid``, and ``frames`` as in ``MixPlan``.
+            placed: ``frame``, ``carry``, ``scale``, ``shift``, ``check`` as in ``from_grid``, and ``frames`` as in
+                ``MixPlan``. Only what is placed is checked by default.
 
         Raises:
             ValueError: the mode is unknown, ``"xor"`` gets several layers, or ``MixPlan`` refuses a field.
@@ -79,8 +80,8 @@ class PlanMakers(PlanFields):
         else:
             grid = cover(source, rectangles, sizes, layer, mode)
         # the grid needs no check; what is placed does
-        check = not {"scale", "shift", "carry", "frames"}.isdisjoint(placed)
-        return cls._placed(source, *grid, check=check, **placed)
+        placed = {"check": not {"scale", "shift", "carry", "frames"}.isdisjoint(placed), **placed}
+        return cls._placed(source, *grid, **placed)
 
     @classmethod
     def from_grid(

@@ -19,6 +19,7 @@ from cutmix_dense.functional.fields import STATED, count_instances
 from cutmix_dense.functional.masks import mark_masks
 from cutmix_dense.functional.segments import segments_as_instances
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.geometry import ranges_of
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.layout import Layout
@@ -117,33 +118,28 @@ class CopyPaste(MixTransform):
         _check_rows(targets, counts)
         draws = uniform(pool.outputs, 3 + pool.ndim + max(counts), generator)[leader]
         partner = source[:, 1].clamp(min=0)
-        pasted = self._chosen(draws[:, 0], draws[:, 3 + pool.ndim :], targets, partner)
+        may = _may_be_pasted(targets, counts, self.crowd)[partner.numpy()]
+        pasted = self._chosen(draws[:, 0], draws[:, 3 + pool.ndim :], may)
         carry = torch.stack([torch.ones_like(pasted), pasted], dim=1)
         scale, shift = self._placed(draws.numpy(), pool, source)
-        chosen = carry[:, 1] & (source[:, 1:] >= 0)
-        if any(target.get("masks") is not None for target in targets):
+        chosen = pasted & (source[:, 1:] >= 0)
+        unmoved = bool(((scale == 1) & (shift == 0)).all())  # every partner keeps its place
+        placed: Any = {"carry": carry, **({"check": False} if unmoved else {"scale": scale, "shift": shift})}
+        if [1 for target in targets if target.get("masks") is not None]:
             boxed = chosen & _unstated(targets, chosen.shape[1])[partner]
             owner = _by_masks(chosen & ~boxed, targets, pool, source)
-            unmoved = bool(((scale == 1) & (shift == 0)).all())  # every partner keeps its place
             owner = owner if unmoved else _moved(owner, pool, source, scale, shift)
             if boxed.any():
                 _paint(owner, _rectangles(boxed, pool, source, scale, shift), boxed)
-            placed: Any = {"check": False} if unmoved else {"scale": scale, "shift": shift}
-            return MixPlan.from_map(source, owner, pool.sizes, carry=carry, **placed)
+            return MixPlan.from_map(source, owner, pool.sizes, **placed)
         rectangles = _rectangles(chosen, pool, source, scale, shift)
-        placed = {"frame": pool.frame, "scale": scale, "shift": shift}
-        return MixPlan.from_rectangles(source, rectangles, pool.sizes, carry=carry, **placed)
+        return MixPlan.from_rectangles(source, rectangles, pool.sizes, frame=pool.frame, **placed)
 
     def _chosen(
-        self,
-        number: Float[Tensor, " b"],
-        scores: Float[Tensor, "b n"],
-        targets: Sequence[Mapping[str, Any]],
-        partner: Int[Tensor, " b"],
+        self, number: Float[Tensor, " b"], scores: Float[Tensor, "b n"], may: Bool[np.ndarray, "b n"]
     ) -> Bool[Tensor, "b n"]:
-        """Choose the partner's instances to paste, from a draw for their number and a score for each."""
-        may = _may_be_pasted(targets, scores.shape[1], self.crowd)[partner.numpy()]
-        count = may.sum(axis=1)
+        """Choose the instances to paste of those that may be, from a draw for their number and a score for each."""
+        count = np.add.reduce(may, axis=1, dtype=np.int64)
         if self.instances == "all":
             wanted = count
         elif self.instances == "random":
@@ -163,7 +159,8 @@ class CopyPaste(MixTransform):
         factor = self.scale[0] + draws[:, 1:2] * (self.scale[1] - self.scale[0])
         mirrored = draws[:, 2] < self.flip
         low = (draws[:, 3 : 3 + pool.ndim] * (sizes[:, 0] - factor * sizes[:, 1])).round()
-        scale, shift = np.ones_like(sizes), np.zeros_like(sizes)
+        shift = np.zeros(sizes.shape)
+        scale = shift + 1
         scale[:, 1], shift[:, 1] = factor, low
         shift[:, 1, -1] += np.where(mirrored, factor[:, 0] * sizes[:, 1, -1], 0.0)
         scale[:, 1, -1] *= np.where(mirrored, -1.0, 1.0)
@@ -177,29 +174,28 @@ def _check_rows(targets: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> 
             raise ValueError(f"targets[{index}] has {count} instances but neither 'boxes' nor 'masks'")
         for key in ("boxes", "masks", STATED, "iscrowd"):
             value = target.get(key)
-            if value is not None and not isinstance(value, Tensor):
+            if value is None:
+                continue
+            if not isinstance(value, Tensor):
                 raise TypeError(f"targets[{index}][{key!r}] must be a tensor, got {type(value).__name__}")
-            if value is not None and value.numel() and (not value.ndim or len(value) != count):
+            if value.numel() and (not value.ndim or value.shape[0] != count):
                 got = tuple(value.shape)
                 raise ValueError(f"targets[{index}][{key!r}] must have one row per instance ({count}), got {got}")
 
 
-def _may_be_pasted(targets: Sequence[Mapping[str, Any]], most: int, crowd: bool) -> Bool[np.ndarray, "b n"]:
+def _may_be_pasted(targets: Sequence[Mapping[str, Any]], counts: Sequence[int], crowd: bool) -> Bool[np.ndarray, "b n"]:
     """Which instances of each image may be pasted: no stuff, and no crowds unless allowed."""
-    may = np.zeros((len(targets), most), dtype=bool)
-    counts = [count_instances(target, "targets") for target in targets]
-    columns = []
-    for target, present in zip(targets, counts):
-        crowds, things = target.get("iscrowd"), target.get("isthing")
-        all_fit = torch.ones(present, dtype=torch.bool, device=HOST)
-        fits = all_fit if crowd or crowds is None or not present else crowds == 0
-        if things is not None:
-            things = tensor_of(things).bool()
-            fits = sent(fits, things.device) & things
-        columns.append(fits)
-    device = next((column.device for column in columns if column.device.type != "cpu"), HOST)
-    for row, present, fits in zip(may, counts, fetched([sent(column, device) for column in columns])):
-        row[:present] = fits.numpy()
+    may = np.arange(max(counts)) < np.array(counts)[:, None]
+    columns: dict[int, Tensor] = {}
+    for index, target in enumerate(targets):
+        if "iscrowd" in target and target["iscrowd"] is not None and counts[index] and not crowd:
+            columns[index] = target["iscrowd"] == 0
+        if "isthing" in target and target["isthing"] is not None:
+            things = tensor_of(target["isthing"]).bool()
+            columns[index] = sent(columns[index], things.device) & things if index in columns else things
+    device = next((column.device for column in columns.values() if column.device.type != "cpu"), HOST)
+    for index, fits in zip(columns, fetched([sent(column, device) for column in columns.values()])):
+        may[index, : counts[index]] = fits.numpy()
     return may
 
 
@@ -221,13 +217,18 @@ def _rectangles(
     shift: Float[Tensor, "b 2 d"],
 ) -> Int[Tensor, "b n ends"]:
     """Canvas pixels that the boxes of pasted instances meet, on the boxes' device; empty for other instances."""
-    objects = pool.objects()
-    at = objects.boxes.device
-    boxes, present = (rows.index_select(0, sent(source[:, 1].clamp(min=0), at)) for rows in objects)
-    ends = [end * sent(scale[:, 1:], at) + sent(shift[:, 1:], at) for end in boxes.chunk(2, dim=-1)]
-    nothing = torch.zeros_like(boxes[:, :0]).long()
-    unpasted = MixPlan.from_rectangles(source, nothing, pool.sizes, frame=pool.frame, scale=scale, shift=shift)
-    least, most = (bound[:, 1:] for bound in unpasted.pixel_ranges())  # a box may extend beyond its image
+    objects, images = pool.objects(), source.numpy()
+    at, ndim = objects.boxes.device, pool.ndim
+    partner = sent(torch.from_numpy(np.maximum(images[:, 1], 0)), at)
+    boxes, present = objects.boxes.index_select(0, partner), objects.present.index_select(0, partner)
+    sizes = pool.sizes.numpy()[np.maximum(images, 0)]
+    extent = np.concatenate([np.zeros_like(sizes), sizes], axis=2)
+    factor, offset = scale[:, 1:], shift[:, 1:]
+    absent = (images[:, 1:] < 0)[..., None]
+    ranges = ranges_of(np, factor.numpy(), offset.numpy(), extent[:, 1:], sizes[:, :1], absent)
+    least, most = sent(ranges[0], at), sent(ranges[1], at)  # a box may extend beyond its image
+    factor, offset = sent(factor, at), sent(offset, at)
+    ends = (boxes[..., :ndim] * factor + offset, boxes[..., ndim:] * factor + offset)
     low = torch.maximum(torch.minimum(*ends).floor().long(), least)
     high = torch.minimum(torch.maximum(*ends).ceil().long(), most)
     return torch.cat([low, torch.maximum(low, high)], dim=2) * (sent(chosen, at) & present)[..., None]

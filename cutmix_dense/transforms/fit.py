@@ -31,14 +31,16 @@ MMDetection, so that all of it can show. ``"crop"``: at its own scale, from its 
 its own scale, a random window of at most the base's size.
 """
 
+_FITS = get_args(PartnerFit)
+
 _SCALES_ITSELF = (Mosaic, ResizeMix)
 """Methods that scale whole images themselves, whatever their size."""
 
 
 def check_partner_fit(fit: str) -> None:
     """Raise ValueError unless ``fit`` is one of ``PartnerFit``."""
-    if fit not in get_args(PartnerFit):
-        raise ValueError(f"partner_fit must be one of {get_args(PartnerFit)}, got {fit!r}")
+    if fit not in _FITS:
+        raise ValueError(f"partner_fit must be one of {_FITS}, got {fit!r}")
 
 
 def draw_fitted(member: MixTransform, pool: Pool, fit: PartnerFit, generator: torch.Generator) -> MixPlan:
@@ -58,8 +60,8 @@ def draw_fitted(member: MixTransform, pool: Pool, fit: PartnerFit, generator: to
     check_partner_fit(fit)
     if fit != "crop" and pool.layout != "BCHW":
         raise ValueError(f"partner_fit must be 'crop' for layout {pool.layout!r}, got {fit!r}")
-    itself = fit == "crop" or (fit == "resize" and isinstance(member, _SCALES_ITSELF))
-    if itself or bool((pool.sizes == pool.sizes[:1]).all()):
+    alike = fit == "crop" or bool((pool.sizes == pool.sizes[:1]).all())
+    if alike or (fit == "resize" and isinstance(member, _SCALES_ITSELF)):
         return member.draw_plan(pool, generator)
     windows = _windows(pool.sizes.numpy(), fit, generator)
     return windows.unfitted(member.draw_plan(_FittedPool(pool, windows), generator))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST, tensor_of
 from cutmix_dense.functional.boxes import exact_dtype
-from cutmix_dense.functional.fields import IGNORED, SEMANTIC_KEYS, is_map
+from cutmix_dense.functional.fields import IGNORED, SEMANTIC_KEYS, are_dicts, is_map
 from cutmix_dense.functional.masks import boxes_of_masks
 from cutmix_dense.functional.rotated import bounds_of
 from cutmix_dense.functional.segments import (
@@ -23,6 +23,7 @@ from cutmix_dense.functional.segments import (
     has_segments_only,
     segments_as_instances,
 )
+from cutmix_dense.functional.wrapping import are_tensors
 from cutmix_dense.regions import ObjectBoxes
 from cutmix_dense.transforms.box_format import BoxForm
 from cutmix_dense.transforms.layout import Layout, has_frames, shape_of, spatial_axes
@@ -64,7 +65,7 @@ class Pool:
     @property
     def ndim(self) -> int:
         """Number of spatial axes."""
-        return len(self.frame)
+        return self.sizes.shape[1]
 
     @property
     def clips(self) -> bool:
@@ -96,20 +97,20 @@ class Pool:
             ValueError: the input is a single image, an empty batch, images without pixels or with channels last, or
                 clips of different lengths, or ``sizes`` don't fit.
         """
-        ndim = spatial_axes(layout)
+        ndim, axes, clips, whole = spatial_axes(layout), len(layout), has_frames(layout), isinstance(images, Tensor)
         if isinstance(images, Tensor):
-            if images.ndim != len(layout):
-                single = " a batch is needed, not a single image;" if images.ndim == len(layout) - 1 else ""
+            if images.ndim != axes:
+                single = " a batch is needed, not a single image;" if images.ndim == axes - 1 else ""
                 named = "" if layout == "BCHW" else f" for layout {layout!r}"
                 raise ValueError(f"images must have shape {shape_of(layout)}{named};{single} got {tuple(images.shape)}")
             frame = tuple(images.shape[-ndim:])
             own = torch.tensor([frame], device=HOST).expand(images.shape[0], -1)
-        elif isinstance(images, (list, tuple)) and images and all(isinstance(image, Tensor) for image in images):
-            own_shape = shape_of(layout, batch=False)
+        elif isinstance(images, (list, tuple)) and are_tensors(images):
             for index, image in enumerate(images):
-                if image.ndim != len(layout) - 1:
+                if image.ndim != axes - 1:
+                    own_shape = shape_of(layout, batch=False)
                     raise ValueError(f"images[{index}] must have shape {own_shape}, got {tuple(image.shape)}")
-                if has_frames(layout) and len(image) != len(images[0]):
+                if clips and len(image) != len(images[0]):
                     raise ValueError(
                         f"images must have equal numbers of frames: images[{index}] has {len(image)}, "
                         f"images[0] {len(images[0])}"
@@ -126,15 +127,15 @@ class Pool:
         count = own.shape[0]
         if count == 0:
             raise ValueError("images must hold at least one image, got none")
-        if min(frame) < 1 or (not isinstance(images, Tensor) and min(map(min, every)) < 1):
+        if min(frame if whole else map(min, every)) < 1:
             raise ValueError(f"images must have pixels, got the sizes {own.tolist()}")
         if frame[-1] <= 4 and layout == "BCHW":
             _refuse_channels_last(images, targets, frame)
         outputs = count if outputs is None else outputs
-        frames = int(images[0].shape[0]) if has_frames(layout) else 1
+        frames = int(images[0].shape[0]) if clips else 1
         if sizes is None:
             return cls(own, frame, targets, images, outputs, layout, frames)._with_boxes(box_form)
-        if not isinstance(images, Tensor):
+        if not whole:
             raise ValueError("sizes are for padded batches; a list holds images of their own sizes")
         given = tensor_of(sizes).to(HOST, torch.long)
         if given.shape != own.shape:
@@ -159,7 +160,7 @@ class Pool:
             return self.sizes[:1].expand(source.shape[0], -1)
         images = source.numpy()  # numpy is cheaper for a few numbers
         sizes = self.sizes.numpy()[np.maximum(images, 0)]
-        if images.min(initial=0) < 0:
+        if np.minimum.reduce(images, axis=None, initial=0) < 0:
             sizes = np.where((images < 0)[..., None], sizes[:, :1], sizes)
         return torch.from_numpy(np.minimum.reduce(sizes, axis=1))
 
@@ -174,7 +175,7 @@ class Pool:
             raise ValueError(
                 "targets must be detection targets with 'boxes' or 'masks' for a region that looks at objects"
             )
-        rows = []
+        rows, none = [], torch.zeros((0, 2 * self.ndim), dtype=torch.float32, device=HOST)
         for index, target in enumerate(targets):
             boxes, masks = target.get("boxes"), target.get("masks")
             if boxes is None and masks is not None:
@@ -184,22 +185,19 @@ class Pool:
             elif has_segments_only(target):
                 segments = segments_as_instances(target)
                 boxes = boxes_of_masks(segments["masks"][segments["isthing"]])
-            none = torch.zeros((0, 2 * self.ndim), dtype=torch.float32, device=HOST)
             rows.append(none if boxes is None else bounds_of(boxes, f"targets[{index}]['boxes']", self.ndim))
-        device = next((row.device for row in rows if len(row)), torch.device("cpu"))
+        device = [*[row.device for row in rows if row.shape[0]], HOST][0]
         if self.clips:
             rows = [
                 torch.cat([row.to(device, exact_dtype(device)) for row in rows[start : start + self.frames]])
                 for start in range(0, len(rows), self.frames)
             ]
-        most = max(len(row) for row in rows)
-        padded = torch.zeros((len(rows), most, 2 * self.ndim), dtype=exact_dtype(device), device=device)
-        present = torch.zeros((len(rows), most), dtype=torch.bool, device=device)
+        ndim, most = self.ndim, max([row.shape[0] for row in rows])
+        padded = torch.zeros((len(rows), most, 2 * ndim), dtype=exact_dtype(device), device=device)
         for index, row in enumerate(rows):
-            padded[index, : len(row)] = row.to(padded).unflatten(1, (2, self.ndim)).flip(2).flatten(1)  # array order
-            present[index, : len(row)] = True
-        present &= (padded[..., self.ndim :] > padded[..., : self.ndim]).all(dim=2)
-        return ObjectBoxes(padded, present)
+            padded[index, : row.shape[0]] = row
+        padded = padded.reshape(*padded.shape[:2], 2, ndim).flip(3).flatten(2)  # array order
+        return ObjectBoxes(padded, (padded[..., ndim:] > padded[..., :ndim]).all(dim=2))
 
     def maps(self, keys: Sequence[str]) -> list[Int[Tensor, "*size"]]:
         """The valid part of the semantic map of every image.
@@ -251,11 +249,11 @@ class Pool:
 
 def detection_targets(targets: Any) -> Sequence[Mapping[str, Any]] | None:
     """The list of dicts among the targets of a call, frame after frame for clips; None if there is none."""
+    if isinstance(targets, (list, tuple)) and targets and are_dicts(targets):
+        return targets
     if isinstance(targets, Mapping):
         found = [found for value in targets.values() if (found := detection_targets(value)) is not None]
         return found[0] if found else None
-    if isinstance(targets, (list, tuple)) and targets and all(isinstance(target, Mapping) for target in targets):
-        return targets
     if are_frames(targets):
         return [frame for clip in targets for frame in clip]
     return None
