@@ -32,8 +32,13 @@ def assemble(
 ) -> list[dict[str, Any]]:
     """The rows of the chosen entries, one dict per output, in the order of the keys that came in."""
     device, plan, entries, flip_pairs = table.device, judged.plan, judged.entries, rules.flip_pairs or ()
-    picked = [torch.from_numpy(column[chosen]) for column in (entries.flat, entries.output, entries.layer)]
-    flat, output, layer = picked if device.type == "cpu" else [sent(column, device) for column in picked]
+    picked = [torch.from_numpy(column) for column in (entries.flat[chosen], _origin(table, entries, chosen))]
+    flat, origin = picked if device.type == "cpu" else [sent(column, device) for column in picked]
+
+    def where() -> tuple[Tensor, Tensor]:
+        """Output and layer of each row."""
+        return sent(entries.output[chosen], device), sent(entries.layer[chosen], device)
+
     counts: list[int] = np.bincount(entries.output[chosen], minlength=entries.outputs).tolist()
     columns: dict[str, list[Any]] = {}
     for key in table.instances:
@@ -56,7 +61,7 @@ def assemble(
             if table.rotated is None:
                 boxes = from_xyxy(boxes, example)
             else:
-                boxes = rotated_like(boxes, rows, table.rotated, plan.scale[output, layer])
+                boxes = rotated_like(boxes, rows, table.rotated, plan.scale[where()])
             mixed = torch.where(same, rows, boxes)
             columns[key] = _wrapped(mixed.split_with_sizes(counts), example, plan)
             continue
@@ -66,36 +71,35 @@ def assemble(
         if change in ("length", "area", "inverse"):
             same = pick(judged.measured.untouched, chosen)
             share = pick(judged.found.share, chosen) if key == "area" else None
-            rows = scaled_numbers(rows, change, plan.scale[output, layer], same, share)
+            rows = scaled_numbers(rows, change, plan.scale[where()], same, share)
         elif key in ("keypoints", "keypoints_visible") and "keypoints" in table.instances:
             untouched = pick(judged.measured.untouched, chosen)
-            points, shows = mix_keypoints(table.flat("keypoints")[flat], plan, output, layer, flip_pairs, untouched)
+            points, shows = mix_keypoints(table.flat("keypoints")[flat], plan, *where(), flip_pairs, untouched)
             if key == "keypoints":
                 if points.shape[2] == 2 and "keypoints_visible" not in table.instances:
                     columns["keypoints_visible"] = list(shows.split_with_sizes(counts))
                 rows = points
             else:
                 if flip_pairs:
-                    mirrored = plan.scale[output, layer, -1] < 0
+                    mirrored = plan.scale[where()][:, -1] < 0
                     rows = torch.where(mirrored[:, None], swap_pairs(rows, flip_pairs), rows)
                 rows = torch.where(shows, rows, torch.zeros((), dtype=rows.dtype, device=device))
         columns[key] = _wrapped(rows.split_with_sizes(counts), example, plan)
     columns["visibility"] = list(pick(judged.found.visibility, chosen).split_with_sizes(counts))
     if rules.instance_weights or plan.weight is not None or "weight" in table.instances:
-        columns["weight"] = list(_weights(table, plan, output, layer, flat).split_with_sizes(counts))
-    origin = sent(_origin(table, entries, chosen), device)
+        columns["weight"] = list(_weights(table, plan, where(), flat).split_with_sizes(counts))
     columns["origin"] = list(origin.split_with_sizes(counts))
     return [dict(zip(columns, rows)) for rows in zip(*columns.values())]
 
 
 def _weights(
-    table: FieldTable, plan: MixPlan, output: Int[Tensor, " k"], layer: Int[Tensor, " k"], flat: Int[Tensor, " k"]
+    table: FieldTable, plan: MixPlan, where: tuple[Int[Tensor, " k"], Int[Tensor, " k"]], flat: Int[Tensor, " k"]
 ) -> Float[Tensor, " k"]:
     """Weight of each instance's layer in [0, 1], multiplied with an incoming one; 1 under a hard plan."""
     if plan.weight is None:
         weight = torch.ones(len(flat), dtype=torch.float32, device=flat.device)
     else:
-        weight = (plan.weight / plan.weight.sum(dim=1, keepdim=True))[output, layer].float()
+        weight = (plan.weight / plan.weight.sum(dim=1, keepdim=True))[where].float()
     return weight * table.flat("weight").float()[flat] if "weight" in table.instances else weight
 
 
@@ -130,7 +134,7 @@ def _masks_of(example: Tensor, judged: Judged, chosen: Int[np.ndarray, " k"], co
 
 def _origin(table: FieldTable, entries: Entries, chosen: Int[np.ndarray, " k"]) -> Int[np.ndarray, "k 2"]:
     """Pool image, and index in its own list: ignored instances have one of theirs."""
-    origin = np.empty((len(chosen), 2), dtype=np.int64)
+    origin = np.empty((chosen.size, 2), dtype=np.int64)
     origin[:, 0], origin[:, 1] = entries.image[chosen], entries.position[chosen]
     if any(table.ignored_counts):
         others = np.array(table.counts, dtype=np.int64)[origin[:, 0]]

@@ -50,10 +50,10 @@ class Entries:
         each = own + np.array(ignored_counts, dtype=np.int64)
         start = each.cumsum() - each
         images = source.reshape(-1)
-        layers = max(source.shape[1], 1)
-        per_layer = each[images] * (images >= 0) if len(each) else np.zeros_like(images)
-        slot = np.arange(len(images)).repeat(per_layer)
-        position = np.arange(len(slot)) - (per_layer.cumsum() - per_layer)[slot]
+        layers = source.shape[1] or 1
+        per_layer = each[images] * (images >= 0) if each.size else np.zeros_like(images)
+        slot = np.arange(images.size).repeat(per_layer)
+        position = np.arange(slot.size) - (per_layer.cumsum() - per_layer)[slot]
         image = images[slot]
         return cls(
             output=slot // layers,
@@ -62,7 +62,7 @@ class Entries:
             position=position,
             flat=start[image] + position,
             ignored=position >= own[image],
-            outputs=len(source),
+            outputs=source.shape[0],
         )
 
     def take(self, rows: Int[np.ndarray, " k"]) -> Entries:

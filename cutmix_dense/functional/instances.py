@@ -102,14 +102,15 @@ def mixed_instances(
             "keys without instances, so that it counts segments, or the instances without them"
         )
     source = plan.source.numpy() if plan.source.is_cpu else plan.facts.source  # all facts at once take many calls
-    if source.max(initial=-1) >= len(targets):
-        raise ValueError(f"targets must hold {source.max() + 1} images for this plan, got {len(targets)}")
+    last = np.maximum.reduce(source, axis=None, initial=-1)
+    if last >= len(targets):
+        raise ValueError(f"targets must hold {last + 1} images for this plan, got {len(targets)}")
 
     base = source[:, 0].tolist()
     mixed: list[Target] = [dict(table.image[index]) for index in base]
-    for key, maps in table.semantic.items():
+    for key in table.semantic:
         form: Any = {"soft": rules.soft_semantic, "num_classes": rules.num_classes}
-        mixed_maps = mix_maps(maps, plan, ignore_index=rules.ignore_index, **form)
+        mixed_maps = mix_maps(table.semantic[key], plan, ignore_index=rules.ignore_index, **form)
         for target, value in zip(mixed, mixed_maps):
             target[key] = value
     if (

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from cutmix_dense.arrays.blocks import Block
-from cutmix_dense.arrays.host import HOST, Column, as_column, as_tensor, module_of, sent
+from cutmix_dense.arrays.host import HOST, Column, as_column, as_tensor, sent
 from cutmix_dense.functional.boxes import exact_dtype, visible_boxes
 from cutmix_dense.functional.broken import GivenBoxes, check_boxes, sizes_of
 from cutmix_dense.functional.entries import Entries
@@ -140,7 +140,7 @@ class _Work:
         if self.device.type != "cpu":
             columns = [as_column(column, self.device) for column in columns]
         self.output, self.layer, self.flat = columns
-        self.xp = module_of(self.output)
+        self.xp: Any = np if self.device.type == "cpu" else torch
         self.stated = self._stated()
         self.by_mask = "masks" in table.instances and rules.boxes_from != "box"
         self.carried: Column | None = None
@@ -241,7 +241,7 @@ class _Work:
             image, position = int(entries.image[row]), int(entries.position[row])
             raise ValueError(f"targets[{image}]['boxes'][{position}] must be finite, got a NaN or infinite coordinate")
         bad = some[Reason.BROKEN_BOX] or some[Reason.OUTSIDE]
-        if given is not None and (bad or given.max(initial=0) < 2):  # as seldom
+        if given is not None and (bad or np.maximum.reduce(given, axis=None, initial=0) < 2):  # as seldom
             broken, outside = reason == Reason.BROKEN_BOX, reason == Reason.OUTSIDE
             sizes, whole = sizes_of(self.drawn)
             size, outside = sizes[entries.image], outside & whole[entries.image]

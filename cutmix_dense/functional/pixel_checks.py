@@ -15,7 +15,7 @@ __all__ = ["check_inplace", "check_out", "check_pool"]
 
 def check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
     """Raise ValueError unless images agree in dtype, device and channels, and are large enough for a plan."""
-    ndim = plan.ndim
+    ndim = plan.canvas.shape[1]
     tensors, together = ([images], True) if isinstance(images, Tensor) else (images, False)
     shortest = ndim + together
     first = tensors[0]

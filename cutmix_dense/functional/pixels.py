@@ -291,10 +291,10 @@ def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int)
 
 def _common_padding(images: list[Tensor], plan: MixPlan) -> Tensor | None:
     """A list of images of one padded size as a batch; None if sizes differ or nothing is padding."""
-    shape, size = images[0].shape, [*plan.frame]
-    if shape[-len(size) :] != tuple(plan.frame) or [1 for image in images if image.shape != shape]:
+    shape, (outputs, ndim) = images[0].shape, plan.canvas.shape
+    if plan.canvas.tolist() == [[*plan.frame]] * outputs or shape[-ndim:] != tuple(plan.frame):
         return None
-    if plan.canvas.tolist() == [size] * plan.canvas.shape[0]:
+    if [1 for image in images if image.shape != shape]:
         return None
     return torch.stack([as_plain(image) for image in images])
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
+from cutmix_dense.arrays.host import HOST
 from cutmix_dense.functional.fields import (
     COORDINATES,
     FIELDS,
@@ -25,11 +27,14 @@ from cutmix_dense.functional.fields import (
     is_annotations,
     is_map,
 )
+from cutmix_dense.functional.rotated import rotated_format
 from cutmix_dense.functional.rules import TargetRules
 from cutmix_dense.functional.table import FieldTable, boxes_like
 from cutmix_dense.functional.wrapping import as_plain
 
 __all__ = ["FieldTable", "read_fields"]
+
+_dtype = attrgetter("dtype")
 
 _GEOMETRIC = tuple(
     getattr(tv_tensors, name) for name in ("BoundingBoxes", "Mask", "KeyPoints") if hasattr(tv_tensors, name)
@@ -58,39 +63,41 @@ def read_fields(
     if not are_dicts(targets):
         raise TypeError(f"targets must be a list of dicts, got {type(targets).__name__}")
     image_keys, semantic_keys = set(rules.image_keys), set(rules.semantic_keys)
-    of_instances = INSTANCE_KEYS.union(rules.instance_keys) - image_keys - semantic_keys
-    of_maps = SEMANTIC_KEYS.union(semantic_keys) - image_keys - set(rules.instance_keys)
+    instance_keys = set(rules.instance_keys)
+    of_instances = (INSTANCE_KEYS | instance_keys) - image_keys - semantic_keys
+    of_maps = (SEMANTIC_KEYS | semantic_keys) - image_keys - instance_keys
     rows: list[Any] = [*targets]
     ignored: list[dict[str, Any]] = [{} for _ in targets]
     table = FieldTable(ndim=ndim, image=[{} for _ in targets])
-    if not of_instances.issuperset(set().union(*targets)):
+    if not of_instances >= {*chain(*targets)}:
         rows = [{key: target[key] for key in target if key in of_instances} for target in targets]
         for index, target in enumerate(targets):
             others = {key: target[key] for key in target if key not in of_instances}
             ignored[index] = _sort(table, others, index, image_keys, of_maps, of_instances)
-    keys = dict.fromkeys(chain.from_iterable(rows))  # in order of first appearance
+    keys = dict.fromkeys(chain(*rows))  # in order of first appearance
     full = [{**keys, **row} for row in rows]
+    plain = not any(ignored)
     given = [row["boxes"] for row in full] if "boxes" in keys else [None] * len(rows)
     table.counts = [
         boxes.shape[0] if type(boxes) is Tensor and boxes.ndim else count_instances(row, f"targets[{index}]")
         for index, (row, boxes) in enumerate(zip(rows, given))
     ]
-    named = [f"targets[{index}]['{IGNORED}']" for index in range(len(rows))] if any(ignored) else []
-    table.ignored_counts = [count_instances(extra, where) for extra, where in zip(ignored, named)] or [0] * len(rows)
-    for key, maps_of_key in table.semantic.items():
-        if len(maps_of_key) != len(targets):
-            raise ValueError(
-                f"{key!r} must be in every target or in none; {len(maps_of_key)} of {len(targets)} have it"
-            )
+    table.ignored_counts = [0] * len(rows)
+    if not plain:
+        named = [(extra, f"targets[{index}]['{IGNORED}']") for index, extra in enumerate(ignored)]
+        table.ignored_counts = [count_instances(extra, where) for extra, where in named]
+    for key in table.semantic:
+        if (found := len(table.semantic[key])) != len(targets):
+            raise ValueError(f"{key!r} must be in every target or in none; {found} of {len(targets)} have it")
     if table.has_ignored:
         _fill_ignored(table, rows, ignored, size_of)
-    plain = not any(ignored)
     for key in keys if plain else dict.fromkeys(chain(keys, *ignored)):
         values = [row[key] for row in full] if plain else []
         if not plain or not _read_at_once(table, key, values):
             values = _collected(table, key, rows, ignored)
         table.instances[key] = values
-    _check_devices(table)
+    table.device = _device_of(table)
+    table.rotated = rotated_format(table.example("boxes")) if "boxes" in table.instances else None
     return table
 
 
@@ -208,7 +215,7 @@ def _read_at_once(table: FieldTable, key: str, values: list[Any]) -> bool:
         if key == "masks":
             return len({value.device for value in values}) == 1
         dtype = values[0].dtype
-        if {value.dtype for value in values} != {dtype} or (key == STATED and dtype != torch.bool):
+        if {*map(_dtype, values)} != {dtype} or (key == STATED and dtype != torch.bool):
             return False
         joined = torch.cat(values)
     except (IndexError, RuntimeError, TypeError):  # of several shapes or devices: said where they are looked at singly
@@ -293,11 +300,12 @@ def _check_alike(key: str, values: list[Any]) -> None:
             )
 
 
-def _check_devices(table: FieldTable) -> None:
+def _device_of(table: FieldTable) -> torch.device:
+    """The device of all instances, the host if there are none; ValueError where there are several."""
     first: tuple[str, int, torch.device] | None = None
     for key, values in table.instances.items():
         for index, value in enumerate([table.joined[key]] if key in table.joined else values):
-            if not isinstance(value, Tensor):
+            if type(value) is not Tensor and not isinstance(value, Tensor):
                 continue
             device = value.device
             if first is None:
@@ -307,6 +315,7 @@ def _check_devices(table: FieldTable) -> None:
                     f"targets must lie on one device: targets[{first[1]}][{first[0]!r}] lies on {first[2]}, "
                     f"targets[{index}][{key!r}] on {device}"
                 )
+    return HOST if first is None else first[2]
 
 
 def _is_scalar(value: Any) -> bool:

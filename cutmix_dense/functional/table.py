@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cutmix_dense.arrays.host import HOST
 from cutmix_dense.functional.boxes import from_xyxy, to_xyxy
 from cutmix_dense.functional.rotated import COLUMNS, as_rotated, rotated_format
 from cutmix_dense.functional.wrapping import as_plain
@@ -19,7 +19,7 @@ __all__ = ["FieldTable", "boxes_like"]
 
 @dataclass
 class FieldTable:
-    """The targets of a pool by key; read and filled first, then asked.
+    """The targets of a pool by key; ``read_fields`` fills it.
 
     Attributes:
         instances: by instance key, one value per pool image (rows of the target, then of its ignored instances); None
@@ -33,6 +33,8 @@ class FieldTable:
         joined: all rows of the pool by instance key, for keys whose values are plain tensors of one form.
         bare: instance keys that some ignored instances lack; all ignored instances then lose them.
         states_none: whether ``has_mask`` was added, for ignored instances without masks.
+        device: where the instances lie; the host if there are none.
+        rotated: the format of rotated boxes; None for others.
     """
 
     instances: dict[str, list[Any]] = field(default_factory=dict)
@@ -45,6 +47,8 @@ class FieldTable:
     joined: dict[str, Tensor] = field(default_factory=dict)
     bare: set[str] = field(default_factory=set)
     states_none: bool = False
+    device: torch.device = HOST
+    rotated: Any = None
 
     def example(self, key: str) -> Tensor | None:
         """A tensor with the class, dtype and trailing shape of a key: the first with rows, else the first."""
@@ -57,15 +61,6 @@ class FieldTable:
                     return value
                 first = value if first is None else first
         return first
-
-    @cached_property
-    def device(self) -> torch.device:
-        """Device of the instances; the CPU if there are none."""
-        for key in ("boxes", "masks", *self.instances):
-            example = self.example(key) if key in self.instances else None
-            if example is not None:
-                return example.device
-        return torch.device("cpu")
 
     def flat(self, key: str) -> Tensor:
         """The rows of the whole pool as one plain tensor, in the form of ``example(key)``."""
@@ -84,11 +79,6 @@ class FieldTable:
             form = getattr(example, "format", None)
             parts = [p if getattr(p, "format", None) == form else boxes_like(p, example) for p in parts]
         return torch.cat(parts if type(example) is Tensor else [as_plain(part) for part in parts])
-
-    @cached_property
-    def rotated(self) -> Any:
-        """The format of rotated boxes; None for others."""
-        return rotated_format(self.example("boxes")) if "boxes" in self.instances else None
 
     def flat_rotated(self) -> Float[Tensor, "n c"]:
         """The rotated boxes of the whole pool in the format ``rotated``; float64, on the host.

@@ -144,7 +144,7 @@ def mix_list(
         if feather > 0 or plan.weight is not None:
             return mix_soft(pool, plan, fill, interpolation, feather, framed=False)
         return mix_layered(pool, plan, fill, interpolation, framed=False)
-    space = pool[0].ndim - plan.ndim
+    space = pool[0].ndim - plan.canvas.shape[1]
     outputs = []
     for layers, size in zip(plan.source.tolist(), plan.canvas.tolist()):
         base = pool[layers[0] if layers[0] > 0 else 0]

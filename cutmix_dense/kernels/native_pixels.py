@@ -196,13 +196,15 @@ class _Batch:
         self._kept: list[Any] = [fill]
         self._numbers = [pixel, leads, like.shape[0] if whole else len(parts[0])]
         between = 0 if behind else between
-        for places in where:
-            if whole:
-                self._numbers += (0, item * places[0][2][0], *_image(places[0], ndim, item, between))
-            else:
-                rows = np.array([_image(place, ndim, item, between) for place in places], dtype=np.int64)
-                self._kept += (rows,)
-                self._numbers += (rows.__array_interface__["data"][0], 0, *[0] * 8)
+        if whole:
+            for (place,) in where:
+                self._numbers += (0, item * place[2][0], *_image(place, ndim, item, between))
+        else:
+            rows = [_image(place, ndim, item, between) for places in where for place in places]
+            table = np.array(rows, dtype=np.int64)
+            self._kept += (table,)
+            address = table.__array_interface__["data"][0]
+            self._numbers += (address, 0, *[0] * 8, address + self._numbers[2] * table.strides[0], 0, *[0] * 8)
         if fill is None:
             self._numbers += (0, 1, pool is outputs)
         else:

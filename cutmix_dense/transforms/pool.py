@@ -97,13 +97,14 @@ class Pool:
             ValueError: the input is a single image, an empty batch, images without pixels or with channels last, or
                 clips of different lengths, or ``sizes`` don't fit.
         """
-        ndim, axes, clips, whole = spatial_axes(layout), len(layout), has_frames(layout), isinstance(images, Tensor)
+        ndim, axes, clips = spatial_axes(layout), len(layout), has_frames(layout)
         if isinstance(images, Tensor):
             if images.ndim != axes:
                 single = " a batch is needed, not a single image;" if images.ndim == axes - 1 else ""
                 named = "" if layout == "BCHW" else f" for layout {layout!r}"
                 raise ValueError(f"images must have shape {shape_of(layout)}{named};{single} got {tuple(images.shape)}")
             frame = tuple(images.shape[-ndim:])
+            every = [frame]
             own = torch.tensor([frame], device=HOST).expand(images.shape[0], -1)
         elif isinstance(images, (list, tuple)) and are_tensors(images):
             for index, image in enumerate(images):
@@ -127,7 +128,7 @@ class Pool:
         count = own.shape[0]
         if count == 0:
             raise ValueError("images must hold at least one image, got none")
-        if min(frame if whole else map(min, every)) < 1:
+        if min(map(min, every)) < 1:
             raise ValueError(f"images must have pixels, got the sizes {own.tolist()}")
         if frame[-1] <= 4 and layout == "BCHW":
             _refuse_channels_last(images, targets, frame)
@@ -135,7 +136,7 @@ class Pool:
         frames = int(images[0].shape[0]) if clips else 1
         if sizes is None:
             return cls(own, frame, targets, images, outputs, layout, frames)._with_boxes(box_form)
-        if not whole:
+        if not isinstance(images, Tensor):
             raise ValueError("sizes are for padded batches; a list holds images of their own sizes")
         given = tensor_of(sizes).to(HOST, torch.long)
         if given.shape != own.shape:
