@@ -7,6 +7,7 @@ import torch
 __all__ = ["is_compiling"]
 
 _SAID_BY_COMPILER = hasattr(torch.compiler, "is_compiling")
+_SAID_AT_ONCE = hasattr(torch.compiler, "is_dynamo_compiling") and hasattr(torch.compiler, "_is_compiling_flag")
 
 
 def is_compiling() -> bool:
@@ -14,4 +15,6 @@ def is_compiling() -> bool:
 
     This function is traced itself, so it says yes even after a graph break, where torch's own says no.
     """
+    if _SAID_AT_ONCE:  # what the next line asks, without asking whether a script is made: every mix asks several times
+        return torch.compiler.is_dynamo_compiling() or torch.compiler._is_compiling_flag
     return torch.compiler.is_compiling() if _SAID_BY_COMPILER else torch._utils.is_compiling()

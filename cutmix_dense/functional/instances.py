@@ -93,7 +93,7 @@ def mixed_instances(
     return_report: bool = False,
 ) -> Any:
     """See ``mix_instances``."""
-    plan = plan.of_frames(plan.frames)
+    plan = plan if plan.frames == 1 else plan.of_frames(plan.frames)
     targets, segments = take_panoptic(targets, (*rules.instance_keys, *rules.image_keys, *rules.semantic_keys))
     table = read_fields(targets, rules, plan.ndim, partial(_size_of, plan))
     if segments is not None and table.instances and plan.carry is not None:

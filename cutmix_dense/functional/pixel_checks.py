@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from torch import Tensor
 
@@ -36,16 +34,16 @@ def check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
     if not plan.source.is_cpu or is_compiling():  # indexing then refuses images that aren't there
         return
     source = plan.source.numpy()
-    last, count = int(np.maximum.reduce(source, axis=None, initial=-1)), first.shape[0] if together else len(images)
+    sizes = np.array([image.shape[-ndim:] for image in tensors])
+    last, count = int(np.maximum.reduce(source, axis=None, initial=-1)), (first if together else sizes).shape[0]
     if last >= count:
         raise ValueError(f"pool must hold {last + 1} images for this plan, got {count}")
     needed = plan.extent.numpy()[..., ndim:]
-    size: Any = first.shape[-ndim:] if together else np.array([image.shape[-ndim:] for image in tensors])[source]
-    larger = needed > size
+    larger = needed > (sizes[0] if together else sizes[source])
     if np.logical_or.reduce(larger, axis=None) and (small := larger.any(axis=-1) & (source >= 0)).any():
         output, layer = (int(places[0]) for places in small.nonzero())
         index = int(source[output, layer])
-        own = list(tensors[0 if together else index].shape[-ndim:])
+        own = sizes[0 if together else index].tolist()
         raise ValueError(
             f"pool image {index} is {own}, smaller than the {needed[output, layer].tolist()} pixels that the plan "
             "takes from it"

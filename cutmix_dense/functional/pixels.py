@@ -159,7 +159,7 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
     fill = read.fill
     if fill is None and plan.has_fill():
         raise ValueError("fill must be given: the plan leaves pixels that no layer owns, got None")
-    value = None if fill is None else _fill_value(fill, like, plan.ndim)
+    value = None if fill is None else _fill_value(fill, like, plan.canvas.shape[1])
 
     if not whole:
         if out is not None or inplace:
@@ -168,7 +168,8 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
         if padded is not None:
             mixed = list(mix_batch(padded, plan, fill=value, interpolation=interpolation, feather=feather))
         else:
-            mixed = mix_list(images, plan.to(HOST), fill=value, interpolation=interpolation, feather=feather)
+            host = plan if plan.source.is_cpu else plan.to(HOST)
+            mixed = mix_list(images, host, fill=value, interpolation=interpolation, feather=feather)
         return mixed if {*map(type, images)} == {Tensor} else [rewrap(image, like) for image in mixed]
 
     plain = images if type(images) is Tensor else as_plain(images)
