@@ -240,7 +240,7 @@ def _instances(
     chosen, mixed = np.array(boxes.first)[image] + index, found["boxes"].numpy()
     rows = boxes.values[chosen]
     fits = np.array([size == canvas for size in samples.sizes])
-    same = fits[image] & (mixed == pixels[chosen]).all(axis=1)
+    same = fits[image] & np.logical_and.reduce(mixed == pixels[chosen], axis=1)
     rows[~same, :4] = mixed[~same] / (width, height, width, height)
     for field in _MEASURED:
         if field in targets[0] and field in found and len(rows):

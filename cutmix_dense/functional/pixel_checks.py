@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from torch import Tensor
 
@@ -11,10 +13,15 @@ from cutmix_dense.plan import MixPlan
 __all__ = ["check_inplace", "check_out", "check_pool"]
 
 
-def check_pool(images: Tensor | list[Tensor], plan: MixPlan) -> None:
-    """Raise ValueError unless images agree in dtype, device and channels, and are large enough for a plan."""
+def check_pool(tensors: Sequence[Tensor], plan: MixPlan, together: bool) -> None:
+    """Raise ValueError unless images agree in dtype, device and channels, and are large enough for a plan.
+
+    Args:
+        tensors: one per image; if they are ``together``, the one tensor of all.
+        plan: who owns each output pixel.
+        together: whether the first axis counts images.
+    """
     ndim = plan.canvas.shape[1]
-    tensors, together = ([images], True) if isinstance(images, Tensor) else (images, False)
     shortest = ndim + together
     first = tensors[0]
     dtype, device, channels = first.dtype, first.device, first.shape[: first.ndim - ndim]

@@ -146,7 +146,7 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
     images: Any = pool if whole else list(pool)
     if not whole and not (images and are_tensors(images)):
         raise TypeError(f"pool must be a tensor or a list of tensors, got {_describe(pool)}")
-    check_pool(images, plan)
+    check_pool([images] if whole else images, plan, whole)
     like = images if whole else images[0]
     interpolation = _interpolation(read, like.dtype, plan)
     if not 0 <= feather < math.inf:

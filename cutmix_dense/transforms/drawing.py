@@ -63,7 +63,7 @@ class DrawsPartners:
         """Base and partner of every output as the ``source`` of a plan, and the leader; see ``draw_partners``."""
         mates, leader = self._draw_mates(pool, generator, 1)
         source = np.empty((pool.outputs, 2), dtype=np.int64)
-        source[:, 0], source[:, 1] = np.arange(pool.outputs), mates[:, 0]
+        source[:, 0], source[:, 1] = range(pool.outputs), mates[:, 0]
         return torch.from_numpy(source), torch.from_numpy(leader)
 
     def _draw_mates(

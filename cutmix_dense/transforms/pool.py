@@ -106,7 +106,7 @@ class Pool:
             frame = tuple(images.shape[-ndim:])
             every = [frame]
             own = torch.tensor([frame], device=HOST).expand(images.shape[0], -1)
-        elif isinstance(images, (list, tuple)) and are_tensors(images):
+        elif isinstance(images, (list, tuple)) and images and are_tensors(images):
             for index, image in enumerate(images):
                 if image.ndim != axes - 1:
                     own_shape = shape_of(layout, batch=False)
