@@ -12,8 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cutmix_dense.arrays.broadcast import along
+from cutmix_dense.arrays.fourier import Fields
 
-__all__ = ["Band", "Fields", "bands_of_blur", "bands_of_decay", "blurred", "falling_amplitude"]
+__all__ = ["Band", "bands_of_blur", "bands_of_decay", "falling_amplitude", "fields_of", "passed_by_blur"]
 
 _HERE: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
 """Dtype and device of all noise."""
@@ -67,65 +68,43 @@ def _band(period: int, most: int, is_last: bool) -> Band:
     return Band(period, torch.cat([line[: most + 1], line[period - most :]]) if 2 * most + 1 < period else line)
 
 
-def blurred(noise: Float[Tensor, "b *frequencies 2"], sigma: Float[Tensor, " b"], bands: Sequence[Band]) -> Tensor:
-    """Spectra (b, *frequencies) of white noise blurred by a Gaussian; up to a constant factor.
+def passed_by_blur(sigma: Float[Tensor, " b"], bands: Sequence[Band]) -> list[Float[Tensor, "b *lines"]]:
+    """What Gaussian blurs let pass of white noise, along every axis; up to a constant factor.
 
     Args:
-        noise: normal numbers for every frequency of ``bands``: real and imaginary part.
         sigma: sigma of each blur, pixels; at least the ``weakest`` of ``bands``. In double precision.
         bands: the band of every axis.
 
+    Returns:
+        a factor for each frequency of each axis: (b, n, 1), (b, 1, n).
+
     Example:
         >>> bands = bands_of_blur((32, 48), margin=18, weakest=4.0)
-        >>> noise = torch.randn(1, *(len(band.frequencies) for band in bands), 2)
-        >>> (spectrum,) = blurred(noise, torch.tensor([4.0]), bands)
-        >>> Fields(bands, (32, 48))(spectrum).shape
-        torch.Size([32, 48])
+        >>> [tuple(factors.shape) for factors in passed_by_blur(torch.tensor([4.0]), bands)]
+        [(1, 25, 1), (1, 1, 19)]
     """
-    last, strength = len(bands) - 1, (math.pi * sigma).float()[:, None]
+    last, strength, factors = len(bands) - 1, (math.pi * sigma).float()[:, None], []
     for axis, (_, line) in enumerate(bands):
         passed = (-2 * (strength * line) ** 2).exp()
         if axis == last:  # these two frequencies use only the real part of the draws
             passed = torch.where((line == 0) | (line == 0.5), math.sqrt(2) * passed, passed)
-        noise = noise * passed.reshape(-1, *(len(line) if other == axis else 1 for other in range(last + 1)), 1)
-    return torch.view_as_complex(noise)
+        factors.append(along(passed, axis, len(bands)))
+    return factors
 
 
-class Fields:
-    """Transforms spectra of given frequencies back to fields, one after the other: their buffers are made once.
+def fields_of(bands: Sequence[Band], frame: tuple[int, ...]) -> Fields:
+    """What transforms spectra of the frequencies of bands back to fields.
 
     Args:
         bands: the band of every axis.
         frame: size of a field; at most the periods.
 
     Example:
-        >>> bands = [Band(4, torch.fft.fftfreq(4)), Band(6, torch.fft.rfftfreq(6)[:2])]
-        >>> spectrum = torch.zeros(4, 2, dtype=torch.complex64)
-        >>> spectrum[0, 0] = 24.0
-        >>> Fields(bands, (2, 3))(spectrum).tolist()  # frequency 0 alone
-        [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+        >>> bands = bands_of_decay((4, 6), decay=1.0)
+        >>> fields_of(bands, (4, 6))(torch.ones(4, 4, dtype=torch.complex64).numpy()).shape
+        (4, 6)
     """
-
-    def __init__(self, bands: Sequence[Band], frame: tuple[int, ...]) -> None:
-        self._bands, self._frame = bands, frame
-        size = [len(line) for _, line in bands]
-        self._padded = []
-        for axis, (period, _) in enumerate(bands):
-            size[axis] = period if axis < len(bands) - 1 else period // 2 + 1
-            self._padded.append(torch.zeros(size, dtype=torch.complex64, device="cpu"))
-            size[axis] = frame[axis]
-
-    def __call__(self, spectrum: Tensor) -> Float[Tensor, "*frame"]:
-        """The field of a spectrum, which holds the frequencies of the bands."""
-        last = len(self._bands) - 1
-        for axis, ((period, line), padded) in enumerate(zip(self._bands, self._padded)):
-            behind = 0 if axis == last else len(line) // 2
-            ahead = len(line) - behind
-            padded.narrow(axis, 0, ahead).copy_(spectrum.narrow(axis, 0, ahead))
-            padded.narrow(axis, period - behind if behind else 0, behind).copy_(spectrum.narrow(axis, ahead, behind))
-            if axis < last:
-                spectrum = torch.fft.ifft(padded, dim=axis).narrow(axis, 0, self._frame[axis])
-        return torch.fft.irfft(padded, n=period, dim=last).narrow(last, 0, self._frame[last])
+    return Fields([len(line) for _, line in bands], [period for period, _ in bands], frame)
 
 
 def bands_of_decay(frame: Sequence[int], decay: float) -> list[Band]:

@@ -13,8 +13,8 @@ from test_samplers import SIGMAS, assert_mean, assert_uniform
 
 import cutmix_dense as cd
 from cutmix_dense.masks import ClassMask, CowMask, FourierMask
-from cutmix_dense.masks.noise import _lowest
-from cutmix_dense.noise import Fields, bands_of_decay, blurred
+from cutmix_dense.masks.noise import _mark_lowest
+from cutmix_dense.noise import bands_of_decay, fields_of, passed_by_blur
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -288,8 +288,9 @@ def test_cowmix_noise_is_white_before_it_is_blurred(frame: tuple[int, ...]):
     """All frequencies count alike, those too that a real spectrum has but once: the mean of a line shows it."""
     sampler = CowMask(0.5, sigma=(1e-3, 1e-3))
     noise, bands = sampler.draw(1500, frame, seeded(31)).noise, sampler._bands(frame)
-    spectra = blurred(noise, torch.full((len(noise),), 1e-3, dtype=torch.float64), bands)
-    fields = np.stack([Fields(bands, frame)(spectrum).numpy() for spectrum in spectra])
+    for factors in passed_by_blur(torch.full((len(noise),), 1e-3, dtype=torch.float64), bands):
+        noise = noise * factors[..., None]
+    fields = np.stack([fields_of(bands, frame)(spectrum) for spectrum in torch.view_as_complex(noise).numpy()])
     variance = fields.var()
     for axis in range(1, fields.ndim):
         means = fields.mean(axis=axis)
@@ -313,7 +314,8 @@ def test_cowmix_neighbours_differ_as_blurred_noise_does(sigma: float):
 @pytest.mark.parametrize("number", [0, 1, 7, 11, 12])
 def test_fmix_takes_exactly_so_many_of_equal_values(number: int):
     values = np.array([[3, 1, 2, 2], [2, 2, 1, 0], [5, 2, 2, 9]], dtype=np.float32)
-    chosen = _lowest(values, number)
+    chosen = np.ones(values.shape, dtype=bool)
+    _mark_lowest(values, number, chosen)
     assert chosen.sum() == number
     if 0 < number < 12:
         assert values[chosen].max() <= values[~chosen].min()
@@ -328,7 +330,8 @@ def test_fmix_takes_the_lowest_of_many_values(kind: str, number: int):
         values = values.round()
     elif kind != "noise":
         values.reshape(-1)[:: values.size // 4096] += 50
-    chosen = _lowest(values, number)
+    chosen = np.ones(values.shape, dtype=bool)
+    _mark_lowest(values, number, chosen)
     assert chosen.sum() == number
     assert values[chosen].max() == np.sort(values, axis=None)[number - 1]
 

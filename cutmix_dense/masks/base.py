@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.host import HOST
+
 __all__ = ["MapMask", "MaskSampler", "NoiseDraws"]
 
 
@@ -26,7 +28,9 @@ class NoiseDraws(NamedTuple):
 
     def of(self, samples: Int[Tensor, " n"]) -> NoiseDraws:
         """The draws of the given samples."""
-        return NoiseDraws(self.noise.index_select(0, samples), self.numbers.index_select(0, samples))
+        if len(samples) == len(self.noise) and torch.equal(samples, torch.arange(len(samples), device=HOST)):
+            return self
+        return NoiseDraws(*[torch.from_numpy(part.numpy()[samples.numpy()]) for part in self])
 
 
 class MapMask(ABC):

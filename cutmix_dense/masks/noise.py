@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,11 @@ from torch import Tensor
 
 from cutmix_dense.arrays.blocks import block_of
 from cutmix_dense.arrays.host import HOST
-from cutmix_dense.arrays.spread import mean_and_spread
+from cutmix_dense.arrays.spread import lying_between, mean_and_spread
 from cutmix_dense.checks import finite, interval, positive
 from cutmix_dense.masks.base import MaskSampler, NoiseDraws
-from cutmix_dense.noise import Band, Fields, bands_of_blur, bands_of_decay, blurred, falling_amplitude
+from cutmix_dense.native.threads import split
+from cutmix_dense.noise import Band, bands_of_blur, bands_of_decay, falling_amplitude, fields_of, passed_by_blur
 from cutmix_dense.regions import beta, uniform
 
 __all__ = ["CowMask", "FourierMask"]
@@ -76,15 +77,17 @@ class CowMask(MaskSampler):
         proportion = low + draws.numbers[:, 1] * (high - low)
         spreads = math.sqrt(2) * torch.erfinv(2 * proportion.float() - 1)
         bands = self._bands(frame)
-        fields = Fields(bands, frame)
-        masks = np.empty((len(sizes), *frame), dtype=bool)
-        spectra = blurred(draws.noise, sigma, bands)
-        for mask, spectrum, spread, size in zip(masks, spectra, spreads.tolist(), sizes.tolist()):
-            valid = _valid_part(mask, size)
-            values = fields(spectrum).numpy()[valid]
+        passed = [factors.numpy() for factors in passed_by_blur(sigma, bands)]
+
+        def blurred(sample: int, noise: Float[np.ndarray, "*frequencies 2"]) -> None:
+            for factors in passed:
+                np.multiply(noise, factors[sample, ..., None], out=noise)
+
+        def cut(sample: int, values: Float[np.ndarray, "*size"], mask: Bool[np.ndarray, "*size"]) -> None:
             mean, deviation = mean_and_spread(values)
-            np.less_equal(values, np.float32(mean + spread * deviation), out=mask[valid])
-        return torch.from_numpy(masks)
+            np.less_equal(values, np.float32(mean + float(spreads[sample]) * deviation), out=mask)
+
+        return _masks(draws.noise, bands, frame, sizes, blurred, cut)
 
 
 @dataclass(frozen=True)
@@ -122,35 +125,66 @@ class FourierMask(MaskSampler):
     def place(self, draws: NoiseDraws, sizes: Int[Tensor, "b d"], frame: tuple[int, ...]) -> Bool[Tensor, "b *frame"]:
         """Transform back; the lowest pixels show the partner."""
         bands = bands_of_decay(frame, self.decay)
-        amplitude, fields = falling_amplitude(bands, self.decay), Fields(bands, frame)
+        amplitude = falling_amplitude(bands, self.decay).numpy()[..., None]
         count = sizes.prod(dim=1)
         base = draws.numbers[:, 0] * count
         number = count - torch.where(draws.numbers[:, 1] > 0.5, base.ceil(), base.floor()).long()
-        masks = np.empty((len(sizes), *frame), dtype=bool)
-        for mask, noise, partners, size in zip(masks, draws.noise, number.tolist(), sizes.tolist()):
-            valid = _valid_part(mask, size)
-            field = fields(torch.view_as_complex(noise * amplitude[..., None]))
-            mask[valid] = _lowest(field.numpy()[valid], partners)
-        return torch.from_numpy(masks)
+        partners = number.tolist()
+
+        def falling(_: int, noise: Float[np.ndarray, "*frequencies 2"]) -> None:
+            np.multiply(noise, amplitude, out=noise)
+
+        def cut(sample: int, values: Float[np.ndarray, "*size"], mask: Bool[np.ndarray, "*size"]) -> None:
+            _mark_lowest(values, partners[sample], mask)
+
+        return _masks(draws.noise, bands, frame, sizes, falling, cut)
 
 
-def _valid_part(mask: Bool[np.ndarray, "*frame"], size: Sequence[int]) -> tuple[slice, ...]:
-    """The block of a new mask that is to be written; what lies beyond is cleared."""
-    if mask.shape != tuple(size):
-        mask.fill(False)
-    return block_of(size)
+def _masks(
+    noise: Float[Tensor, "b *frequencies 2"],
+    bands: Sequence[Band],
+    frame: tuple[int, ...],
+    sizes: Int[Tensor, "b d"],
+    weigh: Callable[[int, Float[np.ndarray, "*frequencies 2"]], None],
+    cut: Callable[[int, Float[np.ndarray, "*size"], Bool[np.ndarray, "*size"]], None],
+) -> Bool[Tensor, "b *frame"]:
+    """Masks of noise, the samples shared among threads.
+
+    Args:
+        noise: the spectra drawn.
+        bands: their frequencies.
+        frame: size of a mask, pixels.
+        sizes: the area of each mask that counts; nothing beyond is in it.
+        weigh: multiplies the noise of a sample in place.
+        cut: writes the mask of a sample from its field, both within the area that counts.
+    """
+    fields, drawn, areas = fields_of(bands, frame), noise.numpy(), sizes.tolist()
+    masks = np.empty((len(areas), *frame), dtype=bool)
+
+    def make(first: int, last: int) -> None:
+        field = np.empty(frame, dtype=np.float32)
+        for sample in range(first, last):
+            spectrum, mask, valid = drawn[sample].copy(), masks[sample], block_of(areas[sample])
+            weigh(sample, spectrum)
+            fields(spectrum.view(np.complex64)[..., 0], into=field)
+            if mask.shape != tuple(areas[sample]):
+                mask.fill(False)
+            cut(sample, field[valid], mask[valid])
+
+    split(make, len(areas), 4 * masks.nbytes)
+    return torch.from_numpy(masks)
 
 
-def _lowest(values: Float[np.ndarray, "*size"], number: int) -> Bool[np.ndarray, "*size"]:
+def _mark_lowest(values: Float[np.ndarray, "*size"], number: int, mask: Bool[np.ndarray, "*size"]) -> None:
     """Mark the ``number`` lowest values; among equal ones, the first."""
     if number == 0:
-        return np.zeros(values.shape, dtype=bool)
+        mask.fill(False)
+        return
     limit = _ranked(values.reshape(-1), number - 1)
-    lowest: np.ndarray = values <= limit
-    surplus = int(np.count_nonzero(lowest)) - number
+    np.less_equal(values, limit, out=mask)
+    surplus = int(np.count_nonzero(mask)) - number
     if surplus:
-        lowest[tuple(np.argwhere(values == limit)[-surplus:].T)] = False
-    return lowest
+        mask[tuple(np.argwhere(values == limit)[-surplus:].T)] = False
 
 
 _SAMPLE = 4096
@@ -162,8 +196,7 @@ def _ranked(values: Float[np.ndarray, " n"], rank: int) -> Any:
     guess = np.sort(values[:: max(1, len(values) // _SAMPLE)])
     at, margin = rank * len(guess) // len(values), len(guess) // 32
     low, high = guess[max(at - margin, 0)], guess[min(at + margin, len(guess) - 1)]
-    below = int(np.count_nonzero(values < low))
-    between = values[(values >= low) & (values <= high)]
+    below, between = lying_between(values, low, high)
     if not below <= rank < below + len(between):
         between, below = values, 0
     return np.partition(between, rank - below)[rank - below]
