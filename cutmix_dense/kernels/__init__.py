@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.dtypes import WIDE_UNSIGNED, as_signed
+from cutmix_dense.arrays.memory import in_large_pages
 from cutmix_dense.kernels.blend import mix_blend, suits_blend
 from cutmix_dense.kernels.device import serves, suits_fused
 from cutmix_dense.kernels.free import mix_free, suits_free
@@ -82,6 +83,7 @@ def mix_batch(
     else:
         shape = (len(plan), *pool.shape[1 : pool.ndim - plan.ndim], *plan.frame)
         result = torch.empty_like(pool) if pool.shape == shape else pool.new_empty(shape)
+        result = in_large_pages(result) if native else result
     if native:
         mix_native(pool, plan, result, fill, interpolation)
     elif soft:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -456,6 +457,24 @@ def test_mean_and_spread_are_those_of_double_precision(size):
 
 
 # ------------------------------------------------------------------------------------------------------------- threads
+
+
+@pytest.mark.skipif(not os.path.exists("/sys/kernel/mm/transparent_hugepage/enabled"), reason="no large pages")
+def test_large_new_memory_asks_for_large_pages(backend):
+    """The kernel says which parts of memory asked: flag ``hg`` of what holds the result's middle."""
+    images = torch.zeros(3, 3, 2048, 2048, dtype=torch.uint8)  # more than malloc keeps
+    plan = MixPlan.from_rectangles(
+        torch.tensor([[0, 1]] * 3), torch.zeros(3, 1, 4, dtype=torch.long), torch.tensor([[2048, 2048]] * 3)
+    )
+    mixed = cd.functional.mix_pixels(images, plan)
+    middle, advised, inside = mixed.data_ptr() + mixed.nbytes // 2, None, False
+    for line in open("/proc/self/smaps"):
+        if (ends := re.match("([0-9a-f]+)-([0-9a-f]+) ", line)) is not None:
+            inside = int(ends[1], 16) <= middle < int(ends[2], 16)
+        elif inside and line.startswith("VmFlags:"):
+            advised = "hg" in line.split()
+    assert advised == (backend == "native")
+    assert torch.equal(mixed, images)
 
 
 @pytest.mark.parametrize("low", [-0.5, 0.0, 2.0, -9.0])
