@@ -2,56 +2,74 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from cutmix_dense.arrays.blur import gaussian_blur
-from cutmix_dense.arrays.host import HOST, sent
+from cutmix_dense.arrays.host import HOST, Column, as_tensor, module_of, sent
+from cutmix_dense.arrays.shrunk import shrunk_grey
 
-__all__ = ["saliency_peak", "spectral_residual"]
+__all__ = ["saliency_peaks", "spectral_residuals"]
 
 _SIDE = 64
-"""Side of the small image that the method works on, pixels."""
+"""Side of the small images that the method works on, pixels."""
+
+_SOFTNESS = 2.5
+"""Sigma of the last blur, small pixels."""
 
 
-def spectral_residual(image: Shaped[Tensor, "*c h w"]) -> Float[Tensor, "64 64"]:
-    """Saliency map of one image at 64 × 64.
+def spectral_residuals(images: Sequence[Shaped[Tensor, "*c h w"]]) -> Float[Tensor, "b 64 64"]:
+    """Saliency map of each image at 64 × 64.
 
-    The log spectrum less its local mean is what sets the image apart from others; transformed back with the phase and
+    The log spectrum less its local mean is what sets an image apart from others; transformed back with the phase and
     blurred, it shows where that lies.
 
     Args:
-        image: any dtype; channels, and the frames of a clip, are averaged.
+        images: any dtype and sizes, one device; channels, and the frames of a clip, are averaged.
 
     Source: Hou and Zhang, Saliency Detection: A Spectral Residual Approach (2007).
 
     Example:
-        >>> spectral_residual(torch.rand(3, 48, 72)).shape
-        torch.Size([64, 64])
+        >>> spectral_residuals(torch.rand(2, 3, 48, 72)).shape
+        torch.Size([2, 64, 64])
     """
-    gray = image.detach().as_subclass(Tensor).float().flatten(0, -3).mean(dim=0)[None, None]
-    small = torch.nn.functional.interpolate(gray, (_SIDE, _SIDE), mode="bilinear", antialias=True)[0, 0]
-    spectrum = torch.fft.fft2(small)
-    logarithm = spectrum.abs().clamp(min=1e-8).log()
-    padded = torch.nn.functional.pad(logarithm[None, None], (1, 1, 1, 1), mode="replicate")
-    mean = torch.nn.functional.avg_pool2d(padded, 3, stride=1)[0, 0]
-    residual = torch.polar((logarithm - mean).exp(), spectrum.angle())
-    return gaussian_blur(torch.fft.ifft2(residual).abs()[None] ** 2, 2.5)[0]
+    small = shrunk_grey([image.detach().as_subclass(Tensor) for image in images], _SIDE)
+    module = module_of(small)
+    spectrum = module.fft.fft2(small)
+    logarithm = module.log(module.clip(module.abs(spectrum), 1e-8, None))
+    mean = _weighed(_weighed(logarithm, [1 / 3] * 3, 1), [1 / 3] * 3, 2)
+    amplitude, phase = module.exp(logarithm - mean), module.angle(spectrum)
+    power = module.abs(module.fft.ifft2(amplitude * (module.cos(phase) + 1j * module.sin(phase)))) ** 2
+    reach = math.ceil(3 * _SOFTNESS)
+    weights = [math.exp(-0.5 * (offset / _SOFTNESS) ** 2) for offset in range(-reach, reach + 1)]
+    weights = [weight / sum(weights) for weight in weights]
+    return as_tensor(_weighed(_weighed(power, weights, 1), weights, 2))
 
 
-def saliency_peak(image: Shaped[Tensor, "*c h w"]) -> Int[Tensor, "2"]:
-    """The most salient pixel (row, column) of one image.
+def _weighed(fields: Column, weights: Sequence[float], axis: int) -> Any:
+    """Sums of neighbours along an axis, each by its weight; the border is repeated."""
+    reach, lines = len(weights) // 2, fields.swapaxes(1, axis)
+    length = lines.shape[1]
+    padded = module_of(fields).concatenate([lines[:, :1]] * reach + [lines] + [lines[:, -1:]] * reach, 1)
+    total: Any = sum(padded[:, offset : offset + length] * weight for offset, weight in enumerate(weights))
+    return total.swapaxes(1, axis)
+
+
+def saliency_peaks(images: Sequence[Shaped[Tensor, "*c h w"]]) -> Int[Tensor, "b 2"]:
+    """The most salient pixel (row, column) of each image.
 
     Example:
         >>> image = 0.2 * torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(0))
         >>> image[:, 40:44, 70:74] = 1
-        >>> row, column = saliency_peak(image).tolist()
+        >>> row, column = saliency_peaks([image])[0].tolist()
         >>> abs(row - 42) < 6 and abs(column - 72) < 6
         True
     """
-    height, width = image.shape[-2:]
-    index = spectral_residual(image).argmax()
-    peak = torch.stack([index // _SIDE, index % _SIDE])
-    size = sent(torch.tensor([height, width], device=HOST), peak.device)
-    return ((peak + 0.5) * size / _SIDE).long()
+    index = spectral_residuals(images).flatten(1).argmax(dim=1)
+    peaks = torch.stack([index // _SIDE, index % _SIDE], dim=1)
+    sizes = sent(torch.tensor([image.shape[-2:] for image in images], device=HOST), peaks.device)
+    return ((peaks + 0.5) * sizes / _SIDE).long()

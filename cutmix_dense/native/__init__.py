@@ -88,9 +88,9 @@ def _missing(*_: Any) -> Any:
 def backends() -> Backend:
     """What mixes tensors on the host, and why: the compiled library or the reference in plain torch.
 
-    ``CUTMIX_DENSE_BACKEND=native`` or ``reference`` in the environment forces either. Both give the same mixes, but for a
-    pixel in some millions at the border of a noise mask, whose field is rounded in another order; tensors
-    on a device and those that need a gradient don't use the library.
+    ``CUTMIX_DENSE_BACKEND=native`` or ``reference`` in the environment forces either. Both give the same mixes, but for
+    a pixel in some millions at the border of a noise mask, whose field is rounded in another order. Tensors on a device
+    and those that need a gradient don't use the library.
 
     Example:
         >>> import cutmix_dense as cd

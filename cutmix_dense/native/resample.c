@@ -198,3 +198,6 @@ int resample(const Window *w) {
     for (int a = 0; a < AXES; a++) close_axis(axes + a);
     return there;
 }
+
+/* `resample` for a window of its own. */
+EXPORT int64_t cutmix_dense_resample(const Window *window) { return resample(window); }

@@ -10,7 +10,7 @@ from cutmix_dense.arrays.host import sent
 from cutmix_dense.checks import positive
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import beta, box_around
-from cutmix_dense.saliency import saliency_peak
+from cutmix_dense.saliency import saliency_peaks
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.pool import Pool
@@ -53,12 +53,8 @@ class SaliencyMix(MixTransform):
         """Draw a rectangle per sample round its partner's peak."""
         source, leader = self.draw_pairs(pool, generator)
         side = (1 - beta(pool.outputs, self.alpha, generator)[leader]).sqrt()
-        peaks = torch.stack(
-            [
-                saliency_peak(image[..., :height, :width])
-                for image, (height, width) in zip(pool.images, pool.sizes.tolist())
-            ]
-        )
+        valid = [image[..., :height, :width] for image, (height, width) in zip(pool.images, pool.sizes.tolist())]
+        peaks = saliency_peaks(valid)
         shared = sent(pool.shared(source), peaks.device)
         centre = torch.minimum(peaks[sent(source[:, 1].clamp(min=0), peaks.device)], shared - 1)
         rectangles = box_around(centre, sent(side, peaks.device), shared)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ import cutmix_dense as cd
 from cutmix_dense import MixPlan, native
 from cutmix_dense.arrays.dtypes import as_signed
 from cutmix_dense.arrays.fourier import Fields
+from cutmix_dense.arrays.host import as_tensor
+from cutmix_dense.arrays.shrunk import shrunk_grey
 from cutmix_dense.arrays.spread import lying_between, mean_and_spread
 from cutmix_dense.functional import mix_pixels
 from cutmix_dense.kernels import mix_batch
@@ -459,6 +462,18 @@ def test_mean_and_spread_are_those_of_double_precision(size):
 # ------------------------------------------------------------------------------------------------------------- threads
 
 
+@pytest.mark.parametrize("size", [(64, 64), (97, 130), (40, 71), (640, 480)])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float32, torch.float64, torch.bfloat16])
+def test_images_are_shrunk_as_an_antialiased_resize_of_their_mean(dtype, size):
+    values = torch.from_numpy(np.random.default_rng(0).integers(0, 120, (2, *size, 3))).to(dtype).movedim(-1, 1)
+    clips = torch.stack([values, values.flip(-1)], dim=1).transpose(-1, -2)
+    for images in (values, clips.contiguous(), clips):
+        found = as_tensor(shrunk_grey([*images], 64))
+        grey = images.float().flatten(1, -3).mean(dim=1, keepdim=True)
+        expected = torch.nn.functional.interpolate(grey, (64, 64), mode="bilinear", antialias=True)[:, 0]
+        assert torch.allclose(found, expected, rtol=2e-6, atol=1e-4)
+
+
 @pytest.mark.skipif(not os.path.exists("/sys/kernel/mm/transparent_hugepage/enabled"), reason="no large pages")
 def test_large_new_memory_asks_for_large_pages(backend):
     """The kernel says which parts of memory asked: flag ``hg`` of what holds the result's middle."""
@@ -468,7 +483,7 @@ def test_large_new_memory_asks_for_large_pages(backend):
     )
     mixed = cd.functional.mix_pixels(images, plan)
     middle, advised, inside = mixed.data_ptr() + mixed.nbytes // 2, None, False
-    for line in open("/proc/self/smaps"):
+    for line in Path("/proc/self/smaps").read_text().splitlines():
         if (ends := re.match("([0-9a-f]+)-([0-9a-f]+) ", line)) is not None:
             inside = int(ends[1], 16) <= middle < int(ends[2], 16)
         elif inside and line.startswith("VmFlags:"):

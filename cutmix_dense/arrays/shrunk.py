@@ -1,0 +1,67 @@
+"""Images as small ones in grey: by the compiled library's filter on the host, else by torch's."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Shaped
+from torch import Tensor
+
+from cutmix_dense import native
+from cutmix_dense.arrays.host import Column, as_column, in_numpy
+from cutmix_dense.native.threads import split
+
+__all__ = ["shrunk_grey"]
+
+_resample = native.declare("cutmix_dense_resample", "p", "q")
+
+_FLOAT32, _ANTIALIAS = 2, 2
+"""``element`` and ``interpolation`` of ``Window`` in ``native.h``."""
+
+
+def shrunk_grey(images: Sequence[Shaped[Tensor, "*c h w"]], side: int) -> Column:
+    """The mean of all channels and frames of each image, filtered to (b, side, side) as an antialiased resize.
+
+    Args:
+        images: any dtype and sizes; on the host they are shared among threads.
+        side: of the small images, pixels.
+
+    Raises:
+        MemoryError: there is none for the filter.
+    """
+    if native.library is None or not in_numpy(*images):
+        return as_column(torch.stack([_by_torch(image, side) for image in images]), images[0].device)
+    small = np.empty((len(images), side, side), dtype=np.float32)
+
+    def shrink(first: int, last: int) -> None:
+        for image, into in zip(images[first:last], small[first:last]):
+            _shrink(_grey(image), into)
+
+    split(shrink, len(images), sum([4 * image.nbytes for image in images]))
+    return small
+
+
+def _by_torch(image: Shaped[Tensor, "*c h w"], side: int) -> Float32[Tensor, "side side"]:
+    grey = image.float().flatten(0, -3).mean(dim=0)[None, None]
+    return torch.nn.functional.interpolate(grey, (side, side), mode="bilinear", antialias=True)[0, 0]
+
+
+def _grey(image: Shaped[Tensor, "*c h w"]) -> Float32[np.ndarray, "h w"]:
+    channels = (image.float() if image.dtype == torch.bfloat16 else image).flatten(0, -3).numpy()
+    grey: np.ndarray = np.zeros(channels.shape[1:], dtype=np.float32)
+    for channel in channels:
+        np.add(grey, channel, out=grey, casting="unsafe", dtype=np.float32)
+    grey /= np.float32(len(channels))
+    return grey
+
+
+def _shrink(grey: Float32[np.ndarray, "h w"], into: Float32[np.ndarray, "side side"]) -> None:
+    (height, width), side = grey.shape, len(into)
+    whole = ((array.ctypes.data, 0, 0, *array.strides, 1, *array.shape) for array in (grey, into))
+    valid = (0, 0, 0, 1, height, width, 0, 0, 0, 1, side, side)
+    numbers = [number for image in whole for number in image] + [4, 1, _FLOAT32, _ANTIALIAS, *valid]
+    if not _resample(struct.pack("32q6f", *numbers, 1, side / height, side / width, 0, 0, 0)):
+        raise MemoryError("no memory to shrink an image")
