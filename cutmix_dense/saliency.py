@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST, Column, as_tensor, module_of, sent
@@ -22,8 +22,8 @@ _SOFTNESS = 2.5
 """Sigma of the last blur, small pixels."""
 
 
-def spectral_residuals(images: Sequence[Shaped[Tensor, "*c h w"]]) -> Float[Tensor, "b 64 64"]:
-    """Saliency map of each image at 64 × 64.
+def spectral_residuals(images: Sequence[Shaped[Tensor, "*c h w"]]) -> Column:
+    """Saliency map of each image at 64 × 64, (b, 64, 64).
 
     The log spectrum less its local mean is what sets an image apart from others; transformed back with the phase and
     blurred, it shows where that lies.
@@ -35,7 +35,7 @@ def spectral_residuals(images: Sequence[Shaped[Tensor, "*c h w"]]) -> Float[Tens
 
     Example:
         >>> spectral_residuals(torch.rand(2, 3, 48, 72)).shape
-        torch.Size([2, 64, 64])
+        (2, 64, 64)
     """
     small = shrunk_grey([image.detach().as_subclass(Tensor) for image in images], _SIDE)
     module = module_of(small)
@@ -47,7 +47,7 @@ def spectral_residuals(images: Sequence[Shaped[Tensor, "*c h w"]]) -> Float[Tens
     reach = math.ceil(3 * _SOFTNESS)
     weights = [math.exp(-0.5 * (offset / _SOFTNESS) ** 2) for offset in range(-reach, reach + 1)]
     weights = [weight / sum(weights) for weight in weights]
-    return as_tensor(_weighed(_weighed(power, weights, 1), weights, 2))
+    return _weighed(_weighed(power, weights, 1), weights, 2)
 
 
 def _weighed(fields: Column, weights: Sequence[float], axis: int) -> Any:
@@ -69,7 +69,7 @@ def saliency_peaks(images: Sequence[Shaped[Tensor, "*c h w"]]) -> Int[Tensor, "b
         >>> abs(row - 42) < 6 and abs(column - 72) < 6
         True
     """
-    index = spectral_residuals(images).flatten(1).argmax(dim=1)
+    index = as_tensor(spectral_residuals(images).reshape(len(images), -1).argmax(1))
     peaks = torch.stack([index // _SIDE, index % _SIDE], dim=1)
     sizes = sent(torch.tensor([image.shape[-2:] for image in images], device=HOST), peaks.device)
     return ((peaks + 0.5) * sizes / _SIDE).long()

@@ -12,11 +12,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense import native
+from cutmix_dense.arrays.blocks import block_of
 from cutmix_dense.arrays.class_maps import ReadableMaps
-from cutmix_dense.arrays.host import HOST, in_numpy, sent
+from cutmix_dense.arrays.host import in_numpy, sent
 from cutmix_dense.checks import finite
 from cutmix_dense.distance import carved
 from cutmix_dense.masks.base import MapMask
+from cutmix_dense.native.threads import split
 from cutmix_dense.regions import uniform
 
 __all__ = ["CarveMask", "ClassMask"]
@@ -161,19 +163,33 @@ class CarveMask(MapMask):
             ValueError: the spacing has another number of axes than the maps.
             ImportError: scipy isn't installed.
         """
-        device, maps = maps.device, maps.cpu()
-        if self.spacing is not None and len(self.spacing) != maps.ndim - 1:
-            raise ValueError(f"spacing must have one size per axis ({maps.ndim - 1}), got {self.spacing!r}")
+        return self.place_each(draws, [*maps], tuple(maps.shape[1:]))
+
+    def place_each(
+        self, draws: Float[Tensor, "b 2"], maps: Sequence[Int[Tensor, "*size"]], frame: tuple[int, ...]
+    ) -> Bool[Tensor, "b *frame"]:
+        """``place`` for maps of any sizes that fit the frame; no lesion lies beyond them."""
+        if self.spacing is not None and len(self.spacing) != len(frame):
+            raise ValueError(f"spacing must have one size per axis ({len(frame)}), got {self.spacing!r}")
+        amounts = torch.where(draws[:, 0] < 0.5, -draws[:, 1] / 2, draws[:, 1]).tolist()
+        known, masks = [ids.cpu().numpy() for ids in maps], np.empty((len(maps), *frame), dtype=bool)
+
+        def carve(first: int, last: int) -> None:
+            for ids, amount, mask in zip(known[first:last], amounts[first:last], masks[first:last]):
+                valid, lesion = block_of(ids.shape), np.zeros(frame, dtype=bool)
+                lesion[valid] = self._lesion(ids)
+                grown = carved(lesion, amount, self.spacing)
+                mask.fill(False)
+                np.logical_and(grown[valid], ids >= 0, out=mask[valid])
+
+        split(carve, len(masks), 8 * masks.nbytes)  # distances are doubles
+        return sent(torch.from_numpy(masks), maps[0].device)
+
+    def _lesion(self, ids: Int[np.ndarray, "*size"]) -> Bool[np.ndarray, "*size"]:
+        """Where a map holds the lesion's ids."""
         if self.classes is None:
-            lesion = (maps > 0) & ~_are(maps, self.ignore_index)
-        else:
-            lesion = torch.zeros(maps.shape, dtype=torch.bool, device=HOST)
-            for index in self.classes:
-                lesion |= _are(maps, index)
-        amounts = torch.where(draws[:, 0] < 0.5, -draws[:, 1] / 2, draws[:, 1])
-        masks = [carved(mask, amount, self.spacing) for mask, amount in zip(lesion.numpy(), amounts.tolist())]
-        carved_out = torch.stack([torch.from_numpy(mask) for mask in masks])
-        return sent(carved_out if maps.dtype == torch.uint8 else carved_out & (maps >= 0), device)
+            return np.asarray((ids > 0) & (ids != self.ignore_index))
+        return np.isin(ids, self.classes)
 
 
 def _is_readable(*maps: Int[Tensor, "*size"]) -> bool:

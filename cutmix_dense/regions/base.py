@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -119,6 +120,7 @@ def box_around(
         [[[0, 0, 4, 4]]]
     """
     xp = module_of(centre)
-    half = xp.asarray(0.5 * side * sizes, dtype=xp.int64)
+    half = 0.5 * side * sizes
+    half = half.long() if xp is torch else half.astype(np.int64)
     low, high = xp.maximum(centre - half, 0 * half), xp.minimum(centre + half, sizes)
     return as_tensor(xp.concatenate([low, high], axis=1)[:, None])
