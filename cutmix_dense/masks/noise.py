@@ -194,7 +194,7 @@ _SAMPLE = 4096
 def _ranked(values: Float[np.ndarray, " n"], rank: int) -> Any:
     """The value of a rank, 0 that of the lowest, looked for among those between two guesses: one pass is enough."""
     guess = np.sort(values[:: max(1, len(values) // _SAMPLE)])
-    at, margin = rank * len(guess) // len(values), len(guess) // 32
+    at, margin = rank * len(guess) // len(values), len(guess) // 64
     low, high = guess[max(at - margin, 0)], guess[min(at + margin, len(guess) - 1)]
     below, between = lying_between(values, low, high)
     if not below <= rank < below + len(between):

@@ -313,6 +313,25 @@ WIDE static void select_between(uint8_t *restrict to, const uint8_t *restrict a,
     for (int64_t i = 0; i < bytes; i++) to[i] = (uint8_t)((a[i] & ~mask[i]) | (b[i] & mask[i]));
 }
 
+/* The same for bytes that are pixels, by who owns each. */
+WIDE static void select_owned(uint8_t *restrict to, const uint8_t *restrict a, const uint8_t *restrict b, const int8_t *restrict owner,
+                              int8_t layer, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i++) to[i] = owner[i] == layer ? b[i] : a[i];
+}
+
+/* The least and the largest of some layers. */
+WIDE static void range_of(const int8_t *owner, int64_t pixels, int8_t *range) {
+    int8_t low = INT8_MAX, high = INT8_MIN;
+    for (int64_t i = 0; i < pixels; i++) low = owner[i] < low ? owner[i] : low, high = owner[i] > high ? owner[i] : high;
+    range[0] = low, range[1] = high;
+}
+
+/* Whether a layer, -1 for fill, owns any of a row's pixels, whose range is known. */
+static int occurs(int64_t layer, const int8_t *range, const int8_t *owner, int64_t pixels) {
+    if (layer <= range[0] || layer >= range[1]) return layer == range[0] || layer == range[1];
+    return memchr(owner, (uint8_t)(int8_t)layer, (size_t)pixels) != NULL;
+}
+
 static void select_over(uint8_t *restrict to, const uint8_t *restrict b, const uint8_t *restrict mask, int64_t bytes) {
     for (int64_t i = 0; i < bytes; i++) to[i] = (uint8_t)((to[i] & ~mask[i]) | (b[i] & mask[i]));
 }
@@ -346,10 +365,12 @@ static int select_rows(Walk *w, const Band *band) {
     const int64_t S = job->layers, pixels = w->canvas[2], bytes = pixels * job->item, z = band->low[0];
     const int8_t *owner = (const int8_t *)(uintptr_t)job->owner + ((w->output * job->grid[0] + z) * job->grid[1] + band->low[1]) * job->grid[2];
     int64_t first = -2, present = 0;
+    int8_t range[2];
     if (job->owner_bytes != 1 || pixels > job->grid[2] || w->out.step[2] != job->item) return 0;
+    range_of(owner, pixels, range);
     for (int64_t s = -1; s < S; s++) {
         const Layer *layer = w->layer + (s < 0 ? S : s);
-        if (!memchr(owner, (uint8_t)(int8_t)s, (size_t)pixels)) continue;
+        if (!occurs(s, range, owner, pixels)) continue;
         present++;
         if (s >= 0 && (layer->image < 0 || layer->step[2] != job->item || layer->low[2] > 0 || layer->high[2] < pixels ||
                        layer->low[0] > z || layer->high[0] <= z || layer->low[1] > band->low[1] || layer->high[1] < band->high[1]))
@@ -357,22 +378,23 @@ static int select_rows(Walk *w, const Band *band) {
     }
     const int past = w->past && w->aligned && present == 2 && bytes % LINE == 0;
     for (int64_t s = -1; s < S; s++) {
-        if (!memchr(owner, (uint8_t)(int8_t)s, (size_t)pixels)) continue;
+        if (!occurs(s, range, owner, pixels)) continue;
         if (first == -2) {
             first = s;
             continue;
         }
         const Layer *below = w->layer + (first < 0 ? S : first), *layer = w->layer + s; /* of the first two that occur */
-        mask_of(w->mask, owner, (int8_t)s, pixels, job->item);
+        const int owned = job->item == 1 && first >= -1;
+        if (!owned) mask_of(w->mask, owner, (int8_t)s, pixels, job->item);
         for (int64_t l = 0; l < job->leads; l++)
             for (int64_t y = band->low[1]; y < band->high[1]; y++) {
                 char *row = place(w->out.at + l * w->out.lead + z * w->out.step[0] + y * w->out.step[1]);
                 uint8_t *to = past ? w->row : (uint8_t *)row;
                 const uint8_t *from = (const uint8_t *)place(layer->at + l * layer->lead + z * layer->step[0] + y * layer->step[1]);
-                if (first >= -1)
-                    select_between(to, (const uint8_t *)place(below->at + l * below->lead + z * below->step[0] + y * below->step[1]), from, w->mask, bytes);
-                else
-                    select_over(to, from, w->mask, bytes);
+                const uint8_t *under = (const uint8_t *)place(below->at + l * below->lead + z * below->step[0] + y * below->step[1]);
+                if (owned) select_owned(to, under, from, owner, (int8_t)s, bytes);
+                else if (first >= -1) select_between(to, under, from, w->mask, bytes);
+                else select_over(to, from, w->mask, bytes);
                 if (past) put_lines(row, (const char *)to, bytes);
             }
         first = -3;
