@@ -13,7 +13,8 @@ from functional.test_panoptic import Rule
 from mutated import Mutation, changed, must_be_found, run
 
 from cutmix_dense import native
-from cutmix_dense.native import build, instances
+from cutmix_dense.kernels import native_instances as instances
+from cutmix_dense.native import build
 
 
 def seen_by(place: str, line: str, wrong: str, test: str, **arguments: Any) -> Mutation:

@@ -15,11 +15,10 @@ from kernels.test_resample import weights
 from cutmix_dense import MixPlan, native
 from cutmix_dense.arrays.dtypes import as_signed
 from cutmix_dense.functional import mix_pixels
-from cutmix_dense.kernels import mix_batch
+from cutmix_dense.kernels import mix_batch, native_pixels
 from cutmix_dense.kernels.gather import mix_gather
 from cutmix_dense.kernels.layered import mix_layered
 from cutmix_dense.kernels.native_pixels import mix_native, suits_native
-from cutmix_dense.native import pixels
 
 pytestmark = pytest.mark.skipif(native.library is None, reason="the library wasn't built")
 
@@ -242,7 +241,7 @@ def test_a_plan_of_nonsense_reads_and_writes_nothing_outside(seed, interpolation
         at = rng.random(values.shape) < 0.2
         wrong = real if field.is_floating_point() else [-128, -2, 0, 3, 50, 127] if field is plan.owner else whole
         values[at] = rng.choice(wrong, at.sum())
-    monkeypatch.setattr(pixels, "pixel_ranges", lambda _: ranges)
+    monkeypatch.setattr(native_pixels, "pixel_ranges", lambda _: ranges)
     out = torch.full((4 + 2, 3, *plan.frame), 77, dtype=torch.uint8)
     images = [torch.zeros(3, *(max(1, n - seed % 3) for n in SIZE), dtype=torch.uint8) for _ in range(3)]
     mix_native(images, plan, list(out[1:-1]), None, interpolation)
@@ -275,6 +274,6 @@ def test_threads_share_the_outputs():
 
 
 def test_without_memory_it_says_so(monkeypatch):
-    monkeypatch.setattr(pixels, "_mix", lambda *_: 0)
+    monkeypatch.setattr(native_pixels, "_mix", lambda *_: 0)
     with pytest.raises(MemoryError):
         mix_pixels(noise(torch.uint8, 1, 3, 4, 5), placed((2.0, 2.0), (4, 5)), fill=0)
