@@ -70,8 +70,9 @@ MEASURED = {("CutMix", 1): (459, 125), ("CopyPaste", 1): (631, 125), ("Mosaic", 
 def test_a_mix_adds_few_calls(name, partners, count):
     given = {**sample(0), "mix_metadata": [sample(1 + k) for k in range(partners)]}
     empty, mixing = pipeline(), pipeline(getattr(cda, name)(p=1.0))
-    added = count(lambda: mixing(**given)) - count(lambda: empty(**given))
-    assert added <= MEASURED[name, partners][count is calls_outside_the_core] * 9 / 8
+    works = (lambda: mixing(**given), lambda: empty(**given))
+    mixed, alone = (min(count(work) for _ in range(3)) for work in works)  # some collect garbage
+    assert mixed - alone <= MEASURED[name, partners][count is calls_outside_the_core] * 9 / 8
 
 
 FORMATS = {

@@ -60,10 +60,11 @@ def draw_fitted(member: MixTransform, pool: Pool, fit: PartnerFit, generator: to
     check_partner_fit(fit)
     if fit != "crop" and pool.layout != "BCHW":
         raise ValueError(f"partner_fit must be 'crop' for layout {pool.layout!r}, got {fit!r}")
-    alike = fit == "crop" or bool((pool.sizes == pool.sizes[:1]).all())
+    sizes = pool.sizes.numpy()
+    alike = fit == "crop" or np.logical_and.reduce(sizes == sizes[:1], axis=None)
     if alike or (fit == "resize" and isinstance(member, _SCALES_ITSELF)):
         return member.draw_plan(pool, generator)
-    windows = _windows(pool.sizes.numpy(), fit, generator)
+    windows = _windows(sizes, fit, generator)
     return windows.unfitted(member.draw_plan(_FittedPool(pool, windows), generator))
 
 
