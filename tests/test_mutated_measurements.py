@@ -175,7 +175,8 @@ MEASUREMENTS: dict[str, Mutation] = {
         "verdict:judge",
         "visibility * before",
         "visibility",
-        "functional.test_instances:TestFields.test_visibility_is_multiplied",
+        "functional.test_verdict:test_an_incoming_visibility_is_multiplied",
+        {"library": False},
     ),
 }
 

@@ -142,6 +142,8 @@ def mix_list(
         return [image.view(pool[0].dtype) for image in moved]
     if fill is not None and fill.device != pool[0].device:
         fill = _there(fill, pool[0].device)
+    if pool[0].ndim - plan.ndim > 1 and pool[0].is_cpu:  # stacks of pictures whose channels lie behind, as in arrays
+        pool = [image.contiguous() for image in pool]
     if feather > 0 or is_compiling() or not suits_native(pool, plan, fill, None, interpolation):
         if feather > 0 or plan.weight is not None:
             return mix_soft(pool, plan, fill, interpolation, feather, framed=False)

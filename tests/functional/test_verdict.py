@@ -90,3 +90,15 @@ def test_rules_of_other_kinds_are_asked_themselves():
     )
     verdict = judge(measured, Never(), *np.zeros((2, 9), np.int64))
     assert (verdict.reason == Reason.LOW_VISIBILITY).all()
+
+
+@pytest.mark.parametrize("library", [True, False])
+def test_an_incoming_visibility_is_multiplied(library, monkeypatch):
+    if not library:
+        monkeypatch.setattr(native, "library", None)
+    shown, whole = np.array([2.0, 4.0]), np.array([4.0, 4.0])
+    nothing = np.zeros(2, bool)
+    measured = Measured(shown, whole, None, None, nothing)
+    before = np.array([0.5, 0.25], dtype=np.float32)
+    verdict = judge(measured, cd.FilterRule(), *np.zeros((2, 2), np.int64), before=before)
+    assert verdict.visibility.tolist() == [0.25, 0.25]
