@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -83,12 +84,13 @@ def passed_by_blur(sigma: Float[Tensor, " b"], bands: Sequence[Band]) -> list[Fl
         >>> [tuple(factors.shape) for factors in passed_by_blur(torch.tensor([4.0]), bands)]
         [(1, 25, 1), (1, 1, 19)]
     """
-    last, strength, factors = len(bands) - 1, (math.pi * sigma).float()[:, None], []
-    for axis, (_, line) in enumerate(bands):
-        passed = (-2 * (strength * line) ** 2).exp()
-        if axis == last:  # these two frequencies use only the real part of the draws
-            passed = torch.where((line == 0) | (line == 0.5), math.sqrt(2) * passed, passed)
-        factors.append(along(passed, axis, len(bands)))
+    factors = []
+    for axis, (_, line) in enumerate(bands):  # by numpy, see ``falling_amplitude``
+        frequency = line.numpy().astype(np.float64)
+        passed = np.exp(-2 * (math.pi * sigma.numpy()[:, None] * frequency) ** 2)
+        if axis == len(bands) - 1:  # these two frequencies use only the real part of the draws
+            passed[:, (frequency == 0) | (frequency == 0.5)] *= math.sqrt(2)
+        factors.append(along(torch.from_numpy(passed.astype(np.float32)), axis, len(bands)))
     return factors
 
 
@@ -132,10 +134,11 @@ def falling_amplitude(bands: Sequence[Band], decay: float) -> Float[Tensor, "*fr
         >>> falling_amplitude(bands_of_decay((4, 4), decay=1.0), decay=1.0)[0]
         tensor([1.0000, 1.0000, 0.5000])
     """
-    squares = [along(line**2, axis, len(bands)) for axis, (_, line) in enumerate(bands)]
+    # by numpy: torch's logarithms and exponentials of more than a few thousand numbers wake MKL's threads
+    squares = [along(line.numpy().astype(np.float64) ** 2, axis, len(bands)) for axis, (_, line) in enumerate(bands)]
     least = 1 / max(period for period, _ in bands)
-    logarithm = -decay * sum(squares, torch.zeros((), **_HERE)).sqrt().clamp(min=least).log()
-    return (logarithm - logarithm.max()).exp()
+    logarithm = -decay * np.log(np.maximum(np.sqrt(sum(squares)), least))
+    return torch.from_numpy(np.exp(logarithm - logarithm.max()).astype(np.float32))
 
 
 def _fast_length(least: int) -> int:

@@ -75,7 +75,7 @@ class CowMask(MaskSampler):
         low, high = self._proportions()
         sigma = self.sigma[0] * (self.sigma[1] / self.sigma[0]) ** draws.numbers[:, 0]
         proportion = low + draws.numbers[:, 1] * (high - low)
-        spreads = math.sqrt(2) * torch.erfinv(2 * proportion.float() - 1)
+        spreads = (math.sqrt(2) * torch.erfinv(2 * proportion.float() - 1)).tolist()
         bands = self._bands(frame)
         passed = [factors.numpy() for factors in passed_by_blur(sigma, bands)]
 
@@ -85,7 +85,7 @@ class CowMask(MaskSampler):
 
         def cut(sample: int, values: Float[np.ndarray, "*size"], mask: Bool[np.ndarray, "*size"]) -> None:
             mean, deviation = mean_and_spread(values)
-            np.less_equal(values, np.float32(mean + float(spreads[sample]) * deviation), out=mask)
+            np.less_equal(values, np.float32(mean + spreads[sample] * deviation), out=mask)
 
         return _masks(draws.noise, bands, frame, sizes, blurred, cut)
 

@@ -31,7 +31,8 @@ class MaskTransform(MixTransform):
         mixed = (source[:, 1] >= 0).nonzero()[:, 0]
         device, masks = HOST, None
         if isinstance(sampler, MapMask):
-            numbers = sampler.draw(pool.outputs, generator)[leader[mixed]]
+            drawn = sampler.draw(pool.outputs, generator)  # torch would share even these few among threads
+            numbers = torch.from_numpy(drawn.numpy()[leader[mixed].numpy()])
             maps = pool.maps(self.semantic_keys)
             device = maps[0].device
             if len(mixed):
@@ -39,10 +40,10 @@ class MaskTransform(MixTransform):
                 masks = sampler.place_each(numbers, partners, pool.frame)
         else:
             draws, shared = sampler.draw(pool.outputs, pool.frame, generator), pool.shared(source)
-            drawn, own = leader[mixed].unique(return_inverse=True)  # exchanging pairs share one mask
+            chosen, own = leader[mixed].unique(return_inverse=True)  # exchanging pairs share one mask
             if len(mixed):
-                masks = sampler.place(draws.of(drawn), shared[drawn], pool.frame)
-                masks = masks if len(drawn) == len(mixed) else masks[own]
+                masks = sampler.place(draws.of(chosen), shared[chosen], pool.frame)
+                masks = masks if len(chosen) == len(mixed) else masks[own]
         expected = (len(mixed), *pool.frame)
         if masks is not None and (masks.dtype != torch.bool or tuple(masks.shape) != expected):
             got = f"{masks.dtype} of shape {tuple(masks.shape)}"
