@@ -60,7 +60,7 @@ OPTIONS: dict[str, Mutation] = {
     ),
     "on_filtered, crowd": Mutation(
         "verdict:outcomes_of",
-        "outcome[fails] = Outcome.IGNORED.value",
+        "outcome[fails] = ASIDE",
         "pass",
         "functional.test_instances:TestFiltering.test_crowd_only_on_request",
     ),
@@ -106,12 +106,14 @@ OPTIONS: dict[str, Mutation] = {
         "layer > 0, xp.full_like(value, pasted), xp.full_like(value, base)",
         "layer > 0, xp.full_like(value, base), xp.full_like(value, pasted)",
         "functional.test_instances:TestFiltering.test_base_and_pasted_have_their_own_thresholds",
+        library=False,
     ),
     "rule": Mutation(
         "rules:FilterRule.reasons",
         "value > limit if self.strict else value >= limit",
         "value >= limit",
         "functional.test_instances:TestFiltering.test_thresholds_are_reached_not_exceeded",
+        library=False,
     ),
     "soft_semantic": Mutation(
         "semantic:_as_pair",
@@ -147,14 +149,14 @@ OPTIONS: dict[str, Mutation] = {
     ),
     "MaskMix": Mutation(
         "transforms.maskmix:MaskTransform.draw_plan",
-        "maps[sent(source[mixed, 1], device)]",
-        "maps[sent(source[mixed, 0], device)]",
+        "source[mixed, 1].tolist()",
+        "source[mixed, 0].tolist()",
         "transforms.test_classmix:test_dacs_pastes_source_classes_on_targets",
     ),
     "MaskMix, noise": Mutation(
         "transforms.maskmix:MaskTransform.draw_plan",
-        "shared[drawn]",
-        "shared[drawn] // 2",
+        "shared[chosen]",
+        "shared[chosen] // 2",
         "transforms.test_maskmix:test_the_share_is_of_the_area_in_common",
         {"mix": cd.FMix(p=1.0, alpha=100.0)},
     ),
@@ -175,8 +177,8 @@ OPTIONS: dict[str, Mutation] = {
     ),
     "rectangles of fill": Mutation(
         "plan.rectangles:paint",
-        "shown = layer[output, rectangle]",
-        "shown = max(layer[output, rectangle], 0)",
+        "layer[present].tolist()",
+        "np.maximum(layer[present], 0).tolist()",
         "semi.test_pseudo_labels:test_cutout_erases_what_cutmix_would_paste",
         {"probability": 1.0},
     ),
