@@ -6,6 +6,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from cutmix_dense import native
+from cutmix_dense.arrays.compiling import is_compiling
 
 __all__ = ["in_large_pages"]
 
@@ -21,6 +22,6 @@ def in_large_pages(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     Args:
         tensor: new, on the host; nothing was written to it yet.
     """
-    if native.library is not None and tensor.nbytes >= _LARGE:
+    if native.library is not None and tensor.nbytes >= _LARGE and not is_compiling():
         _advise(tensor.data_ptr(), tensor.nbytes)
     return tensor

@@ -140,6 +140,7 @@ class FourierMask(MaskSampler):
         return _masks(draws.noise, bands, frame, sizes, falling, cut)
 
 
+@torch.compiler.disable  # numpy and the library can't be traced
 def _masks(
     noise: Float[Tensor, "b *frequencies 2"],
     bands: Sequence[Band],
