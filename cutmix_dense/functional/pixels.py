@@ -277,7 +277,7 @@ def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int)
                 raise ValueError(f"fill must lie within {bounds.min} … {bounds.max} for {dtype}, got {fill!r}")
     if one is not None:
         number = one if dtype.is_floating_point or dtype.is_complex else int(one)
-        return torch.full((), number, dtype=dtype, device=like.device if is_compiling() else HOST)
+        return torch.full((), number, dtype=dtype, device=like.device if not like.is_cpu and is_compiling() else HOST)
     numbers = tensor_of(fill)
     if numbers.ndim == 0 and numbers.device.type == "cpu" and not is_compiling():
         return numbers.to(like.dtype)

@@ -142,13 +142,13 @@ def mix_list(
         return [image.view(pool[0].dtype) for image in moved]
     if fill is not None and fill.device != pool[0].device:
         fill = _there(fill, pool[0].device)
-    if pool[0].ndim - plan.ndim > 1 and pool[0].is_cpu:  # stacks of pictures whose channels lie behind, as in arrays
+    space = pool[0].ndim - plan.canvas.shape[1]
+    if space > 1 and pool[0].is_cpu:  # stacks of pictures whose channels lie behind, as in arrays
         pool = [image.contiguous() for image in pool]
     if feather > 0 or is_compiling() or not suits_native(pool, plan, fill, None, interpolation):
         if feather > 0 or plan.weight is not None:
             return mix_soft(pool, plan, fill, interpolation, feather, framed=False)
         return mix_layered(pool, plan, fill, interpolation, framed=False)
-    space = pool[0].ndim - plan.canvas.shape[1]
     outputs = []
     for layers, size in zip(plan.source.tolist(), plan.canvas.tolist()):
         base = pool[layers[0] if layers[0] > 0 else 0]

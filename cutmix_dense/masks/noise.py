@@ -87,7 +87,7 @@ class CowMask(MaskSampler):
             mean, deviation = mean_and_spread(values)
             np.less_equal(values, np.float32(mean + spreads[sample] * deviation), out=mask)
 
-        return _masks(draws.noise, bands, frame, sizes, blurred, cut)
+        return _untraced_masks(draws.noise, bands, frame, sizes, blurred, cut)
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,9 @@ class FourierMask(MaskSampler):
         def cut(sample: int, values: Float[np.ndarray, "*size"], mask: Bool[np.ndarray, "*size"]) -> None:
             _mark_lowest(values, partners[sample], mask)
 
-        return _masks(draws.noise, bands, frame, sizes, falling, cut)
+        return _untraced_masks(draws.noise, bands, frame, sizes, falling, cut)
 
 
-@torch.compiler.disable  # numpy and the library can't be traced
 def _masks(
     noise: Float[Tensor, "b *frequencies 2"],
     bands: Sequence[Band],
@@ -174,6 +173,10 @@ def _masks(
 
     split(make, len(areas), 4 * masks.nbytes)
     return torch.from_numpy(masks)
+
+
+_untraced_masks: Callable[..., Tensor] = torch.compiler.disable(_masks)
+"""Torch's compiler can't trace numpy's memory, nor the library."""
 
 
 def _mark_lowest(values: Float[np.ndarray, "*size"], number: int, mask: Bool[np.ndarray, "*size"]) -> None:

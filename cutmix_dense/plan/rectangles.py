@@ -90,8 +90,8 @@ def paint(
         for output, shown, bounds in zip(where, shows, cell.transpose(1, 2, 0, 3)[present].tolist()):
             cells = owner[output][tuple(starmap(slice, bounds))]
             cells[...] = np.where(cells, 0, shown) if mode == "xor" else shown
-    ends = [torch.from_numpy(edge[:, : cells + 1]) for edge, cells in zip(edges, owner.shape[1:])]
-    return Grid(tuple(ends), torch.from_numpy(owner), torch.from_numpy(reach), torch.from_numpy(canvas))
+    ends = tuple(map(torch.from_numpy, [edge[:, : cells + 1] for edge, cells in zip(edges, owner.shape[1:])]))
+    return Grid(ends, torch.from_numpy(owner), torch.from_numpy(reach), torch.from_numpy(canvas))
 
 
 def cover(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cutmix_dense.arrays.host import HOST, Column, as_tensor, module_of
+from cutmix_dense.arrays.host import HOST, Column
 
 __all__ = ["ObjectBoxes", "RegionSampler", "beta", "box_around", "uniform"]
 
@@ -119,8 +119,9 @@ def box_around(
         >>> box_around(torch.tensor([[2, 1]]), torch.tensor([[0.5]]), torch.tensor([[8, 12]])).tolist()
         [[[0, 0, 4, 4]]]
     """
-    xp = module_of(centre)
+    xp: Any = np if isinstance(centre, np.ndarray) else torch
     half = 0.5 * side * sizes
     half = half.long() if xp is torch else half.astype(np.int64)
     low, high = xp.maximum(centre - half, 0 * half), xp.minimum(centre + half, sizes)
-    return as_tensor(xp.concatenate([low, high], axis=1)[:, None])
+    ends = xp.concatenate([low, high], axis=1)[:, None]
+    return torch.from_numpy(ends) if xp is np else ends

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cutmix_dense.arrays.host import as_column, module_of
+from cutmix_dense.arrays.host import sent
 from cutmix_dense.checks import interval, positive
 from cutmix_dense.regions.base import ObjectBoxes, RegionSampler, beta, box_around, uniform
 
@@ -53,8 +54,9 @@ class BetaBox(RegionSampler):
     ) -> Int[Tensor, "b 1 ends"]:
         """One rectangle per sample."""
         ndim = sizes.shape[1]
-        numbers, size = as_column(draws, draws.device), as_column(sizes, draws.device)
-        xp = module_of(numbers)
+        here = draws.is_cpu  # numpy is cheaper for a few numbers
+        numbers, size = (draws.numpy(), sizes.numpy()) if here else (draws, sent(sizes, draws.device))
+        xp: Any = np if here else torch
         centre = xp.asarray(numbers[:, 1 : 1 + ndim] * size, dtype=xp.int64)
         return box_around(centre, (1 - numbers[:, :1]) ** (1 / ndim), size)
 
