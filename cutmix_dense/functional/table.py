@@ -97,7 +97,7 @@ class FieldTable:
             TypeError: boxes aren't tensors of numbers.
             ValueError: rows have another length, or boxes are rotated.
         """
-        if "boxes" in self.joined:  # all of one form, so that the first is told of
+        if "boxes" in self.joined and self.joined["boxes"].shape[1:] == (2 * self.ndim,):
             return to_xyxy(self.joined["boxes"], "targets[0]['boxes']", self.ndim)
         given = [(index, value) for index, value in enumerate(self.instances["boxes"]) if value is not None]
         parts = [to_xyxy(value, f"targets[{index}]['boxes']", self.ndim) for index, value in given]
