@@ -12,3 +12,6 @@ needs_uint16 = pytest.mark.skipif(not hasattr(torch, "uint16"), reason="this tor
 needs_stand_in = pytest.mark.skipif(
     not hasattr(torch, "uint16"), reason="this torch can't have the stand-in of a device"
 )
+needs_dispatch = pytest.mark.skipif(
+    not hasattr(torch, "uint16"), reason="this torch can't watch operations on tensors that lose their class"
+)

@@ -28,7 +28,7 @@ class ReadableMaps:
         maps: ids of any whole numbers, of two or three axes each; on the host.
     """
 
-    def __init__(self, maps: Sequence[Int[Tensor, "*size"]]) -> None:
+    def __init__(self, maps: Sequence[Int[Tensor, "..."]]) -> None:
         self._maps = [ids if ids.dtype in _DTYPES and ids.stride(-1) == 1 else _as_long(ids) for ids in maps]
         self._bytes = sum([ids.nbytes for ids in self._maps])
         flat = 3 - self._maps[0].ndim

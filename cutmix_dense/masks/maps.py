@@ -192,7 +192,7 @@ class CarveMask(MapMask):
         return np.isin(ids, self.classes)
 
 
-def _is_readable(*maps: Int[Tensor, "*size"]) -> bool:
+def _is_readable(*maps: Int[Tensor, "..."]) -> bool:
     """Whether the compiled library is there and may read maps."""
     return native.library is not None and in_numpy(*maps)
 

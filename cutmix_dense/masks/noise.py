@@ -200,7 +200,7 @@ def _ranked(values: Float[np.ndarray, " n"], rank: int) -> Any:
     guess = np.sort(values[:: max(1, len(values) // _SAMPLE)])
     at, margin = rank * len(guess) // len(values), len(guess) // 64
     low, high = guess[max(at - margin, 0)], guess[min(at + margin, len(guess) - 1)]
-    below, between = lying_between(values, low, high)
+    below, between = lying_between(values, float(low), float(high))
     if not below <= rank < below + len(between):
         between, below = values, 0
     return np.partition(between, rank - below)[rank - below]

@@ -141,7 +141,7 @@ class StripeMix(MixTransform):
         return _interleave(source, lines, pool, "and")
 
 
-Lines = tuple[Int[np.ndarray, "b _edges"], Bool[np.ndarray, "b g"]]
+Lines = tuple[Int[np.ndarray, "b _edges"], Bool[np.ndarray, "#b g"]]
 """Edges of cells along one axis, and which cells count as inside, one row for all or one for each."""
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
+from versions import needs_dispatch
 
 import cutmix_dense as cd
 from cutmix_dense import native
 
-pytestmark = pytest.mark.skipif(native.library is None, reason="the library wasn't built")
+pytestmark = [pytest.mark.skipif(native.library is None, reason="the library wasn't built"), needs_dispatch]
 
 SIZE, LEAST, MOST = (160, 640), 2**15, 2**20
 
@@ -40,7 +41,7 @@ class Noted(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        sizes = [leaf.numel() for leaf in tree_leaves((args, result)) if isinstance(leaf, torch.Tensor)]
+        sizes = [leaf.numel() for leaf in tree_flatten((args, result))[0] if isinstance(leaf, torch.Tensor)]
         name = str(func).rsplit(".", 1)[0]
         least = SOONER if name in SHARED_SOONER else LEAST
         if least <= max(sizes, default=0) < MOST and not func.is_view and name not in HARMLESS:
