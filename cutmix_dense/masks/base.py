@@ -61,7 +61,7 @@ class MapMask(ABC):
         """
 
     def place_each(
-        self, draws: Float[Tensor, "b k"], maps: Sequence[Int[Tensor, "*size"]], frame: tuple[int, ...]
+        self, draws: Float[Tensor, "b k"], maps: Sequence[Int[Tensor, "..."]], frame: tuple[int, ...]
     ) -> Bool[Tensor, "b *frame"]:
         """``place`` for maps of any sizes that fit the frame, which are padded with -1."""
         if all(ids.dtype == torch.uint8 and tuple(ids.shape) == frame for ids in maps):

@@ -77,7 +77,7 @@ class ClassMask(MapMask):
         return self._chosen(occurs, sent(draws, ids.device)).gather(1, columns).reshape(ids.shape)
 
     def place_each(
-        self, draws: Float[Tensor, "b k"], maps: Sequence[Int[Tensor, "*size"]], frame: tuple[int, ...]
+        self, draws: Float[Tensor, "b k"], maps: Sequence[Int[Tensor, "..."]], frame: tuple[int, ...]
     ) -> Bool[Tensor, "b *frame"]:
         """``place`` for maps of any sizes that fit the frame."""
         if not _is_readable(*maps):
@@ -166,7 +166,7 @@ class CarveMask(MapMask):
         return self.place_each(draws, [*maps], tuple(maps.shape[1:]))
 
     def place_each(
-        self, draws: Float[Tensor, "b 2"], maps: Sequence[Int[Tensor, "*size"]], frame: tuple[int, ...]
+        self, draws: Float[Tensor, "b 2"], maps: Sequence[Int[Tensor, "..."]], frame: tuple[int, ...]
     ) -> Bool[Tensor, "b *frame"]:
         """``place`` for maps of any sizes that fit the frame; no lesion lies beyond them."""
         if self.spacing is not None and len(self.spacing) != len(frame):

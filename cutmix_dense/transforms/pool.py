@@ -200,7 +200,7 @@ class Pool:
         padded = padded.reshape(*padded.shape[:2], 2, ndim).flip(3).flatten(2)  # array order
         return ObjectBoxes(padded, (padded[..., ndim:] > padded[..., :ndim]).all(dim=2))
 
-    def maps(self, keys: Sequence[str]) -> list[Int[Tensor, "*size"]]:
+    def maps(self, keys: Sequence[str]) -> list[Int[Tensor, "..."]]:
         """The valid part of the semantic map of every image.
 
         Args:
