@@ -8,7 +8,8 @@ hard plans (``triton_mix``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -112,17 +113,16 @@ def _mix_on_device(
     if patches is not None and inplace and patches.table.exchanges and len(pool) == len(plan):
         exchange(pool, plan, patches)
         return pool
+    mix_into: Callable[[Tensor], None] | None = None
     if patches is not None and not inplace:
-        result = out if out is not None else empty_batch(pool, plan)
-        mix_patches(pool, plan, patches, result)
-        return result
-    if not (inplace or soft) and moves and suits_free(pool, plan, fill, out):
-        result = out if out is not None else empty_batch(pool, plan)
-        mix_free(pool, plan, fill, result)
-        return result
-    if plan.weight is not None and feather == 0 and not inplace and suits_blend(pool, plan, out):
-        result = out if out is not None else empty_batch(pool, plan)
-        mix_blend(pool, plan, result)
+        mix_into = partial(mix_patches, pool, plan, patches)
+    elif not (inplace or soft) and moves and suits_free(pool, plan, fill, out):
+        mix_into = partial(mix_free, pool, plan, fill)
+    elif plan.weight is not None and feather == 0 and not inplace and suits_blend(pool, plan, out):
+        mix_into = partial(mix_blend, pool, plan)
+    if mix_into is not None:
+        result = empty_batch(pool, plan) if out is None else out
+        mix_into(result)
         return result
     if soft or not suits_fused(pool, plan, out, interpolation):
         return None

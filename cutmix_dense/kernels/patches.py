@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 VECTORS, _WARPS = 128, 4
-"""Of a block: a vector per thread."""
+"""Vectors, one per thread, and warps of a block."""
 
 _MOST_OUTPUTS = 65535
 """Programs that CUDA allows along the second axis of a grid."""

@@ -266,7 +266,7 @@ def _bounds(record, top, bottom, left, right, ITEM: tl.constexpr):
 
 @triton.jit
 def _cell(top, bottom, left, right, x, y, row, ITEM: tl.constexpr, WORDS: tl.constexpr, STRADDLES: tl.constexpr):
-    """What of each vector lies in a cell: its bits, whether there are any, whether it is all."""
+    """Which bits of each vector lie in a cell, whether any do, and whether all do."""
     run = _run(left - x, right - x, (y >= top) & (y < bottom), WORDS)
     if STRADDLES:
         run = run | _run(left + row - x, right + row - x, (y + 1 >= top) & (y + 1 < bottom), WORDS)
@@ -277,7 +277,7 @@ def _cell(top, bottom, left, right, x, y, row, ITEM: tl.constexpr, WORDS: tl.con
 def _spread(run, ITEM: tl.constexpr, WORDS: tl.constexpr):
     """Words in which all eight bits of a byte are what its one bit was."""
     four = (run[:, None] >> (4 * tl.arange(0, WORDS)[None, :])) & 15
-    # of less than words: a bit to each byte, and spread over it
+    # pixels smaller than words: one bit per byte, which is then spread over it
     return tl.where(four != 0, -1, 0) if ITEM % 4 == 0 else ((four * 0x00204081) & 0x01010101) * 255
 
 

@@ -85,7 +85,7 @@ def test_filtered_layers_are_what_they_are_one_by_one(seed, dtype, interpolation
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "antialias"])
 def test_of_a_layer_only_what_shows_is_read(interpolation):
-    """Of rows with many runs, too: a sanitizer shows whether anything beside the window is read."""
+    """A sanitizer shows whether anything beside the window is read, in rows of many runs too."""
     plan = random_plan(0, pool=3, outputs=1)
     owner = torch.zeros(1, *plan.frame, dtype=torch.int8)
     owner[:, 3:7, 9:19:2] = 1

@@ -6,12 +6,10 @@ the suite isn't disturbed, the cases (``interpreted.py``) run in a process of th
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from in_own_process import assert_passes_interpreted
 
 pytest.importorskip("triton", minversion="3.0")  # torch 2.4 and newer; without it the device path is plain torch
 
@@ -19,12 +17,4 @@ CASES = Path(__file__).with_name("interpreted.py")
 
 
 def test_the_kernels_interpreted():
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CASES)],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert_passes_interpreted(CASES)
