@@ -18,7 +18,7 @@ __all__ = ["shrunk_grey"]
 
 _resample = native.declare("cutmix_dense_resample", "p", "q")
 
-_FLOAT32, _ANTIALIAS = 2, 2
+_FLOAT32, _ANTIALIAS = native.ELEMENTS.index("float32"), native.INTERPOLATIONS["antialias"]
 """``element`` and ``interpolation`` of ``Window`` in ``native.h``."""
 
 

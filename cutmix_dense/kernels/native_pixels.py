@@ -35,14 +35,9 @@ _blend = native.declare("cutmix_dense_blend", "pqq", "q")
 _Job = ctypes.c_int64 * 48
 """``Job`` of ``pixels.c``."""
 
-_ELEMENTS = ("uint8", "int8", "float32", "uint16", "int16", "uint32", "int32", "float64")
-"""Dtypes that are filtered, in the order of ``elements`` of ``resample.c``."""
-
-_KINDS = {getattr(torch, name): place for place, name in enumerate(_ELEMENTS) if hasattr(torch, name)}
+_KINDS = {getattr(torch, name): place for place, name in enumerate(native.ELEMENTS) if hasattr(torch, name)}
 
 _shape = attrgetter("shape")
-
-_INTERPOLATIONS = {"nearest": 0, "bilinear": 1, "antialias": 2}
 
 Images = Tensor | Sequence[Tensor]
 
@@ -56,8 +51,8 @@ def suits_native(
     """Whether the library mixes a pool by a plan.
 
     It is there, all lies on the host, no gradient flows, and all that lies before space can be walked with one stride.
-    What is filtered has one of ``_ELEMENTS``. A soft plan must be unscaled, and its images bytes that lie pixel beside
-    pixel.
+    What is filtered has one of ``native.ELEMENTS``. A soft plan must be unscaled, and its images must be bytes, pixel
+    beside pixel.
     """
     if native.library is None or not plan.source.is_cpu:
         return False
@@ -212,7 +207,7 @@ class _Batch:
 
     def job(self, numbers: Sequence[int], weight: int = 0, interpolation: Interpolation = "nearest") -> Any:
         """``Job``, with the address of weights."""
-        return _Job(*numbers, *self._numbers, weight, self._kind, _INTERPOLATIONS[interpolation])
+        return _Job(*numbers, *self._numbers, weight, self._kind, native.INTERPOLATIONS[interpolation])
 
 
 def _lies_behind(shape: Sequence[int], stride: Sequence[int], ndim: int) -> bool:

@@ -27,10 +27,16 @@ from typing import Any, NamedTuple
 
 from cutmix_dense.native.build import LIBRARY, digest
 
-__all__ = ["Backend", "backends", "declare", "library"]
+__all__ = ["ELEMENTS", "INTERPOLATIONS", "Backend", "backends", "declare", "library"]
 
 SWITCH = "CUTMIX_DENSE_BACKEND"
 """Environment variable: ``native`` demands the library, ``reference`` does without it."""
+
+ELEMENTS = ("uint8", "int8", "float32", "uint16", "int16", "uint32", "int32", "float64")
+"""Dtypes that are filtered, in the order of ``elements`` of ``resample.c``."""
+
+INTERPOLATIONS = {"nearest": 0, "bilinear": 1, "antialias": 2}
+"""How scaled images are read, as ``native.h`` counts it."""
 
 _KINDS = {"p": ctypes.c_void_p, "q": ctypes.c_int64, "d": ctypes.c_double}
 

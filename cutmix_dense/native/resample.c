@@ -69,7 +69,7 @@ ELEMENT(uint32, uint32_t, double, whole_double)
 ELEMENT(int32, int32_t, double, whole_double)
 ELEMENT(double, double, double, same_double)
 
-/* In the order of `_ELEMENTS` of `native_pixels.py`. */
+/* In the order of `ELEMENTS` of `__init__.py`. */
 static const Element elements[] = {
     {1, 1, take_uint8, put_uint8},    {1, 1, take_int8, put_int8},    {4, 1, take_float, put_float},
     {2, 0, take_uint16, put_uint16},  {2, 0, take_int16, put_int16},  {4, 0, take_uint32, put_uint32},
