@@ -1,4 +1,4 @@
-"""Folders that no reader knows: what is told of them, for each kind of files, and in how much time."""
+"""Folders that no reader knows: what is told of them, for each kind of files, and in how many calls."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from cutmix_dense.data import DatasetError, open_dataset
 from cutmix_dense.data.survey import advice
+from tools.benchmarking.calls import count_calls
 
 from .conftest import save_image
 
@@ -163,16 +163,20 @@ def test_a_broken_json_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(("folders", "each"), [(1, 50_000), (500, 20)])
-def test_large_folders_are_looked_through_in_less_than_a_second(tmp_path, folders, each):
-    """Time of this process alone; what remains of a second once Python and numpy are there."""
+def test_a_look_at_large_folders_costs_few_calls(tmp_path, folders, each):
+    """Some fifty to sixty a file with Python 3.11, of which other versions make some more or fewer."""
     for folder in range(folders):
         place = tmp_path / f"d{folder}"
         place.mkdir()
         for i in range(each):
             os.close(os.open(f"{place}/image_{i:06d}.jpg", os.O_CREAT))
-    start = time.process_time()
-    text = told(tmp_path)
-    assert time.process_time() - start < 0.7
+    text = ""
+
+    def look():
+        nonlocal text
+        text = told(tmp_path)
+
+    assert count_calls(look, warmup=0) < 80 * folders * each
     assert f"{min(folders * each, 20_000)} .jpg; pictures are in d0/" in text
 
 
@@ -197,15 +201,14 @@ def test_files_that_can_not_be_read_are_passed_over(tmp_path):
     assert "found " in told(tmp_path)
 
 
-def test_many_files_take_less_than_a_second(tmp_path):
+def test_many_files_cost_few_calls(tmp_path):
     for folder in range(5):
         (tmp_path / f"part{folder}").mkdir()
         for i in range(600):
             (tmp_path / f"part{folder}" / f"{i}.txt").write_text("1 2 3\n")
             (tmp_path / f"part{folder}" / f"{i}.json").write_text('{"a": 1}')
-    start = time.perf_counter()
+    assert count_calls(lambda: advice(tmp_path, {}), warmup=1) < 60 * 6000
     text = advice(tmp_path, {})
-    assert time.perf_counter() - start < 1
     assert text.endswith("found 3000 .json, 3000 .txt")
 
 
