@@ -164,10 +164,8 @@ def test_an_interrupt_stops_the_children(folder, commands):
         if len(progress.running) == 2 and all((run.work / "steps.txt").is_file() for run in runs[:2]):
             raise KeyboardInterrupt
 
-    started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         execute.run_all(runs, commands, METRIC, jobs=2, every=0.05, on_progress=interrupt)
-    assert time.monotonic() - started < 10
     assert not any(run.is_locked() for run in runs)
     assert [run.state() for run in runs] == ["interrupted", "interrupted", "missing"]
 

@@ -202,11 +202,9 @@ def test_the_latest_change_wins(window, served):
     dataset = sources.open_folder(str(served[1] / "demo" / "voc"))
     expected = look(dataset, cd.CutMix(p=1.0), sources.DEMO_START, 25)
     assert visit.source() == re.search(r"src='([^']+)'", expected.mixed).group(1)
-    started = time.monotonic()
     before = visit.source()
     seed.press("ArrowRight")
     visit.page.wait_for_function("before => document.querySelector('#mixed img').src !== before", arg=before)
-    assert time.monotonic() - started < 3  # of a busy machine; a quiet one takes a third of a second
 
 
 def test_a_refused_setting_is_explained_and_mended(window, tmp_path):
