@@ -20,7 +20,7 @@ per_class = "semantic/IoU/"
 baseline = "baseline"
 config = "training.py"
 seeds = (0, 1, 2)
-options = {{"fake.steps": {steps}, "fake.nap": {nap}}}
+options = {{"fake.steps": {steps}, "fake.hold": {hold}}}
 data_keys = ("loader.dataset.root",)
 robustness = dict(centre=(0.1, 0.5), boundary=(0.3,))
 budget = "three steps"
@@ -46,11 +46,11 @@ def commands():
 def make_study(tmp_path):
     """A function that writes a study's config and gives its path."""
 
-    def make(name="stand_ins", fail=(), more="", steps=3, nap=0, base=30.0) -> Path:
+    def make(name="stand_ins", fail=(), more="", steps=3, hold=0, base=30.0) -> Path:
         text = f"fake = dict(base={base}, untrained=4.0)\nloader = dict(dataset=dict(root='data/set', n=1))\n"
         (tmp_path / "training.py").write_text(text + "train_cfg = dict(max_epochs=3)\n")
         path = tmp_path / f"{name}.py"
-        path.write_text(STUDY.format(fail=list(fail), more=more, steps=steps, nap=nap))
+        path.write_text(STUDY.format(fail=list(fail), more=more, steps=steps, hold=hold))
         return path
 
     return make

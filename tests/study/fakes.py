@@ -3,7 +3,8 @@
     python fakes.py train CONFIG --work-dir DIR --resume
     python fakes.py measure CONFIG SETTINGS OUT [--trained DIR]
 
-The config's ``fake`` says what happens: ``values`` by seed, ``steps``, ``fail`` (a list of seeds), ``nap`` per step.
+The config's ``fake`` says what happens: ``values`` by seed, ``steps``, ``fail`` (a list of seeds), ``hold``: the
+step after which a first start waits for a file ``go`` beside its steps (0: it doesn't).
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ def train(config: dict, work: Path) -> int:
     with steps.open("a") as file, log.open("a") as scalars:
         print("start", file=file, flush=True)
         for step in range(len(done) + 1, config["fake"].get("steps", 3) + 1):
-            time.sleep(config["fake"].get("nap", 0))
             scalars.write(json.dumps({"loss": 1 / step, "iter": step, "step": step}) + "\n")
             scalars.write(json.dumps({METRIC: value_of(config) * step / 3, "step": step}) + "\n")
             scalars.flush()
             print(step, file=file, flush=True)
+            while not done and step == config["fake"].get("hold", 0) and not (work / "go").exists():
+                time.sleep(0.01)
     return 0
 
 

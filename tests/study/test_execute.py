@@ -25,7 +25,7 @@ def steps_of(run):
     return path.read_text().split() if path.is_file() else []
 
 
-def wait_for(condition, seconds=20.0):
+def wait_for(condition, seconds=120.0):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it never happened"
@@ -93,7 +93,7 @@ def test_a_metric_that_isnt_measured_is_a_failure(folder, commands):
 
 
 def test_a_killed_run_goes_on_where_it_was(folder, commands):
-    study = folder(steps=4, nap=0.3)
+    study = folder(steps=4, hold=2)
     run = study.run("baseline", 0)
     work = threading.Thread(target=execute.run_all, args=([run], commands, METRIC))
     work.start()
@@ -138,7 +138,7 @@ run_all([folder.run("baseline", 0)], commands, "semantic/mIoU")
 
 
 def test_a_study_that_was_killed_leaves_no_second_training_in_the_folder(folder, commands, tmp_path):
-    study = folder(steps=5, nap=0.8)
+    study = folder(steps=5, hold=1)
     run = study.run("baseline", 0)
     fakes = commands.train[1]
     program = [sys.executable, "-c", DRIVER, str(study.study.path), str(study.out), fakes]
@@ -150,6 +150,7 @@ def test_a_study_that_was_killed_leaves_no_second_training_in_the_folder(folder,
     assert run.state() == "running"
     progress = execute.run_all([run], commands, METRIC)
     assert progress.failed == {run.name: "baseline/seed-0 is still running in another process"}
+    (run.work / "go").touch()
     wait_for(lambda: not run.is_locked())
     assert run.state() == "interrupted"
     assert execute.run_all([run], commands, METRIC).done == [run.name]
@@ -157,7 +158,7 @@ def test_a_study_that_was_killed_leaves_no_second_training_in_the_folder(folder,
 
 
 def test_an_interrupt_stops_the_children(folder, commands):
-    study = folder(steps=200, nap=0.1)
+    study = folder(hold=1)
     runs = study.runs()[1:4]
 
     def interrupt(progress):

@@ -9,9 +9,9 @@ from cutmix_dense.study.settings import StudyError, config_hash, load_study
 
 def test_options_come_in_order(make_study):
     study = load_study(make_study())
-    config = study.compose("cutmix", 2, {"fake.nap": 7})
+    config = study.compose("cutmix", 2, {"fake.hold": 7})
     assert config.randomness.seed == 2
-    assert (config.fake.base, config.fake.steps, config.fake.nap) == (30.0, 3, 7)
+    assert (config.fake.base, config.fake.steps, config.fake.hold) == (30.0, 3, 7)
     assert config.fake.gain == [5.0, 5.1, 4.9, 0]
     assert "gain" not in study.compose("baseline", 0).fake
     assert [(o.kind, o.share) for o in study.measuring.occlusions] == [
