@@ -114,7 +114,7 @@ def test_a_busy_core_spins_and_ends_after_ctrl_c():
     def interrupted():
         with busy_core():
             children.extend(set(psutil.Process().children()) - others)
-            (child,), deadline = children, time.monotonic() + 20
+            (child,), deadline = children, time.monotonic() + 120
             while sum(child.cpu_times()[:2]) < 0.2 and time.monotonic() < deadline:
                 time.sleep(0.02)
             assert sum(child.cpu_times()[:2]) >= 0.2
@@ -132,7 +132,7 @@ def test_a_busy_core_ends_when_its_parent_is_killed():
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=ROOT) as parent:
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
-    child.wait(timeout=20)
+    child.wait(timeout=120)
     assert not child.is_running()
 
 
