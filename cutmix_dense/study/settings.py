@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from cutmix_dense.extras import require
 from cutmix_dense.study.occlusion import Occlusion, OcclusionKind
+from cutmix_dense.study.plan import Plan, plan_from
 
 __all__ = ["Measuring", "Study", "StudyError", "Variant", "load_study"]
 
@@ -78,6 +79,7 @@ class Study:
         budget: the budget in words.
         notes: paragraphs for the report.
         publish_pixels: whether pictures of the data may leave the output folder.
+        plan: what was decided before the first run; None for a study without one.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Study:
     budget: str = ""
     notes: tuple[str, ...] = ()
     publish_pixels: bool = False
+    plan: Plan | None = None
 
     def compose(self, variant: str, seed: int, extra: Mapping[str, Any] | None = None) -> Any:
         """The training config of one run.
@@ -181,6 +184,7 @@ _KNOWN = {
     "budget": str,
     "notes": Sequence,
     "publish_pixels": bool,
+    "plan": Mapping,
 }
 
 
@@ -192,7 +196,7 @@ def load_study(path: str | Path) -> Study:
             options=, note=)``, the config relative to this file; a ``config`` beside ``variants`` is the default),
             ``seeds``, and optionally ``per_class``, ``options``, ``data_keys``, ``robustness`` (``dict(centre=(0.1, …),
             boundary=(…), fill=114)``), ``pictures`` (``dict(count=, score=)``), ``budget``, ``notes``,
-            ``publish_pixels``.
+            ``publish_pixels``, ``plan`` (the fields of ``Plan``).
 
     Raises:
         StudyError: something is missing, unknown or of a wrong kind; named.
@@ -235,7 +239,19 @@ def load_study(path: str | Path) -> Study:
         budget=loaded.get("budget", ""),
         notes=(notes,) if isinstance(notes, str) else tuple(notes),
         publish_pixels=loaded.get("publish_pixels", False),
+        plan=_plan(file, loaded.get("plan"), tuple(variants), loaded["baseline"], len(seeds)),
     )
+
+
+def _plan(
+    file: Path, given: Mapping[str, Any] | None, variants: tuple[str, ...], baseline: str, seeds: int
+) -> Plan | None:
+    if given is None:
+        return None
+    try:
+        return plan_from(given, variants, baseline, seeds)
+    except ValueError as error:
+        raise StudyError(f"{file.name}: {error}") from error
 
 
 def _variant(file: Path, name: str, given: Any, default: str | None) -> Variant:

@@ -1,0 +1,71 @@
+"""The plan of a study, written before its first run: what is compared, what matters, and when to stop."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+__all__ = ["Plan", "plan_from"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is decided before looking at a result.
+
+    Attributes:
+        written: the day it was written, ``YYYY-MM-DD``.
+        smallest: the smallest effect that matters, in points of the study's metric; above 0.
+        compare: the variants of the primary comparisons, each with the baseline. Others are secondary.
+        level: of the intervals, in (0, 1). ``1 - level`` is the error rate of all primary comparisons together (Holm).
+        power: probability of finding an effect of ``smallest``, in (0, 1).
+        pilot: seeds, the first of the study, whose differences say how many seeds are needed; at least 2.
+        note: why these figures, in a sentence.
+    """
+
+    written: str
+    smallest: float
+    compare: tuple[str, ...]
+    level: float = 0.95
+    power: float = 0.8
+    pilot: int = 3
+    note: str = ""
+
+
+def plan_from(given: Mapping[str, Any], variants: Sequence[str], baseline: str, seeds: int) -> Plan:
+    """The plan in a study's config.
+
+    Args:
+        given: the fields of ``Plan``; ``compare`` may be left out for all variants but the baseline.
+        variants: names of the study's variants.
+        baseline: the one that the others are compared with.
+        seeds: how many seeds the study has.
+
+    Raises:
+        ValueError: a field is missing, unknown or out of range; the message names it.
+    """
+    known = [field.name for field in fields(Plan)]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ValueError(f"plan knows {', '.join(known)}, got {', '.join(unknown)}")
+    missing = [name for name in ("written", "smallest") if name not in given]
+    if missing:
+        raise ValueError(f"plan needs {' and '.join(missing)}")
+    others = [name for name in variants if name != baseline]
+    plan = Plan(**{**given, "compare": tuple(given.get("compare", others))})
+    strange = [name for name in plan.compare if name not in others]
+    if strange or not plan.compare or len(set(plan.compare)) < len(plan.compare):
+        raise ValueError(f"plan.compare must name different variants among {', '.join(others)}, got {plan.compare}")
+    try:
+        datetime.date.fromisoformat(plan.written)
+    except (TypeError, ValueError):
+        raise ValueError(f"plan.written must be a day as YYYY-MM-DD, got {plan.written!r}") from None
+    if not plan.smallest > 0:
+        raise ValueError(f"plan.smallest must be above 0 points, got {plan.smallest!r}")
+    for name in ("level", "power"):
+        if not 0 < getattr(plan, name) < 1:
+            raise ValueError(f"plan.{name} must lie between 0 and 1, both excluded, got {getattr(plan, name)!r}")
+    if not (type(plan.pilot) is int and 2 <= plan.pilot <= seeds):
+        raise ValueError(f"plan.pilot must be a whole number from 2 to the {seeds} seeds, got {plan.pilot!r}")
+    return plan
