@@ -151,8 +151,15 @@ def _do(run: Run, commands: Commands, metric: str, processes: Processes, lock: i
 def _stage(run: Run, stage: str, command: Sequence[str], processes: Processes, lock: int) -> None:
     log = run.folder / f"{stage}.log"
     outcome = processes.run(command, log, keep=(lock,))
-    spent = run.read("spent") or {"cpu_seconds": 0.0, "wall_seconds": 0.0, "starts": 0}
+    spent = {
+        "cpu_seconds": 0.0,
+        "training_cpu_seconds": 0.0,
+        "wall_seconds": 0.0,
+        "starts": 0,
+        **(run.read("spent") or {}),
+    }
     spent["cpu_seconds"] += outcome.cpu_seconds
+    spent["training_cpu_seconds"] += outcome.cpu_seconds * (stage == "train")
     spent["wall_seconds"] += outcome.wall_seconds
     spent["starts"] += stage == "train"
     run.write("spent", spent)
@@ -172,6 +179,7 @@ def _result(run: Run, metric: str) -> dict[str, Any]:
         known = ", ".join(sorted(measured["metrics"]))
         raise _failure(run, "measure", f"the metric {metric!r} isn't a number among those measured: {known}")
     curve, losses = read_log(run.work, metric)
+    schedule = run.config.get("train_cfg") or {}
     return {
         "variant": run.variant,
         "seed": run.seed,
@@ -180,6 +188,7 @@ def _result(run: Run, metric: str) -> dict[str, Any]:
         **measured,
         "curve": curve,
         "losses": losses,
-        "step": "epoch" if (run.config.get("train_cfg") or {}).get("max_epochs") else "iteration",
+        "step": "epoch" if schedule.get("max_epochs") else "iteration",
+        "steps": schedule.get("max_epochs") or schedule.get("max_iters"),
         **(run.read("spent") or {}),
     }
