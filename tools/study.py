@@ -24,8 +24,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cutmix_dense.data.files import dump_json, write_atomic
+from cutmix_dense.study.decision import seeds_to_run
 from cutmix_dense.study.execute import Commands, Progress, run_all
-from cutmix_dense.study.folders import StudyFolder
+from cutmix_dense.study.folders import UNTRAINED, StudyFolder
+from cutmix_dense.study.plan_record import record_plan
 from cutmix_dense.study.report import write_report
 from cutmix_dense.study.settings import Study, StudyError, load_study
 from cutmix_dense.study.tables import collect
@@ -113,15 +115,24 @@ def typed_options(words: list[str]) -> dict[str, Any]:
 
 
 def run(folder: StudyFolder, arguments: argparse.Namespace, commands: Commands) -> int:
-    """Do what is missing and write the report; returns the exit code."""
+    """Do what is missing of the seeds that the plan asks for, and write the report; returns the exit code."""
     runs = folder.runs(tuple(arguments.only))
     folder.refuse_stale(runs, arguments.redo)
     write_atomic(folder.out / "options.json", dump_json(folder.options))
+    record_plan(folder)
     signal.signal(signal.SIGTERM, _interrupt)
-    threads = max(1, cores() // arguments.jobs)
-    with Watch(folder.study, len(runs)) as watch:
-        progress = run_all(runs, commands, folder.study.metric, jobs=arguments.jobs, threads=threads, on_progress=watch)
-        watch(progress)
+    threads, seeds = max(1, cores() // arguments.jobs), seeds_to_run(collect(folder))
+    while True:
+        wanted = [run for run in runs if run.variant == UNTRAINED or run.seed in seeds]
+        with Watch(folder.study, len(wanted)) as watch:
+            progress = run_all(
+                wanted, commands, folder.study.metric, jobs=arguments.jobs, threads=threads, on_progress=watch
+            )
+            watch(progress)
+        asked = seeds_to_run(collect(folder))  # more than the pilot's, once that is finished
+        if progress.failed or asked == seeds:
+            break
+        seeds = asked
     for name, why in progress.failed.items():
         print(f"study: {name} failed: {why}", file=sys.stderr)
     tell_report(folder, arguments.publish)

@@ -18,8 +18,8 @@ class Plan:
         written: the day it was written, ``YYYY-MM-DD``.
         smallest: the smallest effect that matters, in points of the study's metric; above 0.
         compare: the variants of the primary comparisons, each with the baseline. Others are secondary.
-        level: of the intervals, in (0, 1). ``1 - level`` is the error rate of all primary comparisons together (Holm).
-        power: probability of finding an effect of ``smallest``, in (0, 1).
+        power: probability, in (0, 1), of finding an effect of ``smallest``, with an error rate of 5% for all primary
+            comparisons together (Holm).
         pilot: seeds, the first of the study, whose differences say how many seeds are needed; at least 2.
         note: why these figures, in a sentence.
     """
@@ -27,7 +27,6 @@ class Plan:
     written: str
     smallest: float
     compare: tuple[str, ...]
-    level: float = 0.95
     power: float = 0.8
     pilot: int = 3
     note: str = ""
@@ -63,9 +62,8 @@ def plan_from(given: Mapping[str, Any], variants: Sequence[str], baseline: str, 
         raise ValueError(f"plan.written must be a day as YYYY-MM-DD, got {plan.written!r}") from None
     if not plan.smallest > 0:
         raise ValueError(f"plan.smallest must be above 0 points, got {plan.smallest!r}")
-    for name in ("level", "power"):
-        if not 0 < getattr(plan, name) < 1:
-            raise ValueError(f"plan.{name} must lie between 0 and 1, both excluded, got {getattr(plan, name)!r}")
+    if not 0 < plan.power < 1:
+        raise ValueError(f"plan.power must lie between 0 and 1, both excluded, got {plan.power!r}")
     if not (type(plan.pilot) is int and 2 <= plan.pilot <= seeds):
         raise ValueError(f"plan.pilot must be a whole number from 2 to the {seeds} seeds, got {plan.pilot!r}")
     return plan

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cutmix_dense.data.files import write_atomic
 from cutmix_dense.study import plots
+from cutmix_dense.study.decision import decisions
 from cutmix_dense.study.pictures import PICTURE, draw_pictures
+from cutmix_dense.study.plan_record import read_plans
+from cutmix_dense.study.report_plan import plan_lines, primary_rows, sentence
 from cutmix_dense.study.statistics import Difference, Spread
-from cutmix_dense.study.tables import Finished, results_csv, summary_csv
+from cutmix_dense.study.tables import Finished, results_csv, seconds_per_step, summary_csv
 
 __all__ = ["markdown", "write_report"]
 
@@ -37,7 +41,8 @@ def write_report(finished: Finished, out: Path, publish: Path | None = None) -> 
     for name, text in tables.items():
         write_atomic(out / name, text.encode())
     shown = [*written, PICTURE] if picture else written
-    write_atomic(out / "report.md", markdown(finished, shown).encode())
+    plans = read_plans(out)
+    write_atomic(out / "report.md", markdown(finished, shown, plans).encode())
     if publish is not None:
         shown = shown if finished.study.publish_pixels else written
         publish.mkdir(parents=True, exist_ok=True)
@@ -45,16 +50,17 @@ def write_report(finished: Finished, out: Path, publish: Path | None = None) -> 
             (publish / name).unlink(missing_ok=True)
         for name in (*tables, *shown):
             shutil.copyfile(out / name, publish / name)
-        write_atomic(publish / "report.md", markdown(finished, shown).encode())
+        write_atomic(publish / "report.md", markdown(finished, shown, plans).encode())
     return (publish or out) / "report.md"
 
 
-def markdown(finished: Finished, images: Sequence[str] = ()) -> str:
+def markdown(finished: Finished, images: Sequence[str] = (), plans: Sequence[Mapping[str, Any]] = ()) -> str:
     """The report's text: the same for the same runs, and free of paths and names of the machine.
 
     Args:
         finished: the runs.
         images: file names beside the report that it may show.
+        plans: what the study's folder says of its plan, as ``read_plans`` gives it.
     """
     study = finished.study
     lines = [f"# {study.title}", ""]
@@ -62,6 +68,7 @@ def markdown(finished: Finished, images: Sequence[str] = ()) -> str:
     for note in study.notes:
         lines += [note, ""]
     lines += _setting(finished)
+    lines += plan_lines(finished, plans)
     if finished.all_results:
         lines += _main_table(finished)
         lines += _image(images, "differences.png", "difference to the baseline of every seed, with 95% intervals")
@@ -121,10 +128,12 @@ def _main_table(finished: Finished) -> list[str]:
     for name in finished.compared:
         summary = finished.spread(name, study.metric)
         difference = None if name == study.baseline else finished.difference(name, study.metric)
-        rows.append([_called(finished, name), _mean(summary), str(summary.n) if summary else "0", *_told(difference)])
+        count = str(summary.n) if summary else "0"
+        rows.append([_called(finished, name), _mean(summary), count, *_told(difference), _cost(finished, name)])
     untrained = finished.untrained_metric()
-    rows.append(["*untrained*", "–" if untrained is None else f"{untrained:.2f}", "1", "", "", "", ""])
+    rows.append(["*untrained*", "–" if untrained is None else f"{untrained:.2f}", "1", "", "", "", "", ""])
     head = ["variant", f"{study.metric}, mean ± sd", "seeds", "difference", "95% interval", "won / lost", "verdict"]
+    head.append(f"training, CPU s per {finished.all_results[0]['step']}")
     lines += _table(head, rows)
     lines += [finished.counts()[1], ""]
     seeds = sorted({seed for runs in finished.results.values() for seed in runs})
@@ -135,7 +144,21 @@ def _main_table(finished: Finished) -> list[str]:
     return lines + _table(["variant", *(f"seed {seed}" for seed in seeds)], rows)
 
 
+def _cost(finished: Finished, name: str) -> str:
+    """Processor time of training a step, and how many times the baseline's that is."""
+    seconds, baseline = (finished.spread(variant, seconds_per_step) for variant in (name, finished.study.baseline))
+    if seconds is None:
+        return "–"
+    times = f" ({seconds.mean / baseline.mean:.2f}×)" if baseline and name != finished.study.baseline else ""
+    return f"{seconds.mean:.3g}{times}"
+
+
 def _significance(finished: Finished) -> list[str]:
+    primary = decisions(finished)
+    if primary:
+        study = finished.study
+        lines = ["## What can be said", "", *_table(*primary_rows(finished))]
+        return lines + [f"- {sentence(one, study.metric, study.baseline)}" for one in primary] + [""]
     verdicts: dict[str, list[str]] = {"better": [], "worse": [], "not significant": [], "too few seeds": []}
     for name in finished.others:
         difference = finished.difference(name, finished.study.metric)

@@ -12,7 +12,7 @@ from cutmix_dense.study.folders import StudyFolder
 from cutmix_dense.study.settings import Study
 from cutmix_dense.study.statistics import Difference, Spread, paired_difference, spread
 
-__all__ = ["Finished", "Pick", "collect", "results_csv", "summary_csv"]
+__all__ = ["Finished", "Pick", "collect", "results_csv", "seconds_per_step", "summary_csv"]
 
 COUNTS = 3.0
 """Least ratio of the baseline's metric to the untrained model's for a table to count."""
@@ -126,6 +126,12 @@ class Finished:
         )
 
 
+def seconds_per_step(result: dict[str, Any]) -> float | None:
+    """Processor time of training an epoch (an iteration, where a config counts these); None of older results."""
+    seconds, steps = result.get("training_cpu_seconds"), result.get("steps")
+    return seconds / steps if seconds and steps else None
+
+
 def collect(folder: StudyFolder) -> Finished:
     """Read the finished runs of a study; what isn't finished is named with its state."""
     results: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in folder.study.variants}
@@ -160,6 +166,7 @@ def summary_csv(finished: Finished) -> str:
     """One row per variant, condition and metric: mean, deviation, paired difference and its interval."""
     picks: list[tuple[str, str, str, str | Pick]] = [("none", "", finished.study.metric, finished.study.metric)]
     picks += [("none", "", finished.study.per_class + c, finished.study.per_class + c) for c in finished.classes()]
+    picks.append(("none", "", "training_cpu_seconds_per_step", seconds_per_step))
     for kind, share in finished.conditions():
         picks.append((kind, f"{share:g}", finished.study.metric, finished.occluded(kind, share)))
     rows: list[Sequence[object]] = []
@@ -171,13 +178,17 @@ def summary_csv(finished: Finished) -> str:
             numbers: list[object] = [_exact(summary.mean), _exact(summary.sd), summary.n]
             difference = None if variant == finished.study.baseline else finished.difference(variant, pick)
             if difference is None:
-                numbers += [""] * 7
+                numbers += [""] * 9
             else:
                 ends = (difference.mean, difference.low, difference.high, difference.p_value)
                 numbers += [len(difference.values), *map(_exact, ends), difference.wins, difference.losses]
+                numbers += map(_exact, difference.bootstrap or (None, None))
             rows.append((variant, occlusion, share_text, metric, *numbers))
     head = ("variant", "occlusion", "share", "metric", "mean", "sd", "n")
-    return _csv((*head, "pairs", "difference", "low95", "high95", "p", "wins", "losses"), rows)
+    return _csv(
+        (*head, "pairs", "difference", "low95", "high95", "p", "wins", "losses", "bootstrap_low95", "bootstrap_high95"),
+        rows,
+    )
 
 
 def _exact(value: float | None) -> str:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from cutmix_dense.study.statistics import paired_difference, spread
+from cutmix_dense.study.statistics import holm, paired_difference, seeds_needed, spread
 
 stats = pytest.importorskip("scipy.stats")
 
@@ -62,3 +62,42 @@ def test_spread_is_that_of_a_sample():
         spread([])
     with pytest.raises(ValueError, match="level"):
         paired_difference({0: 1.0}, {0: 1.0}, level=1.0)
+
+
+@pytest.mark.parametrize(("effect", "seeds"), [(0.5, 34), (0.8, 15), (1.0, 10), (1.5, 6)])
+def test_seeds_of_a_paired_t_test(effect, seeds):
+    """The numbers of G*Power 3.1 for a two-sided test of 5% with a power of 80%."""
+    assert seeds_needed(1.0, effect) == seeds
+
+
+def test_more_comparisons_need_more_seeds():
+    assert seeds_needed(1.0, 1.0, comparisons=5) > seeds_needed(1.0, 1.0)
+    assert seeds_needed(0.0, 1.0) == 2
+    for wrong in ({"sd": -1.0, "smallest": 1.0}, {"sd": 1.0, "smallest": 0.0}, {"sd": 1, "smallest": 1, "power": 1}):
+        with pytest.raises(ValueError, match="must"):
+            seeds_needed(**wrong)
+
+
+def test_the_power_is_that_of_simulated_tests():
+    import numpy as np
+
+    draws = np.random.default_rng(0).normal(1.5, 2.0, (4000, seeds_needed(2.0, 1.5, power=0.7)))
+    found = [np.mean(stats.ttest_1samp(some, 0, axis=1).pvalue < 0.05) for some in (draws[:, 1:], draws)]
+    assert found[0] < 0.71 < found[1] < 0.76
+
+
+def test_holm_by_hand():
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
+    assert holm({"a": 0.6, "b": 0.9}) == {"a": 1.0, "b": 1.0}
+    assert holm({}) == {}
+
+
+def test_the_bootstrap_interval_is_near_that_of_the_normal_and_repeats():
+    import numpy as np
+
+    values = dict(enumerate(np.random.default_rng(1).normal(3.0, 1.0, 12)))
+    found = paired_difference(values, dict.fromkeys(values, 0.0))
+    assert found.bootstrap == paired_difference(values, dict.fromkeys(values, 0.0)).bootstrap
+    assert found.bootstrap == pytest.approx((found.low, found.high), abs=0.25)
+    assert paired_difference({0: 1.0, 1: 2.0, 2: 4.0}, dict.fromkeys(range(3), 0.0)).bootstrap is None
+    assert paired_difference(dict.fromkeys(range(6), 1.0), dict.fromkeys(range(6), 0.0)).bootstrap is None
