@@ -4,9 +4,11 @@
     python tools/study.py run configs/studies/bccd-detection.py --out runs/studies/bccd --data-root DATA --jobs 2
     python tools/study.py status configs/studies/bccd-detection.py --out runs/studies/bccd
     python tools/study.py report configs/studies/bccd-detection.py --out runs/studies/bccd --publish docs/studies/bccd
+    python tools/study.py summary configs/studies/bccd-detection.py configs/studies/camvid-semi.py
 
 A study is variants × seeds of one training. What is finished is never done again, what was killed goes on from its last
 checkpoint: the same command continues, on any day. The report is made from what is finished and names what is missing.
+With a `plan` in its config a study runs as many seeds as its pilot asks for, and its report says what they decide.
 
 Exit codes: 0 done, 1 a run failed, 2 a mistake in what was asked for, 130 Ctrl-C.
 """
@@ -30,6 +32,7 @@ from cutmix_dense.study.folders import UNTRAINED, StudyFolder
 from cutmix_dense.study.plan_record import record_plan
 from cutmix_dense.study.report import write_report
 from cutmix_dense.study.settings import Study, StudyError, load_study
+from cutmix_dense.study.summary import write_summary
 from cutmix_dense.study.tables import collect
 from tools.common import UserError, add_verbosity, cores, positive, reporting_errors
 
@@ -44,9 +47,16 @@ def parser() -> argparse.ArgumentParser:
         "run": "train and measure what is missing, then write the report",
         "report": "write the report anew from the finished runs",
         "status": "say how far every run is",
+        "summary": "write one page about several studies, from their finished runs",
     }
     for name, text in helps.items():
         command = commands.add_parser(name, help=text, description=text)
+        if name == "summary":
+            command.add_argument("studies", metavar="STUDY", type=Path, nargs="+", help="config files of the studies")
+            command.add_argument("--runs", type=Path, default=Path("runs/studies"), help="folder of their folders")
+            command.add_argument("--publish", type=Path, metavar="DIR", help="put the page there instead")
+            add_verbosity(command)
+            continue
         command.add_argument("study", metavar="STUDY", type=Path, help="config file of the study (configs/studies)")
         command.add_argument("--out", type=Path, help="folder for everything (default: runs/studies/<name>)")
         command.add_argument("--data-root", type=Path, help="folder of the data, where it isn't the config's")
@@ -73,6 +83,8 @@ def main(argv: list[str] | None = None, commands: Commands | None = None) -> int
     arguments = parser().parse_args(argv)
     with reporting_errors("study", arguments.traceback):
         try:
+            if arguments.command == "summary":
+                return summarize(arguments)
             folder = open_folder(arguments)
             if arguments.command == "run":
                 return run(folder, arguments, commands or Commands(TRAIN))
@@ -89,10 +101,25 @@ def open_folder(arguments: argparse.Namespace) -> StudyFolder:
     study = load_study(arguments.study)
     out = arguments.out or Path("runs/studies") / study.name
     options = {**typed_options(arguments.cfg_options), **study.data_options(absolute(arguments.data_root))}
+    return StudyFolder(study, out, options or begun_with(out))
+
+
+def begun_with(out: Path) -> dict[str, Any]:
+    """The options that the runs of a folder were begun with."""
     remembered = out / "options.json"
-    if not options and remembered.is_file():
-        options = json.loads(remembered.read_text(encoding="utf-8"))
-    return StudyFolder(study, out, options)
+    found: dict[str, Any] = json.loads(remembered.read_text(encoding="utf-8")) if remembered.is_file() else {}
+    return found
+
+
+def summarize(arguments: argparse.Namespace) -> int:
+    """Write the page about several studies and say where it is; returns the exit code."""
+    studies = [load_study(path) for path in arguments.studies]
+    folders = [
+        StudyFolder(study, arguments.runs / study.name, begun_with(arguments.runs / study.name)) for study in studies
+    ]
+    path = write_summary([collect(folder) for folder in folders], arguments.publish or arguments.runs)
+    print(f"summary: {path}")
+    return 0
 
 
 def absolute(path: Path | None) -> Path | None:

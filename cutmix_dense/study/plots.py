@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from cutmix_dense.extras import require
+from cutmix_dense.study.decision import decisions
 from cutmix_dense.study.tables import Finished, Pick
 
-__all__ = ["PLOTS"]
+__all__ = ["PLOTS", "draw_forest"]
 
 # Okabe and Ito's palette, which the colour-blind can tell apart; black is the baseline's
 _COLORS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7A5195")
@@ -91,6 +92,39 @@ def draw_occlusion(finished: Finished, path: Path) -> bool:
         axis.set_ylim(bottom=0)
     axes[0].set_ylabel(f"{finished.study.metric} (%), mean ± sd")
     axes[0].legend(fontsize=9)
+    return _save(figure, path)
+
+
+def draw_forest(studies: Sequence[Finished], path: Path) -> bool:
+    """The primary comparisons of several planned studies, one below the other; False without any."""
+    rows = [(finished, one) for finished in studies for one in decisions(finished)]
+    if not rows:
+        return False
+    titles = [finished for finished in studies if decisions(finished)]
+    figure, (axis,) = _figure(1, 1, (9, 1.4 + 0.42 * (len(rows) + len(titles))))
+    place, labels = 0, []
+    for finished in titles:
+        color = _COLORS[(titles.index(finished) + 1) % len(_COLORS)]
+        axis.text(
+            0.005, place, f"{finished.study.title}, {finished.study.metric}", transform=axis.get_yaxis_transform()
+        )
+        found = decisions(finished)
+        smallest = found[0].plan.smallest
+        axis.fill_betweenx([place + 0.5, place + len(found) + 0.5], -smallest, smallest, color="#dddddd", zorder=0)
+        for number, one in enumerate(found, place + 1):
+            if one.difference.half_width is not None:
+                axis.errorbar(one.difference.mean, number, xerr=one.difference.half_width, color=color, capsize=4)
+            filled = color if one.verdict in ("better", "worse") else "white"
+            axis.plot(one.difference.mean, number, "D", color=color, markersize=7, markerfacecolor=filled)
+            labels.append((number, f"{one.variant} ({len(one.difference.values)} seeds)"))
+        place += len(found) + 1
+    axis.axvline(0, color="#555555", linewidth=1, linestyle="--")
+    axis.set_yticks(*zip(*labels))
+    axis.set_ylim(place - 0.4, -0.6)
+    axis.set_xlabel(
+        "difference to the baseline, same seed (points), with its 95% interval\n"
+        "◆ decided, ◇ not; grey: less than the smallest effect that matters"
+    )
     return _save(figure, path)
 
 

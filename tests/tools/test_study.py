@@ -165,3 +165,28 @@ def test_the_studies_of_the_project_can_be_read():
             assert run.config.model.type.startswith("cutmix_dense."), path.name
             text = run.config.pretty_text
             assert text.count("'data'") >= len(study.data_keys), path.name
+
+
+@pytest.mark.parametrize(("smallest", "seeds"), [(1.0, 2), (0.1, 4)])
+def test_a_plan_says_how_many_seeds_are_run(call, make_study, tmp_path, smallest, seeds):
+    """The pilot's two differences deviate by 0.07: two seeds for an effect of 1, more than four for one of 0.1."""
+    plan = f"dict(written='2026-11-29', smallest={smallest}, pilot=2, compare=('cutmix',))"
+    path = make_study(more=f"seeds = (0, 1, 2, 3)\nplan = {plan}\nvariants.pop('worse'); variants.pop('same')")
+    assert call("run", path) == 0
+    finished = sorted(file.parent.name for file in (tmp_path / "out" / "cutmix").glob("*/result.json"))
+    assert finished == [f"seed-{seed}" for seed in range(seeds)]
+    assert "## Decided beforehand" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_summary_of_several_studies(commands, make_study, tmp_path, capsys):
+    runs, plan = tmp_path / "runs", "plan = dict(written='2026-11-29', smallest=1.0, pilot=2, compare=('cutmix',))"
+    planned = make_study("planned", more=f"seeds = (0, 1)\n{plan}\nvariants.pop('worse'); variants.pop('same')")
+    explored = make_study("explored", more="seeds = (0,)")
+    assert tool.main(["run", str(planned), "--out", str(runs / "planned")], commands) == 0
+    assert tool.main(["summary", str(planned), str(explored), "--runs", str(runs)]) == 0
+    assert f"summary: {runs / 'summary.md'}" in capsys.readouterr().out
+    page = (runs / "summary.md").read_text()
+    assert page.index("## What helps") < page.index("- [A study of stand-ins](planned/report.md): **cutmix** raises")
+    assert "These decide nothing: [A study of stand-ins](explored/report.md)." in page
+    assert "(forest.png)" in page
+    assert (runs / "forest.png").stat().st_size > 5000
