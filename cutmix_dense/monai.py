@@ -13,6 +13,7 @@ from torch import Tensor
 from cutmix_dense.extras import require
 from cutmix_dense.functional import SemanticPair, mix_pixels
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.ownership import weighs
 from cutmix_dense.randomness import generator_from, rank_seed
 from cutmix_dense.transforms import MixTransform, MixUp, RandomMix, SampleBank
 
@@ -442,7 +443,7 @@ def _one_hot(ids: Tensor, soft: MixUp, ignore_index: int, axis: int) -> Tensor:
 
 def _mix_channels(values: Column, plan: MixPlan, key: str) -> Column:
     """Channels of classes: moved by a hard plan, blended by a soft one; nobody's pixels have no class."""
-    soft = plan.weight is not None
+    soft = weighs(plan)
     parts = [values] if isinstance(values, Tensor) else values
     if (soft or plan.has_fill()) and not all(bool(((part >= 0) & (part <= 1)).all()) for part in parts):
         raise ValueError(f"data[{key!r}] has channels, which must hold indicators or probabilities in [0, 1]")

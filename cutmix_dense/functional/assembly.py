@@ -23,6 +23,7 @@ from cutmix_dense.functional.scaling import scaled_numbers
 from cutmix_dense.functional.table import FieldTable
 from cutmix_dense.functional.wrapping import as_plain, rewrap
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.ownership import instance_weights, weighs
 
 __all__ = ["assemble"]
 
@@ -86,7 +87,7 @@ def assemble(
                 rows = torch.where(shows, rows, torch.zeros((), dtype=rows.dtype, device=device))
         columns[key] = _wrapped(rows.split_with_sizes(counts), example, plan)
     columns["visibility"] = list(pick(judged.found.visibility, chosen).split_with_sizes(counts))
-    if rules.instance_weights or plan.weight is not None or "weight" in table.instances:
+    if rules.instance_weights or weighs(plan) or "weight" in table.instances:
         columns["weight"] = list(_weights(table, plan, where(), flat).split_with_sizes(counts))
     columns["origin"] = list(origin.split_with_sizes(counts))
     return [dict(zip(columns, rows)) for rows in zip(*columns.values())]
@@ -95,11 +96,11 @@ def assemble(
 def _weights(
     table: FieldTable, plan: MixPlan, where: tuple[Int[Tensor, " k"], Int[Tensor, " k"]], flat: Int[Tensor, " k"]
 ) -> Float[Tensor, " k"]:
-    """Weight of each instance's layer in [0, 1], multiplied with an incoming one; 1 under a hard plan."""
-    if plan.weight is None:
-        weight = torch.ones(len(flat), dtype=torch.float32, device=flat.device)
+    """Weight of each instance's layer in [0, 1], multiplied with an incoming one; 1 under an opaque plan."""
+    if weighs(plan):
+        weight = instance_weights(plan)[where]
     else:
-        weight = (plan.weight / plan.weight.sum(dim=1, keepdim=True))[where].float()
+        weight = torch.ones(len(flat), dtype=torch.float32, device=flat.device)
     return weight * table.flat("weight").float()[flat] if "weight" in table.instances else weight
 
 

@@ -16,12 +16,13 @@ from torchvision.transforms.v2 import functional as tvf
 from cutmix_dense import native
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import Column, as_column, as_tensor
-from cutmix_dense.functional.measured import Measured
+from cutmix_dense.functional.measured import Measured, base_apart
 from cutmix_dense.functional.seen import Seen, measure_of, seen_whole
 from cutmix_dense.functional.wrapping import as_plain
 from cutmix_dense.kernels.native_instances import measure_boxes
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import placement_of
+from cutmix_dense.plan.ownership import beneath, opaque
 
 __all__ = ["exact_dtype", "from_xyxy", "to_xyxy", "visible_boxes"]
 
@@ -47,6 +48,9 @@ def visible_boxes(
         layer: the layer of that output that each box is part of.
         covered: whether to find out what is covered; else only the canvas cuts, for those who measure masks.
     """
+    if plan.opacity is not None:
+        own, base = (visible_boxes(boxes, one, output, layer, covered=covered) for one in (opaque(plan), beneath(plan)))
+        return base_apart(own, base, layer)
     xp, compiling = torch if isinstance(boxes, Tensor) else np, is_compiling()
     if xp is np and native.library is not None and not compiling:
         return Measured(*measure_boxes(boxes, plan, output, layer, covered))

@@ -173,7 +173,8 @@ def object_pixels(targets: Sequence[Mapping[str, Any]], plan: MixPlan, **rules: 
     """Visible pixels of objects per layer: what a layer shows of its instances (masks where there are, else boxes).
 
     As weights of ``mix_labels`` they make a patch without an object give no label (cf. OA-CutMix). Overlapping
-    instances count each for itself. Of panoptic maps without instances the things count.
+    instances count each for itself, those of translucent layers by their opacity. Of panoptic maps without instances
+    the things count.
 
     Args:
         targets: as for ``mix_instances``.
@@ -194,6 +195,9 @@ def object_pixels(targets: Sequence[Mapping[str, Any]], plan: MixPlan, **rules: 
         judged = judge_instances(table, plan, entries, given)
         kept = sent(judged.verdict.reason == Reason.KEPT.value, total.device)
         counted = as_tensor(judged.measured.visible).to(total.dtype) * kept
+        if plan.opacity is not None:
+            opacity = sent(plan.opacity, total.device, total.dtype)
+            counted = counted * opacity[sent(entries.output, total.device), sent(entries.layer, total.device)]
         total.index_add_(0, sent(entries.output * plan.layers + entries.layer, total.device), counted)
     return total.reshape(len(plan), plan.layers)
 

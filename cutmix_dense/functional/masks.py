@@ -22,7 +22,7 @@ from cutmix_dense.kernels.device import serves
 from cutmix_dense.kernels.native_instances import windows_of
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import copies_of
-from cutmix_dense.plan.ownership import shared_weights
+from cutmix_dense.plan.ownership import beneath, opaque, shared_weights
 
 __all__ = ["LayerMasks", "MixedMasks", "boxes_of_masks", "mark_masks", "mask_sizes", "mix_masks"]
 
@@ -84,7 +84,41 @@ def mix_masks(
     ]
     if not jobs:
         return {}
-    pool: dict[int, Tensor] = {image: masks[image] for *_, image in jobs}
+    if plan.opacity is not None:
+        return _mix_base_apart(masks, plan, size, jobs, carried, stated)
+    return _mixed(masks, plan, size, jobs, carried, stated)
+
+
+def _mix_base_apart(
+    masks: Sequence[Tensor | None],
+    plan: MixPlan,
+    size: Sequence[Sequence[int]],
+    jobs: Jobs,
+    carried: Bool[np.ndarray, " e"] | None,
+    stated: Sequence[Bool[Tensor, " _n"] | None] | None,
+) -> dict[tuple[int, int], LayerMasks]:
+    """``mix_masks`` by two plans: translucent layers don't hide the base's instances."""
+    counts = [len(cast("Tensor", masks[image])) for *_, image in jobs]
+    parts = [None] * len(jobs) if carried is None else np.split(carried, np.cumsum(counts)[:-1])
+    found: dict[tuple[int, int], LayerMasks] = {}
+    for one, base in ((opaque(plan), False), (beneath(plan), True)):
+        some = [(job, part) for job, part in zip(jobs, parts) if (job[1] == 0) == base]
+        if some:
+            rows = None if carried is None else np.concatenate([part for _, part in some])
+            found |= _mixed(masks, one, size, [job for job, _ in some], rows, stated)
+    return {(output, layer): found[output, layer] for output, layer, _ in jobs}
+
+
+def _mixed(
+    masks: Sequence[Tensor | None],
+    plan: MixPlan,
+    size: Sequence[Sequence[int]],
+    jobs: Jobs,
+    carried: Bool[np.ndarray, " e"] | None,
+    stated: Sequence[Bool[Tensor, " _n"] | None] | None,
+) -> dict[tuple[int, int], LayerMasks]:
+    """``mix_masks`` of some layers; ``carried`` are their rows."""
+    pool: dict[int, Tensor] = {image: cast("Tensor", masks[image]) for *_, image in jobs}
     if suits_windows([*pool.values()]):
         if stated is not None:
             every = np.concatenate([cast("Tensor", stated[image]).numpy() for *_, image in jobs])

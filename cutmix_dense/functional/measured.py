@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 
 from cutmix_dense.arrays.host import Column, as_column
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["Measured", "identity_of"]
+__all__ = ["Measured", "base_apart", "identity_of"]
 
 
 class Measured(NamedTuple):
@@ -45,6 +47,18 @@ class Measured(NamedTuple):
             corners = self.boxes.reshape(-1, 4, 2)
             return ((corners[:, [1, 2, 3, 0]] - corners) ** 2).sum(axis=2) ** 0.5
         return self.boxes[:, half:] - self.boxes[:, :half]
+
+
+def base_apart(pasted: Measured, base: Measured, layer: Int[Column, " n"]) -> Measured:
+    """The rows of ``base`` where the layer is 0, else those of ``pasted``: two measurements of the same instances."""
+    xp: Any = np if isinstance(layer, np.ndarray) else torch
+
+    def chosen(here: Column | None, there: Column | None) -> Column | None:
+        if here is None or there is None:
+            return None
+        return xp.where((layer == 0).reshape(-1, *(1,) * (here.ndim - 1)), there, here)
+
+    return Measured(*(chosen(here, there) for here, there in zip(pasted, base)))
 
 
 def identity_of(plan: MixPlan, output: Int[Column, " n"], layer: Int[Column, " n"]) -> Bool[Column, " n"]:

@@ -26,7 +26,7 @@ from cutmix_dense.functional.wrapping import as_plain
 from cutmix_dense.kernels.boxes import Thresholds, mix_boxes, suits_boxes
 from cutmix_dense.kernels.device import serves
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.plan.ownership import carried_by
+from cutmix_dense.plan.ownership import carried_by, instance_weights, weighs
 
 __all__ = ["is_padded", "mix_padded", "mixed_padded"]
 
@@ -69,7 +69,7 @@ def mix_padded(
 
     Returns:
         (B, S·N, …) for each key, base first, zeros in empty slots; ``valid`` (B, S·N), ``visibility`` (B, S·N) and
-        ``origin`` (B, S·N, 2), -1 in empty slots; ``weight`` under a soft plan.
+        ``origin`` (B, S·N, 2), -1 in empty slots; ``weight`` under a soft plan, or one with opacities.
 
     Raises:
         ValueError: shapes don't fit, a key is unknown, a free-form mask comes without ``estimate``, or (on the host)
@@ -161,10 +161,10 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
             value = scaled_numbers(value, change, scale, untouched, share)
         mixed[key] = value
     mixed["visibility"] = tensor(verdict.visibility)
-    if plan.weight is not None or "weight" in rows:
+    if weighs(plan) or "weight" in rows:
         weight = torch.ones_like(mixed["visibility"])
-        if plan.weight is not None:
-            weight = (plan.weight / plan.weight.sum(dim=1, keepdim=True)).float().flatten().repeat_interleave(slots)
+        if weighs(plan):
+            weight = instance_weights(plan).flatten().repeat_interleave(slots)
         mixed["weight"] = weight * rows["weight"] if "weight" in rows else weight
     mixed["origin"] = torch.stack([image, tensor(index)], dim=1)
     empty = ~filled

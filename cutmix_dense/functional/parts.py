@@ -16,7 +16,7 @@ from cutmix_dense.functional.masks import LayerMasks
 from cutmix_dense.functional.measured import Measured
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import pixel_ranges
-from cutmix_dense.plan.ownership import owner_map
+from cutmix_dense.plan.ownership import beneath, owner_map
 
 __all__ = ["Parts", "split_parts"]
 
@@ -66,7 +66,7 @@ def split_parts(
     cut = (host.visible > 0) & (host.visible < host.whole * (1 - 1e-9)) & (some.layers > 1)
     if some.weight is not None or not cut.any():
         return Parts(entries, measured, np.arange(len(entries)), {})
-    owner = owner_map(some).numpy()
+    owners = owner_map(some).numpy(), owner_map(beneath(some)).numpy()  # the base's last
     low, high = (bound.numpy() for bound in pixel_ranges(some))
     row, areas, boxes = [], [], []
     cut_masks: dict[int, tuple[Block, np.ndarray]] = {}
@@ -78,7 +78,7 @@ def split_parts(
             shown = None
             if masks is not None and (stated is None or stated[index]):
                 shown = masks[output, layer].take([int(entries.position[index])])[0].cpu().numpy()
-            found = _found(owner[output] == layer, host.boxes[index], ends, shown)
+            found = _found(owners[layer == 0][output] == layer, host.boxes[index], ends, shown)
         if len(found) < 2:
             row.append(index)
             areas.append(host.visible[index])

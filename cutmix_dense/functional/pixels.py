@@ -18,6 +18,7 @@ from cutmix_dense.functional.wrapping import are_tensors, as_plain, rewrap
 from cutmix_dense.kernels import Interpolation, joined_launches, mix_batch, mix_list
 from cutmix_dense.kernels.device import serves
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.ownership import weighs
 
 __all__ = ["Interpolation", "default_fill", "few_launches", "mix_images", "mix_pixels"]
 
@@ -151,7 +152,7 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
     interpolation = _interpolation(read, like.dtype, plan)
     if not 0 <= feather < math.inf:
         raise ValueError(f"feather must be at least 0 pixels, got {feather!r}")
-    if (feather > 0 or plan.weight is not None) and not _averages(like.dtype, read.picture):
+    if (feather > 0 or weighs(plan)) and not _averages(like.dtype, read.picture):
         remedy = _remedy(like.dtype)
         raise TypeError(
             f"pool must be floating point or uint8 to be blended, got {like.dtype} (ids don't average){remedy}"

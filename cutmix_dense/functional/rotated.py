@@ -20,12 +20,12 @@ from cutmix_dense.arrays.host import HOST, sent
 from cutmix_dense.functional.boxes import to_xyxy
 from cutmix_dense.functional.entries import Entries
 from cutmix_dense.functional.masks import LayerMasks
-from cutmix_dense.functional.measured import Measured
+from cutmix_dense.functional.measured import Measured, base_apart
 from cutmix_dense.functional.polygons import clipped_areas, clipped_points, signed_areas, smallest_rectangles
 from cutmix_dense.functional.wrapping import as_plain
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import placement_of
-from cutmix_dense.plan.ownership import shows_in
+from cutmix_dense.plan.ownership import beneath, opaque, shows_in
 
 __all__ = [
     "COLUMNS",
@@ -117,6 +117,10 @@ def visible_rotated(
     if plan.ndim != 2:
         raise ValueError(f"rotated boxes need images of 2 axes, got a plan of {plan.ndim}")
     plan = plan.to(HOST)
+    if plan.opacity is not None:
+        given: Any = {"covered": covered, "refit": refit}
+        own, base = (visible_rotated(rows, form, one, output, layer, **given) for one in (opaque(plan), beneath(plan)))
+        return base_apart(own, base, layer)
     finite = np.isfinite(rows).all(axis=1)
     rows = np.where(finite[:, None], rows, 0.0)
     corners = _corners(torch.from_numpy(rows), form)

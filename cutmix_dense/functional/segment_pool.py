@@ -26,7 +26,7 @@ from cutmix_dense.functional.verdict import judge, outcomes_of, report_of
 from cutmix_dense.functional.wrapping import as_plain, rewrap
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import copies_of
-from cutmix_dense.plan.ownership import carried_by
+from cutmix_dense.plan.ownership import carried_by, of_ids
 
 __all__ = ["MixedPanoptic", "SegmentPool"]
 
@@ -199,6 +199,7 @@ class SegmentPool:
         """Lay out and measure the segments of every output."""
         if plan.weight is not None:
             raise ValueError(f"{MAP_KEY!r} maps hold ids of segments, which don't blend under a soft plan")
+        plan = of_ids(plan)
         source = plan.facts.source
         if source.max(initial=-1) >= len(self.infos):
             raise ValueError(f"maps must hold {source.max() + 1} images for this plan, got {len(self.infos)}")

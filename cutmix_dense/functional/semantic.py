@@ -14,7 +14,7 @@ from cutmix_dense.arrays.host import sent
 from cutmix_dense.functional.pixels import mix_pixels
 from cutmix_dense.functional.rules import SoftSemantic
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.plan.ownership import shared_weights
+from cutmix_dense.plan.ownership import of_ids, shared_weights
 
 __all__ = ["SemanticPair", "mix_maps", "mix_semantic", "mix_semantic_pair", "mix_semantic_soft"]
 
@@ -27,7 +27,7 @@ def mix_semantic(maps: Maps, plan: MixPlan, *, ignore_index: int = 255, inplace:
     Args:
         maps: (P, H, W) or (P, 1, H, W) of an integer dtype, or a list of (Hi, Wi), which gives a list; (P, T, H, W) for
             clips, (P, D, H, W) for volumes.
-        plan: who owns each output pixel.
+        plan: who owns each output pixel; one of a translucent layer has the id of what shows most there.
         ignore_index: id of pixels without an owner; in the maps, an id like any other.
         inplace: as in ``mix_pixels``.
 
@@ -50,6 +50,7 @@ def mix_semantic(maps: Maps, plan: MixPlan, *, ignore_index: int = 255, inplace:
         raise ValueError(
             "maps hold ids, which don't blend under a soft plan: use mix_semantic_pair or mix_semantic_soft"
         )
+    plan = of_ids(plan)
     like = maps if isinstance(maps, Tensor) else next(iter(maps), None)
     if not isinstance(like, Tensor):
         raise TypeError(
@@ -204,6 +205,7 @@ def _layer_map(maps: Any, plan: MixPlan, layer: int, ignore_index: int) -> Any:
         owner=torch.zeros_like(plan.owner),
         carry=None,
         weight=None,
+        opacity=None,
     )
     return mix_semantic(maps, alone, ignore_index=ignore_index)
 

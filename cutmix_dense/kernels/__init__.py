@@ -3,13 +3,14 @@
 The reference in plain torch is the definition: ``gather`` by index, ``layered`` layer by layer, ``soft`` by weights. On
 the host the compiled library (``native``) does the same in one pass. On CUDA, Triton's kernels do: fast ones for
 whole-pixel cells (``patches``), free forms (``free``) and blends of one size (``blend``), and a general one for other
-hard plans (``triton_mix``).
+hard plans (``triton_mix``). Layers with an opacity are mixed as opaque ones, then weighed (``translucent``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,9 @@ from cutmix_dense.kernels.numpy_pixels import note_writing
 from cutmix_dense.kernels.patches import exchange, joined_launches, mix_patches, patches_for
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.soft import mix_soft
+from cutmix_dense.kernels.translucent import blend_below, blended
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.ownership import base_alone, opaque
 
 __all__ = ["Interpolation", "joined_launches", "mix_batch", "mix_list"]
 
@@ -57,6 +60,8 @@ def mix_batch(
         out: written to and returned, if given; shares no memory with ``pool``.
         inplace: the result is written into ``pool``.
     """
+    if plan.opacity is not None and feather == 0:
+        return _mix_translucent(pool, plan, fill, interpolation, out, inplace)
     if pool.dtype in WIDE_UNSIGNED and _only_moves(plan, interpolation, feather):
         own = None if out is None else as_signed(out)
         value = None if fill is None else as_signed(fill)
@@ -98,6 +103,27 @@ def mix_batch(
     return result
 
 
+def _mix_translucent(
+    pool: Tensor,
+    plan: MixPlan,
+    fill: Tensor | None,
+    interpolation: Interpolation,
+    out: Tensor | None,
+    inplace: bool,
+) -> Tensor:
+    """``mix_batch`` by a plan with opacities: as if all were opaque, then what shows below is added."""
+    read: dict[str, Any] = {"fill": fill, "interpolation": interpolation}
+    if is_compiling() or not pool.is_cpu:
+        there = plan.to(pool.device)
+        mixed, base = (mix_batch(pool, one, **read) for one in (opaque(there), base_alone(there)))
+        result = blended(mixed, base, there)
+        target = pool if inplace else out
+        return result if target is None else target.copy_(result)
+    result = mix_batch(pool, opaque(plan), **read, out=out)
+    blend_below(result, pool, plan, interpolation)
+    return pool.copy_(result) if inplace else result
+
+
 def _mix_on_device(
     pool: Tensor,
     plan: MixPlan,
@@ -136,6 +162,10 @@ def mix_list(
     pool: Sequence[Tensor], plan: MixPlan, *, fill: Tensor | None, interpolation: Interpolation, feather: float = 0.0
 ) -> list[Tensor]:
     """Mix images of different sizes into (…, *canvas) each; ``plan`` is on the host. Arguments as ``mix_batch``."""
+    if plan.opacity is not None and feather == 0:
+        mixed = mix_list(pool, opaque(plan), fill=fill, interpolation=interpolation)
+        blend_below(mixed, pool, plan, interpolation)
+        return mixed
     if pool[0].dtype in WIDE_UNSIGNED and _only_moves(plan, interpolation, feather):
         value = None if fill is None else as_signed(fill)
         moved = mix_list(list(map(as_signed, pool)), plan, fill=value, interpolation=interpolation, feather=feather)

@@ -12,6 +12,7 @@ from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.kernels.device import current, serves
 from cutmix_dense.kernels.table import table_of, table_on
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.ownership import weighs
 
 __all__ = ["MixedBoxes", "Thresholds", "mix_boxes", "suits_boxes"]
 
@@ -49,7 +50,7 @@ def suits_boxes(boxes: Tensor, plan: MixPlan) -> bool:
     """Whether the kernel measures boxes under a plan: float32 ones on a device it serves, hard plans on the host."""
     if is_compiling() or not serves(boxes.device) or boxes.dtype != torch.float32 or boxes.shape[2:] != (4,):
         return False
-    if boxes.numel() == 0 or plan.weight is not None or plan.carry is not None or boxes.requires_grad:
+    if boxes.numel() == 0 or weighs(plan) or plan.carry is not None or boxes.requires_grad:
         return False
     count = len(plan) * plan.layers * boxes.shape[1]
     return count < 2**29 and table_of(plan) is not None

@@ -9,8 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.broadcast import along
 from cutmix_dense.arrays.host import Column, looked_up
 from cutmix_dense.plan.fields import PlanFacts, PlanFields
+from cutmix_dense.plan.geometry import pixel_ranges
+from cutmix_dense.plan.ownership import opaque, owned_pixels
 
 __all__ = ["check_shapes", "check_values", "is_unscaled"]
 
@@ -29,6 +32,7 @@ def check_shapes(plan: PlanFields) -> None:
     given: dict[str, Any] = {**dict(zip(PlanFacts._fields, plan.small)), "owner": plan.owner, **edges}
     given |= {} if plan.carry is None else {"carry": plan.carry}
     given |= {} if plan.weight is None else {"weight": plan.weight}
+    given |= {} if plan.opacity is None else {"opacity": plan.opacity}
     for name, value in given.items():
         if type(value) is not Tensor and not isinstance(value, Tensor):
             raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
@@ -56,6 +60,7 @@ def check_shapes(plan: PlanFields) -> None:
         "canvas": (batch, ndim),
         "owner": (batch, *[edge.shape[-1] - 1 for edge in plan.edges]),
         "weight": (batch, layers),
+        "opacity": (batch, layers),
         "carry": (batch, layers, given["carry"].shape[-1] if "carry" in given else 0),
     }
     for name, tensor in given.items():
@@ -64,7 +69,7 @@ def check_shapes(plan: PlanFields) -> None:
             raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
         if tensor.device != plan.source.device:
             raise ValueError(f"{name} lies on {tensor.device}, source on {plan.source.device}: one device is needed")
-        floating = name in ("scale", "shift", "weight")
+        floating = name in ("scale", "shift", "weight", "opacity")
         if tensor.dtype.is_floating_point != floating:
             raise ValueError(f"{name} must be {'floating point' if floating else 'integer'}, got {tensor.dtype}")
 
@@ -118,6 +123,21 @@ def check_values(plan: PlanFields) -> None:
         weight = plan.weight.detach().numpy()
         check((weight >= 0) & np.isfinite(weight), "weight", "be at least 0", weight)
         check(owner == 0, "owner", "be 0 in a soft plan", owner)
+    if plan.opacity is not None:
+        if plan.weight is not None:
+            raise ValueError("opacity must be None in a soft plan, whose layers have weights")
+        opacity = plan.opacity.detach().numpy()
+        check((opacity > 0) & (opacity <= 1), "opacity", "lie in (0, 1]", opacity)
+        check(opacity[:, :1] == 1, "opacity", "be 1 for the base", opacity)
+        base = np.concatenate([bound[:, 0].numpy() for bound in pixel_ranges(plan)], axis=1)
+        covers = (base == np.concatenate([0 * canvas, canvas], axis=1)).all(axis=1, keepdims=True)
+        check((opacity == 1) | covers, "opacity", "be 1 where the base doesn't cover the canvas", opacity)
+        area, cells = np.ones((len(source),) + (1,) * ndim), plan.owner.numpy()
+        for axis, edge in enumerate(map(Tensor.numpy, plan.edges)):
+            area = area * along(np.diff(edge, axis=1), axis, ndim)
+        wanted = np.stack([np.where(cells == s, area, 0).reshape(len(cells), -1).sum(1) for s in range(layers)], axis=1)
+        reached = owned_pixels(opaque(plan)).numpy() == wanted
+        check((opacity == 1) | reached, "opacity", "be 1 where the layer's cells reach beyond its extent", opacity)
 
 
 def is_unscaled(

@@ -40,6 +40,7 @@ class PlanFields:
     frame: tuple[int, ...]
     carry: Bool[Tensor, "b s n"] | None = None
     weight: Float[Tensor, "b s"] | None = None
+    opacity: Float[Tensor, "b s"] | None = None
     free_form: bool = False
     frames: int = 1
     unscaled: bool | None = None
@@ -84,7 +85,7 @@ class PlanFields:
     def memo(self) -> Memo:
         """Cached results of functions of this plan."""
         if "_memo" not in self.__dict__:
-            given = (*self.small, self.owner, *self.edges, self.carry, self.weight)
+            given = (*self.small, self.owner, *self.edges, self.carry, self.weight, self.opacity)
             self.__dict__["_memo"] = Memo([tensor for tensor in given if tensor is not None])
         found: Memo = self.__dict__["_memo"]
         return found
@@ -97,7 +98,7 @@ class PlanFields:
     def each(self, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
         """The tensor fields by name, with ``change`` applied to each tensor."""
         changed: dict[str, Any] = {}
-        for name in ("source", "scale", "shift", "extent", "canvas", "owner", "carry", "weight"):
+        for name in ("source", "scale", "shift", "extent", "canvas", "owner", "carry", "weight", "opacity"):
             value = getattr(self, name)
             changed[name] = None if value is None else change(value)
         return {**changed, "edges": tuple(map(change, self.edges))}

@@ -20,7 +20,7 @@ Plan = TypeVar("Plan", bound=PlanMakers)
 
 def inverted(plan: Plan) -> Plan:
     """The inverse of a plan, see ``MixPlan.inverse``: output i is pool image i, put together again."""
-    if plan.weight is not None:
+    if plan.weight is not None or plan.opacity is not None:
         raise ValueError("inverse needs a hard plan, got one that blends its layers")
     if not plan.unscaled:
         raise ValueError("inverse needs an unscaled plan, got one that scales its layers")

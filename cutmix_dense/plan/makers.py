@@ -46,8 +46,8 @@ class PlanMakers(PlanFields):
             mode: ``"union"``: a pixel shows the layer of the last rectangle that covers it. ``"xor"``: a pixel shows
                 the layer if an odd number of rectangles covers it.
             layer: the layer that each rectangle shows, default 1; -1 for fill. ``"xor"`` needs one layer per output.
-            placed: ``frame``, ``carry``, ``scale``, ``shift``, ``check`` as in ``from_grid``, and ``frames`` as in
-                ``MixPlan``. Only what is placed is checked by default.
+            placed: ``frame``, ``carry``, ``opacity``, ``scale``, ``shift``, ``check`` as in ``from_grid``, and
+                ``frames`` as in ``MixPlan``. Only what is placed is checked by default.
 
         Raises:
             ValueError: the mode is unknown, ``"xor"`` gets several layers, or ``MixPlan`` refuses a field.
@@ -80,7 +80,7 @@ class PlanMakers(PlanFields):
         else:
             grid = cover(source, rectangles, sizes, layer, mode)
         # the grid needs no check; what is placed does
-        placed = {"check": not {"scale", "shift", "carry", "frames"}.isdisjoint(placed), **placed}
+        placed = {"check": not {"scale", "shift", "carry", "frames", "opacity"}.isdisjoint(placed), **placed}
         return cls._placed(source, *grid, **placed)
 
     @classmethod
@@ -94,6 +94,7 @@ class PlanMakers(PlanFields):
         frame: tuple[int, ...] | None = None,
         carry: Bool[Tensor, "b s n"] | None = None,
         weight: Float[Tensor, "b s"] | None = None,
+        opacity: Float[Tensor, "b s"] | None = None,
         scale: Float[Tensor, "b s d"] | None = None,
         shift: Float[Tensor, "b s d"] | None = None,
         canvas: Int[Tensor, "b d"] | None = None,
@@ -110,6 +111,7 @@ class PlanMakers(PlanFields):
             frame: size of a padded output, default the largest canvas.
             carry: as in ``MixPlan``.
             weight: as in ``MixPlan``.
+            opacity: as in ``MixPlan``.
             scale: as in ``MixPlan``, default 1.
             shift: as in ``MixPlan``, default 0.
             canvas: size of each output, default the base's.
@@ -127,7 +129,8 @@ class PlanMakers(PlanFields):
         reach = sizes[source.clamp(min=0)]
         canvas = reach[:, 0] if canvas is None else canvas
         owner = _without_absent(source, owner)
-        placed: Any = {"frame": frame, "carry": carry, "weight": weight, "scale": scale, "shift": shift}
+        placed: Any = {"frame": frame, "carry": carry, "scale": scale, "shift": shift}
+        placed |= {"weight": weight, "opacity": opacity}
         return cls._placed(source, edges, owner, reach, canvas, free_form=free_form, check=check, **placed)
 
     @classmethod
@@ -205,7 +208,7 @@ class PlanMakers(PlanFields):
                 device of ``owner``.
             owner: the layer of each pixel; ignored beyond an output's canvas.
             sizes: valid size of every pool image, pixels.
-            placed: ``carry``, ``scale``, ``shift``, ``canvas``, ``check`` as in ``from_grid``.
+            placed: ``carry``, ``opacity``, ``scale``, ``shift``, ``canvas``, ``check`` as in ``from_grid``.
 
         Example:
             >>> import torch

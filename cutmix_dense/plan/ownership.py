@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,16 +18,24 @@ from cutmix_dense.plan.geometry import covers_frame, inside_of, pixel_ranges
 from cutmix_dense.plan.memo import Once
 
 __all__ = [
+    "base_alone",
+    "beneath",
     "carried_by",
     "cell_at",
     "cells_of",
     "has_fill",
+    "instance_weights",
+    "of_ids",
+    "opaque",
     "owned_pixels",
     "owner_map",
     "shared_weights",
     "shows_at",
     "shows_in",
+    "weighs",
 ]
+
+Plan = TypeVar("Plan", bound=PlanFields)
 
 
 def carried_by(
@@ -37,6 +46,54 @@ def carried_by(
         return torch.ones_like(position, dtype=torch.bool)
     most = plan.carry.shape[2]
     return plan.carry[output, layer, position.clamp(max=most - 1)] | (position >= most)
+
+
+# ------------------------------------------------------------------------------------------------ translucent layers
+
+
+def opaque(plan: Plan) -> Plan:
+    """The plan with every layer's opacity taken for 1: what its pasted layers are measured by."""
+    return plan if plan.opacity is None else replace(plan, check=False, opacity=None)
+
+
+@Once
+def beneath(plan: Any) -> Any:
+    """The hard plan that the base is measured by: layers of an opacity below 1 don't hide it."""
+    return _without_lighter(plan, 1.0)
+
+
+@Once
+def of_ids(plan: Any) -> Any:
+    """The hard plan of what can't blend, such as maps of ids: layers of an opacity below 0.5 leave them the base's."""
+    return _without_lighter(plan, 0.5)
+
+
+def base_alone(plan: Plan) -> Plan:
+    """The hard plan that shows the base everywhere that it reaches."""
+    return replace(plan, check=False, owner=torch.zeros_like(plan.owner), opacity=None)
+
+
+def _without_lighter(plan: Plan, least: float) -> Plan:
+    """The hard plan with the pixels of layers of an opacity below ``least`` given to the base."""
+    if plan.opacity is None:
+        return plan
+    owner = plan.owner.flatten(1).long()
+    light = (plan.opacity < least).gather(1, owner.clamp(min=0)) & (owner >= 0)
+    owner = torch.where(light, 0, owner).view_as(plan.owner).to(plan.owner.dtype)
+    return replace(plan, check=False, owner=owner, opacity=None)
+
+
+def weighs(plan: PlanFields) -> bool:
+    """Whether instances of different layers may have different weights."""
+    return plan.weight is not None or plan.opacity is not None
+
+
+def instance_weights(plan: PlanFields) -> Float[Tensor, "b s"]:
+    """The weight of the instances of each layer: its share of a soft plan, or its opacity."""
+    if plan.weight is not None:
+        return (plan.weight / plan.weight.sum(dim=1, keepdim=True)).float()
+    assert plan.opacity is not None
+    return plan.opacity.float()
 
 
 # ---------------------------------------------------------------------------------------------------------------- cells
@@ -102,7 +159,11 @@ def owned_pixels(plan: PlanFields) -> Float[Tensor, "b s"]:
     """Number of canvas pixels that belong to each layer."""
     if plan.weight is None:
         owned = [(_layer_cells(plan, layer) * (plan.owner == layer)).flatten(1).sum(1) for layer in range(plan.layers)]
-        return torch.stack(owned, dim=1)
+        pixels = torch.stack(owned, dim=1)
+        if plan.opacity is None:
+            return pixels
+        shows = pixels * plan.opacity
+        return torch.cat([shows[:, :1] + (pixels - shows).sum(dim=1, keepdim=True), shows[:, 1:]], dim=1)
     cells = torch.stack([_layer_cells(plan, layer) for layer in range(plan.layers)], dim=1)
     weight = everywhere(plan.weight.double(), plan.ndim) * (cells > 0)
     return (cells * weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-300)).flatten(2).sum(2)
@@ -168,7 +229,11 @@ def shared_weights(plan: PlanFields) -> Float[Tensor, "b s *frame"]:
     """
     if plan.weight is None:
         layers = everywhere(torch.arange(plan.layers, device=plan.device), plan.ndim)
-        return (owner_map(plan)[:, None] == layers).float()
+        shows = (owner_map(plan)[:, None] == layers).float()
+        if plan.opacity is None:
+            return shows
+        part = shows * everywhere(plan.opacity.float(), plan.ndim)
+        return torch.cat([part[:, :1] + (shows - part).sum(dim=1, keepdim=True), part[:, 1:]], dim=1)
     weight = everywhere(plan.weight.float(), plan.ndim)
     if plan.device.type == "cpu" and not is_compiling() and covers_frame(plan):
         weight = torch.where(everywhere(plan.source < 0, plan.ndim), 0, weight)
@@ -199,4 +264,8 @@ def shows_at(
         return within & inside & (plan.weight[output, layer] > 0)
     cells = [cell_at(pixel[:, axis, None], edges[output])[:, 0] for axis, edges in enumerate(plan.edges)]
     at = (output, *cells)
-    return within & inside & (plan.owner[at] == layer)
+    owner = plan.owner[at]
+    owned = owner == layer
+    if plan.opacity is not None:  # the base shows below translucent layers
+        owned |= (layer == 0) & (owner >= 0) & (plan.opacity[output, owner.clamp(min=0).long()] < 1)
+    return within & inside & owned

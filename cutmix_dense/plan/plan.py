@@ -40,6 +40,12 @@ class MixPlan(PlanMakers):
         carry: which of the source's instances come along, default all; those beyond its length do.
         weight: for a soft plan (MixUp), the weight of each layer, >= 0. All layers then share the pixels of their
             extents in proportion, ``owner`` is 0 everywhere, and cells don't straddle the border of an extent.
+        opacity: of each layer in a hard plan, in (0, 1], default 1; 1 for the base. A pixel that belongs to a
+            translucent layer ``s`` (below 1) shows ``opacity · layer s + (1 - opacity) · base``; the base covers such a
+            canvas, and the layer's cells lie within its extent. Translucent layers hide nothing of the base's
+            instances, which keep a ``weight`` of 1, and their own have their opacity as ``weight``. ``share`` counts by
+            opacity. What can't blend (maps of ids, panoptic maps) shows the layer where its opacity is at least 0.5,
+            else the base.
         free_form: whether the grid has one cell per pixel (``from_map``), so that a box alone doesn't say how much of
             its object shows.
         frames: number of frames of each clip if they are planned one by one: output ``b · frames + t`` is frame t of
@@ -90,7 +96,7 @@ class MixPlan(PlanMakers):
         return geometry.source_pixels(self, axis)
 
     def owned_pixels(self) -> Float[Tensor, "b s"]:
-        """Number of canvas pixels that belong to each layer; fractional only for soft plans."""
+        """Number of canvas pixels that belong to each layer; fractional only for weights and opacities."""
         return ownership.owned_pixels(self)
 
     def share(self) -> Float[Tensor, "b s"]:

@@ -42,6 +42,10 @@ class CopyPaste(MixTransform):
         scale: the partner is scaled by a factor ~ U(low, high).
         flip: probability that the partner is mirrored left to right; keypoints then need ``flip_pairs``.
         feather: softness of the pasted edges in the image, sigma in pixels.
+        blend: how much of what is pasted shows over the base: ``"hard"`` (all), a number in (0, 1], or a range that an
+            opacity is drawn from per sample. Below 1 nothing of the base is hidden, so its instances stay as they are;
+            pasted ones come whole with their opacity as ``weight``, the base's with 1. Maps of ids show what is pasted
+            where the opacity is at least 0.5. DEIM's CopyBlend: boxes at about 0.5.
         p: probability that an image is mixed, per sample.
         common: arguments of ``MixTransform``.
 
@@ -70,6 +74,7 @@ class CopyPaste(MixTransform):
         scale: tuple[float, float] = (1.0, 1.0),
         flip: float = 0.0,
         feather: float = 0.0,
+        blend: Literal["hard"] | float | tuple[float, float] = "hard",
         p: float = 0.5,
         **common: Any,
     ) -> None:
@@ -87,6 +92,8 @@ class CopyPaste(MixTransform):
         self.scale = interval(scale, "scale")
         self.flip = float(flip)
         self.feather = float(feather)
+        self.blend = _opacities(blend)
+        self.instance_weights |= self.blend != "hard"  # which RandomMix then asks of its other members, too
 
     @classmethod
     def torchvision(cls, **common: Any) -> CopyPaste:
@@ -116,15 +123,20 @@ class CopyPaste(MixTransform):
         source, leader = self.draw_pairs(pool, generator)
         counts = [count_instances(target, "targets") for target in targets]
         _check_rows(targets, counts)
-        draws = uniform(pool.outputs, 3 + pool.ndim + max(counts), generator)[leader]
+        fixed = 3 + pool.ndim + (self.blend != "hard")
+        draws = uniform(pool.outputs, fixed + max(counts), generator)[leader]
         partner = source[:, 1].clamp(min=0)
         may = _may_be_pasted(targets, counts, self.crowd)[partner.numpy()]
-        pasted = self._chosen(draws[:, 0], draws[:, 3 + pool.ndim :], may)
+        pasted = self._chosen(draws[:, 0], draws[:, fixed:], may)
         carry = torch.stack([torch.ones_like(pasted), pasted], dim=1)
         scale, shift = self._placed(draws.numpy(), pool, source)
         chosen = pasted & (source[:, 1:] >= 0)
         unmoved = bool(((scale == 1) & (shift == 0)).all())  # every partner keeps its place
         placed: Any = {"carry": carry, **({"check": False} if unmoved else {"scale": scale, "shift": shift})}
+        if self.blend != "hard":
+            low, high = self.blend
+            opacity = low + draws[:, fixed - 1 : fixed] * (high - low)
+            placed["opacity"] = torch.cat([torch.ones_like(opacity), opacity], dim=1).float()
         if [1 for target in targets if target.get("masks") is not None]:
             boxed = chosen & _unstated(targets, chosen.shape[1])[partner]
             owner = _by_masks(chosen & ~boxed, targets, pool, source)
@@ -165,6 +177,20 @@ class CopyPaste(MixTransform):
         shift[:, 1, -1] += np.where(mirrored, factor[:, 0] * sizes[:, 1, -1], 0.0)
         scale[:, 1, -1] *= np.where(mirrored, -1.0, 1.0)
         return torch.from_numpy(scale.astype(np.float32)), torch.from_numpy(shift.astype(np.float32))
+
+
+def _opacities(blend: Any) -> Literal["hard"] | tuple[float, float]:
+    """A ``blend`` as "hard" or a range.
+
+    Raises:
+        ValueError: it is neither, nor a number in (0, 1].
+    """
+    if blend == "hard":
+        return "hard"
+    single = isinstance(blend, (int, float)) and not isinstance(blend, bool)
+    if (single and not 0 < blend <= 1) or isinstance(blend, (str, bool)):
+        raise ValueError(f"blend must be 'hard', an opacity in (0, 1] or a range (low, high) of them, got {blend!r}")
+    return interval((blend, blend) if single else blend, "blend", 1)
 
 
 def _check_rows(targets: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> None:
@@ -252,14 +278,14 @@ def _by_masks(
     """Owners before the partner is moved: 1 inside pasted masks, else 0."""
     device = next(target["masks"].device for target in targets if target.get("masks") is not None)
     union = torch.zeros((len(source), *pool.frame), dtype=torch.bool, device=device)
-    partner = source[:, 1].clamp(min=0)
+    partner, sizes = source[:, 1].clamp(min=0), pool.sizes.tolist()
     for output, image in enumerate(partner.tolist()):
         masks = targets[image].get("masks")
         rows = chosen[output].nonzero()[:, 0].tolist()
         if masks is None or not rows:
             continue
         stack = masks.as_subclass(Tensor)
-        block = block_of(map(min, stack.shape[1:], pool.frame))
+        block = block_of(map(min, stack.shape[1:], sizes[image]))
         mark_masks(union[output][block], [stack[row][block] for row in rows])
     return union.view(torch.int8)
 

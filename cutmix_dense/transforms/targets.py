@@ -31,6 +31,7 @@ from cutmix_dense.functional.pixel_checks import check_inplace
 from cutmix_dense.functional.segments import MAP_KEY, PANOPTIC_KEYS
 from cutmix_dense.functional.semantic import mix_maps
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.ownership import weighs
 from cutmix_dense.transforms.pool import Pool, are_frames, detection_targets
 from cutmix_dense.transforms.tracks import separate_tracks
 
@@ -233,7 +234,7 @@ class TargetMixer:
             if plan.weight is not None:
                 return self._mix_maps(value, plan)
             apply = partial(mix_semantic, value, plan, ignore_index=self.rules.ignore_index)
-        elif plan.weight is not None and not value.is_floating_point():
+        elif weighs(plan) and not value.is_floating_point():
             raise TypeError(f"{name} must be floating point to be blended, got {value.dtype} (ids don't average)")
         elif plan.has_fill():
             raise ValueError(
@@ -284,7 +285,7 @@ class TargetMixer:
                 )
         if _is_map(values[0], values[0].ndim, pool):
             return self._mix_maps(values, plan)
-        if plan.weight is not None and not values[0].is_floating_point():
+        if weighs(plan) and not values[0].is_floating_point():
             raise TypeError(f"{name} must be floating point to be blended, got {values[0].dtype} (ids don't average)")
         return mix_pixels(values, plan, interpolation=_reading(values[0], name))
 

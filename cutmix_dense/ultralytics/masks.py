@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.ownership import weighs
 from cutmix_dense.ultralytics.rows import KeptRows, Rows
 
 __all__ = ["ReducedMasks"]
@@ -185,7 +186,7 @@ class _Seen:
             )
         centre = slice(ratio // 2, None, ratio)
         layers = torch.arange(plan.layers, device=plan.device)[:, None, None]
-        if plan.weight is None:
+        if not weighs(plan):
             shows = plan.owner_map()[:, None, centre, centre] == layers
         else:
             shows = plan.pixel_weights()[:, :, centre, centre] > 0
@@ -195,7 +196,7 @@ class _Seen:
             for pixels in (lines, columns)
         )
         source = plan.source.clamp(min=0).to(device)
-        soft = plan.weight is not None
+        soft = weighs(plan)
         return cls(shows.to(device), source, lines.to(device), columns.to(device), unmoved, soft)
 
     def read(self, maps: Shaped[Tensor, "p h w"], layer: int) -> Shaped[Tensor, "b h w"]:

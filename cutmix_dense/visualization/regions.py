@@ -14,6 +14,7 @@ from cutmix_dense.visualization.pictures import as_rgb, grow_mask, line_width_fo
 
 if TYPE_CHECKING:
     from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.ownership import weighs
 
 __all__ = ["draw_outline", "draw_region", "owners_of", "partner_sources", "shown_pixels", "source_letters"]
 
@@ -67,8 +68,8 @@ def owners_of(plan: MixPlan, index: int) -> Int[Tensor, "h w"]:
 
 
 def _shows(plan: MixPlan, index: int, layer: int) -> Bool[Tensor, "h w"]:
-    """The pixels of one output's canvas in which a layer shows: those it owns, or under a soft plan all it reaches."""
-    if plan.weight is None:
+    """The pixels of one output's canvas in which a layer shows: those it owns, and those it shows through."""
+    if not weighs(plan):
         return owners_of(plan, index) == layer
     height, width = (int(side) for side in plan.canvas[index].tolist())
     return plan.pixel_weights()[index, layer, :height, :width].cpu() > 0
