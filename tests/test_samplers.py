@@ -379,6 +379,67 @@ def test_multi_box_area(mode: Any, n: int, inner: Any):
         assert abs(np.corrcoef(areas[:, a], areas[:, b])[0, 1]) < SIGMAS / math.sqrt(samples)
 
 
+def test_multi_box_of_a_drawn_number():
+    """MixPL's patches: 1 to 19, equally often; sides up to a tenth of the image's, rounded down; wholly inside."""
+    size, samples = (200, 300), 6000
+    boxes = rectangles(regions.MultiBox.mixpl(), samples, size, seed=16)
+    assert boxes.shape == (samples, 19, 4)
+    marked = regions.MultiBox(regions.SideBox((0.05, 0.1)), (1, 19))  # no side is rounded to nothing
+    drawn = rectangles(marked, samples, size, seed=17)
+    count = (shares(drawn, size) > 0).sum(1)
+    expected = np.arange(1, 20)
+    assert set(count.tolist()) == set(expected.tolist())
+    assert_mean(count, float(expected.mean()))
+    assert abs(count.var() - float(expected.var())) < 1.0
+    filled = [(row[:n] > 0).all() and (row[n:] == 0).all() for row, n in zip(shares(drawn, size), count, strict=True)]
+    assert all(filled), "empty rectangles come last"
+    assert not drawn[shares(drawn, size) == 0].any(), "an empty rectangle is all 0"
+    assert (boxes >= 0).all()
+    assert (boxes[..., 2:] <= size).all()
+
+
+@pytest.mark.parametrize("side", [(0.0, 0.1), (0.3, 0.7), (1.0, 1.0)])
+def test_side_box(side: tuple[float, float]):
+    """One uniform share for both sides, any corner that fits."""
+    size = (400, 600)
+    boxes = rectangles(regions.SideBox(side), 20_000, size, seed=18)[:, 0]
+    height, width = sides(boxes)
+    assert np.abs(height * 1.5 - width).max() <= 1.5, "in the image's shape"
+    assert_mean(height / size[0], sum(side) / 2, slack=0.5 / size[0] + 1e-9)
+    assert abs((height / size[0]).var() - (side[1] - side[0]) ** 2 / 12) < 2e-3
+    assert height.max() <= side[1] * size[0]
+    room = size[1] - width
+    if (room > 0).any():
+        assert_mean(boxes[room > 0, 1] / room[room > 0], 0.5, slack=0.002)
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, 2:] <= size).all()
+
+
+def test_beta_box_of_two_parameters():
+    """Beta(8, 2) has the mean 0.8: boxes have a fifth of the area before they are clipped."""
+    box = regions.BetaBox(8.0, 2.0)
+    lam = box.draw(40_000, torch.Generator().manual_seed(19))[:, 0].numpy()
+    assert_mean(lam, 0.8)
+    assert abs(lam.var() - 8 * 2 / (10**2 * 11)) < 5e-4
+    one, other = regions.BetaBox(4.0), regions.BetaBox(4.0, 4.0)
+    draws = [each.draw(8, torch.Generator().manual_seed(0)) for each in (one, other)]
+    assert torch.equal(*draws)
+    with pytest.raises(ValueError, match="beta"):
+        regions.BetaBox(1.0, 0.0)
+
+
+@pytest.mark.parametrize("wrong", [0, (0, 3), (4, 3)])
+def test_multi_box_refuses_other_numbers(wrong: Any):
+    with pytest.raises(ValueError, match="n must be"):
+        regions.MultiBox(regions.SideBox(), wrong)
+
+
+def test_side_box_refuses_other_shares():
+    for wrong in ((-0.1, 0.5), (0.5, 0.2), (0.0, 1.1)):
+        with pytest.raises(ValueError, match="side must be"):
+            regions.SideBox(wrong)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # ObjectBox
 
@@ -446,6 +507,8 @@ SAMPLERS = {
     "unimatch": regions.AreaBox.unimatch(),
     "MultiBox": regions.MultiBox(regions.AreaBox(area=(0.05, 0.3)), 3, "xor"),
     "MultiBox.french": regions.MultiBox.french(3),
+    "SideBox": regions.SideBox((0.1, 0.5)),
+    "several SideBoxes": regions.MultiBox(regions.SideBox((0.1, 0.5)), (1, 4)),
 }
 
 

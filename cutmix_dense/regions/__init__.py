@@ -8,9 +8,10 @@ highs in array order (y0, x0, y1, x1), half-open. For volumes, sizes are (depth,
 from __future__ import annotations
 
 from cutmix_dense.regions.base import ObjectBoxes, RegionSampler, beta, box_around, uniform
-from cutmix_dense.regions.boxes import AreaBox, BetaBox, MultiBox
+from cutmix_dense.regions.boxes import AreaBox, BetaBox
 from cutmix_dense.regions.objects import ObjectBox
 from cutmix_dense.regions.path import PathBox
+from cutmix_dense.regions.several import MultiBox, SideBox
 
 __all__ = [
     "AreaBox",
@@ -20,6 +21,7 @@ __all__ = [
     "ObjectBoxes",
     "PathBox",
     "RegionSampler",
+    "SideBox",
     "beta",
     "box_around",
     "uniform",

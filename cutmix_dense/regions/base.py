@@ -98,8 +98,10 @@ def uniform(batch: int, count: int, generator: torch.Generator | None) -> Float[
     return torch.rand((batch, count), generator=generator, dtype=torch.float64, device=HOST)
 
 
-def beta(batch: int, alpha: float, generator: torch.Generator | None) -> Float[Tensor, "b 1"]:
-    """One float64 number per sample from Beta(α, α), on the host.
+def beta(
+    batch: int, alpha: float, generator: torch.Generator | None, other: float | None = None
+) -> Float[Tensor, "b 1"]:
+    """One float64 number per sample from Beta(α, α), or Beta(α, ``other``), on the host.
 
     Example:
         >>> beta(2, 1.0, torch.Generator().manual_seed(0)).shape
@@ -107,6 +109,8 @@ def beta(batch: int, alpha: float, generator: torch.Generator | None) -> Float[T
     """
     # torch.distributions.Beta takes no generator; this is the function that it calls
     concentration = torch.full((batch, 2), alpha, dtype=torch.float64, device=HOST)
+    if other is not None:
+        concentration[:, 1] = other
     return torch._sample_dirichlet(concentration, generator=generator)[:, :1]
 
 

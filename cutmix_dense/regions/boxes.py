@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from cutmix_dense.arrays.host import sent
 from cutmix_dense.checks import interval, positive
 from cutmix_dense.regions.base import ObjectBoxes, RegionSampler, beta, box_around, uniform
 
-__all__ = ["AreaBox", "BetaBox", "MultiBox"]
+__all__ = ["AreaBox", "BetaBox"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class BetaBox(RegionSampler):
 
     Args:
         alpha: parameter of the Beta distribution, > 0.
+        beta: its second parameter, > 0, default α: Beta(8, 2) cuts small boxes, as AugSeg does for labelled images.
 
     Source: Yun et al., CutMix (2019), and its official code.
 
@@ -37,13 +38,16 @@ class BetaBox(RegionSampler):
     """
 
     alpha: float = 1.0
+    beta: float | None = None
 
     def __post_init__(self) -> None:
         positive(self.alpha, "alpha")
+        if self.beta is not None:
+            positive(self.beta, "beta")
 
     def draw(self, batch: int, generator: torch.Generator | None = None, ndim: int = 2) -> Float[Tensor, "b k"]:
         """λ and the centre, relative to the image."""
-        return torch.cat([beta(batch, self.alpha, generator), uniform(batch, 3, generator)], dim=1)
+        return torch.cat([beta(batch, self.alpha, generator, self.beta), uniform(batch, 3, generator)], dim=1)
 
     def place(
         self,
@@ -168,74 +172,3 @@ class AreaBox(RegionSampler):
         accepted = draws[:, 1::2] < room
         first = torch.where(accepted.any(dim=1), accepted.long().argmax(dim=1), room.argmax(dim=1))
         return torch.gather(aspect, 1, first[:, None])[:, 0].clamp(min=area, max=1 / area)
-
-
-@dataclass(frozen=True)
-class MultiBox(RegionSampler):
-    """Several rectangles per sample, combined by union or exclusive or.
-
-    Args:
-        box: the sampler of each rectangle.
-        n: number of rectangles, >= 1.
-        mode: ``"union"``, or ``"xor"``: the pixels that an odd number of rectangles covers.
-
-    Source: French et al. (2020) XOR the boxes of a mask.
-
-    Example:
-        >>> boxes, sizes = MultiBox(n=3), torch.tensor([[32, 48]] * 4)
-        >>> boxes.place(boxes.draw(4, torch.Generator().manual_seed(0)), sizes).shape
-        torch.Size([4, 3, 4])
-    """
-
-    box: RegionSampler = field(default_factory=AreaBox)
-    n: int = 3
-    mode: Literal["union", "xor"] = "union"
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.box, RegionSampler):
-            raise TypeError(f"box must be a region sampler, got {self.box!r}")
-        if self.n < 1:
-            raise ValueError(f"n must be at least 1, got {self.n!r}")
-        if self.mode not in ("union", "xor"):
-            raise ValueError(f"mode must be 'union' or 'xor', got {self.mode!r}")
-
-    @classmethod
-    def french(cls, n: int = 3, area: float = 0.5) -> MultiBox:
-        """The n boxes of French et al. (2020), XORed, each of area / n; three boxes cover 0.287 on average."""
-        return cls(AreaBox(area=(area / n, area / n), aspect=(area, 1 / area)), n, "xor")
-
-    @property
-    def needs_objects(self) -> bool:  # type: ignore[override]
-        """Whether its boxes do."""
-        return self.box.needs_objects
-
-    @property
-    def moves(self) -> bool:  # type: ignore[override]
-        """Whether its boxes do."""
-        return self.box.moves
-
-    def draw(self, batch: int, generator: torch.Generator | None = None, ndim: int = 2) -> Float[Tensor, "b k"]:
-        """The draws of every box."""
-        return torch.cat([self.box.draw(batch, generator, ndim) for _ in range(self.n)], dim=1)
-
-    def place(
-        self,
-        draws: Float[Tensor, "b k"],
-        sizes: Int[Tensor, "b d"],
-        base: ObjectBoxes | None = None,
-        partner: ObjectBoxes | None = None,
-    ) -> Int[Tensor, "b p ends"]:
-        """The rectangles of every box."""
-        return torch.cat([self.box.place(part, sizes, base, partner) for part in draws.chunk(self.n, dim=1)], dim=1)
-
-    def place_frames(
-        self,
-        draws: Float[Tensor, "b k"],
-        sizes: Int[Tensor, "b d"],
-        frames: int,
-        base: ObjectBoxes | None = None,
-        partner: ObjectBoxes | None = None,
-    ) -> Int[Tensor, "b t p ends"]:
-        """The rectangles of every box; boxes that move each take their own path."""
-        parts = draws.chunk(self.n, dim=1)
-        return torch.cat([self.box.place_frames(part, sizes, frames, base, partner) for part in parts], dim=2)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from cutmix_dense.checks import finite
 from cutmix_dense.regions.base import ObjectBoxes, RegionSampler, uniform
-from cutmix_dense.regions.boxes import AreaBox, MultiBox
+from cutmix_dense.regions.boxes import AreaBox
+from cutmix_dense.regions.several import MultiBox
 
 __all__ = ["ObjectBox"]
 

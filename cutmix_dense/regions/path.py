@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cutmix_dense.regions.base import ObjectBoxes, RegionSampler, uniform
-from cutmix_dense.regions.boxes import AreaBox, MultiBox
+from cutmix_dense.regions.boxes import AreaBox
+from cutmix_dense.regions.several import MultiBox
 
 __all__ = ["PathBox"]
 
