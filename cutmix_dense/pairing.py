@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST
 
-__all__ = ["PAIRINGS", "among", "behind", "halves", "partners", "roll", "shuffle", "swap"]
+__all__ = ["PAIRINGS", "among", "behind", "flip", "halves", "partners", "roll", "shuffle", "swap"]
 
 
 def roll(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
@@ -96,6 +96,26 @@ def halves(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, 
     return torch.cat([_alone(batch // 2), torch.arange(batch // 2, device=HOST)])
 
 
+def flip(batch: int, generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
+    """Pair the first image with the last, the second with the last but one, as ``batch.flip(0)`` in UniMatch.
+
+    Both images of a pair are mixed, each with a region of its own; in an odd batch, the one in the middle has no
+    partner.
+
+    Args:
+        batch: number of images.
+        generator: unused; every pairing takes one.
+
+    Source: UniMatch-V2, ``unimatch_v2.py``, lines 175 and 176.
+
+    Example:
+        >>> flip(5).tolist()
+        [4, 3, -1, 1, 0]
+    """
+    order = torch.arange(batch - 1, -1, -1, device=HOST)
+    return torch.where(order == torch.arange(batch, device=HOST), -1, order)
+
+
 def among(batch: int, pool: int, generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
     """Pair each of the pool's first ``batch`` images with any other image of the pool, drawn uniformly.
 
@@ -156,7 +176,7 @@ def partners(
     """
     if pairing not in ("bank", "behind") and pairing not in PAIRINGS:
         raise ValueError(f"pairing must be one of {sorted([*PAIRINGS, 'bank'])}, got {pairing!r}")
-    if count > 1 and pairing in ("swap", "halves"):
+    if count > 1 and pairing in ("flip", "swap", "halves"):
         raise ValueError(f"pairing {pairing!r} gives one partner, {count} are needed: use 'roll', 'shuffle' or 'bank'")
     if pool == 1:
         return torch.full((batch, count), -1, device=HOST)
@@ -177,6 +197,7 @@ def _alone(batch: int) -> Int[Tensor, " batch"]:
 
 
 PAIRINGS: dict[str, Callable[[int, torch.Generator | None], Tensor]] = {
+    "flip": flip,
     "halves": halves,
     "roll": roll,
     "shuffle": shuffle,

@@ -162,7 +162,7 @@ OPTIONS: dict[str, Mutation] = {
     ),
     "Cutout": Mutation(
         "transforms.cutout:Cutout.draw_plan",
-        "(0.0 if self.closed else self.p)",
+        "self._chance(pool, own.numpy())",
         "1.0",
         "semi.test_pseudo_labels:test_cutout_erases_what_cutmix_would_paste",
         {"probability": 0.6},

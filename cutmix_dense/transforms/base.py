@@ -181,11 +181,13 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         sizes: Any = None,
         generator: torch.Generator | None = None,
         outputs: int | None = None,
+        p: Any = None,
     ) -> MixPlan:
         """Draw a plan without applying it; arguments as for the call."""
         if isinstance(self.pairing, SampleBank):
             raise ValueError("pairing with a bank draws plans over batch and bank: call the transform itself")
         pool = self.pool_of(images, targets, sizes, outputs)
+        pool = pool if p is None else pool.with_p(p)
         plan = self.draw_plan(pool, call_generator(generator))
         self._warn_of_one(pool, plan, stacklevel=3)
         return plan
@@ -250,6 +252,7 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         out: Tensor | None = None,
         inplace: bool = False,
         outputs: int | None = None,
+        p: Any = None,
         return_report: bool = False,
     ) -> Any:
         """Mix a batch.
@@ -266,6 +269,8 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
             out: tensor for the mixed images.
             inplace: write mixed images and per-pixel maps into the inputs; targets of instances are always new.
             outputs: mix only this many of the images; those behind them are their partners, in order.
+            p: probability that each mixed image is mixed, (B,), instead of the transform's ``p``: by a teacher's
+                confidence, say. Exchanging pairs use that of their first image. A tensor on a device is waited for.
             return_report: also return a ``MixReport``; needs detection targets.
 
         Returns:
@@ -290,6 +295,7 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
             both = bank.join(images, own.targets, sizes, self.semantic_keys, own.ndim)
             pool = Pool.of(both.images, both.targets, both.sizes, len(images), self.layout)
             pool = replace(pool, box_form=own.box_form)
+        pool = pool if p is None else pool.with_p(p)
         plan = self.draw_plan(pool, call_generator(generator))
         result = self.mix_pool(
             plan, pool, out=out, inplace=inplace, return_report=return_report, label_keys=form.label_keys

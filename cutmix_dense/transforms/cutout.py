@@ -64,7 +64,7 @@ class Cutout(MixTransform):
         chance = uniform(pool.outputs, 1, generator)[:, 0]  # CutMix's order of draws
         draws = self.region.draw(pool.outputs, generator, pool.ndim)
         rectangles = self.region.place(draws, pool.shared(own[:, None]))
-        cut = chance < (0.0 if self.closed else self.p)
+        cut = torch.from_numpy(chance.numpy() < self._chance(pool, own.numpy()))
         rectangles = torch.where(cut[:, None, None], rectangles, 0)
         no_owner = torch.full(rectangles.shape[:2], -1, dtype=torch.long, device=HOST)
         placed: Any = {"mode": self.region.mode, "frame": pool.frame}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST
@@ -27,11 +27,13 @@ class DrawsPartners:
     p: float
     pairing: str | SampleBank
     _switch: Switch
+    _idle = False
+    """Whether this object alone doesn't mix, while the copies that share its switch may."""
 
     @property
     def closed(self) -> bool:
         """Whether mixing is closed, here and in every copy."""
-        return bool(self._switch)
+        return self._idle or bool(self._switch)
 
     def close(self, closed: bool = True) -> None:
         """Stop mixing, or start again: batches keep their form, as if ``p`` were 0.
@@ -79,5 +81,11 @@ class DrawsPartners:
         if name == "swap":
             leader = np.where(mates[:, 0] >= 0, np.minimum(mates[:, 0], leader), leader)
         draws = torch.rand(pool.outputs, generator=generator, dtype=torch.float64, device=HOST).numpy()
-        mates[draws[leader] >= (0.0 if self.closed else self.p)] = -1
+        mates[draws[leader] >= self._chance(pool, leader)] = -1
         return mates, leader
+
+    def _chance(self, pool: Pool, leader: Int[np.ndarray, " b"]) -> float | Float[np.ndarray, " b"]:
+        """Probability that each output is mixed: that of the call if given, else ``p``; 0 while closed."""
+        if self.closed:
+            return 0.0
+        return self.p if pool.p is None else pool.p[leader]

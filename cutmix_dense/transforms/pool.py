@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST, tensor_of
@@ -47,6 +47,7 @@ class Pool:
         layout: axes of the images.
         frames: number of frames of a clip; else 1.
         box_form: the format in which boxes are returned; None: xyxy in pixels.
+        p: probability that each output is mixed, instead of the transform's; None: the transform's.
     """
 
     sizes: Int[Tensor, "pool d"]
@@ -57,6 +58,7 @@ class Pool:
     layout: Layout
     frames: int
     box_form: BoxForm | None = None
+    p: Float[np.ndarray, " b"] | None = None
 
     def __len__(self) -> int:
         """Number of images, partners included."""
@@ -154,6 +156,19 @@ class Pool:
             unit = self.sizes  # in a list, every image is its own frame
         targets, form = form.to_pixels(self.targets, unit)
         return replace(self, targets=targets, box_form=form)
+
+    def with_p(self, p: Any) -> Pool:
+        """This pool with a probability for each output, which is brought to the host.
+
+        Raises:
+            ValueError: not one number in [0, 1] per output.
+        """
+        given = tensor_of(p).detach().to(HOST, torch.float64)
+        if tuple(given.shape) != (self.outputs,):
+            raise ValueError(f"p must hold one probability per mixed image ({self.outputs},), got {tuple(given.shape)}")
+        if not bool(((given >= 0) & (given <= 1)).all()):
+            raise ValueError(f"p must lie in [0, 1], got {given.tolist()}")
+        return replace(self, p=given.numpy())
 
     def shared(self, source: Int[Tensor, "b s"]) -> Int[Tensor, "b d"]:
         """Size of the area that all present layers of each output have in common."""

@@ -135,7 +135,7 @@ class RandomMix(MixTransform):
         return [weight * within for weight, within in zip(self.weights, inside)]
 
     def choose(self, generator: torch.Generator) -> MixTransform:
-        """Draw one of the transforms; while no window is open, a copy with ``p`` = 0."""
+        """Draw one of the transforms; while no window is open, a copy that doesn't mix."""
         weights = self._open()
         idle = sum(weights) == 0
         given = torch.tensor(self.weights if idle else weights, dtype=torch.float64, device="cpu")
@@ -143,7 +143,7 @@ class RandomMix(MixTransform):
         member = cast("MixTransform", self.transforms[index]).choose(generator)
         if idle:  # with its settings, so that batches keep their form
             member = copy.copy(member)
-            member.p = 0.0
+            member._idle = True
         return member
 
     def forward(self, *inputs: Any, generator: torch.Generator | None = None, **options: Any) -> Any:

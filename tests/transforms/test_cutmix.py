@@ -79,9 +79,11 @@ def test_everything_is_cut_by_one_plan(generator):
     assert (mixed[:, 0] != maps).any()
 
 
-@pytest.mark.parametrize("pairing", ["roll", "shuffle", "swap"])
+@pytest.mark.parametrize("pairing", ["flip", "roll", "shuffle", "swap"])
 @pytest.mark.parametrize(
-    "region", [None, AreaBox(), AreaBox.french(), MultiBox(n=4), MultiBox.french(3), ObjectBox()], ids=str
+    "region",
+    [None, MultiBox.mixpl(), AreaBox(), AreaBox.french(), MultiBox(n=4), MultiBox.french(3), ObjectBox()],
+    ids=str,
 )
 def test_every_region_and_pairing(pairing, region, generator):
     images, targets = batch_of(5)
@@ -89,6 +91,20 @@ def test_every_region_and_pairing(pairing, region, generator):
     agree(mixed, out)
     if pairing == "swap":
         assert torch.equal(mixed[4], images[4])
+    if pairing == "flip":
+        assert torch.equal(mixed[2], images[2])
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_flip_is_that_of_unimatch(count, generator):
+    """``unimatch_v2.py``, line 175: the region of every image shows ``images.flip(0)``."""
+    images, _ = batch_of(count)
+    plan = cd.CutMix(p=1.0, region=AreaBox.unimatch(), pairing="flip").make_plan(images, generator=generator)
+    inside = plan.owner_map()[:, None] == 1
+    assert torch.equal(cd.functional.mix_pixels(images, plan), torch.where(inside, images.flip(0), images))
+    assert inside.flatten(1).any(1).tolist() == [2 * index + 1 != count for index in range(count)]
+    with pytest.raises(ValueError, match="flip"):
+        cd.Mosaic(pairing="flip").make_plan(batch_of(4)[0])
 
 
 def test_swap_exchanges_the_same_region(generator):
@@ -117,6 +133,73 @@ def test_a_generator_makes_it_repeatable_and_leaves_the_global_state_alone():
     two = mix(images, generator=torch.Generator().manual_seed(3))
     assert torch.equal(one, two)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def mixed_rows(plan) -> list[bool]:
+    return (plan.owner_map() != 0).flatten(1).any(dim=1).tolist()
+
+
+FULL = AreaBox(area=(0.3, 0.3), aspect=(1, 1))
+ONE_OF_TWO = cd.RandomMix([cd.GridMix(p=0.0), cd.CutMix(p=0.0, region=FULL)])
+
+
+@pytest.mark.parametrize("mix", [cd.CutMix(p=0.5, region=FULL), cd.Cutout(p=0.0, region=FULL), ONE_OF_TWO], ids=repr)
+def test_a_call_has_a_probability_for_each_image(mix):
+    images, targets = batch_of(4)
+    for seed in range(8):
+        plan = mix.make_plan(images, targets, generator=seeded(seed), p=torch.tensor([0.0, 1.0, 0.0, 1.0]))
+        assert mixed_rows(plan) == [False, True, False, True]
+    same = mix(images, targets, generator=seeded(7), p=[0.0, 1.0, 0.0, 1.0])[0]
+    assert torch.equal(same, cd.functional.mix_pixels(images, plan, fill=0))
+    mix.close()
+    assert torch.equal(mix(images, p=torch.ones(4)), images), "closed is closed"
+    mix.close(False)
+
+
+def test_a_probability_for_each_image_draws_what_one_for_all_draws():
+    images, _ = batch_of(6)
+    for pairing in ("roll", "swap"):
+        mix = cd.CutMix(p=0.5, pairing=pairing)
+        one, each = (mix.make_plan(images, generator=seeded(5), **more) for more in ({}, {"p": torch.full((6,), 0.5)}))
+        assert torch.equal(one.owner_map(), each.owner_map())
+        assert torch.equal(one.source, each.source)
+
+
+def test_pairs_that_exchange_are_mixed_together():
+    images, _ = batch_of(6)
+    for seed in range(10):
+        mix = cd.CutMix(pairing="swap", region=FULL)
+        plan = mix.make_plan(images, generator=seeded(seed), p=torch.linspace(0, 1, 6))
+        rows = mixed_rows(plan)
+        for index, partner in enumerate(plan.source[:, 1].tolist()):
+            assert partner < 0 or rows[partner] == rows[index]
+
+
+def test_probabilities_for_each_image_are_followed():
+    images = torch.zeros(2000, 1, 8, 12)
+    p = torch.linspace(0, 1, 2000)
+    rows = torch.tensor(mixed_rows(cd.CutMix(region=FULL).make_plan(images, generator=seeded(0), p=p))).float()
+    for low in range(0, 2000, 500):
+        part = slice(low, low + 500)
+        assert abs(float(rows[part].mean() - p[part].mean())) < 0.09  # four standard deviations
+
+
+def test_windows_that_are_closed_stay_closed_for_given_probabilities():
+    mix = cd.RandomMix([cd.CutMix(p=1.0)], windows=[(3, None)])
+    images, _ = batch_of(4)
+    assert torch.equal(mix(images, p=torch.ones(4)), images)
+    mix.set_progress(3)
+    assert not torch.equal(mix(images, p=torch.ones(4)), images)
+
+
+@pytest.mark.parametrize("wrong", [[0.5] * 3, [1.5, 0, 0, 0], [float("nan"), 0, 0, 0], [[0.5] * 4]])
+def test_probabilities_that_are_refused(wrong):
+    with pytest.raises(ValueError, match="p must"):
+        cd.CutMix()(batch_of(4)[0], p=torch.tensor(wrong))
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def test_p_is_per_sample(generator):
