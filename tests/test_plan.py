@@ -286,6 +286,60 @@ def test_the_way_back_of_tiles_that_were_moved():
     assert torch.equal(mix_pixels(mixed, plan.inverse()), images)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize("size", [(16, 24), (16, 22)])
+def test_features_move_as_the_pixels_below_them(stride, size):
+    """A convolution of kernel = stride sees the pixels of one tile alone: its features are exchanged as tiles are."""
+    images = torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(0))
+    cells = torch.tensor([[0, 4, 12, 16]] * 3), torch.tensor([[0, 8, 12, size[1]]] * 3)
+    owner = torch.stack([(torch.arange(9).reshape(3, 3) + image) % 3 for image in range(3)])
+    source = torch.tensor([[0, 1, 2]] * 3)
+    plan = MixPlan.from_grid(source, cells, owner, torch.tensor([size] * 3))
+    weight = torch.rand(5, 3, stride, stride, generator=torch.Generator().manual_seed(1))
+
+    def features(pixels: torch.Tensor) -> torch.Tensor:
+        wide = -(-pixels.shape[3] // stride) * stride
+        padded = torch.nn.functional.pad(pixels, (0, wide - pixels.shape[3]))
+        return torch.nn.functional.conv2d(padded, weight, stride=stride)
+
+    mixed, coarse = mix_pixels(images, plan), plan.at_stride(stride)
+    assert not torch.equal(mixed, images)
+    assert torch.equal(mix_pixels(features(images), coarse), features(mixed))
+    assert torch.equal(mix_pixels(features(mixed), coarse.inverse()), features(images))
+    coarse.validate()
+
+
+def test_features_of_shifted_tiles():
+    size, shift = torch.tensor([[8, 12]] * 2), torch.tensor([[[0, 0], [0, 4]]] * 2).float()
+    edges = torch.tensor([[0, 8]] * 2), torch.tensor([[0, 4, 12]] * 2)
+    source, owner = torch.tensor([[0, 1], [1, 0]]), torch.tensor([[[0, 1]]] * 2)
+    plan = MixPlan.from_grid(source, edges, owner, size, scale=torch.ones_like(shift), shift=shift)
+    images = torch.arange(2 * 96).reshape(2, 1, 8, 12)
+    pooled = images[..., ::4, ::4]
+    assert torch.equal(mix_pixels(pooled, plan.at_stride(4)), mix_pixels(images, plan)[..., ::4, ::4])
+
+
+@pytest.mark.parametrize(
+    ("make", "stride", "reason"),
+    [
+        (lambda: two_tiles(2, [[0, -3], [0, 2]]), 2, r"shift must be multiples of the stride 2, got \[-3\]"),
+        (lambda: two_tiles(2, [[0, -3], [0, 2]]).inverse(), 2, "before inverse"),
+        (lambda: cd.ResizeMix(p=1.0).make_plan(torch.zeros(2, 1, 8, 12)), 2, "unscaled"),
+        (lambda: two_tiles(2, [[0, -3], [0, 2]]), 0, "stride must be"),
+        (
+            lambda: MixPlan.from_rectangles(
+                torch.tensor([[0, 1]]), torch.tensor([[[0, 3, 8, 8]]]), torch.tensor([[8, 12]] * 2)
+            ),
+            4,
+            r"edges\[1\] must be multiples of the stride 4, got \[3\]",
+        ),
+    ],
+)
+def test_plans_without_a_coarser_one(make, stride, reason):
+    with pytest.raises(ValueError, match=reason):
+        make().at_stride(stride)
+
+
 def test_tiles_that_repeat_pixels_have_no_way_back():
     plan = two_tiles(3, [[0, 0], [0, 0]])
     assert mix_pixels(torch.arange(30).reshape(2, 1, 3, 5), plan)[1, 0, 0].tolist() == [15, 16, 17, 3, 4]

@@ -16,6 +16,7 @@ from cutmix_dense.plan.checks import check_shapes, check_values, is_unscaled
 from cutmix_dense.plan.inverse import inverted
 from cutmix_dense.plan.makers import PlanMakers
 from cutmix_dense.plan.moving import to_device
+from cutmix_dense.plan.strided import strided
 
 __all__ = ["MixPlan"]
 
@@ -156,6 +157,31 @@ class MixPlan(PlanMakers):
             True
         """
         return inverted(self)
+
+    def at_stride(self, stride: int) -> MixPlan:
+        """The plan for feature maps of that stride: a feature moves as the stride × stride pixels below it do.
+
+        ``plan.at_stride(s).inverse()`` unmixes the features of mixed images, as MUM does. Sizes that aren't a multiple
+        of the stride are rounded up, as padded convolutions round them.
+
+        Args:
+            stride: pixels per feature, >= 1.
+
+        Raises:
+            ValueError: an edge within the canvas or a shift isn't a multiple of the stride, or the plan scales a layer
+                or is free-form.
+
+        Source: MUM (Kim et al., 2022), ``mum/modeling/meta_arch/rcnn.py``, lines 54 to 81.
+
+        Example:
+            >>> import torch
+            >>> from cutmix_dense import MixPlan
+            >>> box, sizes = torch.tensor([[[0, 4, 8, 8]]]), torch.tensor([[8, 12], [8, 12]])
+            >>> plan = MixPlan.from_rectangles(torch.tensor([[0, 1]]), box, sizes)
+            >>> plan.at_stride(4).owner_map().tolist()
+            [[[0, 1, 0], [0, 1, 0]]]
+        """
+        return strided(self, stride)
 
     def of_frames(self, count: int) -> MixPlan:
         """The plan of single frames: output ``b · count + t`` shows frame ``t`` of the sources of clip b.
