@@ -46,7 +46,10 @@ WITHOUT = {
     "pairing.PAIRINGS": "a constant",
     "plan.PlanFacts": "a view of the fields of MixPlan",
     "regions.ObjectBoxes": "an argument: ObjectBox shows it",
+    "semi.DetectionView": "a result: MixPL shows it",
+    "semi.MakesViews": "a protocol: MixPL is one",
     "semi.MixedConsistency": "a result: mixed_consistency shows it",
+    "semi.MixedDetection": "a result: mixed_detection shows it",
 }
 """Public objects without an example, and why."""
 

@@ -373,6 +373,36 @@ def semi_supervised() -> Any:
 
 
 @case
+def semi_supervised_boxes() -> Any:
+    images, targets, results = I["float"], I["detection"], []
+    found = [
+        {
+            "boxes": t["boxes"],
+            "labels": t["labels"],
+            "scores": torch.linspace(0.4, 1.0, len(t["boxes"]), dtype=torch.float32, device="cpu"),
+        }
+        for t in targets
+    ]
+
+    def student(pictures: list[Tensor], mixed: list[dict[str, Any]]) -> dict[str, Tensor]:
+        return {"loss": torch.stack([picture.mean() for picture in pictures]).sum()}
+
+    mixpl = semi.MixPL(cache=4, tile=((16, 20), (20, 28)))
+    tiles = semi.TileSwap(tiles=2)
+    for mix in (None, cd.CutMix(p=1.0), semi.Cutout(region=regions.MultiBox.mixpl()), tiles, mixpl, mixpl):
+        options = {"threshold": [0.5] * 100, "ignore_above": 0.2, "weigh": True, "generator": seeded()}
+        made = semi.mixed_detection(student, lambda _: found, images, mix, **options)
+        results.append((made.loss, made.logs, [tuple(view) for view in made.views]))
+    partners = {"partners": images[2:], "partner_targets": targets[2:]}
+    both = images[:2], cd.CutMix(p=1.0)
+    made = semi.mixed_detection(student, lambda _: found[:2], *both, **partners, generator=seeded())
+    results.append((made.loss, [tuple(view) for view in made.views]))
+    plan = tiles.make_plan(images, generator=seeded())
+    results.append(plan.inverse().owner_map())
+    return results
+
+
+@case
 def mean_teachers() -> Any:
     student = torch.nn.Sequential(
         torch.nn.Conv2d(3, 2, 1, dtype=torch.float32, device="cpu"),

@@ -1,21 +1,33 @@
-"""Semi-supervised segmentation by mixing: a teacher's pseudo-labels move with their pixels. Pure torch."""
+"""Semi-supervised segmentation and detection: a teacher's pseudo-labels move with their pixels. Pure torch."""
 
 from __future__ import annotations
 
 from cutmix_dense.semi.consistency import Consistency
+from cutmix_dense.semi.detection import DetectionView, MakesViews, MixedDetection, mixed_detection
+from cutmix_dense.semi.mixpl import MixPL
+from cutmix_dense.semi.pseudo_boxes import pseudo_boxes
 from cutmix_dense.semi.pseudo_labels import PseudoLabels, given_labels, mix_pseudo, pseudo_labels
 from cutmix_dense.semi.step import MixedConsistency, mixed_consistency
 from cutmix_dense.semi.teacher import MeanTeacher
+from cutmix_dense.semi.tiles import TileSwap, unmixed_features
 from cutmix_dense.transforms import Cutout
 
 __all__ = [
     "Consistency",
     "Cutout",
+    "DetectionView",
+    "MakesViews",
     "MeanTeacher",
+    "MixPL",
     "MixedConsistency",
+    "MixedDetection",
     "PseudoLabels",
+    "TileSwap",
     "given_labels",
     "mix_pseudo",
     "mixed_consistency",
+    "mixed_detection",
+    "pseudo_boxes",
     "pseudo_labels",
+    "unmixed_features",
 ]
