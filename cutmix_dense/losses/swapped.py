@@ -1,0 +1,72 @@
+"""Models whose classes were swapped for weighing ones: the parts, the parameters and the state stay as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from cutmix_dense.losses.instances import Labels, Weighing, label_sets, prepared
+
+__all__ = ["Weighs", "WeighsModel", "stock_class", "summed", "swap"]
+
+_MADE: dict[tuple[type[nn.Module], type[nn.Module]], type[nn.Module]] = {}
+
+
+class Weighs(nn.Module):
+    """What every swapped module has: its settings, and copies and pickles that stay swapped."""
+
+    weighing: Weighing
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """A part of the stock class."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        mixin = next(base for base in type(self).__bases__ if issubclass(base, Weighs))
+        return _restored, (mixin, stock_class(self)), self.__dict__.copy()
+
+
+class WeighsModel(Weighs):
+    """A whole model: reads the weights before torchvision's transform resizes what they belong to."""
+
+    def forward(self, images: list[Tensor], targets: list[dict[str, Any]] | None = None) -> Any:
+        """The model's own outputs; in training its losses, weighted."""
+        if self.training and targets is not None:
+            targets = [prepared(target, self.weighing, index) for index, target in enumerate(targets)]
+        return super().forward(images, targets)
+
+
+def summed(targets: list[dict[str, Any]], losses: Callable[[list[Labels]], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The losses of all sets of labels together, by name."""
+    each = [losses(labels) for labels in label_sets(targets)]
+    return {name: torch.stack([loss[name] for loss in each]).sum() for name in each[0]}
+
+
+def swap(module: nn.Module, mixin: type[Weighs], weighing: Weighing) -> None:
+    """Give a module the class that weighs, in place; once more only changes the settings."""
+    module.__class__ = _weighing_class(mixin, stock_class(module))
+    module.weighing = weighing  # type: ignore[assignment]
+
+
+def stock_class(module: nn.Module) -> type[nn.Module]:
+    """The class that a module had before it was swapped."""
+    kind = type(module)
+    return kind.__bases__[1] if issubclass(kind, Weighs) else kind
+
+
+def _weighing_class(mixin: type[Weighs], stock: type[nn.Module]) -> type[nn.Module]:
+    """The one class of both."""
+    bases = mixin, stock
+    if bases not in _MADE:
+        own = {"__doc__": mixin.__doc__, "__module__": stock.__module__}
+        _MADE[bases] = type(f"Weighing{stock.__name__}", bases, own)
+    return _MADE[bases]
+
+
+def _restored(mixin: type[Weighs], stock: type[nn.Module]) -> nn.Module:
+    kind = _weighing_class(mixin, stock)
+    return kind.__new__(kind)
