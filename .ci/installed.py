@@ -11,7 +11,7 @@ from pathlib import Path
 import cutmix_dense
 
 # not installed there: their modules say so when they are used, not before
-FRAMEWORKS = ("mmdet", "mmseg", "ray", "transformers")
+FRAMEWORKS = ("gradio", "mmdet", "mmseg", "ray", "transformers")
 
 repository = Path(sys.argv[1]).resolve()
 home = Path(cutmix_dense.__file__).resolve().parent

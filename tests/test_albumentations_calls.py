@@ -15,7 +15,7 @@ import cutmix_dense as cd  # noqa: E402
 import cutmix_dense.albumentations as cda  # noqa: E402
 from cutmix_dense import native  # noqa: E402
 from cutmix_dense.albumentations.rows import read_rows  # noqa: E402
-from tools.benchmarking.calls import count_calls  # noqa: E402
+from cutmix_dense.cli.benchmarking.calls import count_calls  # noqa: E402
 
 CORE = str(Path(cd.__file__).parent)
 ADAPTER = str(Path(cda.__file__).parent)

@@ -30,8 +30,8 @@ from snippets import (
 from torchvision import tv_tensors
 
 import cutmix_dense as cd
+from cutmix_dense.cli.common import family
 from tools import docs_pictures
-from tools.common import family
 
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [*DOCS, ROOT / "README.md", *(ROOT / folder / "README.md" for folder in ("configs", "datasets"))]

@@ -13,6 +13,7 @@ import torch
 from snippets import ROOT, blocks, lines_of_code, run
 
 import cutmix_dense
+from cutmix_dense.cli import main as command_line
 
 README = ROOT / "README.md"
 PAGES = [
@@ -69,7 +70,7 @@ def commands(page: Path) -> list[str]:
     lines = [line.split("  #")[0] for block in fenced for line in block.splitlines()]
     lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
     found = [part.strip() for line in lines for part in re.split(r"&&|;|\bdo\b", line)]
-    heads = ("python ", "pip ", "pytest", "torchrun ", "srun ", "mim ", ".ci/", "mkdocs ")
+    heads = ("cutmix-dense ", "python ", "pip ", "pytest", "torchrun ", "srun ", "mim ", ".ci/", "mkdocs ")
     return [command for command in found if command.startswith(heads)]
 
 
@@ -93,6 +94,11 @@ def test_a_command_names_what_exists(page, command):
     script = re.search(r"(?<!/)\btools/(\w+)\.py(.*)", command)
     if script:
         parses(f"tools.{script[1]}", re.sub(r"--launcher \S+", "", script[2]))
+    if command.startswith("cutmix-dense "):
+        name, _, arguments = command.removeprefix("cutmix-dense ").partition(" ")
+        assert name in command_line.COMMANDS
+        if arguments:
+            parses(f"cutmix_dense.cli.{name}", re.sub(r"--launcher \S+", "", arguments))
     for path, arguments in re.findall(r"(datasets/\w+\.py)(.*)", command):
         has_flags(ROOT / path, arguments)
     if "tests.fuzz.run" in command:

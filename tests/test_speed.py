@@ -1,6 +1,6 @@
 """A guard against slow days: twice the promised limits, kept by the best of a few interleaved runs.
 
-The rows are those of ``tools/benchmark.py``, with the limits of ``tools/benchmarking/promises.py``.
+The rows are those of ``cutmix-dense benchmark``, with the limits of ``cutmix_dense/cli/benchmarking/promises.py``.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import time
 import pytest
 
 from cutmix_dense import native
-from tools.benchmarking.batches import batch_contenders
-from tools.benchmarking.machine import last_level_cache
-from tools.benchmarking.promises import TIMES_THE_COPY
-from tools.benchmarking.results import FLOOR
-from tools.benchmarking.samples import make_batches
-from tools.benchmarking.timing import interleave, threads
+from cutmix_dense.cli.benchmarking.batches import batch_contenders
+from cutmix_dense.cli.benchmarking.machine import last_level_cache
+from cutmix_dense.cli.benchmarking.promises import TIMES_THE_COPY
+from cutmix_dense.cli.benchmarking.results import FLOOR
+from cutmix_dense.cli.benchmarking.samples import make_batches
+from cutmix_dense.cli.benchmarking.timing import interleave, threads
 
 pytestmark = [
     pytest.mark.speed,

@@ -1,1 +1,1 @@
-"""Command lines. Each is thin: what it does lives in `cutmix_dense`."""
+"""Scripts: the command lines, each a caller of `cutmix_dense.cli`, and what draws the documentation."""

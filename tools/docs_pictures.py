@@ -22,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from PIL.Image import Image
 
+from cutmix_dense.cli.common import build_transform, family
 from cutmix_dense.data import DenseDataset, open_dataset
 from cutmix_dense.data.demo import make_demo_set
 from cutmix_dense.data.mixed_sample import mix_sample, open_complete
 from cutmix_dense.visualization import Drawing, caption_of, contact_sheet, sample_rows
-from tools.common import build_transform, family
 
 ROOT = Path(__file__).resolve().parents[1]
 QUALITY = 82  # of the WebP files

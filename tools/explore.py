@@ -1,70 +1,13 @@
-"""A page to play with: pick pictures and a method, drag its settings, see the mix, take the code along.
+"""``python tools/explore.py``: the same as ``cutmix-dense explore``, from a clone that isn't installed."""
 
-    python tools/explore.py
-    python tools/explore.py /data/VOC2012 --split val --open
-    python tools/explore.py path/to/coco --port 8000
-
-Without a folder the page shows the demo set, drawn the first time. In the page other folders can be opened, or pictures
-of one's own. It is served to this machine only, and loads nothing from elsewhere.
-"""
-
-from __future__ import annotations
-
-import argparse
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.common import UserError, add_dataset_arguments, add_verbosity, open_from, positive, reporting_errors
+from cutmix_dense.cli.explore import main, parser
 
-
-def parser() -> argparse.ArgumentParser:
-    """The arguments."""
-    result = argparse.ArgumentParser(
-        "explore", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_dataset_arguments(result, needed=False)
-    result.add_argument(
-        "--cache", type=Path, default=Path("runs/explore"), help="folder of the demo set (default: runs/explore)"
-    )
-    result.add_argument("--port", type=positive(), help="of the page (default: the first free one from 7860 on)")
-    result.add_argument(
-        "--host",
-        default="127.0.0.1",
-        help="address to serve at (default: 127.0.0.1, this machine only); whoever reaches another one can look at "
-        "every data set on this machine",
-    )
-    result.add_argument("--open", action="store_true", help="open a browser")
-    add_verbosity(result)
-    return result
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
-    arguments = parser().parse_args(argv)
-    with reporting_errors("explore", arguments.traceback), tempfile.TemporaryDirectory(prefix="explore-") as uploads:
-        os.environ["GRADIO_TEMP_DIR"] = str(Path(uploads) / "gradio")  # what is uploaded goes when the page does
-        from tools.exploring.page import Explorer
-        from tools.exploring.sources import DEMO_LAYOUTS, DEMO_START, Shelf, further_words, open_demo, shown
-
-        shelf, ready, words = Shelf(), {}, {}
-        if arguments.root is not None:
-            dataset = shown(open_from(arguments, {"label_ids": "train"}))
-            ready[f"{dataset.root} ({dataset.split})"] = shelf.put("root", dataset, keep=True)
-            words["root"] = further_words(arguments)
-        for layout, title in DEMO_LAYOUTS.items():
-            ready[f"Demo set as {title}"] = shelf.put(layout, open_demo(arguments.cache, layout), keep=True)
-        explorer = Explorer(shelf, ready, Path(uploads), DEMO_START if arguments.root is None else 0, words)
-        try:
-            explorer.launch(arguments.host, arguments.port, browser=arguments.open)
-        except OSError as error:
-            taken = f"--port {arguments.port}: taken, give another one" if arguments.port else str(error)
-            raise UserError(taken) from error
-    return 0
-
+__all__ = ["main", "parser"]
 
 if __name__ == "__main__":
     sys.exit(main())

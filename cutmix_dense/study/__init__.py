@@ -1,7 +1,7 @@
 """Studies: variants × seeds of one training, run as resumable processes, and compared seed by seed.
 
-``tools/study.py`` is the command line. A study is an MMEngine config (``configs/studies``), its runs are folders, and
-its report is made from whatever runs are finished.
+``cutmix-dense study`` is the command line. A study is an MMEngine config (``configs/studies``), its runs are folders,
+and its report is made from whatever runs are finished.
 """
 
 from __future__ import annotations

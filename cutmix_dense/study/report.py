@@ -237,8 +237,8 @@ def _reproduce(finished: Finished) -> list[str]:
     words = ["--data-root DATA"] if study.data_keys else []
     told = _typed(finished)
     words += ["--cfg-options", *told] if told else []
-    lines = ["## To reproduce", "", "```", f"python tools/study.py run {config} --out {out} {' '.join(words)}".rstrip()]
-    lines += [f"python tools/study.py report {config} --out {out}", "```", ""]
+    lines = ["## To reproduce", "", "```", f"cutmix-dense study run {config} --out {out} {' '.join(words)}".rstrip()]
+    lines += [f"cutmix-dense study report {config} --out {out}", "```", ""]
     versions: dict[str, set[str]] = {}
     for result in finished.all_results:
         for name, version in result["versions"].items():

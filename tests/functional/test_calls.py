@@ -11,7 +11,7 @@ import torch
 
 import cutmix_dense as cd
 from cutmix_dense import native
-from tools.benchmarking.calls import count_calls
+from cutmix_dense.cli.benchmarking.calls import count_calls
 
 pytestmark = pytest.mark.skipif(native.library is None, reason="the compiled library isn't there")
 

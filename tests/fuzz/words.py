@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cutmix_dense.build import from_config, known_parts, known_transforms
-from tools.common import SpecError, _arguments, parse_transform
+from cutmix_dense.cli.specs import SpecError, _arguments, parse_transform
 
 from .invariants import check_words
 from .mutators import HOSTILE

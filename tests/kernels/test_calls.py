@@ -10,8 +10,8 @@ import torch
 
 import cutmix_dense as cd
 from cutmix_dense import native
+from cutmix_dense.cli.benchmarking.calls import count_calls as calls
 from cutmix_dense.kernels import mix_batch
-from tools.benchmarking.calls import count_calls as calls
 
 pytestmark = pytest.mark.skipif(native.library is None, reason="the library wasn't built")
 

@@ -11,7 +11,7 @@ pytest.importorskip("cv2")
 pytest.importorskip("torchmetrics")
 pytest.importorskip("rich")
 
-from tools import study as tool
+from cutmix_dense.cli import study as tool
 
 STUDIES = Path(__file__).resolve().parents[2] / "configs" / "studies"
 

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 import torch
 
-from tools import benchmark as tool
-from tools.benchmarking import loader, machine
-from tools.benchmarking.calls import count_calls
-from tools.benchmarking.jobs import JOBS
-from tools.benchmarking.promises import checks_of
-from tools.benchmarking.results import FLOOR, Result, Settings
-from tools.benchmarking.timing import Contender, Timing, busy_core, interleave, threads
+from cutmix_dense.cli import benchmark as tool
+from cutmix_dense.cli.benchmarking import loader, machine
+from cutmix_dense.cli.benchmarking.calls import count_calls
+from cutmix_dense.cli.benchmarking.jobs import JOBS
+from cutmix_dense.cli.benchmarking.promises import checks_of
+from cutmix_dense.cli.benchmarking.results import FLOOR, Result, Settings
+from cutmix_dense.cli.benchmarking.timing import Contender, Timing, busy_core, interleave, threads
 
-ROOT = Path(tool.__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PEERS = ("kornia", "monai", "ultralytics", "mmdet", "albumentations")
 
 
@@ -39,7 +39,7 @@ def rows_of(record, job):
 def without_peers(monkeypatch):
     """As if none of the peers were installed."""
     real = builtins.__import__
-    from tools.benchmarking import peers, per_sample
+    from cutmix_dense.cli.benchmarking import peers, per_sample
 
     def import_module(name):
         if name.partition(".")[0] in PEERS or name == "cutmix_dense.albumentations":
@@ -85,7 +85,7 @@ def test_table_is_a_table(tmp_path):
     assert record["machine"]["versions"]["torch"]
     assert record["machine"]["last_level_cache_mib"] > 0
     assert record["settings"]["seed"] == 0
-    assert record["command"].startswith("python tools/benchmark.py --quick --repeats 2")
+    assert record["command"].startswith("cutmix-dense benchmark --quick --repeats 2")
     assert {check["verdict"] for check in record["checks"]} == {"too small to tell"}
 
 
@@ -127,7 +127,7 @@ def test_a_busy_core_spins_and_ends_after_ctrl_c():
 
 def test_a_busy_core_ends_when_its_parent_is_killed():
     psutil = pytest.importorskip("psutil")
-    script = "import psutil, time; from tools.benchmarking.timing import busy_core\nwith busy_core():\n"
+    script = "import psutil, time; from cutmix_dense.cli.benchmarking.timing import busy_core\nwith busy_core():\n"
     script += "  print(psutil.Process().children()[0].pid, flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=ROOT) as parent:
         child = psutil.Process(int(parent.stdout.readline()))

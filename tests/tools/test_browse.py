@@ -11,11 +11,11 @@ from PIL import Image
 from torchvision import tv_tensors
 
 from cutmix_dense.build import known_transforms
+from cutmix_dense.cli import browse
+from cutmix_dense.cli.common import family
 from cutmix_dense.data.demo import make_demo_set
 from cutmix_dense.data.mixed_sample import open_complete
 from cutmix_dense.visualization.family import family_rows
-from tools import browse
-from tools.common import family
 
 
 @pytest.mark.parametrize("layout", ["coco", "voc", "cityscapes"])

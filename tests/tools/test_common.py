@@ -10,8 +10,8 @@ import pytest
 
 import cutmix_dense as cd
 from cutmix_dense.build import known_parts, known_transforms
+from cutmix_dense.cli.common import SpecError, as_typed, build_transform, grouped, method_names, parse_transform
 from cutmix_dense.data.errors import kind_of
-from tools.common import SpecError, as_typed, build_transform, grouped, method_names, parse_transform
 
 ROOT = Path(__file__).resolve().parents[2]
 

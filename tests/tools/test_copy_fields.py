@@ -11,9 +11,9 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 
 import cutmix_dense as cd
+from cutmix_dense.cli import mix as tool
 from cutmix_dense.data.mixed_copy import mix_dataset
 from cutmix_dense.data.mixed_sample import open_complete
-from tools import mix_dataset as tool
 
 SIZE = (40, 60)
 NAMES = ["left_eye", "right_eye", "nose"]

@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
+from cutmix_dense.cli import demo, demo_drawing, demo_page
 from cutmix_dense.data.mixed_sample import open_complete
-from tools import demo, demo_page
 
 
 class Reader(HTMLParser):
@@ -56,11 +56,11 @@ def test_demo_makes_a_page_whose_links_lead_somewhere(tmp_path, capsys, monkeypa
     text = "".join(reader.text)
     for word in ("kept", "shrunk", "dropped", "COCO", "PASCAL VOC", "Cityscapes", "every pixel still shows"):
         assert word in text
-    for layout in demo.LAYOUTS:
+    for layout in demo_drawing.LAYOUTS:
         assert len(open_complete(page.parent / "mixed" / layout, layout)) == 8
 
     # Once more, all is there already. The pictures take the time: this time they are left out.
-    monkeypatch.setattr(demo.Page, "write", lambda self, advance: None)
+    monkeypatch.setattr(demo_drawing.Page, "write", lambda self, advance: None)
     assert demo.main(arguments) == 0
     with pytest.raises(SystemExit) as end:
         demo.main([*arguments, "--seed", "1"])

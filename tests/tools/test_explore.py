@@ -18,13 +18,14 @@ from PIL import Image
 
 import cutmix_dense as cd
 from cutmix_dense.build import from_config, known_parts, known_transforms
+from cutmix_dense.cli.common import UserError, build_transform, family, open_from
+from cutmix_dense.cli.exploring import sources
+from cutmix_dense.cli.exploring.drawing import LAYERS, look
+from cutmix_dense.cli.exploring.parameters import COMMON, LEFT_OUT, combine, common_of, config_of, methods, own_of
+from cutmix_dense.cli.specs import _arguments
 from cutmix_dense.data import DatasetError, SampleError
 from cutmix_dense.data.readers import LAYOUTS
 from cutmix_dense.regions import RegionSampler
-from tools.common import UserError, _arguments, build_transform, family, open_from
-from tools.exploring import sources
-from tools.exploring.drawing import LAYERS, look
-from tools.exploring.parameters import COMMON, LEFT_OUT, combine, common_of, config_of, methods, own_of
 
 SAMPLERS = sorted(name for name, kind in known_parts().items() if issubclass(kind, RegionSampler))
 
@@ -275,7 +276,7 @@ def test_a_shelf_keeps_what_it_must_and_a_folder_takes_one_place(demo):
 
 def test_what_is_ready_stays_open_however_many_others_are_opened(demo, tmp_path):
     pytest.importorskip("gradio", reason="the page needs gradio: extra explore")
-    from tools.exploring.page import Explorer
+    from cutmix_dense.cli.exploring.page import Explorer
 
     shelf = sources.Shelf()
     ready = {"Kept": shelf.put("kept", sources.open_folder(str(demo / "voc")), keep=True)}
@@ -306,7 +307,7 @@ def test_what_fails_but_shows_is_told_as_the_setting_says(demo, on_filtered):
 @pytest.fixture
 def explore(monkeypatch):
     """The command line's module; what it sets in the environment is taken back."""
-    from tools import explore
+    from cutmix_dense.cli import explore
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
     return explore
@@ -314,7 +315,7 @@ def explore(monkeypatch):
 
 def test_a_folder_on_the_command_line_comes_first(explore, demo, tmp_path, monkeypatch):
     pytest.importorskip("gradio", reason="the page needs gradio: extra explore")
-    from tools.exploring.page import Explorer
+    from cutmix_dense.cli.exploring.page import Explorer
 
     served = []
     monkeypatch.setattr(Explorer, "launch", lambda self, *where, **how: served.append((self, where)))
@@ -329,8 +330,8 @@ def test_a_folder_on_the_command_line_comes_first(explore, demo, tmp_path, monke
 
 def test_the_command_of_a_folder_opened_with_options_opens_the_same(explore, demo, tmp_path, monkeypatch):
     pytest.importorskip("gradio", reason="the page needs gradio: extra explore")
-    from tools import browse
-    from tools.exploring.page import Explorer
+    from cutmix_dense.cli import browse
+    from cutmix_dense.cli.exploring.page import Explorer
 
     pages = []
     monkeypatch.setattr(Explorer, "launch", lambda self, *where, **how: pages.append(self))
@@ -370,7 +371,8 @@ def test_a_port_that_is_taken(explore, tmp_path, capsys):
 
 def test_without_gradio_it_says_what_to_install(explore, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    for name in [name for name in sys.modules if name.startswith(("tools.exploring.page", "tools.exploring.controls"))]:
+    pieces = tuple(f"cutmix_dense.cli.exploring.{piece}" for piece in ("page", "controls"))
+    for name in [name for name in sys.modules if name.startswith(pieces)]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(SystemExit) as end:
         explore.main([])

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from cutmix_dense.build import from_config
-from tools import browse
-from tools.common import build_transform
-from tools.exploring import code
-from tools.exploring.parameters import methods
+from cutmix_dense.cli import browse
+from cutmix_dense.cli.common import build_transform
+from cutmix_dense.cli.exploring import code
+from cutmix_dense.cli.exploring.parameters import methods
 
 CASES = {
     **{name: {"type": name, "p": 1.0} for name in methods()},
@@ -125,7 +125,7 @@ def test_mmengine_lines_build_the_same_method_per_sample_and_per_batch(case, bat
 def test_the_command_names_the_same_transform(case):
     text = code.command_line(CASES[case], "/a folder/it's", {"layout": "voc", "split": "val"}, 7, 11).text
     words = shlex.split(text.replace("\\\n", " "))
-    assert words[:2] == ["python", "tools/browse.py"]
+    assert words[:2] == ["cutmix-dense", "browse"]
     arguments = browse.parser().parse_args(words[2:])
     assert repr(build_transform(arguments.transform)) == repr(from_config(CASES[case]))
     assert (arguments.root, arguments.layout, arguments.split) == ("/a folder/it's", "voc", "val")

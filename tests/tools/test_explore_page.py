@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 import cutmix_dense as cd
-from tools.exploring import sources
-from tools.exploring.drawing import look
+from cutmix_dense.cli.exploring import sources
+from cutmix_dense.cli.exploring.drawing import look
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -186,7 +186,7 @@ def test_a_visit(window, served, tmp_path):
     for tab, words in (
         ("Albumentations", "cda.Mosaic("),
         ("MMEngine", 'type="cutmix_dense.Mosaic"'),
-        ("command line", "tools/browse.py"),
+        ("command line", "cutmix-dense browse"),
     ):
         visit.page.get_by_role("tab", name=tab).click()
         visit.page.wait_for_timeout(400)

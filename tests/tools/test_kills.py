@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import cutmix_dense as cd
+from cutmix_dense.cli import mix as tool
 from cutmix_dense.data.mixed_copy import MixError, mix_dataset
 from cutmix_dense.data.mixed_sample import open_complete
-from tools import mix_dataset as tool
 
 LAYOUTS = ("coco", "voc", "cityscapes")
 STAMP = "mixed_copy.train.json"

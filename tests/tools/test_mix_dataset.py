@@ -18,6 +18,8 @@ import torch
 from PIL import Image
 
 import cutmix_dense as cd
+from cutmix_dense.cli import mix as tool
+from cutmix_dense.cli.common import build_transform
 from cutmix_dense.data import DatasetError, SampleError, open_dataset
 from cutmix_dense.data.errors import MixError
 from cutmix_dense.data.mixed_copy import mix_dataset
@@ -25,8 +27,6 @@ from cutmix_dense.data.mixed_sample import mix_sample, never_mixes, open_complet
 from cutmix_dense.data.readers import VocDataset
 from cutmix_dense.data.writers import CocoPanopticWriter
 from cutmix_dense.randomness import generator_from
-from tools import mix_dataset as tool
-from tools.common import build_transform
 
 LAYOUTS = ("coco", "voc", "cityscapes")
 forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

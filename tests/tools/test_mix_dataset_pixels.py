@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 import cutmix_dense as cd
+from cutmix_dense.cli import browse
 from cutmix_dense.data.errors import DatasetError
 from cutmix_dense.data.mixed_copy import mix_dataset
 from cutmix_dense.data.mixed_sample import alike, mix_sample, open_complete
-from tools import browse
 
 cv2 = pytest.importorskip("cv2")
 tifffile = pytest.importorskip("tifffile")

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 import cutmix_dense as cd
+from cutmix_dense.cli import mix as tool
 from cutmix_dense.data import DatasetError, on_ray
 from cutmix_dense.data.copy_work import Work
 from cutmix_dense.data.mixed_copy import MixError, mix_dataset
 from cutmix_dense.data.mixed_sample import open_complete
 from cutmix_dense.data.writers import CocoWriter
-from tools import mix_dataset as tool
 
 ray = pytest.importorskip("ray", reason="needs Ray: extra ray")
 pytest.importorskip("ray.data", reason="needs Ray Data: extra ray")

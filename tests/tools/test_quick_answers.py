@@ -9,30 +9,80 @@ from pathlib import Path
 
 import pytest
 
+from cutmix_dense.cli.main import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 RUN = """
 import runpy, sys
-sys.argv = [{tool!r}, *{words!r}]
+sys.argv = {words!r}
 try:
-    runpy.run_path({tool!r}, run_name="__main__")
+    {call}
 except SystemExit as done:
     print("exit", done.code)
 print("torch", "torch" in sys.modules, "cv2", "cv2" in sys.modules)
 """
+MOST_MODULES = 450
+"""Of Python itself, numpy and ours: what is there when the arguments were read. With torch there are over 1,300."""
 
 
 def run(tool: str, *words: str) -> tuple[str, str]:
     """Standard output and error of a tool, and whether it loaded torch and OpenCV, at the end of the first."""
-    code = RUN.format(tool=str(ROOT / "tools" / f"{tool}.py"), words=words)
+    script = str(ROOT / "tools" / f"{tool}.py")
+    return started(f"runpy.run_path({script!r}, run_name='__main__')", script, *words)
+
+
+def command(*words: str) -> tuple[str, str]:
+    """The same of ``cutmix-dense``."""
+    return started("from cutmix_dense.cli.main import main; sys.exit(main())", "cutmix-dense", *words)
+
+
+def started(call: str, *words: str) -> tuple[str, str]:
+    """What a process of its own prints."""
+    code = RUN.format(call=call, words=list(words))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     return done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("tool", ["browse", "mix_dataset", "explore"])
-def test_help_loads_no_torch(tool):
-    told, _ = run(tool, "--help")
+SCRIPTS = {"mix": "mix_dataset"}
+"""The scripts in tools/ that are called otherwise than their command."""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_loads_no_torch(name):
+    told, _ = command(name, "--help")
     assert told.endswith("exit 0\ntorch False cv2 False\n")
-    assert "--layout" in told
+    assert told.startswith(f"usage: cutmix-dense {name}")
+    assert f"cutmix-dense {name}" in told.partition("\n\n")[2]  # an example to copy
+    assert run(SCRIPTS.get(name, name), "--help")[0] == told
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "commands:"),
+        (["brwse"], "unknown command 'brwse'; did you mean 'browse'?"),
+        (["demo", "--images", "3"], "must be at least 8, got 3"),
+        (["explore", "--port", "a"], "must be a whole number, got 'a'"),
+        (["train", "none.py"], "train: error: none.py: no such config"),
+        (["evaluate", "none.py", "none.pth"], "evaluate: error: none.pth: no such checkpoint"),
+        (["study", "run", "none.py"], "study: error: there is no study none.py"),
+        (["benchmark", "--jobs", "none"], "invalid choice: 'none'"),
+    ],
+)
+def test_a_mistake_in_the_arguments_loads_no_torch(words, message):
+    told, error = command(*words)
+    assert told == "exit 2\ntorch False cv2 False\n"
+    assert message in error
+
+
+def test_few_modules_are_loaded_before_the_arguments_are_read():
+    told, _ = started("import cutmix_dense.cli.study; print(len(sys.modules))")
+    assert int(told.split()[0]) < MOST_MODULES
+    listed, _ = started("from cutmix_dense.cli.main import main; print(main(['--help'])); print(len(sys.modules))")
+    *usage, code, count = listed.splitlines()[:-1]
+    assert code == "0"
+    assert int(count) < 150
+    assert all(any(line.strip().startswith(name) for line in usage) for name in COMMANDS)
 
 
 @pytest.mark.parametrize("tool", ["browse", "mix_dataset"])
@@ -43,7 +93,7 @@ def test_a_folder_of_nothing_known_loads_no_torch(tool, tmp_path):
     output = [str(tmp_path / "out")] if tool == "mix_dataset" else []
     told, error = run(tool, str(tmp_path), *output)
     assert told == "exit 2\ntorch False cv2 False\n"
-    assert f"{tool}: error: {tmp_path}: none of the known layouts" in error
+    assert f"{tool.removesuffix('_dataset')}: error: {tmp_path}: none of the known layouts" in error
 
 
 def test_what_does_not_fit_the_folder_loads_no_torch(tmp_path):
@@ -79,7 +129,7 @@ def test_a_copy_of_a_folder_with_a_mistake_loads_no_torch(tmp_path):
     (tmp_path / "leftImg8bit" / "train" / "ulm").mkdir(parents=True)
     (tmp_path / "gtFine" / "train" / "ulm").mkdir(parents=True)
     for words, message in (
-        (["--label-ids", "nope"], "mix_dataset: error: --label-ids must be"),
+        (["--label-ids", "nope"], "mix: error: --label-ids must be"),
         (["--transform", "CutMx"], "did you mean 'CutMix'?"),
     ):
         told, error = run("mix_dataset", str(tmp_path), str(tmp_path / "out"), "--layout", "cityscapes", *words)

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 import cutmix_dense as cd
-from tools.benchmarking import storage
-from tools.benchmarking.samples import make_batches
+from cutmix_dense.cli.benchmarking import storage
+from cutmix_dense.cli.benchmarking.samples import make_batches
 
 
 def test_all_storages_hand_out_the_same_masks():

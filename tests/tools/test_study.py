@@ -16,7 +16,7 @@ pytest.importorskip("mmengine")
 pytest.importorskip("scipy")
 pytest.importorskip("matplotlib")
 
-from tools import study as tool
+from cutmix_dense.cli import study as tool
 
 ROOT = Path(__file__).resolve().parents[2]
 _spec = importlib.util.spec_from_file_location("study_fixtures", ROOT / "tests" / "study" / "conftest.py")
@@ -100,7 +100,7 @@ def test_mistakes_are_told_in_a_line(call, make_study, capsys, arguments, told):
 DRIVER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from tools import study
+from cutmix_dense.cli import study
 from cutmix_dense.study.execute import Commands
 fakes = sys.argv[2]
 commands = Commands((sys.executable, fakes, "train"), (sys.executable, fakes, "measure"))

@@ -59,12 +59,12 @@ class Runs:
     def __init__(self) -> None:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(
-            ["cutmix_dense.training", "cutmix_dense.evaluation", "tools.train", "tools.evaluate"]
+            ["cutmix_dense.training", "cutmix_dense.evaluation", "cutmix_dense.cli.train", "cutmix_dense.cli.evaluate"]
         )
 
     def start(self, tool: str, *words: object):
         """A process that trains or evaluates."""
-        main = importlib.import_module(f"tools.{tool}").main
+        main = importlib.import_module(f"cutmix_dense.cli.{tool}").main
         process = self.context.Process(target=main, args=([str(word) for word in words],))
         process.start()
         return process

@@ -1,11 +1,13 @@
-"""What tools/train.py and tools/evaluate.py refuse, and what they leave behind."""
+"""What the commands train and evaluate refuse, and what they leave behind."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 import torch
 
-from tools import evaluate, train
+from cutmix_dense.cli import evaluate, train
 
 
 def refused(main, words, capsys):
@@ -55,7 +57,7 @@ def test_the_other_small_configs_train_and_evaluate(task, demo, runs, tmp_path):
         from cutmix_dense.data import open_dataset
 
         options[3] = f"model.num_classes={len(open_dataset(demo / 'voc', 'voc', 'train').classes)}"
-    config = train.Path(train.__file__).parents[1] / "configs" / name
+    config = Path(__file__).parents[2] / "configs" / name
     runs.finish("train", config, "--work-dir", tmp_path / "run", "--cfg-options", *options, "train_cfg.max_epochs=1")
     scores = runs.metrics(tmp_path / "run")["1"]
     assert {"detection": "voc/AP50", "classification": "classification/top1"}[task] in scores

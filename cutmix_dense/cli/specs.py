@@ -1,4 +1,4 @@
-"""What the command lines share: naming a transform, opening a dataset, and errors without a traceback.
+"""Transforms as they are typed: ``--transform`` and its words.
 
 A transform is named as in Python or as a list of settings; both mean the same::
 
@@ -6,8 +6,8 @@ A transform is named as in Python or as a list of settings; both mean the same::
     --transform CutMix p=0.5 region=AreaBox region.area=0.2,0.5
 
 Any public transform of `cutmix_dense` and any public sampler of `cutmix_dense.regions` or `cutmix_dense.masks` can be
-named, their presets, too (``region=AreaBox.french()``). Values are numbers, words, True / False / None, tuples
-(``0.2,0.5``), or further objects. Nothing is evaluated but that.
+named, and so can their presets (``region=AreaBox.french()``). Values are numbers, words, True / False / None, tuples
+(``0.2,0.5``), or further objects. Nothing else is evaluated.
 """
 
 from __future__ import annotations
@@ -16,55 +16,31 @@ import argparse
 import ast
 import difflib
 import inspect
-import os
-import re
-import sys
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cutmix_dense
-from cutmix_dense.data import DatasetError, DenseDataset
-from cutmix_dense.data.errors import DataWarning, MixError, kind_of
-from cutmix_dense.data.pictures import Pixels
-from cutmix_dense.data.readers.layouts import READERS, default_split, from_root, layout_of, open_complete, reader_of
+from cutmix_dense.cli.errors import UserError
 
 if TYPE_CHECKING:
+    from cutmix_dense.data import DenseDataset
     from cutmix_dense.transforms.layout import Layout
 
 __all__ = [
     "SpecError",
-    "UserError",
-    "add_dataset_arguments",
     "add_transform_argument",
-    "add_verbosity",
-    "as_typed",
     "build_transform",
     "check_name",
-    "cores",
-    "given_options",
-    "grouped",
+    "family",
     "method_names",
-    "open_from",
     "parse_transform",
-    "positive",
-    "reporting_errors",
     "transform_for",
 ]
 
 
-class UserError(Exception):
-    """A mistake in what was typed or in a folder that was named: shown in one line, without a traceback."""
-
-
 class SpecError(UserError):
     """A transform that cannot be made from what was typed; says what is allowed."""
-
-
-# ---------------------------------------------------------------------------------------------------------- transforms
 
 
 def family(layout: Layout = "BCHW") -> dict[str, Any]:
@@ -258,9 +234,6 @@ def _fields(value: Any) -> list[str]:
     return _arguments(type(value)) if type(value).__module__.startswith("cutmix_dense") else []
 
 
-# ------------------------------------------------------------------------------------------------------ argument groups
-
-
 def add_transform_argument(parser: argparse.ArgumentParser) -> None:
     """``--transform NAME key=value ...``."""
     parser.add_argument(
@@ -311,188 +284,3 @@ def transform_for(dataset: DenseDataset, words: Sequence[str]) -> Any:
     """
     pairs = getattr(dataset, "flip_pairs", None)
     return build_transform(words, dataset.mix_layout, **({} if pairs is None else {"flip_pairs": pairs}))
-
-
-def add_dataset_arguments(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
-    """``ROOT``, ``--layout``, ``--split``, the options of all readers; without `needed` the folder may be left out."""
-    words = "folder of the dataset (layouts: datasets/README.md)"
-    parser.add_argument("root", metavar="ROOT", nargs=None if needed else "?", help=words)
-    parser.add_argument("--layout", choices=tuple(READERS), help="found out where the folder has one only")
-    parser.add_argument("--split", help="name of the split (default: train, or the only one)")
-    parser.add_argument(
-        "--pixels",
-        choices=Pixels.__args__,  # type: ignore[attr-defined]  # of a Literal
-        help="how pictures are read: as they are stored (default), auto (8-bit ones in colour), or rgb alone",
-    )
-    group = parser.add_argument_group("options of layouts", "paths count from ROOT")
-    for name, lines in _options().items():
-        flag = f"--{name.replace('_', '-')}"
-        group.add_argument(flag, dest=name, nargs="+", metavar=name.upper(), help="; ".join(lines).replace("%", "%%"))
-
-
-def _options() -> dict[str, list[str]]:
-    """The options of all readers, with a line of help from each layout that has them."""
-    found: dict[str, dict[str, list[str]]] = {}
-    for reader in READERS.values():
-        for name, line in reader.options.items():
-            found.setdefault(name, {}).setdefault(line, []).append(reader.layout)
-    return {name: [f"{', '.join(layouts)}: {line}" for line, layouts in lines.items()] for name, lines in found.items()}
-
-
-def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options of layouts that were typed: words, numbers, True or False, or lists of them."""
-    given = {name: getattr(arguments, name, None) for name in _options()}
-    return {name: _typed(name, words) for name, words in given.items() if words is not None}
-
-
-def _typed(name: str, words: Sequence[str] | str) -> Any:
-    if isinstance(words, str) or name in ("images", "annotations", "task", "label_ids"):
-        return words if isinstance(words, str) else " ".join(words)
-    if name == "classes":
-        return list(words)
-    values = []
-    for word in words:
-        try:
-            values.append(ast.literal_eval(word.title() if word.lower() in ("true", "false", "none") else word))
-        except (ValueError, SyntaxError):
-            values.append(word)
-    return values[0] if len(values) == 1 else values
-
-
-def open_from(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None = None) -> DenseDataset:
-    """Open the dataset that the arguments of :func:`add_dataset_arguments` name.
-
-    The name of a transform is checked first; nothing here loads torch.
-
-    Args:
-        arguments: what was typed.
-        defaults: options of layouts, used where they are not typed and the layout has them.
-
-    Raises:
-        UserError: an option, a layout or a split that is not there; names those that are.
-        DatasetError: what the reader says.
-    """
-    check_name(getattr(arguments, "transform", None) or ["CutMix"])
-    root, options = Path(arguments.root), given_options(arguments)
-    annotations = from_root(root, options.get("annotations"))
-    layout = arguments.layout or layout_of(root, annotations)
-    reader = reader_of(layout)
-    for name in options:
-        if name not in reader.options:
-            others = ", ".join(each.layout for each in READERS.values() if name in each.options)
-            raise UserError(f"--{name.replace('_', '-')} is for {others}; {root} is read as {layout}")
-    split = arguments.split or default_split(root, layout, options)
-    if arguments.split and not {"images", "annotations"} & set(options):
-        splits = reader.find_splits(root)
-        aliases = ("val", "valid", "validation")
-        if splits and split not in splits and not (split in aliases and set(aliases) & set(splits)):
-            raise UserError(f"--split {split}: {root} has {', '.join(splits)}")
-    further = {name: value for name, value in (defaults or {}).items() if name in reader.options}
-    pixels = getattr(arguments, "pixels", None)
-    try:
-        return open_complete(root, layout, split, pixels=pixels, **{**further, **options})
-    except ValueError as error:
-        if type(error) is ValueError:  # an option's value
-            raise UserError(str(error)) from None
-        raise
-
-
-def grouped(problems: Iterable[tuple[str, str]], most: int = 5) -> dict[str, str]:
-    """A line for each kind of problem: the first in full, and how many are like it.
-
-    Args:
-        problems: (file, reason).
-        most: so many lines; the last one, of the kind "", says how many kinds there are besides.
-
-    Returns:
-        The lines by `kind_of` their reasons.
-    """
-    found: dict[str, list[tuple[str, str]]] = {}
-    for file, reason in problems:
-        found.setdefault(kind_of(reason), []).append((file, reason))
-    lines = {kind: _line(cases) for kind, cases in found.items()}
-    if len(lines) <= most + 1:
-        return lines
-    return {**dict(list(lines.items())[:most]), "": f"and {len(lines) - most:,} other reasons"}
-
-
-def _line(cases: Sequence[tuple[str, str]]) -> str:
-    """What problems of one kind are."""
-    file, reason = cases[0][0], as_typed(cases[0][1])
-    if len(cases) == 1:
-        return f"{file}: {reason}"
-    if len({other for _, other in cases}) == 1:
-        return f"{len(cases):,} files: {reason}; first: {file}"
-    files = len({name for name, _ in cases})
-    return f"{file}: {reason} (and {len(cases) - 1:,} more like it{f', in {files:,} files' if files > 1 else ''})"
-
-
-def positive(least: int = 1) -> Callable[[str], int]:
-    """A type for argparse: a whole number of at least `least`."""
-
-    def number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
-        return value
-
-    return number
-
-
-def cores() -> int:
-    """How many processes can work at once here."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-# --------------------------------------------------------------------------------------------------------------- errors
-
-
-def add_verbosity(parser: argparse.ArgumentParser) -> None:
-    """``--traceback``."""
-    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
-
-
-def as_typed(message: str) -> str:
-    """A message of the package with its arguments as they are typed here: ``task='voc'`` is ``--task voc``."""
-    names = "|".join(
-        [*_options(), "layout", "split", "pixels", "to", "copies", "limit", "pool", "quality", "ray", "workers"]
-    )
-
-    def flag(match: re.Match[str]) -> str:
-        value = match["value"] or ""
-        return f"--{match['name'].replace('_', '-')}{' ' * bool(value)}{value[1:-1]}"
-
-    message = re.sub(rf"(?<![\w-])(?P<name>{names})=(?P<value>'[^' ]*'|\"[^\" ]*\")?", flag, message)
-    return re.sub(rf"^(?P<name>{names})(?P<value>)(?=:| must\b)", flag, message)
-
-
-@contextmanager
-def reporting_errors(program: str, traceback: bool = False) -> Iterator[None]:
-    """Turn what a user can mend into one line on stderr.
-
-    Exit codes: 1 for a failure of the work itself, 2 for a mistake in what was asked for, 130 for Ctrl-C. Warnings of
-    data are lines, too.
-    """
-    others = warnings.showwarning
-
-    def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, DataWarning):
-            print(f"{program}: warning: {as_typed(str(message))}", file=sys.stderr)
-        else:
-            others(message, category, *where, **more)
-
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = tell  # put back by the block's end
-            yield
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
-    except (UserError, DatasetError, MixError, ImportError, FileNotFoundError, PermissionError) as error:
-        if traceback:
-            raise
-        print(f"{program}: error: {as_typed(str(error))}", file=sys.stderr)
-        raise SystemExit(1 if isinstance(error, MixError) else 2) from None

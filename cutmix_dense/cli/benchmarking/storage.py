@@ -1,6 +1,6 @@
 """How should instance masks be stored while they are mixed? Dense bytes, packed bits and crops do the same work.
 
-    python -m tools.benchmarking.storage                # 20 masks of 640 × 640, the table of docs/benchmark/masks.md
+    python -m cutmix_dense.cli.benchmarking.storage    # 20 masks of 640 × 640, the table of docs/benchmark/masks.md
 
 Each storage cuts the masks of an image and of its partner by a rectangle, counts what is visible of each, finds its
 tight box, and hands out the kept ones dense, as losses and frameworks take them. One thread; interleaved.
@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 import cutmix_dense as cd
+from cutmix_dense.cli.benchmarking.machine import last_level_cache
+from cutmix_dense.cli.benchmarking.samples import make_batches
+from cutmix_dense.cli.benchmarking.timing import Contender, Timing, interleave, threads
 from cutmix_dense.functional.masks import boxes_of_masks, mix_masks
-from tools.benchmarking.machine import last_level_cache
-from tools.benchmarking.samples import make_batches
-from tools.benchmarking.timing import Contender, Timing, interleave, threads
 
 __all__ = ["main", "measure"]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tools.benchmarking import peers
-from tools.benchmarking.results import FLOOR, Progress, Result, Settings, timed
-from tools.benchmarking.samples import make_samples
-from tools.benchmarking.timing import Contender
+from cutmix_dense.cli.benchmarking import peers
+from cutmix_dense.cli.benchmarking.results import FLOOR, Progress, Result, Settings, timed
+from cutmix_dense.cli.benchmarking.samples import make_samples
+from cutmix_dense.cli.benchmarking.timing import Contender
 
 __all__ = ["sample_job"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from tools.benchmarking.results import Result, Settings
+from cutmix_dense.cli.benchmarking.results import Result, Settings
 
 __all__ = ["TIMES_THE_COPY", "Check", "checks_of", "on_threads"]
 

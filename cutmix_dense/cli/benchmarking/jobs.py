@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from tools.benchmarking import peers
-from tools.benchmarking.batches import BATCH_JOBS, batch_job, sync_job
-from tools.benchmarking.loader import loader_job
-from tools.benchmarking.per_sample import sample_job
-from tools.benchmarking.results import Progress, Result, Settings
+from cutmix_dense.cli.benchmarking import peers
+from cutmix_dense.cli.benchmarking.batches import BATCH_JOBS, batch_job, sync_job
+from cutmix_dense.cli.benchmarking.loader import loader_job
+from cutmix_dense.cli.benchmarking.per_sample import sample_job
+from cutmix_dense.cli.benchmarking.results import Progress, Result, Settings
 
 __all__ = ["JOBS", "run_jobs"]
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tools.benchmarking.samples import Batch
-from tools.benchmarking.timing import Contender
+from cutmix_dense.cli.benchmarking.samples import Batch
+from cutmix_dense.cli.benchmarking.timing import Contender
 
 __all__ = [
     "albumentations_mosaic",

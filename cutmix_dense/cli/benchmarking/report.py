@@ -9,10 +9,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from tools.benchmarking.loader import share_of_loading
-from tools.benchmarking.promises import Check, checks_of, on_threads
-from tools.benchmarking.results import Result, Settings
-from tools.benchmarking.timing import Timing
+from cutmix_dense.cli.benchmarking.loader import share_of_loading
+from cutmix_dense.cli.benchmarking.promises import Check, checks_of, on_threads
+from cutmix_dense.cli.benchmarking.results import Result, Settings
+from cutmix_dense.cli.benchmarking.timing import Timing
 
 __all__ = ["page", "write"]
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from PIL import ExifTags, Image, ImageOps
 
+from cutmix_dense.cli.common import UserError, add_dataset_arguments, given_options, open_from
 from cutmix_dense.data import DatasetError, DenseDataset, open_dataset
 from cutmix_dense.data.demo import make_demo_set
 from cutmix_dense.data.errors import SampleError, blaming
 from cutmix_dense.data.readers.coco_files import read_coco_json
 from cutmix_dense.data.readers.layouts import READERS
-from tools.common import UserError, add_dataset_arguments, given_options, open_from
 
 __all__ = [
     "DEMO_LAYOUTS",
@@ -155,7 +155,7 @@ def shown(dataset: DenseDataset) -> DenseDataset:
     if layout != "BCHW":
         raise UserError(
             f"{dataset.root}: the page shows pictures, samples of {dataset.layout!r} have the layout {layout}; "
-            "tools/browse.py draws them"
+            "cutmix-dense browse draws them"
         )
     return dataset
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cutmix_dense.cli.browse import names_of
+from cutmix_dense.cli.demo_page import fate_table, fates_of
 from cutmix_dense.data import DenseDataset
 from cutmix_dense.data.mixed_sample import MixedSample, mix_sample
 from cutmix_dense.functional.segments import segments_as_instances
@@ -27,8 +29,6 @@ from cutmix_dense.visualization import (
 )
 from cutmix_dense.visualization.regions import owners_of
 from cutmix_dense.visualization.views import viewable
-from tools.browse import names_of
-from tools.demo_page import fate_table, fates_of
 
 __all__ = ["LAYERS", "Look", "look"]
 
@@ -55,7 +55,7 @@ class Look:
 
 
 def look(dataset: DenseDataset, transform: Any, index: int, seed: int, layers: Collection[str] = LAYERS[:3]) -> Look:
-    """Mix one sample and draw it; (seed, index) decide partners and plan, as for ``tools/browse.py``.
+    """Mix one sample and draw it; (seed, index) decide partners and plan, as for ``cutmix-dense browse``.
 
     Args:
         dataset: where base and partners are from.

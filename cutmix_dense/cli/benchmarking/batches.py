@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 import cutmix_dense as cd
-from tools.benchmarking import peers
-from tools.benchmarking.results import FLOOR, Progress, Result, Settings, timed
-from tools.benchmarking.samples import Batch, make_batches, nbytes
-from tools.benchmarking.timing import Contender, Timing
-from tools.common import family
+from cutmix_dense.cli.benchmarking import peers
+from cutmix_dense.cli.benchmarking.results import FLOOR, Progress, Result, Settings, timed
+from cutmix_dense.cli.benchmarking.samples import Batch, make_batches, nbytes
+from cutmix_dense.cli.benchmarking.timing import Contender, Timing
+from cutmix_dense.cli.common import family
 
 __all__ = ["BATCH_JOBS", "batch_contenders", "batch_job", "padded_targets", "sync_job"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from tools.exploring.parameters import Parameter, combine, own_of, summary_of
+from cutmix_dense.cli.exploring.parameters import Parameter, combine, own_of, summary_of
 
 __all__ = ["Field", "fields_for", "settings_from"]
 

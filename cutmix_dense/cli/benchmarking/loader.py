@@ -14,10 +14,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import cutmix_dense as cd
-from tools.benchmarking import peers
-from tools.benchmarking.results import Progress, Result, Settings, timed
-from tools.benchmarking.samples import draw_boxes
-from tools.benchmarking.timing import Contender
+from cutmix_dense.cli.benchmarking import peers
+from cutmix_dense.cli.benchmarking.results import Progress, Result, Settings, timed
+from cutmix_dense.cli.benchmarking.samples import draw_boxes
+from cutmix_dense.cli.benchmarking.timing import Contender
 
 __all__ = ["loader_job", "share_of_loading"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from tools.benchmarking.machine import last_level_cache
-from tools.benchmarking.timing import Contender, Timing, busy_core, interleave, threads
+from cutmix_dense.cli.benchmarking.machine import last_level_cache
+from cutmix_dense.cli.benchmarking.timing import Contender, Timing, busy_core, interleave, threads
 
 __all__ = ["FLOOR", "Progress", "Result", "Settings", "timed"]
 

@@ -18,11 +18,11 @@ require("gradio", "explore")
 
 import gradio as gr  # noqa: E402
 
-from tools.exploring import code  # noqa: E402
-from tools.exploring.controls import Field, fields_for, settings_from  # noqa: E402
-from tools.exploring.drawing import LAYERS, look  # noqa: E402
-from tools.exploring.parameters import COMMON, common_of, config_of, methods, own_of, summary_of  # noqa: E402
-from tools.exploring.sources import (  # noqa: E402
+from cutmix_dense.cli.exploring import code  # noqa: E402
+from cutmix_dense.cli.exploring.controls import Field, fields_for, settings_from  # noqa: E402
+from cutmix_dense.cli.exploring.drawing import LAYERS, look  # noqa: E402
+from cutmix_dense.cli.exploring.parameters import COMMON, common_of, config_of, methods, own_of, summary_of  # noqa: E402
+from cutmix_dense.cli.exploring.sources import (  # noqa: E402
     FAILURES,
     SHOWN_LAYOUTS,
     Shelf,
@@ -30,7 +30,7 @@ from tools.exploring.sources import (  # noqa: E402
     open_chosen,
     open_folder,
 )
-from tools.exploring.style import CSS, theme  # noqa: E402
+from cutmix_dense.cli.exploring.style import CSS, theme  # noqa: E402
 
 __all__ = ["TITLE", "Explorer"]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from tools.benchmarking.calls import count_calls
+from cutmix_dense.cli.benchmarking.calls import count_calls
 
 __all__ = ["Contender", "Timing", "busy_core", "interleave", "threads"]
 

@@ -2,7 +2,7 @@
 
 The ranges are the page's own, a part of what the library takes: wide enough to see what an argument does. What is set
 becomes a plain config, the arguments that differ from the library's defaults only, which ``build.from_config`` builds
-and :mod:`tools.exploring.code` writes down.
+and :mod:`cutmix_dense.cli.exploring.code` writes down.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cutmix_dense.build import known_parts
-from tools.exploring.parameters import common_of, own_of
+from cutmix_dense.cli.exploring.parameters import common_of, own_of
 
 __all__ = ["Snippet", "albumentations_code", "command_line", "mmengine_code", "torch_code"]
 
@@ -107,7 +107,7 @@ def mmengine_code(config: Mapping[str, Any], has_maps: bool = False) -> Snippet:
 
 
 def command_line(config: Mapping[str, Any], root: str, words: Mapping[str, str], index: int, seed: int) -> Snippet:
-    """The command that draws the very same mix to a file, by ``tools/browse.py``.
+    """The command that draws the very same mix to a file, by ``cutmix-dense browse``.
 
     Args:
         config: the transform's config.
@@ -119,7 +119,7 @@ def command_line(config: Mapping[str, Any], root: str, words: Mapping[str, str],
     call = shlex.quote(_call(_stated(config, p=1.0), lambda name: name))  # the tools mix every sample
     options = "".join(f" --{option} {shlex.quote(word)}" for option, word in words.items())
     return Snippet(
-        f"python tools/browse.py {shlex.quote(root or 'path/to/dataset')}{options} \\\n"
+        f"cutmix-dense browse {shlex.quote(root or 'path/to/dataset')}{options} \\\n"
         f"    --transform {call} \\\n    --index {index} --seed {seed}\n",
         "" if root else "Own pictures have no folder that the command could open: name yours.",
     )

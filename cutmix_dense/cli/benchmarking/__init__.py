@@ -1,0 +1,1 @@
+"""What ``cutmix-dense benchmark`` runs: machine, timing, jobs, peers and report."""

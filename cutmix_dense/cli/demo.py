@@ -1,0 +1,47 @@
+"""See the library at work in a minute: draws a demo set, mixes it in three layouts, and ends with a page to look at.
+
+    cutmix-dense demo
+    cutmix-dense demo --out runs/small --images 60 --seed 7
+
+The same command again continues or reuses what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from cutmix_dense.cli.common import positive
+from cutmix_dense.cli.errors import add_verbosity, parser_of, reporting_errors
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    result = parser_of("demo", __doc__)
+    result.add_argument(
+        "--out", type=Path, default=Path("runs/demo"), help="folder for everything (default: runs/demo)"
+    )
+    result.add_argument("--images", type=positive(8), default=80, help="scenes to draw and mix (default: 80, least: 8)")
+    result.add_argument("--seed", type=positive(0), default=0, help="of scenes and mixes (default: 0)")
+    result.add_argument("--workers", type=positive(0), help="processes (default: one per core)")
+    result.add_argument("--overwrite", action="store_true", help="replace a demo of other --images or --seed in --out")
+    add_verbosity(result)
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    with reporting_errors("demo", arguments.traceback):
+        started = time.monotonic()
+        from cutmix_dense.cli.demo_drawing import run
+
+        page = run(arguments)
+        print(f"done in {time.monotonic() - started:.0f} s. Open this page in a browser:\n{page.resolve()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""Write a mixed copy of a dataset to disk, in its own layout or another.
+
+    cutmix-dense mix runs/demo/data/voc runs/voc-mixed --copies 2
+    cutmix-dense mix /data/labelimg /data/yolo --to yolo --transform Mosaic
+    cutmix-dense mix /data/coco /data/coco-cutmix --split train2017 --with-originals --transform CutMix p=0.5
+    cutmix-dense mix /nfs/coco /nfs/coco-cutmix --split train2017 --ray auto
+
+The copy depends on the arguments alone, not on --workers or --ray. A run that was interrupted goes on with the same
+command. With --ray, every machine must see ROOT and OUTPUT at the same paths and have this package installed.
+What cannot be read is skipped, counted, and named in mixed_copy.<split>.json beside the data, and so is what the layout
+of the copy has no place for. With p=0 the copy says what the source says.
+
+Exit codes: 0 done, 1 failed, 2 a mistake in the arguments, 3 done with --strict but something was skipped, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cutmix_dense.cli.common import (
+    UserError,
+    add_dataset_arguments,
+    add_transform_argument,
+    add_verbosity,
+    cores,
+    grouped,
+    open_from,
+    positive,
+    reporting_errors,
+    transform_for,
+)
+from cutmix_dense.cli.errors import parser_of
+from cutmix_dense.data.errors import kind_of
+from cutmix_dense.data.readers.layouts import READERS
+
+if TYPE_CHECKING:  # it loads torch, which --help doesn't need
+    from cutmix_dense.data.mixed_copy import CopyReport
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    result = parser_of("mix", __doc__)
+    add_dataset_arguments(result)
+    result.add_argument(
+        "output", metavar="OUTPUT", type=Path, help="folder of the copy: new, or of the same command before"
+    )
+    result.add_argument(
+        "--to",
+        choices=tuple(name for name, reader in READERS.items() if reader.writer is not None),
+        help="layout of the copy (default: the dataset's)",
+    )
+    add_transform_argument(result)
+    result.add_argument("--copies", type=positive(0), default=1, help="mixed samples per image (default: 1)")
+    result.add_argument("--seed", type=positive(0), default=0, help="of partners and mixes (default: 0)")
+    result.add_argument("--workers", type=positive(0), help="processes (default: one per core); the copy is the same")
+    result.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="let Ray Data do the work (extra: ray). ADDRESS: auto for the cluster this machine belongs to, host:port "
+        "for that of another head node, nothing for a Ray of --workers processes here. On a cluster --workers counts "
+        "those of all machines (default: every CPU it has)",
+    )
+    result.add_argument("--with-originals", action="store_true", help="copy the unmixed samples, too")
+    result.add_argument("--limit", type=positive(), help="take only the first so many images")
+    result.add_argument("--pool", type=positive(), help="images per mix (default: what the transform needs)")
+    result.add_argument("--quality", type=positive(), default=95, help="of JPEG files, 1 to 100 (default: 95)")
+    result.add_argument("--strict", action="store_true", help="exit with 3 if anything was skipped")
+    add_verbosity(result)
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    with reporting_errors("mix", arguments.traceback):
+        dataset = open_from(arguments)
+        transform = transform_for(dataset, arguments.transform)
+        from cutmix_dense.data.mixed_copy import mix_dataset
+
+        everywhere = arguments.ray not in (None, "local")
+        workers = (0 if everywhere else cores()) if arguments.workers is None else arguments.workers
+        counter = _Counter()
+        try:
+            with counter:
+                report = mix_dataset(
+                    dataset,
+                    arguments.output,
+                    transform,
+                    copies=arguments.copies,
+                    seed=arguments.seed,
+                    workers=workers,
+                    with_originals=arguments.with_originals,
+                    limit=arguments.limit,
+                    pool=arguments.pool,
+                    quality=arguments.quality,
+                    to=arguments.to,
+                    ray=arguments.ray,
+                    on_progress=counter,
+                )
+        except KeyboardInterrupt:
+            print(
+                f"mix: interrupted with {counter.done} of {counter.total} samples made and none listed yet; "
+                "the same command goes on from here",
+                file=sys.stderr,
+            )
+            return 130
+        except ValueError as error:
+            if type(error) is ValueError:  # an argument out of range
+                raise UserError(str(error)) from None
+            raise
+        tell(report)
+    return 3 if arguments.strict and (report.skipped or report.broken) else 0
+
+
+class _Counter:
+    """A progress bar that can be entered and called with (done, total, record)."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("mixing"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[bad]}"),
+        )
+        self.bar = Progress(*columns)
+        self.task = self.bar.add_task("mixing", bad="", total=None)
+        self.done = self.total = self.bad = 0
+
+    def __enter__(self) -> _Counter:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, done: int, total: int, record: dict[str, Any] | None) -> None:
+        self.done, self.total = done, total
+        self.bad += record is not None and "skipped" in record
+        self.bar.update(self.task, completed=done, total=total, bad=f"{self.bad} skipped" if self.bad else "")
+
+
+def tell(report: CopyReport) -> None:
+    """Say what was made and what was not."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    resumed = f", {report.resumed} of them by an earlier run" if report.resumed else ""
+    unmixed = f", {report.unmixed} unmixed" if report.unmixed else ""
+    console.print(f"{report.root}: {report.written} samples{resumed}{unmixed}", markup=False)
+    if report.outcomes:
+        table = Table("of the", "outcome", "why", title="what became of the instances", title_justify="left")
+        table.add_column("instances", justify="right")
+        for (side, outcome, reason), count in report.outcomes.items():
+            table.add_row(side, outcome, reason, f"{count:,}")
+        console.print(table)
+    for kind, line in grouped((row["file"], row["reason"]) for row in report.broken).items():
+        rows = [row for row in report.broken if kind_of(row["reason"]) == kind]
+        console.print(f"cannot be used: {line}{_cost(rows)}", markup=False)
+    if report.broken:
+        console.print(
+            f"{len(report.broken)} files could not be used, {len(report.skipped)} samples were skipped", markup=False
+        )
+    for line in grouped((note["file"], note["reason"]) for note in report.notes).values():
+        console.print(f"left out: {line}", markup=False)
+    for name, count in report.not_kept.items():
+        console.print(f"not kept: {name} ({count:,})", markup=False)
+    if report.made_anew:
+        console.print(f"made anew: {', '.join(report.made_anew)}", markup=False)
+    console.print(f"report: {report.path}", markup=False)
+
+
+def _cost(rows: Sequence[dict[str, Any]]) -> str:
+    """What files that can't be used cost."""
+    skipped, replaced = (sum(row[role] for row in rows) for role in ("as_base", "as_partner"))
+    cost = [f"{skipped} skipped"] if skipped else []
+    cost += [f"replaced as a partner {replaced}×"] if replaced else []
+    return f" ({', '.join(cost)})" if cost else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

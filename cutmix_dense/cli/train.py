@@ -1,0 +1,176 @@
+"""Train by a config of MMEngine's form, as MMDetection's and MMSegmentation's ``tools/train.py`` do.
+
+cutmix-dense train configs/segmentation/unet-small_camvid_cutmix.py --work-dir runs/cutmix
+cutmix-dense train CONFIG --cfg-options randomness.seed=1 train_dataloader.dataset.root=/data/camvid
+cutmix-dense train CONFIG --resume
+torchrun --nproc-per-node 2 -m cutmix_dense.cli.train CONFIG --launcher pytorch
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cutmix_dense.cli.errors import UserError, add_verbosity, parser_of, reporting_errors
+from cutmix_dense.extras import require
+
+if TYPE_CHECKING:  # it loads torch, which --help and a config that isn't there don't need
+    from mmengine.config import Config
+
+LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    result = parser_of("train", __doc__)
+    add_config_arguments(result)
+    result.add_argument("--amp", action="store_true", help="automatic mixed precision; needs a GPU")
+    result.add_argument("--auto-scale-lr", action="store_true", help="scale the learning rate to the batch size")
+    result.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="go on from a checkpoint, or from the newest whole one in the work dir; starts anew if there is none",
+    )
+    return result
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the command line and train; returns the exit code."""
+    args = parser().parse_args(arguments)
+    with reporting_errors("train", args.traceback):
+        cfg = read_config(args)
+        from mmengine.runner import Runner
+
+        from cutmix_dense.training.checkpoints import checkpoints_in, newest_checkpoint
+
+        if args.amp:
+            _use_amp(cfg)
+        if args.auto_scale_lr:
+            if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
+                raise UserError("--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config")
+            cfg.auto_scale_lr.enable = True
+        if args.resume:
+            cfg.resume = True
+            cfg.load_from = newest_checkpoint(cfg.work_dir) if args.resume == "auto" else args.resume
+            cfg.resume = cfg.load_from is not None
+        elif old := checkpoints_in(cfg.work_dir):
+            raise UserError(
+                f"{cfg.work_dir} holds {old[0].name} of an earlier training, which a later --resume would mistake for "
+                "this one's: give --resume to go on with it, or another --work-dir"
+            )
+        runner = Runner.from_cfg(cfg)
+        runner.train()
+        leave_group()
+    return 0
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that training and evaluation share, the config first."""
+    parser.add_argument("config", metavar="CONFIG", help="a config file, see configs/README.md")
+    parser.add_argument("--work-dir", help="where checkpoints and logs go (default: work_dirs/<name of the config>)")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change settings of the config: train_cfg.max_epochs=2 model.data_preprocessor.mix.p=0.5",
+    )
+    parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="who started the processes")
+    # torch.distributed.launch passes it, torchrun sets the variable
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    add_verbosity(parser)
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config with what was typed; everything in it that a safe loader needs is allowed.
+
+    Raises:
+        UserError: no such file, an unknown option.
+    """
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    if not Path(args.config).is_file():
+        raise UserError(f"{args.config}: no such config")
+    require("mmengine", "train")
+    import torch
+    from mmengine.config import Config
+
+    from cutmix_dense.training.checkpoints import allow_checkpoints
+
+    options = typed_options(args.cfg_options)
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    cfg.merge_from_dict(options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get("work_dir") is None:
+        cfg.work_dir = str(Path("work_dirs", Path(args.config).stem))
+    allow_checkpoints()
+    if args.launcher == "pytorch" and not torch.cuda.is_available():
+        _distribute_on_cpu(cfg)
+    keep = cfg.get("default_hooks", {}).get("checkpoint", {}).get("max_keep_ckpts", -1)
+    if keep == 1:
+        raise UserError(
+            "default_hooks.checkpoint.max_keep_ckpts must be -1 or at least 2, got 1: MMEngine removes the old "
+            "checkpoint before it writes the new one, and a kill between the two would leave none"
+        )
+    return cfg
+
+
+def typed_options(words: list[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` words with values as MMEngine reads them.
+
+    Raises:
+        UserError: a word without ``=``.
+    """
+    for word in words:
+        if "=" not in word:
+            raise UserError(f"--cfg-options must be KEY=VALUE, got {word!r}")
+    if not words:
+        return {}
+    from mmengine.config import DictAction
+
+    typed = argparse.ArgumentParser(exit_on_error=False)
+    typed.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
+    return typed.parse_args(["--cfg-options", *words]).cfg_options
+
+
+def _distribute_on_cpu(cfg: Config) -> None:
+    """Start the processes' group and say how the model is wrapped: MMEngine's own ways ask for a GPU."""
+    import torch
+
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
+    unused = cfg.get("find_unused_parameters", False)
+    wrapper = {"type": "MMDistributedDataParallel", "device_ids": None, "broadcast_buffers": False}
+    cfg.setdefault("model_wrapper_cfg", {**wrapper, "find_unused_parameters": unused})
+
+
+def leave_group() -> None:
+    """End what several processes share: gloo's threads abort a process that exits while they still run."""
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
+def _use_amp(cfg: Config) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError("--amp needs a CUDA device, which MMEngine's AmpOptimWrapper asks for; there is none")
+    wrapper = cfg.optim_wrapper.get("type", "OptimWrapper")
+    if wrapper not in ("OptimWrapper", "AmpOptimWrapper"):
+        raise UserError(f"--amp can't be used with the optimizer wrapper {wrapper}")
+    cfg.optim_wrapper.type = "AmpOptimWrapper"
+    cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,1 +1,0 @@
-"""What ``tools/benchmark.py`` runs: machine, timing, jobs, peers and report."""

@@ -1,4 +1,0 @@
-"""The pieces of ``tools/explore.py``: what a method can be set to, pictures to try it on, drawings, code, the page.
-
-Only ``page`` knows Gradio; all else is plain Python and can be tested without a browser.
-"""
