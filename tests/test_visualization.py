@@ -447,3 +447,57 @@ def test_panoptic_segments_are_drawn_like_instances():
     grey = vis.draw_sample(image, aside, classes, min_size=1, names=False)
     assert not torch.equal(grey, drawn)
     assert [name for name, _ in vis.present_classes([target], classes)] == ["sky", "cat"]
+
+
+# ----------------------------------------------------------------------------------------------------------- in a crowd
+
+
+def test_masks_are_painted_as_a_plain_loop_paints_them():
+    """Pixel by pixel: the smallest mask that covers it, more opaque within a pixel of that mask's inner edge."""
+    from cutmix_dense.visualization.masks import draw_masks
+
+    generator = torch.Generator().manual_seed(3)
+    pixels = torch.randint(0, 256, (3, 14, 18), generator=generator, dtype=torch.uint8)
+    corners = ((0, 0, 9, 12), (4, 5, 14, 18), (6, 6, 8, 9), (13, 0, 14, 3))
+    masks = [torch.zeros(14, 18, dtype=torch.bool) for _ in corners]
+    for mask, (top, left, bottom, right) in zip(masks, corners):
+        mask[top:bottom, left:right] = torch.rand(bottom - top, right - left, generator=generator) < 0.9
+    shades = [(250, 10, 10), (10, 250, 10), (10, 10, 250), (200, 200, 0)]
+    drawn = draw_masks(pixels, list(zip(masks, shades)), 0.4)
+    for y in range(14):
+        for x in range(18):
+            over = [number for number, mask in enumerate(masks) if mask[y, x]]
+            expected = pixels[:, y, x].double()
+            if over:
+                top = min(over, key=lambda number: int(masks[number].sum()))
+                around = masks[top][max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
+                opacity = 0.4 if around.all() else 0.94
+                expected += opacity * (torch.tensor(shades[top]) - expected)
+            assert (drawn[:, y, x].double() - expected).abs().max() <= 0.51, (y, x)
+    assert torch.equal(draw_masks(pixels, [], 0.4), pixels)
+
+
+def test_a_crowd_gets_few_names_and_each_class_some():
+    from cutmix_dense.visualization.samples import MOST_NAMES, _few, _Instance
+
+    def instance(number):
+        area = (0, 0, 10 + number, 10)
+        return _Instance((number % 3, 0, 0), str(number), vis.boxes.Outline(area, None), None, None)
+
+    crowd = [instance(number) for number in range(90)]
+    named = _few(crowd)
+    assert len(named) == MOST_NAMES
+    assert {item.text for item in named} == {str(number) for number in range(90 - MOST_NAMES, 90)}  # the largest
+    one = [instance(number) for number in range(0, 90, 3)]
+    assert sum(item.color == (1, 0, 0) for item in _few([*one, instance(1)])) == 1  # the only one of its class
+    assert _few(crowd[:MOST_NAMES]) == crowd[:MOST_NAMES]
+
+
+def test_colours_are_as_far_apart_as_eyes_can_tell():
+    places = colors.lab(np.array(vis.class_colors(80), dtype=float))
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1) + 1e3 * np.eye(80)
+    assert apart[:20, :20].min() > 25  # 2.3 is a difference that is just noticed
+    assert apart.min() > 12
+    white, red = colors.lab(np.array([[255.0, 255, 255], [255, 0, 0]]))
+    np.testing.assert_allclose(white, [100, 0, 0], atol=0.1)
+    np.testing.assert_allclose(red, [53.2, 80.1, 67.2], atol=0.2)

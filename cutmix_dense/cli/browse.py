@@ -110,21 +110,36 @@ def _draw_mixes(dataset: DenseDataset, arguments: argparse.Namespace, problems: 
         drawn += len(batch)
         batch.clear()
 
+    dull: list[MixedSample] = []
     for index in _choice(dataset, arguments):
         try:
             made = mix_sample(dataset, transform, index, copy=arguments.copy, seed=arguments.seed, pool=arguments.pool)
         except SampleError as error:
             problems.append(error)
             continue
-        batch.append(made)
         problems += made.replaced
+        if arguments.index is None and not _eventful(made) and len(dull) < 2 * arguments.count:
+            dull.append(made)
+            continue
+        batch.append(made)
         if len(batch) == arguments.per_sheet:
             finish()
         if arguments.index is None and drawn + len(batch) == arguments.count:
             break
+    for made in dull[: arguments.count - drawn - len(batch)]:  # better than none
+        batch.append(made)
+        if len(batch) == arguments.per_sheet:
+            finish()
     if batch:
         finish()
     return drawn
+
+
+def _eventful(made: MixedSample) -> bool:
+    """Whether a mix shows anything: a tenth of the picture is the partner's, or an instance came, shrank or went."""
+    if not made.targets or 1 - float(made.plan.share()[0, 0]) >= 0.1:
+        return True
+    return any(row["outcome"] != "kept" if row["layer"] == 0 else row["outcome"] != "dropped" for row in made.rows)
 
 
 def _draw_families(dataset: DenseDataset, arguments: argparse.Namespace, problems: list[SampleError]) -> int:
@@ -138,7 +153,7 @@ def _draw_families(dataset: DenseDataset, arguments: argparse.Namespace, problem
     drawn = 0
     for index in _choice(dataset, arguments):
         try:
-            rows, targets = family_rows(
+            found = family_rows(
                 dataset,
                 index,
                 family(dataset.mix_layout),
@@ -150,11 +165,14 @@ def _draw_families(dataset: DenseDataset, arguments: argparse.Namespace, problem
         except SampleError as error:
             problems.append(error)
             continue
-        legend = present_classes(targets, names_of(dataset), semantic="semantic" not in arguments.hide)
-        sheet = contact_sheet(rows, headers=(), title=" · ".join(parts), legend=legend, font=arguments.font)
+        legend = present_classes(found.targets, names_of(dataset), semantic="semantic" not in arguments.hide)
+        remark = found.remark()
+        sheet = contact_sheet(
+            found.rows, headers=(), title=" · ".join(parts), subtitle=remark, legend=legend, font=arguments.font
+        )
         path = arguments.out / f"{'-'.join(parts)}-family-{index:05d}.png"
         sheet.save(path)
-        print(f"{path}: {sheet.width}×{sheet.height}")
+        print(f"{path}: {sheet.width}×{sheet.height}{remark and f', {remark}'}")
         drawn += 1
         if arguments.index is None and drawn == arguments.count:
             break

@@ -222,9 +222,9 @@ class Page:
     def _methods(self, index: int) -> demo_page.Section:
         """The same base and partner under every published method."""
         dataset = self.sets["cityscapes"]
-        rows, targets = family_rows(dataset, index, family(), seed=self.seed, hide=["semantic"])
-        legend = present_classes(targets, dataset.classes, semantic=False)
-        path = self._sheet("methods.png", rows, legend, headers=())
+        sheet = family_rows(dataset, index, family(), seed=self.seed, hide=["semantic"])
+        legend = present_classes(sheet.targets, dataset.classes, semantic=False)
+        path = self._sheet("methods.png", sheet.rows, legend, headers=())
         return demo_page.Section(
             "The whole family",
             "Every published mix is a plan of which picture each pixel comes from, so all of them carry the same kinds "

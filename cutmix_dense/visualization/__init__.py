@@ -13,16 +13,9 @@ from __future__ import annotations
 from cutmix_dense.visualization.colors import class_colors
 from cutmix_dense.visualization.pictures import to_pil
 from cutmix_dense.visualization.regions import draw_region, partner_sources, shown_pixels, source_letters
+from cutmix_dense.visualization.rows import caption_of, mix_row, sample_rows
 from cutmix_dense.visualization.samples import draw_sample
-from cutmix_dense.visualization.sheets import (
-    Drawing,
-    caption_of,
-    contact_sheet,
-    draw_legend,
-    mix_row,
-    present_classes,
-    sample_rows,
-)
+from cutmix_dense.visualization.sheets import Drawing, contact_sheet, draw_legend, present_classes
 
 __all__ = [
     "Drawing",

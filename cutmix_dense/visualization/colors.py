@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = [
     "GREY_INK",
@@ -18,6 +16,7 @@ __all__ = [
     "Color",
     "class_colors",
     "color_at",
+    "lab",
     "line_color_for",
     "text_color_on",
 ]
@@ -38,14 +37,6 @@ _PALETTE: tuple[Color, ...] = (
     (170, 220, 40),
     (112, 136, 255),
     (230, 214, 110),
-    (0, 168, 132),
-    (222, 96, 160),
-    (150, 200, 255),
-    (196, 140, 92),
-    (120, 255, 180),
-    (255, 168, 150),
-    (96, 160, 80),
-    (216, 180, 255),
 )
 
 _BRIGHT: dict[str, Color] = {
@@ -92,13 +83,38 @@ def class_colors(classes: Sequence[str] | int) -> list[Color]:
 
 
 def color_at(index: int) -> Color:
-    """Colour of a class index of any size: the palette first, then hues a golden angle apart."""
-    if index < len(_PALETTE):
-        return _PALETTE[index]
-    step = index - len(_PALETTE)
-    hue = (0.11 + step * 0.61803398875) % 1.0
-    red, green, blue = colorsys.hsv_to_rgb(hue, (0.55, 0.75, 0.4)[step % 3], (1.0, 0.85)[step % 2])
-    return round(red * 255), round(green * 255), round(blue * 255)
+    """Colour of a class index of any size: the palette first, then whatever lies farthest from all before it."""
+    index %= _MOST
+    return (_PALETTE if index < len(_PALETTE) else _palette())[index]
+
+
+_MOST = 256
+
+
+@lru_cache(maxsize=1)
+def _palette() -> tuple[Color, ...]:
+    """Each further colour is the one of a grid whose nearest colour so far is farthest, as eyes see it (CIE Lab)."""
+    steps = np.linspace(24, 255, 14).round()
+    grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    places = lab(grid)
+    grid, places = grid[places[:, 0] > 52], places[places[:, 0] > 52]  # lighter than that, for lines on dark ground
+    nearest = np.full(len(grid), np.inf)
+    chosen = [tuple(map(float, color)) for color in _PALETTE]
+    for number in range(_MOST):
+        if number >= len(chosen):
+            chosen.append(tuple(grid[nearest.argmax()].tolist()))
+        nearest = np.minimum(nearest, np.linalg.norm(places - lab(np.array([chosen[number]])), axis=1))
+    return tuple((round(red), round(green), round(blue)) for red, green, blue in chosen)
+
+
+def lab(colors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """CIE L*a*b* (D65) of sRGB colours (N, 3) of 0–255: distances there are about as large as they look."""
+    linear = np.where(colors > 10.31, ((colors / 255 + 0.055) / 1.055) ** 2.4, colors / 255 / 12.92)
+    matrix = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = linear @ np.array(matrix).T / [0.9505, 1.0, 1.089]
+    root = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    x, y, z = root[:, 0], root[:, 1], root[:, 2]
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
 
 
 @lru_cache(maxsize=1)

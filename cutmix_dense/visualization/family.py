@@ -3,19 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cutmix_dense.data.errors import SampleError
 from cutmix_dense.data.mixed_sample import mix_sample
-from cutmix_dense.visualization.sheets import Drawing, sample_rows
+from cutmix_dense.visualization.rows import sample_rows
+from cutmix_dense.visualization.sheets import Drawing
 
 if TYPE_CHECKING:
     from cutmix_dense.data import DenseDataset
     from cutmix_dense.transforms import MixTransform
 
-__all__ = ["family_rows"]
+__all__ = ["FamilySheet", "family_rows"]
 
 _SAMPLES = {"BCHW": "images", "BTCHW": "clips", "BCDHW": "volumes"}
+
+
+@dataclass(frozen=True)
+class FamilySheet:
+    """Many methods on the same two pictures.
+
+    Attributes:
+        rows: the base, its partner and the mixed pictures, for a contact sheet.
+        targets: what is drawn in them.
+        left_out: why a method can't mix these pictures (one that needs maps, where there are none), by its name.
+    """
+
+    rows: list[list[Drawing]]
+    targets: list[Mapping[str, Any]]
+    left_out: dict[str, str]
+
+    def remark(self) -> str:
+        """One line about the methods that are left out; empty if there is none."""
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.left_out.items():
+            reasons.setdefault(reason, []).append(name)
+        told = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
+        return f"left out: {told}" if told else ""
 
 
 def family_rows(
@@ -28,7 +53,7 @@ def family_rows(
     cell: tuple[int, int] = (300, 400),
     hide: Iterable[str] = (),
     font: str | None = None,
-) -> tuple[list[list[Drawing]], list[Mapping[str, Any]]]:
+) -> FamilySheet:
     """Rows of a contact sheet: the base, its partner, and what every transform makes of the two.
 
     Args:
@@ -42,34 +67,32 @@ def family_rows(
         font: path of a TrueType font.
 
     Returns:
-        The rows, and the targets that are drawn in them. A transform that can't mix these pictures (one that needs
-        maps, where there are none) has no picture; its caption says why.
+        The rows, the targets that are drawn in them, and the transforms that can't mix these pictures.
 
     Raises:
         SampleError: none of the transforms that are defined for such samples can mix them.
     """
     cells: list[Drawing] = []
     targets: list[Mapping[str, Any]] = []
-    missing: list[Drawing] = []
+    left_out: dict[str, str] = {}
     failure: SampleError | None = None
     for name, transform in transforms.items():
         if dataset.mix_layout not in transform.layouts:
-            missing.append(Drawing(None, f"{name}\nnot defined for {_SAMPLES[dataset.mix_layout]}"))
+            left_out[name] = f"not defined for {_SAMPLES[dataset.mix_layout]}"
             continue
         try:
             made = mix_sample(dataset, transform, index, seed=seed, pool=2)
         except SampleError as error:
             failure = error
-            missing.append(Drawing(None, f"{name}\nnot on these pictures: {error.reason.rsplit(': ', 1)[-1]}"))
+            left_out[name] = error.reason.rsplit(": ", 1)[-1]
             continue
         titles = [f"{part}: {dataset.image_path(image).name}" for part, image in zip(("base", "partner"), made.indices)]
-        rows = sample_rows(made, titles, dataset.classes, cell=cell, hide=hide, font=font, views=1)
+        rows = sample_rows(made, titles, dataset.classes, cell=cell, hide=hide, font=font, views=1, sources=not cells)
         if not cells:
-            cells += [Drawing(drawing.picture, drawing.caption) for drawing in rows[0][:2]]
+            cells += rows[0][:2]
             targets += made.targets
         cells.append(Drawing(rows[0][-1].picture, f"{name}\n{rows[0][-1].caption}"))
         targets.append(made.target)
     if failure is not None and not cells:
         raise failure
-    cells += missing
-    return [cells[start : start + across] for start in range(0, len(cells), across)], targets
+    return FamilySheet([cells[start : start + across] for start in range(0, len(cells), across)], targets, left_out)

@@ -54,7 +54,7 @@ def draw_outline(
     if not edge.any():
         return pixels
     # The edge itself is two pixels wide, one on either side.
-    line = grow_mask(edge, ((width or 2 * line_width_for(picture_size(areas)) - 1) - 1) // 2)
+    line = grow_mask(edge, ((width or line_width_for(picture_size(areas))) - 1) // 2)
     height, columns = areas.shape
     dashes = ((torch.arange(height)[:, None] + torch.arange(columns)[None, :]) // 8) % 2 == 0
     pixels = draw_segmentation_masks(pixels, line, 1.0, (0, 0, 0))

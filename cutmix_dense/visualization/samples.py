@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,9 @@ from torchvision.utils import draw_keypoints, draw_segmentation_masks
 from cutmix_dense.functional.segments import INFO_KEY, has_segments_only, segments_as_instances
 from cutmix_dense.visualization.boxes import Outline, draw_outlines, outline_of_mask, outlines_of
 from cutmix_dense.visualization.colors import IGNORED, Color, class_colors, color_at, line_color_for, text_color_on
+from cutmix_dense.visualization.masks import draw_masks
 from cutmix_dense.visualization.pictures import (
     as_rgb,
-    grow_mask,
     line_width_for,
     picture_size,
     resize_image,
@@ -31,6 +32,7 @@ from cutmix_dense.visualization.text import (
     load_font,
     measure_text,
     place_labels,
+    rect_area,
     shorten,
     spell_out,
 )
@@ -79,7 +81,7 @@ def draw_sample(
             size, enlarged by a whole factor until its longer side reaches `min_size`.
         min_size: see `fit`.
         boxes: draw the boxes' lines.
-        names: write class names and visibilities.
+        names: write class names and visibilities; of at most 24 instances, unless there are `tags`.
         masks: lay the instance masks over the image, with a contour.
         keypoints: draw the keypoints that are visible.
         semantic: lay the semantic map over the image, each class in its colour; ``background`` stays clear, pixels of
@@ -127,7 +129,7 @@ def draw_sample(
         groups.append(_instances(_with_segments(fields["ignored"]), (height, width), size, classes, None, None))
     if masks:
         for group in groups:
-            pixels = _draw_masks(pixels, group, alpha)
+            pixels = draw_masks(pixels, [(item.mask, item.color) for item in group if item.mask is not None], alpha)
     if regions is not None:
         pixels = draw_outline(pixels, resize_nearest(_flat(regions, "regions", (height, width)), size), None)
     if boxes:
@@ -137,8 +139,27 @@ def draw_sample(
         for group in groups:
             pixels = _draw_keypoints(pixels, group, size)
     if names:
-        pixels = _draw_names(pixels, [instance for group in groups for instance in group], font_size, font)
+        listed = [instance for group in groups for instance in group]
+        pixels = _draw_names(pixels, listed if tags is not None else _few(listed), font_size, font)
     return pixels
+
+
+MOST_NAMES = 24
+"""So many names are written on a picture; in a crowd, colours tell the classes of the others."""
+
+
+def _few(instances: Sequence[_Instance]) -> Sequence[_Instance]:
+    """The instances that get a name: in a crowd the largest of each class, class by class in turn."""
+    if len(instances) <= MOST_NAMES:
+        return instances
+    ranked = sorted(instances, key=lambda item: -rect_area(item.outline.rect) if item.outline is not None else 0)
+    seen: Counter[Color] = Counter()
+    turns = []
+    for item in ranked:
+        turns.append(seen[item.color])
+        seen[item.color] += 1
+    chosen = sorted(range(len(ranked)), key=lambda number: turns[number])[:MOST_NAMES]
+    return [ranked[number] for number in chosen]
 
 
 @dataclass(frozen=True)
@@ -275,26 +296,6 @@ def _draw_semantic(
         pixels = draw_segmentation_masks(pixels, ignored, 0.35, (40, 42, 48))
         pixels = draw_segmentation_masks(pixels, ignored & stripes, 0.45, (225, 228, 235))
     return pixels
-
-
-def _draw_masks(pixels: UInt8[Tensor, "3 h w"], group: Sequence[_Instance], alpha: float) -> UInt8[Tensor, "3 h w"]:
-    """Translucent masks with a contour; the smaller lies on top, because torchvision paints overlaps black."""
-    drawn = [(int(item.mask.sum()), item) for item in group if item.mask is not None]
-    drawn = [(area, item) for area, item in sorted(drawn, key=lambda pair: pair[0]) if area > 0]
-    if not drawn:
-        return pixels
-    free = torch.ones(pixels.shape[-2:], dtype=torch.bool)
-    fills, contours, colors = [], [], []
-    line = line_width_for(picture_size(pixels)) // 2
-    for _, item in drawn:
-        assert item.mask is not None
-        fills.append(item.mask & free)
-        # Contour just inside the mask; the picture's border is no contour.
-        contours.append(item.mask & grow_mask(~item.mask, max(1, line)) & free)
-        free = free & ~item.mask
-        colors.append(item.color)
-    pixels = draw_segmentation_masks(pixels, torch.stack(fills), alpha, colors)
-    return draw_segmentation_masks(pixels, torch.stack(contours), 0.9, colors)
 
 
 def _draw_keypoints(

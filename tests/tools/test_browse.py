@@ -12,9 +12,9 @@ from torchvision import tv_tensors
 
 from cutmix_dense.build import known_transforms
 from cutmix_dense.cli import browse
-from cutmix_dense.cli.common import family
+from cutmix_dense.cli.common import build_transform, family
 from cutmix_dense.data.demo import make_demo_set
-from cutmix_dense.data.mixed_sample import open_complete
+from cutmix_dense.data.mixed_sample import mix_sample, open_complete
 from cutmix_dense.visualization.family import family_rows
 
 
@@ -45,10 +45,13 @@ def test_the_family_on_the_same_two_pictures(demo, tmp_path, layout, missing, ca
     assert browse.main([*arguments, "--family"]) == 0
     (sheet,) = tmp_path.glob("*-family-00001.png")
     dataset = open_complete(demo / layout, layout, "train")
-    rows, _ = family_rows(dataset, 1, family(), across=1, cell=(90, 120))
-    captions = [row[0].caption for row in rows]
-    assert len(captions) == 2 + len(known_transforms()) - 1
-    assert sum("not on these pictures" in caption for caption in captions) == missing  # two need a map
+    found = family_rows(dataset, 1, family(), across=1, cell=(90, 120))
+    assert len(found.rows) + missing == 2 + len(known_transforms()) - 1
+    assert all(row[0].picture is not None for row in found.rows)
+    assert len(found.left_out) == missing  # two need a map
+    told = capsys.readouterr().out
+    assert told.count("\n") == 1
+    assert ("left out: CarveMix, ClassMix (targets must hold a semantic map" in told) == (missing == 2)
     assert sheet.stat().st_size > 10_000
 
 
@@ -190,3 +193,28 @@ def test_a_method_that_is_not_defined_for_the_samples_says_so(other_kinds, tmp_p
         browse.main([*words, "--transform", "Mosaic"])
     assert stop.value.code == 2
     assert "layout of Mosaic must be one of ('BCHW', 'BTCHW'), got 'BCDHW'" in capsys.readouterr().err
+
+
+def test_samples_in_which_something_happens_come_first(demo, tmp_path, monkeypatch):
+    """A mix that changes next to nothing is drawn where no other is left, and when it is asked for."""
+    shown = []
+    monkeypatch.setattr(browse, "_eventful", lambda made: made.indices[0] % 2 == 1)
+    monkeypatch.setattr(
+        browse, "draw_sheet", lambda dataset, transform, batch, _: shown.extend(batch) or Image.new("RGB", (9, 9))
+    )
+    words = [str(demo / "coco"), "--out", str(tmp_path)]
+    for extra, wanted in ((["--count", "4"], 4), (["--count", "8"], 5), (["--index", "2", "4"], 0)):
+        shown.clear()
+        assert browse.main([*words, *extra]) == 0
+        odd = [made.indices[0] % 2 for made in shown]
+        assert odd == [1] * wanted + [0] * (int(extra[-1]) - wanted if wanted else 2)
+
+
+def test_what_counts_as_an_event(demo):
+    dataset = open_complete(demo / "coco", "coco", "train")
+
+    def made(words, index=1):
+        return mix_sample(dataset, build_transform(words), index)
+
+    assert browse._eventful(made(["CutMix", "region=AreaBox", "region.area=0.4,0.5"]))
+    assert not browse._eventful(made(["CutMix", "p=0"]))
