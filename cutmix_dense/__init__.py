@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from cutmix_dense.plan import MixPlan
     from cutmix_dense.transforms import (
         RICAP,
+        Affine,
         CarveMix,
+        Chain,
         ClassMix,
         CopyPaste,
         CowMix,
@@ -40,7 +42,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "RICAP",
+    "Affine",
     "CarveMix",
+    "Chain",
     "ClassMix",
     "CopyPaste",
     "CowMix",

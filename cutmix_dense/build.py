@@ -14,8 +14,9 @@ from cutmix_dense import functional, masks, regions, transforms
 __all__ = ["from_config", "known_parts", "known_transforms"]
 
 
-_APART = ("Cutout", "MaskMix")
-"""Transforms that a config may name and that aren't methods of mixing: one takes no partner, one needs a mask."""
+_APART = ("Affine", "Chain", "Cutout", "MaskMix")
+"""Transforms that a config may name and that aren't methods of mixing: two take no partner, one needs a mask, one is
+several behind each other."""
 
 
 def known_transforms() -> dict[str, type]:

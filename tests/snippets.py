@@ -206,16 +206,18 @@ def watching(log: Path) -> Iterator[Watch]:
         for kind in (cd.MixTransform, cd.RandomMix):
             patch.setattr(kind, "__init__", counted(kind))
 
-        mix_images = cd.MixTransform.mix_images
+        def noted(mix_images: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(mix_images)
+            def called(self: Any, images: Any, plan: Any, **options: Any) -> Any:
+                before = _copied(images)
+                result = mix_images(self, images, plan, **options)
+                watch.note(getattr(self, "_number", None), before, result)
+                return result
 
-        @functools.wraps(mix_images)
-        def noted(self: Any, images: Any, plan: Any, **options: Any) -> Any:
-            before = _copied(images)
-            result = mix_images(self, images, plan, **options)
-            watch.note(getattr(self, "_number", None), before, result)
-            return result
+            return called
 
-        patch.setattr(cd.MixTransform, "mix_images", noted)
+        for kind in (cd.MixTransform, cd.Affine):
+            patch.setattr(kind, "mix_images", noted(kind.mix_images))
 
         def by_hand(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             @functools.wraps(function)

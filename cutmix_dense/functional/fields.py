@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 __all__ = [
+    "BEFORE",
     "COORDINATES",
     "FIELDS",
     "IGNORED",
@@ -62,6 +63,9 @@ STATED = "has_mask"
 IGNORED = "ignored"
 """Key of the nested dict of instances that a loss should neither reward nor punish; ``boxes`` are enough."""
 
+BEFORE = "origin_before"
+"""Key under which the transforms of a chain hand on where an instance was before the first of them."""
+
 FIELDS: Mapping[str, Field] = {
     "area": Field("instance", "area", rank=1, tensor=True),
     "boxes": Field("instance", "measured", tensor=True),
@@ -77,6 +81,7 @@ FIELDS: Mapping[str, Field] = {
     "masks": Field("instance", "measured", tensor=True),
     "occluded": Field("instance"),
     "origin": Field("instance", "measured"),
+    BEFORE: Field("instance"),
     "scores": Field("instance"),
     "track_id": Field("instance"),
     "truncated": Field("instance"),

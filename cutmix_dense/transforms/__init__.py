@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from cutmix_dense.transforms.affine import Affine
 from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.carvemix import CarveMix
+from cutmix_dense.transforms.chain import Chain
 from cutmix_dense.transforms.classmix import ClassMix
 from cutmix_dense.transforms.copypaste import CopyPaste
 from cutmix_dense.transforms.cutmix import CutMix
@@ -20,7 +22,9 @@ from cutmix_dense.transforms.saliencymix import SaliencyMix
 
 __all__ = [
     "RICAP",
+    "Affine",
     "CarveMix",
+    "Chain",
     "ClassMix",
     "CopyPaste",
     "CowMix",

@@ -160,9 +160,12 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         """Number of other images that an output is mixed with."""
         return 1
 
+    size: tuple[int, int] | None = None
+    """(height, width) of the outputs; None: the base's own size."""
+
     @property
     def members(self) -> list[MixTransform]:
-        """The transforms that may mix a batch: itself (``RandomMix`` has several)."""
+        """The transforms that may mix a batch: itself (``RandomMix`` and ``Chain`` have several)."""
         return [self]
 
     def choose(self, generator: torch.Generator) -> MixTransform:
@@ -282,7 +285,23 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
             ValueError: inputs don't fit each other, or their meaning is unknown; the message names them.
         """
         form = read_form(inputs, self.layout, self.labels_getter)
-        images, targets = form.images, form.targets
+        settings: Any = {"out": out, "inplace": inplace, "return_report": return_report, "label_keys": form.label_keys}
+        result, _ = self.mix_batch(form.images, form.targets, sizes, generator, outputs=outputs, p=p, **settings)
+        return form.returned(*result)
+
+    def mix_batch(
+        self,
+        images: Images,
+        targets: Any,
+        sizes: Any,
+        generator: torch.Generator | None,
+        *,
+        outputs: int | None = None,
+        inplace: bool = False,
+        p: Any = None,
+        **settings: Any,
+    ) -> tuple[tuple[Any, ...], MixPlan]:
+        """The call for images and targets that were read: the result of ``mix_pool``, and the plan behind it."""
         bank = self.pairing if isinstance(self.pairing, SampleBank) else None
         if bank is None:
             pool = self.pool_of(images, targets, sizes, outputs)
@@ -297,16 +316,14 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
             pool = replace(pool, box_form=own.box_form)
         pool = pool if p is None else pool.with_p(p)
         plan = self.draw_plan(pool, call_generator(generator))
-        result = self.mix_pool(
-            plan, pool, out=out, inplace=inplace, return_report=return_report, label_keys=form.label_keys
-        )
+        result = self.mix_pool(plan, pool, inplace=inplace, **settings)
         if bank is None:
-            self._warn_of_one(pool, plan)
+            self._warn_of_one(pool, plan, stacklevel=6)
         else:
             bank.push(images, own.targets, sizes, self.semantic_keys, own.ndim)
-        return form.returned(*result)
+        return result, plan
 
-    def _warn_of_one(self, pool: Pool, plan: MixPlan, stacklevel: int = 5) -> None:
+    def _warn_of_one(self, pool: Pool, plan: MixPlan, stacklevel: int) -> None:
         """Warn once that a batch of one image can't be mixed."""
         if pool.sizes.shape[0] > 1 or self._warned or self.p == 0 or not self.partners or is_compiling() or self.closed:
             return

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +17,8 @@ from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.pool import Pool
 
 __all__ = ["DrawsPartners"]
+
+Transform = TypeVar("Transform", bound="DrawsPartners")
 
 
 class DrawsPartners:
@@ -30,6 +35,9 @@ class DrawsPartners:
     _idle = False
     """Whether this object alone doesn't mix, while the copies that share its switch may."""
 
+    close_last: int = 0
+    """Number of last steps without mixing by a schedule of its own (``RandomMix``)."""
+
     @property
     def closed(self) -> bool:
         """Whether mixing is closed, here and in every copy."""
@@ -42,6 +50,20 @@ class DrawsPartners:
         loader, forked or spawned, persistent or not. Batches that workers made ahead still come mixed.
         """
         self._switch.set(closed)
+
+    def unmixed(self: Transform) -> Transform:
+        """A copy that mixes nothing, with the same settings, so that batches keep their form."""
+        own = copy.copy(self)
+        own._idle = True
+        return own
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether ``set_progress`` matters: for a ``RandomMix`` with a schedule, and what holds one."""
+        return False
+
+    def set_progress(self, step: int) -> None:
+        """Say which step of the training begins, counted from 0; nothing, but for a schedule (``RandomMix``)."""
 
     def draw_partners(
         self, pool: Pool, generator: torch.Generator, count: int = 1

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from cutmix_dense.checks import positive
+from cutmix_dense.checks import interval, positive
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.regions import beta
+from cutmix_dense.regions import beta, uniform
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.pool import Pool
 
@@ -25,6 +25,7 @@ class MixUp(MixTransform):
     Args:
         alpha: weight of the base λ ~ Beta(α, α), > 0; detectors use 1.5.
         lam: a fixed weight of the base, in [0, 1], instead.
+        weight: weight of the base λ ~ U(low, high), with 0 < low <= high <= 1, instead; DEIM uses (0.45, 0.55).
         same_weight: draw one λ for the whole batch, as torchvision does, instead of one per sample.
         p: probability that an image is mixed, per sample.
         common: arguments of ``MixTransform``.
@@ -32,7 +33,8 @@ class MixUp(MixTransform):
     Raises:
         ValueError: an argument is out of range.
 
-    Source: Zhang et al., mixup (2018); Zhang et al., Bag of Freebies (2019) for detection: Beta(1.5, 1.5).
+    Source: Zhang et al., mixup (2018); Zhang et al., Bag of Freebies (2019) for detection: Beta(1.5, 1.5); Huang et
+    al., DEIM (2025) for a uniform weight.
 
     Example:
         >>> import torch
@@ -48,6 +50,7 @@ class MixUp(MixTransform):
         *,
         alpha: float = 1.0,
         lam: float | None = None,
+        weight: tuple[float, float] | None = None,
         same_weight: bool = False,
         p: float = 0.5,
         **common: Any,
@@ -55,14 +58,23 @@ class MixUp(MixTransform):
         super().__init__(p=p, **common)
         if lam is not None and not 0 <= lam <= 1:
             raise ValueError(f"lam must lie in [0, 1], got {lam!r}")
+        if lam is not None and weight is not None:
+            raise ValueError(f"weight and lam both say what the base weighs: give one, got {weight!r} and {lam!r}")
         self.alpha = positive(alpha, "alpha")
         self.lam = lam
+        self.weight = None if weight is None else interval(weight, "weight", most=1)
         self.same_weight = same_weight
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """Draw a weight per sample."""
         source, leader = self.draw_pairs(pool, generator)
-        lam = beta(1 if self.same_weight else pool.outputs, self.alpha, generator).expand(pool.outputs, 1)[leader]
+        count = 1 if self.same_weight else pool.outputs
+        if self.weight is None:
+            lam = beta(count, self.alpha, generator)
+        else:
+            low, high = self.weight
+            lam = low + (high - low) * uniform(count, 1, generator)
+        lam = lam.expand(pool.outputs, 1)[leader]
         if self.lam is not None:
             lam = torch.full_like(lam, self.lam)
         lam = torch.where(source[:, 1:] < 0, 1.0, lam)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from cutmix_dense.checks import interval
+from cutmix_dense.checks import finite, interval
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
@@ -27,7 +27,8 @@ class Mosaic(MixTransform):
 
     Images in the outer rows and columns touch the inner lines and are cut at the canvas, as in YOLO; in between, their
     place is drawn. The base may get any cell. If the batch has too few images, they repeat with other crops.
-    Deviation: YOLO makes a canvas twice as large and crops it later; here the canvas is the output.
+    YOLO makes a canvas twice as large and crops it later: that is ``expand=2, scale=(0.5, 0.5)``, followed by an
+    ``Affine(size=...)``. By default the canvas is the output.
 
     Args:
         grid: (rows, columns); (2, 2) is YOLO's mosaic of four.
@@ -35,6 +36,8 @@ class Mosaic(MixTransform):
             mosaic within the middle half of the canvas, as YOLO does.
         scale: scale of each image ~ U(low, high), relative to the scale that fits it into the canvas, aspect kept.
         size: (height, width) of the output; default the base's own size.
+        expand: sides of a mosaic relative to ``size``, or to the base's own, >= 1. Unmixed images aren't larger: they
+            lie at the origin of the canvas, whose rest is padding (in a list they keep their size).
         p: probability that an image becomes a mosaic, per sample; other images are fitted into ``size``.
         fill: value of pixels that no image covers. None: 114 for bytes, the same grey for other unsigned integers, 0
             for signed ones and floating point.
@@ -62,6 +65,7 @@ class Mosaic(MixTransform):
         jitter: float = 0.5,
         scale: tuple[float, float] = (0.5, 1.5),
         size: tuple[int, int] | None = None,
+        expand: float = 1.0,
         p: float = 1.0,
         fill: float | Sequence[float] | None = None,
         **common: Any,
@@ -73,10 +77,13 @@ class Mosaic(MixTransform):
             raise ValueError(f"jitter must lie in [0, 1), got {jitter!r}")
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise ValueError(f"size must be (height, width) of at least 1 pixel, got {size!r}")
+        if not (finite(expand) and expand >= 1):
+            raise ValueError(f"expand must be at least 1, got {expand!r}")
         self.grid = (int(grid[0]), int(grid[1]))
         self.jitter = float(jitter)
         self.scale = interval(scale, "scale")
         self.size = None if size is None else (int(size[0]), int(size[1]))
+        self.expand = float(expand)
 
     @property
     def partners(self) -> int:
@@ -95,13 +102,19 @@ class Mosaic(MixTransform):
         mixed = source[:, 1:2] >= 0
         sizes = pool.sizes.numpy()[np.maximum(source, 0)].astype(np.float64)
         canvas = pool.sizes[:batch].numpy() if self.size is None else np.array([self.size] * batch, dtype=np.int64)
+        fits = (canvas[:, None] / sizes).min(axis=2)  # scale that fits each image into the output, not yet expanded
+        frame = pool.frame if self.size is None else self.size
+        if self.expand > 1:
+            canvas = np.where(mixed, np.rint(canvas * self.expand).astype(np.int64), canvas)
+            fits = np.where(mixed, fits * self.expand, fits)
+            frame = tuple(round(side * self.expand) for side in frame)
         inner = (draws[:, : rows - 1], draws[:, rows - 1 : lines])
         edges = tuple(self._lines(part, canvas[:, axis], mixed) for axis, part in enumerate(inner))
         layer_of_cell = np.where(mixed, order.argsort(axis=1), np.arange(cells))
         cell_of_layer = layer_of_cell.argsort(axis=1)
 
         drawn = self.scale[0] + scales * (self.scale[1] - self.scale[0])
-        scale = (canvas[:, None] / sizes).min(axis=2) * np.where(mixed, drawn, 1.0)  # relative to the scale that fits
+        scale = fits * np.where(mixed, drawn, 1.0)
         if self.size is None:  # an image that is left alone keeps every pixel
             scale = np.where(mixed, scale, 1.0)
         place, output = place.reshape(batch, cells, 2), np.arange(batch)[:, None]
@@ -111,7 +124,6 @@ class Mosaic(MixTransform):
             anchor = self._anchor(index, self.grid[axis], place[..., axis])
             shift[..., axis] = low + anchor * (high - low - scale * sizes[..., axis])
         shift = np.where(mixed[..., None], np.rint(shift), 0.0)
-        frame = pool.frame if self.size is None else self.size
         return MixPlan.from_grid(
             torch.from_numpy(source),
             tuple(map(torch.from_numpy, edges)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import weakref
 from collections.abc import Sequence
 from typing import Any, cast
@@ -39,6 +38,7 @@ class RandomMix(MixTransform):
         close_last: number of last steps without mixing; needs ``total``.
         windows: for each transform (start, stop): it may be drawn if start <= step < stop. None, or None for either
             end: no limit. While no window is open, batches stay unmixed.
+        idle: how often a batch stays unmixed, >= 0, in the unit of ``weights``.
 
     Raises:
         TypeError: a transform doesn't mix.
@@ -65,6 +65,7 @@ class RandomMix(MixTransform):
         total: int | None = None,
         close_last: int = 0,
         windows: Sequence[Window | None] | None = None,
+        idle: float = 0.0,
     ) -> None:
         v2.Transform.__init__(self)  # the settings are those of the transforms
         if not transforms or not all(isinstance(transform, MixTransform) for transform in transforms):
@@ -75,11 +76,14 @@ class RandomMix(MixTransform):
         weights = [1.0] * len(transforms) if weights is None else list(weights)
         if len(weights) != len(transforms) or not all(finite(w) and w >= 0 for w in weights) or sum(weights) <= 0:
             raise ValueError(f"weights must be {len(transforms)} numbers >= 0, not all 0, got {weights!r}")
+        if not (finite(idle) and idle >= 0):
+            raise ValueError(f"idle must be at least 0, got {idle!r}")
         if close_last < 0 or (close_last > 0 and (total is None or total < close_last)):
             raise ValueError(f"close_last must be at least 0 and at most total = {total!r}, got {close_last!r}")
         self.transforms = torch.nn.ModuleList(transforms)
         self.layout = layouts[0]
         self.weights = [float(weight) for weight in weights]
+        self.idle = float(idle)
         self.total = total
         self.close_last = close_last
         self.windows = None if windows is None else _checked(windows, len(transforms))
@@ -103,7 +107,8 @@ class RandomMix(MixTransform):
     @property
     def scheduled(self) -> bool:
         """Whether ``set_progress`` matters: mixing closes for the last steps, or there are windows."""
-        return self.close_last > 0 or self.windows is not None
+        own = self.close_last > 0 or self.windows is not None
+        return own or any(cast("MixTransform", transform).scheduled for transform in self.transforms)
 
     def set_progress(self, step: int) -> None:
         """Set the current step, counted from 0, here and in the workers of a loader.
@@ -112,8 +117,7 @@ class RandomMix(MixTransform):
         """
         self._step.set(step)
         for transform in self.transforms:
-            if isinstance(transform, RandomMix):
-                transform.set_progress(step)
+            cast("MixTransform", transform).set_progress(step)
         if self.close_last > 0 and self.total is not None:
             self.close(step >= self.total - self.close_last)
 
@@ -135,21 +139,30 @@ class RandomMix(MixTransform):
         return [weight * within for weight, within in zip(self.weights, inside)]
 
     def choose(self, generator: torch.Generator) -> MixTransform:
-        """Draw one of the transforms; while no window is open, a copy that doesn't mix."""
+        """Draw one of the transforms; for a batch that stays unmixed, a copy that doesn't mix."""
         weights = self._open()
-        idle = sum(weights) == 0
-        given = torch.tensor(self.weights if idle else weights, dtype=torch.float64, device="cpu")
-        index = int(torch.multinomial(given, 1, generator=generator))
+        none = sum(weights) == 0
+        weights = [*(self.weights if none else weights), *([self.idle] if self.idle else [])]
+        index = int(torch.multinomial(torch.tensor(weights, dtype=torch.float64, device="cpu"), 1, generator=generator))
+        idle, index = none or index == len(self.weights), index % len(self.weights)
         member = cast("MixTransform", self.transforms[index]).choose(generator)
-        if idle:  # with its settings, so that batches keep their form
-            member = copy.copy(member)
-            member._idle = True
-        return member
+        return member.unmixed() if idle else member
+
+    def unmixed(self) -> MixTransform:
+        """A copy of the first transform that mixes nothing."""
+        return self.members[0].unmixed()
 
     def forward(self, *inputs: Any, generator: torch.Generator | None = None, **options: Any) -> Any:
         """Mix a batch by one of the transforms; arguments and result are its own."""
         generator = call_generator(generator)
         return self.choose(generator)(*inputs, generator=generator, **options)
+
+    def mix_batch(
+        self, images: Images, targets: Any, sizes: Any, generator: torch.Generator | None, **settings: Any
+    ) -> tuple[tuple[Any, ...], MixPlan]:
+        """The call for images and targets that were read, by one of the transforms."""
+        generator = call_generator(generator)
+        return self.choose(generator).mix_batch(images, targets, sizes, generator, **settings)
 
     def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
         """Check the images and targets of a call, as the first transform reads them."""
@@ -224,7 +237,8 @@ class RandomMix(MixTransform):
     def extra_repr(self) -> str:
         """The weights and the schedule; the transforms follow as submodules."""
         windows = "" if self.windows is None else f", windows={self.windows}"
-        return f"weights={self.weights}, total={self.total}, close_last={self.close_last}{windows}"
+        idle = f", idle={self.idle}" if self.idle else ""
+        return f"weights={self.weights}, total={self.total}, close_last={self.close_last}{windows}{idle}"
 
 
 def _checked(windows: Sequence[Window | None], count: int) -> list[Window]:

@@ -60,6 +60,18 @@ def test_an_unmixed_sample_has_weight_one():
     assert (out["semantic"].weight == 1).all()
 
 
+def test_a_uniform_weight():
+    plan = cd.MixUp(weight=(0.3, 0.6), p=1.0).make_plan(torch.zeros(4000, 1, 2, 3), generator=seeded(0))
+    weight = plan.weight[:, 0]
+    assert weight.min() >= 0.3
+    assert weight.max() <= 0.6
+    assert weight.mean().item() == pytest.approx(0.45, abs=0.005)
+    assert weight.std().item() == pytest.approx(0.3 / 12**0.5, rel=0.03)
+    torch.testing.assert_close(plan.weight.sum(dim=1), torch.ones(4000), check_dtype=False)
+    one = cd.MixUp(weight=(0.3, 0.6), p=1.0, same_weight=True).make_plan(torch.zeros(5, 1, 2, 3), generator=seeded(0))
+    assert len(one.weight.unique(dim=0)) == 1
+
+
 def test_bools_are_not_averaged():
     """Integer images are, see ``test_integer_images``."""
     with pytest.raises(TypeError, match="torch.bool"):
@@ -68,7 +80,15 @@ def test_bools_are_not_averaged():
 
 @pytest.mark.parametrize(
     ("arguments", "name"),
-    [({"alpha": 0.0}, "alpha"), ({"lam": 1.5}, "lam"), ({"lam": -0.1}, "lam"), ({"soft_semantic": "mean"}, "soft_sem")],
+    [
+        ({"weight": (0.6, 0.4)}, "weight"),
+        ({"weight": (0.5, 1.5)}, "weight"),
+        ({"weight": (0.4, 0.6), "lam": 0.5}, "weight and lam"),
+        ({"alpha": 0.0}, "alpha"),
+        ({"lam": 1.5}, "lam"),
+        ({"lam": -0.1}, "lam"),
+        ({"soft_semantic": "mean"}, "soft_sem"),
+    ],
 )
 def test_bad_arguments(arguments: dict, name: str):
     with pytest.raises(ValueError, match=name):

@@ -45,6 +45,30 @@ def test_size_of_the_output():
     assert [tuple(o.shape[-2:]) for o in own] == sizes
 
 
+def test_a_canvas_that_is_larger_than_the_output():
+    """As in YOLO: four whole images, each as large as the output, on a canvas of twice its sides."""
+    sizes = [(20, 30)] * 4
+    targets = [{"boxes": torch.tensor([[0.0, 0, 30, 20]]), "labels": torch.tensor([k])} for k in range(4)]
+    mix = cd.Mosaic(size=(20, 30), expand=2, scale=(0.5, 0.5), jitter=0, p=0.5, fill=0)
+    plan = mix.make_plan(torch.stack(coded_pool(sizes)), generator=seeded(3))
+    mixed = (plan.source[:, 1:] >= 0).any(dim=1)
+    assert 0 < mixed.sum() < 4
+    assert plan.frame == (40, 60)
+    assert plan.canvas.tolist() == [[40, 60] if one else [20, 30] for one in mixed.tolist()]
+    images, out = mix(torch.stack(coded_pool(sizes)), targets, generator=seeded(3))
+    assert images.shape == (4, 3, 40, 60)
+    for image, target, one, own in zip(images, out, mixed.tolist(), coded_pool(sizes)):
+        if one:  # every image whole, pixel by pixel
+            assert sorted(target["labels"].tolist()) == [0, 1, 2, 3]
+            assert (target["visibility"] == 1).all()
+            for label, (x, y, *_) in zip(target["labels"].tolist(), target["boxes"].int().tolist()):
+                assert torch.equal(image[:, y : y + 20, x : x + 30], coded_pool(sizes)[label])
+        else:
+            assert torch.equal(image[:, :20, :30], own)
+    with pytest.raises(ValueError, match="expand"):
+        cd.Mosaic(expand=0.5)
+
+
 def test_an_unmixed_image_is_fitted_into_the_size():
     """Aspect kept, the whole image, as large as fits; all else is fill."""
     sizes = [(20, 30), (40, 10)]

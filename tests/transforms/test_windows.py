@@ -52,6 +52,21 @@ def test_transforms_are_drawn_in_their_windows():
     assert kinds(closing, 1) == {"stripes"}
 
 
+def test_some_batches_stay_unmixed():
+    mix = cd.RandomMix([cd.StripeMix(p=1.0), cd.MixUp(p=1.0, lam=0.5)], [0.5, 0.25], windows=[(0, 1), None], idle=0.25)
+    for step, shares in enumerate(([0.5, 0.25, 0.25], [0.0, 0.5, 0.5])):
+        mix.set_progress(step)
+        drawn = [mix.choose(seeded(seed)) for seed in range(800)]
+        found = [
+            sum(type(one) is kind and one.p == p for one in drawn) / 800
+            for kind, p in ((cd.StripeMix, 1), (cd.MixUp, 1))
+        ]
+        found.append(sum(one.p == 0 for one in drawn) / 800)
+        assert found == pytest.approx(shares, abs=0.06)
+    with pytest.raises(ValueError, match="idle"):
+        cd.RandomMix([cd.CutMix()], idle=-1)
+
+
 def test_the_step_survives_copies_and_checkpoints():
     mix = scheduled()
     mix.set_progress(3)

@@ -1,0 +1,221 @@
+"""Affine: turn, scale, shear and shift images and all that belongs to them, as recipes do behind a mosaic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cutmix_dense.checks import finite, interval
+from cutmix_dense.functional.affine import AffinePlan, Anchor, move_map, move_pixels, move_rows
+from cutmix_dense.functional.fields import IMAGE_KEYS, are_dicts
+from cutmix_dense.functional.instances import mixed_instances
+from cutmix_dense.functional.padded import is_padded
+from cutmix_dense.functional.pixels import default_fill
+from cutmix_dense.functional.semantic import SemanticPair
+from cutmix_dense.functional.wrapping import as_plain, rewrap
+from cutmix_dense.regions import uniform
+from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.box_format import output_sizes
+from cutmix_dense.transforms.layout import Layout
+from cutmix_dense.transforms.pool import Pool
+from cutmix_dense.transforms.targets import TargetMixer
+
+__all__ = ["Affine"]
+
+
+class Affine(MixTransform):
+    """Turn, scale, shear and shift every image with its boxes, masks, keypoints and maps of class ids.
+
+    It mixes nothing; detectors' recipes have it behind a mosaic (``Chain``, which moves mixed samples only). Pixels,
+    masks, boxes and points are moved by torchvision's ``v2.functional.affine``, image by image. Boxes are the upright
+    ones round the moved boxes, or round what shows of the moved masks. Instances are judged by the same rules as in a
+    mix: ``visibility`` is the share of the moved mask (else of the moved box) that lies on the canvas, times an
+    incoming one. Masks are moved on an area that holds all of them, so that what is cut counts. Numbers of instances
+    (``area``) change with the scale.
+
+    Args:
+        degrees: angle ~ U(-degrees, degrees), clockwise.
+        translate: shift along each axis ~ U(-translate, translate) of the output's side, rounded to whole pixels.
+        scale: factor ~ U(low, high).
+        shear: shear along x and along y ~ U(-shear, shear), degrees.
+        size: (height, width) of the output; default the image's own size. Images that aren't moved lie at its origin,
+            scaled down where they are larger.
+        anchor: ``"center"``: the image's centre goes to the output's, before the shift; ``"corner"``: the corner at
+            the origin stays there, as in YOLOX.
+        p: probability that an image is moved, per sample.
+        fill: value of pixels that the moved image doesn't reach; see ``Mosaic``.
+        common: arguments of ``MixTransform``; ``interpolation`` is ``"bilinear"`` (also None) or ``"nearest"``.
+
+    Raises:
+        ValueError: an argument is out of range; padded, rotated or panoptic targets.
+        TypeError: a map of floating point, which has no value for what the moved image doesn't reach.
+
+    Source: ``RandomAffine`` of torchvision, as DEIM's Mosaic uses it (``engine/data/transforms/mosaic.py``).
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> targets = [{"boxes": torch.tensor([[2.0, 2.0, 6.0, 4.0]]), "labels": torch.tensor([1])}]
+        >>> half = cd.Affine(degrees=0, translate=0, scale=(0.5, 0.5))
+        >>> half(torch.rand(1, 3, 8, 12), targets)[1][0]["boxes"].tolist()
+        [[4.0, 3.0, 6.0, 4.0]]
+    """
+
+    layouts: ClassVar[tuple[Layout, ...]] = ("BCHW",)
+
+    def __init__(
+        self,
+        *,
+        degrees: float = 10.0,
+        translate: float = 0.1,
+        scale: tuple[float, float] = (0.5, 1.5),
+        shear: float = 0.0,
+        size: tuple[int, int] | None = None,
+        anchor: Anchor = "center",
+        p: float = 1.0,
+        fill: float | Sequence[float] | None = None,
+        **common: Any,
+    ) -> None:
+        super().__init__(p=p, fill=fill, **common)
+        for name, value, most in (("degrees", degrees, 180), ("translate", translate, 1), ("shear", shear, 89)):
+            if not (finite(value) and 0 <= value <= most):
+                raise ValueError(f"{name} must lie in [0, {most}], got {value!r}")
+        if size is not None and (len(size) != 2 or min(size) < 1):
+            raise ValueError(f"size must be (height, width) of at least 1 pixel, got {size!r}")
+        if anchor not in get_args(Anchor):
+            raise ValueError(f"anchor must be one of {get_args(Anchor)}, got {anchor!r}")
+        if self.interpolation == "antialias":
+            raise ValueError("interpolation must be 'bilinear' or 'nearest': torchvision's affine has no 'antialias'")
+        if self.split == "parts":
+            raise ValueError("split must be 'hull': nothing splits an instance here, got 'parts'")
+        self.degrees = float(degrees)
+        self.translate = float(translate)
+        self.scale = interval(scale, "scale")
+        self.shear = float(shear)
+        self.size = None if size is None else (int(size[0]), int(size[1]))
+        self.anchor: Anchor = anchor
+
+    @property
+    def partners(self) -> int:
+        """No other image is needed."""
+        return 0
+
+    def draw_plan(self, pool: Pool, generator: torch.Generator) -> AffinePlan:  # type: ignore[override]
+        """Draw a map per image: an ``AffinePlan``, which takes the place of a ``MixPlan`` here."""
+        count, sizes = pool.outputs, pool.sizes[: pool.outputs].numpy()
+        draws = uniform(count, 7, generator).numpy()
+        canvas = sizes if self.size is None else np.array([self.size] * count, dtype=np.int64)
+        swing = 2 * draws - 1
+        return AffinePlan(
+            moved=draws[:, 0] < (0.0 if self.closed else self.p),
+            angle=swing[:, 1] * self.degrees,
+            scale=self.scale[0] + draws[:, 2] * (self.scale[1] - self.scale[0]),
+            shift=np.rint(swing[:, 3:5] * self.translate * canvas),
+            shear=swing[:, 5:7] * self.shear,
+            sizes=sizes,
+            canvas=canvas,
+            frame=pool.frame if self.size is None else self.size,
+            anchor=self.anchor,
+        )
+
+    def mix_pool(
+        self,
+        plan: AffinePlan,  # type: ignore[override]
+        pool: Pool,
+        *,
+        out: Tensor | None = None,
+        inplace: bool = False,
+        return_report: bool = False,
+        label_keys: Sequence[str] = (),
+    ) -> Any:
+        """Move the images and targets of a pool by given maps."""
+        if plan.sizes.tolist() != pool.sizes.tolist():
+            raise ValueError(f"plan must be of the sizes {pool.sizes.tolist()}, got one of {plan.sizes.tolist()}")
+        crops, areas = plan.crops()
+        targets: Any = None
+        reports: list[Any] = []
+        if pool.targets is not None:
+            # the targets lie in what holds all of the moved image, the canvas is cut out of that
+            there = replace(pool, targets=self._moved(pool.targets, plan, "targets"), sizes=torch.from_numpy(areas))
+            mixer = TargetMixer(
+                self.rules, (*self.label_keys, *label_keys), self.labels_by, self.labels_getter == "default"
+            )
+            mixed = mixer.mix(there.targets, crops, there, reports=return_report)
+            targets, reports = self._stacked(pool.targets, mixed.targets), mixed.reports
+        if return_report and len(reports) != 1:
+            raise ValueError(f"return_report needs one list of detection targets, got {len(reports)}")
+        images = self.mix_images(pool.images, plan, out=out, inplace=inplace)
+        if pool.box_form is not None:
+            frames = self.normalized == "frame"
+            targets = pool.box_form.from_pixels(targets, output_sizes(images, 2) if frames else crops.canvas)
+        return (images, targets, *reports) if return_report else (images, targets)
+
+    def mix_images(  # type: ignore[override]
+        self, images: Any, plan: AffinePlan, *, out: Tensor | None = None, inplace: bool = False
+    ) -> Any:
+        """Move images alone by given maps: those that stay are handled as by a plan."""
+        if inplace:
+            raise ValueError("inplace can't be used with an affine map: its pixels move; give out= instead")
+        canvases: Any = super().mix_images(images, plan.fitted(), out=out)
+        fill = default_fill(images[0].dtype) if self.fill is None else self.fill
+        read: Any = self.interpolation or "bilinear"
+        for index in plan.moved.nonzero()[0].tolist():
+            height, width = plan.sizes[index].tolist()
+            image = as_plain(images[index])[..., :height, :width]
+            if image.dtype == torch.bool or image.is_complex():
+                raise TypeError(f"images must hold numbers to be moved, got {image.dtype}")
+            moved = move_pixels(image, plan, index, fill, interpolation=read)
+            if isinstance(canvases, Tensor):
+                as_plain(canvases)[index, ..., : moved.shape[-2], : moved.shape[-1]] = moved
+            else:
+                canvases[index] = rewrap(moved, images[index])
+        return canvases
+
+    def _moved(self, value: Any, plan: AffinePlan, name: str) -> Any:
+        """Targets as they lie in what holds all of their moved images; see ``AffinePlan.crops``."""
+        if isinstance(value, Mapping):
+            if is_padded(value):
+                raise ValueError(f"{name} must be a list of dicts to be moved, got boxes padded to one number")
+            kept = IMAGE_KEYS.union(self.image_keys)
+            return {
+                key: item if key in kept else self._moved(item, plan, f"{name}[{key!r}]") for key, item in value.items()
+            }
+        if isinstance(value, SemanticPair) or (
+            isinstance(value, list) and any(isinstance(v, SemanticPair) for v in value)
+        ):
+            raise TypeError(f"{name} is a SemanticPair, which can't be moved: move before a MixUp, not behind it")
+        if isinstance(value, (list, tuple)) and value and are_dicts(value):
+            boxes = [{"boxes": row["boxes"]} if "boxes" in row else {} for row in value]
+            mixed_instances(boxes, plan.fitted(), self.rules)  # warns of broken boxes, or refuses them, where they lie
+            return [
+                move_rows(row, plan, index, self.rules, f"{name}[{index}]") if plan.moved[index] else row
+                for index, row in enumerate(value)
+            ]
+        per_pixel = isinstance(value, Tensor) and value.ndim > 2
+        if isinstance(value, (list, tuple)):
+            per_pixel = any(isinstance(item, Tensor) and item.ndim > 1 for item in value)
+        if not per_pixel:
+            return value
+        return [
+            move_map(item, plan, index, self.ignore_index, name) if plan.moved[index] else item
+            for index, item in enumerate(value)
+        ]
+
+    def _stacked(self, given: Any, moved: Any) -> Any:
+        """Maps as one tensor where they came as one."""
+        if isinstance(given, Mapping):
+            return {key: self._stacked(given.get(key), value) for key, value in moved.items()}
+        if not isinstance(given, Tensor) or isinstance(moved, Tensor):
+            return moved
+        frame = [max(side) for side in zip(*(item.shape[-2:] for item in moved))]
+        if self.size is None:
+            frame = list(given.shape[-2:])
+        stack = as_plain(given).new_full((len(moved), *given.shape[1:-2], *frame), self.ignore_index)
+        for whole, item in zip(stack, moved):
+            whole[..., : item.shape[-2], : item.shape[-1]] = as_plain(item)
+        return rewrap(stack, given)

@@ -1,0 +1,216 @@
+"""Chain: transforms behind each other, as recipes have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn, cast
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+from torchvision.transforms import v2
+
+from cutmix_dense.functional.fields import BEFORE
+from cutmix_dense.plan import MixPlan
+from cutmix_dense.randomness import call_generator
+from cutmix_dense.transforms.affine import Affine
+from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.forms import read_form
+from cutmix_dense.transforms.pool import Images, Pool
+
+__all__ = ["Chain"]
+
+
+class Chain(MixTransform):
+    """Mix a batch by several transforms behind each other, as recipes do: a mosaic, an affine map, a blend.
+
+    Each transform mixes what the one before it made, with its own settings and its own plan. An ``Affine`` moves only
+    the samples that the transform before it mixed (as first of the chain, all): that is what a mosaic's affine map does
+    in YOLO and DEIM. ``close`` and ``set_progress`` reach all. ``visibility`` and ``weight`` of an instance are the
+    products over all mixes; ``origin`` is its image in the batch that came in, and its index there (for a sample from a
+    bank behind the first transform, those that it had in its own batch).
+
+    Args:
+        transforms: in their order; all of one layout, box format and normalisation. A ``RandomMix`` gives one of them
+            a window of epochs.
+
+    Raises:
+        TypeError: a transform doesn't mix.
+        ValueError: they differ in how they read a batch; ``outputs``, ``return_report`` or ``inplace`` in the call,
+            which are of one mix; a plan is asked for, since a chain has several.
+
+    Source: the order of DEIM's (``engine/data``) and Ultralytics' pipelines.
+
+    Example:
+        >>> import torch
+        >>> import cutmix_dense as cd
+        >>> chain = cd.Chain([cd.Mosaic(p=0.5), cd.Affine(), cd.MixUp(weight=(0.45, 0.55), p=0.5)])
+        >>> chain(torch.rand(4, 3, 32, 48)).shape
+        torch.Size([4, 3, 32, 48])
+    """
+
+    def __init__(self, transforms: Sequence[MixTransform]) -> None:
+        v2.Transform.__init__(self)  # the settings are those of the transforms
+        if not transforms or not all(isinstance(transform, MixTransform) for transform in transforms):
+            raise TypeError(f"transforms must be mixing transforms, at least one, got {transforms!r}")
+        self.transforms = torch.nn.ModuleList(transforms)
+        for name in ("layout", "box_format", "normalized", "labels_getter"):
+            found = list(dict.fromkeys(getattr(member, name) for member in self.members))
+            if len(found) > 1:
+                raise ValueError(f"transforms must be of one {name}, got {found}")
+        self.layout = self.members[0].layout
+        self.labels_getter = self.members[0].labels_getter
+
+    @property
+    def stages(self) -> list[MixTransform]:
+        """The transforms, in their order."""
+        return [cast("MixTransform", transform) for transform in self.transforms]
+
+    @property
+    def members(self) -> list[MixTransform]:
+        """All transforms, those of a ``RandomMix`` included."""
+        return [member for stage in self.stages for member in stage.members]
+
+    @property
+    def partners(self) -> int:
+        """Largest number of other images that one of the transforms mixes an image with."""
+        return max(stage.partners for stage in self.stages)
+
+    @property
+    def size(self) -> tuple[int, int] | None:  # type: ignore[override]
+        """(height, width) of the outputs; None: the base's own size."""
+        return next((stage.size for stage in reversed(self.stages) if stage.size is not None), None)
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether one of the transforms has a schedule."""
+        return any(stage.scheduled for stage in self.stages)
+
+    @property
+    def close_last(self) -> int:  # type: ignore[override]
+        """Number of last steps without any mixing by schedules of the transforms."""
+        return min(stage.close_last for stage in self.stages)
+
+    def set_progress(self, step: int) -> None:
+        """Say which step of the training begins, counted from 0, to all transforms that have a schedule."""
+        for stage in self.stages:
+            stage.set_progress(step)
+
+    @property
+    def closed(self) -> bool:
+        """Whether mixing is closed for all transforms."""
+        return all(stage.closed for stage in self.stages)
+
+    def close(self, closed: bool = True) -> None:
+        """Stop mixing, or start again, in every copy; see ``MixTransform.close``."""
+        for stage in self.stages:
+            stage.close(closed)
+
+    def unmixed(self) -> Chain:
+        """A chain of copies that mix nothing."""
+        return Chain([stage.unmixed() for stage in self.stages])
+
+    def forward(
+        self,
+        *inputs: Any,
+        sizes: Any = None,
+        generator: torch.Generator | None = None,
+        out: Tensor | None = None,
+        **options: Any,
+    ) -> Any:
+        """Mix a batch by all transforms; arguments and result as for ``MixTransform``, less those of one mix."""
+        for name, value in options.items():
+            if name not in ("inplace", "outputs", "return_report"):
+                raise TypeError(f"Chain has no argument {name!r}: known are sizes, generator, out")
+            if value:
+                raise ValueError(f"{name} is for one mix, and a chain has several, got {value!r}")
+        form = read_form(inputs, self.layout, self.labels_getter)
+        settings: Any = {"out": out, "label_keys": form.label_keys}
+        result, _ = self.mix_batch(form.images, form.targets, sizes, generator, **settings)
+        return form.returned(*result)
+
+    def mix_batch(
+        self,
+        images: Images,
+        targets: Any,
+        sizes: Any,
+        generator: torch.Generator | None,
+        *,
+        out: Tensor | None = None,
+        **settings: Any,
+    ) -> tuple[tuple[Any, ...], MixPlan]:
+        """The call for images and targets that were read: the last result, and the last plan."""
+        generator = call_generator(generator)
+        mixed: Bool[Tensor, " b"] | None = None
+        for number, stage in enumerate(self.stages):
+            own = {**settings, "out": out if number == len(self.stages) - 1 else None}
+            targets = renamed(targets, "origin", BEFORE) if number else targets
+            if isinstance(stage, Affine):
+                pool = stage.pool_of(images, targets, sizes)
+                plan: Any = stage.draw_plan(pool, generator)
+                plan = plan if mixed is None else plan.within(mixed)
+                result = stage.mix_pool(plan, pool, **own)
+                mixed = torch.from_numpy(plan.moved)
+            else:
+                result, plan = stage.mix_batch(images, targets, sizes, generator, **own)
+                mixed = mixed_by(plan)
+            images, targets = result
+            targets = renamed(targets, BEFORE, "origin") if number else targets
+            sizes = valid_sizes(images, plan)
+        return (images, targets), plan
+
+    def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
+        """Check the images and targets of a call, as the first transform reads them."""
+        return self.members[0].pool_of(images, targets, sizes, outputs)
+
+    def draw_plan(self, *args: Any, **options: Any) -> NoReturn:
+        """Raise ValueError: a chain has a plan per transform, each drawn when the one before it has mixed."""
+        raise ValueError("a Chain has no plan of its own, but one per transform: call it, or one of its transforms")
+
+    def make_plan(self, *args: Any, **options: Any) -> NoReturn:
+        """Raise ValueError; see ``draw_plan``."""
+        self.draw_plan(*args, **options)
+
+    def mix_pool(self, *args: Any, **options: Any) -> NoReturn:
+        """Raise ValueError; see ``draw_plan``."""
+        self.draw_plan(*args, **options)
+
+    def mix_images(self, *args: Any, **options: Any) -> NoReturn:
+        """Raise ValueError; see ``draw_plan``."""
+        self.draw_plan(*args, **options)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """State for checkpoints: nothing, the transforms have states of their own."""
+        return {}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore the result of ``get_extra_state``."""
+
+    def extra_repr(self) -> str:
+        """Nothing; the transforms follow as submodules."""
+        return ""
+
+
+def mixed_by(plan: MixPlan) -> Bool[Tensor, " b"]:
+    """Which outputs of a plan show another image than the base, on the host."""
+    source = plan.source.cpu()[:: plan.frames]
+    return (source[:, 1:] >= 0).any(dim=1)
+
+
+def valid_sizes(images: Images, plan: Any) -> Any:
+    """Sizes of the mixed images as the next transform takes them: None where nothing is padded."""
+    if not isinstance(images, Tensor):
+        return None
+    canvas = torch.as_tensor(plan.canvas)[:: getattr(plan, "frames", 1)].cpu()
+    frame = torch.tensor(images.shape[-canvas.shape[1] :], device="cpu")
+    return None if bool((canvas == frame).all()) else canvas
+
+
+def renamed(value: Any, key: str, name: str) -> Any:
+    """Targets with ``key`` of all their dicts under another name, in the place of what has that name."""
+    if isinstance(value, Mapping):
+        rest = {k: renamed(item, key, name) for k, item in value.items() if k != key}
+        return {**rest, name: value[key]} if key in value else rest
+    if type(value) in (list, tuple) and not any(isinstance(item, Tensor) for item in value):
+        return type(value)(renamed(item, key, name) for item in value)
+    return value
