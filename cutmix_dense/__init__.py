@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cutmix_dense import functional, masks, pairing, regions
+    from cutmix_dense import functional, masks, pairing, recipes, regions
     from cutmix_dense.functional import FilterRule, MixReport
     from cutmix_dense.native import backends
     from cutmix_dense.plan import MixPlan
@@ -69,10 +69,11 @@ __all__ = [
     "functional",
     "masks",
     "pairing",
+    "recipes",
     "regions",
 ]
 
-_MODULES = ("functional", "masks", "pairing", "regions")
+_MODULES = ("functional", "masks", "pairing", "recipes", "regions")
 _HOMES = {"FilterRule": "functional", "MixReport": "functional", "MixPlan": "plan", "backends": "native"}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torchvision.transforms import v2
 
-from cutmix_dense import functional, masks, regions, transforms
+from cutmix_dense import functional, masks, recipes, regions, transforms
 
 __all__ = ["from_config", "known_parts", "known_transforms"]
 
@@ -58,7 +58,7 @@ def from_config(config: Any) -> Any:
 
     Args:
         config: such as ``{"type": "CutMix", "region": {"type": "AreaBox", "area": (0.1, 0.4)}}``; the type is a public
-            transform, sampler, rule or bank, or a preset of one (``"AreaBox.french"``).
+            transform, sampler, rule or bank, a preset of one (``"AreaBox.french"``), or a recipe (``"dense_o2o"``).
 
     Returns:
         The object; any other value unchanged.
@@ -93,7 +93,8 @@ def from_config(config: Any) -> Any:
 
 def _maker(name: Any) -> Any:
     """The class or preset of a name."""
-    known = {**known_transforms(), **{name: getattr(transforms, name) for name in _APART}, **known_parts()}
+    apart = {name: getattr(transforms, name) for name in _APART}
+    known: dict[str, Any] = {**known_transforms(), **apart, **known_parts(), **recipes.RECIPES}
     kind, _, preset = name.removeprefix("cutmix_dense.").partition(".") if isinstance(name, str) else ("", "", "")
     maker = known.get(kind)
     if maker is not None and preset:

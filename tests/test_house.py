@@ -66,7 +66,8 @@ MAY_IMPORT = {
     },
     "semi": {"arrays", "functional", "plan", "randomness", "regions", "semi", "transforms"},
     "losses": {"extras", "functional", "losses"},
-    "build.py": {"functional", "masks", "regions", "transforms"},
+    "build.py": {"functional", "masks", "recipes", "regions", "transforms"},
+    "recipes.py": {"transforms"},
     "data": {"data", "extras", "functional", "plan", "randomness", "transforms"},
     "visualization": {"data", "functional", "plan", "transforms", "visualization"},
     "training": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ __all__ = ["Affine"]
 class Affine(MixTransform):
     """Turn, scale, shear and shift every image with its boxes, masks, keypoints and maps of class ids.
 
-    It mixes nothing; detectors' recipes have it behind a mosaic (``Chain``, which moves mixed samples only). Pixels,
+    It mixes nothing; detectors' recipes have it behind a mosaic, in a ``Chain``. Pixels,
     masks, boxes and points are moved by torchvision's ``v2.functional.affine``, image by image. Boxes are the upright
     ones round the moved boxes, or round what shows of the moved masks. Instances are judged by the same rules as in a
     mix: ``visibility`` is the share of the moved mask (else of the moved box) that lies on the canvas, times an
@@ -47,6 +47,7 @@ class Affine(MixTransform):
             scaled down where they are larger.
         anchor: ``"center"``: the image's centre goes to the output's, before the shift; ``"corner"``: the corner at
             the origin stays there, as in YOLOX.
+        of: within a ``Chain``: which samples may be moved, ``"all"`` or only those that the transform before it mixed.
         p: probability that an image is moved, per sample.
         fill: value of pixels that the moved image doesn't reach; see ``Mosaic``.
         common: arguments of ``MixTransform``; ``interpolation`` is ``"bilinear"`` (also None) or ``"nearest"``.
@@ -77,6 +78,7 @@ class Affine(MixTransform):
         shear: float = 0.0,
         size: tuple[int, int] | None = None,
         anchor: Anchor = "center",
+        of: Literal["mixed", "all"] = "mixed",
         p: float = 1.0,
         fill: float | Sequence[float] | None = None,
         **common: Any,
@@ -89,6 +91,8 @@ class Affine(MixTransform):
             raise ValueError(f"size must be (height, width) of at least 1 pixel, got {size!r}")
         if anchor not in get_args(Anchor):
             raise ValueError(f"anchor must be one of {get_args(Anchor)}, got {anchor!r}")
+        if of not in ("mixed", "all"):
+            raise ValueError(f"of must be 'mixed' or 'all', got {of!r}")
         if self.interpolation == "antialias":
             raise ValueError("interpolation must be 'bilinear' or 'nearest': torchvision's affine has no 'antialias'")
         if self.split == "parts":
@@ -99,6 +103,7 @@ class Affine(MixTransform):
         self.shear = float(shear)
         self.size = None if size is None else (int(size[0]), int(size[1]))
         self.anchor: Anchor = anchor
+        self.of: Literal["mixed", "all"] = of
 
     @property
     def partners(self) -> int:

@@ -25,8 +25,8 @@ class Chain(MixTransform):
     """Mix a batch by several transforms behind each other, as recipes do: a mosaic, an affine map, a blend.
 
     Each transform mixes what the one before it made, with its own settings and its own plan. An ``Affine`` moves only
-    the samples that the transform before it mixed (as first of the chain, all): that is what a mosaic's affine map does
-    in YOLO and DEIM. ``close`` and ``set_progress`` reach all. ``visibility`` and ``weight`` of an instance are the
+    the samples that the transform before it mixed, as behind DEIM's and YOLOX's mosaics (as first of the chain, all),
+    unless ``of="all"``. ``close`` and ``set_progress`` reach all. ``visibility`` and ``weight`` of an instance are the
     products over all mixes; ``origin`` is its image in the batch that came in, and its index there (for a sample from a
     bank behind the first transform, those that it had in its own batch).
 
@@ -148,7 +148,7 @@ class Chain(MixTransform):
             if isinstance(stage, Affine):
                 pool = stage.pool_of(images, targets, sizes)
                 plan: Any = stage.draw_plan(pool, generator)
-                plan = plan if mixed is None else plan.within(mixed)
+                plan = plan if mixed is None or stage.of == "all" else plan.within(mixed)
                 result = stage.mix_pool(plan, pool, **own)
                 mixed = torch.from_numpy(plan.moved)
             else:

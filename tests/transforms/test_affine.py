@@ -309,6 +309,7 @@ def test_it_is_pickled_copied_and_closed():
         ({"scale": (0, 1)}, "scale"),
         ({"size": (0, 5)}, "size"),
         ({"anchor": "middle"}, "anchor"),
+        ({"of": "some"}, "of must be"),
         ({"interpolation": "antialias"}, "antialias"),
         ({"split": "parts"}, "split"),
         ({"layout": "BTCHW"}, "layout"),

@@ -78,6 +78,8 @@ def test_an_affine_map_moves_only_what_was_mixed_before_it():
     moved = (mixed == 9).flatten(1).any(dim=1)
     assert torch.equal(moved, (plan.source[:, 1:] >= 0).any(dim=1))
     assert 0 < moved.sum() < 4
+    every = cd.Chain([cd.CutMix(p=0.5), cd.Affine(degrees=0, translate=0, scale=(0.5, 0.5), fill=9, of="all")])
+    assert (every(IMAGES, generator=seeded(0)) == 9).flatten(1).any(dim=1).all()
     first = cd.Chain([cd.Affine(scale=(0.5, 0.5), fill=9), cd.CutMix(p=0.0)])
     assert (first(IMAGES) == 9).flatten(1).any(dim=1).all()
 
