@@ -8,17 +8,18 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeGuard, TypeVar
+from typing import Any, NamedTuple, TypeGuard, TypeVar, cast
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import ModuleList
 from torchvision import tv_tensors
 
 from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.randomness import call_generator
-from cutmix_dense.transforms import MixTransform, Mosaic, RandomMix
+from cutmix_dense.transforms import Chain, MixTransform, RandomMix
 
 __all__ = ["MixCollate", "is_nested", "mix_batch"]
 
@@ -102,24 +103,30 @@ def mix_batch(
     generator = call_generator(generator)
     member = mix.choose(generator)
     own = _for_detr(member)
+    form = own.members[0]  # those of a chain have one
     _refuse_shares(rows)
     nested = is_nested(samples)
     images: Any = samples.tensors if nested else samples  # type: ignore[attr-defined]
     sizes = _valid_sizes(samples) if nested else None
-    if own.normalized:
+    if form.normalized:
         _refuse_integers(rows)
         _refuse_pixels([row["boxes"] for row in rows if _plain_boxes(row.get("boxes"))], "boxes", mix)
         points = [_seen(row["keypoints"]) for row in rows if _plain_keypoints(row.get("keypoints"))]
         _refuse_pixels(points, "keypoints", mix)
-        rows = [_keypoints_in(row, unit) for row, unit in zip(rows, _units(images, sizes, own))]
+        rows = [_keypoints_in(row, unit) for row, unit in zip(rows, _units(images, sizes, form))]
     mixed, rows = own(images, rows, sizes=sizes, generator=generator)
     member._warned = own._warned  # it says once that a batch of one can't be mixed
-    resized = member.size if isinstance(member, Mosaic) else None
+    resized = member.size
     if resized is not None:
+        if tuple(mixed[0].shape[-2:]) != resized:
+            raise ValueError(
+                f"{type(member).__name__} makes images of {tuple(mixed[0].shape[-2:])} and should of {resized}: behind "
+                "Mosaic(expand=...) put Affine(size=...), in a Chain"
+            )
         sizes = None
         rows = [{**row, "size": _size_like(row["size"], resized)} if "size" in row else row for row in rows]
-    if own.normalized:
-        rows = [_keypoints_out(row, unit) for row, unit in zip(rows, _units(mixed, sizes, own))]
+    if form.normalized:
+        rows = [_keypoints_out(row, unit) for row, unit in zip(rows, _units(mixed, sizes, form))]
     result = mixed if not nested else _like(samples, mixed, resized)
     return result, tuple(rows) if isinstance(targets, tuple) else rows
 
@@ -167,10 +174,9 @@ class MixCollate:
             raise TypeError(f"stop_epoch must be an integer or None, got {stop_epoch!r}")
         if stop_epoch is not None and stop_epoch < 0:
             raise ValueError(f"stop_epoch must be at least 0, got {stop_epoch!r}")
-        if stop_epoch is not None and isinstance(mix, RandomMix) and mix.close_last:
+        if stop_epoch is not None and mix.close_last:
             raise ValueError("mix has a schedule of its own, close_last: give that or stop_epoch, not both")
-        for member in mix.members:
-            _for_detr(member)  # refuses at once what would fail in a worker
+        _for_detr(mix)  # refuses at once what would fail in a worker
         self.collate = collate
         self.mix = mix
         self._stop_epoch = stop_epoch
@@ -185,7 +191,7 @@ class MixCollate:
         if hasattr(self.collate, "set_epoch"):
             self.collate.set_epoch(epoch)
         stop = self._stop_epoch
-        if isinstance(self.mix, RandomMix) and self.mix.scheduled:
+        if self.mix.scheduled:
             self.mix.set_progress(epoch)
             if self.mix.close_last:
                 return
@@ -242,6 +248,12 @@ def _for_detr(member: MixTransform) -> MixTransform:
     Raises:
         ValueError: a setting whose targets these losses can't take.
     """
+    if isinstance(member, (RandomMix, Chain)):
+        several = copy.copy(member)
+        several._modules = {
+            "transforms": ModuleList(_for_detr(cast("MixTransform", each)) for each in member.transforms)
+        }
+        return several
     if member.on_filtered == "ignore":
         raise ValueError(
             f"on_filtered of {type(member).__name__} must be 'drop' or 'crowd' here, got 'ignore': it makes "

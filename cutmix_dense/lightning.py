@@ -14,7 +14,7 @@ from torch import Tensor
 from cutmix_dense.detr import is_nested, mix_batch
 from cutmix_dense.extras import require
 from cutmix_dense.randomness import generator_from
-from cutmix_dense.transforms import MixTransform, RandomMix
+from cutmix_dense.transforms import MixTransform
 
 __all__ = ["Key", "MixCallback"]
 
@@ -52,7 +52,7 @@ class MixCallback(Callback):
     and sizes in shares of the image there, and ``mix`` needn't say so.
 
     Args:
-        mix: the transform. The windows of a ``RandomMix`` count epochs.
+        mix: the transform. The windows of a ``RandomMix`` or a recipe count epochs.
         close_epochs: number of last epochs, of ``Trainer(max_epochs=…)``, without mixing, >= 0.
         close_steps: number of last optimizer steps, of ``Trainer(max_steps=…)`` or of all epochs, without mixing, >= 0;
             not together with ``close_epochs``.
@@ -89,7 +89,7 @@ class MixCallback(Callback):
         super().__init__()
         if not isinstance(mix, MixTransform):
             raise TypeError(f"mix must be a mixing transform, got {type(mix).__name__}")
-        if isinstance(mix, RandomMix) and mix.close_last:
+        if mix.close_last:
             raise ValueError("mix has a schedule of its own, close_last: set close_epochs or close_steps here instead")
         if any(not isinstance(number, int) for number in (close_epochs, close_steps)):
             raise TypeError(f"close_epochs and close_steps must be integers, got {close_epochs!r} and {close_steps!r}")
@@ -159,8 +159,8 @@ class MixCallback(Callback):
             )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say which epoch begins to a ``RandomMix`` with windows."""
-        if isinstance(self.mix, RandomMix) and self.mix.windows is not None:
+        """Say which epoch begins to a mix with windows: a ``RandomMix``, a recipe."""
+        if self.mix.scheduled:
             self.mix.set_progress(trainer.current_epoch)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

@@ -1,7 +1,7 @@
 """What detectors are trained with: chains of transforms with the figures of their authors, window by window.
 
-Every recipe is a ``Chain``: call it as any mix, and tell it which epoch begins by ``set_progress(epoch)``; the adapters
-for Lightning, Hugging Face, the DETR family, Ultralytics and MMEngine do that. Photometric changes, crops, flips and
+Every recipe is a ``Chain``: call it as any mix, and tell it which epoch begins by ``set_progress(epoch)``. Lightning's
+callback, ``detr.MixCollate`` and MMEngine's ``MixScheduleHook`` do that. Photometric changes, crops, flips and
 the choice of input sizes are no mixing, and aren't part of a recipe.
 """
 

@@ -9,7 +9,7 @@ from typing import Any
 from cutmix_dense.extras import require
 from cutmix_dense.huggingface.batches import Stuff, check_options
 from cutmix_dense.huggingface.collator import MixCollator
-from cutmix_dense.transforms import MixTransform, RandomMix
+from cutmix_dense.transforms import MixTransform
 
 __all__ = ["MixCallback"]
 
@@ -26,7 +26,7 @@ class MixCallback(TrainerCallback):
     ahead (one, and ``dataloader_prefetch_factor`` per worker) still come mixed.
 
     Args:
-        mix: the transform. The windows of a ``RandomMix`` count epochs.
+        mix: the transform. The windows of a ``RandomMix`` or a recipe count epochs.
         close_epochs: number of last epochs without mixing, >= 0.
         close_steps: number of last optimizer steps without mixing, >= 0; not together with ``close_epochs``.
         stuff: see ``mix_batch``, as the following ones.
@@ -50,7 +50,7 @@ class MixCallback(TrainerCallback):
         keep_keys: Sequence[str] = (),
     ) -> None:
         check_options(mix, stuff, keep_keys)
-        if isinstance(mix, RandomMix) and mix.close_last:
+        if mix.close_last:
             raise ValueError("mix has a schedule of its own, close_last: set close_epochs or close_steps here instead")
         if any(not isinstance(number, int) for number in (close_epochs, close_steps)):
             raise TypeError(f"close_epochs and close_steps must be integers, got {close_epochs!r} and {close_steps!r}")
@@ -95,7 +95,7 @@ class MixCallback(TrainerCallback):
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Close, when the last epochs begin."""
         epoch = int((state.epoch or 0) + 1e-6)
-        if isinstance(self.mix, RandomMix) and self.mix.windows is not None:
+        if self.mix.scheduled:
             self.mix.set_progress(epoch)
         if self.close_epochs:
             self._close(epoch >= state.num_train_epochs - self.close_epochs)

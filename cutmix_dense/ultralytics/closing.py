@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from cutmix_dense.transforms import MixTransform, RandomMix
+from cutmix_dense.transforms import MixTransform
 
 __all__ = ["close_with_mosaic"]
 
@@ -15,7 +15,7 @@ def close_with_mosaic(mix: MixTransform) -> Callable[[Any], None]:
     """A callback for ``on_train_epoch_start`` that closes a mix for the last ``close_mosaic`` epochs.
 
     It sets the switch anew in every epoch, so a resumed training and a second one with the same mix come out right.
-    A ``RandomMix`` is told the epoch by ``set_progress``.
+    A ``RandomMix`` or a recipe is told the epoch by ``set_progress``.
 
     Args:
         mix: the mix that the trainer uses.
@@ -41,7 +41,7 @@ def close_with_mosaic(mix: MixTransform) -> Callable[[Any], None]:
     """
     if not isinstance(mix, MixTransform):
         raise TypeError(f"mix must be a mixing transform, got {type(mix).__name__}")
-    if isinstance(mix, RandomMix) and mix.close_last:
+    if mix.close_last:
         raise ValueError(
             f"mix must have no schedule of its own, got close_last={mix.close_last}: close_mosaic of the training says "
             "when it closes"
@@ -55,8 +55,7 @@ def close_with_mosaic(mix: MixTransform) -> Callable[[Any], None]:
                 UserWarning,
                 stacklevel=2,
             )
-        if isinstance(mix, RandomMix):
-            mix.set_progress(trainer.epoch)
+        mix.set_progress(trainer.epoch)
         mix.close(trainer.epoch >= trainer.epochs - last)
 
     return on_train_epoch_start
