@@ -67,10 +67,18 @@ class Away(Tensor):
         made.here = here
         return made
 
+    def untyped_storage(self) -> torch.UntypedStorage:
+        """The memory of its numbers."""
+        return self.here.untyped_storage()
+
+    def data_ptr(self) -> int:
+        """Where its numbers begin."""
+        return self.here.data_ptr()
+
     def tolist(self) -> Any:
         """Plain numbers, which have to be waited for."""
         if StandIn.current is not None:
-            StandIn.current.waits.append("tolist")
+            StandIn.current.note_wait("tolist")
         return self.here.tolist()
 
     @classmethod
@@ -82,11 +90,14 @@ class Away(Tensor):
 
 
 class _Makers(TorchFunctionMode):
-    """``torch.tensor`` with the device: numbers of the host, sent and waited for."""
+    """``torch.tensor`` with the device: numbers of the host, sent and waited for. ``"cuda"`` is its only device."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One call."""
         kwargs = dict(kwargs or {})
+        if func is torch.device:
+            return func(*args, **kwargs)
+        args, kwargs = tuple(map(_indexed, args)), {key: _indexed(value) for key, value in kwargs.items()}
         if func not in (torch.tensor, torch.as_tensor) or not _is_there(kwargs.get("device")):
             return func(*args, **kwargs)
         return func(*args, **{**kwargs, "device": "cpu"}).to(DEVICE)
@@ -152,7 +163,11 @@ class StandIn(TorchDispatchMode):
 
     def _wait_unless(self, free: bool, func: Any) -> None:
         if not free:
-            self.waits.append(str(func))
+            self.note_wait(str(func))
+
+    def note_wait(self, what: str) -> None:
+        """Note that the host waits for the device."""
+        self.waits.append(what)
 
     def _check_together(self, func: Any, args: Any, tensors: list[Tensor]) -> None:
         """As CUDA: single numbers of the host may join, but for what is written or joined, and so may indices."""
@@ -162,9 +177,17 @@ class StandIn(TorchDispatchMode):
             others.append(args[0])
         indexed = [args[0], *(value for value in args[2:3] if isinstance(value, Tensor) and value.ndim)]
         if others and func in _INDEXING and all(isinstance(tensor, Away) for tensor in indexed):
-            self.waits.append(f"{func} by an index of the host")
+            self.note_wait(f"{func} by an index of the host")
         elif others:
             raise RuntimeError(f"{func} got tensors of the device and of the host")
+
+
+def _indexed(value: Any) -> Any:
+    """A device with its index, where it is given without: torch would ask the driver for it."""
+    place = None if StandIn.current is None else StandIn.current.place
+    if place is None or place.index is None or not isinstance(value, (str, torch.device)):
+        return value
+    return place if str(value) == place.type else value
 
 
 def _is_there(wanted: Any) -> bool:

@@ -4,6 +4,7 @@
     cutmix-dense benchmark --out docs/benchmark               # the same, into the page of the documentation
     cutmix-dense benchmark --jobs images boxes --repeats 100
     cutmix-dense benchmark --device cuda --out runs/benchmark-cuda
+    cutmix-dense benchmark --device cuda --short              # batches alone, fewer rounds: minutes
     cutmix-dense benchmark --quick                            # tiny sizes: does it run?
 
 Every job times its contenders in turn, in an order drawn anew each round, over a ring of inputs larger than the caches;
@@ -35,6 +36,9 @@ if TYPE_CHECKING:  # they load torch, which --help doesn't need
 JOB_NAMES = ("images", "boxes", "semantic", "family", "masks", "sample", "sample-masks", "loader", "syncs")
 """The keys of ``benchmarking.jobs.JOBS``, known before torch is loaded."""
 
+SHORT_JOBS = ("images", "boxes", "semantic", "masks")
+"""Jobs of a short run, unless others are named."""
+
 
 def parser() -> argparse.ArgumentParser:
     """The arguments."""
@@ -42,15 +46,22 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--jobs", nargs="+", choices=JOB_NAMES, metavar="JOB", help=f"of: {', '.join(JOB_NAMES)} (CUDA devices only)"
     )
-    result.add_argument("--repeats", type=positive(), help="rounds of every job (default: 60; 3 if --quick)")
+    result.add_argument(
+        "--repeats", type=positive(), help="rounds of every job (default: 60; 12 if --short; 3 if --quick)"
+    )
     result.add_argument("--size", type=positive(32), help="side of the images (default: 640; 64 if --quick)")
-    result.add_argument("--batch", type=positive(2), help="images in a batch (default: 16; 4 if --quick)")
+    result.add_argument("--batch", type=positive(2), help="images in a batch (default: 16, 64 on CUDA; 4 if --quick)")
     result.add_argument("--objects", type=positive(), default=20, help="boxes per image (default: 20)")
     result.add_argument("--threads", type=positive(), nargs="+", help="of the batch jobs (default: 1 2; 1 on CUDA)")
     result.add_argument("--device", default="cpu", help="where batches lie: cpu or cuda (default: cpu)")
     result.add_argument("--seed", type=positive(0), default=0, help="of data and order (default: 0)")
     result.add_argument(
-        "--budget", type=positive(), default=10, help="seconds after which a slow contender leaves a job (default: 10)"
+        "--budget",
+        type=positive(),
+        help="seconds after which a slow contender leaves a job (default: 10; 1 if --short)",
+    )
+    result.add_argument(
+        "--short", action="store_true", help=f"{', '.join(SHORT_JOBS)} (and syncs on CUDA), 12 rounds of uint8 images"
     )
     result.add_argument(
         "--quick", action="store_true", help="tiny sizes, 3 rounds: shows that it runs, measures nothing"
@@ -85,17 +96,18 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         raise UserError("--device cuda: torch finds no CUDA device")
     if device.type == "cpu" and "syncs" in (arguments.jobs or ()):
         raise UserError("--jobs syncs needs --device cuda")
-    quick = arguments.quick
+    quick, short = arguments.quick, arguments.short
     return Settings(
-        repeats=arguments.repeats or (3 if quick else 60),
+        repeats=arguments.repeats or (3 if quick else 12 if short else 60),
         size=arguments.size or (64 if quick else 640),
-        batch=arguments.batch or (4 if quick else 16),
+        batch=arguments.batch or (4 if quick else 64 if device.type == "cuda" else 16),
         objects=arguments.objects,
         device=arguments.device,
         threads=tuple(arguments.threads or ((1,) if device.type == "cuda" else (1, 2))),
         seed=arguments.seed,
-        budget=float(arguments.budget),
+        budget=float(arguments.budget or (1 if short else 10)),
         quick=quick,
+        short=short,
     )
 
 
@@ -107,7 +119,9 @@ def _run(arguments: argparse.Namespace, settings: Settings, argv: list[str]) -> 
     from cutmix_dense.cli.benchmarking.report import write
 
     console = Console(highlight=False, soft_wrap=True)
-    jobs = arguments.jobs or [job for job in JOB_NAMES if job != "syncs" or settings.on_cuda]
+    jobs = arguments.jobs or [*(SHORT_JOBS if settings.short else (job for job in JOB_NAMES if job != "syncs"))]
+    if arguments.jobs is None and settings.on_cuda:
+        jobs.append("syncs")
     facts: dict[str, Any] = {
         "command": shlex.join(["cutmix-dense", "benchmark", *argv]),
         "machine": describe(settings.device),

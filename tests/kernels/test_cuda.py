@@ -23,6 +23,16 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 HERE = torch.device("cuda", 0)
 
 
+@pytest.fixture(autouse=True)
+def _card() -> Iterator[None]:
+    """Where a test loses the card, as an illegal access does, the others need a new process."""
+    yield
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        pytest.exit(f"the card is lost: {str(error).splitlines()[0]}", returncode=75)
+
+
 @contextmanager
 def no_sync() -> Iterator[None]:
     """Whatever makes the host wait for the device raises."""

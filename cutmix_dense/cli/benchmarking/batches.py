@@ -92,6 +92,9 @@ def batch_contenders(job: str, batches: Sequence[Batch]) -> list[Contender]:
     def both(batch: Batch) -> Any:
         return {"instances": batch.targets, "semantic": batch.semantic}
 
+    def padded_and_map(batch: Batch) -> Any:
+        return {**padded_targets(batch), "semantic": batch.semantic}
+
     if job == "images":
         methods = (cd.MixUp, cd.GridMix, cd.RICAP, cd.StripeMix, cd.CowMix, cd.FMix, cd.ResizeMix, cd.SaliencyMix)
         rows += [
@@ -116,6 +119,7 @@ def batch_contenders(job: str, batches: Sequence[Batch]) -> list[Contender]:
             _ours("CutMix + map, in place (swap)", swap, batches, semantic, "inplace"),
             _ours("ClassMix + map, out=", cd.ClassMix(p=1.0), batches, semantic, does="map into fresh memory"),
             _ours("CutMix + map + ragged boxes, out=", cut, batches, both, does="map into fresh memory"),
+            _ours("CutMix + map + padded boxes, out=", cut, batches, padded_and_map, does="map into fresh memory"),
         ]
     elif job == "family":
         rows += [_ours(f"{name}, out=", mix, batches, both) for name, mix in every_method().items()]
@@ -138,7 +142,7 @@ def every_method() -> dict[str, cd.MixTransform]:
 def batch_job(name: str, settings: Settings, on_progress: Progress | None) -> Iterator[Result]:
     """Every row on each number of threads; on the host ours also beside a busy loop."""
     masks = name == "masks"
-    for dtype in (torch.uint8, torch.float16) if settings.on_cuda else (torch.uint8,):
+    for dtype in (torch.uint8, torch.float16) if settings.on_cuda and not settings.short else (torch.uint8,):
         image = settings.batch * 3 * settings.size**2 * dtype.itemsize
         ring = settings.ring(image + (settings.batch * settings.objects * settings.size**2 if masks else 0))
         batches = make_batches(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -105,6 +106,8 @@ def _full(result: Result) -> str:
     lines = []
     for row in result.rows:
         remarks = [row.problem, row.does]
+        if row.host:
+            remarks.insert(0, f"host {_time(statistics.median(row.host))}, waits {row.waits} times")
         if len(row.seconds) < row.runs:
             remarks.insert(0, f"{len(row.seconds)} of {row.runs} runs ({len(row.seconds) / row.runs:.0%})")
         low, high = map(_time, row.spread)
@@ -142,7 +145,8 @@ def _record(result: Result) -> dict[str, Any]:
     for row in result.rows:
         figures = {"median_s": row.median, "quartiles_s": row.spread, "ratio": result.ratio(row), "slowed": row.slowed}
         told = {key: getattr(row, key) for key in ("name", "threads", "runs", "calls", "does", "problem")}
-        rows.append({**told, **figures, "n": len(row.seconds)})
+        on_device = {"host_s": statistics.median(row.host), "waits": row.waits} if row.host else {}
+        rows.append({**told, **figures, **on_device, "n": len(row.seconds)})
     return {"job": result.job, "title": result.title, "floor": result.floor, "notes": result.notes, "rows": rows}
 
 

@@ -30,6 +30,7 @@ class Settings:
         seed: of data and order.
         budget: seconds after which a slow contender leaves a job.
         quick: small rings.
+        short: images of one dtype alone.
     """
 
     repeats: int = 60
@@ -41,6 +42,7 @@ class Settings:
     seed: int = 0
     budget: float = 10.0
     quick: bool = False
+    short: bool = False
 
     @property
     def on_cuda(self) -> bool:

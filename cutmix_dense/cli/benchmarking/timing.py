@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -59,6 +60,8 @@ class Timing:
         threads: how many torch and OpenCV worked with.
         calls: Python and C calls of one run, the mean of three; None if they weren't counted.
         beside: seconds of runs while another process kept a core at work; empty if there were none.
+        host: on CUDA, seconds until the host had launched all of a run; empty elsewhere.
+        waits: on CUDA, how often one run makes the host wait for the device; None if it wasn't asked.
     """
 
     name: str
@@ -69,6 +72,8 @@ class Timing:
     threads: int = 1
     calls: int | None = None
     beside: list[float] = field(default_factory=list)
+    host: list[float] = field(default_factory=list)
+    waits: int | None = None
 
     @property
     def median(self) -> float:
@@ -106,13 +111,15 @@ def interleave(
         contenders: what is timed.
         ring: number of inputs; each run takes the next one, whoever it belongs to, so that none is in the cache.
         repeats: rounds.
-        device: where they work; on CUDA a call lasts from one event to the next.
+        device: where they work; on CUDA a call lasts from one event to the next, and what the host takes and how
+            often it waits is told, too.
         budget: seconds after which a slow contender leaves; its rows then say fewer calls.
         seed: of the order.
         on_round: called with the number of rounds done.
         counted: whether to count the calls, too, of all that do their work every time.
     """
-    clock = _cuda_clock if torch.device(device).type == "cuda" else _host_clock
+    on_cuda = torch.device(device).type == "cuda"
+    clock = _cuda_clock if on_cuda else _host_clock
     order, rng = list(range(len(contenders))), random.Random(seed)
     rows = [Timing(contender.name, contender.does) for contender in contenders]
     calls = [_begin(contender, row, ring) for contender, row in zip(contenders, rows)]
@@ -128,18 +135,21 @@ def interleave(
                 began = time.perf_counter()
                 argument = _argument(contender, position % ring)
                 try:
-                    seconds, result = clock(call, argument)
+                    seconds, host, result = clock(call, argument)
                 except Exception as error:
                     row.problem, calls[index] = _problem(error), None
                     break
                 row.runs += 1
                 if contender.fired is None or contender.fired(argument, result):
                     row.seconds.append(seconds)
+                    row.host += host
                 del argument, result
                 spent[index] += time.perf_counter() - began
         if on_round is not None:
             on_round(done + 1)
     for contender, row, call in zip(contenders, rows, calls):
+        if on_cuda and call is not None:
+            row.waits = _count_waits(partial(call, _argument(contender, 0)))
         if counted and call is not None and contender.fired is None:
             arguments = [_argument(contender, index % ring) for index in range(3)]
             row.calls = round(statistics.mean(count_calls(partial(call, it), warmup=0) for it in arguments))
@@ -201,21 +211,37 @@ def _argument(contender: Contender, index: int) -> Any:
     return index if contender.prepare is None else contender.prepare(index)
 
 
-def _host_clock(call: Callable[[Any], Any], argument: Any) -> tuple[float, Any]:
+def _host_clock(call: Callable[[Any], Any], argument: Any) -> tuple[float, list[float], Any]:
     began = time.perf_counter()
     result = call(argument)
-    return time.perf_counter() - began, result
+    return time.perf_counter() - began, [], result
 
 
-def _cuda_clock(call: Callable[[Any], Any], argument: Any) -> tuple[float, Any]:
+def _cuda_clock(call: Callable[[Any], Any], argument: Any) -> tuple[float, list[float], Any]:
     """From an idle device until the last kernel is done: what a launch costs the host is part of it."""
     torch.cuda.synchronize()
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     start.record()
+    began = time.perf_counter()
     result = call(argument)
+    host = time.perf_counter() - began
     end.record()
     end.synchronize()
-    return start.elapsed_time(end) / 1e3, result
+    return start.elapsed_time(end) / 1e3, [host], result
+
+
+def _count_waits(call: Callable[[], Any]) -> int:
+    """How often a call makes the host wait for the device, as torch tells it."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.synchronize()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            call()
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+    return sum("synchroniz" in str(warning.message) for warning in told)
 
 
 def _problem(error: Exception) -> str:

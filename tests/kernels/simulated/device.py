@@ -7,6 +7,8 @@ so results are real: it needs a process with ``TRITON_INTERPRET=1``.
 from __future__ import annotations
 
 import contextlib
+import time
+import warnings
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
@@ -44,18 +46,36 @@ class Copy(NamedTuple):
     pinned: bool
 
 
+class _Event:
+    """What ``torch.cuda.Event`` is asked for; the device is done as soon as the host is."""
+
+    def __init__(self, **_: Any) -> None:
+        self.at = 0.0
+
+    def record(self, stream: Any = None) -> None:
+        self.at = time.perf_counter()
+
+    def synchronize(self) -> None:
+        """Nothing is under way."""
+
+    def elapsed_time(self, end: _Event) -> float:
+        return (end.at - self.at) * 1e3
+
+
 class SimulatedDevice(StandIn):
     """While it is on, ``cuda:0`` is there.
 
     Attributes:
         launches: names of the kernels launched, in order: Triton's as they are called, torch's by their operation.
         copies: between host and device, in order.
+        on_wait: what a wait does, as ``torch.cuda.set_sync_debug_mode`` names it.
     """
 
     def __init__(self) -> None:
         super().__init__(torch.device("cuda", 0))
         self.launches: list[str] = []
         self.copies: list[Copy] = []
+        self.on_wait: str | int = "default"
         self._pinned: set[int] = set()
         self._patches = contextlib.ExitStack()
 
@@ -74,12 +94,20 @@ class SimulatedDevice(StandIn):
             execute(executor, *fetch(args), **kwargs)
 
         stream = SimpleNamespace(cuda_stream=7)
+        facts = SimpleNamespace(name="no card", total_memory=2**33, L2_cache_size=2**20, multi_processor_count=1)
         for name, value in {
             "_lazy_init": lambda: None,
+            "is_available": lambda: True,
+            "device_count": lambda: 1,
+            "get_device_properties": lambda device=None: facts,
             "current_stream": lambda device=None: stream,
             "current_device": lambda: 0,
             "is_current_stream_capturing": lambda: False,
             "device": lambda device: contextlib.nullcontext(),
+            "synchronize": lambda device=None: None,
+            "Event": _Event,
+            "get_sync_debug_mode": lambda: self.on_wait,
+            "set_sync_debug_mode": lambda mode: setattr(self, "on_wait", mode),
         }.items():
             self._patches.enter_context(mock.patch.object(torch.cuda, name, value))
         self._patches.enter_context(mock.patch.object(GridExecutor, "__call__", launch))
@@ -106,6 +134,15 @@ class SimulatedDevice(StandIn):
         elif any(away) and func._opname not in _NOTHING and not _is_view(func):
             self.launches += [f"aten.{func._opname}"] * _LAUNCHES.get(func, 1)
         return result
+
+    def note_wait(self, what: str) -> None:
+        """As CUDA does in the mode that was set."""
+        super().note_wait(what)
+        said = f"called a synchronizing CUDA operation: {what}"
+        if self.on_wait in ("error", 2):
+            raise RuntimeError(said)
+        if self.on_wait in ("warn", 1):
+            warnings.warn(said, UserWarning, stacklevel=2)
 
     def _note_copy(self, tensor: Tensor, *, sent: bool) -> None:
         pinned = sent and tensor.untyped_storage().data_ptr() in self._pinned
