@@ -5,6 +5,8 @@
 - ``CocoMetric``: COCO's average precision of boxes and masks (pycocotools or faster-coco-eval);
 - ``VocMetric``: the mean average precision of the PASCAL VOC development kit;
 - ``IoUMetric``: mean IoU and accuracies of class maps from one confusion matrix of the dataset (torchmetrics);
+- ``SemanticCalibration``: calibration error (ECE) and uncertainty AUROC of class maps that come with a confidence;
+- ``DetectionCalibration``: calibration errors of detections, D-ECE and LaECE;
 - ``CityscapesMetric``: the scores of Cityscapes' own pixel-level script (cityscapesscripts, extra ``cityscapes``);
 - ``Accuracy``: top-k accuracy of image classes (torchmetrics).
 
@@ -23,7 +25,18 @@ from cutmix_dense.evaluation.base import ImageMetric  # noqa: E402
 from cutmix_dense.evaluation.cityscapes import CityscapesMetric  # noqa: E402
 from cutmix_dense.evaluation.classification import Accuracy  # noqa: E402
 from cutmix_dense.evaluation.coco import CocoMetric  # noqa: E402
+from cutmix_dense.evaluation.detection_calibration import DetectionCalibration  # noqa: E402
 from cutmix_dense.evaluation.semantic import IoUMetric  # noqa: E402
+from cutmix_dense.evaluation.semantic_calibration import SemanticCalibration  # noqa: E402
 from cutmix_dense.evaluation.voc import VocMetric  # noqa: E402
 
-__all__ = ["Accuracy", "CityscapesMetric", "CocoMetric", "ImageMetric", "IoUMetric", "VocMetric"]
+__all__ = [
+    "Accuracy",
+    "CityscapesMetric",
+    "CocoMetric",
+    "DetectionCalibration",
+    "ImageMetric",
+    "IoUMetric",
+    "SemanticCalibration",
+    "VocMetric",
+]

@@ -73,6 +73,8 @@ class Segmenter(BaseModel):
         class_weight: (K,) weights of the classes in the loss.
         aux_weight: weight of the loss of a torchvision network's auxiliary head.
         data_preprocessor: see ``MixPreprocessor``.
+        confidence: predictions also have ``"confidence"``, the probability of the predicted class, which
+            ``SemanticCalibration`` reads. It costs an exponential of every score.
     """
 
     def __init__(
@@ -83,10 +85,12 @@ class Segmenter(BaseModel):
         class_weight: Sequence[float] | None = None,
         aux_weight: float = 0.5,
         data_preprocessor: Any = None,
+        confidence: bool = False,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor or {"type": "cutmix_dense.MixPreprocessor"})
         self.num_classes = num_classes
         self.ignore_index = ignore_index
+        self.confidence = confidence
         self.aux_weight = aux_weight
         settings = dict(network or {"type": "SmallUNet"})
         name = settings.pop("type")
@@ -122,12 +126,18 @@ class Segmenter(BaseModel):
         return semantic_loss(logits, maps, self.ignore_index, self.class_weight)
 
     def predict(self, logits: Float[Tensor, "b k h w"], targets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Data samples with ``prediction["semantic"]`` (H, W) uint8 at the size of the target's map."""
+        """Data samples with ``prediction["semantic"]`` (H, W) uint8 at the size of the target's map.
+
+        With ``confidence=True`` also ``prediction["confidence"]`` (H, W) float32, the softmax of the resized logits.
+        """
         samples = []
         for scores, target in zip(logits, targets):
             size = target["semantic"].shape if "semantic" in target else target.get("orig_size", scores.shape[-2:])
-            semantic = _resized(scores[None], (int(size[-2]), int(size[-1])))[0].argmax(0).to(torch.uint8)
-            samples.append(data_sample(target, {"semantic": semantic}))
+            resized = _resized(scores[None], (int(size[-2]), int(size[-1])))[0]
+            prediction = {"semantic": resized.argmax(0).to(torch.uint8)}
+            if self.confidence:
+                prediction["confidence"] = resized.float().softmax(0).amax(0)
+            samples.append(data_sample(target, prediction))
         return samples
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from cutmix_dense.cli.benchmarking.calls import count_calls
 from cutmix_dense.data import DatasetError, open_dataset
 from cutmix_dense.data.survey import advice
-from cutmix_dense.cli.benchmarking.calls import count_calls
 
 from .conftest import save_image
 

@@ -10,13 +10,13 @@ import torch.distributed as dist
 from evaluation.scenes import CLASSES, random_samples
 from mmengine.dataset import DefaultSampler
 
-from cutmix_dense.evaluation import CocoMetric, VocMetric
+from cutmix_dense.evaluation import CocoMetric, DetectionCalibration, VocMetric
 
 IMAGES = 5
 
 
 def metrics():
-    return [CocoMetric(("bbox", "segm"), "pycocotools"), VocMetric()]
+    return [CocoMetric(("bbox", "segm"), "pycocotools"), VocMetric(), DetectionCalibration(0.0)]
 
 
 def samples():

@@ -15,7 +15,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import METRICS as ROOT
 
 import cutmix_dense.evaluation
-from cutmix_dense.evaluation import Accuracy, CocoMetric, IoUMetric, VocMetric
+from cutmix_dense.evaluation import Accuracy, CocoMetric, IoUMetric, SemanticCalibration, VocMetric
 
 ANT = objects([[0, 0, 10, 10]], [1])
 SEEN = found([[0, 0, 10, 10]], [1], [0.5])
@@ -84,11 +84,11 @@ def test_configs_name_them_with_their_scope():
     scores = evaluator.evaluate(4)
     assert {"coco/bbox_AP", "coco/segm_AP50", "coco/bbox_AP/ant", "voc/AP50", "strict/AP75"} <= set(scores)
     assert all(type(value) is float for value in scores.values())
-    for name in ("IoUMetric", "CityscapesMetric", "Accuracy"):
+    for name in ("IoUMetric", "CityscapesMetric", "Accuracy", "SemanticCalibration", "DetectionCalibration"):
         assert ROOT.get(f"cutmix_dense.{name}").__module__.startswith("cutmix_dense.evaluation.")
 
 
-@pytest.mark.parametrize("metric", [CocoMetric(), VocMetric(), IoUMetric(), Accuracy()])
+@pytest.mark.parametrize("metric", [CocoMetric(), VocMetric(), IoUMetric(), Accuracy(), SemanticCalibration()])
 def test_nothing_to_evaluate_raises(metric):
     metric.dataset_meta = {"classes": CLASSES}
     with pytest.raises(ValueError, match="has nothing to evaluate: no image was processed"):

@@ -154,6 +154,24 @@ def test_maps_come_back_at_the_size_of_the_targets():
     assert torch.equal(whole, model(images)[0].argmax(0).byte())
 
 
+def test_a_confidence_is_the_softmax_of_the_predicted_class_at_the_size_of_the_target():
+    settings = (5, {"type": "SmallUNet", "widths": (4, 8)})
+    plain, sure = Segmenter(*settings).eval(), Segmenter(*settings, confidence=True).eval()
+    sure.load_state_dict(plain.state_dict())
+    images, targets = torch.randn(2, 3, 24, 32), [{"orig_size": (48, 50)}, {"orig_size": (24, 32)}]
+    pairs = list(zip(plain(images, targets, mode="predict"), sure(images, targets, mode="predict")))
+    for before, after in pairs:
+        assert before["prediction"].keys() == {"semantic"}
+        assert torch.equal(before["prediction"]["semantic"], after["prediction"]["semantic"])
+    soft = sure(images)[1].softmax(0)
+    torch.testing.assert_close(pairs[1][1]["prediction"]["confidence"], soft.amax(0))
+    large = F.interpolate(sure(images)[:1], (48, 50), mode="bilinear", align_corners=False)[0].softmax(0)
+    torch.testing.assert_close(pairs[0][1]["prediction"]["confidence"], large.amax(0))
+    half = sure.predict(sure(images).bfloat16(), targets)[1]["prediction"]["confidence"]
+    assert half.dtype is torch.float32
+    assert (half <= 1).all()
+
+
 def test_a_torchvision_segmenter_with_an_auxiliary_head():
     model = Segmenter(3, {"type": "fcn_resnet50", "aux_loss": True}, aux_weight=0.25)
     maps = [{"semantic": torch.randint(0, 3, (32, 32))} for _ in range(2)]
