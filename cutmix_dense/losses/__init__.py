@@ -6,7 +6,19 @@ family; both leave ignored instances and crowds out.
 
 from __future__ import annotations
 
+from cutmix_dense.losses.detectors import weigh_losses
 from cutmix_dense.losses.instances import Weighing, instance_weights
-from cutmix_dense.losses.torchvision import weigh_losses
+from cutmix_dense.losses.queries import match_queries, pair_weights, query_weights, weighted_matching_cost
+from cutmix_dense.losses.set_loss import SetLoss, weighted_set_loss
 
-__all__ = ["Weighing", "instance_weights", "weigh_losses"]
+__all__ = [
+    "SetLoss",
+    "Weighing",
+    "instance_weights",
+    "match_queries",
+    "pair_weights",
+    "query_weights",
+    "weigh_losses",
+    "weighted_matching_cost",
+    "weighted_set_loss",
+]

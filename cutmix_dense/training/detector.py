@@ -16,10 +16,12 @@ from torchvision.models.detection.backbone_utils import mobilenet_backbone
 from torchvision.models.detection.fcos import FCOSHead
 from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork, FrozenBatchNorm2d
 
+from cutmix_dense.functional.fields import IGNORED, INSTANCE_KEYS
+from cutmix_dense.losses import Weighing, weigh_losses
 from cutmix_dense.mmengine.scope import MODELS
 from cutmix_dense.training.preprocessor import data_sample
 
-__all__ = ["Detector", "maskrcnn_mobile", "small_fcos", "training_targets"]
+__all__ = ["Detector", "maskrcnn_mobile", "small_fcos", "training_targets", "weighed_targets"]
 
 
 class _SmallBackbone(nn.Module):
@@ -106,8 +108,8 @@ _OURS: dict[str, Callable[..., nn.Module]] = {"maskrcnn_mobile": maskrcnn_mobile
 class Detector(BaseModel):
     """A torchvision detector under MMEngine.
 
-    torchvision's detectors know neither crowds nor ignore regions nor instance weights: crowds are left out of the
-    training targets, ``target["ignored"]`` and ``weight`` aren't read.
+    torchvision's detectors know neither crowds nor ignore regions nor instance weights: without ``weighing`` crowds are
+    left out of the training targets, and ``target["ignored"]``, ``visibility`` and ``weight`` aren't read.
 
     Args:
         num_classes: with the background, as torchvision counts.
@@ -116,6 +118,8 @@ class Detector(BaseModel):
             and ``weights_backbone`` nothing is downloaded.
         own_resize: let torchvision's own transform resize images (``min_size``, ``max_size`` in ``network``); False:
             they stay as the preprocessor gives them. ``small_fcos`` never resizes.
+        weighing: arguments of ``cutmix_dense.losses.weigh_losses``, such as ``dict(by="visibility")``: the losses weigh
+            every instance, and leave out crowds and ignored instances. None: torchvision's own losses.
         data_preprocessor: see ``MixPreprocessor``, which normalises in the detector's place.
     """
 
@@ -124,6 +128,7 @@ class Detector(BaseModel):
         num_classes: int,
         network: Mapping[str, Any] | None = None,
         own_resize: bool = True,
+        weighing: Mapping[str, Any] | None = None,
         data_preprocessor: Any = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor or {"type": "cutmix_dense.MixPreprocessor"})
@@ -138,12 +143,16 @@ class Detector(BaseModel):
         transform.image_mean, transform.image_std = [0.0] * 3, [1.0] * 3  # normalised already
         if name == "small_fcos" or not own_resize:
             transform.resize = _keep_size
+        if weighing is not None:
+            weigh_losses(self.network, **weighing)
 
     def forward(self, images: Any, targets: list[dict[str, Any]] | None = None, mode: str = "tensor") -> Any:
         """A dict of losses (``"loss"``), data samples (``"predict"``) or torchvision's detections (``"tensor"``)."""
         images = [image.as_subclass(Tensor) for image in images]
         if mode == "loss":
-            losses = self.network(images, training_targets(targets or []))
+            weighing = getattr(self.network, "weighing", None)
+            given = training_targets(targets or []) if weighing is None else weighed_targets(targets or [], weighing)
+            losses = self.network(images, given)
             return {name if name.startswith("loss") else f"loss_{name}": value for name, value in losses.items()}
         found = self.network(images)
         if mode == "tensor":
@@ -185,6 +194,22 @@ def training_targets(targets: Sequence[dict[str, Any]]) -> list[dict[str, Tensor
         entry = {"boxes": boxes[keep].float(), "labels": target["labels"][keep]}
         if "masks" in target:
             entry["masks"] = target["masks"].as_subclass(Tensor)[keep]
+        kept.append(entry)
+    return kept
+
+
+def weighed_targets(targets: Sequence[dict[str, Any]], weighing: Weighing) -> list[dict[str, Any]]:
+    """What the losses of a weighed detector take: every instance with an area, what it weighs, and what is ignored."""
+    kept = []
+    for target in targets:
+        boxes = target["boxes"].as_subclass(Tensor).float()
+        keep = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+        keys = [key for key in (*INSTANCE_KEYS, *weighing.keys) if isinstance(target.get(key), Tensor)]
+        entry: dict[str, Any] = {key: target[key].as_subclass(Tensor)[keep] for key in keys}
+        entry["boxes"] = boxes[keep]
+        if IGNORED in target:
+            ignored = target[IGNORED]
+            entry[IGNORED] = {**ignored, "boxes": ignored["boxes"].as_subclass(Tensor).float()}
         kept.append(entry)
     return kept
 

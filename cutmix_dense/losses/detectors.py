@@ -1,4 +1,4 @@
-"""torchvision's detectors, told what every instance weighs."""
+"""Detectors of torchvision and transformers, told what every instance weighs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from cutmix_dense.losses.dense import WeighsFCOS, WeighsRetinaNet
+from cutmix_dense.losses.huggingface import weigh_detr
 from cutmix_dense.losses.instances import By, Mixed, Normalize, Weighing
 from cutmix_dense.losses.swapped import WeighsModel, stock_class, swap
 from cutmix_dense.losses.two_stage import WeighsHeads, WeighsProposals
@@ -34,7 +35,7 @@ def weigh_losses(
     mixed: Mixed = "united",
     crowd_iof: float = 0.5,
 ) -> _Model:
-    """Make the losses of a torchvision detector weigh each instance; changes the model in place and returns it.
+    """Make the losses of a detector weigh each instance; changes the model in place and returns it.
 
     Every term of an anchor, point or proposal is multiplied by the weight of its instance: class, box, centredness,
     mask and keypoint terms, in the region proposal network and in the heads. Background counts 1. With all weights 1
@@ -49,7 +50,9 @@ def weigh_losses(
     A second call changes the settings. The model can't be scripted afterwards.
 
     Args:
-        model: ``FCOS``, ``RetinaNet``, ``FasterRCNN``, ``MaskRCNN`` or ``KeypointRCNN`` of torchvision 0.16 or newer.
+        model: ``FCOS``, ``RetinaNet``, ``FasterRCNN``, ``MaskRCNN`` or ``KeypointRCNN`` of torchvision 0.16 or newer;
+            or a DETR, Conditional, DAB or Deformable DETR of transformers, which gets another ``loss_function`` (see
+            ``weighted_set_loss``).
         by: see ``By``: ``"visibility"``, ``"weight"``, ``("visibility", "weight")``, ``"scores"``, a function of a
             target.
         normalize: see ``Weighing``.
@@ -89,6 +92,8 @@ def weigh_losses(
         swap(model, WeighsModel, weighing)
         swap(model.rpn, WeighsProposals, weighing)
         swap(model.roi_heads, WeighsHeads, weighing)
+    elif hasattr(model, "loss_function") and hasattr(model, "config"):
+        weigh_detr(model, weighing)
     else:
         raise TypeError(
             "model must be a FCOS, RetinaNet, FasterRCNN, MaskRCNN or KeypointRCNN of torchvision, got "
