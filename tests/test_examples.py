@@ -50,6 +50,7 @@ WITHOUT = {
     "semi.MakesViews": "a protocol: MixPL is one",
     "semi.MixedConsistency": "a result: mixed_consistency shows it",
     "semi.MixedDetection": "a result: mixed_detection shows it",
+    "semi.MixedViews": "a result: mixed_views shows it",
 }
 """Public objects without an example, and why."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cutmix_dense.semi.adaptive import adaptive_consistency, agreement, certainty
 from cutmix_dense.semi.consistency import Consistency
 from cutmix_dense.semi.detection import DetectionView, MakesViews, MixedDetection, mixed_detection
 from cutmix_dense.semi.mixpl import MixPL
@@ -10,6 +11,7 @@ from cutmix_dense.semi.pseudo_labels import PseudoLabels, given_labels, mix_pseu
 from cutmix_dense.semi.step import MixedConsistency, mixed_consistency
 from cutmix_dense.semi.teacher import MeanTeacher
 from cutmix_dense.semi.tiles import TileSwap, unmixed_features
+from cutmix_dense.semi.views import MixedViews, complementary_dropout, mixed_views
 from cutmix_dense.transforms import Cutout
 
 __all__ = [
@@ -21,12 +23,18 @@ __all__ = [
     "MixPL",
     "MixedConsistency",
     "MixedDetection",
+    "MixedViews",
     "PseudoLabels",
     "TileSwap",
+    "adaptive_consistency",
+    "agreement",
+    "certainty",
+    "complementary_dropout",
     "given_labels",
     "mix_pseudo",
     "mixed_consistency",
     "mixed_detection",
+    "mixed_views",
     "pseudo_boxes",
     "pseudo_labels",
     "unmixed_features",

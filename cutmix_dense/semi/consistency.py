@@ -26,7 +26,7 @@ Denominator = Literal["valid", "all", "confident"]
 class Consistency:
     """Consistency loss between a student's logits and pseudo-labels: Σ distance · weight / denominator.
 
-    ``french``, ``classmix`` and ``unimatch`` are the published presets.
+    ``french``, ``classmix``, ``unimatch`` and ``augseg`` are the published presets.
 
     Args:
         distance: at a pixel,
@@ -96,6 +96,15 @@ class Consistency:
         Source: UniMatch, ``unimatch.py`` (``loss_u_s1``).
         """
         return cls("cross_entropy", threshold, "pixel", "valid")
+
+    @classmethod
+    def augseg(cls, threshold: float = 0.95) -> Consistency:
+        """AugSeg (2023): cross-entropy of confident pixels, averaged over all pixels.
+
+        Source: AugSeg, ``augseg/utils/loss_helper.py``, lines 310 to 315; the threshold of
+        ``exps/zrun_vocs/r50_voc_semi662/config_semi.yaml``, line 52.
+        """
+        return cls("cross_entropy", threshold, "pixel", "all")
 
     @property
     def needs_probabilities(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -10,15 +9,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.randomness import call_generator
 from cutmix_dense.semi.consistency import Consistency
-from cutmix_dense.semi.pseudo_labels import PseudoLabels, given_labels, joined, mix_pseudo, pseudo_labels
-from cutmix_dense.transforms import MixTransform, SampleBank
+from cutmix_dense.semi.parts import Chance, Model, check_strong, chosen, first, logits_of, mixed_pool, taught
+from cutmix_dense.semi.pseudo_labels import PseudoLabels, given_labels, joined
+from cutmix_dense.transforms import MixTransform
 
 __all__ = ["MixedConsistency", "mixed_consistency"]
-
-Model = Callable[[Tensor], Any]
-"""From images to logits (B, K, H, W) of the images' size, or to a dict with them as ``"out"``, as in torchvision."""
 
 
 class MixedConsistency(NamedTuple):
@@ -52,6 +48,7 @@ def mixed_consistency(
     strong_partners: Float[Tensor, "p c h w"] | None = None,
     valid: Bool[Tensor, "n h w"] | None = None,
     sizes: Int[Tensor, "n 2"] | None = None,
+    p: Chance = None,
     consistency: Consistency | None = None,
     ignore_index: int = 255,
     generator: torch.Generator | None = None,
@@ -76,6 +73,8 @@ def mixed_consistency(
         strong_partners: the same for the partners.
         valid: which pixels are valid, for images and then partners; default all.
         sizes: valid heights and widths of padded batches, for images and then partners.
+        p: probability that each image is mixed, (B,), or a function that gets their pseudo-labels with all
+            probabilities and returns it, such as ``certainty``; default the transform's.
         consistency: the loss, default ``Consistency.unimatch()``.
         ignore_index: label of pixels without a pseudo-label; must be that of ``mix``.
         generator: a CPU generator that makes the mix repeatable.
@@ -95,65 +94,25 @@ def mixed_consistency(
     """
     consistency = Consistency.unimatch() if consistency is None else consistency
     count = len(images)
-    method: MixTransform | None = None
-    if mix is not None:
-        generator = call_generator(generator)
-        method = mix.choose(generator)
-        if isinstance(method.pairing, SampleBank):
-            raise ValueError("pairing can't be a bank here, whose predictions would be old: give partners instead")
-        if method.ignore_index != ignore_index:
-            raise ValueError(f"ignore_index must be that of mix ({method.ignore_index}), got {ignore_index!r}")
+    method, generator = chosen(mix, ignore_index, generator)
     for name, value in (("partner_labels", partner_labels), ("strong_partners", strong_partners)):
         if value is not None and (partners is None or len(value) != len(partners)):
             raise ValueError(f"{name} must come with as many partners, got {len(value)}")
-    if strong is not None and strong.shape != images.shape:
-        raise ValueError(f"strong must have the images' shape {tuple(images.shape)}, got {tuple(strong.shape)}")
+    check_strong(images, strong)
 
     labelled = partner_labels is not None
     unlabelled = images if partners is None or labelled else torch.cat([images, partners])
-    with torch.no_grad():
-        scores = _logits(teacher(unlabelled), unlabelled)
-    options: Any = {"keep_probabilities": consistency.needs_probabilities, "ignore_index": ignore_index}
-    number = len(unlabelled)
-    pseudo = pseudo_labels(
-        scores,
-        valid=None if valid is None else valid[:number],
-        sizes=None if sizes is None else sizes[:number],
-        **options,
-    )
+    kept = consistency.needs_probabilities or callable(p)
+    options: Any = {"keep_probabilities": kept, "ignore_index": ignore_index}
+    pseudo, classes = taught(teacher, unlabelled, valid=valid, sizes=sizes, **options)
+    chance = p(first(pseudo, count)) if callable(p) else p
     if partner_labels is not None:
         truth = partner_labels if valid is None else torch.where(valid[count:], partner_labels, ignore_index)
-        pseudo = joined(pseudo, given_labels(truth, scores.shape[1], **options))
+        pseudo = joined(pseudo, given_labels(truth, classes, **options))
 
     pool = images if strong is None else strong
     if partners is not None:
         pool = torch.cat([pool, partners if strong_partners is None else strong_partners])
-    if method is None:
-        mixed, targets, plan = pool[:count], _first(pseudo, count), None
-        moved = torch.zeros((), dtype=torch.float32, device=images.device)
-    else:
-        outputs = count if partners is not None else None
-        plan = method.make_plan(pool, pseudo.labels, sizes=sizes, generator=generator, outputs=outputs)
-        targets = mix_pseudo(pseudo, plan)
-        mixed = method.mix_images(pool, plan)
-        moved = 1 - plan.share()[:, 0].mean().float()
-    loss, logs = consistency(_logits(student(mixed), mixed), targets)
-    return MixedConsistency(loss, {**logs, "mixed": moved}, mixed, targets, plan)
-
-
-def _logits(output: Any, images: Tensor) -> Tensor:
-    """The logits in the output of a model."""
-    logits = output["out"] if isinstance(output, dict) and "out" in output else output
-    if not isinstance(logits, Tensor):
-        raise TypeError(f"a model must give logits or a dict with 'out', got {type(output).__name__}")
-    if logits.ndim != 4 or logits.shape[2:] != images.shape[2:]:
-        raise ValueError(f"logits must be of the images' size {tuple(images.shape[2:])}, got {tuple(logits.shape)}")
-    return logits
-
-
-def _first(pseudo: PseudoLabels, count: int) -> PseudoLabels:
-    """The pseudo-labels of the first ``count`` images."""
-    probabilities = None if pseudo.probabilities is None else pseudo.probabilities[:count]
-    return PseudoLabels(
-        pseudo.labels[:count], pseudo.confidence[:count], pseudo.valid[:count], probabilities, pseudo.ignore_index
-    )
+    mixed = mixed_pool(method, pool, pseudo, count, p=chance, sizes=sizes, generator=generator)
+    loss, logs = consistency(logits_of(student(mixed.images), mixed.images), mixed.pseudo)
+    return MixedConsistency(loss, {**logs, "mixed": mixed.moved}, mixed.images, mixed.pseudo, mixed.plan)
