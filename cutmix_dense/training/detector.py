@@ -158,11 +158,11 @@ class Detector(BaseModel):
         if mode == "tensor":
             return found
         return [
-            self._sample(image, detections, target) for image, detections, target in zip(images, found, targets or [])
+            self.sample(image, detections, target) for image, detections, target in zip(images, found, targets or [])
         ]
 
-    def _sample(self, image: Tensor, found: dict[str, Tensor], target: dict[str, Any]) -> dict[str, Any]:
-        """A data sample, with everything at the size that the image had before the preprocessor."""
+    def sample(self, image: Tensor, found: dict[str, Tensor], target: dict[str, Any]) -> dict[str, Any]:
+        """The data sample of an image's detections, at the size that the image had before the preprocessor."""
         # FCOS and RetinaNet have a score for the background too, which nothing was trained to have
         found = {name: value[found["labels"] > 0] for name, value in found.items()}
         height, width = target["orig_size"]

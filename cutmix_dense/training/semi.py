@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
-from mmengine.hooks import Hook
-from mmengine.model import BaseModel, is_model_wrapper
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from cutmix_dense.build import from_config
-from cutmix_dense.mmengine.scope import DATASETS, HOOKS, MODELS
+from cutmix_dense.mmengine.scope import DATASETS, MODELS
 from cutmix_dense.randomness import generator_from, rank_seed
-from cutmix_dense.semi import Consistency, MeanTeacher, mixed_consistency
-from cutmix_dense.training.data import FUNCTIONS, collate
-from cutmix_dense.training.held_mix import HoldsMix
+from cutmix_dense.semi import Consistency, mixed_consistency, mixed_views
+from cutmix_dense.training.data import FUNCTIONS, build_transforms, collate
 from cutmix_dense.training.preprocessor import MixPreprocessor
+from cutmix_dense.training.seeding import random_state
 from cutmix_dense.training.segmenter import Segmenter, scores_of
+from cutmix_dense.training.taught import Evaluated, MeanTeacherHook, TaughtModel
 
 __all__ = ["MeanTeacherHook", "SemiDataset", "SemiPreprocessor", "SemiSegmenter", "collate_semi"]
-
-Evaluated = Literal["teacher", "student"]
 
 
 @DATASETS.register_module()
@@ -92,29 +89,50 @@ class SemiPreprocessor(MixPreprocessor):
     """``MixPreprocessor`` for labelled images; unlabelled ones are moved, resized and normalised, never mixed here.
 
     Args:
+        strong: transforms of ``torchvision.transforms.v2`` that change colours and move nothing, by name, such as
+            ``dict(type="ColorJitter", brightness=0.5)``: what the student sees of the unlabelled images. None or
+            empty: what the teacher sees.
+        views: number of strong views, each by draws of its own, >= 1: two in UniMatch V2.
         options: see ``MixPreprocessor``; ``mix`` is for the labelled images alone.
 
     Raises:
-        ValueError: unlabelled images of several sizes: set ``size``, or crop them in the dataset.
+        ValueError: unlabelled images of several sizes: set ``size``, or crop them in the dataset; a strong transform
+            that changes the size; fewer than one view.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, strong: Sequence[Any] | None = None, views: int = 1, **options: Any) -> None:
         super().__init__(**options)
+        if views < 1:
+            raise ValueError(f"views must be at least 1, got {views!r}")
+        self.strong = build_transforms(strong or [])
+        self.views = views
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """As the base's, with ``"unlabelled"`` (N, 3, H, W) if the batch has any."""
+        """As the base's, with ``"unlabelled"`` (N, 3, H, W) if the batch has any, and ``"strong"``, a list of views."""
         batch = super().forward({key: data[key] for key in ("images", "targets")}, training)
-        if training and data.get("unlabelled"):
-            alone = {"images": data["unlabelled"], "targets": [{} for _ in data["unlabelled"]]}
-            batch["unlabelled"] = super().forward(alone, False)["images"]
-            if not isinstance(batch["unlabelled"], Tensor):
-                sizes = sorted({tuple(image.shape[-2:]) for image in batch["unlabelled"]})
-                raise ValueError(f"unlabelled images must be of one size, got {sizes}: set size= or crop them")
+        if not training or not data.get("unlabelled"):
+            return batch
+        batch["unlabelled"] = self._alone(data["unlabelled"])
+        if self.strong is not None:
+            strong = self.strong
+            with random_state("strong", rank_seed()):
+                views = [[strong(image) for image in data["unlabelled"]] for _ in range(self.views)]
+            batch["strong"] = [self._alone(view) for view in views]
+            if any(view.shape != batch["unlabelled"].shape for view in batch["strong"]):
+                raise ValueError("strong must hold transforms that change colours alone, got one that changes the size")
         return batch
+
+    def _alone(self, images: list[Tensor]) -> Tensor:
+        """Unlabelled images as models take them."""
+        made = super().forward({"images": images, "targets": [{} for _ in images]}, False)["images"]
+        if not isinstance(made, Tensor):
+            sizes = sorted({tuple(image.shape[-2:]) for image in made})
+            raise ValueError(f"unlabelled images must be of one size, got {sizes}: set size= or crop them")
+        return made
 
 
 @MODELS.register_module()
-class SemiSegmenter(BaseModel, HoldsMix):
+class SemiSegmenter(TaughtModel):
     """A ``Segmenter`` that learns from labelled images, and from its mean teacher on unlabelled ones.
 
     The loss is the student's supervised one, and ``loss_consistency`` where the batch has unlabelled images: their
@@ -124,21 +142,20 @@ class SemiSegmenter(BaseModel, HoldsMix):
         student: arguments of ``Segmenter``.
         mix: how unlabelled images are mixed: ``dict(type="CutMix", p=1.0, region=dict(type="AreaBox.french"))``, any
             other hard method, ``dict(type="Cutout", ...)``; None: not at all.
-        consistency: ``dict(type="french")``, ``"classmix"`` or ``"unimatch"`` with their threshold; without a type the
-            arguments of ``semi.Consistency``.
+        consistency: ``dict(type="french")``, ``"classmix"``, ``"unimatch"`` or ``"augseg"`` with their threshold;
+            without a type the arguments of ``semi.Consistency``.
         weight: of the consistency loss.
         teacher: arguments of ``semi.MeanTeacher`` (``decay``, ``warmup``, ``buffers``).
         evaluated: who predicts: ``"teacher"`` or ``"student"``.
         paired: whether a batch's second half of unlabelled images are the partners of the first (not looked at where
             nothing is pasted). If False they are images like the others, and the transform pairs them.
-        data_preprocessor: see ``SemiPreprocessor``.
+        data_preprocessor: see ``SemiPreprocessor``; with two ``views``, ``paired=False`` and a mix that pairs by
+            ``"flip"``, this is UniMatch V2 but for its dropout.
 
     Raises:
         TypeError: ``mix`` isn't a mixing transform.
         ValueError: an argument out of its range, named.
     """
-
-    _PATIENCE = 50
 
     def __init__(
         self,
@@ -151,69 +168,68 @@ class SemiSegmenter(BaseModel, HoldsMix):
         paired: bool = True,
         data_preprocessor: Any = None,
     ) -> None:
-        super().__init__(data_preprocessor=data_preprocessor or {"type": "cutmix_dense.SemiPreprocessor"})
-        if evaluated not in get_args(Evaluated):
-            raise ValueError(f"evaluated must be one of {get_args(Evaluated)}, got {evaluated!r}")
-        if weight < 0:
-            raise ValueError(f"weight must be at least 0, got {weight!r}")
-        self.student = Segmenter(**student)
-        self.teacher = MeanTeacher(self.student.network, **(teacher or {}))
+        super().__init__(Segmenter(**student), weight, teacher, evaluated, data_preprocessor)
         self.hold(from_config(mix))
         self.consistency = _build_consistency(consistency)
-        self.weight = weight
-        self.evaluated = evaluated
         self.paired = paired
-        self._since_update = 0
-
-    def init_weights(self) -> None:
-        """The student's; the teacher starts from them."""
-        self.student.init_weights()
-        self.teacher.module.load_state_dict(self.student.network.state_dict())
 
     def forward(
         self,
         images: Any,
         targets: list[dict[str, Any]] | None = None,
         unlabelled: Tensor | None = None,
+        strong: list[Tensor] | None = None,
         mode: str = "tensor",
     ) -> Any:
-        """As ``Segmenter``; ``unlabelled`` (N, 3, H, W) counts in the mode "loss" alone."""
+        """As ``Segmenter``; ``unlabelled`` (N, 3, H, W) and its strong views count in the mode "loss" alone."""
         if mode != "loss":
             logits = self.logits(images)
             return self.student.predict(logits, targets or []) if mode == "predict" else logits
         losses = self.student(images, targets, mode="loss")
         if unlabelled is not None and self.weight > 0:
-            losses.update(self._consistency_loss(unlabelled))
-        self._since_update += 1
-        if self.training and self._since_update > self._PATIENCE:
-            raise RuntimeError("the teacher is never updated: custom_hooks must have cutmix_dense.MeanTeacherHook")
+            losses.update(self._consistency_loss(unlabelled, strong))
+        self.notice_loss()
         return losses
 
     def logits(self, images: Tensor) -> Tensor:
         """Class scores of the one that is evaluated."""
         if self.evaluated == "student":
-            return self.student.logits(images)
+            logits: Tensor = self.student.logits(images)
+            return logits
         return scores_of(self.teacher(images))
 
-    def update_teacher(self) -> None:
-        """Move the teacher towards the student; once after every step of the optimizer."""
-        self.teacher.update(self.student.network)
-        self._since_update = 0
-
-    def _consistency_loss(self, unlabelled: Tensor) -> dict[str, Tensor]:
-        partners = None
+    def _consistency_loss(self, unlabelled: Tensor, strong: list[Tensor] | None) -> dict[str, Tensor]:
+        if strong is not None and len(strong) > 1:
+            return self._losses_of_views(unlabelled, strong)
+        partners = strong_partners = None
+        view = strong[0] if strong else unlabelled
         if self.paired:
-            if len(unlabelled) % 2:
-                raise ValueError(f"unlabelled must hold an image and its partner each, got {len(unlabelled)} images")
-            unlabelled, partners = unlabelled.chunk(2)
+            (unlabelled, partners), (view, strong_partners) = self.halved(unlabelled), self.halved(view)
             if self.mix is None or not self.mix.partners:
-                partners = None  # arms without a paste see the same images
+                partners = strong_partners = None  # arms without a paste see the same images
         result = mixed_consistency(
             self.student.logits,
             self.teacher,
             unlabelled,
             self.mix,
             partners=partners,
+            strong=view,
+            strong_partners=strong_partners,
+            consistency=self.consistency,
+            ignore_index=self.student.ignore_index,
+            generator=generator_from(rank_seed()),
+        )
+        return {"loss_consistency": self.weight * result.loss, **result.logs}
+
+    def _losses_of_views(self, unlabelled: Tensor, strong: list[Tensor]) -> dict[str, Tensor]:
+        if self.paired:
+            raise ValueError("paired must be False with several strong views, which the transform pairs")
+        result = mixed_views(
+            self.student.logits,
+            self.teacher,
+            unlabelled,
+            self.mix,
+            strong,
             consistency=self.consistency,
             ignore_index=self.student.ignore_index,
             generator=generator_from(rank_seed()),
@@ -221,20 +237,8 @@ class SemiSegmenter(BaseModel, HoldsMix):
         return {"loss_consistency": self.weight * result.loss, **result.logs}
 
 
-@HOOKS.register_module()
-class MeanTeacherHook(Hook):
-    """Moves the teacher of a ``SemiSegmenter`` after every training iteration, before a checkpoint is written."""
-
-    def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
-    ) -> None:
-        """Update the teacher."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        model.update_teacher()
-
-
 def _build_consistency(config: Mapping[str, Any] | None) -> Consistency:
-    presets = {"french": Consistency.french, "classmix": Consistency.classmix, "unimatch": Consistency.unimatch}
+    presets = {name: getattr(Consistency, name) for name in ("french", "classmix", "unimatch", "augseg")}
     settings = dict(config or {"type": "unimatch"})
     name = settings.pop("type", None)
     if name is not None and name not in presets:

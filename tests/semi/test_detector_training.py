@@ -1,0 +1,167 @@
+"""A detector that learns from its mean teacher's boxes, under MMEngine's Runner."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from semi.conftest import CONFIGS
+
+for library in ("mmengine", "cv2", "pycocotools"):
+    pytest.importorskip(library)
+
+from mmengine.config import Config  # noqa: E402
+from mmengine.registry import MODELS  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+
+from cutmix_dense import semi  # noqa: E402
+from cutmix_dense.training.semi import SemiDataset, collate_semi  # noqa: E402
+from cutmix_dense.training.semi_detector import SemiDetector  # noqa: E402
+
+ARMS = sorted(path.stem for path in CONFIGS.glob("fcos-small_bccd-1of10_*.py"))
+STUDENT = {"num_classes": 3, "network": {"type": "small_fcos", "channels": 32}}
+_names = itertools.count()
+
+
+def settings(root: Path, **more) -> dict:
+    return {
+        "train_dataloader.dataset.labelled.root": str(root),
+        "val_dataloader.dataset.root": str(root),
+        "test_dataloader.dataset.root": str(root),
+        "experiment_name": f"semi_detector_{next(_names)}",
+        "log_level": "ERROR",
+        **more,
+    }
+
+
+@pytest.fixture
+def runner_of(demo, tmp_path):
+    """A function that makes the Runner of a config on the demo set: a labelled batch of four an epoch."""
+
+    def runner(name: str, **changes) -> Runner:
+        config = Config.fromfile(CONFIGS / f"{name}.py")
+        small = {
+            "train_dataloader.dataset.labelled.fraction": 0.25,
+            "model.student.num_classes": 9,
+            "model.student.network.widths": (8, 16, 16, 32),
+            "model.student.network.score_thresh": 0.0,
+            "model.data_preprocessor.size": (48, 64),
+            "model.burn_in": 1,
+            "model.threshold": 0.0,
+            "train_cfg.max_epochs": 3,
+            "train_cfg.val_interval": 3,
+            "work_dir": str(tmp_path),
+        }
+        config.merge_from_dict(settings(demo.parent / "voc", **{**small, **changes}))
+        made = Runner.from_cfg(config)
+        for network in (made.model.student.network, made.model.teacher.module):
+            torch.nn.init.constant_(
+                network.head.regression_head.bbox_reg.bias, 2.0
+            )  # boxes of some pixels from the first
+        return made
+
+    return runner
+
+
+def test_the_arms():
+    assert [arm.rpartition("1of10_")[2] for arm in ARMS] == ["cutmix", "mean_teacher", "mixpl", "supervised"]
+    built = [MODELS.build(Config.fromfile(CONFIGS / f"{arm}.py").model) for arm in ARMS]
+    assert [type(one.mix).__name__ for one in built] == ["CutMix", "NoneType", "NoneType", "NoneType"]
+    assert [one.mixes for one in built] == [True, False, True, False]
+    assert isinstance(built[2].mixpl, semi.MixPL)
+    counts = [Config.fromfile(CONFIGS / f"{arm}.py").train_dataloader.dataset.count for arm in ARMS]
+    assert counts == [1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_an_arm_trains_on_the_demo_set(arm, runner_of):
+    runner = runner_of(arm)
+    runner.train()
+    model = runner.model
+    assert model.teacher.step == 3
+    logged = runner.message_hub.log_scalars
+    unlabelled = [name for name in logged if name.startswith("train/loss_unlabelled")]
+    assert len(unlabelled) == (0 if "supervised" in arm else 3)
+    assert all(math.isfinite(logged[name].current()) for name in [*unlabelled, "train/loss"])
+    assert all(logged[name].current() > 0 for name in unlabelled)
+    assert 0 <= runner.message_hub.get_scalar("val/voc/AP50").current() <= 100
+    assert isinstance(runner.train_dataloader.dataset, SemiDataset)
+    if "mixpl" in arm:
+        assert len(model.mixpl.bank) == 8
+
+
+def batch_of(runner: Runner) -> dict:
+    dataset = runner.build_dataloader(runner._train_dataloader, seed=0).dataset
+    return runner.model.data_preprocessor(collate_semi([dataset[(0, index)] for index in range(4)]), True)
+
+
+def test_burn_in_weights_views_and_who_is_evaluated(runner_of):
+    runner = runner_of("fcos-small_bccd-1of10_cutmix")
+    model = runner.model.train()
+    batch = batch_of(runner)
+    assert batch["strong"][0].shape == batch["unlabelled"].shape
+    assert not torch.equal(batch["strong"][0], batch["unlabelled"])
+    assert not any("unlabelled" in name for name in model(**batch, mode="loss")), "nothing within the burn-in"
+    model.update_teacher()
+    losses = []
+    for weight in (1.0, 3.0):
+        model.weight = weight
+        torch.manual_seed(0)
+        losses.append(model(**batch, mode="loss"))
+    names = [name for name in losses[0] if name.startswith("loss_unlabelled")]
+    assert len(names) == 3
+    for name in names:
+        assert losses[0][name] > 0
+        assert losses[1][name].item() == pytest.approx(3 * losses[0][name].item(), rel=1e-4)
+    model.loss_weights = {"loss_bbox_regression": 0.0}
+    assert model(**batch, mode="loss")["loss_unlabelled_bbox_regression"] == 0
+    sum(value for name, value in losses[1].items() if "loss" in name).backward()
+    assert all(parameter.grad is None for parameter in model.teacher.parameters())
+
+    model.eval()
+    with torch.no_grad():
+        for parameter in model.teacher.parameters():
+            parameter.zero_()
+    by_teacher, by_student = [], []
+    for evaluated, found in (("teacher", by_teacher), ("student", by_student)):
+        model.evaluated = evaluated
+        found += [sample["prediction"]["scores"] for sample in model(batch["images"], batch["targets"], mode="predict")]
+        assert len(model(batch["images"], mode="tensor")) == 4
+    assert any(not torch.equal(a, b) for a, b in zip(by_teacher, by_student, strict=True))
+
+
+def test_strong_views_move_nothing(runner_of):
+    changed = {"model.data_preprocessor.strong": [{"type": "Resize", "size": [20, 20]}]}
+    runner = runner_of("fcos-small_bccd-1of10_cutmix", **changed, **{"model.data_preprocessor.size": None})
+    with pytest.raises(ValueError, match="colours"):
+        batch_of(runner)
+
+
+@pytest.mark.parametrize("wrong", [{"burn_in": -1}, {"weight": -1.0}, {"evaluated": "both"}])
+def test_what_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        SemiDetector(STUDENT, **wrong)
+    with pytest.raises(TypeError, match="mix"):
+        SemiDetector(STUDENT, mix={"type": "BetaBox"})
+
+
+def test_a_few_steps_on_blood_cells(tmp_path):
+    """The first iterations of a config on BCCD itself, whose path CUTMIX_DENSE_BCCD says."""
+    root = Path(os.environ.get("CUTMIX_DENSE_BCCD", CONFIGS.parents[1] / "data" / "bccd"))
+    if not (root / "ImageSets").is_dir():
+        pytest.skip(f"BCCD isn't at {root}: set CUTMIX_DENSE_BCCD to its folder")
+    config = Config.fromfile(CONFIGS / "fcos-small_bccd-1of10_mixpl.py")
+    few = {"model.burn_in": 2, "train_cfg.max_epochs": 1, "train_cfg.val_interval": 2, "work_dir": str(tmp_path)}
+    config.merge_from_dict(settings(root, **few))
+    runner = Runner.from_cfg(config)
+    runner.train()
+    assert len(runner.train_dataloader.dataset) == 20
+    assert len(runner.train_dataloader.dataset.unlabelled) == 185
+    assert runner.iter == 5
+    logged = runner.message_hub.log_scalars
+    assert math.isfinite(logged["train/loss"].current())
+    assert "train/loss_unlabelled_classification" in logged
