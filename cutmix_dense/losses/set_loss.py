@@ -28,8 +28,11 @@ class SetLoss:
 
     Args:
         classification: see ``Classification``.
-        class_cost, bbox_cost, giou_cost: of the matching.
-        alpha, gamma: of the focal and varifocal class terms; None for the authors': 0.25 and 2, and 0.75 and 2.
+        class_cost: of the matching; None for the authors': 1 with ``"softmax"``, else 2.
+        bbox_cost: of the matching, for the L1 distance.
+        giou_cost: of the matching, for the overlap.
+        alpha: of the class term; None for the authors': 0.25 with ``"focal"``, 0.75 with ``"varifocal"``.
+        gamma: of the class term.
         no_object: what the class of no object counts with ``"softmax"``.
 
     Raises:
