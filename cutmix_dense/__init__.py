@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         SaliencyMix,
         SampleBank,
         StripeMix,
+        class_weights,
     )
 
 __version__ = "0.1.0"
@@ -66,6 +67,7 @@ __all__ = [
     "StripeMix",
     "__version__",
     "backends",
+    "class_weights",
     "functional",
     "masks",
     "pairing",

@@ -10,6 +10,7 @@ import cutmix_dense as cd
 
 NO_MASK = "functional.test_has_mask:TestRowsWithoutAMask"
 WINDOWS = "transforms.test_windows:test_transforms_are_drawn_in_their_windows"
+PLACING = "transforms.test_placing"
 FORMAT = "transforms.test_box_format:test_padded_boxes"
 
 OPTIONS: dict[str, Mutation] = {
@@ -209,11 +210,77 @@ OPTIONS: dict[str, Mutation] = {
         {"shape": "list", "masks": False, "free_form": False},
     ),
     "CopyPaste, blend": Mutation(
-        "transforms.copypaste:CopyPaste.draw_plan",
-        "low + draws[:, fixed - 1 : fixed] * (high - low)",
-        "low + draws[:, fixed - 1 : fixed] * high",
+        "transforms.paste_draws:DrawsPasted._opacity",
+        "low + draws * (high - low)",
+        "low + draws * high",
         "test_translucent:test_copy_paste_draws_an_opacity_per_sample",
         {"blend": (0.4, 0.6), "masks": True},
+    ),
+    "CopyPaste, instances": Mutation(
+        "transforms.paste_number:wanted_of",
+        "(high - low + 1)",
+        "(high - low)",
+        f"{PLACING}:test_ranges_of_numbers_are_uniform",
+        {"settings": {"place": "random"}},
+    ),
+    "CopyPaste, source": Mutation(
+        "transforms.paste_draws:DrawsPasted.draw_layers",
+        "(image >= outputs) if images > outputs else",
+        "",
+        f"{PLACING}:test_sources",
+    ),
+    "CopyPaste, random places": Mutation(
+        "transforms.placing:Placing._lows",
+        "np.maximum(canvas - side, 0)",
+        "canvas",
+        f"{PLACING}:test_random_places_are_uniform_and_independent",
+    ),
+    "CopyPaste, places of a grid": Mutation(
+        "transforms.placing:Placing._lows",
+        "np.arange(slots)[:, None] + ",
+        "",
+        f"{PLACING}:test_cells_of_a_grid_are_each_used_once",
+    ),
+    "CopyPaste, overlap": Mutation(
+        "transforms.placing:Placing._first_that_fits",
+        "np.append(share[fits[0]], 0.0)",
+        "np.append(hidden, 0.0)",
+        f"{PLACING}:test_no_box_is_hidden_more_than_allowed",
+        {"place": "random", "overlap": 0.3},
+    ),
+    "CopyPaste, context": Mutation(
+        "transforms.placing:Placing.placed",
+        "factor * wider * (high - low)",
+        "factor * (1 + wider) * (high - low)",
+        f"{PLACING}:test_context_is_cut_but_no_part_of_the_box",
+    ),
+    "CopyPaste, weights": Mutation(
+        "transforms.placing:paste_order",
+        "-np.log1p(-scores) / np.maximum(weights, 1e-300)",
+        "scores / np.maximum(weights, 1e-300)",
+        f"{PLACING}:test_classes_are_drawn_by_weight",
+        {"settings": {}},
+    ),
+    "CopyPaste, balanced": Mutation(
+        "transforms.paste_weights:balanced",
+        "given[those] / total if total else 0",
+        "given[those]",
+        f"{PLACING}:test_classes_are_drawn_by_weight",
+        {"settings": {"place": "random"}},
+    ),
+    "CopyPaste, size_weights": Mutation(
+        "transforms.paste_weights:looked_up_weights",
+        "** (1 / half)",
+        "",
+        f"{PLACING}:test_sizes_are_drawn_by_weight",
+        {"settings": {}},
+    ),
+    "CopyPaste, masks of layers": Mutation(
+        "transforms.placing:_painted",
+        "centre - shift[output, slot + 1, axis]",
+        "centre",
+        "test_family_oracle:test_what_the_pixels_prove",
+        {"name": "CopyPastePlaced", "shape": "list"},
     ),
     "rectangles of fill": Mutation(
         "plan.rectangles:paint",

@@ -15,6 +15,7 @@ from cutmix_dense.transforms.gridmix import GridMix, StripeMix
 from cutmix_dense.transforms.maskmix import CowMix, FMix, MaskMix
 from cutmix_dense.transforms.mixup import MixUp
 from cutmix_dense.transforms.mosaic import Mosaic
+from cutmix_dense.transforms.paste_weights import class_weights
 from cutmix_dense.transforms.randommix import RandomMix
 from cutmix_dense.transforms.resizemix import ResizeMix
 from cutmix_dense.transforms.ricap import RICAP
@@ -41,4 +42,5 @@ __all__ = [
     "SaliencyMix",
     "SampleBank",
     "StripeMix",
+    "class_weights",
 ]

@@ -1,34 +1,30 @@
-"""CopyPaste: instances of the partner on top of the image."""
+"""CopyPaste: instances of other images on top of the image."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cutmix_dense.arrays.blocks import block_of
-from cutmix_dense.arrays.broadcast import along
-from cutmix_dense.arrays.host import HOST, fetched, sent, tensor_of
 from cutmix_dense.checks import finite, interval
-from cutmix_dense.functional import mix_semantic
-from cutmix_dense.functional.fields import STATED, count_instances
-from cutmix_dense.functional.masks import mark_masks
+from cutmix_dense.functional.fields import count_instances
 from cutmix_dense.functional.segments import segments_as_instances
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.plan.geometry import ranges_of
-from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.layout import Layout
+from cutmix_dense.transforms.paste_draws import DrawsPasted, Source
+from cutmix_dense.transforms.paste_number import checked_number
+from cutmix_dense.transforms.paste_weights import size_bounds, weight_table
+from cutmix_dense.transforms.pasted import check_rows, may_be_pasted
+from cutmix_dense.transforms.placing import Place
 from cutmix_dense.transforms.pool import Pool, detection_targets
 
 __all__ = ["CopyPaste"]
 
 
-class CopyPaste(MixTransform):
+class CopyPaste(DrawsPasted, MixTransform):
     """Paste instances of the partner by their masks, or by their boxes if they have none (see ``has_mask``).
 
     A partner that is scaled or has another size is placed at random: within the image if it fits, else so that it
@@ -36,8 +32,25 @@ class CopyPaste(MixTransform):
     come along, though their pixels may show on a pasted one. With panoptic maps alone, things are pasted. If only some
     instances have masks, a base instance without one that is partly covered needs ``boxes="estimate"``.
 
+    With ``place``, ``overlap``, ``context`` or another ``source`` every instance is a layer of its own, with its own
+    size, flip and opacity. One that is larger than the canvas is made to fit. What finds no place is left out: reports
+    say that it was covered.
+
     Args:
-        instances: how many: ``"random"`` (at least one), ``"all"``, a number, or a fraction in (0, 1), rounded up.
+        instances: how many: ``"random"`` (at least one), ``"all"``, a number, a range (least, most) that it is drawn
+            from, or a fraction in (0, 1), rounded up.
+        source: whose instances: of the ``"partner"``, of the image it``"self"``, or of any other image of the
+            ``"batch"`` (of those behind ``outputs=``, if there are some).
+        place: where an instance goes: ``"same"``, where it is in its image; anywhere (``"random"``); or in a cell of a
+            ``"grid"`` of its own, which has a cell for each.
+        overlap: the most of any box on the image, pasted ones included, that pasted ones may hide together, in [0, 1].
+            10 random places are tried, or every cell of a grid.
+        context: how much wider than its box an instance without a mask is cut on every side, as a share of the box's
+            length; a number, or a range that it is drawn from. The box stays that of the instance.
+        weights: how often each class is drawn: a mapping or sequence by class id (others weigh 1), see
+            ``class_weights``; or ``"balanced"``: each class at hand equally often.
+        size_weights: how often each size is drawn: a mapping from ``"small"``, ``"medium"``, ``"large"`` (COCO's) or
+            from the side of a square of the same area, from which on a weight counts, pixels.
         crowd: whether to paste instances with ``iscrowd``.
         scale: the partner is scaled by a factor ~ U(low, high).
         flip: probability that the partner is mirrored left to right; keypoints then need ``flip_pairs``.
@@ -45,14 +58,15 @@ class CopyPaste(MixTransform):
         blend: how much of what is pasted shows over the base: ``"hard"`` (all), a number in (0, 1], or a range that an
             opacity is drawn from per sample. Below 1 nothing of the base is hidden, so its instances stay as they are;
             pasted ones come whole with their opacity as ``weight``, the base's with 1. Maps of ids show what is pasted
-            where the opacity is at least 0.5. DEIM's CopyBlend: boxes at about 0.5.
+            where the opacity is at least 0.5.
         p: probability that an image is mixed, per sample.
         common: arguments of ``MixTransform``.
 
     Raises:
         ValueError: an argument is out of range, or targets lack instances.
 
-    Source: Ghiasi et al., Simple Copy-Paste (2021), which jitters both images by 0.1–2.0 beforehand.
+    Source: Ghiasi et al., Simple Copy-Paste (2021), which jitters both images by 0.1–2.0 beforehand; DEIM's CopyBlend
+    (Huang et al. 2025) for ``source="batch", instances=3, place="random", blend=0.5, context=(0.1, 0.25)``.
 
     Example:
         >>> import torch
@@ -69,7 +83,13 @@ class CopyPaste(MixTransform):
     def __init__(
         self,
         *,
-        instances: Literal["random", "all"] | int | float = "random",
+        instances: Literal["random", "all"] | int | float | tuple[int, int] = "random",
+        source: Source = "partner",
+        place: Place = "same",
+        overlap: float = 1.0,
+        context: float | tuple[float, float] = 0.0,
+        weights: Literal["balanced"] | Mapping[int, float] | Sequence[float] | Tensor | None = None,
+        size_weights: Mapping[str | float, float] | None = None,
         crowd: bool = False,
         scale: tuple[float, float] = (1.0, 1.0),
         flip: float = 0.0,
@@ -79,15 +99,26 @@ class CopyPaste(MixTransform):
         **common: Any,
     ) -> None:
         super().__init__(p=p, **common)
-        is_share = isinstance(instances, float) and 0 < instances < 1
-        is_count = isinstance(instances, int) and not isinstance(instances, bool) and instances >= 1
-        if not (instances in ("random", "all") or is_share or is_count):
-            raise ValueError(f"instances must be 'random', 'all', a count or a fraction in (0, 1), got {instances!r}")
+        self.instances = checked_number(instances)
+        if source not in get_args(Source):
+            raise ValueError(f"source must be one of {get_args(Source)}, got {source!r}")
+        if source == "batch" and not isinstance(self.instances, (int, tuple)):
+            raise ValueError(f"instances must be a number or a range of them for source 'batch', got {instances!r}")
+        if place not in get_args(Place):
+            raise ValueError(f"place must be one of {get_args(Place)}, got {place!r}")
+        if not 0 <= overlap <= 1:
+            raise ValueError(f"overlap must lie in [0, 1], got {overlap!r}")
         if not 0 <= flip <= 1:
             raise ValueError(f"flip must lie in [0, 1], got {flip!r}")
         if not (finite(feather) and feather >= 0):
             raise ValueError(f"feather must be at least 0 pixels, got {feather!r}")
-        self.instances = instances
+        self.source: Source = source
+        self.place: Place = place
+        self.overlap = float(overlap)
+        self.context = _context(context)
+        self.weights = weight_table(weights)
+        self.size_weights = None if size_weights is None else dict(size_weights)
+        size_bounds(size_weights)
         self.crowd = crowd
         self.scale = interval(scale, "scale")
         self.flip = float(flip)
@@ -113,70 +144,18 @@ class CopyPaste(MixTransform):
         return cls(**{"rule": "mmdet_copy_paste", "p": 1.0, "crowd": True, **common})
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
-        """Draw the instances to paste, and the place of their image."""
+        """Draw the instances to paste, and their places."""
         targets = detection_targets(pool.targets)
         if targets is None:
             raise ValueError("targets must be detection targets to paste instances from, got none")
         targets = [segments_as_instances(target) for target in targets]
         if self.flip > 0 and self.flip_pairs is None and any(target.get("keypoints") is not None for target in targets):
             raise ValueError("flip_pairs must be given for keypoints when flip is above 0, got None (may be empty)")
-        source, leader = self.draw_pairs(pool, generator)
         counts = [count_instances(target, "targets") for target in targets]
-        _check_rows(targets, counts)
-        fixed = 3 + pool.ndim + (self.blend != "hard")
-        draws = uniform(pool.outputs, fixed + max(counts), generator)[leader]
-        partner = source[:, 1].clamp(min=0)
-        may = _may_be_pasted(targets, counts, self.crowd)[partner.numpy()]
-        pasted = self._chosen(draws[:, 0], draws[:, fixed:], may)
-        carry = torch.stack([torch.ones_like(pasted), pasted], dim=1)
-        scale, shift = self._placed(draws.numpy(), pool, source)
-        chosen = pasted & (source[:, 1:] >= 0)
-        unmoved = bool(((scale == 1) & (shift == 0)).all())  # every partner keeps its place
-        placed: Any = {"carry": carry, **({"check": False} if unmoved else {"scale": scale, "shift": shift})}
-        if self.blend != "hard":
-            low, high = self.blend
-            opacity = low + draws[:, fixed - 1 : fixed] * (high - low)
-            placed["opacity"] = torch.cat([torch.ones_like(opacity), opacity], dim=1).float()
-        if [1 for target in targets if target.get("masks") is not None]:
-            boxed = chosen & _unstated(targets, chosen.shape[1])[partner]
-            owner = _by_masks(chosen & ~boxed, targets, pool, source)
-            owner = owner if unmoved else _moved(owner, pool, source, scale, shift)
-            if boxed.any():
-                _paint(owner, _rectangles(boxed, pool, source, scale, shift), boxed)
-            return MixPlan.from_map(source, owner, pool.sizes, **placed)
-        rectangles = _rectangles(chosen, pool, source, scale, shift)
-        return MixPlan.from_rectangles(source, rectangles, pool.sizes, frame=pool.frame, **placed)
-
-    def _chosen(
-        self, number: Float[Tensor, " b"], scores: Float[Tensor, "b n"], may: Bool[np.ndarray, "b n"]
-    ) -> Bool[Tensor, "b n"]:
-        """Choose the instances to paste of those that may be, from a draw for their number and a score for each."""
-        count = np.add.reduce(may, axis=1, dtype=np.int64)
-        if self.instances == "all":
-            wanted = count
-        elif self.instances == "random":
-            wanted = 1 + (number.numpy() * count).astype(np.int64)
-        elif isinstance(self.instances, float):
-            wanted = np.ceil(count.astype(np.float32) * np.float32(self.instances))
-        else:
-            wanted = np.full_like(count, int(self.instances))
-        rank = np.where(may, scores.numpy(), np.inf).argsort(axis=1).argsort(axis=1)
-        return torch.from_numpy(may & (rank < wanted[:, None]))
-
-    def _placed(
-        self, draws: Float[np.ndarray, "b k"], pool: Pool, source: Int[Tensor, "b 2"]
-    ) -> tuple[Float[Tensor, "b 2 d"], Float[Tensor, "b 2 d"]]:
-        """Scale and shift of both layers."""
-        sizes = pool.sizes.numpy()[np.maximum(source.numpy(), 0)].astype(np.float64)
-        factor = self.scale[0] + draws[:, 1:2] * (self.scale[1] - self.scale[0])
-        mirrored = draws[:, 2] < self.flip
-        low = (draws[:, 3 : 3 + pool.ndim] * (sizes[:, 0] - factor * sizes[:, 1])).round()
-        shift = np.zeros(sizes.shape)
-        scale = shift + 1
-        scale[:, 1], shift[:, 1] = factor, low
-        shift[:, 1, -1] += np.where(mirrored, factor[:, 0] * sizes[:, 1, -1], 0.0)
-        scale[:, 1, -1] *= np.where(mirrored, -1.0, 1.0)
-        return torch.from_numpy(scale.astype(np.float32)), torch.from_numpy(shift.astype(np.float32))
+        check_rows(targets, counts)
+        may = may_be_pasted(targets, counts, self.crowd)
+        own_layers = (self.source, self.place, self.overlap, self.context) != ("partner", "same", 1.0, (0.0, 0.0))
+        return (self.draw_layers if own_layers else self.draw_together)(pool, targets, may, generator)
 
 
 def _opacities(blend: Any) -> Literal["hard"] | tuple[float, float]:
@@ -193,120 +172,15 @@ def _opacities(blend: Any) -> Literal["hard"] | tuple[float, float]:
     return interval((blend, blend) if single else blend, "blend", 1)
 
 
-def _check_rows(targets: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> None:
-    """Raise TypeError or ValueError unless every key that pasting needs has one row per instance."""
-    for index, (target, count) in enumerate(zip(targets, counts)):
-        if count and target.get("boxes") is None and target.get("masks") is None:
-            raise ValueError(f"targets[{index}] has {count} instances but neither 'boxes' nor 'masks'")
-        for key in ("boxes", "masks", STATED, "iscrowd"):
-            value = target.get(key)
-            if value is None:
-                continue
-            if not isinstance(value, Tensor):
-                raise TypeError(f"targets[{index}][{key!r}] must be a tensor, got {type(value).__name__}")
-            if value.numel() and (not value.ndim or value.shape[0] != count):
-                got = tuple(value.shape)
-                raise ValueError(f"targets[{index}][{key!r}] must have one row per instance ({count}), got {got}")
+def _context(context: Any) -> tuple[float, float]:
+    """A ``context`` as a range.
 
-
-def _may_be_pasted(targets: Sequence[Mapping[str, Any]], counts: Sequence[int], crowd: bool) -> Bool[np.ndarray, "b n"]:
-    """Which instances of each image may be pasted: no stuff, and no crowds unless allowed."""
-    may = np.arange(max(counts)) < np.array(counts)[:, None]
-    columns: dict[int, Tensor] = {}
-    for index, target in enumerate(targets):
-        if "iscrowd" in target and target["iscrowd"] is not None and counts[index] and not crowd:
-            columns[index] = target["iscrowd"] == 0
-        if "isthing" in target and target["isthing"] is not None:
-            things = tensor_of(target["isthing"]).bool()
-            columns[index] = sent(columns[index], things.device) & things if index in columns else things
-    device = next((column.device for column in columns.values() if column.device.type != "cpu"), HOST)
-    for index, fits in zip(columns, fetched([sent(column, device) for column in columns.values()])):
-        may[index, : counts[index]] = fits.numpy()
-    return may
-
-
-def _unstated(targets: Sequence[Mapping[str, Any]], most: int) -> Bool[Tensor, "b n"]:
-    """Which instances of each image have no mask, by ``has_mask``; on the host."""
-    unstated = torch.zeros((len(targets), most), dtype=torch.bool, device=HOST)
-    given = [(index, target[STATED]) for index, target in enumerate(targets) if target.get(STATED) is not None]
-    given = [(index, stated) for index, stated in given if len(stated)]
-    for (index, _), stated in zip(given, fetched([stated for _, stated in given])):
-        unstated[index, : len(stated)] = (stated == 0).reshape(len(stated), -1).any(dim=1)
-    return unstated
-
-
-def _rectangles(
-    chosen: Bool[Tensor, "b n"],
-    pool: Pool,
-    source: Int[Tensor, "b 2"],
-    scale: Float[Tensor, "b 2 d"],
-    shift: Float[Tensor, "b 2 d"],
-) -> Int[Tensor, "b n ends"]:
-    """Canvas pixels that the boxes of pasted instances meet, on the boxes' device; empty for other instances."""
-    objects, images = pool.objects(), source.numpy()
-    at, ndim = objects.boxes.device, pool.ndim
-    partner = sent(torch.from_numpy(np.maximum(images[:, 1], 0)), at)
-    boxes, present = objects.boxes.index_select(0, partner), objects.present.index_select(0, partner)
-    sizes = pool.sizes.numpy()[np.maximum(images, 0)]
-    extent = np.concatenate([np.zeros_like(sizes), sizes], axis=2)
-    factor, offset = scale[:, 1:], shift[:, 1:]
-    absent = (images[:, 1:] < 0)[..., None]
-    ranges = ranges_of(np, factor.numpy(), offset.numpy(), extent[:, 1:], sizes[:, :1], absent)
-    least, most = sent(ranges[0], at), sent(ranges[1], at)  # a box may extend beyond its image
-    factor, offset = sent(factor, at), sent(offset, at)
-    ends = (boxes[..., :ndim] * factor + offset, boxes[..., ndim:] * factor + offset)
-    low = torch.maximum(torch.minimum(*ends).floor().long(), least)
-    high = torch.minimum(torch.maximum(*ends).ceil().long(), most)
-    return torch.cat([low, torch.maximum(low, high)], dim=2) * (sent(chosen, at) & present)[..., None]
-
-
-def _paint(owner: Int[Tensor, "b *frame"], rectangles: Int[Tensor, "b n ends"], boxed: Bool[Tensor, "b n"]) -> None:
-    """Write 1 into the rectangles of the instances in ``boxed``, without waiting for a device."""
-    ndim = owner.ndim - 1
-    for output, row in boxed.nonzero().tolist():
-        ends = rectangles[output, row]
-        inside: Any = True
-        for axis, length in enumerate(owner.shape[1:]):
-            pixel = torch.arange(length, device=owner.device)
-            inside = inside & along((pixel >= ends[axis]) & (pixel < ends[ndim + axis]), axis, ndim)
-        owner[output].masked_fill_(inside, 1)
-
-
-def _by_masks(
-    chosen: Bool[Tensor, "b n"], targets: Sequence[Mapping[str, Any]], pool: Pool, source: Int[Tensor, "b 2"]
-) -> Int[Tensor, "b *frame"]:
-    """Owners before the partner is moved: 1 inside pasted masks, else 0."""
-    device = next(target["masks"].device for target in targets if target.get("masks") is not None)
-    union = torch.zeros((len(source), *pool.frame), dtype=torch.bool, device=device)
-    partner, sizes = source[:, 1].clamp(min=0), pool.sizes.tolist()
-    for output, image in enumerate(partner.tolist()):
-        masks = targets[image].get("masks")
-        rows = chosen[output].nonzero()[:, 0].tolist()
-        if masks is None or not rows:
-            continue
-        stack = masks.as_subclass(Tensor)
-        block = block_of(map(min, stack.shape[1:], sizes[image]))
-        mark_masks(union[output][block], [stack[row][block] for row in rows])
-    return union.view(torch.int8)
-
-
-def _moved(
-    owner: Int[Tensor, "b *frame"],
-    pool: Pool,
-    source: Int[Tensor, "b 2"],
-    scale: Float[Tensor, "b 2 d"],
-    shift: Float[Tensor, "b 2 d"],
-) -> Int[Tensor, "b *frame"]:
-    """Owners on the canvas: 1 inside pasted masks, mapped exactly as the masks themselves will be."""
-    canvas = pool.sizes[source[:, 0]]
-    alone = MixPlan.from_grid(
-        torch.arange(len(source), device=HOST)[:, None],
-        tuple(torch.stack([torch.zeros_like(size), size], dim=1) for size in canvas.T),
-        torch.zeros((len(source), *(1,) * pool.ndim), dtype=torch.long, device=HOST),
-        pool.sizes[source[:, 1].clamp(min=0)],
-        frame=pool.frame,
-        scale=scale[:, 1:],
-        shift=shift[:, 1:],
-        canvas=canvas,
-    )
-    return mix_semantic(owner, alone, ignore_index=0)
+    Raises:
+        ValueError: it is neither a share of at least 0 nor an ordered pair of them.
+    """
+    ends = context if isinstance(context, (tuple, list)) else (context, context)
+    if len(ends) != 2 or not all(isinstance(end, (int, float)) and finite(end) for end in ends):
+        raise ValueError(f"context must be a share of a box's side or a range (low, high) of them, got {context!r}")
+    if not 0 <= ends[0] <= ends[1]:
+        raise ValueError(f"context must be at least 0 and ordered, got {context!r}")
+    return float(ends[0]), float(ends[1])

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST
@@ -90,6 +90,11 @@ class DrawsPartners:
         source[:, 0], source[:, 1] = range(pool.outputs), mates[:, 0]
         return torch.from_numpy(source), torch.from_numpy(leader)
 
+    def draw_mixed(self, pool: Pool, generator: torch.Generator) -> Bool[np.ndarray, " b"]:
+        """Which outputs are mixed, by the probability of each."""
+        draws = torch.rand(pool.outputs, generator=generator, dtype=torch.float64, device=HOST).numpy()
+        return np.asarray(draws < self._chance(pool, np.arange(pool.outputs)))
+
     def _draw_mates(
         self, pool: Pool, generator: torch.Generator, count: int
     ) -> tuple[Int[np.ndarray, "b count"], Int[np.ndarray, " b"]]:
@@ -102,8 +107,7 @@ class DrawsPartners:
         leader = np.arange(pool.outputs)
         if name == "swap":
             leader = np.where(mates[:, 0] >= 0, np.minimum(mates[:, 0], leader), leader)
-        draws = torch.rand(pool.outputs, generator=generator, dtype=torch.float64, device=HOST).numpy()
-        mates[draws[leader] >= self._chance(pool, leader)] = -1
+        mates[~self.draw_mixed(pool, generator)[leader]] = -1
         return mates, leader
 
     def _chance(self, pool: Pool, leader: Int[np.ndarray, " b"]) -> float | Float[np.ndarray, " b"]:
