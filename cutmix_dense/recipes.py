@@ -49,7 +49,8 @@ def dense_o2o(
         epochs: length of the training.
         start: first epoch with mixing.
         flat: first epoch without Mosaic and MixUp; default ``start + (epochs - no_aug) // 2``, as DEIM's configs have.
-        no_aug: number of last epochs without any; default 8, from 100 epochs on 12, as in DEIMv2's configs.
+        no_aug: number of last epochs without any; default 8, from 100 epochs on 12, as in DEIMv2's configs, but at most
+            a seventh of a shorter training.
         mosaic: share of the samples that become mosaics.
         mixup: share of the batches that are blended.
         copyblend: share of the other batches with CopyBlend; 0 for DEIM and RT-DETRv4, which have none.
@@ -70,8 +71,8 @@ def dense_o2o(
         >>> mix.set_progress(10)
         >>> images, targets = mix(torch.rand(4, 3, 32, 48), targets)
     """
-    no_aug = (12 if epochs >= 100 else 8) if no_aug is None else no_aug
-    flat = start + (epochs - no_aug) // 2 if flat is None else flat
+    no_aug = min(12 if epochs >= 100 else 8, epochs // 7) if no_aug is None else no_aug
+    flat = min(start + (epochs - no_aug) // 2, epochs - no_aug) if flat is None else flat
     if not 0 <= start <= flat <= epochs - no_aug:
         raise ValueError(
             f"0 <= start <= flat <= epochs - no_aug must hold, got start={start}, flat={flat}, epochs={epochs} and "

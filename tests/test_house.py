@@ -45,6 +45,7 @@ MAY_IMPORT = {
         "plan",
         "polygon_bitmaps",
         "randomness",
+        "recipes",
         "transforms",
     },
     "evaluation": {"data", "evaluation", "extras", "mmengine"},

@@ -7,7 +7,8 @@
   run them: ``DetDataPreprocessor`` and ``SegDataPreProcessor``. They go into the model, where configs have their
   preprocessor: ``model = dict(data_preprocessor=dict(type="cutmix_dense.DetDataPreprocessor", ...))``. Settings of
   ``_base_`` (mean, std, padding) stay; no ``_delete_`` is needed;
-- in HOOKS, ``CloseMixHook``, which ends mixing for the last epochs or iterations.
+- in HOOKS, ``CloseMixHook``, which ends mixing for the last epochs or iterations, and ``MixScheduleHook``, which tells
+  recipes and a ``RandomMix`` with windows which epoch or iteration begins.
 
 The import also does two things for every training of the process:
 
@@ -38,6 +39,7 @@ from cutmix_dense.mmengine.checkpoints import allow_checkpoints  # noqa: E402
 from cutmix_dense.mmengine.hook import CloseMixHook  # noqa: E402
 from cutmix_dense.mmengine.preprocessors import DetDataPreprocessor, SegDataPreProcessor  # noqa: E402
 from cutmix_dense.mmengine.sample import SampleMix  # noqa: E402
+from cutmix_dense.mmengine.schedule import MixScheduleHook  # noqa: E402
 from cutmix_dense.mmengine.scope import HOOKS, MODELS, TRANSFORMS  # noqa: E402
 from cutmix_dense.mmengine.unused import CheckMixHook, check_runners  # noqa: E402
 
@@ -49,6 +51,7 @@ __all__ = [
     "CheckMixHook",
     "CloseMixHook",
     "DetDataPreprocessor",
+    "MixScheduleHook",
     "SampleMix",
     "SegDataPreProcessor",
     "allow_checkpoints",

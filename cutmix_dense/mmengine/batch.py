@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from cutmix_dense.arrays.host import fetched, sent
 from cutmix_dense.functional import MixReport, mix_pixels
-from cutmix_dense.functional.fields import STATED
+from cutmix_dense.functional.fields import BEFORE, STATED
 from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.mmengine.elements import (
@@ -31,7 +32,11 @@ from cutmix_dense.mmengine.settings import check_settings
 from cutmix_dense.mmengine.structures import boxes_like
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import rank_seed
+from cutmix_dense.recipes import RECIPES
+from cutmix_dense.transforms import Affine as CoreAffine  # this module has classes of the same names
+from cutmix_dense.transforms import Chain as CoreChain
 from cutmix_dense.transforms import MixTransform
+from cutmix_dense.transforms.chain import mixed_by, renamed
 
 __all__ = ["BatchMix"]
 
@@ -46,6 +51,9 @@ class BatchMix(nn.Module, Closable):
     ``mix_seeds`` gets the 63-bit seed of each mix, drawn from torch's state, which MMEngine seeds, and made another one
     on every rank. Instances gain ``visibility`` and ``origin`` (image of the batch and index there). Masks, and
     MMPose's ``gt_instances``, are numpy arrays on the host; instances that have some are mixed there.
+
+    A ``Chain`` or a recipe (``type="cutmix_dense.dense_o2o"``) mixes by several methods behind each other; windows of
+    epochs or iterations need ``MixScheduleHook``.
 
     Args:
         instance_keys: further fields of the instances that follow them unchanged.
@@ -98,6 +106,15 @@ class BatchMix(nn.Module, Closable):
         """Stop mixing, or start again."""
         self.mix.close(closed)
 
+    @property
+    def scheduled(self) -> bool:
+        """Whether ``MixScheduleHook`` must say which epoch or iteration begins: whether there are windows."""
+        return self.mix.scheduled
+
+    def set_progress(self, step: int) -> None:
+        """Say which step of the training begins."""
+        self.mix.set_progress(step)
+
     def forward(self, inputs: Tensor | list[Tensor], data_samples: Any) -> tuple[Any, Any]:
         """Mix a batch.
 
@@ -114,6 +131,24 @@ class BatchMix(nn.Module, Closable):
         samples = list(data_samples or ())
         if samples and len(samples) != len(inputs):
             raise ValueError(f"data_samples must be one per image ({len(inputs)}), got {len(samples)}")
+        mixed: Bool[Tensor, " b"] | None = None
+        for number, stage in enumerate(_stages(self.mix)):
+            inputs, mixed = self._mix_by(stage, inputs, samples, generator, mixed, first=number == 0)
+        for sample in samples:
+            sample.set_metainfo({"mix_seeds": [*sample.metainfo.get("mix_seeds", ()), seed]})
+        return inputs, data_samples
+
+    def _mix_by(
+        self,
+        stage: MixTransform,
+        inputs: Tensor | list[Tensor],
+        samples: list[Any],
+        generator: torch.Generator,
+        before: Bool[Tensor, " b"] | None,
+        *,
+        first: bool,
+    ) -> tuple[Any, Bool[Tensor, " b"]]:
+        """Mix by one method; ``before`` says which images the one before it mixed. Also returns which this one did."""
         check_elements(samples, self.mix, self.image_keys)
         frame = (inputs.shape[-2], inputs.shape[-1]) if isinstance(inputs, Tensor) else None
         sizes = [size_of(sample, frame) for sample in samples] if samples and frame is not None else None
@@ -121,20 +156,29 @@ class BatchMix(nn.Module, Closable):
         targets: Any = {name: values for name, (values, fill) in maps.items() if fill is None}
         if targets:
             refuse_blends(self.mix, sorted(targets))
-        before = [fields_of(sample) for sample in samples]
-        if any(name in elements for elements in before for name in INSTANCES):
-            targets["instances"] = _rows_of(before)
-        member = self.mix.choose(generator)
+        fields = [fields_of(sample) for sample in samples]
+        if any(name in elements for elements in fields for name in INSTANCES):
+            targets["instances"] = _rows_of(fields)
+            if not first:  # where an instance was first, not in what the method before made
+                targets["instances"] = renamed(targets["instances"], "origin", BEFORE)
+        member = stage.choose(generator)
         pool = member.pool_of(inputs, targets, sizes)
-        plan = member.draw_plan(pool, generator)
+        plan: Any = member.draw_plan(pool, generator)
+        moves = isinstance(member, CoreAffine)
+        if moves and before is not None and member.of == "mixed":
+            plan = plan.within(before)
         self._warn_of_one(len(pool), member)
         mixed, targets, *reports = member.mix_pool(plan, pool, return_report="instances" in targets)
+        if reports:
+            targets["instances"] = renamed(targets["instances"], BEFORE, "origin")
         for name, (values, fill) in maps.items():
+            if fill is not None and moves:
+                raise ValueError(f"{name} holds values, and an affine map moves maps of class ids only")
             if fill is not None:
                 targets[name] = mix_pixels(values, plan, fill=fill, interpolation="nearest")
         for index, sample in enumerate(samples):
             if reports:
-                _write_instances(sample, index, before, targets["instances"][index], reports[0], plan)
+                _write_instances(sample, index, fields, targets["instances"][index], reports[0], plan)
             for name in maps:
                 element = getattr(sample, name)
                 ((key, example),) = element.items()
@@ -142,12 +186,11 @@ class BatchMix(nn.Module, Closable):
                 setattr(sample, name, _like(element, {key: value if isinstance(example, Tensor) else value.numpy()}))
             size = plan.canvas[index].tolist()
             _write_shapes(sample, size, None if sizes is None else sizes[index], inputs, mixed)
-            sample.set_metainfo({"mix_seeds": [*sample.metainfo.get("mix_seeds", ()), seed]})
-        return mixed, data_samples
+        return mixed, torch.from_numpy(plan.moved) if moves else mixed_by(plan)
 
     def _warn_of_one(self, count: int, member: MixTransform) -> None:
         """Say once that a batch of one image can't be mixed."""
-        if count > 1 or self._warned or member.closed or not member.p:
+        if count > 1 or self._warned or member.closed or not member.p or not member.partners:
             return
         self._warned = True
         warnings.warn(
@@ -156,6 +199,11 @@ class BatchMix(nn.Module, Closable):
             UserWarning,
             stacklevel=2,
         )
+
+
+def _stages(mix: MixTransform) -> list[MixTransform]:
+    """The methods that mix one behind the other."""
+    return [part for stage in mix.stages for part in _stages(stage)] if isinstance(mix, CoreChain) else [mix]
 
 
 def _rows_of(before: Sequence[dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -285,4 +333,4 @@ def _write_shapes(
     sample.set_metainfo({key: value for key, value in shapes.items() if key == "img_shape" or key in sample.metainfo})
 
 
-globals().update(register_family(BatchMix, MODELS))
+globals().update(register_family(BatchMix, MODELS, {"Affine": CoreAffine, "Chain": CoreChain, **RECIPES}))

@@ -61,7 +61,7 @@ class CloseMixHook(Hook):
                 f"{runner.max_iters} iterations and no epochs. Write num_last_iters=… instead"
             )
         self.closed = {}
-        if not [*_in_model(runner), *find_mixes(runner.train_dataloader.dataset)]:
+        if not [*mixes_in_model(runner), *find_mixes(runner.train_dataloader.dataset)]:
             raise ValueError(
                 "CloseMixHook found nothing of cutmix_dense that mixes in this training: neither the pipelines of "
                 "train_dataloader.dataset nor model.data_preprocessor hold a mix. Put one there, or leave the hook out"
@@ -73,12 +73,12 @@ class CloseMixHook(Hook):
             closed = runner.epoch >= runner.max_epochs - self.num_last_epochs
             self._switch(runner, closed, closed)
         else:
-            self._switch_at(runner, _made_ahead(runner))
+            self._switch_at(runner, made_ahead(runner))
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Close or open for an iteration, whose own batch is there already."""
         if self.num_last_iters:
-            self._switch_at(runner, 1 + _made_ahead(runner))
+            self._switch_at(runner, 1 + made_ahead(runner))
 
     def _switch_at(self, runner: Any, ahead: int) -> None:
         """Switch by the iteration; samples by the one that is so many ahead."""
@@ -91,7 +91,7 @@ class CloseMixHook(Hook):
                 continue
             self.closed[kind] = closed
             dataset = runner.train_dataloader.dataset
-            mixes: list[Any] = list(_in_model(runner) if kind == "batch" else find_mixes(dataset))
+            mixes: list[Any] = list(mixes_in_model(runner) if kind == "batch" else find_mixes(dataset))
             for mix in mixes:
                 mix.close(closed)
             if mixes and closed:
@@ -100,13 +100,13 @@ class CloseMixHook(Hook):
                 )
 
 
-def _in_model(runner: Any) -> Iterator[Closable]:
+def mixes_in_model(runner: Any) -> Iterator[Closable]:
     """Every mix in a model."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     return (module for module in model.modules() if isinstance(module, Closable) and module.mixes)
 
 
-def _made_ahead(runner: Any) -> int:
+def made_ahead(runner: Any) -> int:
     """Batches that the loader's workers make before they are asked for."""
     loader = runner.train_dataloader
     return loader.num_workers * (loader.prefetch_factor or 0) if loader.num_workers else 0

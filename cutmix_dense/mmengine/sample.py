@@ -29,6 +29,7 @@ from cutmix_dense.mmengine.scope import TRANSFORMS, build, refuse_blends, regist
 from cutmix_dense.mmengine.settings import check_settings
 from cutmix_dense.mmengine.structures import boxes_like
 from cutmix_dense.randomness import rank_seed
+from cutmix_dense.transforms import Chain
 from cutmix_dense.transforms.fit import PartnerFit, check_partner_fit
 from cutmix_dense.transforms.single import SingleMix, mix_single
 
@@ -113,6 +114,11 @@ class SampleMix(BaseTransform):
         check_image_keys(image_keys, MIXED_KEYS)
         check_key_list("semantic_keys", semantic_keys)
         self.mix = build(type(self).__name__, settings, (*instance_keys, *EXTRA_KEYS))
+        if isinstance(self.mix, Chain):
+            raise ValueError(
+                f"{type(self).__name__} mixes batches (batch_augments): in a pipeline of samples, write its transforms "
+                "behind each other"
+            )
         check_settings(self.mix, settings, per_sample=True)
         for member in self.mix.members:
             member.semantic_keys = (*member.semantic_keys, *semantic_keys)
@@ -130,6 +136,15 @@ class SampleMix(BaseTransform):
     def close(self, closed: bool = True) -> None:
         """Stop mixing (or start again), in copies and loader workers too."""
         self.mix.close(closed)
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether ``MixScheduleHook`` must say which epoch or iteration begins: whether there are windows."""
+        return self.mix.scheduled
+
+    def set_progress(self, step: int) -> None:
+        """Say which step of the training begins, in copies and loader workers too."""
+        self.mix.set_progress(step)
 
     def get_indexes(self, dataset: Any) -> list[int]:
         """Partners for mmdet's ``MultiImageMixDataset``: none if there is a cache."""

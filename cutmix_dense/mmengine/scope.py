@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from mmengine import registry as mmengine_registry
 from mmengine.registry import Registry
 
 from cutmix_dense.build import from_config, known_transforms
-from cutmix_dense.transforms import MixTransform, MixUp, RandomMix, SampleBank
+from cutmix_dense.transforms import MixTransform, MixUp, SampleBank
 
 __all__ = [
     "DATASETS",
@@ -50,10 +50,8 @@ def build(method: str, settings: dict[str, Any], instance_keys: Sequence[str]) -
         ValueError: an argument out of range, or one that has no meaning in MMEngine's structures.
     """
     mix = from_config({"type": method, **settings})
-    if isinstance(mix, RandomMix) and mix.close_last:
+    if mix.close_last:
         raise ValueError(f"{method}: close_last has no effect in MMEngine: use the hook cutmix_dense.CloseMixHook")
-    if isinstance(mix, RandomMix) and mix.windows is not None:
-        raise ValueError(f"{method}: windows have no effect in MMEngine, whose loops don't say which step begins")
     for member in mix.members:
         member.instance_keys = (*member.instance_keys, *instance_keys)
         member.semantic_keys = (*member.semantic_keys, *_CLASS_MAPS)
@@ -75,10 +73,18 @@ def refuse_blends(mix: MixTransform, maps: Sequence[str]) -> None:
 Base = TypeVar("Base")
 
 
-def register_family(base: type[Base], registry: Registry) -> dict[str, type[Base]]:
-    """A subclass of ``base`` for every public method, named as the method and registered under that name."""
+def register_family(
+    base: type[Base], registry: Registry, more: Mapping[str, Any] | None = None
+) -> dict[str, type[Base]]:
+    """A subclass of ``base`` for every public method, named as the method and registered under that name.
+
+    Args:
+        base: what it is a subclass of.
+        registry: where.
+        more: further names, each with what it documents.
+    """
     family: dict[str, Any] = {}
-    for name, method in known_transforms().items():
+    for name, method in {**known_transforms(), **(more or {})}.items():
         namespace = {"__doc__": f"``cutmix_dense.{name}``: {method.__doc__}", "__module__": base.__module__}
         family[name] = type(name, (base,), namespace)
         registry.register_module(module=family[name])

@@ -92,6 +92,8 @@ def boxes_like(
         return kind(rows.to(example.tensor.dtype), clone=False)
     if isinstance(example.convert_to("hbox"), kind):
         return kind(mixed, clone=False)
+    if not isinstance(plan, MixPlan):
+        raise ValueError(f"boxes of type {kind.__name__} can't be moved by an affine map: use upright ones")
     moved = [example[:0]]
     for layer, image, index in _provenance(report, output):
         (scale_y, scale_x), (shift_y, shift_x) = plan.scale[output, layer].tolist(), plan.shift[output, layer].tolist()

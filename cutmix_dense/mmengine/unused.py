@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 
 from cutmix_dense.mmengine.batch import BatchMix
 from cutmix_dense.mmengine.hook import find_mixes, parts_of
+from cutmix_dense.mmengine.schedule import MixScheduleHook, scheduled_mixes
 from cutmix_dense.mmengine.scope import HOOKS, MODELS, TRANSFORMS
 
 __all__ = ["CheckMixHook", "check_runners"]
@@ -37,6 +38,7 @@ class CheckMixHook(Hook):
               read its own before;
             - ``batch_augments`` that a preprocessor keeps as dicts and never builds, as MMSegmentation's own does;
             - mixes of batches of one image, which have no partner;
+            - windows of a recipe or a ``RandomMix`` without ``MixScheduleHook``;
             - a mix of samples in one of several branches of ``MultiBranch``: the others show the same sample unmixed,
               and pseudo-labels go from branch to branch.
 
@@ -60,6 +62,12 @@ class CheckMixHook(Hook):
         problems = find_unused(runner.cfg)
         problems += _unbuilt(runner.cfg, {type(mix).__name__ for mix in mixes})
         problems += _lonely(mixes, runner.train_dataloader)
+        if not any(isinstance(hook, MixScheduleHook) for hook in runner.hooks):
+            problems += [
+                f"{_PREFIX}{type(mix).__name__} has windows, and nothing tells it which epoch or iteration begins: "
+                f"write default_hooks = dict(mix_schedule=dict(type='{_PREFIX}MixScheduleHook'))"
+                for mix in scheduled_mixes(runner)
+            ]
         if problems:
             raise ValueError("the config has settings of cutmix_dense that nothing uses:\n- " + "\n- ".join(problems))
         _check_branches(runner.train_dataloader.dataset)
@@ -159,7 +167,7 @@ def _reason(key: str, setting: _Setting, model: Any) -> str:
             f"Write model = dict(data_preprocessor=dict(type='{_PREFIX}…', augments_before_normalize=[…])). {off}"
         )
     variable = f"{key!r} is a variable that no dataloader, model or hook has got (what _base_ made of its own stays)."
-    if setting.name == f"{_PREFIX}CloseMixHook":
+    if setting.name in (f"{_PREFIX}CloseMixHook", f"{_PREFIX}MixScheduleHook"):
         return f"{variable} Write default_hooks = dict(close_mix=dict(type='{setting.name}', …)). {off}"
     if setting.per_batch:
         return f"{variable} Write model = dict(data_preprocessor=…). {off}"
@@ -241,7 +249,9 @@ def _is_ours(name: str) -> bool:
     if f"{scope}." != _PREFIX:
         return False
     runs = short in MODELS.module_dict and short.lower().endswith("preprocessor")
-    return runs or short == "CloseMixHook" or short in TRANSFORMS.module_dict or _is_batch_mix(name)
+    return (
+        runs or short in ("CloseMixHook", "MixScheduleHook") or short in TRANSFORMS.module_dict or _is_batch_mix(name)
+    )
 
 
 def _is_batch_mix(name: str) -> bool:
