@@ -37,13 +37,15 @@ def dense_o2o(
     Mosaic, then an affine map    ``[start, flat)``     half of the samples: four whole images at half size on a fixed
                                                         2 × 2, then ±10°, ±10% of the side, scale 0.5 to 1.5
     MixUp                         ``[start, flat)``     half of the batches: with the image before, weight 0.45 to 0.55
-    CopyBlend                     ``[start, epochs -    half of the other batches: up to three objects of the partner,
-                                  no_aug)``             by their boxes, blended at 0.45 to 0.55
+    CopyBlend                     ``[start, epochs -    half of the other batches: three objects of the batch, cut 10%
+                                  no_aug)``             to 25% wider than their boxes, at random places, blended at 0.45
+                                                        to 0.55; objects below 100 square pixels aren't taken
     ============================  ====================  =============================================================
 
     Deviations: the images of a mosaic come from the batch, not from a cache of 50 (``pairing=cd.SampleBank(...)`` has
     one); each is centred on the mosaic's point, not on the corner of its cell, which differs for images that aren't
-    square; CopyBlend draws its opacity per sample.
+    square; CopyBlend draws its opacity per object, takes objects of other images only, and cuts objects that have masks
+    by these.
 
     Args:
         epochs: length of the training.
@@ -220,8 +222,10 @@ def yolo26(
 
     ``scale`` is the strength: factors are 1 ± scale. Mixing is closed for the last ``close`` epochs; the affine map
     isn't. With fewer than 1,000 images (``few_images``) the authors advise mosaic 0.5, no MixUp and no Copy-Paste.
-    Deviations: Copy-Paste takes the objects of another sample and mirrors it at random, where Ultralytics pastes a
-    share of the image's own, mirrored; degrees and shear below 0.01 are 0; MixUp's weight is of Beta(32, 32), as there.
+    Copy-Paste puts mirrored copies of an image's own objects where they hide at most 30% of another one, and MixUp's
+    weight is of Beta(32, 32), as there. Deviations: ``copy_paste`` is the share of the samples, where Ultralytics takes
+    that share of each sample's objects; places are random, not those in the mirrored image; degrees and shear below
+    0.01 are 0.
 
     Args:
         epochs: length of the training; default the authors', by size of the model.
@@ -252,7 +256,8 @@ def yolo26(
     mosaic, mixup, paste = (0.5, 0.0, 0.0) if few_images else (own.mosaic, own.mixup, own.copy_paste)
     stages: list[Any] = [_windowed(_yolo_mosaic(size, mosaic, common), window)]
     if masks and paste:
-        stages.append(_windowed(CopyPaste(p=paste, flip=0.5, **{"flip_pairs": (), **common}), window))
+        own_objects: Any = {"source": "self", "place": "random", "flip": 1.0, "overlap": 0.3}
+        stages.append(_windowed(CopyPaste(p=paste, **own_objects, **common), window))
     scale = (1 - own.scale, 1 + own.scale)
     turn: Any = {"degrees": own.degrees, "shear": own.shear, "translate": own.translate, "scale": scale}
     stages.append(Affine(**turn, size=size, of="all", **common))
@@ -284,7 +289,9 @@ def _dense(
         shares.append(mixup)
         windows.append(window)
     if copyblend:
-        blends.append(CopyPaste(instances=3, blend=(0.45, 0.55), p=1.0, **common))
+        boxes: Any = {"source": "batch", "instances": 3, "place": "random", "context": (0.1, 0.25)}
+        large: Any = {0: 0, 10: 1}  # 100 square pixels or more
+        blends.append(CopyPaste(**boxes, size_weights=large, blend=(0.45, 0.55), p=1.0, **common))
         shares.append((1 - mixup) * copyblend)
         windows.append(copyblend_window)
     if sum(shares):

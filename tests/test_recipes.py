@@ -72,8 +72,11 @@ def test_figures_of_dense_o2o():
     assert (affine.fill, affine.p, affine.of) == (0, 1, "mixed")
     # engine/data/dataloader.py 174: beta of U(0.45, 0.55), one per batch; 178: the batch rolled by one
     assert (mixup.weight, mixup.same_weight, mixup.pairing, mixup.p) == ((0.45, 0.55), True, "roll", 1)
-    # deimv2.yml 118-121: num_objects 3; dataloader.py 170, 306: weight 1 - beta
-    assert (paste.instances, paste.blend, paste.p) == (3, (0.45, 0.55), 1)
+    # deimv2.yml 118-123: num_objects 3, area_threshold 100, expand_ratios 0.1-0.25; dataloader.py 170, 306: 1 - beta;
+    # 231-243: any objects of the batch; 273-276: a random place within the image
+    assert (paste.source, paste.instances, paste.place) == ("batch", 3, "random")
+    assert (paste.context, paste.size_weights) == ((0.1, 0.25), {0: 0, 10: 1})
+    assert (paste.blend, paste.p) == ((0.45, 0.55), 1)
     # deimv2.yml 114, 118: MixUp for half of the batches, else (dataloader.py 197) CopyBlend for half
     blend = chain.stages[2]
     assert (blend.weights, blend.idle) == ([0.5, 0.25], 0.25)
@@ -113,9 +116,9 @@ def test_weights_of_the_instances_are_the_shares_of_their_pixels():
     """As in DEIM's ``mixup`` (dataloader.py 191, 318): beta and 1 - beta for MixUp, 1 and 1 - beta for CopyBlend."""
     chain = cd.recipes.dense_o2o(58, mosaic=0)
     chain.set_progress(5)
-    images, targets = batch()
-    kinds = set()
-    for seed in range(20):
+    images, targets = batch(size=(96, 144))
+    kinds, compared = set(), 0
+    for seed in range(30):
         mixed, after = chain(images, targets, generator=seeded(seed))
         base, pasted = after[1]["weight"][:2], after[1]["weight"][2:]
         if not len(pasted):
@@ -123,15 +126,23 @@ def test_weights_of_the_instances_are_the_shares_of_their_pixels():
             kinds.add("none")
         elif (base == 1).all():
             assert ((pasted >= 0.45) & (pasted <= 0.55)).all()
-            x0, y0, x1, y1 = BOXES[0].int().tolist()
-            expected = (1 - pasted[0]) * images[1] + pasted[0] * images[0]
-            torch.testing.assert_close(mixed[1][:, y0:y1, x0:x1], expected[:, y0:y1, x0:x1])
+            boxes, origin = after[1]["boxes"][2:], after[1]["origin"][2:].tolist()
+            wide = torch.cat([boxes[:, :2] - 8, boxes[:, 2:] + 8], dim=1)  # a quarter more on every side, at most
+            meets = (wide[:, None, :2] < wide[:, 2:]).all(dim=2) & (wide[:, None, 2:] > wide[:, :2]).all(dim=2)
+            for row, (other, place) in enumerate(origin):
+                if meets[row].sum() == 1 and after[1]["visibility"][2 + row] == 1:
+                    (x0, y0, x1, y1), (u0, v0, u1, v1) = boxes[row].int().tolist(), BOXES[place].int().tolist()
+                    own, given = images[1][:, y0:y1, x0:x1], images[other][:, v0:v1, u0:u1]
+                    torch.testing.assert_close(mixed[1][:, y0:y1, x0:x1], own + pasted[row] * (given - own))
+                    compared += 1
+            assert len(pasted) <= 3
             kinds.add("copyblend")
         else:
             torch.testing.assert_close(base[0] + pasted[0], torch.tensor(1.0))
             torch.testing.assert_close(mixed[1], base[0] * images[1] + pasted[0] * images[0])
             kinds.add("mixup")
     assert kinds == {"none", "copyblend", "mixup"}
+    assert compared > 3
 
 
 def test_figures_of_yolox():
@@ -180,7 +191,9 @@ def test_figures_of_lightly():
     # default transform arguments of DINOv3 LTDETR: copyblend.prob, .num_objects, mixup.prob, mosaic.prob, ...
     chain = cd.recipes.lightly(window=(10, 50), copyblend_window=(10, 80))
     found = parts(chain)
-    assert (found["Mosaic"][0].p, found["CopyPaste"][0].instances) == (0.5, 3)
+    paste = found["CopyPaste"][0]
+    assert (found["Mosaic"][0].p, paste.instances, paste.context) == (0.5, 3, (0.1, 0.25))
+    assert paste.size_weights == {0: 0, 10: 1}  # area_threshold 100
     affine = found["Affine"][0]
     assert (affine.degrees, affine.scale, affine.translate, affine.fill) == (10, (0.5, 1.5), 0.1, 0)
     assert [found[name][1] for name in ("Mosaic", "MixUp", "CopyPaste")] == [(10, 50), (10, 50), (10, 80)]
