@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST, Column, as_tensor, module_of, sent
@@ -41,22 +43,43 @@ def spectral_residuals(images: Sequence[Shaped[Tensor, "*c h w"]]) -> Column:
     module = module_of(small)
     spectrum = module.fft.fft2(small)
     logarithm = module.log(module.clip(module.abs(spectrum), 1e-8, None))
-    mean = _weighed(_weighed(logarithm, [1 / 3] * 3, 1), [1 / 3] * 3, 2)
-    amplitude, phase = module.exp(logarithm - mean), module.angle(spectrum)
-    power = module.abs(module.fft.ifft2(amplitude * (module.cos(phase) + 1j * module.sin(phase)))) ** 2
+    mean = _weighed(logarithm, (1 / 3,) * 3)
+    if module is torch:  # the same in two launches
+        residual = spectrum / torch.exp(mean)
+    else:
+        amplitude, phase = np.exp(logarithm - mean), np.angle(spectrum)
+        residual = amplitude * (np.cos(phase) + 1j * np.sin(phase))
+    power = module.abs(module.fft.ifft2(residual)) ** 2
     reach = math.ceil(3 * _SOFTNESS)
     weights = [math.exp(-0.5 * (offset / _SOFTNESS) ** 2) for offset in range(-reach, reach + 1)]
-    weights = [weight / sum(weights) for weight in weights]
-    return _weighed(_weighed(power, weights, 1), weights, 2)
+    return _weighed(power, tuple(weight / sum(weights) for weight in weights))
 
 
-def _weighed(fields: Column, weights: Sequence[float], axis: int) -> Any:
-    """Sums of neighbours along an axis, each by its weight; the border is repeated."""
+def _weighed(fields: Column, weights: tuple[float, ...]) -> Any:
+    """Sums of neighbours along both axes, each by its weight; the border is repeated."""
+    if isinstance(fields, Tensor) and fields.device.type != "cpu":  # two launches, instead of two per weight and axis
+        sums = _sums(weights, fields.shape[1], fields.dtype, fields.device)
+        return torch.bmm(sums.expand(len(fields), -1, -1), fields.flatten(0, 1).mm(sums.T).view(fields.shape))
+    return _weighed_along(_weighed_along(fields, weights, 1), weights, 2)
+
+
+def _weighed_along(fields: Column, weights: Sequence[float], axis: int) -> Any:
     reach, lines = len(weights) // 2, fields.swapaxes(1, axis)
     length = lines.shape[1]
     padded = module_of(fields).concatenate([lines[:, :1]] * reach + [lines] + [lines[:, -1:]] * reach, 1)
     total: Any = sum(padded[:, offset : offset + length] * weight for offset, weight in enumerate(weights))
     return total.swapaxes(1, axis)
+
+
+@functools.lru_cache(maxsize=16)
+def _sums(weights: tuple[float, ...], length: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "n n"]:
+    """The matrix of the weighted sums along one axis, on a device."""
+    reach = len(weights) // 2
+    matrix = np.zeros((length, length))
+    for place in range(length):
+        near = np.arange(place - reach, place + reach + 1).clip(0, length - 1)
+        np.add.at(matrix[place], near, weights)
+    return sent(torch.from_numpy(matrix).to(dtype), device)
 
 
 def saliency_peaks(images: Sequence[Shaped[Tensor, "*c h w"]]) -> Int[Tensor, "b 2"]:
@@ -70,6 +93,7 @@ def saliency_peaks(images: Sequence[Shaped[Tensor, "*c h w"]]) -> Int[Tensor, "b
         True
     """
     index = as_tensor(spectral_residuals(images).reshape(len(images), -1).argmax(1))
-    peaks = torch.stack([index // _SIDE, index % _SIDE], dim=1)
-    sizes = sent(torch.tensor([image.shape[-2:] for image in images], device=HOST), peaks.device)
-    return ((peaks + 0.5) * sizes / _SIDE).long()
+    place = index[:, None] // sent(torch.tensor([_SIDE, 1], device=HOST), index.device) % _SIDE
+    step = torch.tensor([image.shape[-2:] for image in images], device=HOST, dtype=torch.float32) / _SIDE
+    there = sent(torch.stack([step, step / 2]), index.device)
+    return torch.addcmul(there[1], there[0], place).long()  # (place + 0.5) · step, without rounding

@@ -13,6 +13,7 @@ from stand_in import StandIn, fetch, send
 from torch.utils._pytree import tree_flatten, tree_map
 
 import cutmix_dense as cd
+from cutmix_dense.saliency import spectral_residuals
 
 SIZE = (48, 70)
 METHODS = {
@@ -107,6 +108,16 @@ def test_plans_drawn_where_the_data_lie(method):
     for found, wanted in zip(tree_flatten(fetch(mixed))[0], tree_flatten(expected)[0], strict=True):
         torch.testing.assert_close(found, wanted)
     assert len(device.waits) == more + (kind != "semantic")
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_saliency_is_that_of_the_host(alike):
+    images = [image if alike else image[..., : 48 - index] for index, image in enumerate(torch.rand(3, 3, 50, 70))]
+    expected = torch.as_tensor(spectral_residuals(images))
+    with StandIn() as device:
+        found = spectral_residuals(send(images))
+    torch.testing.assert_close(fetch(found), expected, rtol=1e-3, atol=1e-3 * float(expected.max()))
+    assert not device.waits
 
 
 @pytest.mark.parametrize(("p", "count"), [(0.0, 4), (0.5, 4), (1.0, 4), (1.0, 1)])

@@ -33,7 +33,10 @@ def shrunk_grey(images: Sequence[Shaped[Tensor, "*c h w"]], side: int) -> Column
         MemoryError: there is none for the filter.
     """
     if native.library is None or not in_numpy(*images):
-        return as_column(torch.stack([_by_torch(image, side) for image in images]), images[0].device)
+        alike = len({(image.shape, image.dtype) for image in images}) == 1
+        if alike and not images[0].is_cpu:  # a few launches for all
+            return _by_torch(torch.stack([*images]), side)
+        return as_column(torch.cat([_by_torch(image[None], side) for image in images]), images[0].device)
     small = np.empty((len(images), side, side), dtype=np.float32)
 
     def shrink(first: int, last: int) -> None:
@@ -44,9 +47,9 @@ def shrunk_grey(images: Sequence[Shaped[Tensor, "*c h w"]], side: int) -> Column
     return small
 
 
-def _by_torch(image: Shaped[Tensor, "*c h w"], side: int) -> Float32[Tensor, "side side"]:
-    grey = image.float().flatten(0, -3).mean(dim=0)[None, None]
-    return torch.nn.functional.interpolate(grey, (side, side), mode="bilinear", antialias=True)[0, 0]
+def _by_torch(images: Shaped[Tensor, "b *c h w"], side: int) -> Float32[Tensor, "b side side"]:
+    grey = images.flatten(1, -3).mean(dim=1, keepdim=True, dtype=torch.float32)
+    return torch.nn.functional.interpolate(grey, (side, side), mode="bilinear", antialias=True)[:, 0]
 
 
 def _grey(image: Shaped[Tensor, "*c h w"]) -> Float32[np.ndarray, "h w"]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cutmix_dense.arrays.host import as_tensor, sent
+from cutmix_dense.arrays.host import HOST, as_tensor, sent
 from cutmix_dense.functional.assembly import assemble
 from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.entries import Entries
@@ -22,6 +22,7 @@ from cutmix_dense.functional.reading import read_fields
 from cutmix_dense.functional.report import Reason
 from cutmix_dense.functional.rules import TargetRules, takes_rules
 from cutmix_dense.functional.semantic import mix_maps
+from cutmix_dense.functional.transfer import fetch_rows, send_rows
 from cutmix_dense.functional.verdict import ASIDE, DROPPED, Verdict, outcomes_of, report_of
 from cutmix_dense.plan import MixPlan
 
@@ -96,6 +97,9 @@ def mixed_instances(
     plan = plan if plan.frames == 1 else plan.of_frames(plan.frames)
     targets, segments = take_panoptic(targets, (*rules.instance_keys, *rules.image_keys, *rules.semantic_keys))
     table = read_fields(targets, rules, plan.ndim, partial(_size_of, plan))
+    device = None if table.device.type == "cpu" else fetch_rows(table)
+    if device is not None:
+        plan = plan.to(HOST)
     if segments is not None and table.instances and plan.carry is not None:
         raise ValueError(
             "plan.carry counts instances, and which segments of 'panoptic' they are isn't known: give the panoptic "
@@ -159,6 +163,8 @@ def mixed_instances(
             target.get(IGNORED, {}).pop(STATED, None)
     if segments is not None:
         segments.mix_into(mixed, plan, rules)
+    if device is not None:
+        send_rows(mixed, table.instances, plan, device)
     return (mixed, report_of(entries, judged.verdict, outcome)) if return_report else mixed
 
 

@@ -26,14 +26,14 @@ from cutmix_dense.kernels.layered import mix_layered
 from cutmix_dense.kernels.layers import blank, empty_batch
 from cutmix_dense.kernels.native_pixels import mix_native, suits_native
 from cutmix_dense.kernels.numpy_pixels import note_writing
-from cutmix_dense.kernels.patches import exchange, joined_launches, mix_patches, patches_for
+from cutmix_dense.kernels.patches import exchange, joined_launches, mix_patches, patches_for, sent_with_plan
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.soft import mix_soft
 from cutmix_dense.kernels.translucent import blend_below, blended
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.plan.ownership import base_alone, opaque
+from cutmix_dense.plan.ownership import base_alone, has_fill, opaque
 
-__all__ = ["Interpolation", "joined_launches", "mix_batch", "mix_list"]
+__all__ = ["Interpolation", "joined_launches", "mix_batch", "mix_list", "sent_with_plan"]
 
 
 def mix_batch(
@@ -154,7 +154,7 @@ def _mix_on_device(
         return None
     from cutmix_dense.kernels.triton_mix import mix_fused  # needs triton, which is optional
 
-    fill = _there(fill, pool.device)
+    fill = None if has_fill.known(plan) == (False,) else _there(fill, pool.device)
     return mix_fused(pool, plan.to(pool.device), fill, interpolation, out=out, inplace=inplace)
 
 

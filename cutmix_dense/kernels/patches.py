@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.kernels.device import MOST, current, serves
-from cutmix_dense.kernels.table import PlanTable, table_of, table_on
+from cutmix_dense.kernels.table import PlanTable, sent_beside, table_of, table_on
 from cutmix_dense.plan import MixPlan
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "patches_for",
     "pattern",
     "planes_of",
+    "sent_with_plan",
     "words_of",
 ]
 
@@ -181,6 +183,11 @@ def joined_launches() -> Iterator[None]:
         together = [first] if beside is None else [first, beside]
         _launch(together)
         jobs = [job for job in jobs if all(job is not done for done in together)]
+
+
+def sent_with_plan(parts: Sequence[UInt8[Tensor, " _n"]], plan: MixPlan, device: torch.device) -> UInt8[Tensor, " n"]:
+    """Bytes of the host on a CUDA device in one copy; within ``joined_launches``, the plan's table goes along."""
+    return sent_beside(parts, None if _waiting.get() is None else plan, device)
 
 
 def _launch(jobs: list[_Job]) -> None:

@@ -11,16 +11,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
+from cutmix_dense.arrays.host import HOST
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import keeps_padding, pixel_ranges
 from cutmix_dense.plan.memo import Once
-from cutmix_dense.plan.moving import per_stream
+from cutmix_dense.plan.moving import PerStream
 
-__all__ = ["EXTENT", "FIRST_LAYER", "LAYER", "LOW", "MOVE", "SCALE", "SHARE", "PlanTable", "table_of", "table_on"]
+__all__ = [
+    "EXTENT",
+    "FIRST_LAYER",
+    "LAYER",
+    "LOW",
+    "MOVE",
+    "SCALE",
+    "SHARE",
+    "PlanTable",
+    "sent_beside",
+    "table_of",
+    "table_on",
+]
 
 FIRST_LAYER = 3
 """A row: what lies under its cells (index of an image, -1 for fill), height and width of the canvas, then the layers,
@@ -195,13 +208,35 @@ def _spans(edges: Int[np.ndarray, "b _edges"], width: int) -> list[int]:
     return [int(np.where(borders[:, n:] < far, borders[:, n:] - borders[:, :-n], far).min()) for n in (1, 2, 3, 4)]
 
 
-@per_stream
+@PerStream
 def table_on(plan: MixPlan, device: torch.device) -> Tensor:
     """The rows of ``table_of`` on a device, sent once for each stream."""
     table = table_of(plan)
     assert table is not None
     if device.type != "cuda":
         return torch.from_numpy(table.rows).to(device)
-    pinned = torch.empty(table.rows.shape, dtype=torch.int32, pin_memory=True)
-    pinned.numpy()[...] = table.rows
+    return _sent_pinned([torch.from_numpy(table.rows).flatten().view(torch.uint8)], device).view(torch.int32)
+
+
+def sent_beside(
+    parts: Sequence[UInt8[Tensor, " _n"]], plan: MixPlan | None, device: torch.device
+) -> UInt8[Tensor, " n"]:
+    """Bytes of the host on a CUDA device, one part behind the other, in one copy that nothing waits for.
+
+    The rows of a plan that has a table go with them, unless they are there: ``table_on`` finds them.
+    """
+    table = None if plan is None or table_on.known(plan, device) else table_of(plan)
+    if table is None:
+        return _sent_pinned(parts, device)
+    rows = torch.from_numpy(table.rows).flatten().view(torch.uint8)
+    size = sum(map(len, parts))
+    gap = rows.new_empty(-size % 16)  # kernels are compiled for tables at such addresses
+    there = _sent_pinned([*parts, gap, rows], device)
+    table_on.put(plan, device, there[size + len(gap) :].view(torch.int32))
+    return there[:size]
+
+
+def _sent_pinned(parts: Sequence[UInt8[Tensor, " _n"]], device: torch.device) -> UInt8[Tensor, " n"]:
+    pinned = torch.empty(sum(map(len, parts)), dtype=torch.uint8, pin_memory=True, device=HOST)
+    torch.cat([*parts], out=pinned)
     return pinned.to(device, non_blocking=True)

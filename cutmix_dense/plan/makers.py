@@ -13,6 +13,7 @@ from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import looked_up, sent
 from cutmix_dense.plan.checks import is_unscaled
 from cutmix_dense.plan.fields import PlanFacts, PlanFields, facts_of
+from cutmix_dense.plan.ownership import has_fill
 from cutmix_dense.plan.rectangles import cover, paint
 
 __all__ = ["PlanMakers"]
@@ -79,9 +80,15 @@ class PlanMakers(PlanFields):
                 raise ValueError(f"frame must hold every canvas, got {frame!r} for {grid.canvas.tolist()}")
         else:
             grid = cover(source, rectangles, sizes, layer, mode)
+        in_place = layer is None and {"scale", "shift"}.isdisjoint(placed)
         # the grid needs no check; what is placed does
         placed = {"check": not {"scale", "shift", "carry", "frames", "opacity"}.isdisjoint(placed), **placed}
-        return cls._placed(source, *grid, **placed)
+        plan = cls._placed(source, *grid, **placed)
+        if in_place and not rectangles.is_cpu and sizes.is_cpu and source.is_cpu and not is_compiling():
+            covers = (grid.reach >= grid.canvas[:, None]).all(dim=2) | (source < 0)
+            if bool(covers.all()):  # as far as the host knows; else the device would be asked
+                has_fill.put(plan, False)
+        return plan
 
     @classmethod
     def from_grid(

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import fields, replace
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from cutmix_dense.plan.fields import PlanFacts, PlanFields, facts_of
 from cutmix_dense.plan.memo import Once
 from cutmix_dense.plan.ownership import has_fill
 
-__all__ = ["per_stream", "to_device"]
+__all__ = ["PerStream", "to_device"]
 
 Plan = TypeVar("Plan", bound=PlanFields)
 Sent = TypeVar("Sent")
@@ -25,7 +25,7 @@ _ALIGNMENT = 16
 """Bytes; kernels are compiled for pointers of this alignment, so every tensor gets it."""
 
 
-def per_stream(send: Callable[[Any, torch.device], Sent]) -> Callable[[Any, torch.device], Sent]:
+class PerStream(Generic[Sent]):
     """A function that sends something of a plan to a device, with its result cached by device and CUDA stream.
 
     Other streams don't wait for the copy.
@@ -34,22 +34,36 @@ def per_stream(send: Callable[[Any, torch.device], Sent]) -> Callable[[Any, torc
         RuntimeError: a CUDA graph is being captured: it would replay the copy from memory that is used otherwise then.
     """
 
-    @Once
-    def cached(plan: PlanFields) -> dict[tuple[torch.device, int], Sent]:
-        return {}
+    def __init__(self, send: Callable[[Any, torch.device], Sent]) -> None:
+        self._send = send
 
-    @functools.wraps(send)
-    def get(plan: Any, device: torch.device) -> Sent:
-        cuda = device.type == "cuda" and not is_compiling()
-        stream = torch.cuda.current_stream(device).cuda_stream if cuda else 0
-        there = cached(plan)
-        if (device, stream) not in there:
-            if cuda and torch.cuda.is_current_stream_capturing():
+        def found(plan: PlanFields) -> dict[tuple[torch.device, int], Sent]:
+            return {}
+
+        self._found = Once(found)
+        functools.update_wrapper(self, send)
+
+    def __call__(self, plan: Any, device: torch.device) -> Sent:
+        """What was sent, or is now."""
+        there, place = self._found(plan), self._place(device)
+        if place not in there:
+            if device.type == "cuda" and not is_compiling() and torch.cuda.is_current_stream_capturing():
                 raise RuntimeError("plan must lie on the device while a CUDA graph is captured: plan.to(device) before")
-            there[device, stream] = send(plan, device)
-        return there[device, stream]
+            there[place] = self._send(plan, device)
+        return there[place]
 
-    return get
+    def known(self, plan: Any, device: torch.device) -> bool:
+        """Whether it was sent already."""
+        return self._place(device) in self._found(plan)
+
+    def put(self, plan: Any, device: torch.device, value: Sent) -> None:
+        """Cache what was sent otherwise."""
+        self._found(plan)[self._place(device)] = value
+
+    @staticmethod
+    def _place(device: torch.device) -> tuple[torch.device, int]:
+        cuda = device.type == "cuda" and not is_compiling()
+        return device, torch.cuda.current_stream(device).cuda_stream if cuda else 0
 
 
 def to_device(plan: Plan, device: torch.device) -> Plan:
@@ -67,7 +81,7 @@ def to_device(plan: Plan, device: torch.device) -> Plan:
     return plan if plan.device == device else _moved(plan, device)
 
 
-@per_stream
+@PerStream
 def _moved(plan: Plan, device: torch.device) -> Plan:
     """A copy of the plan on ``device``."""
     pinned = plan.device.type == "cpu" and device.type == "cuda"

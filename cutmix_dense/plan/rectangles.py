@@ -110,6 +110,8 @@ def cover(
         ValueError: an output has several layers with mode ``"xor"``.
     """
     (batch, patches, _), ndim, device = rectangles.shape, sizes.shape[1], rectangles.device
+    if patches == 1 and layer is None:
+        return _cover_one(source, rectangles[:, 0], sizes)
     if layer is None:
         layer = torch.ones((batch, patches), dtype=torch.long, device=device)
     elif mode == "xor" and bool((layer != layer[:, :1]).any()):
@@ -138,3 +140,19 @@ def cover(
         paint = torch.cat([torch.zeros_like(layer[:, :1]), layer], dim=1)
         owner = torch.gather(paint, 1, last.flatten(1)).reshape(last.shape)
     return Grid(edges, owner.to(torch.int8 if source.shape[1] <= 127 else torch.int16), reach, reach[:, 0])
+
+
+def _cover_one(source: Int[Tensor, "b s"], rectangle: Int[Tensor, "b ends"], sizes: Int[Tensor, "pool d"]) -> Grid:
+    """The grid of one rectangle of layer 1: the middle one of 3 × 3 cells, in a few launches."""
+    ndim, device = sizes.shape[1], rectangle.device
+    reach = sizes[source.clamp(min=0)]
+    ends = reach[:, 0].T
+    zero, canvas = sent(torch.stack([torch.zeros_like(ends), ends]), device)
+    low = rectangle[:, :ndim].T.clamp(zero, canvas)
+    high = rectangle[:, ndim:].T.clamp(low, canvas)
+    edges = torch.stack([zero, low, high, canvas], dim=2).unbind(0)
+    owner = torch.zeros((len(source), *(3,) * ndim), dtype=torch.int8, device=source.device)
+    middle: Any = (slice(None), *(1,) * ndim)
+    owner[middle] = source[:, 1] >= 0
+    narrow = owner if source.shape[1] <= 127 else owner.to(torch.int16)
+    return Grid(edges, sent(narrow, device), reach, reach[:, 0])

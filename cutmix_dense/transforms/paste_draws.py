@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cutmix_dense.arrays.host import HOST
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.drawing import DrawsPartners
@@ -66,7 +65,7 @@ class DrawsPasted(DrawsPartners):
             if boxed.any():
                 paint(owner, rectangles_of(boxed, pool, source, scale, shift), boxed)
             return MixPlan.from_map(source, owner, pool.sizes, **placed)
-        rectangles = rectangles_of(chosen, pool, source, scale, shift)
+        rectangles = rectangles_of(chosen, pool, source, scale, shift, fetch=True)
         return MixPlan.from_rectangles(source, rectangles, pool.sizes, frame=pool.frame, **placed)
 
     def draw_layers(
@@ -108,7 +107,7 @@ class DrawsPasted(DrawsPartners):
         bounds = size_bounds(self.size_weights)
         if self.weights is None and bounds is None:
             return None
-        boxes = None if bounds is None else pool.objects().boxes.to(HOST, torch.float64).numpy()
+        boxes = None if bounds is None else pool.objects(fetch=True).boxes.double().numpy()
         weights, classes = looked_up_weights(targets, boxes, int(row.max(initial=0)) + 1, self.weights, bounds)
         return weights[image, row], classes[image, row]
 

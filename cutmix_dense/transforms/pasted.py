@@ -71,9 +71,14 @@ def rectangles_of(
     source: Int[Tensor, "b 2"],
     scale: Float[Tensor, "b 2 d"],
     shift: Float[Tensor, "b 2 d"],
+    *,
+    fetch: bool = False,
 ) -> Int[Tensor, "b n ends"]:
-    """Canvas pixels that the boxes of pasted instances meet, on the boxes' device; empty for other instances."""
-    objects, images = pool.objects(), source.numpy()
+    """Canvas pixels that the boxes of pasted instances meet, on the boxes' device; empty for other instances.
+
+    With ``fetch`` the boxes are brought to the host, and the rectangles lie there.
+    """
+    objects, images = pool.objects(fetch=fetch), source.numpy()
     at, ndim = objects.boxes.device, pool.ndim
     partner = sent(torch.from_numpy(np.maximum(images[:, 1], 0)), at)
     boxes, present = objects.boxes.index_select(0, partner), objects.present.index_select(0, partner)

@@ -227,8 +227,8 @@ def layered_plan(
         opacity: of each instance; None: opaque.
     """
     ndim, (count, slots) = pool.ndim, chosen.valid.shape
-    objects = pool.objects()
-    every, there = objects.boxes.to(HOST, torch.float64).numpy(), objects.present.to(HOST).numpy()
+    objects = pool.objects(fetch=True)
+    every, there = objects.boxes.double().numpy(), objects.present.numpy()
     boxes = np.zeros((count, slots, 2 * ndim))
     if every.shape[1]:
         boxes = every[chosen.image, np.minimum(chosen.row, every.shape[1] - 1)]

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cutmix_dense.arrays.host import HOST, tensor_of
+from cutmix_dense.arrays.host import HOST, fetched, sent, tensor_of
 from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.fields import IGNORED, SEMANTIC_KEYS, are_dicts, is_map
 from cutmix_dense.functional.masks import boxes_of_masks
@@ -23,7 +23,7 @@ from cutmix_dense.functional.segments import (
     has_segments_only,
     segments_as_instances,
 )
-from cutmix_dense.functional.wrapping import are_tensors
+from cutmix_dense.functional.wrapping import are_tensors, as_plain
 from cutmix_dense.regions import ObjectBoxes
 from cutmix_dense.transforms.box_format import BoxForm
 from cutmix_dense.transforms.layout import Layout, has_frames, shape_of, spatial_axes
@@ -180,8 +180,11 @@ class Pool:
             sizes = np.where((images < 0)[..., None], sizes[:, :1], sizes)
         return torch.from_numpy(np.minimum.reduce(sizes, axis=1))
 
-    def objects(self) -> ObjectBoxes:
+    def objects(self, *, fetch: bool = False) -> ObjectBoxes:
         """Object boxes of every image (or all frames of a clip), padded; from masks if there are no boxes.
+
+        Args:
+            fetch: bring them to the host, by one copy that is waited for.
 
         Raises:
             ValueError: the targets hold no instances.
@@ -203,6 +206,9 @@ class Pool:
                 boxes = boxes_of_masks(segments["masks"][segments["isthing"]])
             rows.append(none if boxes is None else bounds_of(boxes, f"targets[{index}]['boxes']", self.ndim))
         device = [*[row.device for row in rows if row.shape[0]], HOST][0]
+        if fetch and device.type != "cpu":
+            there = iter(fetched([sent(as_plain(row), device) for row in rows if row.shape[0]]))
+            rows, device = [next(there) if row.shape[0] else none for row in rows], HOST
         if self.clips:
             rows = [
                 torch.cat([row.to(device, exact_dtype(device)) for row in rows[start : start + self.frames]])

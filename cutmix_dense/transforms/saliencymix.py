@@ -9,7 +9,7 @@ import torch
 from cutmix_dense.arrays.host import sent
 from cutmix_dense.checks import positive
 from cutmix_dense.plan import MixPlan
-from cutmix_dense.regions import beta, box_around
+from cutmix_dense.regions import beta
 from cutmix_dense.saliency import saliency_peaks
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.layout import Layout
@@ -55,7 +55,11 @@ class SaliencyMix(MixTransform):
         side = (1 - beta(pool.outputs, self.alpha, generator)[leader]).sqrt()
         valid = [image[..., :height, :width] for image, (height, width) in zip(pool.images, pool.sizes.tolist())]
         peaks = saliency_peaks(valid)
-        shared = sent(pool.shared(source), peaks.device)
-        centre = torch.minimum(peaks[sent(source[:, 1].clamp(min=0), peaks.device)], shared - 1)
-        rectangles = box_around(centre, sent(side, peaks.device), shared)
+        shared = pool.shared(source)
+        # ``box_around``, but what doesn't hang on the peaks is found on the host, and sent at once
+        half = (0.5 * side * shared).long()
+        numbers = torch.stack([shared - 1, -half, half, shared, shared], dim=1)
+        there = sent(numbers, peaks.device)
+        centre = torch.minimum(peaks[sent(source[:, 1].clamp(min=0), peaks.device)], there[:, 0])
+        rectangles = torch.minimum(centre[:, None] + there[:, 1:3], there[:, 3:]).reshape(len(source), 1, -1)
         return MixPlan.from_rectangles(source, rectangles, pool.sizes, frame=pool.frame)

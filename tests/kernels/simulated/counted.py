@@ -20,7 +20,7 @@ from kernels.simulated.device import SimulatedDevice  # noqa: E402
 from stand_in import fetch, send  # noqa: E402
 
 import cutmix_dense as cd  # noqa: E402
-from cutmix_dense.functional import mix_padded  # noqa: E402
+from cutmix_dense.functional import mix_instances, mix_padded  # noqa: E402
 from cutmix_dense.kernels.gather import mix_gather  # noqa: E402
 
 IMAGES, OBJECTS, SIZE = 4, 5, (16, 32)
@@ -75,17 +75,21 @@ LIMITS = {
     ("cutmix", "map"): Asked(1, 0, 1, 1, 0),
     ("cutmix", "padded"): Asked(2, 0, 1, 1, 0),
     ("cutmix", "map and padded"): Asked(2, 0, 1, 1, 0),
-    ("cutmix", "boxes"): Asked(1, 157, 11, 2, 1),
+    ("cutmix", "boxes"): Asked(1, 1, 2, 1, 1),
     ("cutmix, in place", "images"): Asked(1, 0, 1, 1, 0),
     ("ricap", "images"): Asked(1, 0, 1, 1, 0),
     ("gridmix", "images"): Asked(1, 1, 1, 1, 0),
     ("mixup", "images"): Asked(1, 0, 1, 1, 0),
     ("cowmix", "map"): Asked(2, 0, 1, 1, 0),
     ("classmix", "map"): Asked(2, 36, 7, 0, 0),
-    ("copypaste", "boxes"): Asked(1, 229, 25, 0, 1),
-    ("saliencymix", "images"): Asked(1, 168, 11, 0, 0),
+    ("copypaste", "boxes"): Asked(1, 3, 4, 2, 2),
+    ("saliencymix", "images"): Asked(1, 29, 13, 0, 0),
 }
-"""What was counted with torch 2.14; whoever needs less lowers it here."""
+"""What was counted with torch 2.14; whoever needs less lowers it here.
+
+Tensors of the simulated device are of a class of their own, so the rows of lists aren't joined key by key, as plain
+ones are: a card has a launch more for each key.
+"""
 
 
 @pytest.mark.parametrize(("method", "kind"), LIMITS)
@@ -105,6 +109,66 @@ def test_a_device_gives_what_the_host_gives_and_is_asked_for_little(method, kind
     eager = len(device.launches) - len(device.fused)
     asked = Asked(len(device.fused), eager, len(device.copies), pinned, len(device.waits))
     assert asked == LIMITS[method, kind], (device.launches, device.copies, device.waits)
+
+
+def lists() -> list[dict[str, Any]]:
+    """Targets with rows of every kind and dtype, and an image without any."""
+    generator = torch.Generator().manual_seed(4)
+    targets: list[dict[str, Any]] = []
+    for index, count in enumerate((5, 1, 0, 7)):
+        low = torch.rand(count, 2, generator=generator) * torch.tensor([16.0, 6.0])
+        boxes = torch.cat([low, low + 3 + torch.rand(count, 2, generator=generator) * 9], dim=1)
+        rows = {"labels": torch.arange(count), "iscrowd": torch.rand(count, generator=generator) < 0.3}
+        rows |= {"area": torch.rand(count, generator=generator).double(), "track_id": torch.arange(count).short()}
+        rows |= {"keypoints": torch.rand(count, 3, 3, generator=generator) * 15, "name": [f"{n}" for n in range(count)]}
+        targets.append({"image_id": torch.tensor(index), "boxes": boxes, **rows})
+        targets[-1]["ignored"] = {"boxes": boxes[:2] + 1} if index % 2 else None
+    return targets
+
+
+def plain(targets: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"boxes": target["boxes"], "labels": target["labels"].to(torch.uint8)} for target in targets]
+
+
+def unchanged(targets: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return targets
+
+
+LISTS: dict[str, tuple[cd.MixTransform, Callable[[list[dict[str, Any]]], list[dict[str, Any]]], int]] = {
+    "as they come": (cd.CutMix(p=1.0), unchanged, 23),
+    "set apart": (cd.CutMix(p=1.0, on_filtered="ignore", min_visibility=0.7), unchanged, 23),
+    "crowds, weights": (cd.GridMix(p=1.0, on_filtered="crowd", instance_weights=True), unchanged, 23),
+    "a blend": (cd.MixUp(p=1.0), plain, 1),
+    "a mosaic": (cd.Mosaic(p=1.0), plain, 1),
+}
+"""Method, form of the targets, and launches: one, but for filling up what ignored instances lack."""
+
+
+@pytest.mark.filterwarnings("ignore:.*box")
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_are_those_of_the_host_bit_for_bit_and_cost_two_copies(name):
+    mix, form, launches = LISTS[name]
+    targets = form(lists())
+    plan = mix.make_plan(torch.rand(4, 3, *SIZE), targets, generator=torch.Generator().manual_seed(2))
+    rules: dict[str, Any] = {key: getattr(mix, key) for key in ("on_filtered", "min_visibility", "instance_weights")}
+    rules["instance_keys"] = ("name",)
+    expected, told = mix_instances(targets, plan, return_report=True, **rules)
+    with SimulatedDevice() as device:
+        mixed, report = mix_instances(send(targets), plan, return_report=True, **rules)
+        there = [leaf.is_cuda for leaf in tree_flatten(mixed)[0] if isinstance(leaf, torch.Tensor)]
+    assert all(there)
+    assert len(device.launches) == launches
+    assert len(device.waits) == 1
+    assert [(copy.sent, copy.pinned) for copy in device.copies] == [(False, False), (True, True)]
+    assert [list(target) for target in mixed] == [list(target) for target in expected]
+    assert str(report) == str(told)
+    for found, wanted in zip(tree_flatten(mixed)[0], tree_flatten(expected)[0], strict=True):
+        assert isinstance(wanted, torch.Tensor) == isinstance(found, torch.Tensor)
+        if isinstance(wanted, torch.Tensor):
+            assert found.dtype == wanted.dtype
+            assert torch.equal(fetch(found), wanted)
+        else:
+            assert found == wanted
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ _NOTHING = {
     "empty_strided",
     "new_empty",
     "new_empty_strided",
+    "_unsafe_view",
     "_local_scalar_dense",
     "is_pinned",
 }
