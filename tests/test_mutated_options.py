@@ -275,6 +275,27 @@ OPTIONS: dict[str, Mutation] = {
         f"{PLACING}:test_sizes_are_drawn_by_weight",
         {"settings": {}},
     ),
+    "InstanceBank, weights": Mutation(
+        "transforms.instance_bank:InstanceBank.picked",
+        "if weights is None or not weights.sum() else weights",
+        "",
+        "transforms.test_instance_bank:test_cut_outs_are_drawn_by_weight",
+        {"weights": "balanced", "shares": (0.5, 0.5)},
+    ),
+    "InstanceBank, sheets": Mutation(
+        "transforms.cutout_sheets:_sheet",
+        "torch.tensor([left, top, left, top]",
+        "torch.tensor([top, left, top, left]",
+        "transforms.test_instance_bank:test_what_is_pasted_is_what_was_cut",
+        {"batched": True, "masks": False, "own_masks": False},
+    ),
+    "InstanceBank, cuts": Mutation(
+        "transforms.instance_bank:InstanceBank._cut",
+        "torch.tensor([left, top, left, top]",
+        "torch.tensor([top, left, top, left]",
+        "transforms.test_instance_bank:test_what_is_pasted_is_what_was_cut",
+        {"batched": False, "masks": False, "own_masks": False},
+    ),
     "CopyPaste, masks of layers": Mutation(
         "transforms.placing:_painted",
         "centre - shift[output, slot + 1, axis]",

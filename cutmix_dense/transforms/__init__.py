@@ -12,6 +12,7 @@ from cutmix_dense.transforms.copypaste import CopyPaste
 from cutmix_dense.transforms.cutmix import CutMix
 from cutmix_dense.transforms.cutout import Cutout
 from cutmix_dense.transforms.gridmix import GridMix, StripeMix
+from cutmix_dense.transforms.instance_bank import InstanceBank
 from cutmix_dense.transforms.maskmix import CowMix, FMix, MaskMix
 from cutmix_dense.transforms.mixup import MixUp
 from cutmix_dense.transforms.mosaic import Mosaic
@@ -33,6 +34,7 @@ __all__ = [
     "Cutout",
     "FMix",
     "GridMix",
+    "InstanceBank",
     "MaskMix",
     "MixTransform",
     "MixUp",

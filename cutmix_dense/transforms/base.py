@@ -187,7 +187,7 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         p: Any = None,
     ) -> MixPlan:
         """Draw a plan without applying it; arguments as for the call."""
-        if isinstance(self.pairing, SampleBank):
+        if self.banked:
             raise ValueError("pairing with a bank draws plans over batch and bank: call the transform itself")
         pool = self.pool_of(images, targets, sizes, outputs)
         pool = pool if p is None else pool.with_p(p)
@@ -302,26 +302,32 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         **settings: Any,
     ) -> tuple[tuple[Any, ...], MixPlan]:
         """The call for images and targets that were read: the result of ``mix_pool``, and the plan behind it."""
-        bank = self.pairing if isinstance(self.pairing, SampleBank) else None
-        if bank is None:
-            pool = self.pool_of(images, targets, sizes, outputs)
-        else:
-            if outputs is not None:
-                raise ValueError("outputs can't be used with a bank, which holds the partners")
-            if inplace:
-                raise ValueError("inplace can't be used with a bank, whose images are no part of the batch")
-            own = self.pool_of(images, targets, sizes)  # the bank stores boxes in pixels
-            both = bank.join(images, own.targets, sizes, self.semantic_keys, own.ndim)
-            pool = Pool.of(both.images, both.targets, both.sizes, len(images), self.layout)
-            pool = replace(pool, box_form=own.box_form)
-        pool = pool if p is None else pool.with_p(p)
-        plan = self.draw_plan(pool, call_generator(generator))
-        result = self.mix_pool(plan, pool, inplace=inplace, **settings)
-        if bank is None:
+        if self.banked and outputs is not None:
+            raise ValueError("outputs can't be used with a bank, which holds the partners")
+        if self.banked and inplace:
+            raise ValueError("inplace can't be used with a bank, whose images are no part of the batch")
+        generator, own = call_generator(generator), self.pool_of(images, targets, sizes, outputs)
+        pool, mixed = self.joined(own, sizes, generator) if self.banked else (own, own)
+        plan = self.draw_plan(pool if p is None else pool.with_p(p), generator)
+        result = self.mix_pool(plan, mixed, inplace=inplace, **settings)
+        if isinstance(self.pairing, SampleBank):  # which stores boxes in pixels
+            self.pairing.push(images, own.targets, sizes, self.semantic_keys, own.ndim)
+        elif not self.banked:
             self._warn_of_one(pool, plan, stacklevel=6)
-        else:
-            bank.push(images, own.targets, sizes, self.semantic_keys, own.ndim)
         return result, plan
+
+    @property
+    def banked(self) -> bool:
+        """Whether partners come from a bank."""
+        return isinstance(self.pairing, SampleBank)
+
+    def joined(self, own: Pool, sizes: Any, generator: torch.Generator) -> tuple[Pool, Pool]:
+        """The batch with the partners that a bank holds for it: the pool to draw a plan for, and that to mix."""
+        assert isinstance(self.pairing, SampleBank)
+        both = self.pairing.join(own.images, own.targets, sizes, self.semantic_keys, own.ndim)
+        pool = Pool.of(both.images, both.targets, both.sizes, len(own), self.layout)
+        pool = replace(pool, box_form=own.box_form)
+        return pool, pool
 
     def _warn_of_one(self, pool: Pool, plan: MixPlan, stacklevel: int) -> None:
         """Warn once that a batch of one image can't be mixed."""

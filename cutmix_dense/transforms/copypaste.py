@@ -12,9 +12,11 @@ from cutmix_dense.checks import finite, interval
 from cutmix_dense.functional.fields import count_instances
 from cutmix_dense.functional.segments import segments_as_instances
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.instance_bank import InstanceBank
 from cutmix_dense.transforms.layout import Layout
-from cutmix_dense.transforms.paste_draws import DrawsPasted, Source
+from cutmix_dense.transforms.paste_draws import SOURCES, DrawsPasted, Source
 from cutmix_dense.transforms.paste_number import checked_number
 from cutmix_dense.transforms.paste_weights import size_bounds, weight_table
 from cutmix_dense.transforms.pasted import check_rows, may_be_pasted
@@ -40,7 +42,7 @@ class CopyPaste(DrawsPasted, MixTransform):
         instances: how many: ``"random"`` (at least one), ``"all"``, a number, a range (least, most) that it is drawn
             from, or a fraction in (0, 1), rounded up.
         source: whose instances: of the ``"partner"``, of the image it``"self"``, or of any other image of the
-            ``"batch"`` (of those behind ``outputs=``, if there are some).
+            ``"batch"`` (of those behind ``outputs=``, if there are some), or of an ``InstanceBank``.
         place: where an instance goes: ``"same"``, where it is in its image; anywhere (``"random"``); or in a cell of a
             ``"grid"`` of its own, which has a cell for each.
         overlap: the most of any box on the image, pasted ones included, that pasted ones may hide together, in [0, 1].
@@ -100,10 +102,12 @@ class CopyPaste(DrawsPasted, MixTransform):
     ) -> None:
         super().__init__(p=p, **common)
         self.instances = checked_number(instances)
-        if source not in get_args(Source):
-            raise ValueError(f"source must be one of {get_args(Source)}, got {source!r}")
-        if source == "batch" and not isinstance(self.instances, (int, tuple)):
-            raise ValueError(f"instances must be a number or a range of them for source 'batch', got {instances!r}")
+        if not isinstance(source, InstanceBank) and source not in SOURCES:
+            raise ValueError(f"source must be one of {SOURCES} or an InstanceBank, got {source!r}")
+        if isinstance(source, InstanceBank) and (isinstance(self.pairing, SampleBank) or self.layout != "BCHW"):
+            raise ValueError("source must be a name for pairings with a bank, and for volumes, got an InstanceBank")
+        if source not in ("partner", "self") and not isinstance(self.instances, (int, tuple)):
+            raise ValueError(f"instances must be a number or a range of them for this source, got {instances!r}")
         if place not in get_args(Place):
             raise ValueError(f"place must be one of {get_args(Place)}, got {place!r}")
         if not 0 <= overlap <= 1:
@@ -112,7 +116,7 @@ class CopyPaste(DrawsPasted, MixTransform):
             raise ValueError(f"flip must lie in [0, 1], got {flip!r}")
         if not (finite(feather) and feather >= 0):
             raise ValueError(f"feather must be at least 0 pixels, got {feather!r}")
-        self.source: Source = source
+        self.source = source
         self.place: Place = place
         self.overlap = float(overlap)
         self.context = _context(context)

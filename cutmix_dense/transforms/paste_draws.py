@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,16 +13,21 @@ from torch import Tensor
 
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import uniform
+from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.drawing import DrawsPartners
+from cutmix_dense.transforms.instance_bank import InstanceBank
 from cutmix_dense.transforms.paste_number import Number, most_of, wanted_of
 from cutmix_dense.transforms.paste_weights import balanced, looked_up_weights, size_bounds
 from cutmix_dense.transforms.pasted import by_masks, moved, paint, rectangles_of, unstated
 from cutmix_dense.transforms.placing import Chosen, Place, Placing, layered_plan, paste_order
 from cutmix_dense.transforms.pool import Pool
 
-__all__ = ["DrawsPasted", "Source"]
+__all__ = ["SOURCES", "DrawsPasted", "Source"]
 
-Source = Literal["partner", "self", "batch"]
+SOURCES = ("partner", "self", "batch")
+
+Source = Literal["partner", "self", "batch"] | InstanceBank
+"""Whose instances are pasted."""
 
 
 class DrawsPasted(DrawsPartners):
@@ -80,10 +86,15 @@ class DrawsPasted(DrawsPartners):
         else:
             mixed, image = self.draw_mixed(pool, generator), own[:, None].repeat(most, axis=1)
         row = np.broadcast_to(np.arange(most), image.shape)
-        if self.source == "batch":
+        everyone = self.source not in ("partner", "self")
+        if isinstance(self.source, InstanceBank) and not pool.cut_outs:
+            raise ValueError(
+                "source must be a name here: a bank's instances join the batches of a transform's own call"
+            )
+        if everyone:
             image, row = (np.broadcast_to(side.reshape(-1), (outputs, images * most)) for side in np.indices(may.shape))
         some = may[image, row] & mixed[:, None]
-        if self.source == "batch":
+        if everyone:
             some &= (image >= outputs) if images > outputs else (image != own[:, None])
         slots = min(most_of(self.instances, image.shape[1]), image.shape[1])
         placing = Placing(self.place, self.overlap, self.scale, self.flip, self.context)
@@ -96,6 +107,34 @@ class DrawsPasted(DrawsPartners):
         opacity = None if self.blend == "hard" else self._opacity(draws[:, 1 : 1 + slots])
         return layered_plan(placing, (each[leader], cells[leader]), chosen, pool, targets, opacity)
 
+    @property
+    def banked(self) -> bool:
+        """Whether instances, or partners, come from a bank."""
+        return isinstance(self.source, InstanceBank) or isinstance(self.pairing, SampleBank)
+
+    def joined(self, own: Pool, sizes: Any, generator: torch.Generator) -> tuple[Pool, Pool]:
+        """The batch with cut-outs of the bank, by weight: one for each that may be pasted."""
+        bank = self.source
+        if not isinstance(bank, InstanceBank):
+            found: tuple[Pool, Pool] = super().joined(own, sizes, generator)  # type: ignore[misc]
+            return found
+        if not len(bank):
+            raise ValueError("source must hold at least one cut-out, got an empty InstanceBank")
+        weights = None
+        bounds = size_bounds(self.size_weights)
+        if self.weights is not None or bounds is not None:
+            targets = bank.targets()
+            boxes = torch.stack([target["boxes"] for target in targets]).to(HOST, torch.float64).numpy()
+            given, classes = looked_up_weights(targets, boxes, 1, self.weights, bounds)
+            if self.weights == "balanced":
+                given = balanced(classes.T, np.ones_like(classes.T, dtype=bool), given.T).T
+            weights = given[:, 0]
+        rows = bank.picked(len(own) * most_of(self.instances, 1), weights, generator)
+        both = bank.join(own.images, own.targets, sizes, rows)
+        pool = Pool.of(both.images, both.targets, both.sizes, len(own), own.layout)
+        pool = replace(pool, box_form=own.box_form, cut_outs=True)
+        return pool, replace(pool, targets=both.maskless)
+
     def _weights(
         self,
         targets: Sequence[Mapping[str, Any]],
@@ -105,7 +144,7 @@ class DrawsPasted(DrawsPartners):
     ) -> tuple[Float[np.ndarray, "b m"], Int[np.ndarray, "b m"]] | None:
         """Weight and class of each candidate; None where all are equal."""
         bounds = size_bounds(self.size_weights)
-        if self.weights is None and bounds is None:
+        if (self.weights is None and bounds is None) or pool.cut_outs:  # those of a bank were drawn by weight
             return None
         boxes = None if bounds is None else pool.objects(fetch=True).boxes.double().numpy()
         weights, classes = looked_up_weights(targets, boxes, int(row.max(initial=0)) + 1, self.weights, bounds)

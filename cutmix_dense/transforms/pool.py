@@ -48,6 +48,7 @@ class Pool:
         frames: number of frames of a clip; else 1.
         box_form: the format in which boxes are returned; None: xyxy in pixels.
         p: probability that each output is mixed, instead of the transform's; None: the transform's.
+        cut_outs: whether the images behind the outputs are cut-outs of a bank of instances.
     """
 
     sizes: Int[Tensor, "pool d"]
@@ -59,6 +60,7 @@ class Pool:
     frames: int
     box_form: BoxForm | None = None
     p: Float[np.ndarray, " b"] | None = None
+    cut_outs: bool = False
 
     def __len__(self) -> int:
         """Number of images, partners included."""

@@ -1,0 +1,146 @@
+"""Cut-outs behind a batch: with its keys and dtypes, each a picture of its own or several on a sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cutmix_dense.arrays.blocks import spatial
+from cutmix_dense.functional.fields import IGNORED, IMAGE_KEYS, INSTANCE_KEYS, STATED
+from cutmix_dense.functional.wrapping import rewrap
+
+__all__ = ["BankedBatch", "fitted", "joined", "sheets", "wanted_keys"]
+
+
+class BankedBatch(NamedTuple):
+    """A batch followed by pictures of cut-outs.
+
+    Attributes:
+        images: a tensor if the batch is one (cut-outs then lie on sheets of its size), else a list.
+        targets: one dict each, with the masks of cut-outs.
+        sizes: valid size of every image; None for a list.
+        maskless: the same targets, without masks where the batch has none.
+    """
+
+    images: Any
+    targets: list[dict[str, Any]]
+    sizes: Tensor | None
+    maskless: list[dict[str, Any]]
+
+
+_FILLED = {"iscrowd": 0, "difficult": 0, "truncated": 0, "occluded": 0, "visibility": 1, "weight": 1, STATED: 1}
+"""Rows that a cut-out may lack, and what it gets then."""
+
+
+def wanted_keys(targets: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """The keys of instances in a batch, each with an example.
+
+    Raises:
+        ValueError: a key that a cut-out can't have.
+    """
+    wanted: dict[str, Tensor] = {}
+    for index, target in enumerate(targets):
+        for key, value in target.items():
+            if key in IMAGE_KEYS or key == IGNORED:
+                continue
+            if key not in INSTANCE_KEYS or key in ("keypoints", "keypoints_visible") or not isinstance(value, Tensor):
+                raise ValueError(
+                    f"targets[{index}] must hold instances alone for a bank of cut-outs, which can't have {key!r}"
+                )
+            if key not in wanted or len(value):
+                wanted[key] = value
+    return wanted
+
+
+def fitted(target: Mapping[str, Tensor], wanted: Mapping[str, Tensor], size: Sequence[int]) -> dict[str, Any]:
+    """The rows of a cut-out, or of a sheet of them, with the keys, dtypes and classes of a batch's, and its mask."""
+    found: dict[str, Any] = {}
+    count = len(target["labels"])
+    for key, like in wanted.items():
+        value = target.get(key)
+        if value is None and key in _FILLED:
+            value = torch.full((count,), _FILLED[key], device=like.device)
+        if value is None and key == "area":
+            sides = target["boxes"][:, 2:] - target["boxes"][:, :2]
+            value = sides.prod(dim=1)
+        if value is None and key != "masks":
+            raise ValueError(
+                f"source must hold {key!r} of every cut-out, as the batch has it; add it to the bank's rows"
+            )
+        if value is not None:
+            made = value.to(like.dtype)
+            more = {"canvas_size": tuple(size)} if hasattr(like, "canvas_size") else {}
+            found[key] = rewrap(made, like, **more) if key == "boxes" else made
+    found.setdefault("boxes", target["boxes"])
+    if "masks" in target:
+        found["masks"] = target["masks"] if "masks" not in wanted else target["masks"].to(wanted["masks"].dtype)
+    elif "masks" in wanted:
+        like = wanted["masks"]
+        found["masks"] = like.as_subclass(Tensor).new_zeros((count, *size))
+        found[STATED] = torch.zeros(count, dtype=torch.bool, device=like.device)
+    return found
+
+
+def sheets(
+    parts: Sequence[tuple[Tensor, dict[str, Tensor]]], images: Tensor, wanted: Mapping[str, Tensor]
+) -> list[tuple[Tensor, dict[str, Any]]]:
+    """Cut-outs side by side on pictures of the batch's size, in lines of falling height."""
+    height, width = images.shape[-2:]
+    fits = [part for part in parts if part[0].shape[1] <= height and part[0].shape[2] <= width]
+    fits.sort(key=lambda part: -part[0].shape[1])
+    places: list[list[tuple[int, int, tuple[Tensor, dict[str, Tensor]]]]] = []
+    top = left = line = 0
+    for part in fits:
+        tall, wide = part[0].shape[1:]
+        if places and left + wide > width:
+            top, left, line = top + line, 0, 0
+        if not places or top + tall > height:
+            places.append([])
+            top = left = line = 0
+        places[-1].append((top, left, part))
+        left, line = left + wide, max(line, tall)
+    return [_sheet(sheet, images, wanted) for sheet in places]
+
+
+def _sheet(
+    places: Sequence[tuple[int, int, tuple[Tensor, dict[str, Tensor]]]], images: Tensor, wanted: Mapping[str, Tensor]
+) -> tuple[Tensor, dict[str, Any]]:
+    """One picture of cut-outs, and its target."""
+    frame = images.shape[-2:]
+    sheet = images.as_subclass(Tensor).new_zeros(images.shape[1:])
+    some_masks = any("masks" in target for *_, (_, target) in places) or "masks" in wanted
+    rows: list[dict[str, Any]] = []
+    for top, left, (image, target) in places:
+        block = tuple(slice(a, a + n) for a, n in zip((top, left), image.shape[1:]))
+        sheet[spatial(block)] = image
+        offset = torch.tensor([left, top, left, top], dtype=target["boxes"].dtype, device=target["boxes"].device)
+        placed = {**target, "boxes": target["boxes"] + offset}
+        if some_masks:
+            own = target.get("masks")
+            placed[STATED] = torch.tensor([own is not None], device=sheet.device)
+            placed["masks"] = torch.zeros((1, *frame), dtype=torch.bool, device=sheet.device)
+            if own is not None:
+                placed["masks"][spatial(block)] = own != 0
+        rows.append(placed)
+    keys = set.intersection(*map(set, rows))
+    together = {key: torch.cat([row[key] for row in rows]) for key in keys}
+    found = fitted(together, wanted, frame)
+    if some_masks and not bool(together[STATED].all()):
+        found[STATED] = together[STATED]
+    return sheet, found
+
+
+def joined(images: Any, targets: Sequence[Mapping[str, Any]], cuts: list[dict[str, Any]], sizes: Any) -> BankedBatch:
+    """The batch with its cut-outs; rows that state no mask are named as such for all."""
+    own: list[dict[str, Any]] = [dict(target) for target in targets]
+    masks = any(target.get("masks") is not None for target in own)
+    if masks and any(STATED in cut for cut in cuts):
+        for target in (*own, *cuts):
+            if STATED not in target and target.get("labels") is not None:
+                labels = target["labels"]
+                target[STATED] = torch.ones(len(labels), dtype=torch.bool, device=labels.device)
+    bare = cuts if masks else [{k: v for k, v in cut.items() if k not in ("masks", STATED)} for cut in cuts]
+    return BankedBatch(images, [*own, *cuts], sizes, [*own, *bare])

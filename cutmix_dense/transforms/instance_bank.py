@@ -1,0 +1,228 @@
+"""A bank of cut-outs: single instances of a data set, of a folder or of a generator, pasted onto any batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cutmix_dense.arrays.blocks import spatial
+from cutmix_dense.arrays.host import HOST
+from cutmix_dense.functional.boxes import to_xyxy
+from cutmix_dense.functional.fields import INSTANCE_KEYS, STATED, are_dicts, count_instances
+from cutmix_dense.functional.masks import boxes_of_masks
+from cutmix_dense.functional.wrapping import rewrap
+from cutmix_dense.regions import uniform
+from cutmix_dense.transforms.cutout_sheets import BankedBatch, fitted, joined, sheets, wanted_keys
+
+__all__ = ["InstanceBank"]
+
+
+class InstanceBank:
+    """Cut-outs of single instances, with their masks or boxes, for ``CopyPaste(source=bank)``.
+
+    Args:
+        max_bytes: total size of the stored tensors, at least 1. A full bank takes no more: offer instances in random
+            order, as ``tools/instance_bank.py`` does.
+        margin: how much of the picture round a box is kept on every side, as a share of the box's length; at least as
+            much as the ``context`` to paste.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> import cutmix_dense as cd
+        >>> target = {"boxes": torch.tensor([[2.0, 1.0, 6.0, 5.0]]), "labels": torch.tensor([3])}
+        >>> bank = cd.InstanceBank()
+        >>> bank.add([torch.rand(3, 8, 12)], [target]), dict(bank.counts)
+        (1, {3: 1})
+        >>> paste = cd.CopyPaste(source=bank, instances=2, place="random", p=1.0)
+        >>> _, mixed = paste(torch.rand(1, 3, 16, 24), [target])
+        >>> mixed[0]["labels"].tolist()[-2:]
+        [3, 3]
+    """
+
+    def __init__(self, max_bytes: int = 256 * 2**20, margin: float = 0.25) -> None:
+        if max_bytes < 1:
+            raise ValueError(f"max_bytes must be at least 1, got {max_bytes!r}")
+        if not 0 <= margin <= 10:
+            raise ValueError(f"margin must lie in [0, 10] of a box's side, got {margin!r}")
+        self.max_bytes, self.margin = max_bytes, float(margin)
+        self.nbytes = 0
+        self._cuts: list[tuple[Tensor, dict[str, Tensor]]] = []
+
+    def __repr__(self) -> str:
+        return f"InstanceBank(instances={len(self)}, bytes={self.nbytes}, max_bytes={self.max_bytes})"
+
+    def __len__(self) -> int:
+        """Number of cut-outs."""
+        return len(self._cuts)
+
+    @property
+    def counts(self) -> Counter[int]:
+        """Number of cut-outs of each class."""
+        return Counter(int(target["labels"][0]) for _, target in self._cuts)
+
+    def add(self, images: Iterable[Tensor], targets: Iterable[Mapping[str, Any]]) -> int:
+        """Cut all instances out of some images, crowds excepted, until the bank is full.
+
+        Args:
+            images: (C, H, W) each.
+            targets: of each a dict with ``labels``, and ``boxes`` (xyxy, pixels) or ``masks``; the other rows of
+                tensors follow their instance, keypoints excepted.
+
+        Returns:
+            The number of cut-outs that were stored.
+
+        Raises:
+            ValueError: a target lacks what is needed, or an image isn't (C, H, W).
+        """
+        before = len(self)
+        for image, target in zip(images, targets):
+            if image.ndim != 3:
+                raise ValueError(f"images must be (C, H, W) each, got {tuple(image.shape)}")
+            for cut in self._cut(image, target):
+                size = sum(value.numel() * value.element_size() for value in (cut[0], *cut[1].values()))
+                if self.nbytes + size > self.max_bytes:
+                    return len(self) - before
+                self._cuts.append(cut)
+                self.nbytes += size
+        return len(self) - before
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> InstanceBank:
+        """A bank with every picture changed, such as converted and normalised like those of the batches.
+
+        Args:
+            change: from (C, h, w) to a picture of the same size.
+        """
+        return self._like([(change(image), target) for image, target in self._cuts])
+
+    def to(self, device: torch.device | str) -> InstanceBank:
+        """A bank on another device."""
+        moved = [
+            (image.to(device), {key: value.to(device) for key, value in target.items()}) for image, target in self._cuts
+        ]
+        return self._like(moved)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The cut-outs as plain tensors, which ``torch.load`` accepts with ``weights_only=True``."""
+        return {"max_bytes": self.max_bytes, "margin": self.margin, "cuts": list(self._cuts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore ``state_dict``."""
+        self.max_bytes, self.margin = state["max_bytes"], state["margin"]
+        self._cuts = [(image, dict(target)) for image, target in state["cuts"]]
+        self.nbytes = self._like(self._cuts).nbytes
+
+    def save(self, path: str | Path) -> None:
+        """Write the bank to a file."""
+        torch.save(self.state_dict(), path)
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> InstanceBank:
+        """Read a bank from a file that ``save`` wrote; no code in it is run."""
+        bank = cls()
+        bank.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+        return bank
+
+    # ------------------------------------------------------------------------------------------------ for CopyPaste
+
+    def picked(
+        self, count: int, weights: Float[np.ndarray, " n"] | None, generator: torch.Generator
+    ) -> Int[np.ndarray, " count"]:
+        """Draw cut-outs with replacement, by weight; all that weigh 0 are drawn alike."""
+        draws = uniform(1, count, generator)[0].numpy()
+        shares = np.ones(len(self)) if weights is None or not weights.sum() else weights
+        edges = np.cumsum(shares) / shares.sum()
+        return np.minimum(np.searchsorted(edges, draws, side="right"), len(self) - 1)
+
+    def targets(self) -> list[dict[str, Tensor]]:
+        """The target of every cut-out."""
+        return [target for _, target in self._cuts]
+
+    def join(self, images: Any, targets: Any, sizes: Any, rows: Int[np.ndarray, " n"]) -> BankedBatch:
+        """A batch, followed by some cut-outs: each a picture, or, behind a tensor, several on a sheet.
+
+        Args:
+            images: (B, C, H, W) or a list of (C, Hi, Wi).
+            targets: a list of dicts of instances.
+            sizes: valid sizes of a padded batch.
+            rows: which cut-outs; those that are larger than the sheet are left out.
+
+        Raises:
+            ValueError: cut-outs of another dtype, device or number of channels, or targets that cut-outs can't have.
+        """
+        if not are_dicts(targets):
+            raise ValueError("targets must be a list of dicts of instances for a bank of cut-outs, which has no others")
+        like = images[0]
+        parts = [self._cuts[row] for row in rows.tolist()]
+        for image, _ in parts:
+            if (image.dtype, image.device, image.shape[0]) != (like.dtype, like.device, like.shape[0]):
+                raise ValueError(
+                    f"source must hold pictures like the batch's, {like.dtype} of {like.shape[0]} channels on "
+                    f"{like.device}, got {image.dtype} of {image.shape[0]} on {image.device}: use bank.map or bank.to"
+                )
+        wanted = wanted_keys(targets)
+        if not isinstance(images, Tensor):
+            cut = [(image, fitted(target, wanted, image.shape[-2:])) for image, target in parts]
+            return joined([*images, *(image for image, _ in cut)], targets, [target for _, target in cut], None)
+        made = sheets(parts, images, wanted)
+        pool = torch.cat([images.as_subclass(Tensor), *(sheet[None] for sheet, _ in made)])
+        frame = list(images.shape[-2:])
+        own = torch.tensor([frame] * len(images), device=HOST) if sizes is None else torch.as_tensor(sizes).to(HOST)
+        valid = torch.cat([own.long(), torch.tensor([frame] * len(made), device=HOST).reshape(-1, 2)])
+        return joined(rewrap(pool, images), targets, [target for _, target in made], valid)
+
+    def _like(self, cuts: list[tuple[Tensor, dict[str, Tensor]]]) -> InstanceBank:
+        """A bank of other cut-outs with the same settings."""
+        bank = InstanceBank(self.max_bytes, self.margin)
+        bank._cuts = cuts
+        bank.nbytes = sum(v.numel() * v.element_size() for image, t in cuts for v in (image, *t.values()))
+        return bank
+
+    def _cut(self, image: Tensor, target: Mapping[str, Any]) -> Iterable[tuple[Tensor, dict[str, Tensor]]]:
+        """The instances of one image, one after another."""
+        count = count_instances(target, "targets")
+        if not count:
+            return
+        labels, masks = target.get("labels"), target.get("masks")
+        if labels is None or (masks is None and target.get("boxes") is None):
+            raise ValueError(f"targets must have 'labels', and 'boxes' or 'masks', got only {sorted(target)}")
+        boxes: Any = target.get("boxes")
+        plain = boxes_of_masks(cast("Tensor", masks).as_subclass(Tensor)) if boxes is None else to_xyxy(boxes).detach()
+        corners = plain.to(HOST, torch.float64).numpy()
+        crowd = target.get("iscrowd")
+        height, width = image.shape[-2:]
+        for row in range(count):
+            x0, y0, x1, y1 = corners[row].tolist()
+            if crowd is not None and bool(crowd[row]):
+                continue
+            if not (min(x1, width) > max(x0, 0) and min(y1, height) > max(y0, 0)):  # NaN too
+                continue
+            across, down = self.margin * (x1 - x0), self.margin * (y1 - y0)
+            left, top = max(0, int(np.floor(x0 - across))), max(0, int(np.floor(y0 - down)))
+            block = spatial(
+                (
+                    slice(top, min(height, int(np.ceil(y1 + down)))),
+                    slice(left, min(width, int(np.ceil(x1 + across)))),
+                )
+            )
+            one = {
+                key: value[row : row + 1].as_subclass(Tensor).detach().clone()
+                for key, value in target.items()
+                if isinstance(value, Tensor) and value.ndim and len(value) == count and key in INSTANCE_KEYS
+                if key not in ("boxes", "masks", "keypoints", "keypoints_visible", "origin")
+            }
+            offset = torch.tensor([left, top, left, top], dtype=plain.dtype, device=plain.device)
+            one["boxes"] = plain[row : row + 1].clone() - offset
+            if masks is not None and (target.get(STATED) is None or bool(target[STATED][row])):
+                one["masks"] = masks.as_subclass(Tensor)[row : row + 1][block].detach().clone()
+                if not bool(one["masks"].any()):
+                    continue
+            yield image.as_subclass(Tensor)[block].detach().clone(), one

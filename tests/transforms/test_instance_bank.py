@@ -1,0 +1,187 @@
+"""A bank of cut-outs: what it holds, what it is drawn by, and that what is pasted is what was cut."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from oracle import coded_image, random_mask, tight
+from test_family_samplers import assert_share, seeded
+
+import cutmix_dense as cd
+
+
+def pictures(count: int, masks: bool, first: int, rng: np.random.Generator, least: int = 14) -> tuple[list, list]:
+    """Coded pictures with two instances each."""
+    images, targets = [], []
+    for number in range(first, first + count):
+        height, width = rng.integers(least, least + 10, 2).tolist()
+        images.append(coded_image(number, height, width))
+        stack = np.stack([random_mask(rng, height, width) for _ in range(2)])
+        boxes = torch.tensor([tight(mask) for mask in stack])
+        target = {"boxes": boxes, "labels": torch.tensor([1, 2]), "iscrowd": torch.zeros(2, dtype=torch.long)}
+        targets.append({**target, "masks": torch.from_numpy(stack)} if masks else target)
+    return images, targets
+
+
+@pytest.mark.parametrize("own_masks", [False, True])
+@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.parametrize("batched", [False, True])
+def test_what_is_pasted_is_what_was_cut(batched: bool, masks: bool, own_masks: bool):
+    rng = np.random.default_rng([batched, masks, own_masks])
+    donors, donor_targets = pictures(6, masks, 50, rng)
+    bank = cd.InstanceBank(margin=0.0 if masks else 0.25)
+    assert bank.add(donors, donor_targets) == 12
+    images, targets = pictures(3, own_masks, 0, rng, least=30)  # none of what is pasted is scaled
+    if batched:
+        sizes = [tuple(image.shape[1:]) for image in images]
+        frame = tuple(map(max, zip(*sizes)))
+        batch = torch.zeros(3, 3, *frame)
+        for b, (image, (height, width)) in enumerate(zip(images, sizes)):
+            batch[b, :, :height, :width] = image
+            if own_masks:
+                padded = torch.zeros(2, *frame, dtype=torch.bool)
+                padded[:, :height, :width] = targets[b]["masks"]
+                targets[b]["masks"] = padded
+        images, given = batch, {"sizes": torch.tensor(sizes)}
+    else:
+        given = {}
+    mix = cd.CopyPaste(
+        source=bank, instances=3, place="random", p=1.0, boxes="estimate", min_visibility=0.0, min_size=0
+    )
+    out_images, out = mix(images, targets, generator=seeded(1), **given)
+    pasted = 0
+    for b, target in enumerate(out):
+        assert ("masks" in target) == own_masks
+        code = out_images[b].long()
+        ids, xs, ys = code[0] - 1, code[1], code[2]
+        foreign = ids >= 50
+        assert foreign.any()
+        for y, x in foreign.nonzero().tolist():
+            donor, source = donor_targets[ids[y, x] - 50], (ys[y, x], xs[y, x])
+            if masks:
+                assert donor["masks"][:, source[0], source[1]].any(), "a pixel beside the masks"
+            else:
+                x0, y0, x1, y1 = donor["boxes"].T
+                inside = (source[1] >= x0) & (source[1] < x1) & (source[0] >= y0) & (source[0] < y1)
+                assert inside.any(), "a pixel beside the boxes"
+        for row in range(len(target["labels"])):
+            if target["origin"][row, 0] < 3:
+                continue
+            pasted += 1
+            x0, y0, x1, y1 = target["boxes"][row].round().long().tolist()
+            shown = foreign[y0:y1, x0:x1]
+            if own_masks and masks:
+                mask = target["masks"][row]
+                assert foreign[mask].all(), "a mask beside what was pasted"
+                assert [x0, y0, x1, y1] == tight(mask.numpy())
+                of_donor = {(int(ids[y, x]), int(ys[y, x]), int(xs[y, x])) for y, x in mask.nonzero().tolist()}
+                label = int(target["labels"][row]) - 1
+                assert all(donor_targets[i - 50]["masks"][label, y, x] for i, y, x in of_donor)
+            assert shown.any(), "a box without pixels"
+    assert pasted >= 7
+
+
+def boxes_of(labels: list[int]) -> tuple[list, list]:
+    images = [torch.rand(3, 12, 16) for _ in labels]
+    return images, [{"boxes": torch.tensor([[2.0, 3, 9, 9]]), "labels": torch.tensor([k])} for k in labels]
+
+
+@pytest.mark.parametrize(
+    ("weights", "shares"), [(None, (0.8, 0.2)), ("balanced", (0.5, 0.5)), ({1: 1.0, 2: 12.0}, (0.25, 0.75))]
+)
+def test_cut_outs_are_drawn_by_weight(weights, shares):
+    bank = cd.InstanceBank()
+    bank.add(*boxes_of([1] * 8 + [2] * 2))
+    assert bank.counts == {1: 8, 2: 2}
+    mix = cd.CopyPaste(source=bank, instances=2, place="random", weights=weights, p=1.0, min_visibility=0)
+    none = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}] * 8
+    generator, found = seeded(0), Counter()
+    for _ in range(60):
+        _, out = mix([torch.zeros(3, 90, 120)] * 8, none, generator=generator)  # backgrounds
+        found.update(int(label) for target in out for label in target["labels"])
+    assert found.total() > 900
+    assert_share(np.repeat([1.0, 0.0], [found[1], found[2]]), shares[0])
+
+
+def test_a_bank_is_bounded_saved_and_moved(tmp_path):
+    images, targets = boxes_of([1, 2, 3, 4])
+    one = cd.InstanceBank()
+    one.add(images[:1], targets[:1])
+    small = cd.InstanceBank(max_bytes=2 * one.nbytes + 1)
+    assert small.add(images, targets) == 2
+    assert small.nbytes <= small.max_bytes
+    small.save(tmp_path / "bank.pt")
+    again = cd.InstanceBank.load(tmp_path / "bank.pt")
+    assert (len(again), again.nbytes, again.max_bytes, again.margin) == (2, small.nbytes, small.max_bytes, small.margin)
+    draws = [
+        cd.CopyPaste(source=bank, instances=2, place="random", p=1.0)(
+            [torch.zeros(3, 30, 40)], [targets[0]], generator=seeded(3)
+        )[0][0]
+        for bank in (small, again, pickle.loads(pickle.dumps(small)))
+    ]
+    assert torch.equal(draws[0], draws[1])
+    assert torch.equal(draws[0], draws[2])
+    assert (again.map(lambda image: image + 5)._cuts[0][0] >= 5).all()
+    assert again.to("meta")._cuts[0][0].device.type == "meta"
+
+
+def test_crowds_and_broken_boxes_are_left_out():
+    target = {
+        "boxes": torch.tensor([[1.0, 1, 5, 5], [2, 2, 6, 6], [9, 9, 3, 3], [float("nan")] * 4]),
+        "labels": torch.tensor([1, 2, 3, 4]),
+        "iscrowd": torch.tensor([1, 0, 0, 0]),
+    }
+    bank = cd.InstanceBank(margin=0.5)
+    assert bank.add([torch.rand(3, 8, 12)], [target]) == 1
+    ((image, cut),) = bank._cuts
+    assert tuple(image.shape) == (3, 8, 8)
+    assert cut["boxes"].tolist() == [[2, 2, 6, 6]]
+
+
+def test_what_a_bank_refuses():
+    images, targets = boxes_of([1])
+    bank = cd.InstanceBank()
+    empty = cd.CopyPaste(source=bank, instances=1, p=1.0)
+    with pytest.raises(ValueError, match="at least one cut-out"):
+        empty(images, targets)
+    bank.add(images, targets)
+    mix = cd.CopyPaste(source=bank, instances=1, p=1.0)
+    with pytest.raises(ValueError, match="bank.map"):
+        mix([(images[0] * 255).byte()], targets)
+    with pytest.raises(ValueError, match="semantic"):
+        mix(images, [{**targets[0], "semantic": torch.zeros(12, 16, dtype=torch.long)}])
+    with pytest.raises(ValueError, match="track_id"):
+        mix(images, [{**targets[0], "track_id": torch.tensor([4])}])
+    with pytest.raises(ValueError, match="list of dicts"):
+        mix(images, torch.zeros(1, 12, 16, dtype=torch.long))
+    with pytest.raises(ValueError, match="call the transform"):
+        mix.make_plan(images, targets)
+    with pytest.raises(ValueError, match="inplace"):
+        mix(torch.stack(images), targets, inplace=True)
+    with pytest.raises(ValueError, match="instances"):
+        cd.CopyPaste(source=bank)
+    with pytest.raises(ValueError, match="pairings"):
+        cd.CopyPaste(source=bank, instances=1, pairing="bank")
+    for wrong in ({"max_bytes": 0}, {"margin": -1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            cd.InstanceBank(**wrong)
+    with pytest.raises(ValueError, match=r"\(C, H, W\)"):
+        bank.add([torch.zeros(8, 8)], targets)
+    with pytest.raises(ValueError, match="labels"):
+        bank.add(images, [{"boxes": targets[0]["boxes"]}])
+
+
+def test_rows_that_a_batch_has_besides():
+    images, targets = boxes_of([1])
+    bank = cd.InstanceBank()
+    bank.add(images, targets)
+    mix = cd.CopyPaste(source=bank, instances=1, place="random", p=1.0, instance_weights=True)
+    batch = [{**targets[0], "area": torch.tensor([42.0]), "iscrowd": torch.tensor([0]), "image_id": torch.tensor(7)}]
+    _, out = mix([torch.rand(3, 40, 50)], batch, generator=seeded(0))
+    assert out[0]["area"].tolist() == [42.0, 42.0]
+    assert out[0]["iscrowd"].tolist() == [0, 0]
+    assert out[0]["image_id"] == 7
