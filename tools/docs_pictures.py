@@ -22,11 +22,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from PIL.Image import Image
 
+import cutmix_dense as cd
 from cutmix_dense.cli.common import build_transform, family
 from cutmix_dense.data import DenseDataset, open_dataset
 from cutmix_dense.data.demo import make_demo_set
 from cutmix_dense.data.mixed_sample import mix_sample, open_complete
-from cutmix_dense.visualization import Drawing, caption_of, contact_sheet, sample_rows
+from cutmix_dense.visualization import Drawing, caption_of, contact_sheet, draw_sample, sample_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 QUALITY = 82  # of the WebP files
@@ -89,6 +90,13 @@ RULES: dict[str, tuple[int, int, tuple[Setting, ...]]] = {
     ),
 }
 
+# of each recipe: the epoch, the seed, and the settings
+RECIPES: dict[str, tuple[int, int, dict[str, Any]]] = {
+    "dense_o2o": (10, 1, {}),
+    "yolox": (10, 0, {"size": (240, 320)}),
+    "yolo26": (10, 0, {"model": "m", "size": (240, 320)}),
+}
+
 KINDS: dict[str, tuple[str, int, int, tuple[str, ...]]] = {
     "clips": ("youtube_vis", 0, 3, ("CutMix",)),
     "paths": ("youtube_vis", 3, 5, ("CutMix(region=PathBox(AreaBox(area=(0.12, 0.3))))",)),
@@ -139,10 +147,27 @@ def draw_kind(name: str, folder: Path) -> Image:
     return contact_sheet(shown, headers=("base", "partner", "mixed") if len(rows) == 1 else ())
 
 
+def draw_recipe(name: str, folder: Path) -> Image:
+    """A batch of four, mixed by a recipe; objects by their boxes."""
+    epoch, seed, settings = RECIPES[name]
+    dataset = open_complete(scenes(folder) / "voc", "voc")
+    items = [dataset[index] for index in (11, 14, 13, 7)]
+    mix = cd.recipes.RECIPES[name](**settings)
+    mix.set_progress(epoch)
+    targets = [{key: target[key] for key in ("boxes", "labels")} for _, target in items]
+    mixed, after = mix([image for image, _ in items], targets, generator=torch.Generator().manual_seed(seed))
+    drawings = [
+        Drawing(draw_sample(image, target, dataset.classes, fit=(240, 320)), f"{len(target['boxes'])} objects")
+        for image, target in zip(mixed, after)
+    ]
+    return contact_sheet([drawings[:2], drawings[2:]], headers=())
+
+
 PICTURES: dict[str, tuple[Callable[[str, Path], Image], str]] = {
     **{f"method-{name.lower()}": (draw_method, name) for name in METHODS},
     **{f"rule-{name}": (draw_rule, name) for name in RULES},
     **{f"kind-{name}": (draw_kind, name) for name in KINDS},
+    **{f"recipe-{name}": (draw_recipe, name) for name in RECIPES},
 }
 """What draws each file, and of what."""
 

@@ -172,12 +172,16 @@ def move_pixels(
     filled = sent(torch.tensor(numbers, dtype=exact, device="cpu"), plain.device)[:, None, None]
     work = filled.expand(len(plain), max(size[0], height), max(size[1], width)).clone()
     work[:, :height, :width] = plain
+    # between image and fill torchvision blends the fill twice, a dark line: so that it blends with 0
+    blends = interpolation == "bilinear" and any(numbers)
+    work = work - filled if blends else work
     moved: Tensor = tvf.affine(
         work,
         interpolation=InterpolationMode(interpolation),
-        fill=numbers if any(numbers) else None,
+        fill=numbers if any(numbers) and not blends else None,
         **plan.settings(index, offset),
     )[:, : size[0], : size[1]]
+    moved = moved + filled if blends else moved
     if plain.dtype.is_floating_point:
         return moved.to(plain.dtype)
     return (moved.round() if plain.dtype != torch.bool else moved).to(plain.dtype)

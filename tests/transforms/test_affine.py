@@ -216,6 +216,13 @@ def test_larger_images_that_are_not_moved_are_fitted_into_the_size():
     assert after[1]["boxes"].tolist() == [[1.0, 2, 9, 8]]
 
 
+def test_a_picture_of_the_fill_stays_that():
+    """torchvision itself blends the fill twice at the border of the image, which leaves a dark line."""
+    for images in (torch.full((2, 3, 40, 56), 114, dtype=torch.uint8), torch.full((2, 3, 40, 56), 0.5)):
+        moved = cd.Affine(degrees=30, scale=(0.4, 0.6), fill=float(images[0, 0, 0, 0]))(images, generator=seeded(0))
+        torch.testing.assert_close(moved, images)
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32, torch.float16, torch.float32, torch.float64])
 def test_dtypes_are_kept(dtype):
     images = (torch.rand(2, 3, 20, 30) * 100).to(dtype)
