@@ -170,7 +170,7 @@ def _rows():
 
 def given(page: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Names that a page takes as the reader's own, and what it would download."""
-    if name_of(page) == "README.md":
+    if name_of(page) == "docs/usage.md":
         images = torch.randint(0, 256, (8, 3, 120, 160), dtype=torch.uint8)
         target = {"boxes": torch.tensor([[10.0, 10.0, 60.0, 60.0]]), "labels": torch.tensor([1])}
         return {"dataset": [(image, target) for image in images]}
@@ -381,7 +381,7 @@ def test_a_snippet_is_short(page, number, snippet):
     recipe = page.parent.name == "stacks" and mentions_a_mix(snippet)
     if recipe:
         assert lines_of_code(snippet) <= 15
-    assert len(snippet.splitlines()) <= (35 if name_of(page) == "README.md" else 25)
+    assert len(snippet.splitlines()) <= (35 if name_of(page) == "docs/semi.md" else 25)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())

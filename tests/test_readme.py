@@ -36,11 +36,12 @@ def name_of(page: Path) -> str:
 def test_a_newcomers_path_is_short_and_works(module, tmp_path, monkeypatch):
     """What its framework makes of the configs of MMEngine is told in tests/frameworks."""
     pytest.importorskip(ADAPTERS[module])
-    snippet = next(block for block in blocks(README, "python") if module in block)
+    page = ROOT / "docs" / "stacks" / f"{ADAPTERS[module]}.md"
+    snippet = next(block for block in blocks(page, "python") if module in block)
     assert lines_of_code(snippet) <= 15
     monkeypatch.chdir(tmp_path)
     names = {"torch": torch, "cd": cutmix_dense}
-    run(snippet, README, 0, names)
+    run(snippet, page, 0, names)
     if module == "cutmix_dense.albumentations":
         seen = set()
         for _ in range(20):
@@ -55,9 +56,14 @@ def test_a_newcomers_path_is_short_and_works(module, tmp_path, monkeypatch):
         assert names["custom_imports"]["imports"] == [module]
 
 
-def test_the_variant_is_short():
-    (variant,) = [snippet for snippet in blocks(README, "python") if "class CornerMix" in snippet]
-    assert len(variant.splitlines()) < 30
+def test_the_readme_is_short_and_shows_a_picture_a_call_and_a_table_first():
+    text = README.read_text()
+    assert len(text.splitlines()) <= 200
+    first = text.partition("## Install")[0]
+    assert "docs/pictures/front.webp" in first
+    (snippet,) = blocks(README, "python")
+    assert lines_of_code(snippet) <= 6
+    assert first.index("front.webp") < first.index(snippet) < first.index("| licence |")
 
 
 # ------------------------------------------------------------------------------------------------------- commands

@@ -116,7 +116,7 @@ def draw_method(name: str, folder: Path) -> Image:
     index, seed, words = METHODS[name]
     dataset = open_complete(scenes(folder) / "voc", "voc")
     made = mix_sample(dataset, build_transform([name, *words]), index, seed=seed)
-    cells = sample_rows(made, [""] * len(made.images), dataset.classes, cell=(210, 280))[0]
+    cells = sample_rows(made, [""] * len(made.images), dataset.classes, cell=(240, 320))[0]
     titles = ("base", "partner" if len(made.plan.source[0].unique()) < 4 else "partners", "mixed")
     shown = [(cell, title) for cell, title in zip(cells, titles) if title[:7] != "partner" or made.plan.layers > 1]
     return contact_sheet([[Drawing(cell.picture, title) for cell, title in shown]], headers=())
@@ -163,7 +163,42 @@ def draw_recipe(name: str, folder: Path) -> Image:
     return contact_sheet([drawings[:2], drawings[2:]], headers=())
 
 
+FRONT: dict[str, tuple[int, tuple[str, ...]]] = {
+    "CutMix": (3, ("region=AreaBox(area=(0.25, 0.35))",)),
+    "ResizeMix": (2, ("scope=0.4,0.6",)),
+    "Mosaic": (3, ()),
+    "CopyPaste": (3, ()),
+    "CowMix": (3, ()),
+    "GridMix": (5, ()),
+}
+"""What the first picture shows beside base and partner: the seed and the settings of each method."""
+
+FRONT_SCENES = (27, 20, 9, 16)
+"""Its base, its partner, and the two further pictures that a mosaic takes."""
+
+
+def draw_front(name: str, folder: Path) -> Image:
+    """Base, partner and six methods with boxes, masks and names; the picture that README and start page begin with."""
+    root = make_demo_set(folder / "front", images=32, val=0, size=(360, 480))
+    dataset = open_complete(root / "voc", "voc")
+    samples = [dataset[index] for index in FRONT_SCENES]
+    images, targets = [image for image, _ in samples], [target for _, target in samples]
+    look: dict[str, Any] = {"fit": (360, 480), "alpha": 0.25, "font_size": 19}
+    cells = [
+        Drawing(draw_sample(images[side], targets[side], dataset.classes, **look), title)
+        for side, title in enumerate(("base", "partner"))
+    ]
+    for method, (seed, words) in FRONT.items():
+        pool = 4 if method == "Mosaic" else 2
+        mixed, after = build_transform([method, *words])(
+            torch.stack(images[:pool]), targets[:pool], generator=torch.Generator().manual_seed(seed)
+        )
+        cells.append(Drawing(draw_sample(mixed[0], after[0], dataset.classes, **look), method))
+    return contact_sheet([cells[:4], cells[4:]], headers=())
+
+
 PICTURES: dict[str, tuple[Callable[[str, Path], Image], str]] = {
+    "front": (draw_front, "front"),
     **{f"method-{name.lower()}": (draw_method, name) for name in METHODS},
     **{f"rule-{name}": (draw_rule, name) for name in RULES},
     **{f"kind-{name}": (draw_kind, name) for name in KINDS},

@@ -1,4 +1,4 @@
-"""The lines of config in README and configs/README.md, merged word for word into stock configs, mix.
+"""The lines of config in docs/stacks/mmengine.md and configs/README.md, merged word for word into stock configs, mix.
 
 The frameworks' Runner builds datasets and preprocessors; the pixels that come out say which picture they are of.
 """
@@ -53,8 +53,8 @@ def lines_of(page, *words):
     return snippet if imports in snippet else f"{imports}\n{snippet}"
 
 
-README_SAMPLE = ("README.md", "dense.CutMix", "PackDetInputs")
-README_BATCH = ("README.md", "cutmix_dense.DetDataPreprocessor")
+README_SAMPLE = ("docs/stacks/mmengine.md", "dense.CutMix", "PackDetInputs")
+README_BATCH = ("docs/stacks/mmengine.md", "cutmix_dense.DetDataPreprocessor")
 DET_SAMPLE = ("configs/README.md", "dense.CutMix", "PackDetInputs")
 SEG_SAMPLE = ("configs/README.md", "PackSegInputs")
 WRAPPED = ("configs/README.md", "dense.Mosaic", "PackDetInputs")
@@ -152,7 +152,7 @@ def foreign_pixels(preprocessor, batch):
     return foreign
 
 
-@pytest.mark.parametrize("lines", [README_SAMPLE, DET_SAMPLE], ids=["readme", "configs"])
+@pytest.mark.parametrize("lines", [README_SAMPLE, DET_SAMPLE], ids=["page", "configs"])
 @pytest.mark.parametrize("base", [RETINANET, RTMDET_TINY, FASTER_RCNN])
 def test_mmdet_per_sample(base, lines, coco, tmp_path):
     runner = runner_of(merged(base, lines), coco, tmp_path, batch_size=3)
@@ -302,7 +302,7 @@ def compare(plain, mixed):
     return foreign
 
 
-@pytest.mark.parametrize("lines", [README_BATCH, DET_BATCH], ids=["readme", "configs"])
+@pytest.mark.parametrize("lines", [README_BATCH, DET_BATCH], ids=["page", "configs"])
 @pytest.mark.parametrize("base", [RETINANET, RTMDET_TINY, YOLOX, FASTER_RCNN])
 def test_mmdet_per_batch(base, lines, coco, tmp_path):
     check_batches(runner_of(merged(base, lines), coco, tmp_path, batch_size=2), 4)
