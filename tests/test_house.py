@@ -83,7 +83,7 @@ MAY_IMPORT = {
         "training",
         "transforms",
     },
-    "study": {"data", "extras", "functional", "plan", "study", "training", "visualization"},
+    "study": {"data", "extras", "functional", "plan", "randomness", "study", "training", "visualization"},
     "transforms": {
         "arrays",
         "checks",

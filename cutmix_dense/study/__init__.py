@@ -8,6 +8,17 @@ from __future__ import annotations
 
 from cutmix_dense.study.occlusion import Occlusion
 from cutmix_dense.study.settings import Study, StudyError, load_study
+from cutmix_dense.study.shifts import Shift
 from cutmix_dense.study.statistics import Difference, Spread, paired_difference, spread
 
-__all__ = ["Difference", "Occlusion", "Spread", "Study", "StudyError", "load_study", "paired_difference", "spread"]
+__all__ = [
+    "Difference",
+    "Occlusion",
+    "Shift",
+    "Spread",
+    "Study",
+    "StudyError",
+    "load_study",
+    "paired_difference",
+    "spread",
+]

@@ -1,4 +1,4 @@
-"""Evaluate one model, plain and occluded: the process that a study starts after each training.
+"""Evaluate one model, plain, occluded and shifted: the process that a study starts after each training.
 
     python -m cutmix_dense.study.measure CONFIG SETTINGS OUT [--trained DIR]
 
@@ -25,27 +25,28 @@ from mmengine.runner import Runner
 from cutmix_dense.data.files import dump_json, write_atomic
 from cutmix_dense.study.occlusion import Occlusion
 from cutmix_dense.study.pictures import PREDICTIONS, plain_tensors
+from cutmix_dense.study.shifts import Shift
 from cutmix_dense.training.checkpoints import allow_checkpoints, finite, newest_checkpoint
 
-__all__ = ["KeepHook", "OcclusionHook", "measure"]
+__all__ = ["ConditionHook", "KeepHook", "measure"]
 
 _PACKAGES = ("cutmix_dense", "torch", "torchvision", "mmengine", "numpy", "pycocotools", "torchmetrics")
 
 
-class OcclusionHook(Hook):
-    """Occludes every validation batch before the model sees it; the targets in the batch follow.
+class ConditionHook(Hook):
+    """Occludes or shifts every validation batch before the model sees it; the targets in the batch follow.
 
     Attributes:
-        occlusion: what to do, None for nothing.
+        condition: what to do, None for nothing.
     """
 
     priority = "LOWEST"
-    occlusion: Occlusion | None = None
+    condition: Occlusion | Shift | None = None
 
     def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Replace images and targets in the batch."""
-        if self.occlusion is not None:
-            images, targets = self.occlusion(list(data_batch["images"]), data_batch["targets"])
+        if self.condition is not None:
+            images, targets = self.condition(list(data_batch["images"]), data_batch["targets"])
             data_batch.update(images=images, targets=targets)
 
 
@@ -82,12 +83,13 @@ def measure(config: Any, settings: dict[str, Any], folder: Path, trained: Path |
 
     Args:
         config: training config (``mmengine.Config``).
-        settings: ``occlusions`` (list of ``Occlusion``'s arguments) and ``pictures`` (how many to keep).
+        settings: ``occlusions`` (list of ``Occlusion``'s arguments), ``pictures`` (how many to keep), and, if there
+            are any, ``shifts`` (list of ``Shift``'s arguments).
         folder: takes the logs, and ``predictions.pt`` where pictures are wanted.
         trained: work folder of a finished training; None for the model as it is initialised under the config's seed.
 
     Returns:
-        ``metrics``, ``occlusion`` (one dict per condition), ``classes``, ``versions``.
+        ``metrics``, ``occlusion`` and ``shifts`` (one dict per condition each), ``classes``, ``versions``.
 
     Raises:
         FileNotFoundError: the last checkpoint isn't there.
@@ -97,24 +99,29 @@ def measure(config: Any, settings: dict[str, Any], folder: Path, trained: Path |
     config.update(work_dir=str(folder / "measuring"), load_from=checkpoint, resume=False, launcher="none")
     config.visualizer = {"type": "Visualizer", "vis_backends": []}  # a study reports by itself
     runner = Runner.from_cfg(config)
-    hider, keeper = OcclusionHook(), KeepHook(settings["pictures"])
-    runner.register_hook(hider, "LOWEST")
+    changer, keeper = ConditionHook(), KeepHook(settings["pictures"])
+    runner.register_hook(changer, "LOWEST")
     if settings["pictures"]:
         runner.register_hook(keeper, "LOWEST")
     metrics = _plain(runner.val())
     keeper.on = False
-    conditions = []
-    for given in settings["occlusions"]:
-        hider.occlusion = Occlusion(**given)
+
+    def under(condition: Occlusion | Shift) -> dict[str, float | None]:
+        changer.condition = condition
         # the loop itself: runner.val() would start EMA models anew
-        found = _plain(runner.val_loop.run())
-        conditions.append({"kind": hider.occlusion.kind, "share": hider.occlusion.share, "metrics": found})
+        return _plain(runner.val_loop.run())
+
+    occlusions = [Occlusion(**given) for given in settings["occlusions"]]
+    occluded = [{"kind": each.kind, "share": each.share, "metrics": under(each)} for each in occlusions]
+    shifts = [Shift(**given) for given in settings.get("shifts", ())]
+    shifted = [{"kind": each.kind, "strength": each.strength, "metrics": under(each)} for each in shifts]
     classes = list((getattr(runner.val_loop.dataloader.dataset, "metainfo", None) or {}).get("classes", ()))
     if keeper.kept:
         temporary = folder / f".{PREDICTIONS}.tmp"
         torch.save({"classes": classes, "samples": keeper.kept}, temporary)
         temporary.replace(folder / PREDICTIONS)
-    return {"metrics": metrics, "occlusion": conditions, "classes": classes, "versions": _versions()}
+    record = {"metrics": metrics, "occlusion": occluded, "shifts": shifted}
+    return {**record, "classes": classes, "versions": _versions()}
 
 
 def _last_checkpoint(config: Any, trained: Path) -> str:

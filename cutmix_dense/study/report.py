@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cutmix_dense.data.files import write_atomic
 from cutmix_dense.study import plots
 from cutmix_dense.study.decision import decisions
+from cutmix_dense.study.forms import called as _called
+from cutmix_dense.study.forms import image as _image
+from cutmix_dense.study.forms import interval as _interval
+from cutmix_dense.study.forms import mean as _mean
+from cutmix_dense.study.forms import table as _table
+from cutmix_dense.study.forms import told as _told
 from cutmix_dense.study.pictures import PICTURE, draw_pictures
 from cutmix_dense.study.plan_record import read_plans
 from cutmix_dense.study.report_plan import plan_lines, primary_rows, sentence
-from cutmix_dense.study.statistics import Difference, Spread
+from cutmix_dense.study.report_shifts import reliability_lines, shift_lines
 from cutmix_dense.study.tables import Finished, results_csv, seconds_per_step, summary_csv
 
 __all__ = ["markdown", "write_report"]
@@ -74,7 +80,9 @@ def markdown(finished: Finished, images: Sequence[str] = (), plans: Sequence[Map
         lines += _image(images, "differences.png", "difference to the baseline of every seed, with 95% intervals")
         lines += _significance(finished)
         lines += _per_class(finished)
+        lines += reliability_lines(finished)
         lines += _robustness(finished, images)
+        lines += shift_lines(finished)
         if "curves.png" in images:
             lines += ["## Training curves", ""]
             lines += [
@@ -254,41 +262,3 @@ def _typed(finished: Finished) -> list[str]:
     options = sorted(finished.options.items())
     options = [(key, value) for key, value in options if key not in finished.study.data_keys]
     return [f"{key}={value}" for key, value in options if not Path(str(value)).is_absolute()]
-
-
-# --------------------------------------------------------------------------------------------------------------- forms
-
-
-def _called(finished: Finished, name: str) -> str:
-    return f"**{name}** (baseline)" if name == finished.study.baseline else name
-
-
-def _mean(summary: Spread | None) -> str:
-    if summary is None:
-        return "–"
-    return f"{summary.mean:.2f}" + ("" if summary.sd is None else f" ± {summary.sd:.2f}")
-
-
-def _told(difference: Difference | None) -> list[str]:
-    if difference is None:
-        return ["", "", "", ""]
-    ends = "–" if difference.low is None else f"{difference.low:+.2f} … {difference.high:+.2f}"
-    return [f"{difference.mean:+.2f}", ends, f"{difference.wins} / {difference.losses}", difference.verdict]
-
-
-def _interval(difference: Difference | None) -> str:
-    if difference is None:
-        return "–"
-    if difference.low is None:
-        return f"{difference.mean:+.2f}"
-    text = f"{difference.mean:+.2f} ({difference.low:+.2f} … {difference.high:+.2f})"
-    return text if difference.verdict == "not significant" else f"**{text}**"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    line = ["---", *(["---:"] * (len(head) - 1))] if len(head) > 2 else ["---"] * len(head)
-    return [f"| {' | '.join(cells)} |" for cells in (head, line, *rows)] + [""]
-
-
-def _image(images: Sequence[str], name: str, alternative: str) -> list[str]:
-    return [f"![{alternative}]({name})", ""] if name in images else []

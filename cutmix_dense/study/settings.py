@@ -6,13 +6,15 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from cutmix_dense.extras import require
 from cutmix_dense.study.occlusion import Occlusion, OcclusionKind
 from cutmix_dense.study.plan import Plan, plan_from
+from cutmix_dense.study.reliability import Better, reliability_from
+from cutmix_dense.study.shifts import Shift, shifts_from
 
 __all__ = ["Measuring", "Study", "StudyError", "Variant", "load_study"]
 
@@ -49,15 +51,19 @@ class Measuring:
         occlusions: conditions of the robustness table; none leaves it out.
         pictures: number of validation images whose predictions are kept for the comparison picture.
         score: least score of the boxes drawn there.
+        shifts: conditions of the table of shifted sets; none leaves it out.
     """
 
     occlusions: tuple[Occlusion, ...] = ()
     pictures: int = 0
     score: float = 0.5
+    shifts: tuple[Shift, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, which the measuring process reads."""
-        return {"occlusions": [dict(vars(o)) for o in self.occlusions], "pictures": self.pictures}
+        plain = {"occlusions": [dict(vars(o)) for o in self.occlusions], "pictures": self.pictures}
+        # not an empty list: results measured without any stay valid
+        return plain | ({"shifts": [dict(vars(s)) for s in self.shifts]} if self.shifts else {})
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,7 @@ class Study:
         notes: paragraphs for the report.
         publish_pixels: whether pictures of the data may leave the output folder.
         plan: what was decided before the first run; None for a study without one.
+        reliability: metrics of the table beside the main one, and whether lower or higher values are better.
     """
 
     name: str
@@ -97,6 +104,7 @@ class Study:
     notes: tuple[str, ...] = ()
     publish_pixels: bool = False
     plan: Plan | None = None
+    reliability: dict[str, Better] = field(default_factory=dict)
 
     def compose(self, variant: str, seed: int, extra: Mapping[str, Any] | None = None) -> Any:
         """The training config of one run.
@@ -185,6 +193,8 @@ _KNOWN = {
     "notes": Sequence,
     "publish_pixels": bool,
     "plan": Mapping,
+    "reliability": Mapping,
+    "shifts": Mapping,
 }
 
 
@@ -196,7 +206,8 @@ def load_study(path: str | Path) -> Study:
             options=, note=)``, the config relative to this file; a ``config`` beside ``variants`` is the default),
             ``seeds``, and optionally ``per_class``, ``options``, ``data_keys``, ``robustness`` (``dict(centre=(0.1, …),
             boundary=(…), fill=114)``), ``pictures`` (``dict(count=, score=)``), ``budget``, ``notes``,
-            ``publish_pixels``, ``plan`` (the fields of ``Plan``).
+            ``publish_pixels``, ``plan`` (the fields of ``Plan``), ``reliability`` (metric → ``"lower"`` or
+            ``"higher"``, which is better), ``shifts`` (``dict(fog=(0.3, …), noise=(…), blur=(…))``).
 
     Raises:
         StudyError: something is missing, unknown or of a wrong kind; named.
@@ -224,6 +235,10 @@ def load_study(path: str | Path) -> Study:
     if len(set(seeds)) < len(seeds) or not all(type(seed) is int and seed >= 0 for seed in seeds):
         raise StudyError(f"{file.name}: seeds must be different whole numbers of at least 0, got {seeds}")
     notes = loaded.get("notes", ())
+    try:
+        shifts, reliability = shifts_from(loaded.get("shifts", {})), reliability_from(loaded.get("reliability", {}))
+    except ValueError as error:
+        raise StudyError(f"{file.name}: {error}") from error
     return Study(
         name=file.stem,
         path=file,
@@ -235,11 +250,12 @@ def load_study(path: str | Path) -> Study:
         per_class=loaded.get("per_class", ""),
         options=loaded.get("options", {}),
         data_keys=tuple(loaded.get("data_keys", ())),
-        measuring=_measuring(file, loaded.get("robustness"), loaded.get("pictures")),
+        measuring=replace(_measuring(file, loaded.get("robustness"), loaded.get("pictures")), shifts=shifts),
         budget=loaded.get("budget", ""),
         notes=(notes,) if isinstance(notes, str) else tuple(notes),
         publish_pixels=loaded.get("publish_pixels", False),
         plan=_plan(file, loaded.get("plan"), tuple(variants), loaded["baseline"], len(seeds)),
+        reliability=reliability,
     )
 
 

@@ -101,6 +101,17 @@ class Finished:
 
         return pick
 
+    def under_shift(self, metric: str, kind: str, strength: float) -> Pick:
+        """A function of a result: a metric under one shift; None in results that were measured without it."""
+
+        def pick(result: dict[str, Any]) -> float | None:
+            for condition in result.get("shifts", ()):
+                if condition["kind"] == kind and condition["strength"] == strength:
+                    return condition["metrics"].get(metric)
+            return None
+
+        return pick
+
     def untrained_metric(self) -> float | None:
         """The main metric before training."""
         return None if self.untrained is None else self.untrained["metrics"].get(self.study.metric)
@@ -159,7 +170,10 @@ def results_csv(finished: Finished) -> str:
         for condition in result["occlusion"]:
             where = (condition["kind"], f"{condition['share']:g}")
             rows += [(*run, *where, name, _exact(value)) for name, value in sorted(condition["metrics"].items())]
-    return _csv(("variant", "seed", "occlusion", "share", "metric", "value"), rows)
+        for condition in result.get("shifts", ()):
+            where = (condition["kind"], f"{condition['strength']:g}")
+            rows += [(*run, *where, name, _exact(value)) for name, value in sorted(condition["metrics"].items())]
+    return _csv(("variant", "seed", "condition", "strength", "metric", "value"), rows)
 
 
 def summary_csv(finished: Finished) -> str:
@@ -169,6 +183,11 @@ def summary_csv(finished: Finished) -> str:
     picks.append(("none", "", "training_cpu_seconds_per_step", seconds_per_step))
     for kind, share in finished.conditions():
         picks.append((kind, f"{share:g}", finished.study.metric, finished.occluded(kind, share)))
+    picks += [("none", "", name, name) for name in finished.study.reliability]
+    for shift in finished.study.measuring.shifts:
+        for name in (finished.study.metric, *finished.study.reliability):
+            shifted = finished.under_shift(name, shift.kind, shift.strength)
+            picks.append((shift.kind, f"{shift.strength:g}", name, shifted))
     rows: list[Sequence[object]] = []
     for occlusion, share_text, metric, pick in picks:
         for variant in finished.compared:
@@ -181,10 +200,12 @@ def summary_csv(finished: Finished) -> str:
                 numbers += [""] * 9
             else:
                 ends = (difference.mean, difference.low, difference.high, difference.p_value)
-                numbers += [len(difference.values), *map(_exact, ends), difference.wins, difference.losses]
+                won = (difference.wins, difference.losses)  # positive and negative
+                won = won[::-1] if finished.study.reliability.get(metric) == "lower" else won
+                numbers += [len(difference.values), *map(_exact, ends), *won]
                 numbers += map(_exact, difference.bootstrap or (None, None))
             rows.append((variant, occlusion, share_text, metric, *numbers))
-    head = ("variant", "occlusion", "share", "metric", "mean", "sd", "n")
+    head = ("variant", "condition", "strength", "metric", "mean", "sd", "n")
     return _csv(
         (*head, "pairs", "difference", "low95", "high95", "p", "wins", "losses", "bootstrap_low95", "bootstrap_high95"),
         rows,

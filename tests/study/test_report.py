@@ -17,7 +17,14 @@ METRIC = "semantic/mIoU"
 PLOTS = {"curves.png", "differences.png", "occlusion.png"}
 
 
+SHIFTED = "shifts = dict(fog=(0.2, 0.5), blur=(2,))\nreliability = {'c/ECE': 'lower', 'c/AUROC': 'higher'}"
+
+
 def result_of(run, metrics, occlusion=()):
+    shifted = [
+        {**given, "metrics": {name: value / 2 + given["strength"] for name, value in metrics.items()}}
+        for given in run.measuring.get("shifts", ())
+    ]
     occluded = [
         {"kind": o["kind"], "share": o["share"], "metrics": {METRIC: value}}
         for o, value in zip(run.measuring["occlusions"], occlusion)
@@ -29,6 +36,7 @@ def result_of(run, metrics, occlusion=()):
         "measuring": run.measuring,
         "metrics": metrics,
         "occlusion": occluded,
+        "shifts": shifted,
         "classes": ["road", "sky"],
         "versions": {"python": "3.12", "torch": "2.15.0"},
         "curve": [[10, metrics[METRIC] / 2], [20, metrics[METRIC]]],
@@ -61,6 +69,8 @@ def finished(make_study, tmp_path):
                 continue
             value = untrained if run.variant == "untrained" else BASE[run.seed] + GAINS[run.variant][run.seed]
             metrics = {METRIC: value, "semantic/IoU/sky": value + 10, "semantic/IoU/road": value - 10}
+            if folder.study.reliability:
+                metrics |= {"c/ECE": 40 - value, "c/AUROC": value + 40}
             run.write("result", result_of(run, metrics, [value - 1, value - 5, value - 9]))
         return collect(folder)
 
@@ -144,16 +154,49 @@ def test_tables_as_csv(finished):
     assert {
         "variant": "cutmix",
         "seed": "2",
-        "occlusion": "boundary",
-        "share": "0.3",
+        "condition": "boundary",
+        "strength": "0.3",
         "metric": METRIC,
         "value": "24.9",
     } in rows
     rows = list(csv.DictReader(io.StringIO(summary_csv(found))))
     assert len(rows) == 4 * (1 + 2 + 3)
-    row = next(row for row in rows if row["variant"] == "worse" and row["metric"] == METRIC and row["share"] == "0.5")
+    row = next(
+        row for row in rows if row["variant"] == "worse" and row["metric"] == METRIC and row["strength"] == "0.5"
+    )
     assert (row["pairs"], row["difference"], row["wins"], row["losses"]) == ("3", "-3.1", "0", "3")
     assert float(row["low95"]) < float(row["difference"]) < float(row["high95"]) < 0
+
+
+def test_reliability_and_shifted_sets(finished):
+    found = finished(more=SHIFTED)
+    text = markdown(found)
+    plain = text[text.index("## Reliability") : text.index("## Robustness")]
+    assert "| variant | c/ECE ↓ | c/AUROC ↑ |" in plain
+    assert "| **baseline** (baseline) | 9.83 ± 1.26 | 70.17 ± 1.26 |" in plain
+    assert "| cutmix | **-5.00 (-5.25 … -4.75)** | **+5.00 (+4.75 … +5.25)** |" in plain
+    shifted = text[text.index("## Shifted validation sets") :]
+    for name in (f"{METRIC} ↑", "c/ECE ↓", "c/AUROC ↑"):
+        assert f"### {name}\n" in shifted
+    assert shifted.count("| variant | none | fog 0.2 | fog 0.5 | blur 2 px |") == 6
+    # half of 35.17 and the strength; half of its difference to the baseline
+    assert "| cutmix | 35.17 ± 1.36 | 17.78 ± 0.68 | 18.08 ± 0.68 | 19.58 ± 0.68 |" in shifted
+    assert "| cutmix | **-5.00 (-5.25 … -4.75)** | **-2.50 (-2.62 … -2.38)** |" in shifted
+    rows = list(csv.DictReader(io.StringIO(results_csv(found))))
+    assert {
+        "variant": "cutmix", "seed": "0", "condition": "fog", "strength": "0.5", "metric": "c/ECE", "value": "3",
+    } in rows  # fmt: skip
+    rows = list(csv.DictReader(io.StringIO(summary_csv(found))))
+    assert len(rows) == 4 * (1 + 2 + 3) + 4 * 2 + 4 * 3 * 3
+    for name, condition, won in (("c/ECE", "none", "3"), ("c/ECE", "blur", "3"), ("c/AUROC", "blur", "3")):
+        row = next(r for r in rows if (r["variant"], r["metric"], r["condition"]) == ("cutmix", name, condition))
+        assert (row["wins"], row["losses"]) == (won, "0")
+
+
+def test_a_study_without_them_says_nothing_of_them(finished):
+    text = markdown(finished())
+    assert "Reliability" not in text
+    assert "Shifted" not in text
 
 
 def test_plots_are_drawn_and_the_report_shows_them(finished, tmp_path):

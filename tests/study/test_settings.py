@@ -54,6 +54,10 @@ def test_a_typed_dict_takes_the_place_of_another_and_others_are_merged(make_stud
         ("title = 3", "title must be a str"),
         ("robustness = dict(center=(0.1,))", "robustness knows centre"),
         ("robustness = dict(centre=(1.5,))", "share must lie between 0 and 1"),
+        ("shifts = dict(rain=(0.1,))", "stand_ins.py: shifts knows fog, noise, blur"),
+        ("shifts = dict(fog=(0.9,))", "strength of fog must be above 0 and below 0.667"),
+        ("shifts = dict(fog=0.3)", "shifts: fog must be a list of strengths"),
+        ("reliability = {'a/ECE': 'less'}", "reliability: a/ECE must be one of .'lower', 'higher'., got 'less'"),
         ("pictures = dict(many=3)", "pictures knows count"),
         ("variants = {'a/b': dict()}\nbaseline = 'a/b'", "can't be the name of a folder"),
         ("variants = dict(baseline=dict(option={}))", "dict of config, options and note"),
@@ -62,6 +66,14 @@ def test_a_typed_dict_takes_the_place_of_another_and_others_are_merged(make_stud
 def test_mistakes_are_named(make_study, more, told):
     with pytest.raises(StudyError, match=told):
         load_study(make_study(more=more))
+
+
+def test_shifts_are_measured_where_asked_for_and_older_results_stay_valid(make_study):
+    assert load_study(make_study()).measuring.to_dict().keys() == {"occlusions", "pictures"}
+    study = load_study(make_study(more="shifts = dict(blur=(2,), fog=(0.5, 0.2))\nreliability = {'c/ECE': 'lower'}"))
+    shifts = [{"kind": "fog", "strength": 0.2}, {"kind": "fog", "strength": 0.5}, {"kind": "blur", "strength": 2}]
+    assert study.measuring.to_dict()["shifts"] == shifts
+    assert study.reliability == {"c/ECE": "lower"}
 
 
 def test_files_that_are_missing(make_study, tmp_path):
