@@ -27,9 +27,12 @@ variants = dict(
         options={_mix: dict(type="MixUp", alpha=1.5, p=0.5)},
     ),
 )
-options = {"val_evaluator": [dict(type="cutmix_dense.VocMetric"), dict(type="cutmix_dense.CocoMetric")]}
+_metrics = ("VocMetric", "CocoMetric", "DetectionCalibration")
+options = {"val_evaluator": [dict(type=f"cutmix_dense.{name}") for name in _metrics]}
 budget = "40 epochs of 205 images (26 batches of 8) at 160 × 120, a small FCOS from random weights"
 robustness = dict(centre=(0.1, 0.3, 0.5), boundary=(0.1, 0.3, 0.5))
+reliability = {"calibration/D-ECE": "lower", "calibration/LaECE": "lower"}
+shifts = dict(fog=(0.3, 0.6), noise=(0.1, 0.2), blur=(2, 4))
 pictures = dict(count=4, score=0.4)
 publish_pixels = True  # the data's licence is MIT
 notes = (

@@ -11,6 +11,7 @@ options = {
     "model.num_classes": 9,
     "train_cfg.max_epochs": 48,
     "train_cfg.val_interval": 12,
+    "val_evaluator": [dict(type="cutmix_dense.VocMetric"), dict(type="cutmix_dense.DetectionCalibration")],
 }
 variants = dict(
     baseline=dict(note="flips only"),
@@ -18,6 +19,8 @@ variants = dict(
 )
 budget = "48 epochs of 240 drawn scenes at 160 × 120, a small FCOS from random weights"
 robustness = dict(centre=(0.3,), boundary=(0.3,))
+reliability = {"calibration/D-ECE": "lower", "calibration/LaECE": "lower"}
+shifts = dict(fog=(0.4,), noise=(0.15,), blur=(3,))
 pictures = dict(count=4, score=0.4)
 publish_pixels = True  # drawn by this project
 notes = ("One seed shows that everything runs. It says nothing about which of the two is better.",)

@@ -16,6 +16,8 @@ options = {
     "model.num_classes": 16,
     "train_cfg.max_epochs": 30,
     "train_cfg.val_interval": 10,
+    "model.confidence": True,
+    "val_evaluator": [dict(type="cutmix_dense.IoUMetric"), dict(type="cutmix_dense.SemanticCalibration")],
 }
 variants = dict(
     baseline=dict(note="flips only"),
@@ -23,6 +25,8 @@ variants = dict(
 )
 budget = "30 epochs of 240 drawn scenes at 160 × 120, a small U-Net from random weights"
 robustness = dict(centre=(0.3,), boundary=(0.3,))
+reliability = {"calibration/ECE": "lower", "calibration/AUROC": "higher"}
+shifts = dict(fog=(0.4,), noise=(0.15,), blur=(3,))
 pictures = dict(count=4)
 publish_pixels = True  # drawn by this project
 notes = (

@@ -6,7 +6,11 @@ baseline = "baseline"
 config = "../instances/maskrcnn-mobile_facade_baseline.py"
 seeds = (0, 1, 2)
 data_keys = ("train_dataloader.dataset.root", "val_dataloader.dataset.root", "test_dataloader.dataset.root")
-options = {"train_cfg.max_epochs": 120, "train_cfg.val_interval": 20}
+_evaluators = [
+    dict(type="cutmix_dense.CocoMetric", iou_types=("bbox", "segm")),
+    dict(type="cutmix_dense.DetectionCalibration"),
+]
+options = {"train_cfg.max_epochs": 120, "train_cfg.val_interval": 20, "val_evaluator": _evaluators}
 _mix = "model.data_preprocessor.mix"
 variants = dict(
     baseline=dict(note="flips only"),
@@ -16,6 +20,8 @@ variants = dict(
 )
 budget = "120 epochs of 477 images (60 batches of 8) at 320 × 320, Mask R-CNN on MobileNetV3-small from random weights"
 robustness = dict(centre=(0.1, 0.3, 0.5), boundary=(0.1, 0.3, 0.5))
+reliability = {"calibration/D-ECE": "lower", "calibration/LaECE": "lower"}
+shifts = dict(fog=(0.3, 0.6), noise=(0.1, 0.2), blur=(2, 4))
 pictures = dict(count=4, score=0.5)
 publish_pixels = True  # CC BY 4.0, as the exporter states
 notes = ("Splits `gtrain` and `gval` are grouped by photo: the original ones have crops of one photo on both sides.",)

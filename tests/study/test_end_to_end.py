@@ -34,6 +34,15 @@ def test_a_tiny_study_trains_measures_and_reports(tmp_path):
     assert (tmp_path / "out" / "predictions.png").is_file()
     rows = (tmp_path / "out" / "results.csv").read_text().splitlines()
     assert sum(row.startswith("cutmix,0,centre,0.3,semantic/") for row in rows) > 1
+    assert "## Reliability" in text
+    assert "| variant | none | fog 0.4 | noise 0.15 | blur 3 px |" in text
+    values = {row.rpartition(",")[0]: float(row.rpartition(",")[2]) for row in rows if ",calibration/ECE," in row}
+    conditions = ("none,", "centre,0.3", "boundary,0.3", "fog,0.4", "noise,0.15", "blur,3")
+    assert values.keys() == {f"cutmix,0,{c},calibration/ECE" for c in conditions} | {
+        "untrained,0,none,,calibration/ECE"
+    }
+    assert all(0 < value < 100 for value in values.values())
+    assert len({values[f"cutmix,0,{c},calibration/ECE"] for c in conditions}) == len(conditions)
     assert any(row.startswith("untrained,0,none,,semantic/mIoU,") for row in rows)
 
 
