@@ -7,10 +7,12 @@ the choice of input sizes are no mixing, and aren't part of a recipe.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from cutmix_dense.transforms import Affine, Chain, CopyPaste, MixUp, Mosaic, RandomMix
+from cutmix_dense.transforms.base import MixTransform
 
 __all__ = ["RECIPES", "dense_o2o", "lightly", "yolo26", "yolox"]
 
@@ -315,5 +317,10 @@ def _until(epochs: int, last: int, name: str) -> tuple[int, int]:
     return 0, epochs - last
 
 
-RECIPES = {"dense_o2o": dense_o2o, "lightly": lightly, "yolo26": yolo26, "yolox": yolox}
+RECIPES: dict[str, Callable[..., MixTransform]] = {
+    "dense_o2o": dense_o2o,
+    "lightly": lightly,
+    "yolo26": yolo26,
+    "yolox": yolox,
+}
 """The recipes by name."""

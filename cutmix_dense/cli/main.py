@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "draw a small data set, mix it, and write a page that shows what happened",
     "browse": "draw samples of a data set, before and after a mix",
     "explore": "open a page to try methods and settings on pictures, and take the code along",
+    "bank": "cut instances out of a data set, to be pasted by CopyPaste(source=…)",
     "mix": "write a mixed copy of a data set, in its own layout or another",
     "train": "train a model by a config",
     "evaluate": "evaluate a checkpoint by its config",

@@ -1,0 +1,122 @@
+"""Make a bank of cut-outs for ``CopyPaste(source=cd.InstanceBank.load("bank.pt"))``.
+
+    cutmix-dense bank runs/demo/data/coco --out bank.pt
+    cutmix-dense bank /data/VOC2012 --split train --most-megabytes 512 --margin 0.25 --out bank.pt
+    cutmix-dense bank /data/cut_outs --folder --out bank.pt
+
+A data set's pictures are opened in random order until the bank is full, so that a bank that holds a part of it is drawn
+evenly. With ``--folder`` every picture below ROOT with an alpha band is a cut-out: what isn't transparent is its mask,
+and the folder that it lies in is its class, numbered from 1 on in alphabetical order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cutmix_dense.cli.common import add_dataset_arguments, grouped, open_from, positive
+from cutmix_dense.cli.errors import UserError, add_verbosity, parser_of, reporting_errors
+from cutmix_dense.data import DatasetError, DenseDataset, SampleError
+from cutmix_dense.data.pictures import read_picture
+
+if TYPE_CHECKING:  # it loads torch, which --help doesn't need
+    from torch import Tensor
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    result = parser_of("bank", __doc__)
+    add_dataset_arguments(result)
+    result.add_argument("--folder", action="store_true", help="ROOT is a folder of pictures with an alpha band")
+    result.add_argument("--out", type=Path, required=True, help="file to write")
+    result.add_argument("--most-megabytes", type=positive(), default=256, help="size of the bank (default: 256)")
+    result.add_argument("--margin", type=float, default=0.25, help="of the picture round a box, share of its side")
+    result.add_argument("--seed", type=positive(0), default=0, help="of the order of the pictures")
+    add_verbosity(result)
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    with reporting_errors("bank", arguments.traceback):
+        from rich.console import Console
+        from rich.progress import track
+
+        from cutmix_dense.transforms import InstanceBank
+
+        bank = InstanceBank(arguments.most_megabytes * 2**20, arguments.margin)
+        names: tuple[str, ...]
+        problems: list[SampleError] = []
+        if arguments.folder:
+            names, paths = cut_outs_of(Path(arguments.root))
+            samples, total = _cut_outs(paths, names, problems), len(paths)
+        else:
+            dataset = open_from(arguments)
+            names, samples, total = dataset.classes, _shuffled(dataset, arguments.seed, problems), len(dataset)
+        for image, target in track(samples, "cutting out", total, transient=True, console=Console(stderr=True)):
+            if bank.nbytes > 0.99 * bank.max_bytes:
+                break
+            bank.add([image], [target])
+        for line in grouped((str(problem.path), problem.reason) for problem in problems).values():
+            print(f"bank: skipped {line}", file=sys.stderr)
+        if not len(bank):
+            raise DatasetError(f"{arguments.root}: no instance that can be cut out was found")
+        bank.save(arguments.out)
+        print(f"{arguments.out}: {len(bank)} instances, {bank.nbytes / 2**20:.1f} MB")
+        for label, count in sorted(bank.counts.items()):
+            print(f"  {names[label] if label < len(names) else label}: {count}")
+    return 0
+
+
+def _shuffled(dataset: DenseDataset, seed: int, problems: list[SampleError]) -> Iterator[tuple[Tensor, Any]]:
+    """The samples of a data set in random order."""
+    import torch
+
+    from cutmix_dense.randomness import generator_from
+
+    for index in torch.randperm(len(dataset), generator=generator_from("instance_bank", seed)).tolist():
+        try:
+            image, target = dataset[index]
+        except SampleError as error:
+            problems.append(error)
+            continue
+        yield image, target
+
+
+def cut_outs_of(folder: Path) -> tuple[tuple[str, ...], list[Path]]:
+    """The classes (number 0 is none) and the pictures of a folder of cut-outs.
+
+    Args:
+        folder: with a folder per class, or of one class.
+
+    Raises:
+        UserError: no such folder, or no picture in it.
+    """
+    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".png", ".webp", ".tif", ".tiff")]
+    if not found:
+        raise UserError(f"{folder}: no .png, .webp or .tif with an alpha band is there")
+    return ("", *sorted({path.parent.name for path in found})), found
+
+
+def _cut_outs(paths: list[Path], names: tuple[str, ...], problems: list[SampleError]) -> Iterator[tuple[Tensor, Any]]:
+    import torch
+
+    for path in paths:
+        try:
+            pixels = read_picture(path, "stored")
+            if pixels.shape[2] != 4:
+                raise SampleError(path, f"must have four bands, the last one alpha, got {pixels.shape[2]}")
+        except SampleError as error:
+            problems.append(error)
+            continue
+        picture = torch.from_numpy(pixels).movedim(2, 0)
+        mask = (picture[3:] > torch.iinfo(picture.dtype).max // 2).contiguous()
+        yield picture[:3].contiguous(), {"masks": mask, "labels": torch.tensor([names.index(path.parent.name)])}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
