@@ -243,6 +243,7 @@ SEEDS = {"docs/methods.md": 2}
 
 UNMIXED: dict[str, str] = {
     'cd.CutMix(p=0.0), to="yolo")': "writes the demo set in another layout, as it is",
+    "plan = dict(": "the plan in a study's config, which names its variants",
 }
 """Blocks that name a mix and mix nothing, by a line of theirs, and why they may."""
 
