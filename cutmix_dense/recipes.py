@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from cutmix_dense.transforms import Affine, Chain, CopyPaste, MixUp, Mosaic, RandomMix
-from cutmix_dense.transforms.base import MixTransform
 
 __all__ = ["RECIPES", "dense_o2o", "lightly", "yolo26", "yolox"]
 
@@ -317,7 +316,7 @@ def _until(epochs: int, last: int, name: str) -> tuple[int, int]:
     return 0, epochs - last
 
 
-RECIPES: dict[str, Callable[..., MixTransform]] = {
+RECIPES: dict[str, Callable[..., Chain]] = {
     "dense_o2o": dense_o2o,
     "lightly": lightly,
     "yolo26": yolo26,
