@@ -8,14 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cutmix_dense.data.files import write_atomic
-from cutmix_dense.study import plots
+from cutmix_dense.study import forms, plots
 from cutmix_dense.study.decision import decisions
-from cutmix_dense.study.forms import called as _called
-from cutmix_dense.study.forms import image as _image
-from cutmix_dense.study.forms import interval as _interval
-from cutmix_dense.study.forms import mean as _mean
-from cutmix_dense.study.forms import table as _table
-from cutmix_dense.study.forms import told as _told
 from cutmix_dense.study.pictures import PICTURE, draw_pictures
 from cutmix_dense.study.plan_record import read_plans
 from cutmix_dense.study.report_plan import plan_lines, primary_rows, sentence
@@ -77,7 +71,7 @@ def markdown(finished: Finished, images: Sequence[str] = (), plans: Sequence[Map
     lines += plan_lines(finished, plans)
     if finished.all_results:
         lines += _main_table(finished)
-        lines += _image(images, "differences.png", "difference to the baseline of every seed, with 95% intervals")
+        lines += forms.image(images, "differences.png", "difference to the baseline of every seed, with 95% intervals")
         lines += _significance(finished)
         lines += _per_class(finished)
         lines += reliability_lines(finished)
@@ -89,10 +83,10 @@ def markdown(finished: Finished, images: Sequence[str] = (), plans: Sequence[Map
                 "Thin lines are seeds, thick lines their means. Losses of mixed and plain batches don't compare.",
                 "",
             ]
-            lines += _image(images, "curves.png", "validation metric and training loss")
+            lines += forms.image(images, "curves.png", "validation metric and training loss")
         if PICTURE in images:
             lines += ["## Predictions", "", f"Validation images, seed {study.seeds[0]}; not chosen, evenly spaced.", ""]
-            lines += _image(images, PICTURE, "ground truth and predictions of every variant")
+            lines += forms.image(images, PICTURE, "ground truth and predictions of every variant")
     lines += _reproduce(finished)
     return "\n".join(lines).rstrip() + "\n"
 
@@ -121,9 +115,9 @@ def _setting(finished: Finished) -> list[str]:
         lines += [f"- processor time: {sum(minutes) / len(minutes):.1f} minutes per run, {sum(minutes):.0f} in all"]
     lines += [
         "",
-        *_table(
+        *forms.table(
             ["variant", "what it is"],
-            [[_called(finished, v), study.variants[v].note or "–"] for v in finished.compared],
+            [[forms.called(finished, v), study.variants[v].note or "–"] for v in finished.compared],
         ),
     ]
     return lines
@@ -137,19 +131,21 @@ def _main_table(finished: Finished) -> list[str]:
         summary = finished.spread(name, study.metric)
         difference = None if name == study.baseline else finished.difference(name, study.metric)
         count = str(summary.n) if summary else "0"
-        rows.append([_called(finished, name), _mean(summary), count, *_told(difference), _cost(finished, name)])
+        rows.append(
+            [forms.called(finished, name), forms.mean(summary), count, *forms.told(difference), _cost(finished, name)]
+        )
     untrained = finished.untrained_metric()
     rows.append(["*untrained*", "–" if untrained is None else f"{untrained:.2f}", "1", "", "", "", "", ""])
     head = ["variant", f"{study.metric}, mean ± sd", "seeds", "difference", "95% interval", "won / lost", "verdict"]
     head.append(f"training, CPU s per {finished.all_results[0]['step']}")
-    lines += _table(head, rows)
+    lines += forms.table(head, rows)
     lines += [finished.counts()[1], ""]
     seeds = sorted({seed for runs in finished.results.values() for seed in runs})
     rows = []
     for name in finished.compared:
         values = finished.by_seed(name, study.metric)
-        rows.append([_called(finished, name), *(f"{values[s]:.2f}" if s in values else "–" for s in seeds)])
-    return lines + _table(["variant", *(f"seed {seed}" for seed in seeds)], rows)
+        rows.append([forms.called(finished, name), *(f"{values[s]:.2f}" if s in values else "–" for s in seeds)])
+    return lines + forms.table(["variant", *(f"seed {seed}" for seed in seeds)], rows)
 
 
 def _cost(finished: Finished, name: str) -> str:
@@ -165,7 +161,7 @@ def _significance(finished: Finished) -> list[str]:
     primary = decisions(finished)
     if primary:
         study = finished.study
-        lines = ["## What can be said", "", *_table(*primary_rows(finished))]
+        lines = ["## What can be said", "", *forms.table(*primary_rows(finished))]
         return lines + [f"- {sentence(one, study.metric, study.baseline)}" for one in primary] + [""]
     verdicts: dict[str, list[str]] = {"better": [], "worse": [], "not significant": [], "too few seeds": []}
     for name in finished.others:
@@ -197,14 +193,16 @@ def _per_class(finished: Finished) -> list[str]:
         return []
     start = finished.study.per_class
     lines = ["## Per class", "", "Mean ± sd:", ""]
-    rows = [[name, *(_mean(finished.spread(v, start + name)) for v in finished.compared)] for name in classes]
-    lines += _table(["class", *finished.compared], rows)
+    rows = [[name, *(forms.mean(finished.spread(v, start + name)) for v in finished.compared)] for name in classes]
+    lines += forms.table(["class", *finished.compared], rows)
     lines += [
         "Paired difference to the baseline, with its 95% interval (many intervals: some exclude 0 by chance):",
         "",
     ]
-    rows = [[name, *(_interval(finished.difference(v, start + name)) for v in finished.others)] for name in classes]
-    return lines + _table(["class", *finished.others], rows)
+    rows = [
+        [name, *(forms.interval(finished.difference(v, start + name)) for v in finished.others)] for name in classes
+    ]
+    return lines + forms.table(["class", *finished.others], rows)
 
 
 def _robustness(finished: Finished, images: Sequence[str]) -> list[str]:
@@ -225,16 +223,28 @@ def _robustness(finished: Finished, images: Sequence[str]) -> list[str]:
     picks = [finished.occluded(*condition) for condition in conditions]
     metric = finished.study.metric
     rows = [
-        [_called(finished, v), _mean(finished.spread(v, metric)), *(_mean(finished.spread(v, pick)) for pick in picks)]
+        [
+            forms.called(finished, v),
+            forms.mean(finished.spread(v, metric)),
+            *(forms.mean(finished.spread(v, pick)) for pick in picks),
+        ]
         for v in finished.compared
     ]
-    lines += _table(["variant", "none", *heads], rows)
+    lines += forms.table(["variant", "none", *heads], rows)
     lines += ["Paired difference to the baseline, with its 95% interval:", ""]
     rows = [
-        [v, _interval(finished.difference(v, metric)), *(_interval(finished.difference(v, pick)) for pick in picks)]
+        [
+            v,
+            forms.interval(finished.difference(v, metric)),
+            *(forms.interval(finished.difference(v, pick)) for pick in picks),
+        ]
         for v in finished.others
     ]
-    return lines + _table(["variant", "none", *heads], rows) + _image(images, "occlusion.png", "metric under occlusion")
+    return (
+        lines
+        + forms.table(["variant", "none", *heads], rows)
+        + forms.image(images, "occlusion.png", "metric under occlusion")
+    )
 
 
 def _reproduce(finished: Finished) -> list[str]:
