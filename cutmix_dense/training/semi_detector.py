@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cutmix_dense.build import from_config
@@ -30,8 +31,8 @@ class SemiDetector(TaughtModel):
             region=dict(type="MultiBox.mixpl"), min_visibility=0.3)``, or ``dict(type="MixPL", tile=…)``, whose cache a
             resumed training fills anew. None: not at all.
         threshold: score of the teacher's boxes that count; one, or one per class, the background first.
-        ignore_above: see ``semi.pseudo_boxes``; torchvision's losses read no ignored boxes.
-        weigh: see ``semi.pseudo_boxes``.
+        ignore_above: see ``semi.pseudo_boxes``; a student with ``weighing`` leaves ignored boxes out.
+        weigh: see ``semi.pseudo_boxes``; a student with ``weighing=dict(by="weight")`` reads it, annotations weigh 1.
         weight: of the losses on unlabelled images: 2 in MixPL, 4 in Unbiased Teacher.
         loss_weights: of single losses of the student on unlabelled images, by torchvision's names with ``loss_`` in
             front.
@@ -94,6 +95,8 @@ class SemiDetector(TaughtModel):
             if mode == "tensor":
                 return found
             return [self.student.sample(*each) for each in zip(images, found, targets or [])]
+        if self.boxes["weigh"]:  # annotations are as sure as can be
+            targets = [{"weight": torch.ones_like(target["boxes"][:, 0]), **target} for target in targets or []]
         losses = self.student(images, targets, mode="loss")
         if unlabelled is not None and self.weight > 0 and self.teacher.step >= self.burn_in:
             losses.update(self._unlabelled_losses(unlabelled, strong[0] if strong else None))

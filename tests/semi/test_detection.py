@@ -11,6 +11,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 import cutmix_dense as cd
 from cutmix_dense import semi
+from cutmix_dense.losses import weigh_losses
 from cutmix_dense.regions import AreaBox, MultiBox
 
 METHODS = [
@@ -264,3 +265,37 @@ def test_a_step_of_torchvisions_detectors(kind):
         assert part.losses["loss_classifier"].item() > 0
     with pytest.raises(TypeError, match="in training mode"):
         semi.mixed_detection(student.eval(), average, images, mix, threshold=0.0)
+
+
+@pytest.mark.parametrize("kind", ["fcos", "fasterrcnn"])
+def test_scores_weigh_the_losses_of_a_weighed_student(kind):
+    """``losses.weigh_losses`` reads the targets of the step; a teacher that is its copy stays a detector of its own."""
+    student = detector(kind).train()
+    average = semi.MeanTeacher(student)
+    weigh_losses(student, by="weight")
+    copied = semi.MeanTeacher(student)
+    images = list(torch.rand(2, 3, 64, 96, generator=seeded()))
+    with torch.no_grad():
+        before = copied(images)
+        for parameter in student.parameters():
+            parameter.add_(0.05)
+        after = copied(images)
+    assert all(torch.equal(a["scores"], b["scores"]) for a, b in zip(before, after, strict=True))
+
+    box = torch.tensor([[8.0, 8, 40, 40], [50, 10, 90, 60]])
+
+    def sure(score):
+        return lambda pictures: [
+            {"boxes": box, "labels": torch.tensor([1, 2]), "scores": torch.tensor([0.9, score])} for _ in pictures
+        ]
+
+    def losses(score, **more):
+        torch.manual_seed(0)  # R-CNNs draw the anchors that they look at
+        step = semi.mixed_detection(student, sure(score), images, None, threshold=0.1, **more)
+        return {name: loss.item() for name, loss in step.losses.items()}
+
+    name = "bbox_regression" if kind == "fcos" else "loss_rpn_box_reg"
+    with pytest.raises(KeyError, match="weight"):
+        losses(0.9)
+    assert losses(0.9, weigh=True)[name] != losses(0.2, weigh=True)[name]
+    assert average.step == 0

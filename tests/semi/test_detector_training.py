@@ -134,6 +134,18 @@ def test_burn_in_weights_views_and_who_is_evaluated(runner_of):
     assert any(not torch.equal(a, b) for a, b in zip(by_teacher, by_student, strict=True))
 
 
+def test_scores_weigh_the_losses_of_a_weighed_student(runner_of):
+    changed = {"model.student.weighing": {"by": "weight"}, "model.weigh": True, "model.burn_in": 0}
+    runner = runner_of("fcos-small_bccd-1of10_mean_teacher", **changed)
+    model, batch = runner.model.train(), batch_of(runner)
+    weighed = model(**batch, mode="loss")
+    assert weighed["loss_unlabelled_bbox_regression"] > 0
+    assert weighed["loss_bbox_regression"] > 0
+    model.boxes["weigh"] = False
+    with pytest.raises(KeyError, match="weight"):
+        model(**batch, mode="loss")
+
+
 def test_strong_views_move_nothing(runner_of):
     changed = {"model.data_preprocessor.strong": [{"type": "Resize", "size": [20, 20]}]}
     runner = runner_of("fcos-small_bccd-1of10_cutmix", **changed, **{"model.data_preprocessor.size": None})
