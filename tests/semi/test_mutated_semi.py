@@ -91,9 +91,9 @@ STEPS: dict[str, Mutation] = {
     ),
     "p of each image": Mutation("transforms.drawing:DrawsPartners._chance", "pool.p[leader]", "pool.p.mean()", RATES),
     "p of a pair": Mutation(
-        "transforms.drawing:DrawsPartners._chance",
-        "pool.p[leader]",
-        "pool.p",
+        "transforms.drawing:DrawsPartners._draw_mates",
+        "self.draw_mixed(pool, generator)[leader]",
+        "self.draw_mixed(pool, generator)",
         "transforms.test_cutmix:test_pairs_that_exchange_are_mixed_together",
     ),
     "views have plans of their own": Mutation(
