@@ -282,6 +282,16 @@ def test_lossmix_of_a_batch_that_is_mixed_in_part(kind):
     assert all(torch.isfinite(value) for value in both.values())
 
 
+@pytest.mark.parametrize("kind", ONE_STAGE)
+def test_an_image_of_share_zero_leaves_nothing_out(kind):
+    images, targets = batch()
+    origin = torch.tensor([[0, 0], [1, 0], [0, 1]])
+    blended = {**targets[0], "origin": origin, "weight": torch.tensor([1.0, 0.0, 1.0])}
+    expected = losses(detector(kind), images[:1], [target([LEFT, LOW], [1, 3])])
+    found = losses(weigh_losses(detector(kind), "weight", mixed="interpolated"), images[:1], [blended])
+    same(found, expected, rtol=1e-6, atol=1e-6)
+
+
 def test_a_function_of_a_target_gives_the_weights():
     images, targets = batch()
     model = weigh_losses(detector("fcos"), lambda one: (one["labels"] == 2).float() * 0.5 + 0.5)
