@@ -41,3 +41,21 @@ def test_it_imports_where_nothing_optional_is_installed():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "torch.Size([2, 3, 8, 9])"
+
+
+def test_a_first_method_loads_few_modules_and_little_of_others():
+    """Import time counted in modules: beyond torch and torchvision, jaxtyping and a few of Python and numpy."""
+    code = (
+        "import sys, torch, torchvision.transforms.v2, torchvision.tv_tensors\n"
+        "before = set(sys.modules)\n"
+        "import cutmix_dense\n"
+        "cutmix_dense.CutMix\n"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    ours = [name for name in loaded if name.split(".")[0] == "cutmix_dense"]
+    assert {name.split(".")[0] for name in loaded} - {"cutmix_dense", "jaxtyping"} <= {"multiprocessing", "numpy"}
+    assert len(ours) <= 140
+    unused = ("albumentations", "cli", "data", "evaluation", "mmengine", "study", "training", "visualization")
+    assert not [name for name in ours if name.split(".")[1:2] and name.split(".")[1] in unused]
