@@ -74,8 +74,8 @@ def draw_sample(
         target: a dict as detectors take it (any of ``boxes`` (N, 4) or of any tv_tensors format, rotated ones, which
             are drawn as polygons, among them, ``labels`` (N,), ``masks`` (N, H, W),
             ``keypoints`` (N, K, 2 or 3), ``visibility`` (N,), ``iscrowd`` (N,), ``semantic`` (H, W), ``ignored``), a
-            semantic map (H, W), or None. Of a panoptic map (``panoptic``, ``segments_info``) without instances beside
-            it the segments are drawn like instances, ``category_id`` as label; stuff gets no box.
+            semantic map (H, W), or None. For a panoptic map (``panoptic``, ``segments_info``) without instances
+            the segments are drawn like instances, ``category_id`` as label; stuff gets no box.
         classes: class names; label i is called ``classes[i]``. Without them the number is shown.
         fit: (height, width) that the drawing fills as far as the image's shape allows. Without it the image keeps its
             size, enlarged by a whole factor until its longer side reaches `min_size`.
