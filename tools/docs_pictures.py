@@ -54,10 +54,10 @@ RULES: dict[str, tuple[int, int, tuple[Setting, ...]]] = {
         ),
     ),
     "boxes": (
-        9,
-        0,
+        11,
+        1,
         (
-            ('boxes_from="auto" (the default): round the mask', ()),
+            ('boxes_from="auto" (the default): around the mask', ()),
             ('boxes_from="box": what shows of the box', ("boxes_from=box",)),
         ),
     ),
