@@ -51,7 +51,11 @@ def assemble(
             continue
         if key == "masks":
             assert judged.masks is not None
-            columns[key] = _masks_of(example, judged, chosen, counts)
+            if table.cut is None:
+                columns[key] = _masks_of(example, judged, chosen, counts)
+            else:
+                stack = table.cut.masks.index_select(0, sent(chosen, table.cut.masks.device))
+                columns[key] = [rewrap(part, example) for part in stack.split_with_sizes(counts)]
             continue
         rows = table.flat(key).index_select(0, flat)
         if key == "boxes":

@@ -15,6 +15,7 @@ from cutmix_dense.arrays.blocks import Block
 from cutmix_dense.arrays.host import HOST, Column, as_column, as_tensor, sent
 from cutmix_dense.functional.boxes import exact_dtype, visible_boxes
 from cutmix_dense.functional.broken import GivenBoxes, check_boxes, sizes_of
+from cutmix_dense.functional.cut_stack import layers_of
 from cutmix_dense.functional.entries import Entries
 from cutmix_dense.functional.fields import STATED
 from cutmix_dense.functional.masks import LayerMasks, mask_sizes, mix_masks
@@ -182,6 +183,8 @@ class _Work:
             return None, []
         stacks = [None if value is None else as_plain(value) for value in self.table.instances["masks"]]
         sizes = mask_sizes(stacks, self.drawn, padded)
+        if self.table.cut is not None:
+            return layers_of(self.table.cut, self.drawn, stacks), sizes
         stated = None if self.stated is None else self.table.instances[STATED]
         carried = self.carried if self.xp is np else None
         return mix_masks(stacks, self.drawn, sizes, carried, stated), sizes

@@ -35,6 +35,7 @@ class FieldTable:
         states_none: whether ``has_mask`` was added, for ignored instances without masks.
         device: where the instances lie; the host if there are none.
         rotated: the format of rotated boxes; None for others.
+        cut: what a plan shows of all masks (a ``CutStack``), where that was found beforehand.
     """
 
     instances: dict[str, list[Any]] = field(default_factory=dict)
@@ -49,6 +50,7 @@ class FieldTable:
     states_none: bool = False
     device: torch.device = HOST
     rotated: Any = None
+    cut: Any = None
 
     def example(self, key: str) -> Tensor | None:
         """A tensor with the class, dtype and trailing shape of a key: the first with rows, else the first."""

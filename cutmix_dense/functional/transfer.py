@@ -14,7 +14,9 @@ from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import HOST
+from cutmix_dense.functional.cut_stack import cut_at_once
 from cutmix_dense.functional.fields import IGNORED
+from cutmix_dense.functional.rules import TargetRules
 from cutmix_dense.functional.table import FieldTable
 from cutmix_dense.functional.wrapping import as_plain, rewrap
 from cutmix_dense.kernels import sent_with_plan
@@ -29,18 +31,33 @@ _MADE = ("visibility", "weight", "origin", "keypoints_visible", "iscrowd")
 """Keys that a mix adds to those that came in."""
 
 
-def fetch_rows(table: FieldTable) -> torch.device | None:
+def fetch_rows(table: FieldTable, plan: MixPlan, rules: TargetRules, padded: bool | None) -> torch.device | None:
     """Bring the rows of a table from a CUDA device to the host, in place, by one copy that is waited for.
 
+    Masks stay where they are, cut and measured by then: ``table.cut``.
+
+    Args:
+        table: the targets.
+        plan: what they are mixed by.
+        rules: how they are judged.
+        padded: see ``masks.mask_sizes``.
+
     Returns:
-        Where they were; None if they stay: those of other devices, those with masks or gradients, and very many.
+        Where they were; None if they stay: those of other devices, those with gradients, with masks that one launch
+        can't cut, under a free-form plan that lies on a device, and very many.
     """
     device = table.device
-    if device.type != "cuda" or "masks" in table.instances or is_compiling():
+    if device.type != "cuda" or is_compiling():
+        return None
+    if plan.free_form and plan.device.type != "cpu":  # whose map of owners is no small thing to bring along
+        return None
+    if "masks" in table.instances and (rules.split == "parts" or table.rotated is not None):  # which look at pixels
         return None
     places: list[tuple[str, int]] = []
     tensors: list[Tensor] = []
     for key, values in table.instances.items():
+        if key == "masks":
+            continue
         given = {-1: table.joined[key]} if key in table.joined else dict(enumerate(values))
         for index, value in given.items():
             if isinstance(value, Tensor):
@@ -48,6 +65,12 @@ def fetch_rows(table: FieldTable) -> torch.device | None:
                 tensors.append(value)
     if any(tensor.requires_grad for tensor in tensors) or sum(tensor.nbytes for tensor in tensors) > _MOST:
         return None
+    if "masks" in table.instances:
+        table.cut = cut_at_once(table, plan, padded)
+        if table.cut is None:
+            return None
+        places.append(("masks", -1))
+        tensors.append(table.cut.facts)
     order = sorted(range(len(tensors)), key=lambda index: -tensors[index].element_size())  # so all are aligned
     host = torch.cat([_bytes(tensors[index]) for index in order]).to(HOST)
     start = 0
@@ -55,7 +78,9 @@ def fetch_rows(table: FieldTable) -> torch.device | None:
         (key, row), like = places[index], tensors[index]
         rows = host[start : start + like.nbytes].view(like.dtype).reshape(like.shape)
         start += like.nbytes
-        if row < 0:
+        if key == "masks":
+            table.cut = table.cut._replace(facts=rows)
+        elif row < 0:
             each = [own + ignored for own, ignored in zip(table.counts, table.ignored_counts)]
             table.joined[key], table.instances[key] = rows, list(rows.split_with_sizes(each))
         else:
@@ -79,7 +104,7 @@ def send_rows(mixed: Sequence[dict[str, Any]], keys: Mapping[str, Any], plan: Mi
     for part in parts:
         for name in names:
             value = part.get(name)
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and value.is_cpu:
                 groups.setdefault((name, value.dtype, value.shape[1:]), []).append((part, name))
     groups = dict(sorted(groups.items(), key=lambda item: -item[0][1].itemsize))  # so all are aligned
     joined = [torch.cat([as_plain(part[name]) for part, name in places]) for places in groups.values()]

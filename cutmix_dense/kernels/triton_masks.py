@@ -19,7 +19,7 @@ from cutmix_dense.kernels.device import current
 from cutmix_dense.kernels.triton_plan import cells_of, position_of, reach_of, source_pixels
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["CutMasks", "cut_masks"]
+__all__ = ["CutMasks", "cut_masks", "cut_rows"]
 
 _TILE_HEIGHT, _TILE_WIDTH = 8, 128
 _SHARES = 16
@@ -65,6 +65,25 @@ def cut_masks(
         output: the output that the entry is part of.
         layer: the layer of that output that the mask's image is.
     """
+    cut, facts = cut_rows(masks, plan, row, output, layer)
+    height, width = plan.frame
+    visible, whole, from_right, from_bottom, right, bottom = facts.unbind(dim=1)
+    boxes = torch.stack([width - from_right, height - from_bottom, right, bottom], dim=1)
+    return CutMasks(cut, visible, whole, torch.where(visible[:, None] > 0, boxes, 0))
+
+
+def cut_rows(
+    masks: Shaped[Tensor, "m h w"],
+    plan: MixPlan,
+    row: Int[Tensor, " e"],
+    output: Int[Tensor, " e"],
+    layer: Int[Tensor, " e"],
+) -> tuple[Shaped[Tensor, "e *frame"], Int[Tensor, "e 6"]]:
+    """``cut_masks`` with the facts of each as the kernel counts them.
+
+    They are pixels that are visible, pixels of the whole, and the box of what is visible, all 0 for nothing: distances
+    of its left and upper end from the right and the lower end of the frame, then its right and its lower end.
+    """
     count = len(row)
     cut = masks.new_empty((count, *plan.frame))
     facts = torch.zeros((count, 6), dtype=torch.int32, device=masks.device)
@@ -87,10 +106,7 @@ def cut_masks(
             plan.weight,
             plan.free_form and tuple(plan.owner.shape[1:]) == tuple(plan.frame),
         )
-    height, width = plan.frame
-    visible, whole, from_right, from_bottom, right, bottom = facts.unbind(dim=1)
-    boxes = torch.stack([width - from_right, height - from_bottom, right, bottom], dim=1)
-    return CutMasks(cut, visible, whole, torch.where(visible[:, None] > 0, boxes, 0))
+    return cut, facts
 
 
 def _cut_into(

@@ -76,6 +76,7 @@ LIMITS = {
     ("cutmix", "padded"): Asked(2, 0, 1, 1, 0),
     ("cutmix", "map and padded"): Asked(2, 0, 1, 1, 0),
     ("cutmix", "boxes"): Asked(1, 1, 2, 1, 1),
+    ("cutmix", "masks"): Asked(2, 3, 5, 2, 1),
     ("cutmix, in place", "images"): Asked(1, 0, 1, 1, 0),
     ("ricap", "images"): Asked(1, 0, 1, 1, 0),
     ("gridmix", "images"): Asked(1, 1, 1, 1, 0),
@@ -169,6 +170,38 @@ def test_lists_are_those_of_the_host_bit_for_bit_and_cost_two_copies(name):
             assert torch.equal(fetch(found), wanted)
         else:
             assert found == wanted
+
+
+MASKS: dict[str, tuple[Callable[[], cd.MixTransform], tuple[int, int], torch.dtype, dict[str, Any]]] = {
+    "rectangles": (lambda: cd.CutMix(p=1.0), SIZE, torch.bool, {}),
+    "odd sizes": (lambda: cd.GridMix(p=1.0), (15, 31), torch.uint8, {"on_filtered": "ignore", "min_visibility": 0.6}),
+    "wide numbers": (lambda: cd.RICAP(p=1.0), SIZE, torch.int64, {"boxes_from": "box"}),
+    "scaled": (lambda: cd.ResizeMix(p=1.0), SIZE, torch.bool, {}),
+    "free form": (lambda: cd.CowMix(p=1.0), SIZE, torch.bool, {}),
+    "a blend": (lambda: cd.MixUp(p=1.0), SIZE, torch.bool, {"min_size": 3.0}),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_masks_of_lists_are_cut_by_one_launch(name):
+    make, size, dtype, rules = MASKS[name]
+    sliced = name in ("odd sizes", "scaled")  # begin anywhere
+    targets = plain(lists())
+    for target in targets:
+        masks = (torch.rand(len(target["boxes"]) + 1, *size) < 0.1).to(dtype) * 3
+        target["masks"] = masks[1:] if sliced else masks[:-1].clone()
+    plan = make().make_plan(torch.rand(4, 3, *size), targets, generator=torch.Generator().manual_seed(2))
+    expected, told = mix_instances(targets, plan, return_report=True, **rules)
+    with SimulatedDevice() as device:
+        mixed, report = mix_instances(send(targets), plan, return_report=True, **rules)
+    assert device.fused == ["cut_kernel"]
+    assert len(device.launches) == 4 + ("on_filtered" in rules), "zeros, cut, joined, picked"
+    assert len(device.waits) == 1
+    assert str(report) == str(told)
+    assert [list(target) for target in mixed] == [list(target) for target in expected]
+    for found, wanted in zip(tree_flatten(fetch(mixed))[0], tree_flatten(expected)[0], strict=True):
+        assert found.dtype == wanted.dtype
+        assert torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize(
