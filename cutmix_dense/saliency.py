@@ -24,7 +24,7 @@ _SOFTNESS = 2.5
 """Sigma of the last blur, small pixels."""
 
 
-def spectral_residuals(images: Sequence[Shaped[Tensor, "*c h w"]]) -> Column:
+def spectral_residuals(images: Sequence[Shaped[Tensor, "*_c _h _w"]]) -> Column:
     """Saliency map of each image at 64 × 64, (b, 64, 64).
 
     The log spectrum less its local mean is what sets an image apart from others; transformed back with the phase and
@@ -82,7 +82,7 @@ def _sums(weights: tuple[float, ...], length: int, dtype: torch.dtype, device: t
     return sent(torch.from_numpy(matrix).to(dtype), device)
 
 
-def saliency_peaks(images: Sequence[Shaped[Tensor, "*c h w"]]) -> Int[Tensor, "b 2"]:
+def saliency_peaks(images: Sequence[Shaped[Tensor, "*_c _h _w"]]) -> Int[Tensor, "b 2"]:
     """The most salient pixel (row, column) of each image.
 
     Example:

@@ -22,7 +22,7 @@ _FLOAT32, _ANTIALIAS = native.ELEMENTS.index("float32"), native.INTERPOLATIONS["
 """``element`` and ``interpolation`` of ``Window`` in ``native.h``."""
 
 
-def shrunk_grey(images: Sequence[Shaped[Tensor, "*c h w"]], side: int) -> Column:
+def shrunk_grey(images: Sequence[Shaped[Tensor, "*_c _h _w"]], side: int) -> Column:
     """The mean of all channels and frames of each image, filtered to (b, side, side) as an antialiased resize.
 
     Args:
