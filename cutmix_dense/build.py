@@ -50,7 +50,7 @@ def known_parts() -> dict[str, type]:
         if inspect.isclass(kind := getattr(module, name)) and not inspect.isabstract(kind) and hasattr(kind, "draw")
     }
     rules = {name: getattr(functional, name) for name in ("FilterRule", "OcclusionRule") if hasattr(functional, name)}
-    return {**parts, **rules, "SampleBank": transforms.SampleBank}
+    return {**parts, **rules, "SampleBank": transforms.SampleBank, "InstanceBank": transforms.InstanceBank}
 
 
 def from_config(config: Any) -> Any:

@@ -40,6 +40,12 @@ METHODS |= {
     "Cutout": (9, 0, ()),
 }
 
+PASTES: dict[str, tuple[int, int, tuple[str, ...]]] = {
+    "placed": (9, 1, ("source=batch", "instances=3", "place=random", "overlap=0.2")),
+    "blended": (9, 1, ("source=batch", "instances=3", "place=random", "blend=0.5")),
+}
+"""Settings of CopyPaste that are shown besides."""
+
 Setting = tuple[str, tuple[str, ...]]
 
 # title of each picture of a rule: what is set; all show the same plan
@@ -113,7 +119,8 @@ def scenes(folder: Path) -> Path:
 
 def draw_method(name: str, folder: Path) -> Image:
     """Base, partner and what a method makes of them."""
-    index, seed, words = METHODS[name]
+    index, seed, words = PASTES[name] if name in PASTES else METHODS[name]
+    name = "CopyPaste" if name in PASTES else name
     dataset = open_complete(scenes(folder) / "voc", "voc")
     made = mix_sample(dataset, build_transform([name, *words]), index, seed=seed)
     cells = sample_rows(made, [""] * len(made.images), dataset.classes, cell=(240, 320))[0]
@@ -200,6 +207,7 @@ def draw_front(name: str, folder: Path) -> Image:
 PICTURES: dict[str, tuple[Callable[[str, Path], Image], str]] = {
     "front": (draw_front, "front"),
     **{f"method-{name.lower()}": (draw_method, name) for name in METHODS},
+    **{f"paste-{name}": (draw_method, name) for name in PASTES},
     **{f"rule-{name}": (draw_rule, name) for name in RULES},
     **{f"kind-{name}": (draw_kind, name) for name in KINDS},
     **{f"recipe-{name}": (draw_recipe, name) for name in RECIPES},

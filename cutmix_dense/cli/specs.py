@@ -249,7 +249,7 @@ def add_transform_argument(parser: argparse.ArgumentParser) -> None:
 
 def method_names() -> list[str]:
     """The public transforms, by the names of the package alone."""
-    no_methods = ("FilterRule", "MaskMix", "MixPlan", "MixReport", "MixTransform", "SampleBank")
+    no_methods = ("FilterRule", "InstanceBank", "MaskMix", "MixPlan", "MixReport", "MixTransform", "SampleBank")
     return sorted(name for name in cutmix_dense.__all__ if name[0].isupper() and name not in no_methods)
 
 
