@@ -35,8 +35,8 @@ class Weighing:
         by: see ``By``. ``"visibility"`` and ``"weight"`` come from a mix, ``"scores"`` from a teacher.
         normalize: ``"count"``: by the number of matched anchors, proposals or queries, weighted or not, as the stock
             losses do, so that an instance of weight 0.5 pulls half as hard. ``"weight"``: by the sum of their weights,
-            at least 1, so that weights only say how instances share the pull (Xu et al., Soft Teacher, 2021:
-            ``ssod/models/soft_teacher.py``, ``unsup_rcnn_cls_loss``).
+            at least 1, so that weights only say how instances share the pull (as the class loss of Soft Teacher does,
+            Xu et al. 2021: ``ssod/models/soft_teacher.py``, ``unsup_rcnn_cls_loss``).
         mixed: ``"united"``: all instances of a target make one set of labels, and each of its terms counts by its
             weight. ``"interpolated"``: LossMix; the instances of each blended image make a set of their own, and the
             losses of the sets count by the shares of their images.
