@@ -111,9 +111,12 @@ def lightly(
     the code is under the AGPL.
 
     Example:
+        >>> import torch
         >>> import cutmix_dense as cd
-        >>> mix = cd.recipes.lightly(window=(2_000, 45_000), copyblend_window=(2_000, 80_000))
-        >>> mix.set_progress(3_000)
+        >>> mix = cd.recipes.lightly(window=(0, 45_000), copyblend_window=(0, 80_000))
+        >>> targets = [{"boxes": torch.tensor([[4.0, 4, 20, 16]]), "labels": torch.tensor([1])}] * 4
+        >>> for step in range(8):
+        ...     images, mixed = mix(torch.rand(4, 3, 32, 48), targets)
     """
     shares = {"ltdetr": 0.5, "ltdetrv2": 0.75}
     if model not in shares:
@@ -247,8 +250,8 @@ def yolo26(
     Example:
         >>> import torch
         >>> import cutmix_dense as cd
-        >>> cd.recipes.yolo26(100, "s", size=(64, 64))(torch.rand(4, 3, 48, 60)).shape
-        torch.Size([4, 3, 64, 64])
+        >>> cd.recipes.yolo26(100, "m", size=(64, 64))(torch.rand(8, 3, 48, 60)).shape
+        torch.Size([8, 3, 64, 64])
     """
     if model not in _YOLO26:
         raise ValueError(f"model must be one of {get_args(Size)}, got {model!r}")

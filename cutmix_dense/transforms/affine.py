@@ -18,11 +18,12 @@ from cutmix_dense.functional.padded import is_padded
 from cutmix_dense.functional.pixels import default_fill
 from cutmix_dense.functional.semantic import SemanticPair
 from cutmix_dense.functional.wrapping import as_plain, rewrap
+from cutmix_dense.randomness import call_generator
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.box_format import output_sizes
 from cutmix_dense.transforms.layout import Layout
-from cutmix_dense.transforms.pool import Pool
+from cutmix_dense.transforms.pool import Images, Pool
 from cutmix_dense.transforms.targets import TargetMixer
 
 __all__ = ["Affine"]
@@ -127,6 +128,39 @@ class Affine(MixTransform):
             frame=pool.frame if self.size is None else self.size,
             anchor=self.anchor,
         )
+
+    def make_plan(  # type: ignore[override]
+        self,
+        images: Images,
+        targets: Any = None,
+        *,
+        sizes: Any = None,
+        generator: torch.Generator | None = None,
+        outputs: int | None = None,
+    ) -> AffinePlan:
+        """Draw a map per image without applying it; arguments as for the call."""
+        return self.draw_plan(self.pool_of(images, targets, sizes, outputs), call_generator(generator))
+
+    def apply_plan(  # type: ignore[override]
+        self, plan: AffinePlan, images: Images, targets: Any = None, *, sizes: Any = None, **options: Any
+    ) -> Any:
+        """Move by given maps; nothing is drawn. Arguments and result as for the call, always with targets."""
+        return self.mix_pool(plan, self.pool_of(images, targets, sizes), **options)
+
+    def mix_batch(  # type: ignore[override]
+        self,
+        images: Images,
+        targets: Any,
+        sizes: Any,
+        generator: torch.Generator | None,
+        *,
+        outputs: int | None = None,
+        **settings: Any,
+    ) -> tuple[tuple[Any, ...], AffinePlan]:
+        """The call for images and targets that were read: the result, and the maps behind it."""
+        pool = self.pool_of(images, targets, sizes, outputs)
+        plan = self.draw_plan(pool, call_generator(generator))
+        return self.mix_pool(plan, pool, **settings), plan
 
     def mix_pool(
         self,

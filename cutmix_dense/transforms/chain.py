@@ -138,7 +138,7 @@ class Chain(MixTransform):
         *,
         out: Tensor | None = None,
         **settings: Any,
-    ) -> tuple[tuple[Any, ...], MixPlan]:
+    ) -> tuple[tuple[Any, ...], Any]:
         """The call for images and targets that were read: the last result, and the last plan."""
         generator = call_generator(generator)
         mixed: Bool[Tensor, " b"] | None = None
