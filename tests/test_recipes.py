@@ -98,7 +98,7 @@ def test_how_often_each_part_mixes():
         )
         drawn = [chain.stages[2].choose(seeded(seed)) for seed in range(300)]
         blends = [
-            sum(type(one).__name__ == name and one.p == 1 for one in drawn) / 300 for name in ("MixUp", "CopyPaste")
+            sum(type(one).__name__ == name and not one.closed for one in drawn) / 300 for name in ("MixUp", "CopyPaste")
         ]
         counts[epoch] = [mosaics, *blends]
     for epoch, expected in {

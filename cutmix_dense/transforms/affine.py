@@ -118,7 +118,7 @@ class Affine(MixTransform):
         canvas = sizes if self.size is None else np.array([self.size] * count, dtype=np.int64)
         swing = 2 * draws - 1
         return AffinePlan(
-            moved=draws[:, 0] < (0.0 if self.closed else self.p),
+            moved=draws[:, 0] < self._chance(pool, np.arange(count)),
             angle=swing[:, 1] * self.degrees,
             scale=self.scale[0] + draws[:, 2] * (self.scale[1] - self.scale[0]),
             shift=np.rint(swing[:, 3:5] * self.translate * canvas),
@@ -155,11 +155,12 @@ class Affine(MixTransform):
         generator: torch.Generator | None,
         *,
         outputs: int | None = None,
+        p: Any = None,
         **settings: Any,
     ) -> tuple[tuple[Any, ...], AffinePlan]:
         """The call for images and targets that were read: the result, and the maps behind it."""
         pool = self.pool_of(images, targets, sizes, outputs)
-        plan = self.draw_plan(pool, call_generator(generator))
+        plan = self.draw_plan(pool if p is None else pool.with_p(p), call_generator(generator))
         return self.mix_pool(plan, pool, **settings), plan
 
     def mix_pool(
