@@ -6,7 +6,6 @@ import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, ClassVar, TypeVar, get_args
 
 import torch
@@ -315,19 +314,6 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         elif not self.banked:
             self._warn_of_one(pool, plan, stacklevel=6)
         return result, plan
-
-    @property
-    def banked(self) -> bool:
-        """Whether partners come from a bank."""
-        return isinstance(self.pairing, SampleBank)
-
-    def joined(self, own: Pool, sizes: Any, generator: torch.Generator) -> tuple[Pool, Pool]:
-        """The batch with the partners that a bank holds for it: the pool to draw a plan for, and that to mix."""
-        assert isinstance(self.pairing, SampleBank)
-        both = self.pairing.join(own.images, own.targets, sizes, self.semantic_keys, own.ndim)
-        pool = Pool.of(both.images, both.targets, both.sizes, len(own), self.layout)
-        pool = replace(pool, box_form=own.box_form)
-        return pool, pool
 
     def _warn_of_one(self, pool: Pool, plan: MixPlan, stacklevel: int) -> None:
         """Warn once that a batch of one image can't be mixed."""

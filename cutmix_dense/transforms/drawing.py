@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from cutmix_dense.arrays.host import HOST
 from cutmix_dense.pairing import partners
 from cutmix_dense.switch import Switch
 from cutmix_dense.transforms.bank import SampleBank
+from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.pool import Pool
 
 __all__ = ["DrawsPartners"]
@@ -31,6 +33,8 @@ class DrawsPartners:
 
     p: float
     pairing: str | SampleBank
+    layout: Layout
+    semantic_keys: tuple[str, ...]
     _switch: Switch
     _idle = False
     """Whether this object alone doesn't mix, while the copies that share its switch may."""
@@ -64,6 +68,19 @@ class DrawsPartners:
 
     def set_progress(self, step: int) -> None:
         """Say which step of the training begins, counted from 0; nothing, but for a schedule (``RandomMix``)."""
+
+    @property
+    def banked(self) -> bool:
+        """Whether partners come from a bank."""
+        return isinstance(self.pairing, SampleBank)
+
+    def joined(self, own: Pool, sizes: Any, generator: torch.Generator) -> tuple[Pool, Pool]:
+        """The batch with the partners that a bank holds for it: the pool to draw a plan for, and that to mix."""
+        assert isinstance(self.pairing, SampleBank)
+        both = self.pairing.join(own.images, own.targets, sizes, self.semantic_keys, own.ndim)
+        pool = Pool.of(both.images, both.targets, both.sizes, len(own), self.layout)
+        pool = replace(pool, box_form=own.box_form)
+        return pool, pool
 
     def draw_partners(
         self, pool: Pool, generator: torch.Generator, count: int = 1

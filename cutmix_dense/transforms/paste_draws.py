@@ -117,8 +117,7 @@ class DrawsPasted(DrawsPartners):
         """The batch with cut-outs of the bank, by weight: one for each that may be pasted."""
         bank = self.source
         if not isinstance(bank, InstanceBank):
-            found: tuple[Pool, Pool] = super().joined(own, sizes, generator)  # type: ignore[misc]
-            return found
+            return super().joined(own, sizes, generator)
         if not len(bank):
             raise ValueError("source must hold at least one cut-out, got an empty InstanceBank")
         weights = None
