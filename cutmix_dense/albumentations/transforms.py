@@ -399,9 +399,26 @@ class StripeMix(MixTransform):
 
 
 class CopyPaste(MixTransform):
-    """The partner's instances by their masks or boxes (Ghiasi 2021): ``cutmix_dense.CopyPaste``."""
+    """The partner's instances by their masks or boxes (Ghiasi 2021): ``cutmix_dense.CopyPaste``.
+
+    Partners come from the call or from ``source``, as for every mix here. The core's own sources (``"self"``,
+    ``"batch"``, a bank) and its ``weights`` by class are refused: a label field may hold anything.
+    """
 
     core = transforms.CopyPaste
+
+    def __init__(self, *, source: Any = None, weights: None = None, **arguments: Any) -> None:
+        if isinstance(source, (str, transforms.InstanceBank)):
+            raise TypeError(
+                f"source must be a dataset or a callable here, got {source!r}: the core's own sources mix batches, by "
+                "cutmix_dense.CopyPaste in a collate_fn or behind the loader"
+            )
+        if weights is not None:
+            raise ValueError(
+                f"weights must be None here, got {weights!r}: label fields may hold anything, so classes aren't known; "
+                "let source= choose partners by class, or use size_weights"
+            )
+        super().__init__(source=source, **arguments)
 
 
 class CarveMix(MixTransform):
