@@ -179,8 +179,8 @@ def object_pixels(targets: Sequence[Mapping[str, Any]], plan: MixPlan, **rules: 
     """Visible pixels of objects per layer: what a layer shows of its instances (masks where there are, else boxes).
 
     As weights of ``mix_labels`` they make a patch without an object give no label (cf. OA-CutMix). Overlapping
-    instances count each for itself, those of translucent layers by their opacity. Of panoptic maps without instances
-    the things count.
+    instances count each for itself, those of translucent layers by their opacity. For panoptic maps without
+    instances, the things count.
 
     Args:
         targets: as for ``mix_instances``.

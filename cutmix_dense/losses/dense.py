@@ -117,7 +117,7 @@ class WeighsRetinaNet(WeighsModel):
     def _losses(
         self, one: Labels, matched: Tensor, logits: Tensor, deltas: Tensor, anchors: Tensor
     ) -> dict[str, Tensor]:
-        """Of one image."""
+        """The losses of one image."""
         found, counts = matched >= 0, matched != LEFT_OUT
         weights = weights_of(matched, one.weights)
         divisor = self.weighing.divisor(weights[found])

@@ -62,7 +62,7 @@ class SetLoss:
 
     @property
     def costs(self) -> tuple[float, float, float]:
-        """Of classes, boxes and overlaps."""
+        """The costs of classes, boxes and overlaps."""
         usual = 1.0 if self.classification == "softmax" else 2.0
         return usual if self.class_cost is None else self.class_cost, self.bbox_cost, self.giou_cost
 

@@ -11,7 +11,7 @@ from cutmix_dense.study.tables import Finished
 __all__ = ["ERROR_RATE", "Decision", "decisions", "pilot_seeds", "seeds_to_run"]
 
 ERROR_RATE = 0.05
-"""Of all primary comparisons together."""
+"""Error rate of all primary comparisons together."""
 
 
 @dataclass(frozen=True)

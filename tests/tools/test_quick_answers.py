@@ -22,7 +22,7 @@ except SystemExit as done:
 print("torch", "torch" in sys.modules, "cv2", "cv2" in sys.modules)
 """
 MOST_MODULES = 450
-"""Of Python itself, numpy and ours: what is there when the arguments were read. With torch there are over 1,300."""
+"""Modules of Python, numpy and ours, once the arguments are read. With torch there are over 1,300."""
 
 
 def run(tool: str, *words: str) -> tuple[str, str]:
