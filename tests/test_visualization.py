@@ -411,15 +411,28 @@ def test_unmixed_row_has_no_partner():
 
 def test_caption_tells_dropped_from_left_out():
     rows = [
-        {"layer": 0, "outcome": "kept", "reason": ""},
-        {"layer": 0, "outcome": "dropped", "reason": "covered"},
-        {"layer": 1, "outcome": "dropped", "reason": "covered"},
-        {"layer": 1, "outcome": "shrunk", "reason": ""},
-        {"layer": 1, "outcome": "dropped", "reason": "low visibility"},
+        {"layer": 0, "source": 0, "instance": 0, "outcome": "kept", "reason": ""},
+        {"layer": 0, "source": 0, "instance": 1, "outcome": "dropped", "reason": "covered"},
+        {"layer": 1, "source": 1, "instance": 2, "outcome": "dropped", "reason": "covered"},
+        {"layer": 1, "source": 1, "instance": 3, "outcome": "shrunk", "reason": ""},
+        {"layer": 1, "source": 1, "instance": 4, "outcome": "dropped", "reason": "low visibility"},
     ]
     assert vis.caption_of(rows) == (
         "base: 1 kept, 1 dropped (covered) · partner: 1 shrunk, 1 left out, 1 dropped (low visibility)"
     )
+
+
+def test_caption_counts_what_is_left_out_once():
+    """A layer for each pasted instance: each of them names all others of its image as not carried."""
+    pasted = ((1, 0), (2, 3))  # layer, instance
+    rows = [
+        {"layer": layer, "source": 1, "instance": instance, "outcome": "kept", "reason": ""}
+        if (layer, instance) in pasted
+        else {"layer": layer, "source": 1, "instance": instance, "outcome": "dropped", "reason": "not carried"}
+        for layer in (1, 2)
+        for instance in range(5)
+    ]
+    assert vis.caption_of(rows) == "partner: 2 kept, 3 left out"
 
 
 def test_panoptic_segments_are_drawn_like_instances():

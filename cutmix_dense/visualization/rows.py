@@ -189,10 +189,20 @@ def caption_of(rows: Iterable[Mapping[str, Any]]) -> str:
 
     Returns:
         For example ``"base: 3 kept, 1 shrunk, 1 dropped (covered) · partner: 2 shrunk, 5 left out"``. What of a partner
-        does not show at all is left out, not dropped.
+        does not show in any layer is left out, not dropped.
     """
     parts = []
-    table = list(rows)
+    unseen: dict[tuple[int, int], Mapping[str, Any]] = {}
+    shown: list[Mapping[str, Any]] = []
+    for row in rows:
+        if row["layer"] > 0 and row["reason"] in ("covered", "outside", "not carried"):
+            unseen[row["source"], row["instance"]] = row
+        else:
+            shown.append(row)
+    for row in shown:  # a layer for each instance names all others of its image, too
+        if row["layer"] > 0:
+            unseen.pop((row["source"], row["instance"]), None)
+    table = [*shown, *unseen.values()]
     for title, side in (
         ("base", [row for row in table if row["layer"] == 0]),
         ("partner", [row for row in table if row["layer"] > 0]),
