@@ -35,6 +35,7 @@ def test_the_signature_has_the_methods_defaults():
         "total",
         "close_last",
         "windows",
+        "idle",
     ]
     assert "alpha" not in inspect.signature(cd.CutMix()).parameters  # of a call, not of the class
 
