@@ -14,6 +14,7 @@ pytest.importorskip("mmcv")
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
+from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 import cutmix_dense.mmengine
@@ -21,6 +22,14 @@ import cutmix_dense.mmengine.semi_detector  # noqa: F401
 
 H, W = 24, 36
 SEEN: list = []
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    """MMDetection's, as in its configs, whatever was built before."""
+    init_default_scope("mmdet")
+    yield
+    init_default_scope("mmengine")
 
 
 @MODELS.register_module(name="TestReadsPixels", force=True)
