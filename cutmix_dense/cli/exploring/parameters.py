@@ -37,8 +37,10 @@ RANGES: dict[str, tuple[float, float, float]] = {
     "aspect": (0.1, 10, 0.05),
     "beta": (0.05, 4, 0.05),
     "candidates": (2, 128, 1),
+    "context": (0, 1, 0.05),
     "cut_area": (0.05, 1, 0.05),
     "decay": (0.5, 6, 0.1),
+    "expand": (1, 3, 0.25),
     "feather": (0, 16, 0.5),
     "fill": (0, 255, 1),
     "flip": (0, 1, 0.05),
@@ -51,12 +53,15 @@ RANGES: dict[str, tuple[float, float, float]] = {
     "n": (1, 12, 1),
     "n_holes": (1, 16, 1),
     "n_stripes": (1, 16, 1),
+    "overlap": (0, 1, 0.05),
     "p": (0, 1, 0.05),
     "proportion": (0.05, 0.95, 0.05),
     "scale": (0.1, 3, 0.05),
     "scope": (0.05, 1, 0.05),
+    "side": (0, 1, 0.05),
     "sigma": (1, 64, 0.5),
     "size": (64, 1024, 16),
+    "weight": (0.05, 1, 0.01),
 }
 """Least, most and step of the sliders, by the argument's name."""
 
@@ -68,7 +73,12 @@ ENDS: dict[str, tuple[str, str]] = {
 }
 """What the two numbers of a pair are, where they are not the ends of a range."""
 
-SUGGESTED: dict[str, tuple[str, ...]] = {"instances": ("random", "all", "1", "2", "3", "0.5")}
+SUGGESTED: dict[str, tuple[str, ...]] = {
+    "blend": ("hard", "0.5", "(0.4, 0.6)"),
+    "instances": ("random", "all", "1", "2", "3", "0.5"),
+    "source": ("partner", "self", "batch"),
+    "weights": ("balanced",),
+}
 """Words to choose from, where others can be typed, too."""
 
 LEFT_OUT: dict[str, str] = {
