@@ -249,7 +249,8 @@ def add_transform_argument(parser: argparse.ArgumentParser) -> None:
 
 def method_names() -> list[str]:
     """The public transforms, by the names of the package alone."""
-    no_methods = ("FilterRule", "InstanceBank", "MaskMix", "MixPlan", "MixReport", "MixTransform", "SampleBank")
+    banks_and_rules = ("FilterRule", "InstanceBank", "MixPlan", "MixReport", "SampleBank")
+    no_methods = (*banks_and_rules, "Affine", "Chain", "MaskMix", "MixTransform")
     return sorted(name for name in cutmix_dense.__all__ if name[0].isupper() and name not in no_methods)
 
 

@@ -43,7 +43,7 @@ def started(call: str, *words: str) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-SCRIPTS = {"mix": "mix_dataset"}
+SCRIPTS = {"mix": "mix_dataset", "bank": "instance_bank"}
 """The scripts in tools/ that are called otherwise than their command."""
 
 
