@@ -97,18 +97,14 @@ def draw_occlusion(finished: Finished, path: Path) -> bool:
 
 def draw_forest(studies: Sequence[Finished], path: Path) -> bool:
     """The primary comparisons of several planned studies, one below the other; False without any."""
-    rows = [(finished, one) for finished in studies for one in decisions(finished)]
-    if not rows:
+    groups = [(finished.study, found) for finished in studies if (found := decisions(finished))]
+    if not groups:
         return False
-    titles = [finished for finished in studies if decisions(finished)]
-    figure, (axis,) = _figure(1, 1, (9, 1.4 + 0.42 * (len(rows) + len(titles))))
+    figure, (axis,) = _figure(1, 1, (9, 1.4 + 0.42 * sum(1 + len(found) for _, found in groups)))
     place, labels = 0, []
-    for finished in titles:
-        color = _COLORS[(titles.index(finished) + 1) % len(_COLORS)]
-        axis.text(
-            0.005, place, f"{finished.study.title}, {finished.study.metric}", transform=axis.get_yaxis_transform()
-        )
-        found = decisions(finished)
+    for order, (study, found) in enumerate(groups, 1):
+        color = _COLORS[order % len(_COLORS)]
+        axis.text(0.005, place, f"{study.title}, {study.metric}", transform=axis.get_yaxis_transform())
         smallest = found[0].plan.smallest
         axis.fill_betweenx([place + 0.5, place + len(found) + 0.5], -smallest, smallest, color="#dddddd", zorder=0)
         for number, one in enumerate(found, place + 1):

@@ -41,8 +41,6 @@ class Difference:
         level: of the interval, 0.95 for 95%.
         p_value: of the two-sided paired t-test, None where it isn't defined (fewer than two seeds, or all differences
             equal).
-        bootstrap: ends of the bias-corrected and accelerated bootstrap interval of the mean, which doesn't take the
-            differences for normal; None for fewer than five seeds, or if all differences are equal.
     """
 
     values: dict[int, float]
@@ -50,7 +48,14 @@ class Difference:
     half_width: float | None
     level: float
     p_value: float | None
-    bootstrap: tuple[float, float] | None = None
+
+    @property
+    def bootstrap(self) -> tuple[float, float] | None:
+        """Ends of the bias-corrected and accelerated bootstrap interval of the mean, worked out when asked for.
+
+        It doesn't take the differences for normal. None for fewer than five seeds, or if all differences are equal.
+        """
+        return _bootstrapped(list(self.values.values()), self.level)
 
     @property
     def low(self) -> float | None:
@@ -119,7 +124,7 @@ def paired_difference(
     error = summary.sd / math.sqrt(summary.n)
     p_value = float(2 * student.sf(abs(summary.mean) / error)) if error > 0 else None
     half_width = float(student.ppf((1 + level) / 2)) * error
-    return Difference(values, summary.mean, half_width, level, p_value, _bootstrapped(list(values.values()), level))
+    return Difference(values, summary.mean, half_width, level, p_value)
 
 
 def _bootstrapped(values: list[float], level: float) -> tuple[float, float] | None:
