@@ -31,7 +31,7 @@ from torchvision import tv_tensors
 
 import cutmix_dense as cd
 from cutmix_dense.cli.common import family
-from tools import docs_pictures
+from tools import docs_photos, docs_pictures
 
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [*DOCS, ROOT / "README.md", *(ROOT / folder / "README.md" for folder in ("configs", "datasets"))]
@@ -396,21 +396,31 @@ def test_every_method_has_its_picture_and_its_line():
     text = (ROOT / "docs" / "methods.md").read_text()
     for name in family():
         assert f"## {name}\n\n![{name}](pictures/method-{name.lower()}.webp)" in text
+        assert f"[![{name}](pictures/gallery-{name.lower()}.webp)](#{name.lower()})" in text
         assert re.search(rf"cd\.{name}\(", text)
 
 
 def test_every_picture_is_drawn_and_shown():
     files = {path.stem for path in (ROOT / "docs" / "pictures").glob("*")}
     text = "".join(path.read_text() for path in DOCS)
-    assert files == set(docs_pictures.PICTURES)
+    assert files == {*docs_pictures.PICTURES, *docs_photos.PICTURES}
     assert files == set(re.findall(r"pictures/([\w-]+)\.webp", text))
 
 
 @pytest.mark.parametrize("name", ["method-cutmix", "method-mosaic", "rule-visibility"])
 def test_the_pictures_are_what_the_code_draws(name, tmp_path):
     pytest.importorskip("nibabel")
-    draw, what = docs_pictures.PICTURES[name]
-    draw(what, tmp_path).save(tmp_path / "now.webp", quality=docs_pictures.QUALITY, method=6)
+    assert_as_committed(docs_pictures.PICTURES, name, tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["front", "gallery-classmix"])
+def test_the_photos_are_what_the_code_draws(name, real, tmp_path):
+    assert_as_committed(docs_photos.PICTURES, name, real("coco_by33"), tmp_path)
+
+
+def assert_as_committed(pictures, name, source, tmp_path):
+    draw, what = pictures[name]
+    draw(what, source).save(tmp_path / "now.webp", quality=docs_pictures.QUALITY, method=6)
     drawn, committed = (
         np.asarray(Image.open(path).convert("RGB")).astype(int)
         for path in (tmp_path / "now.webp", ROOT / "docs" / "pictures" / f"{name}.webp")

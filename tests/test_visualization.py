@@ -335,6 +335,14 @@ def test_shown_pixels_against_a_plain_loop():
 # -------------------------------------------------------------------------------------------------------------- sheets
 
 
+def test_larger_captions_take_more_room_and_leave_the_pictures_as_they_are():
+    cells = [[vis.Drawing(torch.zeros(3, 60, 200, dtype=torch.uint8), "a caption")]]
+    usual, larger = (np.asarray(vis.contact_sheet(cells, headers=(), caption_size=size)) for size in (13, 26))
+    assert larger.shape[0] > usual.shape[0]
+    assert larger.shape[1] == usual.shape[1]
+    assert [int((sheet == 0).all(-1).sum()) for sheet in (usual, larger)] == [12000, 12000]
+
+
 def test_contact_sheet_holds_its_pictures():
     first, second = grey(60, 80), torch.full((3, 90, 50), 200, dtype=torch.uint8)
     rows = [[vis.Drawing(first, "one"), vis.Drawing(None, "nothing"), vis.Drawing(second, "long " * 40)]]

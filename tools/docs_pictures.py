@@ -2,8 +2,9 @@
 
     python tools/docs_pictures.py
     python tools/docs_pictures.py --only CutMix boxes
+    python tools/docs_pictures.py --photos coco    # the first picture and the gallery as well; a folder of COCO 2017
 
-All of them are real calls on the demo set, the same for the same versions; they go to docs/pictures.
+All of them are real calls, on the demo set or on photos, the same for the same versions; they go to docs/pictures.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from cutmix_dense.data import DenseDataset, open_dataset
 from cutmix_dense.data.demo import make_demo_set
 from cutmix_dense.data.mixed_sample import mix_sample, open_complete
 from cutmix_dense.visualization import Drawing, caption_of, contact_sheet, draw_sample, sample_rows
+from tools import docs_photos
 
 ROOT = Path(__file__).resolve().parents[1]
 QUALITY = 82  # of the WebP files
@@ -170,42 +172,7 @@ def draw_recipe(name: str, folder: Path) -> Image:
     return contact_sheet([drawings[:2], drawings[2:]], headers=())
 
 
-FRONT: dict[str, tuple[int, tuple[str, ...]]] = {
-    "CutMix": (3, ("region=AreaBox(area=(0.25, 0.35))",)),
-    "ResizeMix": (2, ("scope=0.4,0.6",)),
-    "Mosaic": (3, ()),
-    "CopyPaste": (3, ()),
-    "CowMix": (3, ()),
-    "GridMix": (5, ()),
-}
-"""What the first picture shows beside base and partner: the seed and the settings of each method."""
-
-FRONT_SCENES = (27, 20, 9, 16)
-"""Its base, its partner, and the two further pictures that a mosaic takes."""
-
-
-def draw_front(name: str, folder: Path) -> Image:
-    """Base, partner and six methods with boxes, masks and names; the picture that README and start page begin with."""
-    root = make_demo_set(folder / "front", images=32, val=0, size=(360, 480))
-    dataset = open_complete(root / "voc", "voc")
-    samples = [dataset[index] for index in FRONT_SCENES]
-    images, targets = [image for image, _ in samples], [target for _, target in samples]
-    look: dict[str, Any] = {"fit": (360, 480), "alpha": 0.25, "font_size": 19}
-    cells = [
-        Drawing(draw_sample(images[side], targets[side], dataset.classes, **look), title)
-        for side, title in enumerate(("base", "partner"))
-    ]
-    for method, (seed, words) in FRONT.items():
-        pool = 4 if method == "Mosaic" else 2
-        mixed, after = build_transform([method, *words])(
-            torch.stack(images[:pool]), targets[:pool], generator=torch.Generator().manual_seed(seed)
-        )
-        cells.append(Drawing(draw_sample(mixed[0], after[0], dataset.classes, **look), method))
-    return contact_sheet([cells[:4], cells[4:]], headers=())
-
-
 PICTURES: dict[str, tuple[Callable[[str, Path], Image], str]] = {
-    "front": (draw_front, "front"),
     **{f"method-{name.lower()}": (draw_method, name) for name in METHODS},
     **{f"paste-{name}": (draw_method, name) for name in PASTES},
     **{f"rule-{name}": (draw_rule, name) for name in RULES},
@@ -220,17 +187,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "docs_pictures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names: list[Any] = sorted({name for _, name in PICTURES.values()})
+    names: list[Any] = sorted({name for _, name in (PICTURES | docs_photos.PICTURES).values()})
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="these only", metavar="NAME")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures", help="folder (default: docs/pictures)")
+    parser.add_argument("--photos", type=Path, help="a folder of COCO 2017 (annotations, train2017), for photos too")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        for file, (draw, name) in PICTURES.items():
+        files = [(path, Path(folder), *what) for path, what in PICTURES.items()]
+        if arguments.photos is None:
+            print("not drawn: the first picture and the gallery, which need --photos, a folder of COCO 2017")
+        else:
+            files += [(path, arguments.photos, *what) for path, what in docs_photos.PICTURES.items()]
+        for file, source, draw, name in files:
             if name in arguments.only:
                 path = arguments.out / f"{file}.webp"
-                draw(name, Path(folder)).save(path, quality=QUALITY, method=6)
+                draw(name, source).save(path, quality=QUALITY, method=6)
                 print(f"{os.path.relpath(path)}: {path.stat().st_size // 1024} KiB")
     return 0
 

@@ -34,6 +34,7 @@ def contact_sheet(
     subtitle: str = "",
     legend: Sequence[tuple[str, Color]] = (),
     font: str | None = None,
+    caption_size: int = 13,
 ) -> Image.Image:
     """Set drawings in rows and columns under headers, with captions and a legend of the classes' colours.
 
@@ -44,6 +45,7 @@ def contact_sheet(
         subtitle: smaller lines under the title, wrapped to the sheet's width.
         legend: (name, colour) of the classes shown.
         font: path of a TrueType font.
+        caption_size: of the captions' letters, in pixels.
 
     Returns:
         A Pillow RGB image.
@@ -59,11 +61,14 @@ def contact_sheet(
                 widths[column] = max(widths[column], picture.shape[-1])
     heights = [max([40, *(cell.shape[-2] for cell in row if cell is not None)]) for row in pictures]
     body, small = load_font(16, font), load_font(13, font)
-    line = measure_text("Ag", small)[1] + 3
+    letters = load_font(caption_size, font)
+    line, caption_line = (measure_text("Ag", face)[1] + 3 for face in (small, letters))
     captions = [
-        [wrap_text(spell_out(cell.caption, font), small, widths[c]) for c, cell in enumerate(row)] for row in rows
+        [wrap_text(spell_out(cell.caption, font), letters, widths[c]) for c, cell in enumerate(row)] for row in rows
     ]
-    caption_heights = [line * max([len(lines) for lines in row], default=0) + (4 if row else 0) for row in captions]
+    caption_heights = [
+        caption_line * max([len(lines) for lines in row], default=0) + (4 if row else 0) for row in captions
+    ]
     width = 2 * margin + sum(widths) + gap * (columns - 1)
     heading = load_font(21, font)
     title_lines = wrap_text(spell_out(title, font), heading, width - 2 * margin)
@@ -97,7 +102,7 @@ def contact_sheet(
                 left = x + (widths[column] - picture.shape[-1]) // 2
                 sheet.paste(tvf.to_pil_image(picture), (left, y))
             for step, text in enumerate(captions[number][column]):
-                draw.text((x, y + heights[number] + 4 + step * line), text, fill=GREY_INK, font=small)
+                draw.text((x, y + heights[number] + 4 + step * caption_line), text, fill=GREY_INK, font=letters)
             x += widths[column] + gap
         y += heights[number] + caption_heights[number] + gap
     if key is not None:
