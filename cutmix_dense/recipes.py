@@ -85,30 +85,35 @@ def dense_o2o(
 
 
 def lightly(
+    epochs: int | None = None,
     *,
-    window: tuple[int, int],
-    copyblend_window: tuple[int, int],
+    window: tuple[int, int] | None = None,
+    copyblend_window: tuple[int, int] | None = None,
     model: Literal["ltdetr", "ltdetrv2"] = "ltdetr",
     **common: Any,
 ) -> Chain:
-    """LightlyTrain's mixing for its LTDETR detectors: the parts of ``dense_o2o``, in windows of training steps.
+    """LightlyTrain's mixing for its LTDETR detectors: the parts of ``dense_o2o``, in windows of its own.
 
     Mosaic (±10°, ±10% of the side, scale 0.5 to 1.5), MixUp and CopyBlend (three objects) each with probability 0.5, or
-    Mosaic and MixUp with 0.75 for the sizes s to x of LTDETRv2. Its windows are ``"auto"`` by default, whose rule the
-    documentation doesn't state: they are given here. That MixUp and CopyBlend exclude each other is DEIM's order.
+    Mosaic and MixUp with 0.75 for the sizes s to x of LTDETRv2. CopyBlend is for batches without MixUp. Its windows
+    are ``"auto"`` by default: all begin with epoch 4, Mosaic and MixUp end ``epochs // 2`` later, CopyBlend ends a
+    sixth of the training, at most 12 epochs, before its end. Up to 12 epochs all begin after a third. Deviations: those
+    of ``dense_o2o``.
 
     Args:
-        window: (start, stop) of Mosaic and MixUp, in the steps that ``set_progress`` counts.
-        copyblend_window: (start, stop) of CopyBlend.
+        epochs: length of the training, for these windows.
+        window: (start, stop) of Mosaic and MixUp, in what ``set_progress`` counts, such as steps; needed without
+            ``epochs``.
+        copyblend_window: (start, stop) of CopyBlend, alike.
         model: which defaults.
         common: arguments of all transforms.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range, or a window is missing.
 
-    Source: LightlyTrain's documentation, "Object Detection", default transform arguments of DINOv3 LTDETR (keys
-    ``copyblend``, ``mixup``, ``mosaic``); its release notes of 0.17.0 for 0.75. Only these published figures were read:
-    the code is under the AGPL.
+    Source: lightly-ai/lightly-train (8f5a75c), in ``src/lightly_train``: ``_task_models/ltdetr_object_detection/
+    transforms.py`` lines 148–194 and 403–412, ``_task_models/object_detection_components/ltdetr_schedule.py`` 14–110,
+    ``_transforms/ltdetr_transforms/object_detection.py`` 319–332; read for what it does, since it is under the AGPL.
 
     Example:
         >>> import torch
@@ -121,6 +126,14 @@ def lightly(
     shares = {"ltdetr": 0.5, "ltdetrv2": 0.75}
     if model not in shares:
         raise ValueError(f"model must be one of {sorted(shares)}, got {model!r}")
+    if epochs is not None:
+        start, stop = 4 if epochs > 12 else epochs // 3, epochs - min(12, round(epochs / 6))
+        window = (start, min(start + epochs // 2, stop)) if window is None else window
+        copyblend_window = (start, stop) if copyblend_window is None else copyblend_window
+    if window is None or copyblend_window is None:
+        raise ValueError(
+            f"window and copyblend_window must be given where epochs isn't, got {window} and {copyblend_window}"
+        )
     return _dense(window, copyblend_window, shares[model], shares[model], 0.5, common)
 
 
@@ -228,8 +241,8 @@ def yolo26(
     isn't. With fewer than 1,000 images (``few_images``) the authors advise mosaic 0.5, no MixUp and no Copy-Paste.
     Copy-Paste puts mirrored copies of an image's own objects where they hide at most 30% of another one, and MixUp's
     weight is of Beta(32, 32), as there. Deviations: ``copy_paste`` is the share of the samples, where Ultralytics takes
-    that share of each sample's objects; places are random, not those in the mirrored image; degrees and shear below
-    0.01 are 0.
+    that share of each sample's objects, those that hide least first; places are random, not those in the mirrored
+    image; degrees and shear below 0.01 are 0.
 
     Args:
         epochs: length of the training; default the authors', by size of the model.
@@ -244,8 +257,9 @@ def yolo26(
         ValueError: an argument is out of range.
 
     Source: Ultralytics' documentation, ``docs/en/guides/yolo26-training-recipe.md`` (06ebee1), sections "Optimizer and
-    Learning Rate" (epochs), "Augmentation Pipeline" and "When to Adjust YOLO26 Hyperparameters". Only these published
-    figures were read: the code is under the AGPL.
+    Learning Rate" (epochs), "Augmentation Pipeline" and "When to Adjust YOLO26 Hyperparameters"; ultralytics 8.4.190,
+    ``data/augment.py`` lines 520 (centre of a mosaic), 831 (Beta), 2019–2022 (Copy-Paste) and 2872–2884 (order), read
+    for what it does, since it is under the AGPL.
 
     Example:
         >>> import torch

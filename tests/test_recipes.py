@@ -177,6 +177,13 @@ def test_figures_of_yolo26(model):
     found = parts(cd.recipes.yolo26(model=model, masks=True))
     affine = found["Affine"][0]
     assert [found[name][0].p for name in ("Mosaic", "MixUp", "CopyPaste")] == [mosaic, mixup, paste]
+    # ultralytics 8.4.190, data/augment.py: 831 Beta(32, 32); 2017 mirrored, 2020 below 0.3; 2882-2884 the order; 520
+    # the centre of a mosaic in the middle half
+    assert (found["MixUp"][0].alpha, found["MixUp"][0].weight) == (32, None)
+    pasted = found["CopyPaste"][0]
+    assert (pasted.source, pasted.flip, pasted.overlap, pasted.blend) == ("self", 1, 0.3, "hard")
+    assert list(found) == ["Mosaic", "CopyPaste", "Affine", "MixUp"]
+    assert (found["Mosaic"][0].expand, found["Mosaic"][0].jitter) == (2, 0.5)
     assert affine.scale == pytest.approx((1 - scale, 1 + scale))
     assert (affine.translate, affine.degrees, affine.shear, affine.of) == (translate, degrees, shear, "all")
     assert {found[name][1] for name in ("Mosaic", "MixUp", "CopyPaste")} == {(0, epochs - 10)}  # close_mosaic=10
@@ -188,7 +195,7 @@ def test_figures_of_yolo26(model):
 
 
 def test_figures_of_lightly():
-    # default transform arguments of DINOv3 LTDETR: copyblend.prob, .num_objects, mixup.prob, mosaic.prob, ...
+    # lightly-train (8f5a75c), _task_models/ltdetr_object_detection/transforms.py 149, 161-165, 177-184; copyblend.py 53
     chain = cd.recipes.lightly(window=(10, 50), copyblend_window=(10, 80))
     found = parts(chain)
     paste = found["CopyPaste"][0]
@@ -198,9 +205,26 @@ def test_figures_of_lightly():
     assert (affine.degrees, affine.scale, affine.translate, affine.fill) == (10, (0.5, 1.5), 0.1, 0)
     assert [found[name][1] for name in ("Mosaic", "MixUp", "CopyPaste")] == [(10, 50), (10, 50), (10, 80)]
     assert chain.stages[2].weights == [0.5, 0.25]
-    second = cd.recipes.lightly(window=(10, 50), copyblend_window=(10, 80), model="ltdetrv2")  # notes of 0.17.0
+    assert paste.blend == found["MixUp"][0].weight == (0.45, 0.55)  # copyblend.py 53, mixup.py 21
+    # transforms.py 406, 412; ltdetr_transforms/object_detection.py 325: CopyBlend where MixUp isn't drawn
+    second = cd.recipes.lightly(window=(10, 50), copyblend_window=(10, 80), model="ltdetrv2")
     assert parts(second)["Mosaic"][0].p == 0.75
     assert second.stages[2].weights == [0.75, 0.125]
+
+
+# epochs: start, step_flat, step_stop in epochs; object_detection_components/ltdetr_schedule.py 77-100
+LIGHTLY = [(72, 4, 40, 60), (200, 4, 104, 188), (36, 4, 22, 30), (13, 4, 10, 11), (12, 4, 10, 10), (6, 2, 5, 5)]
+
+
+@pytest.mark.parametrize(("epochs", "start", "flat", "stop"), LIGHTLY)
+def test_windows_of_lightly(epochs, start, flat, stop):
+    found = parts(cd.recipes.lightly(epochs))
+    assert [found[name][1] for name in ("Mosaic", "MixUp", "CopyPaste")] == [
+        (start, flat),
+        (start, flat),
+        (start, stop),
+    ]
+    assert parts(cd.recipes.lightly(epochs, window=(1, 2)))["MixUp"][1] == (1, 2)
 
 
 MADE = {
@@ -268,6 +292,7 @@ def test_a_closed_yolox_fits_images_into_the_size():
         (lambda: cd.recipes.yolo26(model="xl"), "model"),
         (lambda: cd.recipes.lightly(window=(5, 2), copyblend_window=(0, 1)), "windows"),
         (lambda: cd.recipes.lightly(window=(0, 2), copyblend_window=(0, 1), model="x"), "model"),
+        (lambda: cd.recipes.lightly(window=(0, 2)), "copyblend_window must be given"),
     ],
 )
 def test_what_is_refused(make, message):

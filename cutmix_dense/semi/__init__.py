@@ -1,4 +1,8 @@
-"""Semi-supervised segmentation and detection: a teacher's pseudo-labels move with their pixels. Pure torch."""
+"""Semi-supervised segmentation and detection: a teacher's pseudo-labels move with their pixels. Pure torch.
+
+Lines of sources are those of ZhenZHAO/AugSeg (7ead870), ZhenZHAO/iMAS (96e57e0), JongMokKim/mix-unmix (7cecefb),
+Czm369/MixPL (9f2176a) and LiheYoung/UniMatch-V2 (f6afb4d).
+"""
 
 from __future__ import annotations
 

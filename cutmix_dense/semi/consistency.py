@@ -101,8 +101,10 @@ class Consistency:
     def augseg(cls, threshold: float = 0.95) -> Consistency:
         """AugSeg (2023): cross-entropy of confident pixels, averaged over all pixels.
 
+        The authors use the threshold 0.95 for VOC; for Cityscapes every pixel counts (``threshold=0``).
+
         Source: AugSeg, ``augseg/utils/loss_helper.py``, lines 310 to 315; the threshold of
-        ``exps/zrun_vocs/r50_voc_semi662/config_semi.yaml``, line 52.
+        ``exps/zrun_vocs/r50_voc_semi662/config_semi.yaml``, line 52, and ``exps/zrun_citys/citys_semi744``, line 51.
         """
         return cls("cross_entropy", threshold, "pixel", "all")
 
