@@ -2,8 +2,8 @@
 
 ``test_mutations.py`` puts the errors of real libraries into ours for the oracle to find. Here every measurement of what
 shows of an instance (``test_mutated_measurements.py``) and every option of how targets are judged and methods are
-scheduled (``test_mutated_options.py``) has one line changed. The changed function keeps its identity, only its code is
-replaced, so every module that imported it runs the wrong line.
+scheduled (``test_mutated_options.py``, ``test_mutated_chains.py``) has one line changed. The changed function keeps its
+identity, only its code is replaced, so every module that imported it runs the wrong line.
 """
 
 from __future__ import annotations
@@ -50,8 +50,13 @@ def named(place: str, package: str) -> Any:
 
 def code_of(source: str, function: FunctionType) -> CodeType:
     """The code of a function of changed source; globals, defaults and identity stay those of the function."""
+    source, free = textwrap.dedent(source), function.__code__.co_freevars
+    if free:  # such as the class that super() means: as within a function that has it
+        source = f"def enclosing({', '.join(free)}):\n" + textwrap.indent(source, "    ")
     flags = __future__.annotations.compiler_flag
-    module = compile(textwrap.dedent(source), function.__code__.co_filename, "exec", flags, dont_inherit=True)
+    module = compile(source, function.__code__.co_filename, "exec", flags, dont_inherit=True)
+    if free:
+        (module,) = (found for found in module.co_consts if isinstance(found, CodeType))
     (code,) = (
         found for found in module.co_consts if isinstance(found, CodeType) and found.co_name == function.__name__
     )
@@ -61,7 +66,7 @@ def code_of(source: str, function: FunctionType) -> CodeType:
 def mutate(mutation: Mutation, patch: pytest.MonkeyPatch) -> None:
     inner = mutation.place.split(":")[0]
     found = named(mutation.place, "cutmix_dense." if "." in inner else "cutmix_dense.functional.")
-    function = getattr(found, "__func__", found)
+    function = getattr(found, "__func__", getattr(found, "fget", found))
     source = changed(inspect.getsource(function), mutation.line, mutation.wrong)
     patch.setattr(function, "__code__", code_of(source, function))
 

@@ -177,6 +177,14 @@ def test_windows_and_closing_reach_all():
     assert torch.equal(chain(IMAGES), IMAGES)
 
 
+def test_what_it_says_of_all():
+    closing = cd.RandomMix([cd.MixUp()], total=9, close_last=2)
+    chain = cd.Chain([cd.Mosaic(size=(40, 60), expand=2), cd.Affine(size=(20, 30)), closing])
+    assert (chain.size, chain.partners, chain.close_last, chain.scheduled) == ((20, 30), 3, 0, True)
+    assert cd.Chain([closing]).close_last == 2
+    assert chain(torch.rand(4, 3, 40, 60)).shape == (4, 3, 20, 30)
+
+
 def test_one_of_several_chains_within_a_window():
     halves = cd.Chain([cd.StripeMix(p=1.0), cd.Affine(degrees=0, translate=0, scale=(0.5, 0.5), fill=9)])
     mix = cd.RandomMix([halves, cd.MixUp(lam=0.5, p=1.0)], windows=[(0, 2), (1, 2)], idle=1.0)
