@@ -50,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = parser().parse_args(argv)
     with reporting_errors("explore", arguments.traceback), tempfile.TemporaryDirectory(prefix="explore-") as uploads:
+        print("Preparing the page …", flush=True)
         os.environ["GRADIO_TEMP_DIR"] = str(Path(uploads) / "gradio")  # what is uploaded goes when the page does
         from cutmix_dense.cli.exploring.page import Explorer
         from cutmix_dense.cli.exploring.sources import DEMO_LAYOUTS, DEMO_START, Shelf, further_words, open_demo, shown
@@ -57,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         shelf, ready, words = Shelf(), {}, {}
         if arguments.root is not None:
             dataset = shown(open_from(arguments, {"label_ids": "train"}))
-            ready[f"{dataset.root} ({dataset.split})"] = shelf.put("root", dataset, keep=True)
+            ready[f"{Path(dataset.root).resolve().name} ({dataset.split})"] = shelf.put("root", dataset, keep=True)
             words["root"] = further_words(arguments)
         for layout, title in DEMO_LAYOUTS.items():
             ready[f"Demo set as {title}"] = shelf.put(layout, open_demo(arguments.cache, layout), keep=True)
