@@ -59,3 +59,22 @@ def test_a_part_that_fails_ends_the_run(tmp_path):
     done = subprocess.run([RUN, "style", "speed"], capture_output=True, text=True, env={**os.environ, "PATH": path})
     assert done.returncode == 3
     assert done.stdout.splitlines() == ["== style", "ruff ran", "ruff ran", "mypy ran"]
+
+
+def test_a_whole_run_goes_through_both_rows_and_stops_each_at_its_failure(tmp_path):
+    """With tools in its way: environments are empty folders; mypy fails in one row, Python in the other."""
+    tools = dict.fromkeys(("pip", "cutmix-dense", "pytest", "ruff"), "exit 0") | {"mypy": "exit 3"}
+    tools["python"] = '[ "$2" = venv ] && mkdir -p "$3/bin" && : > "$3/bin/activate" && exit 0\nexit 4'
+    for path, code in ((tmp_path / name, code) for name, code in tools.items()):
+        path.write_text(f"#!/bin/sh\n{code}\n")
+        path.chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(tmp_path / "python")
+    own = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": str(tmp_path / "python")}
+    environment = {**os.environ, **own, "CUTMIX_DENSE_FRAMEWORKS": str(tmp_path)}
+    done = subprocess.run([RUN], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    begun = re.findall(r"^== (\w+)$", done.stdout, re.M)
+    assert begun == ["first", "test", "style", "frameworks"]
+    assert re.findall(r"^== (\w+): passed in \d+ s$", done.stdout, re.M) == ["first", "test"]
+    assert "a part failed" in done.stderr
