@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Integer
 from torch import Tensor
 
 from cutmix_dense import native
@@ -28,7 +28,7 @@ class ReadableMaps:
         maps: ids of any whole numbers, of two or three axes each; on the host.
     """
 
-    def __init__(self, maps: Sequence[Int[Tensor, "..."]]) -> None:
+    def __init__(self, maps: Sequence[Integer[Tensor, "..."]]) -> None:
         self._maps = [ids if ids.dtype in _DTYPES and ids.stride(-1) == 1 else _as_long(ids) for ids in maps]
         self._bytes = sum([ids.nbytes for ids in self._maps])
         flat = 3 - self._maps[0].ndim
@@ -70,5 +70,5 @@ class ReadableMaps:
         return torch.from_numpy(masks)
 
 
-def _as_long(ids: Int[Tensor, "*size"]) -> Int[Tensor, "*size"]:
+def _as_long(ids: Integer[Tensor, "*size"]) -> Int[Tensor, "*size"]:
     return ids.long().contiguous()

@@ -85,7 +85,7 @@ def assemble(
                     columns["keypoints_visible"] = list(shows.split_with_sizes(counts))
                 rows = points
             else:
-                if flip_pairs:
+                if flip_pairs is not None:
                     mirrored = plan.scale[where()][:, -1] < 0
                     rows = torch.where(mirrored[:, None], swap_pairs(rows, flip_pairs), rows)
                 rows = torch.where(shows, rows, torch.zeros((), dtype=rows.dtype, device=device))

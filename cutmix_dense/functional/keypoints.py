@@ -6,14 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 from cutmix_dense.arrays.host import sent
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import shows_at
 
-__all__ = ["mix_keypoints", "mix_points", "mix_poses", "swap_pairs"]
+__all__ = ["FlipPairs", "mix_keypoints", "mix_points", "mix_poses", "swap_pairs"]
+
+FlipPairs = Sequence[Sequence[int]] | Integer[np.ndarray, "_pairs 2"]
+"""(left, right) indices of the keypoints that swap in a mirrored image, such as left and right elbow."""
 
 
 def mix_keypoints(
@@ -21,7 +24,7 @@ def mix_keypoints(
     plan: MixPlan,
     output: Int[Tensor, " n"],
     layer: Int[Tensor, " n"],
-    flip_pairs: Sequence[tuple[int, int]] | None = None,
+    flip_pairs: FlipPairs | None = None,
     untouched: Bool[Tensor, " n"] | None = None,
 ) -> tuple[Float[Tensor, "n k c"], Bool[Tensor, "n k"]]:
     """Map keypoints onto the canvas, and say which of them show.
@@ -57,7 +60,7 @@ def mix_keypoints(
         raise ValueError(f"keypoints are mixed under plans of two axes only, got one of {plan.ndim}")
     if keypoints.ndim != 3 or keypoints.shape[2] not in (2, 3):
         raise ValueError(f"keypoints must have shape (N, K, 2) or (N, K, 3), got {tuple(keypoints.shape)}")
-    if flip_pairs:
+    if flip_pairs is not None and len(flip_pairs):
         mirrored = plan.scale[output, layer, -1] < 0
         keypoints = torch.where(mirrored[:, None, None], swap_pairs(keypoints, flip_pairs), keypoints)
     count = keypoints.shape[1]
@@ -123,7 +126,7 @@ def mix_poses(
     return torch.where(mirrored.any(dim=1), turned.remainder(2 * torch.pi), angles), sizes * scale.abs().amax(dim=1)
 
 
-def swap_pairs(rows: Tensor, flip_pairs: Sequence[tuple[int, int]]) -> Tensor:
+def swap_pairs(rows: Tensor, flip_pairs: FlipPairs) -> Tensor:
     """Swap the keypoints of each pair in (N, K, …).
 
     Raises:

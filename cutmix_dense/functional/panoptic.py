@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxtyping import Int
+from jaxtyping import Integer
 from torch import Tensor
 
 from cutmix_dense.functional.fields import IGNORED, are_dicts
@@ -19,7 +19,7 @@ __all__ = ["MixedPanoptic", "SegmentPool", "mix_panoptic", "take_panoptic"]
 
 @takes_rules
 def mix_panoptic(
-    maps: Int[Tensor, "p h w"] | list[Tensor],
+    maps: Integer[Tensor, "p h w"] | list[Tensor],
     segments: Sequence[Sequence[Mapping[str, Any]]],
     plan: MixPlan,
     **rules: Any,

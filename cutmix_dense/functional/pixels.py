@@ -22,7 +22,7 @@ from cutmix_dense.plan.ownership import weighs
 
 __all__ = ["Interpolation", "default_fill", "few_launches", "mix_images", "mix_pixels"]
 
-Pool = TypeVar("Pool", bound="Tensor | list[Tensor]")
+Pool = TypeVar("Pool", bound="Tensor | list[Tensor] | tuple[Tensor, ...]")
 
 
 def mix_pixels(

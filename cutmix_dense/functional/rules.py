@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, get_args
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.functional.fields import FIELDS, Scaling, check_instance_keys
 from cutmix_dense.functional.filters import RULES, FilterRule
+from cutmix_dense.functional.keypoints import FlipPairs
 
 __all__ = [
     "Boxes",
@@ -108,7 +109,7 @@ class TargetRules:
     semantic_keys: Sequence[str] = ()
     ignore_index: int = 255
     boxes: Boxes = "exact"
-    flip_pairs: Sequence[tuple[int, int]] | None = None
+    flip_pairs: FlipPairs | None = None
     instance_weights: bool = False
     soft_semantic: SoftSemantic = "pair"
     num_classes: int | None = None

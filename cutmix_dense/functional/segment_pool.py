@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 from cutmix_dense.arrays.blocks import block_of, spatial
@@ -60,7 +60,7 @@ class _Layout:
     """
 
     entries: Entries
-    maps: list[Int[Tensor, "*_canvas"]]
+    maps: list[Integer[Tensor, "*_canvas"]]
     measured: Measured
 
 

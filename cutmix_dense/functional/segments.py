@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Integer
 from torch import Tensor
 
 from cutmix_dense.arrays.broadcast import everywhere
@@ -122,7 +122,7 @@ def segments_as_instances(target: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def category_map(target: Mapping[str, Any]) -> Int[Tensor, "h w"]:
+def category_map(target: Mapping[str, Any]) -> Integer[Tensor, "h w"]:
     """The category of every pixel of a target's panoptic map, -1 for void.
 
     Raises:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from cutmix_dense.arrays.blocks import block_of, spatial
@@ -83,7 +83,7 @@ class SemanticPair(NamedTuple):
 
 
 def mix_semantic_pair(
-    maps: Int[Tensor, "p h w"] | list[Tensor], plan: MixPlan, *, ignore_index: int = 255
+    maps: Integer[Tensor, "p *canvas"] | list[Tensor], plan: MixPlan, *, ignore_index: int = 255
 ) -> SemanticPair | list[SemanticPair]:
     """Both maps of a blend of two images, and the weight of each; ids stay unchanged.
 
@@ -115,7 +115,7 @@ def mix_semantic_pair(
 
 
 def mix_semantic_soft(
-    maps: Int[Tensor, "p h w"] | list[Tensor], plan: MixPlan, *, num_classes: int, ignore_index: int = 255
+    maps: Integer[Tensor, "p *canvas"] | list[Tensor], plan: MixPlan, *, num_classes: int, ignore_index: int = 255
 ) -> Float[Tensor, "b k h w"] | list[Tensor]:
     """Class probabilities of every pixel of a blend, by the weights of the layers.
 
@@ -154,7 +154,7 @@ def mix_semantic_soft(
 
 
 def _of_classes(
-    ids: Int[Tensor, "*canvas"], weight: Float[Tensor, "..."], num_classes: int, ignore_index: int
+    ids: Integer[Tensor, "*canvas"], weight: Float[Tensor, "..."], num_classes: int, ignore_index: int
 ) -> Float[Tensor, "k *canvas"]:
     """The weight of each pixel at its class, else 0; all 0 where it is ignored.
 

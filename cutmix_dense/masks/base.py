@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST
@@ -52,7 +52,7 @@ class MapMask(ABC):
         """All random numbers for ``batch`` masks, on the host."""
 
     @abstractmethod
-    def place(self, draws: Float[Tensor, "b k"], maps: Int[Tensor, "b *size"]) -> Bool[Tensor, "b *size"]:
+    def place(self, draws: Float[Tensor, "b k"], maps: Integer[Tensor, "b *size"]) -> Bool[Tensor, "b *size"]:
         """Masks from draws.
 
         Args:
@@ -61,7 +61,7 @@ class MapMask(ABC):
         """
 
     def place_each(
-        self, draws: Float[Tensor, "b k"], maps: Sequence[Int[Tensor, "..."]], frame: tuple[int, ...]
+        self, draws: Float[Tensor, "b k"], maps: Sequence[Integer[Tensor, "..."]], frame: tuple[int, ...]
     ) -> Bool[Tensor, "b *frame"]:
         """``place`` for maps of any sizes that fit the frame, which are padded with -1."""
         if all(ids.dtype == torch.uint8 and tuple(ids.shape) == frame for ids in maps):

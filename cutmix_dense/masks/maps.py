@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 from cutmix_dense import native
@@ -56,7 +56,7 @@ class ClassMask(MapMask):
         """A score for every class of every image; the lowest are pasted."""
         return uniform(batch, self.max_classes, generator)
 
-    def place(self, draws: Float[Tensor, "b k"], maps: Int[Tensor, "b *size"]) -> Bool[Tensor, "b *size"]:
+    def place(self, draws: Float[Tensor, "b k"], maps: Integer[Tensor, "b *size"]) -> Bool[Tensor, "b *size"]:
         """Where the chosen classes of each map lie.
 
         Args:
@@ -77,7 +77,7 @@ class ClassMask(MapMask):
         return self._chosen(occurs, sent(draws, ids.device)).gather(1, columns).reshape(ids.shape)
 
     def place_each(
-        self, draws: Float[Tensor, "b k"], maps: Sequence[Int[Tensor, "..."]], frame: tuple[int, ...]
+        self, draws: Float[Tensor, "b k"], maps: Sequence[Integer[Tensor, "..."]], frame: tuple[int, ...]
     ) -> Bool[Tensor, "b *frame"]:
         """``place`` for maps of any sizes that fit the frame."""
         if not _is_readable(*maps):
@@ -88,7 +88,7 @@ class ClassMask(MapMask):
             self._check(maps[index].long())
         return readable.marked(self._chosen(torch.from_numpy(seen[:, :-1]), draws).numpy(), frame)
 
-    def _check(self, ids: Int[Tensor, "*n"]) -> None:
+    def _check(self, ids: Integer[Tensor, "*n"]) -> None:
         """Raise ValueError if an id isn't below ``max_classes``."""
         large = ids[(ids >= self.max_classes) & ~_are(ids, self.ignore_index)]
         if large.numel():
@@ -99,7 +99,7 @@ class ClassMask(MapMask):
         """The column of a table of ids for pixels without a class."""
         return self.max_classes
 
-    def _columns(self, ids: Int[Tensor, "*size"]) -> Int[Tensor, "*size"]:
+    def _columns(self, ids: Integer[Tensor, "*size"]) -> Int[Tensor, "*size"]:
         """The column of each id; ids are int64."""
         return torch.where((ids >= 0) & (ids != self.ignore_index), ids, self._spare).clamp_(max=self._spare)
 
@@ -152,7 +152,7 @@ class CarveMask(MapMask):
         """Whether the lesion shrinks or grows, and by how much."""
         return uniform(batch, 2, generator)
 
-    def place(self, draws: Float[Tensor, "b 2"], maps: Int[Tensor, "b *size"]) -> Bool[Tensor, "b *size"]:
+    def place(self, draws: Float[Tensor, "b 2"], maps: Integer[Tensor, "b *size"]) -> Bool[Tensor, "b *size"]:
         """The carved lesion of each map.
 
         Args:
@@ -166,7 +166,7 @@ class CarveMask(MapMask):
         return self.place_each(draws, [*maps], tuple(maps.shape[1:]))
 
     def place_each(
-        self, draws: Float[Tensor, "b 2"], maps: Sequence[Int[Tensor, "..."]], frame: tuple[int, ...]
+        self, draws: Float[Tensor, "b 2"], maps: Sequence[Integer[Tensor, "..."]], frame: tuple[int, ...]
     ) -> Bool[Tensor, "b *frame"]:
         """``place`` for maps of any sizes that fit the frame; no lesion lies beyond them."""
         if self.spacing is not None and len(self.spacing) != len(frame):
@@ -185,19 +185,19 @@ class CarveMask(MapMask):
         split(carve, len(masks), 8 * masks.nbytes)  # distances are doubles
         return sent(torch.from_numpy(masks), maps[0].device)
 
-    def _lesion(self, ids: Int[np.ndarray, "*size"]) -> Bool[np.ndarray, "*size"]:
+    def _lesion(self, ids: Integer[np.ndarray, "*size"]) -> Bool[np.ndarray, "*size"]:
         """Where a map holds the lesion's ids."""
         if self.classes is None:
             return np.asarray((ids > 0) & (ids != self.ignore_index))
         return np.isin(ids, self.classes)
 
 
-def _is_readable(*maps: Int[Tensor, "..."]) -> bool:
+def _is_readable(*maps: Integer[Tensor, "..."]) -> bool:
     """Whether the compiled library is there and may read maps."""
     return native.library is not None and in_numpy(*maps)
 
 
-def _are(ids: Int[Tensor, "*n"], number: int) -> Bool[Tensor, "*n"]:
+def _are(ids: Integer[Tensor, "*n"], number: int) -> Bool[Tensor, "*n"]:
     """Where ids equal a number; among bytes, torch would take 256 for 0."""
     bounds = torch.iinfo(torch.uint8 if ids.dtype == torch.bool else ids.dtype)
     if not bounds.min <= number <= bounds.max:

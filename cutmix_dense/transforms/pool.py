@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST, fetched, sent, tensor_of
@@ -30,7 +30,7 @@ from cutmix_dense.transforms.layout import Layout, has_frames, shape_of, spatial
 
 __all__ = ["Images", "Pool"]
 
-Images = Tensor | list[Tensor]
+Images = Tensor | list[Tensor] | tuple[Tensor, ...]
 """A batch (B, C, H, W) or a list of (C, Hi, Wi); clips and volumes have the axes of their ``Layout``."""
 
 
@@ -223,7 +223,7 @@ class Pool:
         padded = padded.reshape(*padded.shape[:2], 2, ndim).flip(3).flatten(2)  # array order
         return ObjectBoxes(padded, (padded[..., ndim:] > padded[..., :ndim]).all(dim=2))
 
-    def maps(self, keys: Sequence[str]) -> list[Int[Tensor, "..."]]:
+    def maps(self, keys: Sequence[str]) -> list[Integer[Tensor, "..."]]:
         """The valid part of the semantic map of every image.
 
         Args:
