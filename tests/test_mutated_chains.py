@@ -1,4 +1,4 @@
-"""Every setting of Chain, Affine and RandomMix, with one line changed: a named test must fail."""
+"""Every setting of Chain, Affine and RandomMix, and what checkpoints hold of a bank, changed: a test must fail."""
 
 from __future__ import annotations
 
@@ -138,6 +138,18 @@ OPTIONS: dict[str, Mutation] = {
     ),
     "Chain, scheduled": Mutation(
         "transforms.chain:Chain.scheduled", "any(", "all(", f"{CHAIN}:test_what_it_says_of_all"
+    ),
+    "InstanceBank, fingerprint": Mutation(
+        "transforms.instance_bank:InstanceBank.add",
+        'self._fingerprint = ""',
+        "pass",
+        "transforms.test_instance_bank:test_a_bank_that_grows_is_another_one",
+    ),
+    "CopyPaste, the bank of a checkpoint": Mutation(
+        "transforms.copypaste:CopyPaste.set_extra_state",
+        "was is not None and was != own",
+        "False",
+        "transforms.test_instance_bank:test_a_bank_that_grows_is_another_one",
     ),
     "RandomMix, weights": Mutation("transforms.randommix:RandomMix._open", "[weight * within", "[1.0 * within", SOME),
     "RandomMix, idle": Mutation(

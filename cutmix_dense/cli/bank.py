@@ -3,6 +3,7 @@
     cutmix-dense bank runs/demo/data/coco --out bank.pt
     cutmix-dense bank /data/VOC2012 --split train --most-megabytes 512 --margin 0.25 --out bank.pt
     cutmix-dense bank /data/cut_outs --folder --out bank.pt
+    cutmix-dense bank /data/coco --bgr --out bank.pt  # for configs of MMDetection
 
 A data set's pictures are opened in random order until the bank is full, so that a bank that holds a part of it is drawn
 evenly. With ``--folder`` every picture below ROOT with an alpha band is a cut-out: what isn't transparent is its mask,
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--out", type=Path, required=True, help="file to write")
     result.add_argument("--most-megabytes", type=positive(), default=256, help="size of the bank (default: 256)")
     result.add_argument("--margin", type=float, default=0.25, help="of the picture round a box, share of its side")
+    result.add_argument("--bgr", action="store_true", help="store pictures as MMDetection loads them, blue first")
     result.add_argument("--seed", type=positive(0), default=0, help="of the order of the pictures")
     add_verbosity(result)
     return result
@@ -60,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         for image, target in track(samples, "cutting out", total, transient=True, console=Console(stderr=True)):
             if bank.nbytes > 0.99 * bank.max_bytes:
                 break
-            bank.add([image], [target])
+            bank.add([image.flip(0) if arguments.bgr else image], [target])
         for line in grouped((str(problem.path), problem.reason) for problem in problems).values():
             print(f"bank: skipped {line}", file=sys.stderr)
         if not len(bank):

@@ -16,6 +16,7 @@ from cutmix_dense.functional import MixReport, mix_pixels
 from cutmix_dense.functional.fields import BEFORE, STATED
 from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.mmengine.closing import Closable
+from cutmix_dense.mmengine.cut_outs import fit_banks, refuse_elements
 from cutmix_dense.mmengine.elements import (
     IGNORED,
     INSTANCES,
@@ -51,6 +52,9 @@ class BatchMix(nn.Module, Closable):
     ``mix_seeds`` gets the 63-bit seed of each mix, drawn from torch's state, which MMEngine seeds, and made another one
     on every rank. Instances gain ``visibility`` and ``origin`` (image of the batch and index there). Masks, and
     MMPose's ``gt_instances``, are numpy arrays on the host; instances that have some are mixed there.
+
+    ``CopyPaste`` takes ``source=dict(type="InstanceBank", file="bank.pt")``, of ``cutmix-dense bank --bgr``; the bank
+    is moved to the batch's device. Checkpoints hold its fingerprint, and a training resumes with that bank alone.
 
     A ``Chain`` or a recipe (``type="cutmix_dense.dense_o2o"``) mixes by several methods behind each other; windows of
     epochs or iterations need ``MixScheduleHook``.
@@ -126,6 +130,7 @@ class BatchMix(nn.Module, Closable):
         Returns:
             The mixed inputs and the same data samples.
         """
+        fit_banks(self.mix.members, inputs)
         seed = rank_seed()
         generator = torch.Generator("cpu").manual_seed(seed)
         samples = list(data_samples or ())
@@ -162,12 +167,18 @@ class BatchMix(nn.Module, Closable):
             if not first:  # where an instance was first, not in what the method before made
                 targets["instances"] = renamed(targets["instances"], "origin", BEFORE)
         member = stage.choose(generator)
-        pool = member.pool_of(inputs, targets, sizes)
-        plan: Any = member.draw_plan(pool, generator)
+        boxes = (
+            value for part in fields for rows in part.values() for key, value in rows.items() if name_of(key) == "boxes"
+        )
+        refuse_elements(member, maps, next(boxes, None))
+        pool = drawn = member.pool_of(inputs, targets, sizes)
+        if member.banked:
+            drawn, pool = member.joined(pool, sizes, generator)
+        plan: Any = member.draw_plan(drawn, generator)
         moves = isinstance(member, CoreAffine)
         if moves and before is not None and member.of == "mixed":
             plan = plan.within(before)
-        self._warn_of_one(len(pool), member)
+        self._warn_of_one(len(inputs), member)
         mixed, targets, *reports = member.mix_pool(plan, pool, return_report="instances" in targets)
         if reports:
             targets["instances"] = renamed(targets["instances"], BEFORE, "origin")

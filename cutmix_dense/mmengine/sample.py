@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cutmix_dense.arrays import to_array, to_tensor
 from cutmix_dense.functional import mix_pixels
+from cutmix_dense.mmengine.cut_outs import fit_banks, refuse_elements
 from cutmix_dense.mmengine.fields import check_image_keys, check_instance_keys, check_key_list
 from cutmix_dense.mmengine.results import (
     CLASS_MAPS,
@@ -52,7 +53,8 @@ class SampleMix(BaseTransform):
 
     Inside ``MultiImageMixDataset`` (mmdet's and mmseg's) the partners are drawn from the wrapped dataset. With
     ``max_cached_images`` it stands in an ordinary pipeline and takes its partners from the samples that came by last,
-    so that a mix needs no second loading and decoding, as ``CachedMosaic`` does.
+    so that a mix needs no second loading and decoding, as ``CachedMosaic`` does. ``CopyPaste`` needs no partner if its
+    ``source`` is ``"self"``, or ``dict(type="InstanceBank", file="bank.pt")``, of ``cutmix-dense bank --bgr``.
 
     Args:
         max_cached_images: size of the cache, 0 for none; else more than the method's partners (1; Mosaic 3).
@@ -180,6 +182,7 @@ class SampleMix(BaseTransform):
         self._check_method(samples, columns)
         images = [sample["img"] for sample in samples]
         images = [to_tensor(image if image.ndim == 3 else image[..., None]) for image in images]
+        fit_banks(self.mix.members, images)
         generator = torch.Generator("cpu").manual_seed(seed)
         targets = self._targets(samples, columns)
         made = mix_single(self.mix, images, targets, generator, partner_fit=self.partner_fit)
@@ -199,6 +202,9 @@ class SampleMix(BaseTransform):
     def _check_method(self, samples: list[dict[str, Any]], columns: Sequence[str]) -> None:
         """Refuse what the method can't mix, and maps whose ignored id is another than the method's."""
         maps = [key for key in self._class_maps if any(key in sample for sample in samples)]
+        of_boxes = next((samples[0].get(key) for key in columns if name_of(key) == "boxes"), None)
+        for member in self.mix.members:
+            refuse_elements(member, [*maps, *(key for key in VALUE_MAPS if key in samples[0])], of_boxes)
         if maps:
             refuse_blends(self.mix, maps)
         for key in VALUE_MAPS:
@@ -218,6 +224,8 @@ class SampleMix(BaseTransform):
             member.flip_pairs = flip_pairs_of(samples)
 
     def _given(self, results: dict[str, Any]) -> list[dict[str, Any]]:
+        if "mix_results" not in results and not self.mix.partners:
+            return []
         if "mix_results" not in results:
             raise KeyError(
                 "results hold no 'mix_results': put the transform into the pipeline of a MultiImageMixDataset, and not "

@@ -57,9 +57,8 @@ def build(method: str, settings: dict[str, Any], instance_keys: Sequence[str]) -
         member.semantic_keys = (*member.semantic_keys, *_CLASS_MAPS)
         if member.layout != "BCHW":
             raise ValueError(f"{method}: layout must be 'BCHW' here, got {member.layout!r}")
-        if member.banked:
-            name = "pairing" if isinstance(member.pairing, SampleBank) else "source"
-            raise ValueError(f"{method}: {name} can't be a bank here, got {getattr(member, name)!r}")
+        if isinstance(member.pairing, SampleBank):
+            raise ValueError(f"{method}: pairing can't be a bank here, got {member.pairing!r}")
         if member.on_filtered == "crowd":
             raise ValueError(f"{method}: on_filtered must be 'drop' or 'ignore' (gt_ignore_flags), got 'crowd'")
     return mix

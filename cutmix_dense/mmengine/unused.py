@@ -13,6 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from cutmix_dense.mmengine.batch import BatchMix
+from cutmix_dense.mmengine.cut_outs import check_resumed
 from cutmix_dense.mmengine.hook import find_mixes, parts_of
 from cutmix_dense.mmengine.schedule import MixScheduleHook, scheduled_mixes
 from cutmix_dense.mmengine.scope import HOOKS, MODELS, TRANSFORMS
@@ -40,7 +41,8 @@ class CheckMixHook(Hook):
             - mixes of batches of one image, which have no partner;
             - windows of a recipe or a ``RandomMix`` without ``MixScheduleHook``;
             - a mix of samples in one of several branches of ``MultiBranch``: the others show the same sample unmixed,
-              and pseudo-labels go from branch to branch.
+              and pseudo-labels go from branch to branch;
+            - a training that is resumed with another bank of cut-outs than it began with.
 
     Example:
         >>> from mmengine.config import Config
@@ -71,6 +73,13 @@ class CheckMixHook(Hook):
         if problems:
             raise ValueError("the config has settings of cutmix_dense that nothing uses:\n- " + "\n- ".join(problems))
         _check_branches(runner.train_dataloader.dataset)
+
+    def before_train(self, runner: Any) -> None:
+        """Note the banks of cut-outs for checkpoints; a resumed training needs those that it began with."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        mixes: list[Any] = [module for module in model.modules() if isinstance(module, BatchMix)]
+        mixes += find_mixes(runner.train_dataloader.dataset)
+        check_resumed([member for mix in mixes for member in mix.mix.members], runner.message_hub, runner._resume)
 
 
 def check_runners() -> None:
@@ -193,7 +202,7 @@ def _unbuilt(config: Mapping[str, Any], built: set[str]) -> list[str]:
 def _lonely(mixes: list[BatchMix], loader: Any) -> list[str]:
     """Mixes of batches that have one image each."""
     size = getattr(loader, "batch_size", None) or getattr(loader.batch_sampler, "batch_size", None)
-    if size != 1 or not any(member.p > 0 for mix in mixes for member in mix.mix.members):
+    if size != 1 or not any(member.p > 0 and member.partners for mix in mixes for member in mix.mix.members):
         return []
     names = ", ".join(sorted({f"{_PREFIX}{type(mix).__name__}" for mix in mixes}))
     return [

@@ -28,7 +28,7 @@ class Chain(MixTransform):
     the samples that the transform before it mixed, as behind DEIM's and YOLOX's mosaics (as first of the chain, all),
     unless ``of="all"``. ``close`` and ``set_progress`` reach all. ``visibility`` and ``weight`` of an instance are the
     products over all mixes; ``origin`` is its image in the batch that came in, and its index there (for a sample from a
-    bank behind the first transform, those that it had in its own batch).
+    bank behind the first transform, those that it had in its own batch; -1 for a cut-out of an ``InstanceBank``).
 
     Args:
         transforms: in their order; all of one layout, box format and normalisation. A ``RandomMix`` gives one of them

@@ -147,6 +147,34 @@ class CopyPaste(DrawsPasted, MixTransform):
         """
         return cls(**{"rule": "mmdet_copy_paste", "p": 1.0, "crowd": True, **common})
 
+    @property
+    def partners(self) -> int:
+        """Number of other images that an output is mixed with: none for a bank, or an image's own instances."""
+        return 1 if self.source in ("partner", "batch") else 0
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """State for checkpoints; of a bank of cut-outs how many it holds and its fingerprint, not the pictures."""
+        bank = self.source
+        known = {"instances": len(bank), "fingerprint": bank.fingerprint} if isinstance(bank, InstanceBank) else None
+        return {**super().get_extra_state(), "cut_outs": known}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore the result of ``get_extra_state``.
+
+        Raises:
+            ValueError: another bank of cut-outs than that of the checkpoint.
+        """
+        was = state.get("cut_outs")
+        own = self.get_extra_state()["cut_outs"]
+        if was is not None and was != own:
+            held = "no bank" if own is None else f"{own['instances']} cut-outs of fingerprint {own['fingerprint']}"
+            raise ValueError(
+                f"source must be the bank that the checkpoint was trained with, {was['instances']} cut-outs of "
+                f"fingerprint {was['fingerprint']}, got {held}: load that bank, or drop 'cut_outs' from the state to "
+                "go on with another one"
+            )
+        super().set_extra_state(state)
+
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """Draw the instances to paste, and their places."""
         targets = detection_targets(pool.targets)

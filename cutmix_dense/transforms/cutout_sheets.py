@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.arrays.blocks import spatial
-from cutmix_dense.functional.fields import IGNORED, IMAGE_KEYS, INSTANCE_KEYS, STATED
+from cutmix_dense.functional.fields import BEFORE, IGNORED, IMAGE_KEYS, INSTANCE_KEYS, STATED
 from cutmix_dense.functional.wrapping import rewrap
 
 __all__ = ["BankedBatch", "fitted", "joined", "sheets", "wanted_keys"]
@@ -63,6 +63,8 @@ def fitted(target: Mapping[str, Tensor], wanted: Mapping[str, Tensor], size: Seq
         value = target.get(key)
         if value is None and key in _FILLED:
             value = torch.full((count,), _FILLED[key], device=like.device)
+        if value is None and key == BEFORE:  # of the batch that came into a chain, which the cut-out isn't from
+            value = torch.full((count, 2), -1, device=like.device)
         if value is None and key == "area":
             sides = target["boxes"][:, 2:] - target["boxes"][:, :2]
             value = sides.prod(dim=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -28,13 +29,14 @@ class InstanceBank:
     """Cut-outs of single instances, with their masks or boxes, for ``CopyPaste(source=bank)``.
 
     Args:
-        max_bytes: total size of the stored tensors, at least 1. A full bank takes no more: offer instances in random
-            order, as ``tools/instance_bank.py`` does.
-        margin: how much of the picture round a box is kept on every side, as a share of the box's length; at least as
-            much as the ``context`` to paste.
+        max_bytes: total size of the stored tensors, at least 1, default 256 MB. A full bank takes no more: offer
+            instances in random order, as ``tools/instance_bank.py`` does.
+        margin: how much of the picture round a box is kept on every side, as a share of the box's length, default
+            0.25; at least as much as the ``context`` to paste.
+        file: what ``save`` wrote, for configs: the bank has its cut-outs, and its two bounds.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range, or given beside ``file``.
 
     Example:
         >>> import cutmix_dense as cd
@@ -48,7 +50,12 @@ class InstanceBank:
         [3, 3]
     """
 
-    def __init__(self, max_bytes: int = 256 * 2**20, margin: float = 0.25) -> None:
+    def __init__(
+        self, max_bytes: int | None = None, margin: float | None = None, *, file: str | Path | None = None
+    ) -> None:
+        if file is not None and (max_bytes is not None or margin is not None):
+            raise ValueError(f"max_bytes and margin are those of the file, got {max_bytes!r} and {margin!r}")
+        max_bytes, margin = 256 * 2**20 if max_bytes is None else max_bytes, 0.25 if margin is None else margin
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, got {max_bytes!r}")
         if not 0 <= margin <= 10:
@@ -56,6 +63,9 @@ class InstanceBank:
         self.max_bytes, self.margin = max_bytes, float(margin)
         self.nbytes = 0
         self._cuts: list[tuple[Tensor, dict[str, Tensor]]] = []
+        self._fingerprint = ""
+        if file is not None:
+            self.load_state_dict(torch.load(file, map_location=HOST, weights_only=True))
 
     def __repr__(self) -> str:
         return f"InstanceBank(instances={len(self)}, bytes={self.nbytes}, max_bytes={self.max_bytes})"
@@ -68,6 +78,29 @@ class InstanceBank:
     def counts(self) -> Counter[int]:
         """Number of cut-outs of each class."""
         return Counter(int(target["labels"][0]) for _, target in self._cuts)
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """Type of the pictures; None without any."""
+        return self._cuts[0][0].dtype if self._cuts else None
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the pictures lie; None without any."""
+        return self._cuts[0][0].device if self._cuts else None
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells banks apart, 64 digits: the SHA-256 of all cut-outs in their order, on any device."""
+        if not self._fingerprint:
+            digest = hashlib.sha256()
+            for image, target in self._cuts:
+                for key, value in (("", image), *sorted(target.items())):
+                    plain = value.detach().to(HOST).contiguous()
+                    digest.update(f"{key} {plain.dtype} {tuple(plain.shape)}".encode())
+                    digest.update(plain.flatten().view(torch.uint8).numpy().tobytes())
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
 
     def add(self, images: Iterable[Tensor], targets: Iterable[Mapping[str, Any]]) -> int:
         """Cut all instances out of some images, crowds excepted, until the bank is full.
@@ -93,6 +126,7 @@ class InstanceBank:
                     return len(self) - before
                 self._cuts.append(cut)
                 self.nbytes += size
+                self._fingerprint = ""
         return len(self) - before
 
     def map(self, change: Callable[[Tensor], Tensor]) -> InstanceBank:
@@ -108,7 +142,9 @@ class InstanceBank:
         moved = [
             (image.to(device), {key: value.to(device) for key, value in target.items()}) for image, target in self._cuts
         ]
-        return self._like(moved)
+        bank = self._like(moved)
+        bank._fingerprint = self._fingerprint
+        return bank
 
     def state_dict(self) -> dict[str, Any]:
         """The cut-outs as plain tensors, which ``torch.load`` accepts with ``weights_only=True``."""
@@ -118,6 +154,7 @@ class InstanceBank:
         """Restore ``state_dict``."""
         self.max_bytes, self.margin = state["max_bytes"], state["margin"]
         self._cuts = [(image, dict(target)) for image, target in state["cuts"]]
+        self._fingerprint = ""
         self.nbytes = self._like(self._cuts).nbytes
 
     def save(self, path: str | Path) -> None:

@@ -118,6 +118,20 @@ class DrawsPasted(DrawsPartners):
         bank = self.source
         if not isinstance(bank, InstanceBank):
             return super().joined(own, sizes, generator)
+        named = own.targets if isinstance(own.targets, Mapping) else None
+        if named is not None and len(named) != 1:
+            raise ValueError(f"targets must hold instances alone for a bank of cut-outs, got {sorted(named)}")
+        targets = own.targets if named is None else next(iter(named.values()))
+        both = bank.join(own.images, targets, sizes, self.picked(len(own), generator))
+        found = [rows if named is None else {next(iter(named)): rows} for rows in (both.targets, both.maskless)]
+        pool = Pool.of(both.images, found[0], both.sizes, len(own), own.layout)
+        pool = replace(pool, box_form=own.box_form, cut_outs=True)
+        return pool, replace(pool, targets=found[1])
+
+    def picked(self, outputs: int, generator: torch.Generator) -> Int[np.ndarray, " n"]:
+        """Cut-outs of the bank for so many outputs, by weight: one for each that may be pasted."""
+        bank = self.source
+        assert isinstance(bank, InstanceBank)
         if not len(bank):
             raise ValueError("source must hold at least one cut-out, got an empty InstanceBank")
         weights = None
@@ -129,11 +143,7 @@ class DrawsPasted(DrawsPartners):
             if self.weights == "balanced":
                 given = balanced(classes.T, np.ones_like(classes.T, dtype=bool), given.T).T
             weights = given[:, 0]
-        rows = bank.picked(len(own) * most_of(self.instances, 1), weights, generator)
-        both = bank.join(own.images, own.targets, sizes, rows)
-        pool = Pool.of(both.images, both.targets, both.sizes, len(own), own.layout)
-        pool = replace(pool, box_form=own.box_form, cut_outs=True)
-        return pool, replace(pool, targets=both.maskless)
+        return bank.picked(outputs * most_of(self.instances, 1), weights, generator)
 
     def _weights(
         self,

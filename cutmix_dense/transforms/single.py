@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,15 +64,28 @@ def mix_single(
         report: whether to report what happened to the instances.
         partner_fit: how partners of another size are fitted, see ``fit.PartnerFit``; for images only.
 
+    A bank of cut-outs is drawn from, and the partners aren't looked at.
+
     Raises:
         TypeError, ValueError: as for the transform's call.
     """
     member = transform.choose(generator)
     if isinstance(member.pairing, SampleBank):
         raise ValueError("pairing with a bank draws plans over batch and bank: call the transform itself")
+    generator = call_generator(generator)
     # make_plan and apply_plan would each check the images
-    pool = member.pool_of(list(images), targets, outputs=1)
-    plan = draw_fitted(member, pool, partner_fit, call_generator(generator))
+    if member.banked:  # by cut-outs
+        own = member.pool_of(list(images[:1]), _first(targets), outputs=1)
+        drawn, pool = member.joined(own, None, generator)
+        plan = member.draw_plan(drawn, generator)
+    else:
+        pool = member.pool_of(list(images), targets, outputs=1)
+        plan = draw_fitted(member, pool, partner_fit, generator)
     reports = report and detection_targets(targets) is not None
     result = member.mix_pool(plan, pool, return_report=reports)
     return SingleMix(member, result[0][0], result[1], plan, result[2] if reports else None)
+
+
+def _first(targets: Any) -> Any:
+    """The targets of the first image."""
+    return {key: _first(value) for key, value in targets.items()} if isinstance(targets, Mapping) else targets[:1]

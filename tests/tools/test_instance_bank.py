@@ -26,6 +26,16 @@ def test_a_bank_of_a_data_set(demo, tmp_path, layout, capsys):
     assert (out_images != 0).any()
 
 
+def test_pictures_as_mmdetection_loads_them(demo, tmp_path):
+    for name, more in (("rgb.pt", []), ("bgr.pt", ["--bgr"])):
+        assert (
+            instance_bank.main([str(demo / "coco"), "--out", str(tmp_path / name), "--most-megabytes", "1", *more]) == 0
+        )
+    rgb, bgr = (cd.InstanceBank(file=tmp_path / name)._cuts for name in ("rgb.pt", "bgr.pt"))
+    assert all(torch.equal(one.flip(0), other) for (one, _), (other, _) in zip(rgb, bgr, strict=True))
+    assert any((one != other).any() for (one, _), (other, _) in zip(rgb, bgr))
+
+
 def test_a_small_bank_is_another_part_of_the_data_for_another_seed(demo, tmp_path):
     counts = []
     for seed in ("1", "1", "2"):

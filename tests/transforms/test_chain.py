@@ -242,6 +242,27 @@ def test_a_bank_within():
     assert len(after["labels"]) > 1
 
 
+@pytest.mark.parametrize("masks", [False, True])
+def test_a_bank_of_cut_outs_behind_a_mix(masks):
+    bank = cd.InstanceBank()
+    white = {"boxes": torch.tensor([[4.0, 6, 12, 14]]), "labels": torch.tensor([9])}
+    bank.add([torch.full((3, 20, 30), 99.0)], [white])
+    box, mask = torch.tensor([[2.0, 3, 12, 13]]), torch.zeros(1, 20, 30, dtype=torch.bool)
+    mask[:, 3:13, 2:12] = True
+    target = {"boxes": box, "labels": torch.tensor([1]), **({"masks": mask} if masks else {})}
+    targets = [target] * 4
+    paste = cd.CopyPaste(source=bank, instances=1, place="random", p=1.0, min_visibility=0)
+    mixed, after = cd.Chain([cd.MixUp(lam=0.5, p=1.0), paste])(IMAGES, targets, generator=seeded(0))
+    for image, target in zip(mixed, after):
+        row = int((target["labels"] == 9).nonzero())
+        assert target["origin"][row].tolist() == [-1, -1]
+        assert (target["origin"][target["labels"] != 9] >= 0).all()
+        x0, y0, x1, y1 = target["boxes"][row].int().tolist()
+        shows = torch.zeros(20, 30, dtype=torch.bool)
+        shows[y0:y1, x0:x1] = True
+        assert torch.equal((image == 99).all(dim=0), shows)
+
+
 def test_what_is_refused():
     with pytest.raises(TypeError, match="mixing transforms"):
         cd.Chain([torch.nn.Identity()])

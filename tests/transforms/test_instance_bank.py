@@ -129,6 +129,61 @@ def test_a_bank_is_bounded_saved_and_moved(tmp_path):
     assert again.to("meta")._cuts[0][0].device.type == "meta"
 
 
+def test_a_checkpoint_names_its_bank(tmp_path):
+    images, targets = boxes_of([1, 2, 3, 4])
+    bank = cd.InstanceBank()
+    bank.add(images, targets)
+    bank.save(tmp_path / "bank.pt")
+    again = cd.InstanceBank(file=tmp_path / "bank.pt")
+    assert again.fingerprint == bank.fingerprint == bank.to("cpu").fingerprint
+    assert (again.max_bytes, again.margin) == (bank.max_bytes, bank.margin)
+
+    def paste(source: object) -> cd.CopyPaste:
+        return cd.CopyPaste(source=source, instances=1, place="random", p=1.0)
+
+    state = paste(bank).state_dict()
+    assert state["_extra_state"]["cut_outs"] == {"instances": 4, "fingerprint": bank.fingerprint}
+    torch.save(state, tmp_path / "state.pt")
+    paste(again).load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    changed = bank.map(lambda image: image + 1)
+    other = [bank._like(bank._cuts[::-1]), changed]
+    bank.add(images[:1], targets[:1])
+    for wrong in (*other, bank):
+        assert wrong.fingerprint != again.fingerprint
+        with pytest.raises(ValueError, match=f"trained with, 4 cut-outs of fingerprint {again.fingerprint}, got"):
+            paste(wrong).load_state_dict(state)
+    with pytest.raises(ValueError, match="got no bank"):
+        paste("batch").load_state_dict(state)
+    paste(bank).load_state_dict(paste("batch").state_dict())  # one that began without
+    with pytest.raises(ValueError, match="margin are those of the file"):
+        cd.InstanceBank(file=tmp_path / "bank.pt", margin=0.5)
+
+
+def test_a_bank_that_grows_is_another_one():
+    images, targets = boxes_of([1, 2])
+    bank = cd.InstanceBank()
+    bank.add(images[:1], targets[:1])
+    mix = cd.CopyPaste(source=bank, instances=1, place="random", p=1.0)
+    state, before = mix.state_dict(), bank.fingerprint
+    bank.add(images[1:], targets[1:])
+    assert bank.fingerprint != before
+    with pytest.raises(ValueError, match="source must be the bank that the checkpoint was trained with"):
+        mix.load_state_dict(state)
+
+
+def test_instances_under_a_name_of_their_own():
+    images, targets = boxes_of([1, 2, 3, 4])
+    bank = cd.InstanceBank()
+    bank.add(images, targets)
+    mix = cd.CopyPaste(source=bank, instances=2, place="random", p=1.0)
+    plain, rows = mix([torch.zeros(3, 30, 40)], targets[:1], generator=seeded(3))
+    named, found = mix([torch.zeros(3, 30, 40)], {"things": targets[:1]}, generator=seeded(3))
+    assert torch.equal(plain[0], named[0])
+    assert all(torch.equal(found["things"][0][key], value) for key, value in rows[0].items())
+    with pytest.raises(ValueError, match=r"instances alone for a bank of cut-outs, got \['maps', 'things'\]"):
+        mix(torch.zeros(1, 3, 30, 40), {"things": targets[:1], "maps": torch.zeros(1, 30, 40, dtype=torch.long)})
+
+
 def test_crowds_and_broken_boxes_are_left_out():
     target = {
         "boxes": torch.tensor([[1.0, 1, 5, 5], [2, 2, 6, 6], [9, 9, 3, 3], [float("nan")] * 4]),
