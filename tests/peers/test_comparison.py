@@ -22,7 +22,7 @@ KINDS = ("boxes", "masks", "maps", "keypoints")
 
 def table() -> dict[str, dict[str, str]]:
     """The README's cells by library and column."""
-    lines = (ROOT / "README.md").read_text().partition("## Beside other libraries")[2].splitlines()
+    lines = (ROOT / "README.md").read_text().partition("## Compared with other libraries")[2].splitlines()
     rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     head = rows[0][1:]
     table = rows[2 : 2 + next(number for number, row in enumerate(rows[2:]) if len(row) != len(rows[0]))]
