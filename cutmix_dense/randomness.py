@@ -55,6 +55,7 @@ def _drawn() -> int:
     return int(torch.randint(2**63 - 1, (), dtype=torch.int64, device="cpu"))
 
 
+@torch.compiler.disable
 def call_generator(generator: torch.Generator | None = None) -> torch.Generator:
     """The generator of one call: the given one, else a private one that ``torch.manual_seed`` makes repeatable.
 

@@ -74,6 +74,9 @@ PLAN = MIX.make_plan(IMAGES, generator=torch.Generator().manual_seed(3))
 PATCHES = cd.CutMix(p=1.0, region=cd.regions.MultiBox(cd.regions.AreaBox((0.05, 0.2)), 3)).make_plan(
     IMAGES, generator=torch.Generator().manual_seed(3)
 )
+GRID, BLEND = (
+    mix.make_plan(IMAGES, generator=torch.Generator().manual_seed(3)) for mix in (cd.GridMix(p=1.0), cd.MixUp(p=0.7))
+)
 SCALED = cd.Mosaic().make_plan(IMAGES, generator=torch.Generator().manual_seed(3))
 COMPILED = {  # what is compiled, of which tensors, and how often its graph breaks
     "padded boxes": (lambda padded: cd.functional.mix_padded(padded, PLAN), (PADDED,), 0),
@@ -96,6 +99,22 @@ COMPILED = {  # what is compiled, of which tensors, and how often its graph brea
     "map": (lambda maps: cd.functional.mix_semantic(maps, PLAN), (MAPS,), 0),
     "plan applied to images": (lambda images: MIX.apply_plan(PLAN, images), (IMAGES,), 0),
     "plan applied to padded boxes": (lambda *given: MIX.apply_plan(PLAN, *given), (IMAGES, PADDED), 0),
+    "grid applied to padded boxes": (lambda *given: MIX.apply_plan(GRID, *given), (IMAGES, PADDED), 0),
+    "blend applied to padded boxes": (
+        lambda *given: MIX.apply_plan(BLEND, *given),
+        (IMAGES.to(torch.uint8), PADDED),
+        0,
+    ),
+    "blend of whole numbers": (
+        lambda images: cd.functional.mix_pixels(images, BLEND, fill=0),
+        (IMAGES.to(torch.int64),),
+        0,
+    ),
+    "plan applied to maps and padded boxes": (
+        lambda images, padded, semantic: MIX.apply_plan(PLAN, images, {**padded, "semantic": semantic}),
+        (IMAGES, PADDED, MAPS),
+        0,
+    ),
     "plan applied to maps": (lambda *given: MIX.apply_plan(PLAN, *given), (IMAGES, MAPS), 0),
 }
 
@@ -110,6 +129,34 @@ def test_what_is_compiled_gives_what_eager_gives_in_whole_graphs(name):
     for one, other in zip(tree_leaves(found), tree_leaves(expected), strict=True):
         assert (one is other is None) or torch.equal(one, other)
     assert sum(counters["graph_break"].values()) == breaks, dict(counters["graph_break"])
+
+
+@pytest.mark.parametrize("mix", [cd.CutMix(p=0.8), cd.GridMix(), cd.MixUp()], ids=lambda mix: type(mix).__name__)
+def test_a_compiled_call_breaks_only_where_it_draws(mix):
+    """The generator and the draws are the host's, which no compiler traces; around them, two graphs serve all calls."""
+    torch._dynamo.reset()
+    counters.clear()
+    compiled = torch.compile(lambda *given: mix(*given), backend="eager")
+    for seed in range(3):
+        given = (IMAGES.to(torch.uint8), PADDED)
+        torch.manual_seed(seed)
+        expected = mix(*given)
+        torch.manual_seed(seed)
+        for one, other in zip(tree_leaves(compiled(*given)), tree_leaves(expected), strict=True):
+            assert torch.equal(one, other)
+    assert counters["stats"]["unique_graphs"] == 2
+    drawn = [name for reason in counters["graph_break"] for name in ("call_generator", "untraced") if name in reason]
+    assert sorted(drawn) == ["call_generator", "untraced"]
+    assert len(counters["graph_break"]) == 2
+
+
+def test_gradients_flow_through_a_compiled_blend():
+    torch._dynamo.reset()
+    images, seen = IMAGES.clone().requires_grad_(), IMAGES.clone().requires_grad_()
+    weight = torch.rand(IMAGES.shape)
+    (torch.compile(lambda x: cd.functional.mix_pixels(x, BLEND), backend="aot_eager")(images) * weight).sum().backward()
+    (cd.functional.mix_pixels(seen, BLEND) * weight).sum().backward()
+    torch.testing.assert_close(images.grad, seen.grad)
 
 
 def test_some_compiled_slots_are_kept_and_broken_ones_are_empty():

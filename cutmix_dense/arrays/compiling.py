@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import torch
 
-__all__ = ["is_compiling"]
+__all__ = ["is_compiling", "untraced"]
+
+Result = TypeVar("Result")
 
 _SAID_BY_COMPILER = hasattr(torch.compiler, "is_compiling")
 _SAID_AT_ONCE = hasattr(torch.compiler, "is_dynamo_compiling") and hasattr(torch.compiler, "_is_compiling_flag")
@@ -18,3 +23,9 @@ def is_compiling() -> bool:
     if _SAID_AT_ONCE:  # what the next line asks, without asking whether a script is made: every mix asks several times
         return torch.compiler.is_dynamo_compiling() or torch.compiler._is_compiling_flag
     return torch.compiler.is_compiling() if _SAID_BY_COMPILER else torch._utils.is_compiling()
+
+
+@torch.compiler.disable
+def untraced(work: Callable[..., Result], *given: Any) -> Result:
+    """The result of some work that compiled code calls as it stands: one graph break, whatever the work does."""
+    return work(*given)

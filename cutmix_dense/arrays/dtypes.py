@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-__all__ = ["WIDE_UNSIGNED", "as_signed", "counted_in", "limits_of"]
+__all__ = ["WIDE_UNSIGNED", "as_signed", "counted_in", "exact_dtype", "limits_of"]
 
 _SIGNED = {
     getattr(torch, f"uint{bits}"): getattr(torch, f"int{bits}")
@@ -31,6 +31,11 @@ def counted_in(dtype: torch.dtype) -> torch.dtype:
     """
     wide = not dtype.is_floating_point and dtype.itemsize > 1
     return torch.float64 if wide or dtype == torch.float64 else torch.float32
+
+
+def exact_dtype(device: torch.device) -> torch.dtype:
+    """Double precision where the device has it: equal results on every device, areas without cancellation."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def limits_of(dtype: torch.dtype) -> tuple[float, float]:

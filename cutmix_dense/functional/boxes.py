@@ -15,6 +15,7 @@ from torchvision.transforms.v2 import functional as tvf
 
 from cutmix_dense import native
 from cutmix_dense.arrays.compiling import is_compiling
+from cutmix_dense.arrays.dtypes import exact_dtype
 from cutmix_dense.arrays.host import Column, as_column, as_tensor
 from cutmix_dense.functional.measured import Measured, base_apart
 from cutmix_dense.functional.seen import Seen, measure_of, seen_whole
@@ -148,8 +149,3 @@ def refuse_rotated(boxes: tv_tensors.BoundingBoxes, where: str) -> None:
     """Raise ValueError for rotated boxes, which are no rectangles along the axes."""
     if boxes.format.name not in ("XYXY", "XYWH", "CXCYWH"):
         raise ValueError(f"{where} must be of format XYXY, XYWH or CXCYWH, got the rotated format {boxes.format.name}")
-
-
-def exact_dtype(device: torch.device) -> torch.dtype:
-    """Double precision where the device has it: equal results on every device, areas without cancellation."""
-    return torch.float32 if device.type == "mps" else torch.float64

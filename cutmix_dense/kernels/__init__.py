@@ -21,7 +21,7 @@ from cutmix_dense.arrays.memory import in_large_pages
 from cutmix_dense.kernels.blend import mix_blend, suits_blend
 from cutmix_dense.kernels.device import serves, suits_fused
 from cutmix_dense.kernels.free import mix_free, suits_free
-from cutmix_dense.kernels.gather import mix_gather
+from cutmix_dense.kernels.gather import blend_gather, mix_gather
 from cutmix_dense.kernels.layered import mix_layered
 from cutmix_dense.kernels.layers import blank, empty_batch
 from cutmix_dense.kernels.native_pixels import mix_native, suits_native
@@ -77,8 +77,10 @@ def mix_batch(
     if fill is not None and fill.device != pool.device:
         fill = _there(fill, pool.device)
     compiling = is_compiling()
-    if not soft and moves and (compiling or not pool.is_cpu):
-        result = mix_gather(pool, plan.to(pool.device), fill)
+    by_index = mix_gather if plan.weight is None else blend_gather
+    counts = plan.weight is None or pool.dtype not in WIDE_UNSIGNED
+    if feather == 0 and moves and counts and (compiling or not pool.is_cpu):
+        result = by_index(pool, plan.to(pool.device), fill)
         target = pool if inplace else out
         return result if target is None else target.copy_(result)
     native = feather == 0 and not compiling and suits_native(pool, plan, fill, out, interpolation)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from cutmix_dense.arrays.compiling import is_compiling
+from cutmix_dense.arrays.compiling import is_compiling, untraced
 from cutmix_dense.functional.pixels import Interpolation, few_launches, mix_images
 from cutmix_dense.functional.rules import RULE_NAMES, TargetRules, rules_of, takes_rules
 from cutmix_dense.pairing import PAIRINGS
@@ -307,7 +307,7 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
             raise ValueError("inplace can't be used with a bank, whose images are no part of the batch")
         generator, own = call_generator(generator), self.pool_of(images, targets, sizes, outputs)
         pool, mixed = self.joined(own, sizes, generator) if self.banked else (own, own)
-        plan = self.draw_plan(pool if p is None else pool.with_p(p), generator)
+        plan = untraced(self.draw_plan, pool if p is None else pool.with_p(p), generator)
         result = self.mix_pool(plan, mixed, inplace=inplace, **settings)
         if isinstance(self.pairing, SampleBank):  # which stores boxes in pixels
             self.pairing.push(images, own.targets, sizes, self.semantic_keys, own.ndim)

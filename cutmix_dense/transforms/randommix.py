@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torchvision.transforms import v2
 
+from cutmix_dense.arrays.compiling import untraced
 from cutmix_dense.checks import finite
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
@@ -162,7 +163,7 @@ class RandomMix(MixTransform):
     ) -> tuple[tuple[Any, ...], MixPlan]:
         """The call for images and targets that were read, by one of the transforms."""
         generator = call_generator(generator)
-        return self.choose(generator).mix_batch(images, targets, sizes, generator, **settings)
+        return untraced(self.choose, generator).mix_batch(images, targets, sizes, generator, **settings)
 
     def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
         """Check the images and targets of a call, as the first transform reads them."""

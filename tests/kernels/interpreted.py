@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "the kernels must be defined interpreted"
-from kernels.plans import METHODS, batch, grid_plan, plan_of, random_plan, soft_plan  # noqa: E402
+from kernels.plans import METHODS, batch, grid_plan, padded_boxes, plan_of, random_plan, soft_plan  # noqa: E402
 
+import cutmix_dense as cd  # noqa: E402
 from cutmix_dense.functional import mix_pixels, mix_semantic  # noqa: E402
 from cutmix_dense.functional.masks import _mix_on_device, boxes_of_masks, mix_masks  # noqa: E402
 from cutmix_dense.kernels.device import serves, suits_fused  # noqa: E402
@@ -388,3 +390,18 @@ def test_compiled_without_a_graph_break():
     expected, expected_cut = step(images, masks, row)
     assert torch.equal(mixed, expected)
     assert all(torch.equal(a, b) for a, b in zip(cut, expected_cut))
+
+
+@pytest.mark.parametrize("method", ["cutmix", "mosaic"])
+def test_padded_batches_compiled_without_a_graph_break(method):
+    """As on a card, where the general kernel is an operator of the graph."""
+    plan, mix = METHODS[method]().make_plan(torch.rand(3, 3, 48, 64)), cd.CutMix()
+    given = torch.rand(3, 3, 48, 64), padded_boxes(0), torch.randint(0, 9, (3, 48, 64))
+
+    def step(images, padded, semantic):
+        return mix.apply_plan(plan, images, {**padded, "semantic": semantic})
+
+    torch._dynamo.reset()
+    compiled = tree_leaves(torch.compile(step, fullgraph=True, backend="aot_eager")(*given))
+    for found, wanted in zip(compiled, tree_leaves(step(*given)), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6 if wanted.is_floating_point() else 0)
