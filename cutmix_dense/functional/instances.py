@@ -92,12 +92,13 @@ def mixed_instances(
     rules: TargetRules,
     padded: bool | None = None,
     return_report: bool = False,
+    device: torch.device | None = None,
 ) -> Any:
-    """See ``mix_instances``."""
+    """See ``mix_instances``; rows that were brought to the host beforehand go back to ``device``."""
     plan = plan if plan.frames == 1 else plan.of_frames(plan.frames)
     targets, segments = take_panoptic(targets, (*rules.instance_keys, *rules.image_keys, *rules.semantic_keys))
     table = read_fields(targets, rules, plan.ndim, partial(_size_of, plan))
-    device = None if table.device.type == "cpu" else fetch_rows(table, plan, rules, padded)
+    device = device if table.device.type == "cpu" else fetch_rows(table, plan, rules, padded)
     if device is not None:
         plan = plan.to(HOST)
     if segments is not None and table.instances and plan.carry is not None:

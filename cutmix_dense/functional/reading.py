@@ -32,7 +32,7 @@ from cutmix_dense.functional.rules import TargetRules
 from cutmix_dense.functional.table import FieldTable, boxes_like
 from cutmix_dense.functional.wrapping import as_plain
 
-__all__ = ["FieldTable", "read_fields"]
+__all__ = ["FieldTable", "read_fields", "row_keys"]
 
 _dtype = attrgetter("dtype")
 
@@ -64,7 +64,7 @@ def read_fields(
         raise TypeError(f"targets must be a list of dicts, got {type(targets).__name__}")
     image_keys, semantic_keys = set(rules.image_keys), set(rules.semantic_keys)
     instance_keys = set(rules.instance_keys)
-    of_instances = (INSTANCE_KEYS | instance_keys) - image_keys - semantic_keys
+    of_instances = row_keys(rules)
     of_maps = (SEMANTIC_KEYS | semantic_keys) - image_keys - instance_keys
     rows: list[Any] = [*targets]
     ignored: list[dict[str, Any]] = [{} for _ in targets]
@@ -99,6 +99,11 @@ def read_fields(
     table.device = _device_of(table)
     table.rotated = rotated_format(table.example("boxes")) if "boxes" in table.instances else None
     return table
+
+
+def row_keys(rules: TargetRules) -> frozenset[str]:
+    """The keys that have one row per instance."""
+    return (INSTANCE_KEYS | {*rules.instance_keys}) - {*rules.image_keys} - {*rules.semantic_keys}
 
 
 def _sort(

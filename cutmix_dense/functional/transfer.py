@@ -6,7 +6,8 @@ takes to launch a handful of kernels; only what lies per pixel stays on the devi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -16,13 +17,15 @@ from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import HOST
 from cutmix_dense.functional.cut_stack import cut_at_once
 from cutmix_dense.functional.fields import IGNORED
+from cutmix_dense.functional.reading import row_keys
 from cutmix_dense.functional.rules import TargetRules
+from cutmix_dense.functional.segments import PANOPTIC_KEYS
 from cutmix_dense.functional.table import FieldTable
 from cutmix_dense.functional.wrapping import as_plain, rewrap
 from cutmix_dense.kernels import sent_with_plan
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["fetch_rows", "send_rows"]
+__all__ = ["HostRows", "fetch_rows", "send_rows"]
 
 _MOST = 2**24
 """Bytes of rows that are worth a copy; features of more are mixed where they lie."""
@@ -89,7 +92,47 @@ def fetch_rows(table: FieldTable, plan: MixPlan, rules: TargetRules, padded: boo
     return device
 
 
-def send_rows(mixed: Sequence[dict[str, Any]], keys: Mapping[str, Any], plan: MixPlan, device: torch.device) -> None:
+class HostRows:
+    """Rows of the targets of one call that were brought from a CUDA device to draw by, and that its mix works on, too.
+
+    Example:
+        >>> targets = [{"boxes": torch.tensor([[1.0, 1.0, 5.0, 4.0]])}]
+        >>> HostRows().bring(targets, TargetRules()) is targets  # on the host already
+        True
+    """
+
+    def __init__(self) -> None:
+        self._found: tuple[Any, frozenset[str], list[dict[str, Any]], torch.device] | None = None
+
+    def bring(self, targets: Sequence[Mapping[str, Any]], rules: TargetRules) -> Sequence[Mapping[str, Any]]:
+        """The targets with their rows on the host, by one copy that is waited for.
+
+        Those with masks or panoptic maps, with gradients or very many rows come back as they are, and so do those of
+        the host.
+        """
+        keys = row_keys(rules)
+        here = [_open(target) for target in targets]
+        parts = [part for target in here for part in (target, target.get(IGNORED)) if isinstance(part, dict)]
+        rows = [value for part in parts for key, value in part.items() if key in keys and isinstance(value, Tensor)]
+        devices = {row.device for row in rows}
+        if len(devices) != 1 or is_compiling() or not {"masks", *PANOPTIC_KEYS}.isdisjoint(chain(*parts)):
+            return targets
+        if not rows[0].is_cuda or any(row.requires_grad for row in rows) or sum(row.nbytes for row in rows) > _MOST:
+            return targets
+        _carry(parts, keys, lambda joined: torch.cat(joined).to(HOST), "cuda")
+        self._found = targets, keys, here, devices.pop()
+        return here
+
+    def of(
+        self, targets: Sequence[Mapping[str, Any]], rules: TargetRules
+    ) -> tuple[Sequence[Mapping[str, Any]], torch.device | None]:
+        """The targets with the rows that were brought, and the device that they came from; else as they are, None."""
+        if self._found is None or self._found[0] is not targets or self._found[1] != row_keys(rules):
+            return targets, None
+        return self._found[2], self._found[3]
+
+
+def send_rows(mixed: Sequence[dict[str, Any]], keys: Iterable[str], plan: MixPlan, device: torch.device) -> None:
     """Send the rows of mixed targets to a device, in place, by one copy that nothing waits for.
 
     Args:
@@ -98,17 +141,29 @@ def send_rows(mixed: Sequence[dict[str, Any]], keys: Mapping[str, Any], plan: Mi
         plan: what they were mixed by; where pixels wait to be mixed by it, too, it travels along.
         device: a CUDA device.
     """
-    names = dict.fromkeys((*keys, *_MADE))
-    groups: dict[Any, list[tuple[dict[str, Any], str]]] = {}
     parts: list[dict[str, Any]] = [part for target in mixed for part in (target, target.get(IGNORED)) if part]
+    _carry(parts, dict.fromkeys((*keys, *_MADE)), lambda rows: sent_with_plan(rows, plan, device), "cpu")
+
+
+def _open(target: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a target, and of its ignored instances."""
+    ignored = target.get(IGNORED)
+    return {**target, IGNORED: {**ignored}} if isinstance(ignored, Mapping) else {**target}
+
+
+def _carry(
+    parts: Sequence[dict[str, Any]], keys: Iterable[str], transfer: Callable[[list[Tensor]], Tensor], place: str
+) -> None:
+    """Replace the rows of some keys that lie at a place by what became of them elsewhere, all bytes in one transfer."""
+    groups: dict[Any, list[tuple[dict[str, Any], str]]] = {}
     for part in parts:
-        for name in names:
+        for name in keys:
             value = part.get(name)
-            if isinstance(value, Tensor) and value.is_cpu:
+            if isinstance(value, Tensor) and value.device.type == place:
                 groups.setdefault((name, value.dtype, value.shape[1:]), []).append((part, name))
     groups = dict(sorted(groups.items(), key=lambda item: -item[0][1].itemsize))  # so all are aligned
     joined = [torch.cat([as_plain(part[name]) for part, name in places]) for places in groups.values()]
-    there, start = sent_with_plan([_bytes(rows) for rows in joined], plan, device), 0
+    there, start = transfer([_bytes(rows) for rows in joined]), 0
     for rows, places in zip(joined, groups.values()):
         moved = there[start : start + rows.nbytes].view(rows.dtype).reshape(rows.shape)
         start += rows.nbytes

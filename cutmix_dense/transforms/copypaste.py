@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -180,7 +181,9 @@ class CopyPaste(DrawsPasted, MixTransform):
         targets = detection_targets(pool.targets)
         if targets is None:
             raise ValueError("targets must be detection targets to paste instances from, got none")
-        targets = [segments_as_instances(target) for target in targets]
+        here = pool.host_rows.bring(targets, self.rules)
+        pool = pool if here is targets else replace(pool, targets=here)
+        targets = [segments_as_instances(target) for target in here]
         if self.flip > 0 and self.flip_pairs is None and any(target.get("keypoints") is not None for target in targets):
             raise ValueError("flip_pairs must be given for keypoints when flip is above 0, got None (may be empty)")
         counts = [count_instances(target, "targets") for target in targets]

@@ -131,7 +131,7 @@ class _FittedPool(Pool):
     def __init__(self, pool: Pool, windows: _Windows) -> None:
         sizes = torch.from_numpy(windows.size)
         facts = {"sizes": sizes, "frame": tuple(windows.size.max(axis=0).tolist())}
-        shared = {name: getattr(pool, name) for name in ("outputs", "layout", "frames", "box_form")}
+        shared = {name: getattr(pool, name) for name in ("outputs", "layout", "frames", "box_form", "host_rows")}
         self.__dict__.update(facts | shared | {"_pool": pool, "_windows": windows})
 
     @cached_property

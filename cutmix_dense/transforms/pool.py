@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from cutmix_dense.functional.segments import (
     has_segments_only,
     segments_as_instances,
 )
+from cutmix_dense.functional.transfer import HostRows
 from cutmix_dense.functional.wrapping import are_tensors, as_plain
 from cutmix_dense.regions import ObjectBoxes
 from cutmix_dense.transforms.box_format import BoxForm
@@ -49,6 +50,7 @@ class Pool:
         box_form: the format in which boxes are returned; None: xyxy in pixels.
         p: probability that each output is mixed, instead of the transform's; None: the transform's.
         cut_outs: whether the images behind the outputs are cut-outs of a bank of instances.
+        host_rows: rows of the targets that drawing brings to the host.
     """
 
     sizes: Int[Tensor, "pool d"]
@@ -61,6 +63,7 @@ class Pool:
     box_form: BoxForm | None = None
     p: Float[np.ndarray, " b"] | None = None
     cut_outs: bool = False
+    host_rows: HostRows = field(default_factory=HostRows)
 
     def __len__(self) -> int:
         """Number of images, partners included."""

@@ -174,7 +174,8 @@ class TargetMixer:
         maps |= given & {"masks", MAP_KEY, *SEMANTIC_KEYS, *self.rules.semantic_keys}
         if maps or IGNORED in given:
             pool.check_maps(targets, sorted(maps))
-        result = mixed_instances(targets, plan, self.rules, isinstance(pool.images, Tensor), mixed.wanted)
+        here, device = pool.host_rows.of(targets, self.rules)
+        result = mixed_instances(here, plan, self.rules, isinstance(pool.images, Tensor), mixed.wanted, device)
         dicts: list[dict[str, Any]] = result[0] if mixed.wanted else result
         if mixed.wanted:
             mixed.reports.append(result[1])
