@@ -9,11 +9,11 @@ from cutmix_dense.extras import require
 
 require("albumentations", "albumentations")
 
+from cutmix_dense.albumentations.pasting import CopyPaste  # noqa: E402
 from cutmix_dense.albumentations.transforms import (  # noqa: E402
     RICAP,
     CarveMix,
     ClassMix,
-    CopyPaste,
     CowMix,
     CutMix,
     FMix,

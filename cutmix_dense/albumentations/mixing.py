@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,7 @@ def mix(
     seed: int,
     fill_mask: float | Sequence[float] | None,
     partner_fit: PartnerFit,
+    see: Callable[[Samples, Any], Any],
 ) -> dict[str, Any]:
     """The mixed arrays of every key of the layout.
 
@@ -87,6 +88,7 @@ def mix(
         seed: of the generator that draws the plan, and of nothing else.
         fill_mask: what pixels of maps become that nobody owns, one number or one per channel; None: not stated.
         partner_fit: how partners of another size are mixed.
+        see: what the plan is drawn from, given the boxes and masks of all samples.
 
     Raises:
         ValueError, TypeError: as the core, or a key that this method can't mix, named.
@@ -97,7 +99,7 @@ def mix(
     if boxes is not None:
         pixels = pixel_boxes(boxes.values, samples.sizes, boxes.counts)
         targets = _targets(samples, boxes, pixels)
-    seen: Any = targets or None
+    seen: Any = see(samples, targets) or None
     if demands.looks:
         stays = [member.ignore_index for member in method.members]
         maps = [{"semantic": _with_room(ids, stays)} for ids in samples.pixels["mask"]]
@@ -107,7 +109,11 @@ def mix(
         images = [pictures.flatten(0, -4)[0] for pictures in images]
     generator = torch.Generator("cpu").manual_seed(seed)
     member = method.choose(generator)
-    plan = draw_fitted(member, member.pool_of(images, seen, outputs=1), partner_fit, generator)
+    pool = member.pool_of(images, seen, outputs=1)
+    if member.banked:  # what stands behind the image are cut-outs, at their own scale
+        plan = member.draw_plan(replace(pool, cut_outs=True), generator)
+    else:
+        plan = draw_fitted(member, pool, partner_fit, generator)
 
     result: dict[str, Any] = {}
     if boxes is not None:

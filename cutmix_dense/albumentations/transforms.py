@@ -7,6 +7,7 @@ import inspect
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import albumentations as A
@@ -15,7 +16,7 @@ from torch.utils.data import get_worker_info
 
 from cutmix_dense import transforms
 from cutmix_dense.albumentations.mixing import Demands, mix
-from cutmix_dense.albumentations.samples import KINDS, Layout
+from cutmix_dense.albumentations.samples import KINDS, Layout, Samples
 from cutmix_dense.build import from_config
 from cutmix_dense.transforms.fit import PartnerFit, check_partner_fit
 
@@ -23,7 +24,6 @@ __all__ = [
     "RICAP",
     "CarveMix",
     "ClassMix",
-    "CopyPaste",
     "CowMix",
     "CutMix",
     "FMix",
@@ -218,6 +218,8 @@ class MixTransform(A.DualTransform):
                 raise ValueError(f"{name}: on_filtered must be 'drop', or 'crowd' with a label field 'iscrowd'")
             if not isinstance(member.pairing, str):
                 raise ValueError(f"{name}: pairing with a bank isn't possible, {_MEANINGLESS['pairing']}")
+            if member.banked and member is not method:
+                raise ValueError(f"{name}: source can't be a bank within {name}: A.OneOf may hold a CopyPaste of one")
         return method
 
     # ------------------------------------------------------------------ the call
@@ -240,20 +242,24 @@ class MixTransform(A.DualTransform):
             the ``torch.Generator`` of the core; ``partner_seeds``: one per partner, if ``partner_transform`` is a
             Compose.
         """
-        wanted, draws = self.method.partners, self._draws()
-        if self.source is None:
-            count = len(self._metadata(data))
-            partners = list(range(count)) if count <= wanted else draws.sample(range(count), wanted)
-        elif hasattr(self.source, "__getitem__"):
-            count = len(self.source)
-            partners = draws.sample(range(count), min(count, wanted))
-        else:
-            partners = [draws.getrandbits(63) for _ in range(wanted)]
+        draws = self._draws()
+        partners = self._drawn_partners(data, draws)
         seed = draws.getrandbits(63)
         drawn = {"partners": [] if self.method.closed else partners, "seed": seed}
         if self.partner_transform is not None and isinstance(self.partner_transform, A.Compose):
             drawn["partner_seeds"] = [draws.getrandbits(32) for _ in partners]
         return drawn
+
+    def _drawn_partners(self, data: Mapping[str, Any], draws: random.Random) -> list[int]:
+        """Indices into the metadata or the dataset, or seeds for the callable."""
+        wanted = self.method.partners
+        if self.source is None:
+            count = len(self._metadata(data))
+            return list(range(count)) if count <= wanted else draws.sample(range(count), wanted)
+        if hasattr(self.source, "__getitem__"):
+            count = len(self.source)
+            return draws.sample(range(count), min(count, wanted))
+        return [draws.getrandbits(63) for _ in range(wanted)]
 
     def _draws(self) -> random.Random:
         """The transform's own generator; in a worker of a loader one for this call that only this worker has.
@@ -277,7 +283,12 @@ class MixTransform(A.DualTransform):
             seeds = params.get("partner_seeds", [0] * len(given))
             given = [(where, self._changed(where, item, seed)) for (where, item), seed in zip(given, seeds)]
         settings = (self.method, self._demands, layout, layout.read(given))
-        return {**data, **mix(*settings, params["seed"], self.fill_mask, self.partner_fit)}
+        see = partial(self._seen, given=given)
+        return {**data, **mix(*settings, params["seed"], self.fill_mask, self.partner_fit, see)}
+
+    def _seen(self, samples: Samples, targets: Any, given: Sequence[tuple[str, Any]]) -> Any:
+        """What the plan is drawn from: the boxes and masks of all samples."""
+        return targets
 
     def _changed(self, where: str, item: Any, seed: int) -> Any:
         """A partner as ``partner_transform`` gives it."""
@@ -396,29 +407,6 @@ class StripeMix(MixTransform):
     """Stripes of the image and the partner: ``cutmix_dense.StripeMix``."""
 
     core = transforms.StripeMix
-
-
-class CopyPaste(MixTransform):
-    """The partner's instances by their masks or boxes (Ghiasi 2021): ``cutmix_dense.CopyPaste``.
-
-    Partners come from the call or from ``source``, as for every mix here. The core's own sources (``"self"``,
-    ``"batch"``, a bank) and its ``weights`` by class are refused: a label field may hold anything.
-    """
-
-    core = transforms.CopyPaste
-
-    def __init__(self, *, source: Any = None, weights: None = None, **arguments: Any) -> None:
-        if isinstance(source, (str, transforms.InstanceBank)):
-            raise TypeError(
-                f"source must be a dataset or a callable here, got {source!r}: the core's own sources mix batches, by "
-                "cutmix_dense.CopyPaste in a collate_fn or behind the loader"
-            )
-        if weights is not None:
-            raise ValueError(
-                f"weights must be None here, got {weights!r}: label fields may hold anything, so classes aren't known; "
-                "let source= choose partners by class, or use size_weights"
-            )
-        super().__init__(source=source, **arguments)
 
 
 class CarveMix(MixTransform):
@@ -573,4 +561,6 @@ def _plain(value: Any, name: str) -> Any:
         return value
     hints = {"source": "partners of a saved pipeline come with the call", "partner_transform": "give an A.Compose"}
     hint = hints.get(name, "give it as a dict with 'type'")
+    if isinstance(value, transforms.InstanceBank):
+        hint = 'give {"type": "InstanceBank", "file": …} of a bank that was saved'
     raise ValueError(f"{name} can't be saved, it is a {type(value).__name__}: {hint}")

@@ -74,6 +74,10 @@ class InstanceBank:
         """Number of cut-outs."""
         return len(self._cuts)
 
+    def __getitem__(self, row: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """A cut-out: its picture (C, h, w), and a target of one instance there."""
+        return self._cuts[row]
+
     @property
     def counts(self) -> Counter[int]:
         """Number of cut-outs of each class."""
