@@ -25,7 +25,9 @@ def is_compiling() -> bool:
     return torch.compiler.is_compiling() if _SAID_BY_COMPILER else torch._utils.is_compiling()
 
 
-@torch.compiler.disable
-def untraced(work: Callable[..., Result], *given: Any) -> Result:
+def _called(work: Callable[..., Result], *given: Any) -> Result:
     """The result of some work that compiled code calls as it stands: one graph break, whatever the work does."""
     return work(*given)
+
+
+untraced: Callable[..., Any] = torch.compiler.disable(_called)
