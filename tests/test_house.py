@@ -41,6 +41,7 @@ MAY_IMPORT = {
         "build",
         "extras",
         "functional",
+        "losses",
         "mmengine",
         "plan",
         "polygon_bitmaps",

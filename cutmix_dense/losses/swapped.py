@@ -1,4 +1,4 @@
-"""Models whose classes were swapped for weighing ones: the parts, the parameters and the state stay as they were."""
+"""Objects whose classes were swapped for weighing ones: the parts, the parameters and the state stay as they were."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from cutmix_dense.losses.instances import Labels, Weighing, label_sets, prepared
 
-__all__ = ["Weighs", "WeighsModel", "stock_class", "summed", "swap"]
+__all__ = ["Swapped", "Weighs", "WeighsModel", "stock_class", "summed", "swap"]
 
-_MADE: dict[tuple[type[nn.Module], type[nn.Module]], type[nn.Module]] = {}
+_MADE: dict[tuple[type, type], type] = {}
 
 
-class Weighs(nn.Module):
-    """What every swapped module has: its settings, and copies and pickles that stay swapped."""
+class Swapped:
+    """What every swapped object has: its settings, and copies and pickles that stay swapped."""
 
     weighing: Weighing
 
@@ -26,8 +26,12 @@ class Weighs(nn.Module):
             """A part of the stock class."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        mixin = next(base for base in type(self).__bases__ if issubclass(base, Weighs))
+        mixin = next(base for base in type(self).__bases__ if issubclass(base, Swapped))
         return _restored, (mixin, stock_class(self)), self.__dict__.copy()
+
+
+class Weighs(Swapped, nn.Module):
+    """A swapped module."""
 
 
 class WeighsModel(Weighs):
@@ -46,19 +50,19 @@ def summed(targets: list[dict[str, Any]], losses: Callable[[list[Labels]], dict[
     return {name: torch.stack([loss[name] for loss in each]).sum() for name in each[0]}
 
 
-def swap(module: nn.Module, mixin: type[Weighs], weighing: Weighing) -> None:
-    """Give a module the class that weighs, in place; once more only changes the settings."""
-    module.__class__ = _weighing_class(mixin, stock_class(module))
-    module.weighing = weighing  # type: ignore[assignment]
+def swap(part: Any, mixin: type[Swapped], weighing: Weighing) -> None:
+    """Give an object the class that weighs, in place; once more only changes the settings."""
+    part.__class__ = _weighing_class(mixin, stock_class(part))
+    part.weighing = weighing
 
 
-def stock_class(module: nn.Module) -> type[nn.Module]:
-    """The class that a module had before it was swapped."""
-    kind = type(module)
-    return kind.__bases__[1] if issubclass(kind, Weighs) else kind
+def stock_class(part: Any) -> type:
+    """The class that an object had before it was swapped."""
+    kind = type(part)
+    return kind.__bases__[1] if issubclass(kind, Swapped) else kind
 
 
-def _weighing_class(mixin: type[Weighs], stock: type[nn.Module]) -> type[nn.Module]:
+def _weighing_class(mixin: type[Swapped], stock: type) -> type:
     """The one class of both."""
     bases = mixin, stock
     if bases not in _MADE:
@@ -67,6 +71,6 @@ def _weighing_class(mixin: type[Weighs], stock: type[nn.Module]) -> type[nn.Modu
     return _MADE[bases]
 
 
-def _restored(mixin: type[Weighs], stock: type[nn.Module]) -> nn.Module:
-    kind = _weighing_class(mixin, stock)
+def _restored(mixin: type[Swapped], stock: type) -> Any:
+    kind: Any = _weighing_class(mixin, stock)
     return kind.__new__(kind)

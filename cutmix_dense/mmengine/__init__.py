@@ -7,8 +7,9 @@
   run them: ``DetDataPreprocessor`` and ``SegDataPreProcessor``. They go into the model, where configs have their
   preprocessor: ``model = dict(data_preprocessor=dict(type="cutmix_dense.DetDataPreprocessor", ...))``. Settings of
   ``_base_`` (mean, std, padding) stay; no ``_delete_`` is needed;
-- in HOOKS, ``CloseMixHook``, which ends mixing for the last epochs or iterations, and ``MixScheduleHook``, which tells
-  recipes and a ``RandomMix`` with windows which epoch or iteration begins.
+- in HOOKS, ``CloseMixHook``, which ends mixing for the last epochs or iterations; ``MixScheduleHook``, which tells
+  recipes and a ``RandomMix`` with windows which epoch or iteration begins; ``WeighLossesHook``, which makes
+  MMDetection's losses count each instance by its ``visibility`` or ``weight``.
 
 The import also does two things for every training of the process:
 
@@ -42,6 +43,7 @@ from cutmix_dense.mmengine.sample import SampleMix  # noqa: E402
 from cutmix_dense.mmengine.schedule import MixScheduleHook  # noqa: E402
 from cutmix_dense.mmengine.scope import HOOKS, MODELS, TRANSFORMS  # noqa: E402
 from cutmix_dense.mmengine.unused import CheckMixHook, check_runners  # noqa: E402
+from cutmix_dense.mmengine.weighing import WeighLossesHook, weigh_detector  # noqa: E402
 
 __all__ = [
     "HOOKS",
@@ -54,7 +56,9 @@ __all__ = [
     "MixScheduleHook",
     "SampleMix",
     "SegDataPreProcessor",
+    "WeighLossesHook",
     "allow_checkpoints",
+    "weigh_detector",
 ]
 
 check_runners()

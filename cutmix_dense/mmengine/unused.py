@@ -23,6 +23,8 @@ __all__ = ["CheckMixHook", "check_runners"]
 _PREFIX = "cutmix_dense."
 _READ_BY_RUNNER = set(inspect.signature(Runner.__init__).parameters)
 """The top keys of a config that mean something; all others are variables, which MMEngine keeps but never reads."""
+_HOOKS = {"CloseMixHook": "close_mix", "MixScheduleHook": "mix_schedule", "WeighLossesHook": "weigh_losses"}
+"""The hooks that a config names, and what the docs call them in ``default_hooks``."""
 
 
 @HOOKS.register_module()
@@ -176,8 +178,9 @@ def _reason(key: str, setting: _Setting, model: Any) -> str:
             f"Write model = dict(data_preprocessor=dict(type='{_PREFIX}…', augments_before_normalize=[…])). {off}"
         )
     variable = f"{key!r} is a variable that no dataloader, model or hook has got (what _base_ made of its own stays)."
-    if setting.name in (f"{_PREFIX}CloseMixHook", f"{_PREFIX}MixScheduleHook"):
-        return f"{variable} Write default_hooks = dict(close_mix=dict(type='{setting.name}', …)). {off}"
+    if setting.name.removeprefix(_PREFIX) in _HOOKS:
+        own = _HOOKS[setting.name.removeprefix(_PREFIX)]
+        return f"{variable} Write default_hooks = dict({own}=dict(type='{setting.name}', …)). {off}"
     if setting.per_batch:
         return f"{variable} Write model = dict(data_preprocessor=…). {off}"
     return (
@@ -253,14 +256,12 @@ def _name(value: Any) -> str:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a type of this package mixes, runs mixes or closes them."""
+    """Whether a type of this package mixes, runs mixes, or is a hook of theirs."""
     scope, _, short = name.rpartition(".")
     if f"{scope}." != _PREFIX:
         return False
     runs = short in MODELS.module_dict and short.lower().endswith("preprocessor")
-    return (
-        runs or short in ("CloseMixHook", "MixScheduleHook") or short in TRANSFORMS.module_dict or _is_batch_mix(name)
-    )
+    return runs or short in _HOOKS or short in TRANSFORMS.module_dict or _is_batch_mix(name)
 
 
 def _is_batch_mix(name: str) -> bool:

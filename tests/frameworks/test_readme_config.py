@@ -31,7 +31,7 @@ from trainings import (
     SEGFORMER,
 )
 
-from cutmix_dense.mmengine import BatchMix, CloseMixHook
+from cutmix_dense.mmengine import BatchMix, CloseMixHook, WeighLossesHook
 from cutmix_dense.mmengine.hook import find_mixes
 
 RETINANET = "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py"
@@ -59,6 +59,8 @@ DET_SAMPLE = ("configs/README.md", "dense.CutMix", "PackDetInputs")
 SEG_SAMPLE = ("configs/README.md", "PackSegInputs")
 WRAPPED = ("configs/README.md", "dense.Mosaic", "PackDetInputs")
 DET_BATCH = ("configs/README.md", "DetDataPreprocessor")
+README_HOOK = ("docs/stacks/mmengine.md", "WeighLossesHook")
+WEIGHED = ("docs/losses.md", "WeighLossesHook", "DetDataPreprocessor")
 SEG_BATCH = ("configs/README.md", "SegDataPreProcessor")
 
 
@@ -327,6 +329,27 @@ def test_mmseg_per_batch(base, cityscapes, tmp_path):
     runner = runner_of(merged(base, SEG_BATCH), cityscapes, tmp_path)
     assert runner.train_dataloader.batch_size == 2
     check_batches(runner)
+
+
+@pytest.mark.parametrize("base", [RETINANET, RTMDET_TINY, FASTER_RCNN])
+def test_mmdet_weighs_its_losses(base, coco, tmp_path):
+    runner = runner_of(merged(base, README_HOOK), coco, tmp_path)
+    (hook,) = [hook for hook in runner.hooks if isinstance(hook, WeighLossesHook)]
+    hook.before_train(runner)
+    heads = runner.model.roi_head if base == FASTER_RCNN else runner.model
+    assert type(heads.bbox_head).__name__.startswith("Weighing")
+
+
+def test_mmdet_weighs_a_mixed_batch(coco, tmp_path):
+    runner = runner_of(merged(RETINANET, WEIGHED), coco, tmp_path)
+    (hook,) = [hook for hook in runner.hooks if isinstance(hook, WeighLossesHook)]
+    batch = next(batches(runner, 1))
+    data = runner.model.data_preprocessor(batch, training=True)
+    stock = runner.model.loss(**data)
+    hook.before_train(runner)
+    found = runner.model.loss(**data)
+    assert any((sample.gt_instances.visibility < 1).any() for sample in data["data_samples"])
+    assert sum(found["loss_bbox"]) < sum(stock["loss_bbox"])
 
 
 # the shipped configs

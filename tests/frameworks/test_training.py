@@ -27,6 +27,7 @@ from trainings import (
     RCNN_COCO,
     RCNN_VOC,
     RETINA,
+    RETINA_WEIGHED,
     RTMDET,
     RTMDET_640,
     SEGFORMER,
@@ -104,8 +105,8 @@ def check(watch, config):
 
 @pytest.mark.parametrize(
     ("name", "divisor"),
-    [(RCNN_COCO, 8), (RETINA, 8), (RTMDET, 4), (RTMDET_640, 4), (MASK_RCNN, 8)],
-    ids=["per_sample", "per_batch", "cached", "cached_640", "masks"],
+    [(RCNN_COCO, 8), (RETINA, 8), (RETINA_WEIGHED, 8), (RTMDET, 4), (RTMDET_640, 4), (MASK_RCNN, 8)],
+    ids=["per_sample", "per_batch", "weighed", "cached", "cached_640", "masks"],
 )
 def test_a_detector_trains_on_the_demo_set(name, divisor, demo, tmp_path, monkeypatch):
     config = small(name, coco(demo / "coco", "train", CLASSES), tmp_path, divisor)

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RCNN_COCO = "mmdet/faster-rcnn_r50_fpn_cutmix_1x_coco.py"
 RCNN_VOC = "mmdet/faster-rcnn_r50_fpn_cutmix_1x_voc0712.py"
 RETINA = "mmdet/retinanet_r18_fpn_cutmix-batch_1x_coco.py"
+RETINA_WEIGHED = "mmdet/retinanet_r18_fpn_cutmix-weighed_1x_coco.py"
 RTMDET = "mmdet/rtmdet_tiny_mosaic-mixup_8xb32-300e_coco.py"
 RTMDET_640 = "mmdet/rtmdet_tiny_mosaic640-mixup_8xb32-300e_coco.py"
 MASK_RCNN = "mmdet/mask-rcnn_r50_fpn_copypaste_1x_coco.py"
