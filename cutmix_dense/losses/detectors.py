@@ -51,8 +51,9 @@ def weigh_losses(
 
     Args:
         model: ``FCOS``, ``RetinaNet``, ``FasterRCNN``, ``MaskRCNN`` or ``KeypointRCNN`` of torchvision 0.16 or newer;
-            or a DETR, Conditional, DAB or Deformable DETR of transformers, which gets another ``loss_function`` (see
-            ``weighted_set_loss``).
+            or a DETR, Conditional, DAB or Deformable DETR, RT-DETR, RT-DETRv2, D-FINE or DEIMv2 of transformers, which
+            gets another ``loss_function`` (see ``weighted_set_loss``). MMDetection's detectors have
+            ``cutmix_dense.mmengine.weigh_detector``.
         by: see ``By``: ``"visibility"``, ``"weight"``, ``("visibility", "weight")``, ``"scores"``, a function of a
             target.
         normalize: see ``Weighing``.

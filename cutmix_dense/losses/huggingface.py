@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from cutmix_dense.losses.instances import Weighing
+from cutmix_dense.losses.real_time import Criterion, RealTimeLoss
 from cutmix_dense.losses.set_loss import Classification, SetLoss, weighted_set_loss
 
-__all__ = ["KINDS", "DetrLoss", "weigh_detr"]
+__all__ = ["KINDS", "REAL_TIME", "DetrLoss", "weigh_detr"]
 
 KINDS: dict[str, Classification] = {
     "ForObjectDetection": "softmax",
@@ -19,7 +20,15 @@ KINDS: dict[str, Classification] = {
     "ConditionalDetrForObjectDetection": "focal",
     "DabDetrForObjectDetection": "focal",
 }
-"""The ``loss_type`` of the models that can be weighed, and their class term."""
+"""The ``loss_type`` of DETR and its kin that can be weighed, and their class term."""
+
+REAL_TIME: dict[str, Criterion] = {
+    "RTDetrForObjectDetection": Criterion("loss_vfl"),
+    "RTDetrV2ForObjectDetection": Criterion("loss_vfl"),
+    "DFineForObjectDetection": Criterion("loss_vfl", inside=True),
+    "Deimv2ForObjectDetection": Criterion("loss_mal", inside=True, united=True),
+}
+"""The same of RT-DETR's line, and what its criterion does."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +82,15 @@ def weigh_detr(model: Any, weighing: Weighing) -> None:
     """Give a model of transformers the loss that weighs, in place.
 
     Raises:
-        TypeError: a model whose loss has further parts (RT-DETR, D-FINE, …) or isn't a DETR's.
+        TypeError: a model whose loss has further parts (LW-DETR, RF-DETR, Grounding DINO) or isn't a DETR's.
         ValueError: ``mixed="interpolated"``, which needs the matching of each image's instances by themselves.
     """
     kind = getattr(model, "loss_type", None)
-    if kind not in KINDS:
+    if kind not in KINDS and kind not in REAL_TIME:
         raise TypeError(
-            f"model must have one of the losses {sorted(KINDS)}, got {type(model).__name__} with {kind!r}: weigh the "
-            "terms of its criterion by weighted_matching_cost, pair_weights and query_weights"
+            f"model must have one of the losses {sorted({*KINDS, *REAL_TIME})}, got {type(model).__name__} with "
+            f"{kind!r}: weigh the terms of its criterion by weighted_matching_cost, pair_weights and query_weights"
         )
     if weighing.mixed != "united":
         raise ValueError(f"mixed must be 'united' for {type(model).__name__}, got {weighing.mixed!r}")
-    model.loss_function = DetrLoss(weighing, KINDS[kind])
+    model.loss_function = DetrLoss(weighing, KINDS[kind]) if kind in KINDS else RealTimeLoss(weighing, REAL_TIME[kind])

@@ -14,12 +14,26 @@ from torchvision.ops import box_convert, box_iou, generalized_box_iou, sigmoid_f
 
 from cutmix_dense.functional.fields import IGNORED
 from cutmix_dense.losses.instances import By, Normalize, Weighing, instance_weights
-from cutmix_dense.losses.queries import match_queries, pair_weights, query_weights
+from cutmix_dense.losses.queries import Pairs, match_queries, pair_weights, query_weights
 
-__all__ = ["Classification", "SetLoss", "weighted_set_loss"]
+__all__ = [
+    "Classification",
+    "Read",
+    "SetLoss",
+    "corners",
+    "match_targets",
+    "paired",
+    "read_target",
+    "sigmoid_terms",
+    "weighted_set_loss",
+]
 
-Classification = Literal["softmax", "focal", "varifocal"]
-"""The class term: DETR's, with a class of no object behind the others; Deformable DETR's and DINO's; RT-DETR's."""
+Classification = Literal["softmax", "focal", "varifocal", "matchability"]
+"""The class term: DETR's, with a class of no object behind the others; Deformable DETR's and DINO's; RT-DETR's; DEIM's.
+"""
+
+Read = tuple[Tensor, Tensor, Tensor]
+"""Labels (N,), boxes (N, 4) and weights (N,) of an image."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +45,16 @@ class SetLoss:
         class_cost: of the matching; None for the authors': 1 with ``"softmax"``, else 2.
         bbox_cost: of the matching, for the L1 distance.
         giou_cost: of the matching, for the overlap.
-        alpha: of the class term; None for the authors': 0.25 with ``"focal"``, 0.75 with ``"varifocal"``.
-        gamma: of the class term.
+        alpha: of the class term; None for the authors': 0.25 with ``"focal"``, 0.75 with ``"varifocal"``, none with
+            ``"matchability"``.
+        gamma: of the class term; DEIM has 1.5.
         no_object: what the class of no object counts with ``"softmax"``.
 
     Raises:
         ValueError: an unknown class term, or costs that are all 0.
 
     Source: Carion et al., DETR (2020): 1, 5, 2 and 0.1; Zhu et al., Deformable DETR (2021) and Zhao et al., RT-DETR
-    (2024): 2, 5, 2.
+    (2024): 2, 5, 2; Huang et al., DEIM (2025) for ``"matchability"``.
 
     Example:
         >>> SetLoss("focal").costs
@@ -106,35 +121,23 @@ def weighted_set_loss(
     settings = settings or SetLoss()
     weighing = Weighing(by, normalize)
     logits, guesses = _first(outputs, "outputs", "pred_logits", "logits"), _first(outputs, "outputs", "pred_boxes")
-    read = [_read(target, weighing, f"targets[{index}]") for index, target in enumerate(targets)]
-    pairs = []
-    for (labels, boxes, weights), some, rows in zip(read, logits.detach(), guesses.detach()):
-        overlap = settings.bbox_cost * torch.cdist(rows.float(), boxes.float(), p=1)
-        overlap = overlap - settings.giou_cost * generalized_box_iou(_corners(rows), _corners(boxes))
-        pairs.append(match_queries(overlap + settings.costs[0] * _class_cost(some, labels, settings), weights, overlap))
-
-    places = (
-        torch.cat([torch.full_like(queries, index) for index, (queries, _) in enumerate(pairs)]).to(logits.device),
-        torch.cat([queries for queries, _ in pairs]).to(logits.device),
-    )
-    labels, boxes = (
-        torch.cat([one[kind][instances.to(one[kind].device)] for one, (_, instances) in zip(read, pairs)])
-        for kind in (0, 1)
-    )
+    read = [read_target(target, weighing, f"targets[{index}]") for index, target in enumerate(targets)]
+    pairs = match_targets(logits, guesses, read, settings)
+    places, labels, boxes = paired(read, pairs, logits.device)
     every = [weights for _, _, weights in read]
-    paired, counted = pair_weights(pairs, every), query_weights(pairs, every, logits.shape[1])
+    each, counted = pair_weights(pairs, every), query_weights(pairs, every, logits.shape[1])
     divisor = _divisor(torch.cat(every), normalize)
     own = guesses[places]
-    overlap = generalized_box_iou(_corners(own), _corners(boxes)).diagonal()
+    overlap = generalized_box_iou(corners(own), corners(boxes)).diagonal()
     if settings.classification == "softmax":
         loss_ce = _softmax_loss(logits.float(), places, labels, counted, settings.no_object, normalize)
     else:
-        terms = _sigmoid_terms(logits.float(), places, labels, box_iou(_corners(own), _corners(boxes)), settings)
+        terms = sigmoid_terms(logits.float(), places, labels, box_iou(corners(own), corners(boxes)), settings)
         loss_ce = (terms * counted[..., None]).sum() / divisor
     return {
         "loss_ce": loss_ce,
-        "loss_bbox": ((own - boxes).abs() * paired[:, None]).sum() / divisor,
-        "loss_giou": ((1 - overlap) * paired).sum() / divisor,
+        "loss_bbox": ((own - boxes).abs() * each[:, None]).sum() / divisor,
+        "loss_giou": ((1 - overlap) * each).sum() / divisor,
     }
 
 
@@ -157,40 +160,33 @@ def _softmax_loss(
     return (each * weights).sum() / over.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
-def _sigmoid_terms(
+def sigmoid_terms(
     logits: Float[Tensor, "b q k"],
     places: tuple[Tensor, Tensor],
     labels: Tensor,
     overlaps: Float[Tensor, "m m"],
     settings: SetLoss,
 ) -> Float[Tensor, "b q k"]:
-    """The focal or varifocal term of every query and class; the latter aims at the overlap of each pair."""
+    """The term of every query and class; the varifocal and the matchability one aim at the overlap of each pair."""
     at = (places[0], places[1], labels)
     found = torch.zeros_like(logits)
     found[at] = 1.0
     if settings.classification == "focal":
         alpha = 0.25 if settings.alpha is None else settings.alpha
         return sigmoid_focal_loss(logits, found, alpha, settings.gamma)
-    alpha = 0.75 if settings.alpha is None else settings.alpha
     aim = torch.zeros_like(logits)
     aim[at] = overlaps.detach().diagonal().to(aim)
-    weight = alpha * logits.detach().sigmoid() ** settings.gamma * (1 - found) + aim
+    background = logits.detach().sigmoid() ** settings.gamma * (1 - found)
+    if settings.classification == "varifocal":
+        weight = (0.75 if settings.alpha is None else settings.alpha) * background + aim
+    else:
+        aim = aim**settings.gamma
+        weight = (1.0 if settings.alpha is None else settings.alpha) * background + found
     return F.binary_cross_entropy_with_logits(logits, aim, weight=weight, reduction="none")
 
 
-def _class_cost(logits: Float[Tensor, "q k"], labels: Tensor, settings: SetLoss) -> Float[Tensor, "q n"]:
-    """What it costs that a query says the class of an instance, as the authors' matchers count."""
-    if settings.classification == "softmax":
-        return -logits.float().softmax(-1)[:, labels]
-    guess = logits.float().sigmoid()[:, labels]
-    alpha, gamma = 0.25, 2.0  # of all authors' matchers, whatever the loss has
-    positive = -alpha * (1 - guess) ** gamma * (guess + 1e-8).log()
-    negative = -(1 - alpha) * guess**gamma * (1 - guess + 1e-8).log()
-    return positive - negative
-
-
-def _read(target: Mapping[str, Any], weighing: Weighing, where: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Labels, boxes and weights of the instances and, with weight 0, of what is ignored."""
+def read_target(target: Mapping[str, Any], weighing: Weighing, where: str) -> Read:
+    """Labels, boxes and weights of the instances and, behind them and with weight 0, of what is ignored."""
     labels, boxes = _first(target, where, "class_labels", "labels"), _first(target, where, "boxes")
     weights = instance_weights(target, weighing.by, where)
     if "iscrowd" in target:
@@ -200,6 +196,48 @@ def _read(target: Mapping[str, Any], weighing: Weighing, where: str) -> tuple[Te
         labels = torch.cat([labels, labels.new_zeros(len(more))])  # whatever they are, they count in no term
         boxes, weights = torch.cat([boxes, more.to(boxes)]), torch.cat([weights, weights.new_zeros(len(more))])
     return labels, boxes, weights
+
+
+def match_targets(
+    logits: Float[Tensor, "b q k"],
+    guesses: Float[Tensor, "b q 4"],
+    read: Sequence[Read],
+    settings: SetLoss,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+) -> list[tuple[Tensor, Tensor]]:
+    """Query and instance of every pair, image by image; those of weight 0 are matched last, by their boxes alone.
+
+    ``alpha`` and ``gamma`` are of the class cost, the same in all authors' matchers whatever the loss has.
+    """
+    pairs = []
+    for (labels, boxes, weights), some, rows in zip(read, logits.detach().float(), guesses.detach()):
+        overlap = settings.bbox_cost * torch.cdist(rows.float(), boxes.float(), p=1)
+        overlap = overlap - settings.giou_cost * generalized_box_iou(corners(rows), corners(boxes))
+        if settings.classification == "softmax":
+            cost = -some.softmax(-1)[:, labels]
+        else:
+            guess = some.sigmoid()[:, labels]
+            positive = -alpha * (1 - guess) ** gamma * (guess + 1e-8).log()
+            cost = positive + (1 - alpha) * guess**gamma * (1 - guess + 1e-8).log()
+        pairs.append(match_queries(overlap + settings.costs[0] * cost, weights, overlap))
+    return pairs
+
+
+def paired(
+    read: Sequence[Read], pairs: Pairs, device: torch.device
+) -> tuple[tuple[Tensor, Tensor], Tensor, Float[Tensor, "m 4"]]:
+    """Of every pair of a batch: image and query, the label, the box."""
+    places = (
+        torch.cat([torch.full_like(queries, index) for index, (queries, _) in enumerate(pairs)]).to(device),
+        torch.cat([queries for queries, _ in pairs]).to(device),
+    )
+    labels, boxes = (
+        torch.cat([one[kind][instances.to(one[kind].device)] for one, (_, instances) in zip(read, pairs)])
+        for kind in (0, 1)
+    )
+    return places, labels, boxes
 
 
 def _divisor(weights: Float[Tensor, " n"], normalize: Normalize) -> Float[Tensor, ""]:
@@ -219,5 +257,6 @@ def _first(values: Mapping[str, Any], where: str, *keys: str) -> Any:
     raise KeyError(f"{where} must have {' or '.join(map(repr, keys))}, got {sorted(values)}")
 
 
-def _corners(boxes: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
+def corners(boxes: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
+    """Centres and sizes as corners, float32."""
     return box_convert(boxes.float(), "cxcywh", "xyxy")

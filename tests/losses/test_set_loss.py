@@ -248,6 +248,6 @@ def test_a_model_of_transformers_weighs_its_loss(kind):
 
 def test_models_whose_losses_have_more_parts_are_refused_by_name():
     model = tiny("detr")
-    model.loss_type = "RTDetrForObjectDetection"
-    with pytest.raises(TypeError, match="RTDetrForObjectDetection.*weighted_matching_cost"):
+    model.loss_type = "LwDetrForObjectDetection"
+    with pytest.raises(TypeError, match="LwDetrForObjectDetection.*weighted_matching_cost"):
         weigh_losses(model, "weight")
