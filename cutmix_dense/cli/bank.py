@@ -5,9 +5,9 @@
     cutmix-dense bank /data/cut_outs --folder --out bank.pt
     cutmix-dense bank /data/coco --bgr --out bank.pt  # for configs of MMDetection
 
-A data set's pictures are opened in random order until the bank is full, so that a bank that holds a part of it is drawn
-evenly. With ``--folder`` every picture below ROOT with an alpha band is a cut-out: what isn't transparent is its mask,
-and the folder that it lies in is its class, numbered from 1 on in alphabetical order.
+Pictures are opened in random order until the bank is full, so a small bank is an even sample of the data set. With
+``--folder`` every picture below ROOT with an alpha band is a cut-out. Its mask is everything that isn't transparent,
+and its class is the name of its folder. Classes are numbered from 1 in alphabetical order.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--folder", action="store_true", help="ROOT is a folder of pictures with an alpha band")
     result.add_argument("--out", type=Path, required=True, help="file to write")
     result.add_argument("--most-megabytes", type=positive(), default=256, help="size of the bank (default: 256)")
-    result.add_argument("--margin", type=float, default=0.25, help="of the picture round a box, share of its side")
+    result.add_argument("--margin", type=float, default=0.25, help="border around a box, as a share of its side")
     result.add_argument("--bgr", action="store_true", help="store pictures as MMDetection loads them, blue first")
-    result.add_argument("--seed", type=positive(0), default=0, help="of the order of the pictures")
+    result.add_argument("--seed", type=positive(0), default=0, help="random seed for the order of the pictures")
     add_verbosity(result)
     return result
 
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         for line in grouped((str(problem.path), problem.reason) for problem in problems).values():
             print(f"bank: skipped {line}", file=sys.stderr)
         if not len(bank):
-            raise DatasetError(f"{arguments.root}: no instance that can be cut out was found")
+            raise DatasetError(f"{arguments.root}: found no instance that can be cut out")
         bank.save(arguments.out)
         print(f"{arguments.out}: {len(bank)} instances, {bank.nbytes / 2**20:.1f} MB")
         for label, count in sorted(bank.counts.items()):
@@ -100,7 +100,7 @@ def cut_outs_of(folder: Path) -> tuple[tuple[str, ...], list[Path]]:
     """
     found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".png", ".webp", ".tif", ".tiff")]
     if not found:
-        raise UserError(f"{folder}: no .png, .webp or .tif with an alpha band is there")
+        raise UserError(f"{folder}: found no .png, .webp or .tif file with an alpha band")
     return ("", *sorted({path.parent.name for path in found})), found
 
 

@@ -1,4 +1,4 @@
-"""Measure our mixes beside what people use today, and beside the floor: one command, one run, one table.
+"""Compare the speed of mixes with other libraries and with a plain copy, in one run and one table.
 
     cutmix-dense benchmark                                    # everything, about a quarter of an hour on two cores
     cutmix-dense benchmark --out docs/benchmark               # the same, into the page of the documentation
@@ -7,9 +7,9 @@
     cutmix-dense benchmark --device cuda --short              # batches alone, fewer rounds: minutes
     cutmix-dense benchmark --quick                            # tiny sizes: does it run?
 
-Every job times its contenders in turn, in an order drawn anew each round, over a ring of inputs larger than the caches;
-the floor is a plain copy of the images in the same loop. Batches are mixed with each number of --threads, on a quiet
-machine and beside a process that keeps a core at work. Compare ratios of one run, not times of two. A peer that isn't
+Every job times its contenders in turn, in a new random order each round, over more inputs than the caches hold. The
+floor is a plain copy of the images in the same loop. Batches are mixed with each number of --threads, on a quiet
+machine and beside a process that keeps a core busy. Compare ratios of one run, not times of two. A library that isn't
 installed has a row that says so (pip install "cutmix_dense[benchmark]", mmdet as it says itself).
 
 Writes benchmark.md and benchmark.json into --out after every job: what is done is there if it is stopped.
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     """The arguments."""
     result = parser_of("benchmark", __doc__)
     result.add_argument(
-        "--jobs", nargs="+", choices=JOB_NAMES, metavar="JOB", help=f"of: {', '.join(JOB_NAMES)} (CUDA devices only)"
+        "--jobs", nargs="+", choices=JOB_NAMES, metavar="JOB", help=f"jobs: {', '.join(JOB_NAMES)} (CUDA only)"
     )
     result.add_argument(
         "--repeats", type=positive(), help="rounds of every job (default: 60; 12 if --short; 3 if --quick)"
@@ -52,9 +52,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--size", type=positive(32), help="side of the images (default: 640; 64 if --quick)")
     result.add_argument("--batch", type=positive(2), help="images in a batch (default: 16, 64 on CUDA; 4 if --quick)")
     result.add_argument("--objects", type=positive(), default=20, help="boxes per image (default: 20)")
-    result.add_argument("--threads", type=positive(), nargs="+", help="of the batch jobs (default: 1 2; 1 on CUDA)")
-    result.add_argument("--device", default="cpu", help="where batches lie: cpu or cuda (default: cpu)")
-    result.add_argument("--seed", type=positive(0), default=0, help="of data and order (default: 0)")
+    result.add_argument(
+        "--threads", type=positive(), nargs="+", help="threads of the batch jobs (default: 1 2; 1 on CUDA)"
+    )
+    result.add_argument("--device", default="cpu", help="device of the batches: cpu or cuda (default: cpu)")
+    result.add_argument("--seed", type=positive(0), default=0, help="random seed for data and order (default: 0)")
     result.add_argument(
         "--budget",
         type=positive(),
@@ -66,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--quick", action="store_true", help="tiny sizes, 3 rounds: shows that it runs, measures nothing"
     )
-    result.add_argument("--strict", action="store_true", help="exit with 1 if a promise was not kept")
+    result.add_argument("--strict", action="store_true", help="exit with 1 if a limit was missed")
     result.add_argument("--out", type=Path, default=Path("runs/benchmark"), help="folder (default: runs/benchmark)")
     add_verbosity(result)
     return result

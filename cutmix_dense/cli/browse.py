@@ -1,12 +1,12 @@
-"""Look at a dataset through a mixing transform: PNG contact sheets of base | partner | mixed.
+"""Draw samples of a data set before and after a mix, as PNG contact sheets: base | partner | mixed.
 
     cutmix-dense browse runs/demo/data/coco
     cutmix-dense browse /data/VOC2012 --split val --transform CutMix region=ObjectBox --count 12
     cutmix-dense browse /data/cityscapes --transform "CutMix(region=MultiBox.french(3))" --index 0 7 12
 
-The pixels that a mix does not use are dark, the region's outline is dashed; a percentage behind a name is the part of
-the instance that is still visible. Where the dataset has semantic maps, they get a row of their own. Clips are drawn as
-a strip of frames, volumes as some of their slices.
+Pixels that a mix doesn't use are dark, and a dashed line outlines the region. A percentage after a name is the visible
+share of the instance. Semantic maps have a row of their own. Clips are drawn as a strip of frames, volumes as some of
+their slices.
 """
 
 from __future__ import annotations
@@ -50,9 +50,11 @@ def parser() -> argparse.ArgumentParser:
     add_dataset_arguments(result)
     add_transform_argument(result)
     result.add_argument("--count", type=positive(), default=8, help="how many samples (default: 8)")
-    result.add_argument("--index", type=positive(0), nargs="+", help="these samples, in place of a random choice")
-    result.add_argument("--seed", type=positive(0), default=0, help="of the choice, the partners and the mixes")
-    result.add_argument("--copy", type=positive(0), default=0, help="show this copy, as cutmix-dense mix makes it")
+    result.add_argument("--index", type=positive(0), nargs="+", help="draw these samples instead of a random choice")
+    result.add_argument("--seed", type=positive(0), default=0, help="random seed for samples, partners and mixes")
+    result.add_argument(
+        "--copy", type=positive(0), default=0, help="number of the copy to draw, as in cutmix-dense mix"
+    )
     result.add_argument("--pool", type=positive(), help="images per mix (default: what the transform needs)")
     result.add_argument(
         "--out", type=Path, default=Path("runs/browse"), help="folder of the sheets (default: runs/browse)"
@@ -61,12 +63,12 @@ def parser() -> argparse.ArgumentParser:
         "--family", action="store_true", help="one sheet per sample: every method on the same two pictures"
     )
     result.add_argument("--per-sheet", type=positive(), default=4, help="samples on a sheet (default: 4)")
-    result.add_argument("--width", type=positive(120), default=480, help="of each picture, pixels (default: 480)")
+    result.add_argument("--width", type=positive(120), default=480, help="width of a picture, pixels (default: 480)")
     result.add_argument("--hide", nargs="+", default=[], choices=("boxes", "names", "masks", "keypoints", "semantic"))
     result.add_argument(
         "--tags", action="store_true", help="number the instances: a0, a1 … of the base, b0 … of the partner"
     )
-    result.add_argument("--font", help="TrueType file, for class names the built-in font lacks")
+    result.add_argument("--font", help="TrueType file for class names that the built-in font can't show")
     add_verbosity(result)
     return result
 

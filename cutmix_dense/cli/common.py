@@ -51,14 +51,14 @@ def add_dataset_arguments(parser: argparse.ArgumentParser, *, needed: bool = Tru
     """``ROOT``, ``--layout``, ``--split``, the options of all readers; without `needed` the folder may be left out."""
     words = "folder of the dataset (layouts: datasets/README.md)"
     parser.add_argument("root", metavar="ROOT", nargs=None if needed else "?", help=words)
-    parser.add_argument("--layout", choices=tuple(READERS), help="found out where the folder has one only")
+    parser.add_argument("--layout", choices=tuple(READERS), help="layout of the folder (default: detected)")
     parser.add_argument("--split", help="name of the split (default: train, or the only one)")
     parser.add_argument(
         "--pixels",
         choices=Pixels.__args__,  # type: ignore[attr-defined]  # of a Literal
-        help="how pictures are read: as they are stored (default), auto (8-bit ones in colour), or rgb alone",
+        help="how pictures are read: stored (unchanged, default), auto (8-bit pictures as RGB), or rgb (8 bits only)",
     )
-    group = parser.add_argument_group("options of layouts", "paths count from ROOT")
+    group = parser.add_argument_group("options of layouts", "paths are relative to ROOT")
     for name, lines in _options().items():
         flag = f"--{name.replace('_', '-')}"
         group.add_argument(flag, dest=name, nargs="+", metavar=name.upper(), help="; ".join(lines).replace("%", "%%"))
@@ -114,7 +114,7 @@ def open_from(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None 
     for name in options:
         if name not in reader.options:
             others = ", ".join(each.layout for each in READERS.values() if name in each.options)
-            raise UserError(f"--{name.replace('_', '-')} is for {others}; {root} is read as {layout}")
+            raise UserError(f"--{name.replace('_', '-')} is an option of {others}; {root} is read as {layout}")
     split = arguments.split or default_split(root, layout, options)
     if arguments.split and not {"images", "annotations"} & set(options):
         splits = reader.find_splits(root)

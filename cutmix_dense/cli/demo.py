@@ -1,9 +1,9 @@
-"""See the library at work in a minute: draws a demo set, mixes it in three layouts, and ends with a page to look at.
+"""Draw a small data set, mix it in three layouts, and write a page that shows the result. This takes about a minute.
 
     cutmix-dense demo
     cutmix-dense demo --out runs/small --images 60 --seed 7
 
-The same command again continues or reuses what is there.
+If you run the same command again, it continues or reuses the files.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("runs/demo"), help="folder for everything (default: runs/demo)"
     )
     result.add_argument("--images", type=positive(8), default=80, help="scenes to draw and mix (default: 80, least: 8)")
-    result.add_argument("--seed", type=positive(0), default=0, help="of scenes and mixes (default: 0)")
+    result.add_argument("--seed", type=positive(0), default=0, help="random seed for scenes and mixes (default: 0)")
     result.add_argument("--workers", type=positive(0), help="processes (default: one per core)")
-    result.add_argument("--overwrite", action="store_true", help="replace a demo of other --images or --seed in --out")
+    result.add_argument("--overwrite", action="store_true", help="replace a demo in --out with other settings")
     add_verbosity(result)
     return result
 

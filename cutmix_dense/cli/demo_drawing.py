@@ -130,15 +130,15 @@ class Page:
             ],
             commands=[
                 (
-                    "Look at a dataset through a transform:",
+                    "Draw samples of a data set before and after a mix:",
                     "cutmix-dense browse path/to/dataset --transform CutMix region=ObjectBox",
                 ),
                 (
-                    "Write a mixed copy of it to disk, in its own layout:",
+                    "Write a mixed copy of it, in its own layout:",
                     "cutmix-dense mix path/to/dataset path/to/copy --copies 2 --with-originals",
                 ),
                 (
-                    "Or mix while you train, after collate, on any device:",
+                    "Or mix during training, after collate, on any device:",
                     "import cutmix_dense as cd\n\n"
                     "mix = cd.CutMix(alpha=1.0, p=0.5)\n"
                     "images, targets = mix(images, targets)",
@@ -215,7 +215,7 @@ class Page:
         path = self._sheet("regions.png", rows, present_classes(targets, dataset.classes, semantic=False))
         return demo_page.Section(
             "Other regions",
-            "The region is drawn by a sampler that can be exchanged; what happens to the annotations stays the same.",
+            "A sampler draws the region, and you can choose another one. The annotations are handled in the same way.",
             [demo_page.Picture(path, "region=… of CutMix, the same base and partner")],
         )
 
@@ -226,9 +226,9 @@ class Page:
         legend = present_classes(sheet.targets, dataset.classes, semantic=False)
         path = self._sheet("methods.png", sheet.rows, legend, headers=())
         return demo_page.Section(
-            "The whole family",
-            "Every published mix is a plan of which picture each pixel comes from, so all of them carry the same kinds "
-            "of annotations by the same rules.",
+            "All methods",
+            "Every published method draws a plan that says which picture each pixel comes from. So all of them mix the "
+            "same kinds of annotations, by the same rules.",
             [demo_page.Picture(path, "the same two pictures, seed and rules")],
         )
 
@@ -245,7 +245,7 @@ class Page:
         return demo_page.Section(
             "Semantic maps",
             "The same scenes in the Cityscapes layout, with its classes: instances above, the semantic map below, cut "
-            "by the same plan. What nobody labelled (255) is hatched and stays unlabelled.",
+            "by the same plan. Unlabelled pixels (255) are hatched and stay unlabelled.",
             [demo_page.Picture(path, "Cityscapes layout")],
         )
 

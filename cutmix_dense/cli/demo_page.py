@@ -24,7 +24,7 @@ REASONS = {
     "outside": "outside of the picture",
     "broken box": "its box was broken in the file",
     "empty mask": "its mask was empty in the file",
-    "not carried": "not brought along",
+    "not carried": "not pasted",
     "not finite": "its box is not a number",
 }
 
@@ -115,13 +115,13 @@ def explain(fate: Fate) -> str:
     """Why an instance had its outcome, in words."""
     outcome = outcome_of(fate.side, fate.outcome, fate.reason)
     if outcome == "left out":
-        return "lies outside of the region, so it stays behind"
+        return "lies outside the region, so it isn't pasted"
     if outcome == "kept":
-        return "every pixel still shows" if fate.side == "base" else "came along whole"
+        return "fully visible" if fate.side == "base" else "pasted whole"
     if outcome == "shrunk":
-        return "the box now encloses what is still visible"
+        return "the box now encloses the visible part"
     why = REASONS.get(fate.reason, fate.reason) or "not said"
-    return f"{why}; a loss can pass over it" if outcome == "ignored" else why
+    return f"{why}; a loss can ignore it" if outcome == "ignored" else why
 
 
 def render(
@@ -150,9 +150,9 @@ def render(
     body = [
         "<header><div class=wrap>",
         f"<h1>{escape(title)}</h1>",
-        "<p class=lead>A region of one picture is replaced by the same region of another, and everything that belongs "
-        "to the pixels goes with them: boxes, instance masks, semantic maps, each cut by <b>one plan</b>. Boxes close "
-        "round what still shows; what shows too little is set aside, and the report says why.</p>",
+        "<p class=lead>A region of one picture is replaced by the same region of another. <b>One plan</b> cuts the "
+        "pixels and their boxes, instance masks and semantic maps. Boxes are refitted to the visible part. Instances "
+        "with too little visible are set aside, and the report says why.</p>",
         "<ul class=facts>",
         *(f"<li><b>{escape(number)}</b>{escape(what)}</li>" for number, what in facts),
         "</ul></div></header><main class=wrap>",
@@ -163,9 +163,9 @@ def render(
         _key(),
         "</section>",
         "<section><h2>Sample by sample</h2>",
-        "<p>Dark pixels are not used, the dashed line is the border of the region. A percentage is the part of an "
-        "instance that still shows. <b>a0, a1 …</b> belong to the base, <b>b0, b1 …</b> to the partner. Picked for "
-        "variety; click a picture to see it large.</p>",
+        "<p>Dark pixels are not used, and the dashed line is the border of the region. A percentage is the visible "
+        "share of an instance. <b>a0, a1 …</b> belong to the base, <b>b0, b1 …</b> to the partner. The samples were "
+        "chosen for variety. Click a picture to enlarge it.</p>",
         *(_sample(sample) for sample in samples),
         "</section>",
         *(_section(section) for section in sections),
@@ -194,10 +194,10 @@ def save(page: str, path: Path) -> None:
 _OUTCOMES = ("kept", "shrunk", "ignored", "dropped", "left out")
 _MEANINGS = {
     "kept": "untouched, bit for bit",
-    "shrunk": "partly covered or cut, box made tight",
+    "shrunk": "partly covered or cut, box refitted",
     "ignored": "under 10 % visible: moved to the ignored instances",
-    "dropped": "nothing of it shows",
-    "left out": "of the partner, outside of the region",
+    "dropped": "not visible at all",
+    "left out": "part of the partner outside the region",
 }
 
 

@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     result = parser_of("evaluate", __doc__)
     add_config_arguments(result)
     result.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth file")
-    result.add_argument("--out", type=Path, help="write the metrics to this JSON file; a NaN is null")
+    result.add_argument("--out", type=Path, help="write the metrics to this JSON file (NaN becomes null)")
     return result
 
 

@@ -1,11 +1,11 @@
-"""A page to play with: pick pictures and a method, drag its settings, see the mix, take the code along.
+"""Open a page on which you choose pictures, a method and its settings, see the mix, and copy the code.
 
     cutmix-dense explore
     cutmix-dense explore /data/VOC2012 --split val --open
     cutmix-dense explore path/to/coco --port 8000
 
-Without a folder the page shows the demo set, drawn the first time. In the page other folders can be opened, or pictures
-of one's own. It is served to this machine only, and loads nothing from elsewhere.
+Without a folder the page shows the demo set, which is drawn the first time. On the page you can open other folders, or
+your own pictures. Only this machine can open the page, and it loads nothing from the internet.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--cache", type=Path, default=Path("runs/explore"), help="folder of the demo set (default: runs/explore)"
     )
-    result.add_argument("--port", type=positive(), help="of the page (default: the first free one from 7860 on)")
+    result.add_argument("--port", type=positive(), help="port of the page (default: the first free one from 7860)")
     result.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to serve at (default: 127.0.0.1, this machine only); whoever reaches another one can look at "
-        "every data set on this machine",
+        help="address to serve at (default: 127.0.0.1, this machine only); at any other address, others "
+        "can open every data set on this machine",
     )
     result.add_argument("--open", action="store_true", help="open a browser")
     add_verbosity(result)
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             explorer.launch(arguments.host, arguments.port, browser=arguments.open)
         except OSError as error:
-            taken = f"--port {arguments.port}: taken, give another one" if arguments.port else str(error)
+            taken = f"--port {arguments.port} is in use, give another one" if arguments.port else str(error)
             raise UserError(taken) from error
     return 0
 

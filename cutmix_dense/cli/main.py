@@ -18,13 +18,13 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "demo": "draw a small data set, mix it, and write a page that shows what happened",
     "browse": "draw samples of a data set, before and after a mix",
-    "explore": "open a page to try methods and settings on pictures, and take the code along",
-    "bank": "cut instances out of a data set, to be pasted by CopyPaste(source=…)",
+    "explore": "open a page to try methods and settings on pictures, and copy their code",
+    "bank": "cut instances out of a data set for CopyPaste(source=…)",
     "mix": "write a mixed copy of a data set, in its own layout or another",
-    "train": "train a model by a config",
-    "evaluate": "evaluate a checkpoint by its config",
+    "train": "train the model of a config",
+    "evaluate": "evaluate a checkpoint with its config",
     "study": "compare trainings with and without mixing",
-    "benchmark": "time our mixes beside other libraries and beside a plain copy",
+    "benchmark": "compare the speed of mixes with other libraries and with a plain copy",
 }
 """The subcommands and what each does."""
 

@@ -5,10 +5,10 @@
     cutmix-dense mix /data/coco /data/coco-cutmix --split train2017 --with-originals --transform CutMix p=0.5
     cutmix-dense mix /nfs/coco /nfs/coco-cutmix --split train2017 --ray auto
 
-The copy depends on the arguments alone, not on --workers or --ray. A run that was interrupted goes on with the same
+The copy depends only on the arguments, not on --workers or --ray. To continue an interrupted run, use the same
 command. With --ray, every machine must see ROOT and OUTPUT at the same paths and have this package installed.
-What cannot be read is skipped, counted, and named in mixed_copy.<split>.json beside the data, and so is what the layout
-of the copy has no place for. With p=0 the copy says what the source says.
+mixed_copy.<split>.json beside the data names and counts everything that could not be read, or that the layout of the
+copy can't store. With p=0 nothing is mixed, and the copy has the annotations of the source.
 
 Exit codes: 0 done, 1 failed, 2 a mistake in the arguments, 3 done with --strict but something was skipped, 130 Ctrl-C.
 """
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     result = parser_of("mix", __doc__)
     add_dataset_arguments(result)
     result.add_argument(
-        "output", metavar="OUTPUT", type=Path, help="folder of the copy: new, or of the same command before"
+        "output", metavar="OUTPUT", type=Path, help="folder of the copy: new, or begun by the same command"
     )
     result.add_argument(
         "--to",
@@ -55,21 +55,21 @@ def parser() -> argparse.ArgumentParser:
     )
     add_transform_argument(result)
     result.add_argument("--copies", type=positive(0), default=1, help="mixed samples per image (default: 1)")
-    result.add_argument("--seed", type=positive(0), default=0, help="of partners and mixes (default: 0)")
-    result.add_argument("--workers", type=positive(0), help="processes (default: one per core); the copy is the same")
+    result.add_argument("--seed", type=positive(0), default=0, help="random seed for partners and mixes (default: 0)")
+    result.add_argument("--workers", type=positive(0), help="processes (default: one per core)")
     result.add_argument(
         "--ray",
         nargs="?",
         const="local",
         metavar="ADDRESS",
-        help="let Ray Data do the work (extra: ray). ADDRESS: auto for the cluster this machine belongs to, host:port "
-        "for that of another head node, nothing for a Ray of --workers processes here. On a cluster --workers counts "
-        "those of all machines (default: every CPU it has)",
+        help="use Ray Data (extra: ray). ADDRESS is auto for the cluster of this machine, or host:port of another "
+        "head node. Without ADDRESS, Ray starts --workers processes on this machine. On a cluster --workers counts the "
+        "processes of all machines (default: one per CPU)",
     )
     result.add_argument("--with-originals", action="store_true", help="copy the unmixed samples, too")
-    result.add_argument("--limit", type=positive(), help="take only the first so many images")
+    result.add_argument("--limit", type=positive(), help="use only the first LIMIT images")
     result.add_argument("--pool", type=positive(), help="images per mix (default: what the transform needs)")
-    result.add_argument("--quality", type=positive(), default=95, help="of JPEG files, 1 to 100 (default: 95)")
+    result.add_argument("--quality", type=positive(), default=95, help="quality of JPEG files, 1 to 100 (default: 95)")
     result.add_argument("--strict", action="store_true", help="exit with 3 if anything was skipped")
     add_verbosity(result)
     return result

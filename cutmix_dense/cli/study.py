@@ -32,31 +32,35 @@ def parser() -> argparse.ArgumentParser:
     result = parser_of("study", __doc__)
     commands = result.add_subparsers(dest="command", required=True)
     helps = {
-        "run": "train and measure what is missing, then write the report",
-        "report": "write the report anew from the finished runs",
-        "status": "say how far every run is",
+        "run": "run what is missing, then write the report",
+        "report": "write the report again from the finished runs",
+        "status": "show the progress of every run",
         "summary": "write one page about several studies, from their finished runs",
     }
     for name, text in helps.items():
         command = commands.add_parser(name, help=text, description=text)
         if name == "summary":
             command.add_argument("studies", metavar="STUDY", type=Path, nargs="+", help="config files of the studies")
-            command.add_argument("--runs", type=Path, default=Path("runs/studies"), help="folder of their folders")
-            command.add_argument("--publish", type=Path, metavar="DIR", help="put the page there instead")
+            command.add_argument(
+                "--runs", type=Path, default=Path("runs/studies"), help="folder of the studies (default: runs/studies)"
+            )
+            command.add_argument("--publish", type=Path, metavar="DIR", help="write the page into DIR instead")
             add_verbosity(command)
             continue
         command.add_argument("study", metavar="STUDY", type=Path, help="config file of the study (configs/studies)")
         command.add_argument("--out", type=Path, help="folder for everything (default: runs/studies/<name>)")
-        command.add_argument("--data-root", type=Path, help="folder of the data, where it isn't the config's")
+        command.add_argument("--data-root", type=Path, help="folder of the data, instead of the config's")
         command.add_argument(
             "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the config of every run"
         )
         if name == "run":
-            command.add_argument("--jobs", type=positive(), default=1, help="runs at a time; they share the cores")
-            command.add_argument("--only", nargs="+", default=[], metavar="VARIANT", help="these variants only")
-            command.add_argument("--redo", action="store_true", help="make runs of other settings anew")
+            command.add_argument(
+                "--jobs", type=positive(), default=1, help="runs at the same time; they share the cores"
+            )
+            command.add_argument("--only", nargs="+", default=[], metavar="VARIANT", help="run only these variants")
+            command.add_argument("--redo", action="store_true", help="repeat runs made with other settings")
         if name != "status":
-            command.add_argument("--publish", type=Path, metavar="DIR", help="put the report there, too")
+            command.add_argument("--publish", type=Path, metavar="DIR", help="write the report into DIR, too")
         add_verbosity(command)
     return result
 

@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="go on from a checkpoint, or from the newest whole one in the work dir; starts anew if there is none",
+        help="continue from CHECKPOINT, or from the newest complete one in the work dir if there is one",
     )
     return result
 
@@ -81,7 +81,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change settings of the config: train_cfg.max_epochs=2 model.data_preprocessor.mix.p=0.5",
     )
-    parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="who started the processes")
+    parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="launcher that started the processes")
     # torch.distributed.launch passes it, torchrun sets the variable
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     add_verbosity(parser)

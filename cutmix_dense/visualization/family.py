@@ -27,7 +27,7 @@ class FamilySheet:
     Attributes:
         rows: the base, its partner and the mixed pictures, for a contact sheet.
         targets: what is drawn in them.
-        left_out: why a method can't mix these pictures (one that needs maps, where there are none), by its name.
+        left_out: why a method doesn't mix these pictures (it needs maps or instances, and there are none), by its name.
     """
 
     rows: list[list[Drawing]]
@@ -85,6 +85,9 @@ def family_rows(
         except SampleError as error:
             failure = error
             left_out[name] = error.reason.rsplit(": ", 1)[-1]
+            continue
+        if float(made.plan.share()[0, 0]) == 1:
+            left_out[name] = "has nothing to mix here"
             continue
         titles = [f"{part}: {dataset.image_path(image).name}" for part, image in zip(("base", "partner"), made.indices)]
         rows = sample_rows(made, titles, dataset.classes, cell=cell, hide=hide, font=font, views=1, sources=not cells)

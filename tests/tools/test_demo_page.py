@@ -54,7 +54,7 @@ def test_demo_makes_a_page_whose_links_lead_somewhere(tmp_path, capsys, monkeypa
         with Image.open(page.parent / picture) as image:
             assert min(image.size) > 300
     text = "".join(reader.text)
-    for word in ("kept", "shrunk", "dropped", "COCO", "PASCAL VOC", "Cityscapes", "every pixel still shows"):
+    for word in ("kept", "shrunk", "dropped", "COCO", "PASCAL VOC", "Cityscapes", "fully visible"):
         assert word in text
     for layout in demo_drawing.LAYOUTS:
         assert len(open_complete(page.parent / "mixed" / layout, layout)) == 8

@@ -147,7 +147,7 @@ def test_seed_sample_and_layers_change_the_picture_and_nothing_else_does(demo):
 
 def test_an_unmixed_sample_says_so(demo):
     seen = look(sources.open_folder(str(demo / "coco")), cd.CutMix(p=0.0), 0, 0)
-    assert "No partner shows" in seen.sources
+    assert "No partner is visible" in seen.sources
     assert len(pictures_of(seen.sources)) == 1
 
 
@@ -283,7 +283,7 @@ def test_what_is_ready_stays_open_however_many_others_are_opened(demo, tmp_path)
     ready = {"Kept": shelf.put("kept", sources.open_folder(str(demo / "voc")), keep=True)}
     ready["Lost"] = shelf.put("lost", sources.open_folder(str(demo / "voc")))
     page = Explorer(shelf, ready, tmp_path)
-    first, second = (page._open_folder(str(demo / "coco"), "found out", "") for _ in range(2))
+    first, second = (page._open_folder(str(demo / "coco"), "detected", "") for _ in range(2))
     assert first[0] == second[0]
     assert first[1] != second[1]  # so that it is drawn anew
     for number in range(16):
@@ -367,7 +367,7 @@ def test_a_port_that_is_taken(explore, tmp_path, capsys):
         with pytest.raises(SystemExit) as end:
             explore.main(["--cache", str(tmp_path), "--port", str(taken.getsockname()[1])])
     assert end.value.code == 2
-    assert "taken, give another one" in capsys.readouterr().err
+    assert "in use, give another one" in capsys.readouterr().err
 
 
 def test_without_gradio_it_says_what_to_install(explore, monkeypatch, capsys):

@@ -121,7 +121,7 @@ def command_line(config: Mapping[str, Any], root: str, words: Mapping[str, str],
     return Snippet(
         f"cutmix-dense browse {shlex.quote(root or 'path/to/dataset')}{options} \\\n"
         f"    --transform {call} \\\n    --index {index} --seed {seed}\n",
-        "" if root else "Own pictures have no folder that the command could open: name yours.",
+        "" if root else "The command can't open uploaded pictures: give it the folder of your data set.",
     )
 
 
@@ -218,7 +218,7 @@ def _scoped(config: Mapping[str, Any]) -> dict[str, Any]:
 def _tried(package: str, build: Callable[[], None]) -> str:
     """What an adapter says against a config; empty if it takes it."""
     if importlib.util.find_spec(package) is None:
-        return f"{package} isn't installed here, so whether its adapter takes this was not tried."
+        return f"{package} isn't installed here, so these lines were not checked with its adapter."
     try:
         build()
     except (TypeError, ValueError) as error:

@@ -112,7 +112,7 @@ def _sources(made: MixedSample, names: Sequence[str], classes: Sequence[str], dr
         caption = f"<b>{letters[source]}</b> · {role} · {escape(names[source])}"
         figures.append(_figure(picture, f"The {role}, {names[source]}", caption, role))
     if not partners:
-        figures.append("<p class=note>No partner shows: this sample was left as it is.</p>")
+        figures.append("<p class=note>No partner is visible: this sample is unmixed.</p>")
     return f"<div class='sources {'many' if len(shown) > 2 else ''}'>{''.join(figures)}</div>"
 
 

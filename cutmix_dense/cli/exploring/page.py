@@ -37,7 +37,7 @@ __all__ = ["TITLE", "Explorer"]
 TITLE = "Explore mixing augmentations"
 
 _FOLDER, _OWN = "A folder with a data set …", "My own pictures …"
-_FOUND = "found out"
+_FOUND = "detected"
 _MOST_SEED = 999
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -114,8 +114,8 @@ class Explorer:
             self.key = gr.State(first)
             self.opening = gr.State("")  # another one each time: the same folder may hold something else by now
             gr.HTML(
-                f"<h1>{TITLE}</h1><p>Change anything: picture, boxes, masks and maps are mixed anew by one plan, and "
-                "the lines to paste follow.</p>",
+                f"<h1>{TITLE}</h1><p>Change any setting: one plan mixes picture, boxes, masks and maps again. The "
+                "code to copy is below.</p>",
                 elem_id="head",
             )
             with gr.Row(elem_id="layout"):
@@ -129,7 +129,7 @@ class Explorer:
                         self.mixed = gr.HTML("", elem_id="mixed")
                         self.sources = gr.HTML("", elem_id="sources")
                 with gr.Column(elem_id="told"):
-                    gr.HTML("<h2>What became of each instance</h2>")
+                    gr.HTML("<h2>What happened to each instance</h2>")
                     self.table = gr.HTML("", elem_id="fates")
                     gr.HTML("<h2>The same in code</h2>")
                     self._code()
@@ -153,8 +153,8 @@ class Explorer:
                 height=150,
             )
             gr.HTML(
-                "<p class=help>Two pictures or more; alone they are mixed as pictures. Boxes and masks come from a "
-                "COCO JSON among the files (images, annotations, categories) whose file names are the pictures'.</p>"
+                "<p class=help>Choose two or more pictures. For boxes and masks, also choose a COCO JSON (images, "
+                "annotations, categories) that lists these file names.</p>"
             )
         self.index = gr.Slider(
             *(0, max(1, count - 1), self.start),
@@ -166,7 +166,7 @@ class Explorer:
         with gr.Row():
             self.back = gr.Button("◀ Previous", size="sm", min_width=90)
             self.forth = gr.Button("Next ▶", size="sm", min_width=90)
-        self.seed = gr.Slider(0, _MOST_SEED, 0, step=1, label="seed", info="of partners and plan", buttons=[])
+        self.seed = gr.Slider(0, _MOST_SEED, 0, step=1, label="seed", info="for partners and plan", buttons=[])
         self.reseed = gr.Button("Another seed", size="sm")
         self.layers = gr.CheckboxGroup(list(LAYERS), value=list(LAYERS[:3]), label="drawn over the pictures")
 

@@ -99,7 +99,7 @@ LEFT_OUT: dict[str, str] = {
     "normalized": "the readers give corners in pixels",
     "instance_weights": "adds a key to the targets, nothing to see",
     "soft_semantic": "the form of a blended map; both show the same",
-    "layout": "the data set says it",
+    "layout": "the data set determines it",
 }
 """Arguments without a control, and why."""
 
@@ -110,13 +110,13 @@ HELP: dict[str, str] = {
     "the mask",
     "fill": "value of pixels that no image covers, 0 to 255",
     "min_size": "least side of a changed box, pixels",
-    "min_visibility": "least visible share of a changed instance; what has less is dropped",
-    "on_filtered": "what becomes of an instance that still shows but fails: dropped, moved to target['ignored'], or "
-    "kept and marked as a crowd",
+    "min_visibility": "least visible share of a changed instance; below it, the instance is dropped",
+    "on_filtered": "what happens to a visible instance below the thresholds: dropped, moved to target['ignored'], or "
+    "marked as a crowd",
     "p": "probability that a sample is mixed; 1 always mixes",
     "region": "where the region comes from: the paper's box of λ (none), or another sampler",
     "rotated": "what a changed rotated box becomes",
-    "rule": "a peer's rule in place of the two thresholds",
+    "rule": "another library's rule instead of the two thresholds",
 }
 """Short help in place of the docstring's, where that speaks of more than the page has."""
 

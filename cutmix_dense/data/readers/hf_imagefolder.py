@@ -79,7 +79,7 @@ class HuggingFaceFolder(DenseDataset):
         "images": "image folder, if it is not the metadata's",
         "annotations": "the metadata file, if it is not metadata.jsonl or metadata.csv",
         "box_format": f"{', '.join(BOX_FORMATS)} (default: xywh, in pixels)",
-        "objects": "the column of the objects, if it isn't found by itself",
+        "objects": "column of the objects, if it isn't detected",
         "classes": "names of the classes, from number 0 on",
     }
 

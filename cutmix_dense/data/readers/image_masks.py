@@ -71,7 +71,7 @@ class ImageMasksDataset(DenseDataset):
         "annotations": "folder of the masks, if it has another name than masks, ann_dir …",
         "classes": "names of the classes by id",
         "colors": "(r, g, b) of the classes by id, where masks are in colour and no table lies beside them",
-        "binary": "whether 0 and 255 are background and foreground (default: found out)",
+        "binary": "whether 0 and 255 are background and foreground (default: detected)",
         "ignore": "ids that mean no class",
     }
     writer = ImageMasksWriter

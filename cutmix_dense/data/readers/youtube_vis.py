@@ -74,7 +74,7 @@ class YouTubeVisDataset(DenseDataset):
     options: ClassVar = {
         "images": "folder of the videos' folders, if it is not <split>/JPEGImages",
         "annotations": "JSON file, if it is not <split>/instances.json or <split>.json",
-        "frames": "frames of each clip, at even distances (default: 8; of mixed copies and sheets: all)",
+        "frames": "number of evenly spaced frames per clip (default: 8; all for mixed copies and sheets)",
     }
     writer = YouTubeVisWriter
     mix_layout: Layout = "BTCHW"
