@@ -105,11 +105,6 @@ COMPILED = {  # what is compiled, of which tensors, and how often its graph brea
         (IMAGES.to(torch.uint8), PADDED),
         0,
     ),
-    "blend of whole numbers": (
-        lambda images: cd.functional.mix_pixels(images, BLEND, fill=0),
-        (IMAGES.to(torch.int64),),
-        0,
-    ),
     "plan applied to maps and padded boxes": (
         lambda images, padded, semantic: MIX.apply_plan(PLAN, images, {**padded, "semantic": semantic}),
         (IMAGES, PADDED, MAPS),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 __all__ = ["is_compiling", "untraced"]
-
-Result = TypeVar("Result")
 
 _SAID_BY_COMPILER = hasattr(torch.compiler, "is_compiling")
 _SAID_AT_ONCE = hasattr(torch.compiler, "is_dynamo_compiling") and hasattr(torch.compiler, "_is_compiling_flag")
@@ -25,9 +23,9 @@ def is_compiling() -> bool:
     return torch.compiler.is_compiling() if _SAID_BY_COMPILER else torch._utils.is_compiling()
 
 
-def _called(work: Callable[..., Result], *given: Any) -> Result:
-    """The result of some work that compiled code calls as it stands: one graph break, whatever the work does."""
+def _called(work: Callable[..., Any], *given: Any) -> Any:
     return work(*given)
 
 
 untraced: Callable[..., Any] = torch.compiler.disable(_called)
+"""The result of some work, given first, that compiled code calls as it stands: one graph break, whatever it does."""

@@ -54,8 +54,8 @@ def assemble(
             if table.cut is None:
                 columns[key] = _masks_of(example, judged, chosen, counts)
             else:
-                stack = table.cut.masks.index_select(0, sent(chosen, table.cut.masks.device))
-                columns[key] = [rewrap(part, example) for part in stack.split_with_sizes(counts)]
+                rows = torch.from_numpy(chosen)  # of the cut masks, which ``send_rows`` takes where they lie
+                columns[key] = [rewrap(part, example) for part in rows.split_with_sizes(counts)]
             continue
         rows = table.flat(key).index_select(0, flat)
         if key == "boxes":

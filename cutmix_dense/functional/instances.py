@@ -99,7 +99,7 @@ def mixed_instances(
     targets, segments = take_panoptic(targets, (*rules.instance_keys, *rules.image_keys, *rules.semantic_keys))
     table = read_fields(targets, rules, plan.ndim, partial(_size_of, plan))
     device = device if table.device.type == "cpu" else fetch_rows(table, plan, rules, padded)
-    if device is not None:
+    if device is not None and (table.cut is None or rules.boxes_from == "box"):
         plan = plan.to(HOST)
     if segments is not None and table.instances and plan.carry is not None:
         raise ValueError(
@@ -165,7 +165,7 @@ def mixed_instances(
     if segments is not None:
         segments.mix_into(mixed, plan, rules)
     if device is not None:
-        send_rows(mixed, table.instances, plan, device)
+        send_rows(mixed, table, plan, device)
     return (mixed, report_of(entries, judged.verdict, outcome)) if return_report else mixed
 
 

@@ -28,6 +28,7 @@ from cutmix_dense.functional.table import FieldTable
 from cutmix_dense.functional.verdict import Verdict, fetched_verdict, judge
 from cutmix_dense.functional.wrapping import as_plain
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.moving import outline_of
 from cutmix_dense.plan.ownership import carried_by
 
 __all__ = ["Judged", "judge_instances"]
@@ -136,14 +137,15 @@ class _Work:
     def __init__(self, table: FieldTable, plan: MixPlan, entries: Entries, rules: TargetRules) -> None:
         self.table, self.entries, self.rules = table, entries, rules
         self.device, self.form = table.device, table.rotated
-        self.drawn, self.plan = plan, plan.to(self.device)
+        self.by_mask = "masks" in table.instances and rules.boxes_from != "box"
+        cut = table.cut is not None and self.by_mask  # who owns what was asked where the masks lie
+        self.drawn, self.plan = plan, outline_of(plan) if cut else plan.to(self.device)
         columns = [entries.output, entries.layer, entries.flat]
         if self.device.type != "cpu":
             columns = [as_column(column, self.device) for column in columns]
         self.output, self.layer, self.flat = columns
         self.xp: Any = np if self.device.type == "cpu" else torch
         self.stated = self._stated()
-        self.by_mask = "masks" in table.instances and rules.boxes_from != "box"
         self.carried: Column | None = None
         if plan.carry is not None:
             at = (as_tensor(self.output), as_tensor(self.layer), as_tensor(as_column(entries.position, self.device)))

@@ -165,9 +165,9 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
     if not whole:
         if out is not None or inplace:
             raise ValueError("out and inplace need a tensor of images, got a list")
-        padded = _common_padding(images, plan)
-        if padded is not None:
-            mixed = list(mix_batch(padded, plan, fill=value, interpolation=interpolation, feather=feather))
+        together = _together(images, plan)
+        if together is not None:
+            mixed = list(mix_batch(together, plan, fill=value, interpolation=interpolation, feather=feather))
         else:
             host = plan if plan.source.is_cpu else plan.to(HOST)
             mixed = mix_list(images, host, fill=value, interpolation=interpolation, feather=feather)
@@ -291,10 +291,11 @@ def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int)
     return value.reshape(-1, *(1,) * ndim)
 
 
-def _common_padding(images: list[Tensor], plan: MixPlan) -> Tensor | None:
-    """A list of images of one padded size as a batch; None if sizes differ or nothing is padding."""
+def _together(images: list[Tensor], plan: MixPlan) -> Tensor | None:
+    """A list of images of one size as a batch, where they are padded or one launch mixes all; else None."""
     shape, (outputs, ndim) = images[0].shape, plan.canvas.shape
-    if plan.canvas.tolist() == [[*plan.frame]] * outputs or shape[-ndim:] != tuple(plan.frame):
+    padded = plan.facts.canvas.tolist() != [[*plan.frame]] * outputs
+    if not (padded or serves(images[0].device)) or shape[-ndim:] != tuple(plan.frame):
         return None
     if [1 for image in images if image.shape != shape]:
         return None

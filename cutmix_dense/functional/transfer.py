@@ -7,7 +7,9 @@ takes to launch a handful of kernels; only what lies per pixel stays on the devi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ from cutmix_dense.functional.table import FieldTable
 from cutmix_dense.functional.wrapping import as_plain, rewrap
 from cutmix_dense.kernels import sent_with_plan
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.moving import outline_of
 
 __all__ = ["HostRows", "fetch_rows", "send_rows"]
 
@@ -47,13 +50,14 @@ def fetch_rows(table: FieldTable, plan: MixPlan, rules: TargetRules, padded: boo
 
     Returns:
         Where they were; None if they stay: those of other devices, those with gradients, with masks that one launch
-        can't cut, under a free-form plan that lies on a device, and very many.
+        can't cut, without masks under a free-form plan that lies on a device, and very many.
     """
     device = table.device
     if device.type != "cuda" or is_compiling():
         return None
-    if plan.free_form and plan.device.type != "cpu":  # whose map of owners is no small thing to bring along
-        return None
+    by_mask = "masks" in table.instances and rules.boxes_from != "box"
+    if plan.free_form and plan.device.type != "cpu" and not (by_mask and outline_of.known(plan)):
+        return None  # its map of owners is no small thing to bring along
     if "masks" in table.instances and (rules.split == "parts" or table.rotated is not None):  # which look at pixels
         return None
     places: list[tuple[str, int]] = []
@@ -132,17 +136,19 @@ class HostRows:
         return self._found[2], self._found[3]
 
 
-def send_rows(mixed: Sequence[dict[str, Any]], keys: Iterable[str], plan: MixPlan, device: torch.device) -> None:
+def send_rows(mixed: Sequence[dict[str, Any]], table: FieldTable, plan: MixPlan, device: torch.device) -> None:
     """Send the rows of mixed targets to a device, in place, by one copy that nothing waits for.
 
     Args:
-        mixed: one dict per output, with rows on the host.
-        keys: the instance keys that came in.
+        mixed: one dict per output, with rows on the host; for masks that were cut at once, which ones.
+        table: the targets that came in.
         plan: what they were mixed by; where pixels wait to be mixed by it, too, it travels along.
         device: a CUDA device.
     """
     parts: list[dict[str, Any]] = [part for target in mixed for part in (target, target.get(IGNORED)) if part]
-    _carry(parts, dict.fromkeys((*keys, *_MADE)), lambda rows: sent_with_plan(rows, plan, device), "cpu")
+    taken = {} if table.cut is None else {"masks": partial(table.cut.masks.index_select, 0)}
+    keys = dict.fromkeys((*table.instances, *_MADE))
+    _carry(parts, keys, lambda rows: sent_with_plan(rows, plan, device), "cpu", taken)
 
 
 def _open(target: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,9 +158,16 @@ def _open(target: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _carry(
-    parts: Sequence[dict[str, Any]], keys: Iterable[str], transfer: Callable[[list[Tensor]], Tensor], place: str
+    parts: Sequence[dict[str, Any]],
+    keys: Iterable[str],
+    transfer: Callable[[list[Tensor]], Tensor],
+    place: str,
+    taken: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({}),
 ) -> None:
-    """Replace the rows of some keys that lie at a place by what became of them elsewhere, all bytes in one transfer."""
+    """Replace the rows of some keys that lie at a place by what became of them elsewhere, all bytes in one transfer.
+
+    The rows of keys in ``taken`` are changed by it, all at once, where they arrive.
+    """
     groups: dict[Any, list[tuple[dict[str, Any], str]]] = {}
     for part in parts:
         for name in keys:
@@ -164,8 +177,9 @@ def _carry(
     groups = dict(sorted(groups.items(), key=lambda item: -item[0][1].itemsize))  # so all are aligned
     joined = [torch.cat([as_plain(part[name]) for part, name in places]) for places in groups.values()]
     there, start = transfer([_bytes(rows) for rows in joined]), 0
-    for rows, places in zip(joined, groups.values()):
+    for rows, ((name, *_), places) in zip(joined, groups.items()):
         moved = there[start : start + rows.nbytes].view(rows.dtype).reshape(rows.shape)
+        moved = taken[name](moved) if name in taken else moved
         start += rows.nbytes
         for (part, name), own in zip(places, moved.split_with_sizes([len(part[name]) for part, name in places])):
             part[name] = rewrap(own, part[name])

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
@@ -19,9 +19,12 @@ from cutmix_dense.kernels.device import current
 from cutmix_dense.kernels.triton_plan import cells_of, position_of, reach_of, source_pixels
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["CutMasks", "cut_masks", "cut_rows"]
+__all__ = ["CutMasks", "cut_masks", "cut_rows", "unite_rows"]
 
 _TILE_HEIGHT, _TILE_WIDTH = 8, 128
+_UNITED = 1024
+"""Pixels of a program that joins masks."""
+
 _SHARES = 16
 """Into how many programs the rows of one mask are dealt: enough to fill a GPU from a few hundred masks."""
 
@@ -160,7 +163,47 @@ _operator = torch.library.custom_op("cutmix_dense::cut_into", _cut_into, mutates
 _operator.register_fake(lambda *_: None)
 
 
-# ---------------------------------------------------------------------------------------------------------- the kernel
+def unite_rows(masks: Shaped[Tensor, "m h w"], table: Int[Tensor, " n"], outputs: int) -> Bool[Tensor, "b h w"]:
+    """Where any mask of each output isn't 0, in one launch.
+
+    Args:
+        masks: masks without gaps between pixels and rows, one after the other.
+        table: for each output the first and one past the last of its masks, then height and width of what counts of
+            them; behind all, which masks those are.
+        outputs: B.
+    """
+    height, width = masks.shape[1:]
+    union = torch.empty((outputs, height, width), dtype=torch.bool, device=masks.device)
+    with current(masks.device):
+        _unite_kernel[(outputs, triton.cdiv(height * width, _UNITED))](
+            union.view(torch.uint8),
+            masks.view(torch.uint8) if masks.dtype == torch.bool else masks,
+            table,
+            outputs,
+            masks.stride(0),
+            height * width,
+            width,
+            BLOCK=_UNITED,
+        )
+    return union
+
+
+# --------------------------------------------------------------------------------------------------------- the kernels
+
+
+@triton.jit
+def _unite_kernel(union, masks, table, outputs, mask_stride, pixels, width, BLOCK: tl.constexpr):
+    output = tl.program_id(0)
+    place = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    record, rows = table + output * 4, table + outputs * 4
+    high_y, high_x = tl.load(record + 2).to(tl.int32), tl.load(record + 3).to(tl.int32)
+    y = place // width
+    counts = (place < pixels) & (y < high_y) & (place - y * width < high_x)
+    covered = tl.zeros((BLOCK,), dtype=tl.int32)
+    for row in range(tl.load(record).to(tl.int32), tl.load(record + 1).to(tl.int32)):
+        value = tl.load(masks + tl.load(rows + row) * mask_stride + place, counts, other=0)
+        covered = covered | (value != 0).to(tl.int32)
+    tl.store(union + output.to(tl.int64) * pixels + place, covered.to(tl.uint8), place < pixels)
 
 
 @triton.jit

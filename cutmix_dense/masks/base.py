@@ -64,8 +64,9 @@ class MapMask(ABC):
         self, draws: Float[Tensor, "b k"], maps: Sequence[Integer[Tensor, "..."]], frame: tuple[int, ...]
     ) -> Bool[Tensor, "b *frame"]:
         """``place`` for maps of any sizes that fit the frame, which are padded with -1."""
-        if all(ids.dtype == torch.uint8 and tuple(ids.shape) == frame for ids in maps):
-            return self.place(draws, torch.stack([*maps]))
+        if all(ids.dtype == maps[0].dtype and tuple(ids.shape) == frame for ids in maps):
+            whole = torch.stack([*maps])
+            return self.place(draws, whole if whole.dtype == torch.uint8 else whole.long())
         padded = torch.full((len(maps), *frame), -1, dtype=torch.long, device=maps[0].device)
         for ids, row in zip(maps, padded):
             row[tuple(slice(0, length) for length in ids.shape)] = ids

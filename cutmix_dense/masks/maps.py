@@ -73,8 +73,7 @@ class ClassMask(MapMask):
             self._check(ids)
         columns = self._columns(ids).flatten(1)
         occurs = torch.zeros((len(ids), self._spare + 1), dtype=torch.bool, device=ids.device)
-        occurs = occurs.scatter(1, columns, torch.ones_like(columns, dtype=torch.bool))
-        return self._chosen(occurs, sent(draws, ids.device)).gather(1, columns).reshape(ids.shape)
+        return self._chosen(occurs.scatter_(1, columns, True), draws).gather(1, columns).reshape(ids.shape)
 
     def place_each(
         self, draws: Float[Tensor, "b k"], maps: Sequence[Integer[Tensor, "..."]], frame: tuple[int, ...]
@@ -100,20 +99,19 @@ class ClassMask(MapMask):
         return self.max_classes
 
     def _columns(self, ids: Integer[Tensor, "*size"]) -> Int[Tensor, "*size"]:
-        """The column of each id; ids are int64."""
-        return torch.where((ids >= 0) & (ids != self.ignore_index), ids, self._spare).clamp_(max=self._spare)
+        """The column of each id, the spare one for what is none; ids are int64."""
+        return ids.clamp(-1, self._spare).remainder_(self._spare + 1)
 
     def _chosen(self, occurs: Bool[Tensor, "b columns"], draws: Float[Tensor, "b k"]) -> Bool[Tensor, "b columns"]:
-        """The half of the classes that occur with the lowest scores."""
-        present = occurs[:, : self.max_classes].clone()
+        """The half of the classes that occur with the lowest scores; ``draws`` lie on the host."""
+        scores = draws.new_full(occurs.shape, torch.inf)
+        scores[:, : self.max_classes] = draws
         if 0 <= self.ignore_index < self.max_classes:
-            present[:, self.ignore_index] = False
-        count = present.sum(dim=1, keepdim=True)
+            scores[:, self.ignore_index] = torch.inf
+        scores = torch.where(occurs, sent(scores, occurs.device), torch.inf)
+        count = (scores < torch.inf).sum(dim=1, keepdim=True)
         wanted = count // 2 if self.rounding == "floor" else (count + 1) // 2
-        rank = torch.where(present, draws, torch.inf).argsort(dim=1).argsort(dim=1)
-        chosen = torch.zeros_like(occurs)
-        chosen[:, : self.max_classes] = present & (rank < wanted)
-        return chosen
+        return scores < scores.sort(dim=1).values.gather(1, wanted)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from torch import Tensor
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import looked_up, sent
 from cutmix_dense.plan.checks import is_unscaled
-from cutmix_dense.plan.fields import PlanFacts, PlanFields, facts_of
+from cutmix_dense.plan.fields import PlanFields, facts_of
+from cutmix_dense.plan.moving import outline_of
 from cutmix_dense.plan.ownership import has_fill
 from cutmix_dense.plan.rectangles import cover, paint
 
@@ -173,15 +174,20 @@ class PlanMakers(PlanFields):
             extent = torch.from_numpy(bounds)
             shift = torch.from_numpy(zeros) if shift is None else shift
             scale = torch.from_numpy(zeros + 1) if scale is None else scale
-        facts: PlanFacts | None = None
+        outline: Plan | None = None
         if device.type == "cpu" and owner.device != device:
             scale, shift, canvas = (field.to("cpu") for field in (scale, shift, canvas))
-            given = (source, scale, shift, extent, canvas)
-            facts = PlanFacts(*(field.detach().numpy().copy() for field in given))
             unscaled = unscaled or is_unscaled(torch, source, scale, shift)
-            source, scale, shift, extent, canvas = (sent(field, owner.device) for field in given)
+            small = {"source": source, "scale": scale, "shift": shift, "extent": extent, "canvas": canvas}
+            small |= {name: field.cpu() for name, field in fields.items() if isinstance(field, Tensor)}
+            small = {name: field.detach().clone() for name, field in small.items()}  # theirs may be written to
+            ends = tuple(torch.stack([torch.zeros_like(end), end], dim=1) for end in canvas.T)
+            nobody = torch.full((batch, *(1,) * ndim), -1, dtype=torch.int8)
+            outline = cls(edges=ends, owner=nobody, frame=frame, unscaled=unscaled, check=False, **small)
+            there = outline.to(owner.device)  # in one copy
+            fields |= {name: getattr(there, name) for name in small if name in fields}
+            source, scale, shift, extent, canvas = there.small
             edges = tuple(sent(edge, owner.device) for edge in edges)
-            fields = {k: sent(v, owner.device) if isinstance(v, Tensor) else v for k, v in fields.items()}
         narrow = torch.int8 if layers <= 127 else torch.int16
         plan = cls(
             source=source,
@@ -192,12 +198,13 @@ class PlanMakers(PlanFields):
             edges=edges,
             owner=owner if owner.dtype == narrow else owner.to(narrow),
             frame=frame,
-            unscaled=unscaled if unscaled or facts is not None else None,
+            unscaled=unscaled if unscaled or outline is not None else None,
             check=check,
             **fields,
         )
-        if facts is not None:
-            facts_of.put(plan, facts)
+        if outline is not None:
+            facts_of.put(plan, outline.facts)
+            outline_of.put(plan, outline)
         return plan
 
     @classmethod

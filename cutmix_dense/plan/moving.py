@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
+from cutmix_dense.arrays.host import HOST, sent
 from cutmix_dense.plan.fields import PlanFacts, PlanFields, facts_of
 from cutmix_dense.plan.memo import Once
 from cutmix_dense.plan.ownership import has_fill
 
-__all__ = ["PerStream", "to_device"]
+__all__ = ["PerStream", "outline_of", "sent_beside_plan", "to_device"]
 
 Plan = TypeVar("Plan", bound=PlanFields)
 Sent = TypeVar("Sent")
@@ -81,6 +82,30 @@ def to_device(plan: Plan, device: torch.device) -> Plan:
     return plan if plan.device == device else _moved(plan, device)
 
 
+@Once
+def outline_of(plan: Any) -> Any:
+    """The plan on the host without its owners, in one cell of no layer: all that is asked where masks were cut.
+
+    Known where a plan was made of an owner map on a device and small fields on the host; else waited for.
+    """
+    if plan.device.type == "cpu":
+        return plan
+    nobody = torch.full((len(plan), *(1,) * plan.ndim), -1, dtype=plan.owner.dtype, device=plan.device)
+    ends = tuple(edge[:, [0, -1]] for edge in plan.edges)
+    return to_device(replace(plan, check=False, owner=nobody, edges=ends, free_form=False), HOST)
+
+
+def sent_beside_plan(values: Tensor, plan: Any, device: torch.device) -> Tensor:
+    """Values of the host on a CUDA device; the plan, unless it is there, goes with them in one copy."""
+    if plan.device != HOST or _moved.known(plan, device):
+        return sent(values, device)
+    buffer = _packed(plan, pinned=True, beside=(values,)).to(device, non_blocking=True)
+    moved = _unpacked(plan, buffer)
+    _share_facts(plan, moved)
+    _moved.put(plan, device, moved)
+    return buffer[len(buffer) - values.nbytes :].view(values.dtype).reshape(values.shape)
+
+
 @PerStream
 def _moved(plan: Plan, device: torch.device) -> Plan:
     """A copy of the plan on ``device``."""
@@ -120,10 +145,11 @@ def _starts(tensors: list[Tensor]) -> list[int]:
     return list(accumulate(lengths, initial=0))
 
 
-def _packed(plan: PlanFields, *, pinned: bool) -> Tensor:
-    """All tensors of a plan in one buffer of bytes, on the plan's device."""
-    tensors = [tensor for part in _parts(plan).values() for tensor in part]
+def _packed(plan: PlanFields, *, pinned: bool, beside: tuple[Tensor, ...] = ()) -> Tensor:
+    """All tensors of a plan in one buffer of bytes, on the plan's device; ``beside`` ends it."""
+    tensors = [*(tensor for part in _parts(plan).values() for tensor in part), *beside]
     starts = _starts(tensors)
+    starts[-1] = starts[-2] + tensors[-1].nbytes if beside else starts[-1]
     buffer = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=pinned, device=plan.device)
     for start, tensor in zip(starts, tensors):
         data = tensor.contiguous().flatten().view(torch.uint8)

@@ -14,6 +14,7 @@ from cutmix_dense.arrays.blocks import block_of
 from cutmix_dense.arrays.broadcast import along
 from cutmix_dense.arrays.host import HOST, fetched, sent, tensor_of
 from cutmix_dense.functional import mix_semantic
+from cutmix_dense.functional.cut_stack import union_at_once
 from cutmix_dense.functional.fields import STATED
 from cutmix_dense.functional.masks import mark_masks
 from cutmix_dense.plan import MixPlan
@@ -112,14 +113,17 @@ def by_masks(
 ) -> Int[Tensor, "b *frame"]:
     """Owners before the partner is moved: 1 inside pasted masks, else 0."""
     device = next(target["masks"].device for target in targets if target.get("masks") is not None)
-    union = torch.zeros((len(source), *pool.frame), dtype=torch.bool, device=device)
     partner, sizes = source[:, 1].clamp(min=0), pool.sizes.tolist()
+    stacks = [None if target.get("masks") is None else target["masks"].as_subclass(Tensor) for target in targets]
+    at = partner.numpy()
+    united = union_at_once(stacks, at, chosen.numpy(), pool.sizes.numpy()[at], pool.frame)
+    if united is not None:
+        return united.view(torch.int8)
+    union = torch.zeros((len(source), *pool.frame), dtype=torch.bool, device=device)
     for output, image in enumerate(partner.tolist()):
-        masks = targets[image].get("masks")
-        rows = chosen[output].nonzero()[:, 0].tolist()
-        if masks is None or not rows:
+        stack, rows = stacks[image], chosen[output].nonzero()[:, 0].tolist()
+        if stack is None or not rows:
             continue
-        stack = masks.as_subclass(Tensor)
         block = block_of(map(min, stack.shape[1:], sizes[image]))
         mark_masks(union[output][block], [stack[row][block] for row in rows])
     return union.view(torch.int8)

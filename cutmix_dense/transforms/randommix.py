@@ -163,8 +163,8 @@ class RandomMix(MixTransform):
     ) -> tuple[tuple[Any, ...], MixPlan]:
         """The call for images and targets that were read, by one of the transforms."""
         generator = call_generator(generator)
-        chosen: MixTransform = untraced(self.choose, generator)
-        return chosen.mix_batch(images, targets, sizes, generator, **settings)
+        member: MixTransform = untraced(self.choose, generator)
+        return member.mix_batch(images, targets, sizes, generator, **settings)
 
     def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
         """Check the images and targets of a call, as the first transform reads them."""
