@@ -174,11 +174,17 @@ class PlanMakers(PlanFields):
             extent = torch.from_numpy(bounds)
             shift = torch.from_numpy(zeros) if shift is None else shift
             scale = torch.from_numpy(zeros + 1) if scale is None else scale
-        outline: Plan | None = None
+        outline: Any = None  # the same plan on the host, whose facts are known there
         if device.type == "cpu" and owner.device != device:
             scale, shift, canvas = (field.to("cpu") for field in (scale, shift, canvas))
             unscaled = unscaled or is_unscaled(torch, source, scale, shift)
-            small = {"source": source, "scale": scale, "shift": shift, "extent": extent, "canvas": canvas}
+            small: dict[str, Any] = {
+                "source": source,
+                "scale": scale,
+                "shift": shift,
+                "extent": extent,
+                "canvas": canvas,
+            }
             small |= {name: field.cpu() for name, field in fields.items() if isinstance(field, Tensor)}
             small = {name: field.detach().clone() for name, field in small.items()}  # theirs may be written to
             ends = tuple(torch.stack([torch.zeros_like(end), end], dim=1) for end in canvas.T)
