@@ -187,7 +187,7 @@ def _check_mix(mix: Any) -> None:
         if member.on_filtered != "drop":
             raise ValueError(
                 f"{name}: on_filtered must be 'drop' here, got {member.on_filtered!r}: Detectron2's models train on "
-                "all instances, crowds too, and know no regions to be ignored"
+                "all instances, crowds too, and have no ignore regions"
             )
         if member.box_format != "xyxy" or member.normalized:
             raise ValueError(

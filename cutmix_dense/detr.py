@@ -120,8 +120,8 @@ def mix_batch(
     if resized is not None:
         if tuple(mixed[0].shape[-2:]) != resized:
             raise ValueError(
-                f"{type(member).__name__} makes images of {tuple(mixed[0].shape[-2:])} and should of {resized}: behind "
-                "Mosaic(expand=...) put Affine(size=...), in a Chain"
+                f"{type(member).__name__} makes images of {tuple(mixed[0].shape[-2:])}, but {resized} is needed: put "
+                "Affine(size=...) after Mosaic(expand=...), in a Chain"
             )
         sizes = None
         rows = [{**row, "size": _size_like(row["size"], resized)} if "size" in row else row for row in rows]

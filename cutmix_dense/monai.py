@@ -136,7 +136,7 @@ class Mixd(Randomizable, MapTransform, InvertibleTransform):
         filtered = {member.on_filtered for member in mix.members} - {"drop"}
         if box_key is not None and filtered:
             raise ValueError(
-                f"mix must have on_filtered='drop' with box_key, got {filtered.pop()!r}: MONAI's detectors know no "
+                f"mix must have on_filtered='drop' with box_key, got {filtered.pop()!r}: MONAI's detectors have no "
                 "ignored boxes"
             )
         mixed_keys = [key for name, each in named.items() if name != "keep_keys" for key in each]
@@ -182,7 +182,7 @@ class Mixd(Randomizable, MapTransform, InvertibleTransform):
     def inverse(self, data: Any) -> Any:
         """Raises NotImplementedError: pixels that were covered are gone, and the partner's have its geometry."""
         raise NotImplementedError(
-            "Mixd can't be inverted: covered voxels are gone, and what came from a partner has that one's geometry. "
+            "Mixd can't be inverted: covered voxels are gone, and a partner's voxels have the partner's geometry. "
             "Invert predictions of batches that weren't mixed"
         )
 

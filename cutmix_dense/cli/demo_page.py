@@ -31,7 +31,7 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of one instance: a line of a sample's table."""
+    """What happened to one instance: a line of a sample's table."""
 
     tag: str
     name: str

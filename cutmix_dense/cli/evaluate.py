@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint by its config, as MMDetection's and MMSegmentation's ``tools/test.py`` do.
+"""Evaluate a checkpoint with its config, as ``tools/test.py`` of MMDetection and MMSegmentation does.
 
 cutmix-dense evaluate configs/segmentation/unet-small_camvid_cutmix.py runs/cutmix/epoch_20.pth --out scores.json
 cutmix-dense evaluate CONFIG CHECKPOINT --cfg-options test_dataloader.dataset.split=test

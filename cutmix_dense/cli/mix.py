@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
         except KeyboardInterrupt:
             print(
                 f"mix: interrupted with {counter.done} of {counter.total} samples made and none listed yet; "
-                "the same command goes on from here",
+                "the same command continues from here",
                 file=sys.stderr,
             )
             return 130
@@ -158,7 +158,7 @@ def tell(report: CopyReport) -> None:
     unmixed = f", {report.unmixed} unmixed" if report.unmixed else ""
     console.print(f"{report.root}: {report.written} samples{resumed}{unmixed}", markup=False)
     if report.outcomes:
-        table = Table("of the", "outcome", "why", title="what became of the instances", title_justify="left")
+        table = Table("of the", "outcome", "why", title="what happened to the instances", title_justify="left")
         table.add_column("instances", justify="right")
         for (side, outcome, reason), count in report.outcomes.items():
             table.add_row(side, outcome, reason, f"{count:,}")
@@ -175,7 +175,7 @@ def tell(report: CopyReport) -> None:
     for name, count in report.not_kept.items():
         console.print(f"not kept: {name} ({count:,})", markup=False)
     if report.made_anew:
-        console.print(f"made anew: {', '.join(report.made_anew)}", markup=False)
+        console.print(f"recomputed: {', '.join(report.made_anew)}", markup=False)
     console.print(f"report: {report.path}", markup=False)
 
 

@@ -1,4 +1,4 @@
-"""Compare trainings with and without mixing: run a study, see how far it is, write its report.
+"""Compare trainings with and without mixing: run a study, show its progress, write its report.
 
     cutmix-dense study run configs/studies/demo-detection.py --out runs/studies/demo-detection
     cutmix-dense study run configs/studies/bccd-detection.py --out runs/studies/bccd --data-root DATA --jobs 2
@@ -6,9 +6,9 @@
     cutmix-dense study report configs/studies/bccd-detection.py --out runs/studies/bccd --publish docs/studies/bccd
     cutmix-dense study summary configs/studies/bccd-detection.py configs/studies/camvid-semi.py
 
-A study is variants × seeds of one training. What is finished is never done again, what was killed goes on from its last
-checkpoint: the same command continues, on any day. The report is made from what is finished and names what is missing.
-With a `plan` in its config a study runs as many seeds as its pilot asks for, and its report says what they decide.
+A study trains several variants of one config with several seeds. The same command continues it: finished runs aren't
+repeated, and killed runs continue from their last checkpoint. The report covers the finished runs and lists missing
+ones. With a `plan` in its config, a study runs as many seeds as its pilot requires, and its report gives a verdict.
 
 Exit codes: 0 done, 1 a run failed, 2 a mistake in what was asked for, 130 Ctrl-C.
 """

@@ -1,4 +1,4 @@
-"""Train by a config of MMEngine's form, as MMDetection's and MMSegmentation's ``tools/train.py`` do.
+"""Train the model of an MMEngine config, as ``tools/train.py`` of MMDetection and MMSegmentation does.
 
 cutmix-dense train configs/segmentation/unet-small_camvid_cutmix.py --work-dir runs/cutmix
 cutmix-dense train CONFIG --cfg-options randomness.seed=1 train_dataloader.dataset.root=/data/camvid

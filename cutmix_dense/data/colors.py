@@ -144,7 +144,7 @@ def _rgb(image: Image.Image, path: Path) -> UInt8[np.ndarray, "h w 3"]:
     if image.mode in ("RGBA", "LA"):
         bands = np.asarray(image)
         if int(bands[..., -1].min()) < 255:
-            raise SampleError(path, "the map is transparent in places, so its colours don't say all; write it as RGB")
+            raise SampleError(path, "the map is partly transparent, so its colours are ambiguous: write it as RGB")
     return np.asarray(image.convert("RGB"))
 
 

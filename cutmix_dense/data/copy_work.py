@@ -131,7 +131,7 @@ class Work:
     def _check_map(self, target: dict[str, Any]) -> None:
         semantic = target.get("semantic")
         if semantic is not None and (not isinstance(semantic, Tensor) or semantic.is_floating_point()):
-            raise MixError("a soft mix of semantic maps has two ids per pixel, and no layout a place for them")
+            raise MixError("blended semantic maps have two ids per pixel, which no layout can store")
         if semantic is not None and getattr(self.dataset, "label_ids", "train") == "raw":
             # 255 is no id of Cityscapes; what no image covers is "unlabeled".
             target["semantic"] = torch.where(semantic == 255, torch.zeros_like(semantic), semantic)

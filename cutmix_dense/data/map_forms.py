@@ -287,7 +287,7 @@ def find_form(
     counted = [number for number in stated if number not in ignored]
     if max(counted, default=0) >= IGNORE:
         source = "classes=" if classes is not None else str(tables.names_from or tables.colors_from)
-        raise DatasetError(f"{source}: names ids up to {max(counted)}; a map of ids can tell 0 … 254")
+        raise DatasetError(f"{source}: names ids up to {max(counted)}; a map of ids can hold 0 … 254")
     names = tuple(stated.get(number, str(number)) for number in range(max(counted, default=0) + 1))
     unsure = binary is None and not look.complete and look.values <= {0} and len(stated) <= 2
     return MapForm(

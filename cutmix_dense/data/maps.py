@@ -99,8 +99,7 @@ def check_lossless(image: Image.Image, path: Path, remedy: str = "") -> None:
     if is_lossy(image, path):
         raise SampleError(
             path,
-            f"is stored with loss ({image.format}), which changes ids: write maps as PNG, from what they were made of"
-            f"{remedy}",
+            f"is stored with loss ({image.format}), which changes ids: write maps as PNG, from their source{remedy}",
         )
 
 
@@ -110,7 +109,7 @@ def _halves(image: Image.Image, path: Path) -> UInt8[np.ndarray, "h w"]:
         raise SampleError(path, f"a map of black and white must be grey, this one is {image.mode}")
     bands = np.array(image.convert("RGB")).astype(np.int16)
     if int((bands.max(axis=2) - bands.min(axis=2)).max()) > _TINGE:
-        raise SampleError(path, "is stored with loss and in colour; only black and white can be told apart so")
+        raise SampleError(path, "is stored with loss and in colour; only black and white can be told apart in it")
     return np.where(np.array(image.convert("L")) >= 128, 255, 0).astype(np.uint8)
 
 
@@ -206,7 +205,7 @@ def _one_band(array: Shaped[np.ndarray, "h w c"], path: Path) -> np.ndarray:
 def _equal_bands(array: np.ndarray, mode: str, path: Path) -> np.ndarray:
     colours = array[..., :-1] if mode in ("RGBA", "LA") else array
     if colours is not array and int(array[..., -1].min()) < 255:
-        raise SampleError(path, "the map is transparent in places, so its ids don't say all; write it as grey")
+        raise SampleError(path, "the map is partly transparent, so its ids are ambiguous: write it as grey")
     unequal = (colours != colours[..., :1]).any(axis=2)
     if unequal.any():
         row, column = (int(where[0]) for where in np.nonzero(unequal))

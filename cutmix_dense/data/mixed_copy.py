@@ -224,7 +224,7 @@ def _telling_of_lost_workers() -> Generator[None, None, None]:
         if not str(error).startswith("DataLoader worker"):
             raise
         told = "a worker was killed, by the system if memory ran out"
-        raise MixError(f"{told}; what was made is kept, and the same call goes on from there") from error
+        raise MixError(f"{told}; finished samples are kept, and the same call continues from there") from error
 
 
 def _start_worker(_: int) -> None:

@@ -28,7 +28,7 @@ _FITS = 0.9
 """Least share of the boxes that must fit their images in a format for messages to name it."""
 
 _REMEDY = (
-    "say how they are meant (box_format= and normalized= of the transforms), give tv_tensors.BoundingBoxes with their "
+    "declare their format (box_format= and normalized= of the transforms), give tv_tensors.BoundingBoxes with their "
     "format, or convert them with torchvision.ops.box_convert"
 )
 
@@ -121,7 +121,7 @@ def check_boxes(given: GivenBoxes, first: str = "targets[{image}]['boxes'][{posi
         kind = "has no area or is inverted" if given.broken[one] else "lies outside of its image"
         warnings.warn(
             f"a box {kind} and is dropped: {example}{'; the boxes look like ' + looks if looks else ''}. Further ones "
-            "are dropped without a warning; return_report=True tells of each",
+            "are dropped without a warning; return_report=True lists each",
             UserWarning,
             stacklevel=2,
         )

@@ -103,8 +103,8 @@ def mixed_instances(
         plan = plan.to(HOST)
     if segments is not None and table.instances and plan.carry is not None:
         raise ValueError(
-            "plan.carry counts instances, and which segments of 'panoptic' they are isn't known: give the panoptic "
-            "keys without instances, so that it counts segments, or the instances without them"
+            "plan.carry is per instance, but 'panoptic' doesn't say which segments these are: give either the "
+            "panoptic keys (then carry is per segment) or the instances, not both"
         )
     source = plan.source.numpy() if plan.source.is_cpu else plan.facts.source  # all facts at once take many calls
     last = np.maximum.reduce(source, axis=None, initial=-1)
@@ -136,15 +136,16 @@ def mixed_instances(
     exact = plan.free_form and rules.boxes == "exact"
     if exact and by_box and not entries.ignored.all():  # an ignore region has no more than a box
         raise ValueError(
-            "boxes without masks can't be told exactly under a free-form mask: give 'masks', or accept boxes='estimate'"
+            "a free-form mask cuts boxes without masks, so what is visible of them isn't exact: give 'masks', or "
+            "accept boxes='estimate'"
         )
     judged = judge_instances(table, plan, entries, rules, padded)
     entries = judged.entries
     if exact and (guessed := (judged.guessed & ~entries.ignored).nonzero()[0]).size:
         image, position = int(entries.image[guessed[0]]), int(entries.position[guessed[0]])
         raise ValueError(
-            f"targets[{image}]['has_mask'][{position}] is False, so only its box tells the instance, and what shows of "
-            "one that a free-form mask cuts can't be told exactly from that: give its mask, or accept boxes='estimate'"
+            f"targets[{image}]['has_mask'][{position}] is False, and a free-form mask cuts its box, so what is visible "
+            "of it isn't exact: give its mask, or accept boxes='estimate'"
         )
     outcome = outcomes_of(judged.verdict, entries.ignored, rules.on_filtered)
     showing = outcome < DROPPED

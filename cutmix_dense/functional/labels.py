@@ -72,8 +72,8 @@ def as_probabilities(labels: Any, num_classes: int | None) -> Float[Tensor, "p k
             raise ValueError(f"labels must have num_classes = {num_classes} columns, got {tuple(labels.shape)}")
         if not labels.is_floating_point() and labels.device.type == "cpu" and bool(((labels < 0) | (labels > 1)).any()):
             raise ValueError(
-                "labels of shape (P, K) must be probabilities, or indicators of 0 and 1; class ids don't average: got "
-                f"integers up to {int(labels.max())}"
+                "labels of shape (P, K) must be probabilities, or indicators of 0 and 1; class ids can't be averaged: "
+                f"got integers up to {int(labels.max())}"
             )
         rows: Tensor = labels if labels.is_floating_point() else labels.float()
         return rows

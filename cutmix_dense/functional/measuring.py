@@ -258,7 +258,9 @@ class _Work:
         if missing and stated is not None and not stated.all():
             row = int(np.flatnonzero(~stated)[0])
             name = f"targets[{int(entries.image[row])}]['{STATED}'][{int(entries.position[row])}]"
-            need = "'boxes', by which such rows are judged" if "boxes" in missing else "'masks', whose rows it is about"
+            need = (
+                "'boxes', which such rows are judged by" if "boxes" in missing else "'masks', whose rows it describes"
+            )
             raise ValueError(f"{name} is False, which needs {need}; got no '{missing[0]}'")
 
     def spared(self, verdict: Verdict) -> Bool[Column, " e"] | None:

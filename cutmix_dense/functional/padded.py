@@ -92,7 +92,7 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
     if rules.on_filtered != "drop":
         raise ValueError(f"on_filtered must be 'drop' for padded boxes, got {rules.on_filtered!r}")
     if rules.split != "hull":
-        raise ValueError(f"split must be 'hull' for padded boxes, whose slots are counted, got {rules.split!r}")
+        raise ValueError(f"split must be 'hull' for padded boxes, whose number of slots is fixed, got {rules.split!r}")
     boxes = targets["boxes"]
     if boxes.shape[2] in _ROTATED or (type(boxes) is not Tensor and rotated_format(boxes) is not None):
         raise ValueError(
@@ -109,7 +109,9 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(f"targets[{key!r}] must have one row per slot, ({pool}, {slots}, …), got {shape}")
     if plan.free_form and rules.boxes == "exact":
-        raise ValueError("boxes without masks can't be told exactly under a free-form mask: accept boxes='estimate'")
+        raise ValueError(
+            "a free-form mask cuts boxes without masks, so what is visible of them isn't exact: accept boxes='estimate'"
+        )
     device = boxes.device
     compiling = is_compiling()
     here = device.type == "cpu" and not compiling  # numpy, which a compiled graph can't hold

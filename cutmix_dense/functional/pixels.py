@@ -155,7 +155,7 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
     if (feather > 0 or weighs(plan)) and not _averages(like.dtype, read.picture):
         remedy = _remedy(like.dtype)
         raise TypeError(
-            f"pool must be floating point or uint8 to be blended, got {like.dtype} (ids don't average){remedy}"
+            f"pool must be floating point or uint8 to be blended, got {like.dtype} (ids can't be averaged){remedy}"
         )
     fill = read.fill
     if fill is None and plan.has_fill():
@@ -249,7 +249,7 @@ def _interpolation(read: _Reading, dtype: torch.dtype, plan: MixPlan) -> Interpo
         return "nearest"
     if not _averages(dtype, read.picture):
         raise TypeError(
-            f"interpolation must be 'nearest' for {dtype} under a scaled plan (ids don't average){_remedy(dtype)}"
+            f"interpolation must be 'nearest' for {dtype} under a scaled plan (ids can't be averaged){_remedy(dtype)}"
         )
     return given or "antialias"
 
@@ -261,7 +261,7 @@ def _averages(dtype: torch.dtype, picture: bool) -> bool:
 
 def _remedy(dtype: torch.dtype) -> str:
     """The hint for integers that were taken for ids."""
-    return "; if these are pictures, say interpolation='antialias' or 'bilinear'" if _is_integer(dtype) else ""
+    return "; if these are pictures, pass interpolation='antialias' or 'bilinear'" if _is_integer(dtype) else ""
 
 
 def _is_integer(dtype: torch.dtype) -> bool:

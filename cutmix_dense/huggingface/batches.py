@@ -85,7 +85,7 @@ def mix_batch(
     task = _task_of(batch)
     _refuse_others(batch, task, {*keep_keys})
     if stuff and task != "universal":
-        raise ValueError(f"stuff is of universal segmentation, {_MASKS!r} and {_CLASSES!r}; the batch is of {task}")
+        raise ValueError(f"stuff is for universal segmentation, {_MASKS!r} and {_CLASSES!r}; the batch is of {task}")
     blends = any(isinstance(member, MixUp) for member in mix.members)
     if blends and (task in ("semantic maps", "depth") or stuff):
         raise ValueError(f"MixUp blends pixels, and the labels of {task} have no form for that: use another method")

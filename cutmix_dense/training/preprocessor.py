@@ -53,7 +53,7 @@ class MixPreprocessor(BaseDataPreprocessor, HoldsMix):
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise ValueError(f"size must be (height, width), both above 0, got {size!r}")
         if built is not None and any(isinstance(member.pairing, SampleBank) for member in built.members):
-            raise ValueError("mix can't pair with a bank here: MMEngine's checkpoints would not keep it")
+            raise ValueError("mix can't pair with a bank here: MMEngine's checkpoints would not contain it")
         self.size = None if size is None else (int(size[0]), int(size[1]))
         self.last_seed: int | None = None
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)

@@ -59,7 +59,7 @@ class MixUp(MixTransform):
         if lam is not None and not 0 <= lam <= 1:
             raise ValueError(f"lam must lie in [0, 1], got {lam!r}")
         if lam is not None and weight is not None:
-            raise ValueError(f"weight and lam both say what the base weighs: give one, got {weight!r} and {lam!r}")
+            raise ValueError(f"weight and lam both set the weight of the base: give one, got {weight!r} and {lam!r}")
         self.alpha = positive(alpha, "alpha")
         self.lam = lam
         self.weight = None if weight is None else interval(weight, "weight", most=1)

@@ -236,10 +236,10 @@ class TargetMixer:
                 return self._mix_maps(value, plan)
             apply = partial(mix_semantic, value, plan, ignore_index=self.rules.ignore_index)
         elif weighs(plan) and not value.is_floating_point():
-            raise TypeError(f"{name} must be floating point to be blended, got {value.dtype} (ids don't average)")
+            raise TypeError(f"{name} must be floating point to be blended, got {value.dtype} (ids can't be averaged)")
         elif plan.has_fill():
             raise ValueError(
-                f"{name} has no value for pixels that nobody owns: mix it with functional.mix_pixels and a fill"
+                f"{name} has no value for pixels without an owner: mix it with functional.mix_pixels and a fill"
             )
         else:
             apply = partial(mix_pixels, value, plan, interpolation=_reading(value, name))
@@ -287,7 +287,9 @@ class TargetMixer:
         if _is_map(values[0], values[0].ndim, pool):
             return self._mix_maps(values, plan)
         if weighs(plan) and not values[0].is_floating_point():
-            raise TypeError(f"{name} must be floating point to be blended, got {values[0].dtype} (ids don't average)")
+            raise TypeError(
+                f"{name} must be floating point to be blended, got {values[0].dtype} (ids can't be averaged)"
+            )
         return mix_pixels(values, plan, interpolation=_reading(values[0], name))
 
 

@@ -90,7 +90,7 @@ def mix_row(
     def together(shown: Sequence[int]) -> Drawing:
         """The partners in one cell."""
         if not shown:
-            return Drawing(None, "no partner: left as it was")
+            return Drawing(None, "no partner: unchanged")
         layers = list(range(1, plan.source.shape[1]))
         if len(shown) == 1:
             return Drawing(panel(shown[0], cell, layers=layers), title(shown[0]))

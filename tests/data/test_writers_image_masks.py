@@ -142,7 +142,7 @@ def test_two_splits_share_their_classes(tmp_path):
     assert [len(open_dataset(tmp_path / "copy", split=split)) for split in ("train", "val")] == [1, 1]
     with pytest.raises(DatasetError, match=r"classes\.txt: states other classes"):
         ImageMasksWriter(tmp_path / "copy", classes=["x", "y"], split="test")
-    with pytest.raises(ValueError, match="can tell 255 classes, got 256"):
+    with pytest.raises(ValueError, match="can hold 255 classes, got 256"):
         ImageMasksWriter(tmp_path / "b", classes=[str(number) for number in range(256)])
 
 

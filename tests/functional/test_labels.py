@@ -53,5 +53,5 @@ def test_what_is_refused(labels, num_classes, message):
 
 
 def test_class_ids_in_two_dimensions_are_refused():
-    with pytest.raises(ValueError, match="ids don't average"):
+    with pytest.raises(ValueError, match="ids can't be averaged"):
         mix_labels(torch.tensor([[7, 7, 7], [2, 2, 2]]), PLAN)

@@ -662,7 +662,7 @@ def test_instances_beside_a_panoptic_map():
     assert mixed[0]["segments_info"] == alone.segments[0]
     assert mixed[0]["masks"].flatten(1).sum(1).tolist() == [3, 6]
     assert len(report) == 2
-    with pytest.raises(ValueError, match=r"plan.carry counts instances.*panoptic"):
+    with pytest.raises(ValueError, match=r"plan.carry is per instance.*panoptic"):
         cd.CopyPaste(p=1.0)(torch.rand(2, 3, 6, 9), targets)
 
 

@@ -257,7 +257,7 @@ WIDE = [
 @pytest.mark.parametrize("dtype", WIDE, ids=str)
 def test_ids_never_blend(dtype):
     """Unless it is said that they are pictures, and the message says how."""
-    remedy = r"ids don't average.*if these are pictures, say interpolation='antialias' or 'bilinear'"
+    remedy = r"ids can't be averaged.*if these are pictures, pass interpolation='antialias' or 'bilinear'"
     ids = torch.zeros(1, 8, 10, dtype=dtype)
     for pool in (ids, [ids[0]]):
         with pytest.raises(TypeError, match=remedy):

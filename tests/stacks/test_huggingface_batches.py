@@ -503,7 +503,7 @@ def test_what_is_refused_of_segments():
         mix_batch({**batch, "task_inputs": torch.tensor([[1], [2], [1], [1]])}, cd.CutMix(p=1.0))
     tasks = torch.ones(4, 1)
     assert mix_batch({**batch, "task_inputs": tasks}, cd.CutMix(p=1.0))["task_inputs"] is tasks
-    with pytest.raises(ValueError, match="stuff is of universal segmentation"):
+    with pytest.raises(ValueError, match="stuff is for universal segmentation"):
         mix_batch(maps(), cd.CutMix(p=1.0), stuff=[0])
     for task, given, options in (("semantic maps", maps(), {}), ("universal", batch, {"stuff": "all"})):
         with pytest.raises(ValueError, match=f"the labels of {task} have no form for that"):

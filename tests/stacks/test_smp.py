@@ -188,7 +188,7 @@ def test_scaled_maps_stay_maps(kind: str):
 
 def test_what_nobody_owns_has_no_floating_point_class():
     images, masks, _ = pool("binary", channel=True)
-    with pytest.raises(ValueError, match=r"targets\['mask'\] has no value for pixels that nobody owns"):
+    with pytest.raises(ValueError, match=r"targets\['mask'\] has no value for pixels without an owner"):
         cd.Mosaic(p=1.0, scale=(0.3, 0.4))({"image": images, "mask": masks})
 
 

@@ -245,7 +245,7 @@ def test_the_command_says_what_was_not_kept(root, tmp_path, capsys):
     assert tool.main([str(root), str(tmp_path / "copy"), "--seed", "3", "--workers", "0"]) == 0
     told = capsys.readouterr().out
     assert "not kept: score of instances that were changed (" in told
-    assert "made anew: ids of images and annotations" in told
+    assert "recomputed: ids of images and annotations" in told
     content = json.loads((tmp_path / "copy" / "mixed_copy.train.json").read_text())
     assert content["not_kept"]["score of instances that were changed"] > 0
 

@@ -190,6 +190,6 @@ def test_a_lost_worker_is_no_riddle(demo, tmp_path):
 
     dataset = open_complete(demo / "coco", "coco")
     settings = {"copies": 4, "workers": 2}
-    with pytest.raises(MixError, match="a worker was killed.*the same call goes on"):
+    with pytest.raises(MixError, match="a worker was killed.*the same call continues"):
         mix_dataset(dataset, tmp_path / "out", cd.CutMix(p=1.0), on_progress=hit, **settings)
     assert mix_dataset(dataset, tmp_path / "out", cd.CutMix(p=1.0), **settings).resumed >= 4

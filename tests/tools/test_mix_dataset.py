@@ -375,7 +375,7 @@ def test_ctrl_c_says_how_to_go_on(demo, tmp_path, hashes, capfd):
     child.join(30)
     assert child.exitcode == 130
     told = capfd.readouterr().err
-    assert "the same command goes on" in told
+    assert "the same command continues" in told
     assert "Traceback" not in told
     assert read_all(tmp_path / "out", "voc") == []
 

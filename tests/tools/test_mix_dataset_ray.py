@@ -106,7 +106,7 @@ def test_ctrl_c_says_how_to_go_on(demo, tmp_path, hashes):
     os.killpg(started.pid, signal.SIGINT)
     told = started.communicate(timeout=60)[1]
     assert started.returncode == 130
-    assert "the same command goes on" in told
+    assert "the same command continues" in told
     assert "Traceback" not in told
     made = len(list(records.glob("*.json")))
     time.sleep(2)

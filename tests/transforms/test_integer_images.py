@@ -350,7 +350,7 @@ def test_maps_of_ids_stay_ids():
         mix = cd.Mosaic(interpolation=interpolation, ignore_index=255)
         _, found = mix(images, maps, generator=seeded(2))
         assert set(found.unique().tolist()) <= {0, 7, 90, 200, 255}
-        with pytest.raises(TypeError, match="ids don't average"):
+        with pytest.raises(TypeError, match="ids can't be averaged"):
             cd.MixUp(p=1.0, interpolation=interpolation)(images, {"ids": maps[:, None].expand(-1, 2, -1, -1)})
 
 

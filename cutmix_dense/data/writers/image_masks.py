@@ -58,7 +58,7 @@ class ImageMasksWriter(Writer):
         super().__init__(root, classes=classes, split=split, quality=quality)
         names = (*["background"] * first, *self.classes)
         if len(names) > 255:
-            raise ValueError(f"a map of ids can tell 255 classes, got {len(names)}")
+            raise ValueError(f"a map of ids can hold 255 classes, got {len(names)}")
         self.form = MapForm("ids", names, mode="P", palette=voc_palette()) if form is None else form
         self.first, self.categories = first, categories
         self._tables = self.form.tables()
