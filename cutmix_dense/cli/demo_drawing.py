@@ -185,8 +185,8 @@ class Page:
                 to_pil(drawing.picture).save(path)
                 pictures.append(demo_page.Picture(f"{self.pictures.name}/{path.name}", caption))
         share = 1 - float(made.plan.share()[0, 0])
-        fates = demo_page.fates_of(made, dataset.classes)
-        return demo_page.Sample(f"{share:.0%} of the picture replaced", pictures, fates)
+        instances = demo_page.instance_rows(made, dataset.classes)
+        return demo_page.Sample(f"{share:.0%} of the picture replaced", pictures, instances)
 
     def _tally(self, layout: str) -> demo_page.Tally:
         report = self.reports[layout]

@@ -14,7 +14,18 @@ from cutmix_dense.visualization import class_colors, source_letters
 if TYPE_CHECKING:
     from cutmix_dense.data.mixed_sample import MixedSample
 
-__all__ = ["Fate", "Picture", "Sample", "Section", "Tally", "explain", "fate_table", "fates_of", "outcome_of", "render"]
+__all__ = [
+    "InstanceRow",
+    "Picture",
+    "Sample",
+    "Section",
+    "Tally",
+    "explain",
+    "instance_rows",
+    "instance_table",
+    "outcome_of",
+    "render",
+]
 
 REASONS = {
     "covered": "wholly covered by the region",
@@ -30,7 +41,7 @@ REASONS = {
 
 
 @dataclass(frozen=True)
-class Fate:
+class InstanceRow:
     """What happened to one instance: a line of a sample's table."""
 
     tag: str
@@ -56,7 +67,7 @@ class Sample:
 
     title: str
     pictures: Sequence[Picture]
-    fates: Sequence[Fate]
+    instances: Sequence[InstanceRow]
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,7 @@ class Section:
     pictures: Sequence[Picture]
 
 
-def fates_of(made: MixedSample, classes: Sequence[str]) -> list[Fate]:
+def instance_rows(made: MixedSample, classes: Sequence[str]) -> list[InstanceRow]:
     """What became of every instance that could be in a mixed sample, tagged as ``mix_row`` tags the pictures.
 
     Args:
@@ -87,11 +98,11 @@ def fates_of(made: MixedSample, classes: Sequence[str]) -> list[Fate]:
     colors = class_colors(classes)
     letters = source_letters(made.plan, 0)
     targets = [segments_as_instances(target) for target in made.targets]
-    fates = []
+    rows = []
     for row in made.rows:
         label = int(targets[row["source"]]["labels"][row["instance"]])
-        fates.append(
-            Fate(
+        rows.append(
+            InstanceRow(
                 tag=f"{letters.get(row['source'], '?')}{row['instance']}",
                 name=classes[label],
                 color=colors[label],
@@ -101,7 +112,7 @@ def fates_of(made: MixedSample, classes: Sequence[str]) -> list[Fate]:
                 visibility=row["visibility"],
             )
         )
-    return fates
+    return rows
 
 
 def outcome_of(side: str, outcome: str, reason: str) -> str:
@@ -111,16 +122,16 @@ def outcome_of(side: str, outcome: str, reason: str) -> str:
     return outcome
 
 
-def explain(fate: Fate) -> str:
+def explain(row: InstanceRow) -> str:
     """Why an instance had its outcome, in words."""
-    outcome = outcome_of(fate.side, fate.outcome, fate.reason)
+    outcome = outcome_of(row.side, row.outcome, row.reason)
     if outcome == "left out":
         return "lies outside the region, so it isn't pasted"
     if outcome == "kept":
-        return "fully visible" if fate.side == "base" else "pasted whole"
+        return "fully visible" if row.side == "base" else "pasted whole"
     if outcome == "shrunk":
         return "the box now encloses the visible part"
-    why = REASONS.get(fate.reason, fate.reason) or "not said"
+    why = REASONS.get(row.reason, row.reason) or "not said"
     return f"{why}; a loss can ignore it" if outcome == "ignored" else why
 
 
@@ -251,35 +262,35 @@ def _figure(picture: Picture) -> str:
 def _sample(sample: Sample) -> str:
     return (
         f"<article><h3>{escape(sample.title)}</h3><div class=three>{''.join(map(_figure, sample.pictures))}</div>"
-        f"{fate_table(sample.fates)}</article>"
+        f"{instance_table(sample.instances)}</article>"
     )
 
 
-def fate_table(fates: Sequence[Fate]) -> str:
+def instance_table(instances: Sequence[InstanceRow]) -> str:
     """The table of what became of the instances, as HTML; what a partner left behind is a note below it."""
-    there = [fate for fate in fates if outcome_of(fate.side, fate.outcome, fate.reason) != "left out"]
-    behind = [fate for fate in fates if fate not in there]
-    rows = "".join(_row(fate) for fate in there)
+    there = [row for row in instances if outcome_of(row.side, row.outcome, row.reason) != "left out"]
+    behind = [row for row in instances if row not in there]
+    rows = "".join(_row(row) for row in there)
     note = ""
     if behind:
-        names = ", ".join(f"{fate.tag} {fate.name}" for fate in behind)
+        names = ", ".join(f"{row.tag} {row.name}" for row in behind)
         note = f"<p class=note>Left out, because they lie outside of the region: {escape(names)}.</p>"
     return (
-        "<table><thead><tr><th><th>class<th>of the<th>visible<th>what happened<th>why</thead>"
+        "<table class=instances><thead><tr><th><th>class<th>of the<th>visible<th>what happened<th>why</thead>"
         f"<tbody>{rows}</tbody></table>{note}"
     )
 
 
-def _row(fate: Fate) -> str:
-    outcome = outcome_of(fate.side, fate.outcome, fate.reason)
-    share = max(0.0, min(1.0, fate.visibility))  # NaN, of a broken box, becomes 0
+def _row(row: InstanceRow) -> str:
+    outcome = outcome_of(row.side, row.outcome, row.reason)
+    share = max(0.0, min(1.0, row.visibility))  # NaN, of a broken box, becomes 0
     percent = f"{100 * share:.0f} %" if share in (0.0, 1.0) else f"{100 * share:.1f} %"
-    color = "#%02x%02x%02x" % fate.color  # noqa: UP031
+    color = "#%02x%02x%02x" % row.color  # noqa: UP031
     return (
-        f"<tr><td><span class=tag style='background:{color}'>{escape(fate.tag)}</span><td>{escape(fate.name)}"
-        f"<td>{fate.side}<td class=share>"
+        f"<tr><td><span class=tag style='background:{color}'>{escape(row.tag)}</span><td>{escape(row.name)}"
+        f"<td>{row.side}<td class=share>"
         f"<span class=meter><span style='width:{100 * share:.1f}%'></span></span> {percent}"
-        f"<td><span class='badge {_class(outcome)}'>{outcome}</span><td>{escape(explain(fate))}"
+        f"<td><span class='badge {_class(outcome)}'>{outcome}</span><td>{escape(explain(row))}"
     )
 
 
@@ -291,7 +302,9 @@ def _section(section: Section) -> str:
 
 _STYLE = """
 :root{--ink:#1b2130;--soft:#5d6779;--line:#e3e6ec;--paper:#f7f8fb;--card:#fff;--kept:#2f9e6e;--shrunk:#2f7fe0;
---ignored:#e0a020;--dropped:#d9544d;--left:#b9c0cc}
+--ignored:#e0a020;--dropped:#d9544d;--left:#b9c0cc;--track:#e8ebf1;--code:#e9edf4;color-scheme:light dark}
+@media(prefers-color-scheme:dark){:root{--ink:#e8ecf3;--soft:#a3adbf;--line:#333b4b;--paper:#12161f;--card:#1b212d;
+--left:#5b6473;--track:#2a3140;--code:#2a3140}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);
 font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
@@ -319,14 +332,14 @@ tbody tr:last-child td{border-bottom:0}
 .tag{display:inline-block;min-width:34px;text-align:center;border-radius:5px;color:#10141c;font-weight:600;
 padding:0 6px}
 .badge{color:#fff;border-radius:20px;padding:1px 11px 2px;font-size:13px;font-weight:600;white-space:nowrap}
-.meter{display:inline-block;width:90px;height:8px;border-radius:4px;background:#e8ebf1;overflow:hidden;margin-right:6px;
+.meter{display:inline-block;width:90px;height:8px;border-radius:4px;background:var(--track);overflow:hidden;margin-right:6px;
 vertical-align:1px}
 .meter span{display:block;height:100%;background:#6b7a93}
 .share{white-space:nowrap}
 .tally{display:flex;align-items:center;gap:16px;margin:12px 0}
 .tally .name{width:170px;flex:none;line-height:1.3}
 small{color:var(--soft)}
-.bar{display:flex;flex:1;height:30px;border-radius:7px;overflow:hidden;background:#e8ebf1}
+.bar{display:flex;flex:1;height:30px;border-radius:7px;overflow:hidden;background:var(--track)}
 .bar span{color:#fff;font-size:13px;font-weight:600;text-align:center;line-height:30px;overflow:hidden}
 .kept{background:var(--kept)}.shrunk{background:var(--shrunk)}.ignored{background:var(--ignored)}
 .dropped{background:var(--dropped)}.left-out{background:var(--left)}
@@ -334,7 +347,7 @@ small{color:var(--soft)}
 .key i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;vertical-align:-1px}
 .key b{color:var(--ink)}
 .note{font-size:13px;color:var(--soft);margin:10px 0 0}
-code{font-size:.92em;background:#e9edf4;border-radius:4px;padding:1px 5px}
+code{font-size:.92em;background:var(--code);border-radius:4px;padding:1px 5px}
 pre{background:#18233c;color:#dfe8f3;border-radius:8px;padding:12px 16px;overflow-x:auto;font-size:14px;
 margin:6px 0 16px}
 .plain{background:var(--card);border:1px solid var(--line);border-radius:12px;border-collapse:separate;border-spacing:0}
@@ -342,5 +355,7 @@ margin:6px 0 16px}
 a{color:inherit}
 main{padding-bottom:60px}
 @media(max-width:760px){.three{grid-template-columns:1fr}
-.tally{display:block}.tally .name{width:auto;margin-bottom:4px}}
+.tally{display:block}.tally .name{width:auto;margin-bottom:4px}.wrap{padding:0 14px}article{padding:14px}
+.meter{display:none}.instances th:nth-child(3),.instances td:nth-child(3){display:none}.instances{font-size:13px}
+.plain td{display:block;border:0;overflow-wrap:anywhere}}
 """

@@ -69,20 +69,20 @@ def test_demo_makes_a_page_whose_links_lead_somewhere(tmp_path, capsys, monkeypa
     assert demo.main([*arguments, "--seed", "1", "--overwrite"]) == 0
 
 
-def test_every_fate_has_its_words():
+def test_every_outcome_has_its_words():
     for side in ("base", "partner"):
         for outcome in ("kept", "shrunk", "dropped", "ignored"):
             for reason in ("", *demo_page.REASONS):
-                assert demo_page.explain(demo_page.Fate("a0", "disc", (1, 2, 3), side, outcome, reason, 0.5))
+                assert demo_page.explain(demo_page.InstanceRow("a0", "disc", (1, 2, 3), side, outcome, reason, 0.5))
 
 
 def test_names_cannot_break_the_page():
-    fate = demo_page.Fate("a0", "<script>alert(1)</script>", (1, 2, 3), "base", "kept", "", float("nan"))
+    row = demo_page.InstanceRow("a0", "<script>alert(1)</script>", (1, 2, 3), "base", "kept", "", float("nan"))
     page = demo_page.render(
         title="<b>",
         facts=[("1", "<i>")],
         tallies=[demo_page.Tally("<u>", "", {"kept": 1})],
-        samples=[demo_page.Sample("<s>", [demo_page.Picture("a'b.png", "<q>")], [fate])],
+        samples=[demo_page.Sample("<s>", [demo_page.Picture("a'b.png", "<q>")], [row])],
         sections=[],
         folders=[("x", "<em>")],
         commands=[("<tt>", "a && b")],

@@ -167,9 +167,9 @@ def test_a_visit(window, served, tmp_path):
     first, lines = visit.picture(), visit.code()
     assert first.shape[1] > 500
     assert "mix = cd.CutMix(p=1.0)" in lines
-    table = visit.page.locator("#fates tbody tr")
+    table = visit.page.locator("#instances tbody tr")
     assert table.count() > 3
-    assert visit.page.locator("#fates .badge").first.inner_text() in ("kept", "shrunk", "dropped", "ignored")
+    assert visit.page.locator("#instances .badge").first.inner_text() in ("kept", "shrunk", "dropped", "ignored")
 
     visit.drag("seed", 0.5)
     second = visit.picture()
@@ -251,7 +251,7 @@ def test_other_pictures(window, served, tmp_path):
     visit.page.set_input_files("input[type=file]", files)
     visit.settle()
     assert visit.page.inner_text("#problem").strip() == ""
-    assert "No objects are annotated" in visit.page.inner_text("#fates")
+    assert "No objects are annotated" in visit.page.inner_text("#instances")
 
 
 def test_a_narrow_window(window, tmp_path):

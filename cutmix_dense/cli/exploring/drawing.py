@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.cli.browse import names_of
-from cutmix_dense.cli.demo_page import fate_table, fates_of
+from cutmix_dense.cli.demo_page import instance_rows, instance_table
 from cutmix_dense.data import DenseDataset
 from cutmix_dense.data.mixed_sample import MixedSample, mix_sample
 from cutmix_dense.functional.segments import segments_as_instances
@@ -77,7 +77,8 @@ def look(dataset: DenseDataset, transform: Any, index: int, seed: int, layers: C
     title = f"{type(transform).__name__}, sample {index}, seed {seed}"
     legend = _legend([made.target, *made.targets], classes) if maps else ""
     notes = "".join(f"<p class=note>Skipped a partner: {escape(str(error))}</p>" for error in made.replaced)
-    table = fate_table(fates_of(made, classes)) if made.rows else "<p class=note>No objects are annotated here.</p>"
+    none = "<p class=note>No objects are annotated here.</p>"
+    table = instance_table(instance_rows(made, classes)) if made.rows else none
     return Look(
         _figure(_mixed(made, classes, drawing), f"Mixed picture: {title}", _told(made), "mixed"),
         _sources(made, names, classes, drawing) + legend,

@@ -130,7 +130,7 @@ class Explorer:
                         self.sources = gr.HTML("", elem_id="sources")
                 with gr.Column(elem_id="told"):
                     gr.HTML("<h2>What happened to each instance</h2>")
-                    self.table = gr.HTML("", elem_id="fates")
+                    self.table = gr.HTML("", elem_id="instances")
                     gr.HTML("<h2>The same in code</h2>")
                     self._code()
             self._wire(blocks)

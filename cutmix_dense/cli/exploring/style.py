@@ -86,13 +86,13 @@ font-size:14px;line-height:1.45;overflow-wrap:anywhere}
 .legend{display:flex;flex-wrap:wrap;gap:2px 12px;font-size:12px;margin:10px 0 0;color:var(--body-text-color)}
 .legend i{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:5px;vertical-align:-1px}
 .legend .hatched{background:repeating-linear-gradient(45deg,#b0b4bc 0 2px,#555b66 2px 4px)}
-#fates{max-height:420px;overflow:auto!important}
-#fates table{border-collapse:collapse;width:100%;font-size:13px;margin:0;border:0!important}
-#fates th{text-align:left;font-weight:600;color:var(--body-text-color-subdued);position:sticky;top:0;
+#instances{max-height:420px;overflow:auto!important}
+#instances table{border-collapse:collapse;width:100%;font-size:13px;margin:0;border:0!important}
+#instances th{text-align:left;font-weight:600;color:var(--body-text-color-subdued);position:sticky;top:0;
 background:var(--body-background-fill);border:0;
 border-bottom:2px solid var(--border-color-primary);padding:5px 10px 5px 0}
-#fates td{border:0;border-bottom:1px solid var(--border-color-primary);padding:4px 10px 4px 0}
-#fates tr{background:none!important;border:0!important}
+#instances td{border:0;border-bottom:1px solid var(--border-color-primary);padding:4px 10px 4px 0}
+#instances tr{background:none!important;border:0!important}
 .tag{display:inline-block;min-width:32px;text-align:center;border-radius:5px;color:#10141c;font-weight:600;
 padding:0 6px}
 .badge{color:#fff;border-radius:20px;padding:1px 10px 2px;font-size:12px;font-weight:600;white-space:nowrap}
@@ -114,8 +114,8 @@ overflow:hidden;margin-right:6px;vertical-align:1px}
 #mixed{order:-2;position:sticky;top:0;z-index:60;background:var(--body-background-fill);padding-bottom:4px}
 #sources .sources{grid-template-columns:1fr 1fr}
 #sources .sources.many{grid-template-columns:1fr 1fr 1fr}
-#fates{max-height:none}
-#fates th:nth-child(3),#fates td:nth-child(3),.meter{display:none}
-#fates th,#fates td{padding-right:6px}
+#instances{max-height:none}
+#instances th:nth-child(3),#instances td:nth-child(3),.meter{display:none}
+#instances th,#instances td{padding-right:6px}
 }
 """
