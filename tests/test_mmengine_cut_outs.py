@@ -83,6 +83,49 @@ def test_a_batch_is_pasted_from_a_file(bank, count):
     assert pasted > 5 * count
 
 
+OWN = {
+    "self": {"source": "self", "place": "random"},
+    "batch": {"source": "batch", "place": "random", "overlap": 0.2},
+    "grid": {"source": "partner", "place": "grid"},
+    "one": {"source": "batch", "place": "same", "weights": {1: 0.0}},
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_batch_pastes_its_own_instances(name):
+    mix = MODELS.build({"type": "cutmix_dense.CopyPaste", "instances": 2, "p": 1.0, "min_visibility": 0, **OWN[name]})
+    torch.manual_seed(0)
+    pasted = 0
+    for _ in range(6):
+        images, samples = batch(3)
+        for number, (image, sample) in enumerate(zip(images, samples)):
+            image[image == 90] = 90 + number
+            boxes = sample.gt_instances.bboxes
+            boxes += 2 * number
+            image.copy_(torch.roll(image, (2 * number, 2 * number), (1, 2)))
+        mixed, samples = mix(images, samples)
+        for number, (image, sample) in enumerate(zip(mixed, samples)):
+            found, shown = sample.gt_instances, torch.zeros(40, 60, dtype=torch.bool)
+            for box, (source, index), label in zip(found.bboxes.int().tolist(), found.origin.tolist(), found.labels):
+                x0, y0, x1, y1 = box
+                assert label == index + 1
+                part = image[0, y0:y1, x0:x1]
+                assert (part == 90 + source).any()
+                assert source == number or name != "self"
+                own = BASE[index] + 2 * source
+                is_pasted = source != number or box != own.tolist()
+                if name == "one" and source != number:
+                    assert label == 2
+                    assert box == own.tolist()
+                pasted += bool(is_pasted)
+                shown[y0:y1, x0:x1] = True
+            assert not (image[0] != 0)[~shown].any()
+            if name == "batch":
+                mine = found.origin[:, 0] == number
+                assert (found.visibility[mine] >= 0.8 - 1e-6).all()
+    assert pasted > 8
+
+
 def test_within_a_chain_and_a_random_mix(bank):
     paste = {"type": "CopyPaste", "source": of_file(bank), "instances": 1, "place": "random", "p": 1.0}
     for config in (

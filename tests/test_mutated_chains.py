@@ -139,6 +139,20 @@ OPTIONS: dict[str, Mutation] = {
     "Chain, scheduled": Mutation(
         "transforms.chain:Chain.scheduled", "any(", "all(", f"{CHAIN}:test_what_it_says_of_all"
     ),
+    "CopyPaste, masks of layers of volumes": Mutation(
+        "transforms.placing:_painted",
+        "centre - shift[output, slot + 1, axis]",
+        "centre",
+        "transforms.test_placing:test_in_volumes_every_voxel_proves_where_it_is_from",
+        {"name": "random"},
+    ),
+    "CopyPaste, overlap in volumes": Mutation(
+        "transforms.placing:Placing._first_that_fits",
+        "np.append(share[fits[0]], 0.0)",
+        "np.append(hidden, 0.0)",
+        "transforms.test_placing:test_in_volumes_no_box_is_hidden_more_than_allowed",
+        {"overlap": 0.3},
+    ),
     "InstanceBank, fingerprint": Mutation(
         "transforms.instance_bank:InstanceBank.add",
         'self._fingerprint = ""',

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+import volumetric
 from test_family_samplers import assert_even, assert_share, assert_uncorrelated, blank, plan_of, seeded
 from test_samplers import assert_uniform
 
@@ -287,3 +288,81 @@ def test_a_plan_can_be_applied_again():
     first, again = mix.apply_plan(plan, images, targets), mix(images, targets, generator=seeded(0))
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[0], F.mix_pixels(images, plan, interpolation="antialias"))
+
+
+VOLUMES = {
+    "same": {"source": "batch", "instances": 2},
+    "random": {"source": "partner", "instances": (1, 3), "place": "random"},
+    "grid": {"source": "batch", "instances": 4, "place": "grid"},
+    "self": {"source": "self", "instances": 2, "place": "random"},
+    "overlap": {"source": "batch", "instances": 3, "place": "random", "overlap": 0.2},
+}
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+def test_in_volumes_every_voxel_proves_where_it_is_from(name: str):
+    pasted = hidden = 0
+    mix = cd.CopyPaste(**VOLUMES[name], p=1.0, layout="BCDHW", min_visibility=0, min_size=0)
+    for seed in range(8):
+        pool = volumetric.batch(np.random.default_rng(seed), "BCDHW")
+        mixed, after = mix(pool.images, pool.objects, generator=seeded(seed))
+        for output, (volume, target) in enumerate(zip(mixed, after)):
+            proof = volumetric.decode(volume, pool.frame)
+            shift = np.stack(np.indices(pool.frame)) - proof.at
+            masks, rows = target["masks"].numpy(), target["origin"].tolist()
+            moves = []
+            for (number, index), box, mask, label, share in zip(
+                rows, target["boxes"], masks, target["labels"], target["visibility"]
+            ):
+                own = pool.objects[number]
+                before = own["masks"][index].numpy()
+                assert label == own["labels"][index]
+                assert (proof.source[mask] == number).all()
+                (by,) = set(map(tuple, shift[:, mask].T.tolist()))  # moved as a whole, and something shows
+                moves.append((number, by))
+                assert before[tuple(axis[mask] for axis in proof.at)].all()
+                untouched = by == (0, 0, 0) and mask.sum() == before.sum()
+                assert untouched or box.tolist() == volumetric.tight(mask)
+                assert float(share) == pytest.approx(mask.sum() / before.sum())
+                is_pasted = (number, by) != (output, (0, 0, 0))
+                pasted += is_pasted
+                hidden += not is_pasted and share < 1
+            for (number, index), (_, by) in zip(rows, moves):
+                here = (proof.source == number) & (shift == np.array(by)[:, None, None, None]).all(axis=0)
+                before = pool.objects[number]["masks"][index].numpy()
+                here[here] = before[tuple(axis[here] for axis in proof.at)]
+                # what shows of an instance is in its mask, or in that of one which lies on it and came along likewise
+                alike = [mask for mask, move in zip(masks, moves) if move == (number, by)]
+                assert not (here & ~np.logical_or.reduce(alike)).any()
+            assert name != "same" or {by for _, by in moves} <= {(0, 0, 0)}
+            other = (proof.source != output) & (proof.source >= 0)  # what shows of another volume is an instance's
+            assert masks.any(axis=0)[other].all()
+    assert pasted > 20
+    assert hidden > 0 or name == "overlap"
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.3])
+def test_in_volumes_no_box_is_hidden_more_than_allowed(overlap: float):
+    mix = cd.CopyPaste(
+        source="batch",
+        instances=3,
+        place="random",
+        overlap=overlap,
+        p=1.0,
+        layout="BCDHW",
+        min_visibility=0,
+        min_size=0,
+    )
+    found = 0
+    for seed in range(12):
+        pool = volumetric.batch(np.random.default_rng(seed), "BCDHW", "tensor", masks=False)
+        _, after = mix(pool.images, pool.objects, generator=seeded(seed))
+        for output, target in enumerate(after):
+            assert (target["visibility"] >= 1 - overlap - 1e-6).all()
+            found += int((target["origin"][:, 0] != output).sum())
+    assert found > 10
+
+
+def test_clips_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"layout of CopyPaste must be one of .*'BCDHW'.*, got 'BTCHW'"):
+        cd.CopyPaste(source="self", place="random", instances=1, layout="BTCHW")
