@@ -130,6 +130,27 @@ def test_every_method_is_shown_with_its_sources_and_its_table(demo, name):
     assert {"a0", "a1"} <= set(tags)
 
 
+PASTED = {
+    "self": {"source": "self", "place": "random", "instances": 2},
+    "batch": {"source": "batch", "place": "grid", "instances": 3, "overlap": 0.5},
+    "context": {"context": 0.2, "place": "random", "instances": (1, 2), "blend": 0.5, "size_weights": {"large": 2.0}},
+}
+
+
+@pytest.mark.parametrize("name", PASTED)
+def test_what_is_pasted_by_instance_is_shown(demo, name):
+    dataset = sources.open_folder(str(demo / "voc"))
+    seen = look(dataset, cd.CopyPaste(**PASTED[name], p=1.0, boxes="estimate"), 1, 2)
+    plain = look(dataset, cd.CopyPaste(p=0.0), 1, 2)
+    (mixed,), (unmixed,) = pictures_of(seen.mixed), pictures_of(plain.mixed)
+    assert mixed.shape == unmixed.shape
+    assert (np.abs(mixed.astype(int) - unmixed).max(axis=2) > 40).mean() > 0.002
+    assert len(pictures_of(seen.sources)) == 2  # of "self" the same picture, as base and as what is pasted
+    layers = re.findall(r">([a-z])\d+</span>", seen.table)
+    assert {"a"} <= set(layers)
+    assert len(layers) > len(dataset[1][1]["labels"])
+
+
 def test_seed_sample_and_layers_change_the_picture_and_nothing_else_does(demo):
     dataset = sources.open_folder(str(demo / "voc"))
     mix = cd.CutMix(p=1.0)

@@ -31,6 +31,15 @@ CASES = {
     "black": {"type": "Mosaic", "fill": 0},
     "holes": {"type": "GridMix", "n_holes": (2, 3), "pattern": "checkerboard", "p": 1.0},
     "pasted": {"type": "CopyPaste", "instances": 0.5, "crowd": True, "scale": (0.5, 1.0), "feather": 1.5, "p": 1.0},
+    "placed": {
+        "type": "CopyPaste",
+        "instances": (1, 3),
+        "place": "grid",
+        "overlap": 0.5,
+        "blend": (0.4, 0.6),
+        "p": 1.0,
+    },
+    "own": {"type": "CopyPaste", "instances": 2, "source": "self", "place": "random", "weights": "balanced", "p": 1.0},
     "lesion": {"type": "CarveMix", "classes": (1,), "p": 1.0},
     "cow": {"type": "CowMix", "proportion": (0.2, 0.6), "sigma": (4.0, 16.0), "p": 1.0, "on_filtered": "drop"},
     "fixed": {"type": "MixUp", "lam": 0.25, "p": 1.0},
@@ -140,6 +149,12 @@ def test_what_an_adapter_refuses_is_said():
     assert not code.mmengine_code(ignore).note
     assert "got 'crowd'" in code.mmengine_code(crowd).note
     assert not code.albumentations_code(crowd).note
+    batch = {"type": "CopyPaste", "source": "batch", "instances": 3, "p": 1.0}
+    assert (
+        "source must be 'self', a bank, a dataset or a callable here, got 'batch'"
+        in code.albumentations_code(batch).note
+    )
+    assert not code.mmengine_code(batch).note
     blend = {"type": "MixUp", "p": 1.0}
     assert not code.mmengine_code(blend).note
     assert "can't be blended" in code.mmengine_code(blend, has_maps=True).note
