@@ -86,15 +86,20 @@ def table(dataset: DenseDataset, limit: int, threshold: float, seed: int = 0) ->
     return lines
 
 
+def parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("root", help="folder of the data set")
+    result.add_argument("--layout", default=None, help="layout, where the folder has several")
+    result.add_argument("--split", default="train", help="name of the split")
+    result.add_argument("--limit", type=int, default=60, help="take the first so many pictures")
+    result.add_argument("--threshold", type=float, default=0.5, help="of the repeat factor")
+    return result
+
+
 def main(argv: list[str] | None = None) -> int:
     """Print the table; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("root", help="folder of the data set")
-    parser.add_argument("--layout", default=None, help="layout, where the folder has several")
-    parser.add_argument("--split", default="train", help="name of the split")
-    parser.add_argument("--limit", type=int, default=60, help="take the first so many pictures")
-    parser.add_argument("--threshold", type=float, default=0.5, help="of the repeat factor")
-    arguments = parser.parse_args(argv)
+    arguments = parser().parse_args(argv)
     dataset = open_dataset(arguments.root, arguments.layout, split=arguments.split)
     print("\n".join(table(dataset, arguments.limit, arguments.threshold)))
     return 0
