@@ -60,7 +60,7 @@ def mix_batch(
     *,
     generator: torch.Generator | None = None,
 ) -> tuple[_Samples, Any]:
-    """Mix a batch of a DETR's training loop, and give it back in the form it came in.
+    """Mix a batch of a DETR's training loop, and return it in the same form.
 
     Regions lie within the valid areas, so padding stays where it was and ``mask`` stays right. ``image_id``, ``size``
     and ``orig_size`` are the base image's. Every value that was a tensor still is one, so that

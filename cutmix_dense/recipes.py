@@ -1,4 +1,4 @@
-"""What detectors are trained with: chains of transforms with the figures of their authors, window by window.
+"""The mixing schedules of published detectors: chains of transforms with their authors' values and windows.
 
 Every recipe is a ``Chain``: call it as any mix, and tell it which epoch begins by ``set_progress(epoch)``. Lightning's
 callback, ``detr.MixCollate`` and MMEngine's ``MixScheduleHook`` do that. Photometric changes, crops, flips and

@@ -1,4 +1,4 @@
-"""Metrics for MMEngine's evaluator, over kept libraries: what the reference scripts would say, in percent.
+"""Metrics for MMEngine's evaluator, by maintained libraries, in percent, as the reference scripts compute them.
 
 ``custom_imports = dict(imports=["cutmix_dense.evaluation"])`` registers, in METRICS of the scope ``cutmix_dense``:
 

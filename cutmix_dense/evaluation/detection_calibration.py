@@ -20,7 +20,7 @@ __all__ = ["DetectionCalibration", "assign"]
 
 @METRICS.register_module()
 class DetectionCalibration(ImageMetric):
-    """Calibration errors of detections: how far their scores are from what they are worth.
+    """Calibration errors of detections: how far their scores are from their precision.
 
     Reads `boxes`, `labels`, `scores` (probabilities) of the prediction, `boxes` and `labels` of the target, and
     `iscrowd`, `difficult` and `ignored` (a dict with `boxes`) where it has them. In every image and class the
@@ -78,7 +78,7 @@ class DetectionCalibration(ImageMetric):
         self.laece_iou, self.laece_bins = laece_iou, laece_bins
 
     def measure(self, sample: dict[str, Any]) -> Arrays:
-        """What became of the detections of one image.
+        """What happened to the detections of one image.
 
         Returns:
             `labels`, `scores` (N,) of the detections that are looked at, `dece` and `laece` (N,) their IoU with the

@@ -1,4 +1,4 @@
-"""Apply a plan to one kind of data. Functions here draw nothing, change no input and know no method by name."""
+"""Apply a plan to one kind of data. No function draws random numbers or changes its input."""
 
 from __future__ import annotations
 

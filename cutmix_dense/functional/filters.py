@@ -108,7 +108,7 @@ CORNERS = 8
 
 @dataclass(frozen=True)
 class OcclusionRule(FilterRule):
-    """The rule of MMDetection's ``CopyPaste``: a base instance stays if its box hardly moved or enough pixels show.
+    """The rule of MMDetection's ``CopyPaste``: a base instance stays if its box hardly moved or enough is visible.
 
     Pasted instances always stay.
 

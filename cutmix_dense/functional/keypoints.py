@@ -27,7 +27,7 @@ def mix_keypoints(
     flip_pairs: FlipPairs | None = None,
     untouched: Bool[Tensor, " n"] | None = None,
 ) -> tuple[Float[Tensor, "n k c"], Bool[Tensor, "n k"]]:
-    """Map keypoints onto the canvas, and say which of them show.
+    """Map keypoints onto the canvas, and mark which of them are visible.
 
     A keypoint shows if its layer owns the pixel that holds it. Hidden (x, y, v) rows, the form of COCO and torchvision,
     become (0, 0, 0), "not labelled"; rows with v = 0 stay hidden. (x, y) rows are mapped wherever they fall.
@@ -86,7 +86,7 @@ def mix_keypoints(
 def mix_points(
     points: Float[Tensor, "n 2"], plan: MixPlan, output: Int[Tensor, " n"], layer: Int[Tensor, " n"]
 ) -> tuple[Float[Tensor, "n 2"], Bool[Tensor, " n"]]:
-    """Map points that belong to no instance onto the canvas, and say which of them show.
+    """Map points that belong to no instance onto the canvas, and mark which of them are visible.
 
     A point is the index of its pixel: where its layer is mirrored, pixel ``j`` of ``n`` goes to ``n - 1 - j``.
 

@@ -161,7 +161,7 @@ class _Work:
         return as_column(stated, self.device)[self.flat]
 
     def by_box(self) -> tuple[Measured | None, Float[Column, "e c"] | None]:
-        """What the boxes tell, and the boxes as they came; None and None without boxes."""
+        """What the boxes measure, and the boxes unchanged; None and None without boxes."""
         if "boxes" not in self.table.instances:
             return None, None
         covered = not self.by_mask or self.stated is not None

@@ -55,8 +55,8 @@ def mix_batch(
     Args:
         batch: a ``BatchFeature``, a dict or another mapping.
         mix: the transform.
-        stuff: of universal segmentation, the classes of which an image has one segment: what shows of a class in both
-            images becomes one mask, and nothing of it is dropped for being small. ``"all"`` for semantic segmentation.
+        stuff: for universal segmentation, the classes with one segment per image. Their visible parts in both images
+            become one mask, and small ones aren't dropped. ``"all"`` for semantic segmentation.
             The masks of an image must be disjoint then.
         soft_labels: that the loss takes probabilities (B, K): ``soft_cross_entropy`` does, the models' own doesn't.
         keep_keys: further keys that hold tensors, or lists of rows of numbers, and stay the base image's; others are

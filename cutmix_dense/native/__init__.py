@@ -92,7 +92,7 @@ def _missing(*_: Any) -> Any:
 
 
 def backends() -> Backend:
-    """What mixes tensors on the host, and why: the compiled library or the reference in plain torch.
+    """The backend that mixes tensors on the host, and why: the compiled library or the reference in torch.
 
     ``CUTMIX_DENSE_BACKEND=native`` or ``reference`` in the environment forces either. Both give the same mixes, but for
     a pixel in some millions at the border of a noise mask, whose field is rounded in another order. Tensors on a device

@@ -60,7 +60,7 @@ class PathBox(RegionSampler):
 
     @property
     def needs_objects(self) -> bool:  # type: ignore[override]
-        """Whether its box does."""
+        """Whether its box needs the objects of base and partner."""
         return self.box.needs_objects
 
     def draw(self, batch: int, generator: torch.Generator | None = None, ndim: int = 2) -> Float[Tensor, "b k"]:

@@ -17,7 +17,7 @@ __all__ = ["MultiBox", "SideBox"]
 
 @dataclass(frozen=True)
 class SideBox(RegionSampler):
-    """A rectangle in the image's shape, its sides a drawn share of the image's, wholly inside.
+    """A rectangle with the image's aspect ratio, scaled by a drawn share, inside the image.
 
     For volumes, a cuboid alike. Sides are rounded down, so that a small share may give none.
 
@@ -108,12 +108,12 @@ class MultiBox(RegionSampler):
 
     @property
     def needs_objects(self) -> bool:  # type: ignore[override]
-        """Whether its boxes do."""
+        """Whether its boxes need the objects of base and partner."""
         return self.box.needs_objects
 
     @property
     def moves(self) -> bool:  # type: ignore[override]
-        """Whether its boxes do."""
+        """Whether its boxes move."""
         return self.box.moves
 
     def draw(self, batch: int, generator: torch.Generator | None = None, ndim: int = 2) -> Float[Tensor, "b k"]:

@@ -40,7 +40,7 @@ class DetectionView(NamedTuple):
 
 @runtime_checkable
 class MakesViews(Protocol):
-    """What makes several mixed batches of one, such as ``MixPL``."""
+    """An object that makes several mixed batches from one, such as ``MixPL``."""
 
     def views(
         self, images: Images, targets: list[dict[str, Any]], *, generator: torch.Generator | None = None

@@ -24,11 +24,11 @@ _TILES = 4
 class MixPL:
     """MixPL's two batches of pseudo-labelled images: pseudo-MixUp and pseudo-Mosaic with a cache of earlier images.
 
-    The latest images are kept as they came, with their pseudo-labels. In every call patches of all images are erased,
+    The latest images are stored unmixed, with their pseudo-labels. In every call patches of all images are erased,
     and boxes of which too much is erased are dropped. Once the cache is full, the batch is blended half and half with
     images of the cache, mirrored, and four further ones become a mosaic of whole images round its centre.
 
-    Differences to the authors' code: an erased box shrinks to what shows of it; patches that overlap count once;
+    Differences to the authors' code: an erased box shrinks to its visible part; patches that overlap count once;
     mosaics and blends of one call share the erased patches of an image; blended images lie at the same corner, not at
     a drawn place, and are not resized to each other.
 

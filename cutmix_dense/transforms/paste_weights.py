@@ -24,7 +24,7 @@ CLASS_RULES = ("balanced", "inverse", "repeat_factor")
 def class_weights(
     rule: str, frequencies: Mapping[int, float] | Sequence[float], threshold: float = 0.001
 ) -> dict[int, float]:
-    """Weight of each class for ``CopyPaste(weights=…)`` by how often it is seen in a data set.
+    """Weight of each class for ``CopyPaste(weights=…)`` by how often the class occurs in a data set.
 
     Args:
         rule: ``"inverse"``: 1 / f; ``"repeat_factor"``: max(1, √(threshold / f)).

@@ -182,7 +182,7 @@ def sample_rows(
 
 
 def caption_of(rows: Iterable[Mapping[str, Any]]) -> str:
-    """What became of the instances of one output, in a few words, base and partners apart.
+    """What happened to the instances of one output, in a few words, for base and partners separately.
 
     Args:
         rows: of ``MixReport.rows()``, those of the output.
