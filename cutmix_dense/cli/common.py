@@ -114,7 +114,7 @@ def open_from(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None 
     for name in options:
         if name not in reader.options:
             others = ", ".join(each.layout for each in READERS.values() if name in each.options)
-            raise UserError(f"--{name.replace('_', '-')} is an option of {others}; {root} is read as {layout}")
+            raise UserError(f"--{name.replace('_', '-')} is for {others}; {root} is read as {layout}")
     split = arguments.split or default_split(root, layout, options)
     if arguments.split and not {"images", "annotations"} & set(options):
         splits = reader.find_splits(root)
