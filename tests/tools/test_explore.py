@@ -344,7 +344,7 @@ def test_a_folder_on_the_command_line_comes_first(explore, demo, tmp_path, monke
     words = [str(demo / "voc"), "--split", "val", "--cache", str(tmp_path)]
     assert explore.main(words) == 0
     ((explorer, (host, port)),) = served
-    assert next(iter(explorer.ready)) == f"{demo / 'voc'} (val)"
+    assert next(iter(explorer.ready)) == "voc (val)"
     assert (explorer.start, host, port) == (0, "127.0.0.1", None)
     first = next(iter(explorer.ready.values()))
     assert len(explorer.shelf.get(first)) == 4
