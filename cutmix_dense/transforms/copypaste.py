@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
@@ -25,6 +26,9 @@ from cutmix_dense.transforms.placing import Place
 from cutmix_dense.transforms.pool import Pool, detection_targets
 
 __all__ = ["CopyPaste"]
+
+_INSTANCES = {"boxes", "masks"}
+"""The keys of a target that say that it has instances."""
 
 
 class CopyPaste(DrawsPasted, MixTransform):
@@ -82,6 +86,7 @@ class CopyPaste(DrawsPasted, MixTransform):
     """
 
     layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BCDHW")
+    _warned_of_none = False
 
     def __init__(
         self,
@@ -188,9 +193,22 @@ class CopyPaste(DrawsPasted, MixTransform):
             raise ValueError("flip_pairs must be given for keypoints when flip is above 0, got None (may be empty)")
         counts = [count_instances(target, "targets") for target in targets]
         check_rows(targets, counts)
+        if not isinstance(self.source, InstanceBank) and not any(target.keys() & _INSTANCES for target in targets):
+            self._warn_of_none()
         may = may_be_pasted(targets, counts, self.crowd)
         own_layers = (self.source, self.place, self.overlap, self.context) != ("partner", "same", 1.0, (0.0, 0.0))
         return (self.draw_layers if own_layers else self.draw_together)(pool, targets, may, generator)
+
+    def _warn_of_none(self) -> None:
+        """Warn once that no target of a batch has instances."""
+        if not (self._warned_of_none or self.closed or self.p == 0):
+            self._warned_of_none = True
+            warnings.warn(
+                "CopyPaste got targets without 'boxes' or 'masks', so it pastes nothing: give instances, or use "
+                "cutmix_dense.ClassMix, which pastes classes of maps",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 def _opacities(blend: Any) -> Literal["hard"] | tuple[float, float]:

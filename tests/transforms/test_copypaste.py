@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from oracle import same
@@ -181,3 +183,22 @@ def test_targets_of_maps_alone_have_nothing_to_paste(layout, shape):
     for before, image, target, result in zip(images, mixed, targets, after):
         assert torch.equal(before, image)
         assert torch.equal(target["semantic"], result["semantic"])
+
+
+def test_targets_without_instances_are_warned_of_once():
+    images, mix = torch.randint(0, 256, (2, 3, 8, 9), dtype=torch.uint8), cd.CopyPaste(p=1.0)
+    maps = [{"semantic": torch.zeros(8, 9, dtype=torch.uint8)} for _ in images]
+    with pytest.warns(UserWarning, match="without 'boxes' or 'masks', so it pastes nothing"):
+        mixed, _ = mix(images, maps)
+    assert torch.equal(mixed, images)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mix(images, maps)
+
+
+def test_a_batch_of_background_images_is_no_reason_to_warn():
+    images = torch.zeros(2, 3, 8, 9, dtype=torch.uint8)
+    empty = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)} for _ in images]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cd.CopyPaste(p=1.0)(images, empty)
