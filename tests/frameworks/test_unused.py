@@ -121,10 +121,15 @@ def test_a_pipeline_beside_a_preprocessor_that_is_used(start):
     assert str(error.value).count("\n- ") == 1
 
 
-def test_a_hook_under_another_name(start):
-    hook = '[dict(type="cutmix_dense.CloseMixHook", num_last_epochs=1)]'
-    with pytest.raises(ValueError, match=r"hooks\[0\], cutmix_dense\.CloseMixHook: .*default_hooks"):
-        start(RETINANET, PIPELINE, USED, f"hooks = {hook}\n")
+@pytest.mark.parametrize(
+    ("hook", "name"),
+    [('CloseMixHook", num_last_epochs=1', "close_mix"), ('WeighLossesHook"', "weigh_losses")],
+    ids=["close", "weigh"],
+)
+def test_a_hook_under_another_name(hook, name, start):
+    kind = hook.partition('"')[0]
+    with pytest.raises(ValueError, match=rf"hooks\[0\], cutmix_dense\.{kind}: .*default_hooks = dict\({name}="):
+        start(RETINANET, PIPELINE, USED, f'hooks = [dict(type="cutmix_dense.{hook})]\n')
 
 
 def test_a_hook_where_nothing_mixes(data, tmp_path):
