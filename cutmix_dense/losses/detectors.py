@@ -98,7 +98,8 @@ def weigh_losses(
     else:
         raise TypeError(
             "model must be a FCOS, RetinaNet, FasterRCNN, MaskRCNN or KeypointRCNN of torchvision, got "
-            f"{type(model).__name__}; a DETR's losses are weighed by cutmix_dense.losses.weighted_set_loss"
+            f"{type(model).__name__}; a DETR's losses are weighed by cutmix_dense.losses.weighted_set_loss, "
+            "MMDetection's by cutmix_dense.mmengine.weigh_detector"
         )
     return model
 
