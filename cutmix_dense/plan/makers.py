@@ -13,7 +13,7 @@ from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import looked_up, sent
 from cutmix_dense.plan.checks import is_unscaled
 from cutmix_dense.plan.fields import PlanFields, facts_of
-from cutmix_dense.plan.moving import outline_of
+from cutmix_dense.plan.moving import outline_of, to_device
 from cutmix_dense.plan.ownership import has_fill
 from cutmix_dense.plan.rectangles import cover, paint
 
@@ -190,7 +190,7 @@ class PlanMakers(PlanFields):
             ends = tuple(torch.stack([torch.zeros_like(end), end], dim=1) for end in canvas.T)
             nobody = torch.full((batch, *(1,) * ndim), -1, dtype=torch.int8)
             outline = cls(edges=ends, owner=nobody, frame=frame, unscaled=unscaled, check=False, **small)
-            there = outline.to(owner.device)  # in one copy
+            there = to_device(outline, owner.device)  # in one copy
             fields |= {name: getattr(there, name) for name in small if name in fields}
             source, scale, shift, extent, canvas = there.small
             edges = tuple(sent(edge, owner.device) for edge in edges)

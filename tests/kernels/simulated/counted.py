@@ -233,7 +233,7 @@ def test_pasted_masks_are_joined_by_one_launch(settings, dtype):
     images, targets, generator = torch.rand(4, 3, *SIZE), plain(lists()), torch.Generator().manual_seed(5)
     for target in targets:
         masks = torch.rand(len(target["boxes"]), *SIZE, generator=generator) < 0.2
-        target["masks"] = masks.to(dtype) * (1 if dtype == torch.bool else 256 if dtype == torch.int64 else 6)
+        target["masks"] = masks if dtype == torch.bool else masks.to(dtype) * (256 if dtype == torch.int64 else 6)
     sizes, mix = torch.tensor([[16, 32], [12, 32], [16, 20], [9, 17]]), cd.CopyPaste(p=1.0, **settings)
 
     def pasted(images: Any, targets: Any) -> Any:
