@@ -16,7 +16,7 @@ __all__ = ["mix_blend", "suits_blend"]
 
 _DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32)
 _MOST_LAYERS = 4
-_BYTES, _WARPS = 16, 4
+_BYTES, _WARPS = 32, 4
 """Per thread, and per block."""
 
 

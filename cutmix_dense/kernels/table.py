@@ -17,6 +17,7 @@ from torch import Tensor
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import HOST
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.plan.fields import PlanFacts
 from cutmix_dense.plan.geometry import keeps_padding, pixel_ranges
 from cutmix_dense.plan.memo import Once
 from cutmix_dense.plan.moving import PerStream
@@ -42,6 +43,8 @@ the edges of rows and of columns, and the owners of the cells."""
 LAYER, MOVE, LOW, SCALE, EXTENT, SHARE = 16, 1, 3, 7, 11, 15
 """Numbers of a layer: its image; from these on, its whole-pixel move (y, x), the canvas pixels that it reaches (lows,
 highs), its scale and shift as bits of floats, its extent, and of a soft plan the bits of its share."""
+
+_all, _any = np.logical_and.reduce, np.logical_or.reduce  # a third of the calls of ``all`` and ``any``
 
 _MOST_CELLS = 1024
 """More cells make a plan that isn't small: the fast kernels go through them one by one."""
@@ -86,10 +89,12 @@ def table_of(plan: MixPlan) -> PlanTable | None:
     batch, (height, width) = len(owner), owner.shape[1:]
     if height * width > _MOST_CELLS or plan.scale.dtype != torch.float32:
         return None
-    source, scale, shift, extent, canvas = plan.facts
+    facts = source, scale, shift, extent, canvas = plan.facts
     low, high = (bound.numpy() for bound in pixel_ranges(plan))
-    rows = np.zeros((batch, FIRST_LAYER + LAYER * plan.layers + height + width + 2 + height * width), dtype=np.int32)
-    layers = rows[:, FIRST_LAYER : FIRST_LAYER + LAYER * plan.layers].reshape(batch, plan.layers, LAYER)
+    count = source.shape[1]
+    cells = FIRST_LAYER + LAYER * count
+    rows = np.zeros((batch, cells + height + width + 2 + height * width), dtype=np.int32)
+    layers = np.zeros((batch, count, LAYER), dtype=np.int32)
     bits = layers.view(np.float32)
     layers[..., 0] = source
     layers[..., LOW : LOW + 2], layers[..., LOW + 2 : LOW + 4] = low, high
@@ -102,70 +107,73 @@ def table_of(plan: MixPlan) -> PlanTable | None:
         covers = (low == 0).all(axis=2) & (high == plan.frame).all(axis=2)
         blend = bool(plan.unscaled and (weight.max(axis=1) > 0).all() and (covers | (weight == 0)).all())
     edges = [edge.numpy() for edge in plan.edges]
-    cells = FIRST_LAYER + LAYER * plan.layers
     rows[:, cells : cells + height + 1], rows[:, cells + height + 1 : cells + height + width + 2] = edges
     rows[:, cells + height + width + 2 :] = owner.reshape(batch, -1)
     rows[:, 1:FIRST_LAYER] = canvas
-    rows[:, FIRST_LAYER : FIRST_LAYER + LAYER * plan.layers] = layers.reshape(batch, -1)
-    if not plan.unscaled or plan.weight is not None:
-        return PlanTable(rows, plan.layers, (height, width), blend=blend)
-    return _judged(plan, rows, low, high, edges, owner)
+    judged = None
+    if plan.unscaled and plan.weight is None:
+        if _any(shift, axis=None):
+            layers[..., MOVE : MOVE + 2] = np.where(source[..., None] >= 0, shift, 0)
+        judged = _judged(plan, facts, rows, low, high, edges, owner)
+    rows[:, FIRST_LAYER:cells] = layers.reshape(batch, -1)
+    return PlanTable(rows, count, (height, width), blend=blend) if judged is None else judged
 
 
 def _compact(edges: list[Any], owner: Any) -> tuple[list[Any], Any]:
     """Edges of rows and columns, and owners of cells, with columns of no pixels behind the others."""
     rows, columns = edges
     empty = columns[:, 1:] == columns[:, :-1]
-    if not (empty[:, :-1] & ~empty[:, 1:]).any():
+    if not _any(empty[:, :-1] & ~empty[:, 1:], axis=None):
         return edges, owner
     order = np.argsort(empty, axis=1, kind="stable")
     ends = np.maximum.accumulate(np.take_along_axis(columns[:, 1:], order, axis=1), axis=1)
     return [rows, np.concatenate([columns[:, :1], ends], axis=1)], np.take_along_axis(owner, order[:, None], axis=2)
 
 
-def _judged(plan: MixPlan, rows: Any, low: Any, high: Any, edges: Any, owner: Any) -> PlanTable:
+def _judged(plan: MixPlan, facts: PlanFacts, rows: Any, low: Any, high: Any, edges: Any, owner: Any) -> PlanTable:
     """A table with what lies under its cells, and whether the kernel of patches serves it."""
-    source, _, shift, _, _ = plan.facts
-    (batch, height, width), layers = owner.shape, plan.layers
+    source, _, shift, _, _ = facts
+    (batch, height, width), layers = owner.shape, source.shape[1]
     moves = shift[source >= 0].astype(np.int64)
-    if moves.any():
-        numbers = rows[:, FIRST_LAYER : FIRST_LAYER + LAYER * layers].reshape(batch, layers, LAYER)
-        numbers[..., MOVE : MOVE + 2] = np.where(source[..., None] >= 0, shift, 0)
-        rows[:, FIRST_LAYER : FIRST_LAYER + LAYER * layers] = numbers.reshape(batch, -1)
-    full, at_home, whole, pads = _covered(plan, low, high, edges, owner)
-    rows[:, 0] = np.where(pads | (full & at_home & whole), source[:, 0], -1)
-    one = bool(layers > 1 and (height, width) == (3, 3) and (full & at_home & (whole | pads)).all())
+    full, at_home, whole, pads = _covered(plan, facts, low, high, edges, owner)
+    ready, based = full & whole, full & at_home
+    rows[:, 0] = np.where(pads | (based & whole), source[:, 0], -1)
+    one = bool(layers > 1 and (height, width) == (3, 3) and _all(based & (whole | pads)))
     if one:
         middle = owner[:, 1, 1]
         empty = [edge[:, 1] >= edge[:, 2] for edge in edges]
         shown = (middle == 1) | (source[:, 1] < 0) | empty[0] | empty[1]
-        one = bool(shown.all() and np.count_nonzero(owner) == np.count_nonzero(middle))
+        around = owner.copy()
+        around[:, 1, 1] = 0
+        one = bool(_all(shown) and not _any(around, axis=None))
     if not one:
         cells = FIRST_LAYER + LAYER * layers + height + 1
         edges, owner = _compact(edges, owner)
         rows[:, cells : cells + width + 1] = edges[1]
         rows[:, cells + width + 1 :] = owner.reshape(batch, -1)
-    rests, fill = not bool((full & whole).all()), not bool((full & (whole | pads)).all())
+    rests = not _all(ready)
+    fill = rests and not _all(full & (whole | pads))
     spans = [] if one else _spans(edges[1], plan.frame[1])
-    exchanges = one and not moves.any() and _exchanges(source, low, high, edges)
-    served = bool((full | ~pads).all())
+    exchanges = one and not _any(moves, axis=None) and _exchanges(source, low, high, edges)
+    served = not rests or bool(_all(full | ~pads))
     return PlanTable(rows, layers, (height, width), one, moves, spans, rests, fill, served, exchanges)
 
 
-def _covered(plan: MixPlan, low: Any, high: Any, edges: Any, owner: Any) -> tuple[Any, Any, Any, Any]:
+def _covered(plan: MixPlan, facts: PlanFacts, low: Any, high: Any, edges: Any, owner: Any) -> tuple[Any, Any, Any, Any]:
     """Facts of each output, four columns of booleans.
 
     Whether all its cells show a layer; whether the base covers its canvas, unmoved; whether that is the frame; and
     whether what lies beyond it is the base's padding.
     """
-    source, _, shift, _, canvas = plan.facts
+    source, _, shift, _, canvas = facts
     batch, frame = len(owner), plan.frame
     absent = source < 0
-    every, none = np.ones(batch, dtype=bool), np.zeros(batch, dtype=bool)
-    if plan.layers == 2 and not (shift.any() or low.any() or absent[:, 0].any()) and (canvas == frame).all():
-        shows_base = ~owner.reshape(batch, -1).any(axis=1)
-        if ((high == frame).all(axis=2) | absent).all() and (shows_base | ~absent[:, 1]).all() and owner.min() >= 0:
-            return every, every, every, none  # images of one size: nearly all plans of two layers
+    if source.shape[1] == 2 and not (_any(shift, axis=None) or _any(low, axis=None) or _any(absent[:, 0])):
+        within = _all((high == frame) | absent[..., None], axis=None) and _all(canvas == frame, axis=None)
+        shows_base = ~_any(owner.reshape(batch, -1), axis=1)
+        if within and _all(shows_base | ~absent[:, 1]) and np.minimum.reduce(owner, axis=None) >= 0:
+            every = np.full(batch, True)
+            return every, every, every, ~every  # images of one size: nearly all plans of two layers
     # a cell without a layer that reaches all of it shows fill somewhere, but for those without pixels
     (top, bottom), (left, right) = ((edge[:, :-1], edge[:, 1:]) for edge in edges)
     some = (top < bottom)[:, :, None] & (left < right)[:, None]
@@ -184,13 +192,15 @@ def _covered(plan: MixPlan, low: Any, high: Any, edges: Any, owner: Any) -> tupl
 def _exchanges(source: Any, low: Any, high: Any, edges: Any) -> bool:
     """Whether the base of each output is its own image, and its mate's mate is itself, with the same rectangle."""
     outputs, mate = np.arange(len(source)), source[:, 1]
-    if (source[:, 0] != outputs).any() or mate.max(initial=-1) >= len(source):
+    if _any(source[:, 0] != outputs) or np.maximum.reduce(mate, initial=-1) >= len(source):
         return False
     pairs = outputs[mate >= 0]
+    if not _all(mate[mate[pairs]] == pairs):
+        return False
     start = np.maximum(np.stack([edge[:, 1] for edge in edges], axis=1), low[:, 1])
     stop = np.minimum(np.stack([edge[:, 2] for edge in edges], axis=1), high[:, 1])
     block = np.concatenate([start, stop], axis=1)
-    return bool((mate[mate[pairs]] == pairs).all() and (block[mate[pairs]] == block[pairs]).all())
+    return bool(_all(block[mate[pairs]] == block[pairs], axis=None))
 
 
 def _spans(edges: Int[np.ndarray, "b _edges"], width: int) -> list[int]:

@@ -119,16 +119,17 @@ def test_free_forms_are_few_instructions_and_whole_vectors(architecture, dtype):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize(("dtype", "cost"), [(torch.uint8, 13.5), (torch.float16, 8), (torch.float32, 5.5)], ids=str)
+@pytest.mark.parametrize(("dtype", "cost"), [(torch.uint8, 12), (torch.float16, 6.5), (torch.float32, 4)], ids=str)
 def test_blends_are_whole_vectors(architecture, dtype, cost):
+    """Every byte is taken out, converted and weighed twice, then added, rounded and packed, each as on the host."""
     pool = images(dtype)
     plan = cd.MixUp(p=1.0).make_plan(images(torch.float32))
     (code,) = compiled(architecture, lambda: mix_blend(pool, plan, torch.empty_like(pool)))
     assert code.spilled == code.barriers == code.calls == 0
     assert code.registers <= 64
-    assert code.instructions <= cost * 16
-    assert code.stores == {16: 1}
-    assert code.loads[16] == 2
+    assert code.instructions <= cost * 32
+    assert code.stores == {16: 2}
+    assert code.loads[16] == 4
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -12,6 +12,7 @@ import cutmix_dense as cd
 from cutmix_dense import native
 from cutmix_dense.cli.benchmarking.calls import count_calls as calls
 from cutmix_dense.kernels import mix_batch
+from cutmix_dense.kernels.table import table_of
 
 pytestmark = pytest.mark.skipif(native.library is None, reason="the library wasn't built")
 
@@ -51,6 +52,14 @@ def test_calls_do_not_grow_with_the_batch(mix, generator):
         plan, out = mix.make_plan(pool, generator=generator), torch.empty_like(pool)
         counted.append(calls(lambda: mix_batch(pool, plan, fill=None, interpolation="antialias", out=out)))  # noqa: B023
     assert counted[0] == counted[1] <= 36
+
+
+def test_a_plan_and_its_table_for_a_device_take_few_calls(generator):
+    pool, mix = torch.zeros(64, 3, 16, 16, dtype=torch.uint8), cd.CutMix(p=1.0)
+    assert 50 < calls(lambda: mix.make_plan(pool, generator=generator)) <= 118
+    assert table_of(mix.make_plan(pool, generator=generator)) is not None
+    plan = mix.make_plan(pool, generator=generator)
+    assert 50 < calls(lambda: table_of(plan), warmup=0) <= 126
 
 
 def test_in_place_costs_few_calls_more(generator):
