@@ -23,9 +23,9 @@ def is_compiling() -> bool:
     return torch.compiler.is_compiling() if _SAID_BY_COMPILER else torch._utils.is_compiling()
 
 
-def _called(work: Callable[..., Any], *given: Any) -> Any:
+def _untraced(work: Callable[..., Any], *given: Any) -> Any:
     return work(*given)
 
 
-untraced: Callable[..., Any] = torch.compiler.disable(_called)
+untraced: Callable[..., Any] = torch.compiler.disable(_untraced)
 """The result of some work, given first, that compiled code calls as it stands: one graph break, whatever it does."""

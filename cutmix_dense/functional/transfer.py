@@ -28,7 +28,13 @@ from cutmix_dense.kernels import sent_with_plan
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.moving import outline_of
 
-__all__ = ["HostRows", "fetch_rows", "send_rows"]
+__all__ = ["HostRows", "bring_rows", "fetch_rows", "rows_of", "send_rows"]
+
+HostRows = dict[str, Any]
+"""Where the rows of one call's targets are kept that were brought to the host to draw by; its mix works on them, too.
+
+A plain dict: compiled code makes one in every call.
+"""
 
 _MOST = 2**24
 """Bytes of rows that are worth a copy; features of more are mixed where they lie."""
@@ -96,44 +102,34 @@ def fetch_rows(table: FieldTable, plan: MixPlan, rules: TargetRules, padded: boo
     return device
 
 
-class HostRows:
-    """Rows of the targets of one call that were brought from a CUDA device to draw by, and that its mix works on, too.
+def bring_rows(
+    found: HostRows, targets: Sequence[Mapping[str, Any]], rules: TargetRules
+) -> Sequence[Mapping[str, Any]]:
+    """The targets with their rows on the host, by one copy that is waited for.
 
-    Example:
-        >>> targets = [{"boxes": torch.tensor([[1.0, 1.0, 5.0, 4.0]])}]
-        >>> HostRows().bring(targets, TargetRules()) is targets  # on the host already
-        True
+    Those with masks or panoptic maps, with gradients or very many rows come back as they are, and so do those of
+    the host.
     """
+    keys = row_keys(rules)
+    here = [_open(target) for target in targets]
+    parts = [part for target in here for part in (target, target.get(IGNORED)) if isinstance(part, dict)]
+    rows = [value for part in parts for key, value in part.items() if key in keys and isinstance(value, Tensor)]
+    devices = {row.device for row in rows}
+    if len(devices) != 1 or is_compiling() or not {"masks", *PANOPTIC_KEYS}.isdisjoint(chain(*parts)):
+        return targets
+    if not rows[0].is_cuda or any(row.requires_grad for row in rows) or sum(row.nbytes for row in rows) > _MOST:
+        return targets
+    _carry(parts, keys, lambda joined: torch.cat(joined).to(HOST), "cuda")
+    found["rows"] = targets, keys, here, devices.pop()
+    return here
 
-    def __init__(self) -> None:
-        self._found: tuple[Any, frozenset[str], list[dict[str, Any]], torch.device] | None = None
 
-    def bring(self, targets: Sequence[Mapping[str, Any]], rules: TargetRules) -> Sequence[Mapping[str, Any]]:
-        """The targets with their rows on the host, by one copy that is waited for.
-
-        Those with masks or panoptic maps, with gradients or very many rows come back as they are, and so do those of
-        the host.
-        """
-        keys = row_keys(rules)
-        here = [_open(target) for target in targets]
-        parts = [part for target in here for part in (target, target.get(IGNORED)) if isinstance(part, dict)]
-        rows = [value for part in parts for key, value in part.items() if key in keys and isinstance(value, Tensor)]
-        devices = {row.device for row in rows}
-        if len(devices) != 1 or is_compiling() or not {"masks", *PANOPTIC_KEYS}.isdisjoint(chain(*parts)):
-            return targets
-        if not rows[0].is_cuda or any(row.requires_grad for row in rows) or sum(row.nbytes for row in rows) > _MOST:
-            return targets
-        _carry(parts, keys, lambda joined: torch.cat(joined).to(HOST), "cuda")
-        self._found = targets, keys, here, devices.pop()
-        return here
-
-    def of(
-        self, targets: Sequence[Mapping[str, Any]], rules: TargetRules
-    ) -> tuple[Sequence[Mapping[str, Any]], torch.device | None]:
-        """The targets with the rows that were brought, and the device that they came from; else as they are, None."""
-        if self._found is None or self._found[0] is not targets or self._found[1] != row_keys(rules):
-            return targets, None
-        return self._found[2], self._found[3]
+def rows_of(
+    found: HostRows, targets: Sequence[Mapping[str, Any]], rules: TargetRules
+) -> tuple[Sequence[Mapping[str, Any]], torch.device | None]:
+    """The targets with the rows that were brought, and the device that they came from; else as they are, None."""
+    given, keys, here, device = found.get("rows", (None, None, targets, None))
+    return (here, device) if given is targets and keys == row_keys(rules) else (targets, None)
 
 
 def send_rows(mixed: Sequence[dict[str, Any]], table: FieldTable, plan: MixPlan, device: torch.device) -> None:

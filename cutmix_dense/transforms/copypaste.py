@@ -13,6 +13,7 @@ from torch import Tensor
 from cutmix_dense.checks import finite, interval
 from cutmix_dense.functional.fields import count_instances
 from cutmix_dense.functional.segments import segments_as_instances
+from cutmix_dense.functional.transfer import bring_rows
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.base import MixTransform
@@ -186,7 +187,7 @@ class CopyPaste(DrawsPasted, MixTransform):
         targets = detection_targets(pool.targets)
         if targets is None:
             raise ValueError("targets must be detection targets to paste instances from, got none")
-        here = pool.host_rows.bring(targets, self.rules)
+        here = bring_rows(pool.host_rows, targets, self.rules)
         pool = pool if here is targets else replace(pool, targets=here)
         targets = [segments_as_instances(target) for target in here]
         if self.flip > 0 and self.flip_pairs is None and any(target.get("keypoints") is not None for target in targets):

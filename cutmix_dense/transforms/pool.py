@@ -63,7 +63,7 @@ class Pool:
     box_form: BoxForm | None = None
     p: Float[np.ndarray, " b"] | None = None
     cut_outs: bool = False
-    host_rows: HostRows = field(default_factory=HostRows)
+    host_rows: HostRows = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of images, partners included."""

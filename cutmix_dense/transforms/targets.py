@@ -30,6 +30,7 @@ from cutmix_dense.functional.padded import is_padded, mixed_padded
 from cutmix_dense.functional.pixel_checks import check_inplace
 from cutmix_dense.functional.segments import MAP_KEY, PANOPTIC_KEYS
 from cutmix_dense.functional.semantic import mix_maps
+from cutmix_dense.functional.transfer import rows_of
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import weighs
 from cutmix_dense.transforms.pool import Pool, are_frames, detection_targets
@@ -174,7 +175,7 @@ class TargetMixer:
         maps |= given & {"masks", MAP_KEY, *SEMANTIC_KEYS, *self.rules.semantic_keys}
         if maps or IGNORED in given:
             pool.check_maps(targets, sorted(maps))
-        here, device = pool.host_rows.of(targets, self.rules)
+        here, device = rows_of(pool.host_rows, targets, self.rules)
         result = mixed_instances(here, plan, self.rules, isinstance(pool.images, Tensor), mixed.wanted, device)
         dicts: list[dict[str, Any]] = result[0] if mixed.wanted else result
         if mixed.wanted:
