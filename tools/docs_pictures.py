@@ -126,8 +126,9 @@ def draw_method(name: str, folder: Path) -> Image:
     dataset = open_complete(scenes(folder) / "voc", "voc")
     made = mix_sample(dataset, build_transform([name, *words]), index, seed=seed)
     cells = sample_rows(made, [""] * len(made.images), dataset.classes, cell=(240, 320))[0]
-    titles = ("base", "partner" if len(made.plan.source[0].unique()) < 4 else "partners", "mixed")
-    shown = [(cell, title) for cell, title in zip(cells, titles) if title[:7] != "partner" or made.plan.layers > 1]
+    partners = ("partner" if len(made.plan.source[0].unique()) < 4 else "partners",) if len(cells) == 3 else ()
+    titles = ("base", *partners, "mixed")
+    shown = zip(cells, titles, strict=True)
     return contact_sheet([[Drawing(cell.picture, title) for cell, title in shown]], headers=())
 
 

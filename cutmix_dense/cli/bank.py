@@ -1,9 +1,10 @@
-"""Make a bank of cut-outs for ``CopyPaste(source=cd.InstanceBank.load("bank.pt"))``.
+"""Make a bank of cut-outs for ``CopyPaste(source=cd.InstanceBank.load("bank.pt"))``; in a terminal ``source=bank.pt``.
 
     cutmix-dense bank runs/demo/data/coco --out bank.pt
     cutmix-dense bank /data/VOC2012 --split train --most-megabytes 512 --margin 0.25 --out bank.pt
     cutmix-dense bank /data/cut_outs --folder --out bank.pt
     cutmix-dense bank /data/coco --bgr --out bank.pt  # for configs of MMDetection
+    cutmix-dense mix /data/coco runs/pasted --transform CopyPaste source=bank.pt instances=1,3 place=random
 
 Pictures are opened in random order until the bank is full, so a small bank is an even sample of the data set. With
 ``--folder`` every picture below ROOT with an alpha band is a cut-out. Its mask is everything that isn't transparent,
@@ -50,7 +51,6 @@ def main(argv: list[str] | None = None) -> int:
 
         from cutmix_dense.transforms import InstanceBank
 
-        bank = InstanceBank(arguments.most_megabytes * 2**20, arguments.margin)
         names: tuple[str, ...]
         problems: list[SampleError] = []
         if arguments.folder:
@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             dataset = open_from(arguments)
             names, samples, total = dataset.classes, _shuffled(dataset, arguments.seed, problems), len(dataset)
+        bank = InstanceBank(arguments.most_megabytes * 2**20, arguments.margin, classes=names)
         for image, target in track(samples, "cutting out", total, transient=True, console=Console(stderr=True)):
             if bank.nbytes > 0.99 * bank.max_bytes:
                 break

@@ -1,7 +1,8 @@
-"""Draw samples of a data set before and after a mix, as PNG contact sheets: base | partner | mixed.
+"""Draw samples of a data set before and after a mix, as PNG contact sheets: base | partner (or cut-outs) | mixed.
 
     cutmix-dense browse runs/demo/data/coco
     cutmix-dense browse /data/VOC2012 --split val --transform CutMix region=ObjectBox --count 12
+    cutmix-dense browse /data/coco --transform CopyPaste source=bank.pt instances=1,3 place=random
     cutmix-dense browse /data/cityscapes --transform "CutMix(region=MultiBox.french(3))" --index 0 7 12
 
 Pixels that a mix doesn't use are dark, and a dashed line outlines the region. A percentage after a name is the visible
@@ -222,7 +223,8 @@ def draw_sheet(
     dataset: DenseDataset, transform: object, samples: list[MixedSample], arguments: argparse.Namespace
 ) -> Image:
     """One contact sheet of some samples."""
-    from cutmix_dense.visualization import contact_sheet, present_classes, sample_rows
+    from cutmix_dense.data.cut_outs import banks_of
+    from cutmix_dense.visualization import Drawing, contact_sheet, present_classes, sample_rows
 
     cell = (round(arguments.width * 0.8), arguments.width)
     rows, shown = [], []
@@ -233,9 +235,13 @@ def draw_sheet(
             made, titles, names_of(dataset), cell=cell, hide=arguments.hide, tagged=arguments.tags, font=arguments.font
         )
     strips = any(len(row) > 3 for row in rows)
+    if not strips and any(len(row) == 3 for row in rows):
+        rows = [row if len(row) == 3 else [row[0], Drawing(None, "no other picture"), row[1]] for row in rows]
+    middle = "cut-outs" if banks_of(transform) else "partner"
+    headers = ("base", middle, "mixed") if any(len(row) == 3 for row in rows) else ("base", "mixed")
     return contact_sheet(
         rows,
-        headers=() if strips else ("base", "partner", "mixed"),
+        headers=() if strips else headers,
         title=" · ".join(_parts(dataset)),
         subtitle=re.sub(r"\d+\.\d{5,}", lambda number: f"{float(number[0]):.3g}", repr(transform)),
         legend=present_classes(shown, names_of(dataset), semantic="semantic" not in arguments.hide),

@@ -7,7 +7,7 @@ A transform is named as in Python or as a list of settings; both mean the same::
 
 Any public transform of `cutmix_dense` and any public sampler of `cutmix_dense.regions` or `cutmix_dense.masks` can be
 named, and so can their presets (``region=AreaBox.french()``). Values are numbers, words, True / False / None, tuples
-(``0.2,0.5``), or further objects. Nothing else is evaluated.
+(``0.2,0.5``), or further objects; a bank of cut-outs is its file (``source=bank.pt``). Nothing else is evaluated.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ __all__ = [
     "parse_transform",
     "transform_for",
 ]
+
+
+_BANK = ".pt"
+"""End of the name of a file with a bank of cut-outs."""
 
 
 class SpecError(UserError):
@@ -132,6 +136,8 @@ def _settings(tokens: Sequence[str], owner: str, names: _Names) -> tuple[list[An
 
 
 def _expression(text: str, what: str) -> ast.expr:
+    if text.strip().endswith(_BANK) and not text.strip().endswith(("'", '"')):
+        return ast.Constant(text.strip())  # of a file, whatever its folders are called
     try:
         return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError):
@@ -169,6 +175,8 @@ def _value(node: ast.expr, names: _Names, what: str) -> Any:
             return above / below
     if isinstance(node, ast.Call):
         return _call(node, names.known, names, names.shared)
+    if isinstance(node, ast.Attribute) and ast.unparse(node).endswith(_BANK):
+        return ast.unparse(node)
     raise SpecError(f"{what}: {ast.unparse(node)!r} is no number, word, tuple or known object")
 
 
@@ -225,8 +233,11 @@ def _construct(
     taken = set(known[: len(positional)])
     filled = {key: value for key, value in defaults.items() if key in known and key not in taken}
     try:
+        source = keywords.get("source")
+        if isinstance(source, str) and source.endswith(_BANK):
+            keywords = {**keywords, "source": cutmix_dense.InstanceBank(file=source)}
         return factory(*positional, **{**filled, **keywords})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OSError) as error:
         raise SpecError(f"{title}: {str(error).removeprefix(f'{title} ')}") from None
 
 
@@ -281,7 +292,14 @@ def transform_for(dataset: DenseDataset, words: Sequence[str]) -> Any:
     """The transform of ``--transform``, for the samples of a data set: images, clips or volumes, their keypoints.
 
     Raises:
-        SpecError: as :func:`build_transform`.
+        SpecError: as :func:`build_transform`; a bank of cut-outs whose classes aren't the data set's.
     """
+    from cutmix_dense.data.cut_outs import check_banks
+
     pairs = getattr(dataset, "flip_pairs", None)
-    return build_transform(words, dataset.mix_layout, **({} if pairs is None else {"flip_pairs": pairs}))
+    transform = build_transform(words, dataset.mix_layout, **({} if pairs is None else {"flip_pairs": pairs}))
+    try:
+        check_banks(dataset, transform)
+    except ValueError as error:
+        raise SpecError(str(error)) from None
+    return transform

@@ -27,7 +27,7 @@ class CopyReport:
         skipped: samples that were left out, as {"sample", "file", "reason"}.
         broken: files that could not be read, as {"file", "reason", "as_base", "as_partner"}: how many samples that
             cost, and in how many another partner took their place.
-        outcomes: what became of the instances, ("base" or "partner", outcome, reason) -> how many.
+        outcomes: what became of the instances, ("base", "partner" or "cut-out", outcome, reason) -> how many.
         not_kept: what the layout of the copy has no place for, or what a mix falsified, and how often it occurred.
         made_anew: what the copy numbers by itself.
         notes: what was left out of files that were read otherwise, as {"file", "reason"}.

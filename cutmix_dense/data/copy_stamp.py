@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cutmix_dense.data.copy_work import indented_json
+from cutmix_dense.data.cut_outs import banks_of
 from cutmix_dense.data.errors import DatasetError, SampleError
 from cutmix_dense.data.files import write_atomic
 from cutmix_dense.data.mixed_sample import name_of
@@ -68,6 +69,7 @@ def copy_parameters(
         "quality": quality,
         "pixels": getattr(dataset, "pixels", None),
         "to": layout,
+        **({"cut_outs": [bank.fingerprint for bank in banks]} if (banks := banks_of(transform)) else {}),
     }
 
 

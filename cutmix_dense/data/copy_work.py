@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from cutmix_dense.data.details import still_true
+from cutmix_dense.data.details import STATED, still_true
 from cutmix_dense.data.errors import DatasetError, DataWarning, MixError, SampleError
 from cutmix_dense.data.files import write_atomic
 from cutmix_dense.data.mixed_sample import MixedSample, mix_sample, name_of, relative_path
@@ -99,12 +99,14 @@ class Work:
                 length=self.length,
                 base=(image, target),
             )
-            counts = Counter((_side(row), row["outcome"], row["reason"]) for row in made.rows)
+            counts = Counter((_side(row, made), row["outcome"], row["reason"]) for row in made.rows)
             record["partners"] = [name_of(self.dataset, partner) for partner in made.indices[1:]]
             record["replaced"] = [_blame(self.dataset, error) for error in made.replaced]
             record["mixed"] = made.mixed
             if made.mixed:
                 image, target, unchanged = made.image, made.target, _unchanged(made)
+                if made.cut_outs and (bare := _without_details(target)):
+                    lost["details of cut-outs"] += bare
             else:  # what the source says stays as it is, broken boxes too
                 counts = Counter({("base", "kept", ""): sum(counts.values())})
             record["outcomes"] = [[*kind, count] for kind, count in sorted(counts.items()) if count]
@@ -201,8 +203,14 @@ def _unchanged(made: MixedSample) -> list[list[bool]]:
     return [both[False] + both[True] for both in flags]
 
 
-def _side(row: dict[str, Any]) -> str:
-    return "base" if row["layer"] == 0 else "partner"
+def _side(row: dict[str, Any], made: MixedSample) -> str:
+    return "base" if row["layer"] == 0 else "cut-out" if made.cut_outs else "partner"
+
+
+def _without_details(target: Any) -> int:
+    """How many instances of a mixed target are cut-outs, which have no details where others have some."""
+    stated = any(row.keys() - {STATED} for row in target.get("details", ()))
+    return int((target["origin"][:, 0] > 0).sum()) if stated else 0
 
 
 def _blame(dataset: DenseDataset, error: SampleError) -> dict[str, str]:

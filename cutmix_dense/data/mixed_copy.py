@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from cutmix_dense.data.copy_report import CopyReport, summary
 from cutmix_dense.data.copy_stamp import begin, check_output, copy_parameters
 from cutmix_dense.data.copy_work import Job, Work, indented_json, read_record
+from cutmix_dense.data.cut_outs import check_banks
 from cutmix_dense.data.errors import DatasetError, MixError, SampleError
 from cutmix_dense.data.files import write_atomic
 from cutmix_dense.data.readers import READERS, DenseDataset, open_dataset
@@ -92,8 +93,8 @@ def mix_dataset(
         The report, which also lies in the output as ``mixed_copy.<split>.json``.
 
     Raises:
-        ValueError: an argument out of range, a layout that is only read or that has no place for such samples; no Ray
-            cluster at the address.
+        ValueError: an argument out of range, a layout that is only read or that has no place for such samples; a bank
+            of cut-outs of other classes; no Ray cluster at the address.
         DatasetError: an output that belongs to something else or was begun with other parameters; no sample at all
             could be made; a machine of the cluster does not see the dataset or the output.
         MixError: the transform raised something else than ValueError, or a worker was lost.
@@ -120,6 +121,7 @@ def mix_dataset(
     length = len(dataset) if limit is None else min(limit, len(dataset))
     if length == 0:
         raise DatasetError(f"{dataset.root}: the split {dataset.split!r} lists no image")
+    check_banks(dataset, transform)
     root, split = Path(output), split or dataset.split
     check_output(root, dataset)
     pool = transform.partners + 1 if pool is None else pool

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
+from cutmix_dense.data.cut_outs import banks_of
 from cutmix_dense.data.errors import SampleError
 from cutmix_dense.data.pictures import tiff_bands
 from cutmix_dense.data.readers import DenseDataset
@@ -99,7 +100,7 @@ class MixedSample:
 
     Attributes:
         indices: of base and partners in the dataset, the base first.
-        images: the pool of the mix, in that order.
+        images: the pool of the mix, in that order; behind the base, cut-outs where they come from a bank.
         targets: their targets.
         plan: the plan, of one output; under a region that moves over a clip, of one per frame.
         image: the mixed image, clip or volume.
@@ -121,6 +122,11 @@ class MixedSample:
     def mixed(self) -> bool:
         """Whether it shows anything besides its base."""
         return bool(self.plan.share()[0, 0] < 1)
+
+    @property
+    def cut_outs(self) -> int:
+        """How many images of the pool are cut-outs of a bank, not pictures of the dataset."""
+        return len(self.images) - len(self.indices)
 
 
 def mix_sample(
@@ -183,10 +189,12 @@ def mix_sample(
         single = mix_single(transform, images, targets, generator_from("mix", seed, copy, index))
     except ValueError as error:
         # Data that a reader lets pass and a mix cannot: the sample is left out and its images are named.
-        others = ", ".join(names[1:]) or "nothing"
+        others = ", ".join(names[1:]) or ("cut-outs" if banks_of(transform) else "nothing")
         raise SampleError(dataset.image_path(index), f"cannot be mixed with {others}: {error}") from error
     assert single.report is not None
     rows = list(single.report.rows())
+    if single.pool.cut_outs:  # the partners, which another method of several may take, weren't looked at
+        chosen, images, targets = [], list(single.pool.images), list(single.pool.targets)
     return MixedSample([index, *chosen], images, targets, single.plan, single.image, single.targets[0], rows, replaced)
 
 

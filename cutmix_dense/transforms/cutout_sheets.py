@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.arrays.blocks import spatial
+from cutmix_dense.functional.boxes import from_xyxy
 from cutmix_dense.functional.fields import BEFORE, IGNORED, IMAGE_KEYS, INSTANCE_KEYS, STATED
 from cutmix_dense.functional.wrapping import rewrap
 
@@ -35,31 +36,40 @@ _FILLED = {"iscrowd": 0, "difficult": 0, "truncated": 0, "occluded": 0, "visibil
 """Rows that a cut-out may lack, and what it gets then."""
 
 
-def wanted_keys(targets: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-    """The keys of instances in a batch, each with an example.
+def wanted_keys(targets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The keys of instances in a batch, each with an example: a tensor, or a list of ``details``.
 
     Raises:
         ValueError: a key that a cut-out can't have.
     """
-    wanted: dict[str, Tensor] = {}
+    wanted: dict[str, Any] = {}
     for index, target in enumerate(targets):
         for key, value in target.items():
             if key in IMAGE_KEYS or key == IGNORED:
                 continue
-            if key not in INSTANCE_KEYS or key in ("keypoints", "keypoints_visible") or not isinstance(value, Tensor):
+            instances = key in INSTANCE_KEYS and key not in ("keypoints", "keypoints_visible")
+            if not instances or not (isinstance(value, Tensor) or key == "details"):
                 raise ValueError(
                     f"targets[{index}] must hold instances alone for a bank of cut-outs, which can't have {key!r}"
                 )
+            if key == "boxes" and value.ndim == 2 and value.shape[1] == 5:
+                raise ValueError(f"targets[{index}]['boxes'] must be upright for a bank of cut-outs, got rotated boxes")
             if key not in wanted or len(value):
                 wanted[key] = value
     return wanted
 
 
-def fitted(target: Mapping[str, Tensor], wanted: Mapping[str, Tensor], size: Sequence[int]) -> dict[str, Any]:
-    """The rows of a cut-out, or of a sheet of them, with the keys, dtypes and classes of a batch's, and its mask."""
+def fitted(target: Mapping[str, Tensor], wanted: Mapping[str, Any], size: Sequence[int]) -> dict[str, Any]:
+    """The rows of a cut-out, or of a sheet of them, with the keys, dtypes and classes of a batch's, and its mask.
+
+    A bank holds no ``details``: those of a cut-out are empty.
+    """
     found: dict[str, Any] = {}
     count = len(target["labels"])
     for key, like in wanted.items():
+        if key == "details":
+            found[key] = [{} for _ in range(count)]
+            continue
         value = target.get(key)
         if value is None and key in _FILLED:
             value = torch.full((count,), _FILLED[key], device=like.device)
@@ -75,7 +85,7 @@ def fitted(target: Mapping[str, Tensor], wanted: Mapping[str, Tensor], size: Seq
         if value is not None:
             made = value.to(like.dtype)
             more = {"canvas_size": tuple(size)} if hasattr(like, "canvas_size") else {}
-            found[key] = rewrap(made, like, **more) if key == "boxes" else made
+            found[key] = rewrap(from_xyxy(made, like), like, **more) if key == "boxes" else made
     found.setdefault("boxes", target["boxes"])
     if "masks" in target:
         found["masks"] = target["masks"] if "masks" not in wanted else target["masks"].to(wanted["masks"].dtype)
@@ -87,7 +97,7 @@ def fitted(target: Mapping[str, Tensor], wanted: Mapping[str, Tensor], size: Seq
 
 
 def sheets(
-    parts: Sequence[tuple[Tensor, dict[str, Tensor]]], images: Tensor, wanted: Mapping[str, Tensor]
+    parts: Sequence[tuple[Tensor, dict[str, Tensor]]], images: Tensor, wanted: Mapping[str, Any]
 ) -> list[tuple[Tensor, dict[str, Any]]]:
     """Cut-outs side by side on pictures of the batch's size, in lines of falling height."""
     height, width = images.shape[-2:]
@@ -108,7 +118,7 @@ def sheets(
 
 
 def _sheet(
-    places: Sequence[tuple[int, int, tuple[Tensor, dict[str, Tensor]]]], images: Tensor, wanted: Mapping[str, Tensor]
+    places: Sequence[tuple[int, int, tuple[Tensor, dict[str, Tensor]]]], images: Tensor, wanted: Mapping[str, Any]
 ) -> tuple[Tensor, dict[str, Any]]:
     """One picture of cut-outs, and its target."""
     frame = images.shape[-2:]

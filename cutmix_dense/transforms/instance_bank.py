@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,10 +34,11 @@ class InstanceBank:
             instances in random order, as ``tools/instance_bank.py`` does.
         margin: how much of the picture round a box is kept on every side, as a share of the box's length, default
             0.25; at least as much as the ``context`` to paste.
-        file: what ``save`` wrote, for configs: the bank has its cut-outs, and its two bounds.
+        file: what ``save`` wrote, for configs: the bank has its cut-outs, its two bounds and its classes.
+        classes: names of the classes, by label, where they are known. A mixed copy checks them against its data set's.
 
     Raises:
-        ValueError: an argument is out of range, or given beside ``file``.
+        ValueError: an argument is out of range, or given beside ``file``; a file that ``save`` didn't write.
 
     Example:
         >>> import cutmix_dense as cd
@@ -51,21 +53,27 @@ class InstanceBank:
     """
 
     def __init__(
-        self, max_bytes: int | None = None, margin: float | None = None, *, file: str | Path | None = None
+        self,
+        max_bytes: int | None = None,
+        margin: float | None = None,
+        *,
+        file: str | Path | None = None,
+        classes: Sequence[str] = (),
     ) -> None:
-        if file is not None and (max_bytes is not None or margin is not None):
-            raise ValueError(f"max_bytes and margin are those of the file, got {max_bytes!r} and {margin!r}")
+        if file is not None and (max_bytes is not None or margin is not None or classes):
+            given = f"{classes!r}, {max_bytes!r} and {margin!r}"
+            raise ValueError(f"classes, max_bytes and margin are those of the file, got {given}")
         max_bytes, margin = 256 * 2**20 if max_bytes is None else max_bytes, 0.25 if margin is None else margin
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, got {max_bytes!r}")
         if not 0 <= margin <= 10:
             raise ValueError(f"margin must lie in [0, 10] of a box's side, got {margin!r}")
-        self.max_bytes, self.margin = max_bytes, float(margin)
+        self.max_bytes, self.margin, self.classes = max_bytes, float(margin), tuple(classes)
         self.nbytes = 0
         self._cuts: list[tuple[Tensor, dict[str, Tensor]]] = []
         self._fingerprint = ""
         if file is not None:
-            self.load_state_dict(torch.load(file, map_location=HOST, weights_only=True))
+            self._read(file, HOST)
 
     def __repr__(self) -> str:
         return f"InstanceBank(instances={len(self)}, bytes={self.nbytes}, max_bytes={self.max_bytes})"
@@ -152,11 +160,13 @@ class InstanceBank:
 
     def state_dict(self) -> dict[str, Any]:
         """The cut-outs as plain tensors, which ``torch.load`` accepts with ``weights_only=True``."""
-        return {"max_bytes": self.max_bytes, "margin": self.margin, "cuts": list(self._cuts)}
+        names = {"classes": list(self.classes)} if self.classes else {}
+        return {"max_bytes": self.max_bytes, "margin": self.margin, "cuts": list(self._cuts), **names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore ``state_dict``."""
         self.max_bytes, self.margin = state["max_bytes"], state["margin"]
+        self.classes = tuple(state.get("classes", ()))
         self._cuts = [(image, dict(target)) for image, target in state["cuts"]]
         self._fingerprint = ""
         self.nbytes = self._like(self._cuts).nbytes
@@ -169,8 +179,18 @@ class InstanceBank:
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> InstanceBank:
         """Read a bank from a file that ``save`` wrote; no code in it is run."""
         bank = cls()
-        bank.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+        bank._read(path, device)
         return bank
+
+    def _read(self, path: str | Path, device: torch.device | str) -> None:
+        """Take what a file holds; ValueError for one that ``save`` didn't write."""
+        try:
+            self.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+        except (pickle.UnpicklingError, EOFError, RuntimeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"file must be one that InstanceBank.save or `cutmix-dense bank` wrote, got {str(path)!r}: "
+                f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            ) from error
 
     # ------------------------------------------------------------------------------------------------ for CopyPaste
 
@@ -222,7 +242,7 @@ class InstanceBank:
 
     def _like(self, cuts: list[tuple[Tensor, dict[str, Tensor]]]) -> InstanceBank:
         """A bank of other cut-outs with the same settings."""
-        bank = InstanceBank(self.max_bytes, self.margin)
+        bank = InstanceBank(self.max_bytes, self.margin, classes=self.classes)
         bank._cuts = cuts
         bank.nbytes = sum(v.numel() * v.element_size() for image, t in cuts for v in (image, *t.values()))
         return bank

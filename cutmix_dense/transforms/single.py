@@ -15,7 +15,7 @@ from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.fit import PartnerFit, draw_fitted
-from cutmix_dense.transforms.pool import detection_targets
+from cutmix_dense.transforms.pool import Pool, detection_targets
 
 __all__ = ["SingleMix", "mix_single"]
 
@@ -30,6 +30,7 @@ class SingleMix:
         targets: targets of this sample, in their original form.
         plan: a plan of one output, or of one per frame if the region moves over a clip.
         report: what happened to the instances; None without detection targets, or if not asked for.
+        pool: the images and targets that the plan draws from: base and partners, or base and cut-outs of a bank.
     """
 
     transform: MixTransform
@@ -37,6 +38,7 @@ class SingleMix:
     targets: Any
     plan: MixPlan
     report: MixReport | None
+    pool: Pool
 
     @property
     def mixed(self) -> bool:
@@ -83,7 +85,7 @@ def mix_single(
         plan = draw_fitted(member, pool, partner_fit, generator)
     reports = report and detection_targets(targets) is not None
     result = member.mix_pool(plan, pool, return_report=reports)
-    return SingleMix(member, result[0][0], result[1], plan, result[2] if reports else None)
+    return SingleMix(member, result[0][0], result[1], plan, result[2] if reports else None, pool)
 
 
 def _first(targets: Any) -> Any:

@@ -38,6 +38,7 @@ def mix_row(
     caption: str = "",
     semantic: bool = False,
     sources: bool = True,
+    others: bool = True,
     **drawing: Any,
 ) -> list[Drawing]:
     """Draw base, partner and mixed picture of one output: what each image gave, and what became of it.
@@ -59,10 +60,11 @@ def mix_row(
         caption: text under the mixed picture.
         semantic: draw the semantic maps instead of the instances.
         sources: draw base and partners; without them there is the mixed picture alone.
+        others: draw the partners.
         **drawing: further options of :func:`draw_sample`.
 
     Returns:
-        Three drawings for a row of :func:`contact_sheet`, or one.
+        Up to three drawings for a row of :func:`contact_sheet`.
     """
     options: dict[str, Any] = dict(drawing)
     if semantic:
@@ -99,7 +101,9 @@ def mix_row(
         parts = [panel(source, fit, layers=layers) for source in shown]
         return Drawing(_grid(parts, across), ", ".join(title(source) for source in shown))
 
-    row = [Drawing(panel(base, cell, layers=[0]), title(base)), together(partners)] if sources else []
+    row = [Drawing(panel(base, cell, layers=[0]), title(base))] if sources else []
+    if sources and others:
+        row.append(together(partners))
     mixed_tags = None
     if tagged and mixed_target.get("origin") is not None:
         mixed_tags = [f"{letters.get(source, '?')}{number}" for source, number in mixed_target["origin"].tolist()]
@@ -124,12 +128,13 @@ def sample_rows(
 ) -> list[list[Drawing]]:
     """Rows of a contact sheet for one sample: its instances, and below them its semantic maps where it has any.
 
-    An image is one row: base, partners, mixed. A clip is a strip of frames, a volume some of its slices: a row for the
-    base, one for its partners and one for the mixed sample. With ``views=1`` they are one row, as an image is.
+    An image is one row: base, partners (or the cut-outs of a bank), mixed. A clip is a strip of frames, a volume some
+    of its slices: a row for the base, one for its partners and one for the mixed sample. With ``views=1`` they are one
+    row, as an image is. A sample that is mixed with itself alone has no partners to draw.
 
     Args:
         sample: what ``mix_sample`` made.
-        titles: what to call its images, base first.
+        titles: what to call its images, base first; cut-outs are called by their class.
         classes: class names.
         cell: (height, width) that each drawing of an image may take; those of a strip take three quarters.
         hide: any of "boxes", "names", "masks", "keypoints", "semantic".
@@ -140,8 +145,11 @@ def sample_rows(
     """
     hidden = set(hide)
     drawing: dict[str, Any] = {kind: kind not in hidden for kind in ("boxes", "names", "masks", "keypoints")}
-    share = f"{1 - float(sample.plan.share()[0, 0]):.0%} {'replaced' if sample.plan.weight is None else 'partner'}"
+    side = "cut-outs" if sample.cut_outs else "partner"
+    share = f"{1 - float(sample.plan.share()[0, 0]):.0%} {'replaced' if sample.plan.weight is None else side}"
+    titles = [*titles, *(_class_of(target, classes) for target in sample.targets[len(sample.indices) :])]
     shown = views_of(sample, views)
+    others = not _is_alone(sample, shown)
     strip = len(shown) > 1
     maps = shown[0].target.get("semantic") is not None and "semantic" not in hidden
     instances = shown[0].target.get("labels") is not None or not maps
@@ -160,19 +168,20 @@ def sample_rows(
             caption=caption,
             font=font,
             sources=sources,
+            others=others,
             **options,
         )
         if not view.name:
             return cells
-        sides = ("base", "partner", "mixed")[-len(cells) :]
+        sides = [*(["base"] if sources else []), *([side] if sources and others else []), "mixed"]
         return [
-            Drawing(each.picture, " · ".join(filter(None, (side, view.name, each.caption))))
-            for side, each in zip(sides, cells)
+            Drawing(each.picture, " · ".join(filter(None, (role, view.name, each.caption))))
+            for role, each in zip(sides, cells, strict=True)
         ]
 
     kinds: list[list[list[Drawing]]] = []
     if instances:
-        told = [caption_of([line for line in sample.rows if line["output"] == view.index]) for view in shown]
+        told = [caption_of([line for line in sample.rows if line["output"] == view.index], side) for view in shown]
         captions = [" · ".join(filter(None, (share, words))) for words in told]
         tagged = tagged and sample.plan.ndim == 2
         kinds.append([row(view, words, tagged=tagged, **drawing) for view, words in zip(shown, captions)])
@@ -181,11 +190,25 @@ def sample_rows(
     return [list(line) for rows in kinds for line in (zip(*rows) if strip else rows)]
 
 
-def caption_of(rows: Iterable[Mapping[str, Any]]) -> str:
+def _class_of(target: Mapping[str, Any], classes: Sequence[str]) -> str:
+    """The class of a cut-out."""
+    label = int(target["labels"][0])
+    return classes[label] if label < len(classes) else str(label)
+
+
+def _is_alone(sample: MixedSample, shown: Sequence[View]) -> bool:
+    """Whether no other image is in a mix: what is pasted comes from the base itself."""
+    pasted = [set(partner_sources(view.plan, view.index)) - {int(view.plan.source[view.index, 0])} for view in shown]
+    itself = any(partner_sources(view.plan, view.index) for view in shown)
+    return len(sample.images) == 1 or (itself and not any(pasted))
+
+
+def caption_of(rows: Iterable[Mapping[str, Any]], of: str = "partner") -> str:
     """What happened to the instances of one output, in a few words, for base and partners separately.
 
     Args:
         rows: of ``MixReport.rows()``, those of the output.
+        of: what the words call those that aren't the base's.
 
     Returns:
         For example ``"base: 3 kept, 1 shrunk, 1 dropped (covered) · partner: 2 shrunk, 5 left out"``. What of a partner
@@ -205,7 +228,7 @@ def caption_of(rows: Iterable[Mapping[str, Any]]) -> str:
     table = [*shown, *unseen.values()]
     for title, side in (
         ("base", [row for row in table if row["layer"] == 0]),
-        ("partner", [row for row in table if row["layer"] > 0]),
+        (of, [row for row in table if row["layer"] > 0]),
     ):
         counts: dict[str, int] = {}
         for row in sorted(side, key=lambda row: (_OUTCOMES.get(row["outcome"], 9), row["reason"])):

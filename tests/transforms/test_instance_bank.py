@@ -10,6 +10,8 @@ import pytest
 import torch
 from oracle import coded_image, random_mask, tight
 from test_family_samplers import assert_share, seeded
+from torchvision import tv_tensors
+from torchvision.ops import box_convert
 
 import cutmix_dense as cd
 
@@ -240,3 +242,23 @@ def test_rows_that_a_batch_has_besides():
     assert out[0]["area"].tolist() == [42.0, 42.0]
     assert out[0]["iscrowd"].tolist() == [0, 0]
     assert out[0]["image_id"] == 7
+
+
+@pytest.mark.parametrize(("form", "own"), [("XYWH", [30.0, 30, 10, 10]), ("CXCYWH", [35.0, 35, 10, 10])])
+def test_boxes_of_cut_outs_have_the_format_of_the_batch(form, own):
+    bank = cd.InstanceBank(margin=0.5)
+    bank.add([torch.full((3, 20, 30), 9.0)], [{"boxes": torch.tensor([[4.0, 6, 12, 11]]), "labels": torch.tensor([3])}])
+    boxes = tv_tensors.BoundingBoxes([own], format=form, canvas_size=(60, 80))
+    mix = cd.CopyPaste(source=bank, instances=1, place="random", overlap=0, p=1.0)
+    images = torch.zeros(1, 3, 60, 80)
+    for batch in (images, list(images)):
+        target = {"boxes": boxes, "labels": torch.tensor([1])}
+        mixed, (after,) = mix(batch, [target], generator=torch.Generator().manual_seed(1))
+        y, x = (mixed[0][0] == 9).nonzero().T.tolist()
+        assert after["boxes"].format.name == form
+        corners = box_convert(after["boxes"][1:].as_subclass(torch.Tensor), form.lower(), "xyxy")
+        assert corners.tolist() == [[min(x), min(y), max(x) + 1, max(y) + 1]]
+    if hasattr(tv_tensors.BoundingBoxFormat, "CXCYWHR"):
+        rotated = tv_tensors.BoundingBoxes([[30.0, 30, 10, 10, 20]], format="CXCYWHR", canvas_size=(60, 80))
+        with pytest.raises(ValueError, match="must be upright"):
+            mix(images, [{"boxes": rotated, "labels": torch.tensor([1])}])

@@ -100,7 +100,8 @@ def _sources(made: MixedSample, names: Sequence[str], classes: Sequence[str], dr
     """Base and partners, small: their instances have tags alone, which the table explains."""
     letters = source_letters(made.plan, 0)
     tags_only = ["background" if name == "background" else "" for name in classes]
-    base, partners = int(made.plan.source[0, 0]), partner_sources(made.plan, 0)
+    base, sources = int(made.plan.source[0, 0]), partner_sources(made.plan, 0)
+    partners = [] if sources == [base] else sources  # what comes from the base itself needs no second picture of it
     shown = [(base, "base", [0])] + [(source, "partner", range(1, made.plan.source.shape[1])) for source in partners]
     figures = []
     for source, role, layers in shown:
@@ -112,7 +113,7 @@ def _sources(made: MixedSample, names: Sequence[str], classes: Sequence[str], dr
         picture = draw_sample(image, target, tags_only, fit=fit, dim=~seen, regions=seen.long(), tags=tags, **drawing)
         caption = f"<b>{letters[source]}</b> · {role} · {escape(names[source])}"
         figures.append(_figure(picture, f"The {role}, {names[source]}", caption, role))
-    if not partners:
+    if not sources:
         figures.append("<p class=note>No partner is visible: this sample is unmixed.</p>")
     return f"<div class='sources {'many' if len(shown) > 2 else ''}'>{''.join(figures)}</div>"
 
