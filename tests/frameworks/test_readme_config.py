@@ -34,6 +34,7 @@ from trainings import (
 )
 from trainings import coco as coco_settings
 
+from cutmix_dense import InstanceBank
 from cutmix_dense.mmengine import BatchMix, CloseMixHook, WeighLossesHook
 from cutmix_dense.mmengine.hook import find_mixes
 
@@ -57,7 +58,8 @@ def lines_of(page, *words):
 
 
 README_SAMPLE = ("docs/stacks/mmengine.md", "dense.CutMix", "PackDetInputs")
-README_BATCH = ("docs/stacks/mmengine.md", "cutmix_dense.DetDataPreprocessor")
+README_BATCH = ("docs/stacks/mmengine.md", "cutmix_dense.DetDataPreprocessor", "AreaBox")
+README_BANK = ("docs/stacks/mmengine.md", "InstanceBank")
 DET_SAMPLE = ("configs/README.md", "dense.CutMix", "PackDetInputs")
 SEG_SAMPLE = ("configs/README.md", "PackSegInputs")
 WRAPPED = ("configs/README.md", "dense.Mosaic", "PackDetInputs")
@@ -65,6 +67,8 @@ DET_BATCH = ("configs/README.md", "DetDataPreprocessor")
 README_HOOK = ("docs/stacks/mmengine.md", "WeighLossesHook")
 WEIGHED = ("docs/losses.md", "WeighLossesHook", "DetDataPreprocessor")
 SEG_BATCH = ("configs/README.md", "SegDataPreProcessor")
+
+BOX = torch.tensor([[5.0, 10.0, 35.0, 30.0]])
 
 
 def merged(base, lines):
@@ -311,6 +315,24 @@ def compare(plain, mixed):
 @pytest.mark.parametrize("base", [RETINANET, RTMDET_TINY, YOLOX, FASTER_RCNN])
 def test_mmdet_per_batch(base, lines, coco, tmp_path):
     check_batches(runner_of(merged(base, lines), coco, tmp_path, batch_size=2), 4)
+
+
+def test_mmdet_pastes_cut_outs_of_a_bank(coco, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bank = InstanceBank(margin=0)
+    bank.add([torch.full((3, 40, 40), 251, dtype=torch.uint8)], [{"boxes": BOX, "labels": torch.tensor([1])}])
+    bank.save("bank.pt")
+    runner = runner_of(merged(RETINANET, README_BANK), coco, tmp_path, batch_size=2)
+    preprocessor, pasted = runner.model.data_preprocessor, 0
+    for batch in batches(runner, 6):
+        data = preprocessor(batch, training=True)
+        for picture, sample in zip(on_disk(preprocessor, data["inputs"]), data["data_samples"]):
+            rows = sample.gt_instances
+            for x0, y0, x1, y1 in torch.as_tensor(rows.bboxes[rows.labels == 1]).int().tolist():
+                if (x1 - x0, y1 - y0) == (30, 20):
+                    pasted += 1
+                    assert (picture[y0:y1, x0:x1] == 251).mean() > 0.5  # another cut-out may lie on it
+    assert pasted > 3
 
 
 @pytest.mark.parametrize("base", [RETINANET, RTMDET_TINY, YOLOX])
