@@ -103,6 +103,26 @@ OPTIONS: dict[str, Mutation] = {
         "",
         f"{AFFINE}:test_a_padded_batch_is_moved_within_its_valid_areas",
     ),
+    "Affine, frames of clips": Mutation(
+        "transforms.affine:Affine._moved",
+        "zip(*value)",
+        "zip(*value[::-1])",
+        f"{AFFINE}:test_every_frame_of_a_clip_follows_its_map",
+        {"batch": True},
+    ),
+    "Affine, pixels of clips": Mutation(
+        "transforms.affine:Affine.mix_images",
+        "for frame in frames",
+        "for frame in frames[:1].expand_as(frames)",
+        f"{AFFINE}:test_every_frame_of_a_clip_follows_its_map",
+        {"batch": True},
+    ),
+    "Affine, padded boxes": Mutation(
+        "transforms.affine:Affine._moved_slots",
+        "if plan.moved[index] else row",
+        "if index else row",
+        f"{AFFINE}:test_padded_boxes_keep_their_slots_and_lie_round_their_pixels",
+    ),
     "Chain, origin": Mutation(
         "transforms.chain:Chain.mix_batch",
         'targets = renamed(targets, BEFORE, "origin") if number else targets',

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from cutmix_dense.checks import finite, interval
 from cutmix_dense.functional.affine import AffinePlan, Anchor, move_map, move_pixels, move_rows
-from cutmix_dense.functional.fields import IMAGE_KEYS, are_dicts
+from cutmix_dense.functional.fields import IMAGE_KEYS, INSTANCE_KEYS, are_dicts
 from cutmix_dense.functional.instances import mixed_instances
-from cutmix_dense.functional.padded import is_padded
+from cutmix_dense.functional.padded import is_padded, mixed_padded
 from cutmix_dense.functional.pixels import default_fill
 from cutmix_dense.functional.semantic import SemanticPair
 from cutmix_dense.functional.wrapping import as_plain, rewrap
@@ -22,8 +22,8 @@ from cutmix_dense.randomness import call_generator
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.box_format import output_sizes
-from cutmix_dense.transforms.layout import Layout
-from cutmix_dense.transforms.pool import Images, Pool
+from cutmix_dense.transforms.layout import Layout, has_frames
+from cutmix_dense.transforms.pool import Images, Pool, are_frames
 from cutmix_dense.transforms.targets import TargetMixer
 
 __all__ = ["Affine"]
@@ -37,7 +37,7 @@ class Affine(MixTransform):
     ones round the moved boxes, or round what shows of the moved masks. Instances are judged by the same rules as in a
     mix: ``visibility`` is the share of the moved mask (else of the moved box) that lies on the canvas, times an
     incoming one. Masks are moved on an area that holds all of them, so that what is cut counts. Numbers of instances
-    (``area``) change with the scale.
+    (``area``) change with the scale. All frames of a clip follow one map; padded boxes keep their slots.
 
     Args:
         degrees: angle ~ U(-degrees, degrees), clockwise.
@@ -54,7 +54,7 @@ class Affine(MixTransform):
         common: arguments of ``MixTransform``; ``interpolation`` is ``"bilinear"`` (also None) or ``"nearest"``.
 
     Raises:
-        ValueError: an argument is out of range; padded, rotated or panoptic targets.
+        ValueError: an argument is out of range; rotated boxes or panoptic targets.
         TypeError: a map of floating point, which has no value for what the moved image doesn't reach.
 
     Source: ``RandomAffine`` of torchvision, as DEIM's Mosaic uses it (``engine/data/transforms/mosaic.py``).
@@ -68,7 +68,7 @@ class Affine(MixTransform):
         [[4.0, 3.0, 6.0, 4.0]]
     """
 
-    layouts: ClassVar[tuple[Layout, ...]] = ("BCHW",)
+    layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BTCHW")
 
     def __init__(
         self,
@@ -209,7 +209,9 @@ class Affine(MixTransform):
             image = as_plain(images[index])[..., :height, :width]
             if image.dtype == torch.bool or image.is_complex():
                 raise TypeError(f"images must hold numbers to be moved, got {image.dtype}")
-            moved = move_pixels(image, plan, index, fill, interpolation=read)
+            frames = image if has_frames(self.layout) else image[None]
+            parts = [move_pixels(frame, plan, index, fill, interpolation=read) for frame in frames]
+            moved = torch.stack(parts) if has_frames(self.layout) else parts[0]
             if isinstance(canvases, Tensor):
                 as_plain(canvases)[index, ..., : moved.shape[-2], : moved.shape[-1]] = moved
             else:
@@ -220,7 +222,7 @@ class Affine(MixTransform):
         """Targets as they lie in what holds all of their moved images; see ``AffinePlan.crops``."""
         if isinstance(value, Mapping):
             if is_padded(value):
-                raise ValueError(f"{name} must be a list of dicts to be moved, got boxes padded to one number")
+                return self._moved_slots(value, plan, name)
             kept = IMAGE_KEYS.union(self.image_keys)
             return {
                 key: item if key in kept else self._moved(item, plan, f"{name}[{key!r}]") for key, item in value.items()
@@ -229,6 +231,13 @@ class Affine(MixTransform):
             isinstance(value, list) and any(isinstance(v, SemanticPair) for v in value)
         ):
             raise TypeError(f"{name} is a SemanticPair, which can't be moved: move before a MixUp, not behind it")
+        if has_frames(self.layout) and are_frames(value):
+            length = len(value[0])
+            for number, clip in enumerate(value):
+                if len(clip) != length:
+                    raise ValueError(f"{name}[{number}] must hold a dict per frame ({length}), got {len(clip)}")
+            columns = [self._moved(list(frame), plan, f"{name}[:, {t}]") for t, frame in enumerate(zip(*value))]
+            return [list(clip) for clip in zip(*columns)]
         if isinstance(value, (list, tuple)) and value and are_dicts(value):
             boxes = [{"boxes": row["boxes"]} if "boxes" in row else {} for row in value]
             mixed_instances(boxes, plan.fitted(), self.rules)  # warns of broken boxes, or refuses them, where they lie
@@ -245,6 +254,20 @@ class Affine(MixTransform):
             move_map(item, plan, index, self.ignore_index, name) if plan.moved[index] else item
             for index, item in enumerate(value)
         ]
+
+    def _moved_slots(self, value: Mapping[str, Any], plan: AffinePlan, name: str) -> dict[str, Any]:
+        """Padded boxes and the rows of their slots as ``_moved`` moves lists; other entries as in any dict."""
+        slots, names = value["boxes"].shape[:2], {"valid", *INSTANCE_KEYS, *self.rules.instance_keys}
+        if slots[0] != len(plan.moved):
+            raise ValueError(f"{name}['boxes'] must have one entry per image ({len(plan.moved)}), got {slots[0]}")
+        rows = {k: as_plain(v) for k, v in value.items() if k in names and torch.is_tensor(v) and v.shape[:2] == slots}
+        mixed_padded(rows, plan.fitted(), self.rules)  # warns of broken boxes, or refuses what can't be padded
+        images = [
+            move_rows(row, plan, index, self.rules, f"{name}[{index}]") if plan.moved[index] else row
+            for index, row in enumerate({key: item[i] for key, item in rows.items()} for i in range(slots[0]))
+        ]
+        rest = self._moved({key: item for key, item in value.items() if key not in rows}, plan, name)
+        return {**rest, **{key: torch.stack([image[key] for image in images]) for key in rows}}
 
     def _stacked(self, given: Any, moved: Any) -> Any:
         """Maps as one tensor where they came as one."""

@@ -206,6 +206,89 @@ def test_a_padded_batch_is_moved_within_its_valid_areas():
         assert torch.equal(after[index, :height, :width], torch.where(expected > 0, 1, 255))
 
 
+@pytest.mark.parametrize("batch", [True, False])
+def test_every_frame_of_a_clip_follows_its_map(batch):
+    """One map for all frames of a clip: pixels, boxes, masks and maps of each frame."""
+    count, sizes = 3, [SIZES[0]] * 2 if batch else SIZES[:2]
+    coded = iter(coded_pool([size for size in sizes for _ in range(count)]))
+    clips: Any = [torch.stack([next(coded).double() for _ in range(count)]) for _ in sizes]
+    targets = [targets_of([size] * count, seed) for seed, size in enumerate(sizes)]
+    for clip in targets:
+        for frame in clip:
+            frame["track_id"] = torch.tensor([7, 8, 9])
+    maps: Any = [(clip[:, 2] // 8).long() for clip in clips]
+    if batch:
+        clips, maps = torch.stack(clips), torch.stack(maps)
+    mix = cd.Affine(
+        degrees=30, translate=0.3, interpolation="nearest", fill=-1, min_visibility=0, min_size=0, layout="BTCHW"
+    )
+    kept = 0
+    for seed in range(4):
+        plan = mix.make_plan(clips, generator=seeded(seed))
+        moved, after = mix(clips, {"frames": targets, "semantic": maps}, generator=seeded(seed))
+        for number, clip in enumerate(moved):
+            source = sources(plan, number)
+            height, width = sizes[number]
+            inside = ((source >= 0) & (source < (width, height))).all(axis=-1)
+            x, y = np.where(inside[..., None], np.floor(source).astype(int), 0).transpose(2, 0, 1)
+            for t, image in enumerate(clip.numpy()):
+                shown = ~(image == -1).all(axis=0)
+                assert (shown != inside).sum() <= 4  # on the border of two pixels
+                assert (image[0][shown] == number * count + t + 1).all()
+                for axis, code in enumerate(image[1:]):
+                    assert (np.abs(code[shown] + 0.5 - source[..., axis][shown]) <= 0.51).all()
+                ids = after["semantic"][number][t].numpy()
+                assert (ids[shown] == image[2][shown] // 8).all()
+                assert (ids[~shown] == 255).all()
+                now, before = after["frames"][number][t], targets[number][t]
+                for row, (frame, place) in enumerate(now["origin"].tolist()):
+                    assert frame == number * count + t
+                    assert now["track_id"][row] == 7 + place
+                    got = now["masks"][row].numpy()
+                    assert ((before["masks"][place].numpy()[y, x] & inside) != got).sum() <= 4
+                    rows, columns = got.nonzero()
+                    box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+                    assert now["boxes"][row].tolist() == box
+                    kept += 1
+    assert kept > 40
+
+
+def test_padded_boxes_keep_their_slots_and_lie_round_their_pixels():
+    size, count = (60, 84), 4
+    images = torch.stack(coded_pool([size] * count)).double()
+    boxes = torch.tensor([[4.0, 6, 30, 22], [40, 8, 80, 26], [10, 30, 28, 56], [0, 0, 0, 0]]).repeat(count, 1, 1)
+    valid = torch.tensor([True, True, True, False]).repeat(count, 1)
+    labels, area = torch.arange(16).reshape(count, 4), torch.tensor([416.0, 720, 468, 0]).repeat(count, 1)
+    maps = torch.zeros(count, *size, dtype=torch.long)
+    padded = {"boxes": boxes, "valid": valid, "labels": labels, "area": area, "mask": maps}
+    mix = cd.Affine(
+        degrees=0, translate=0.3, scale=(0.5, 1.5), p=0.7, interpolation="nearest", fill=-1, min_visibility=0.2
+    )
+    alone, checked = mix(images, padded, generator=seeded(1))[1], 0
+    assert alone["boxes"].shape == (count, 4, 4)
+    for seed in range(6):
+        plan = mix.make_plan(images, padded, generator=seeded(seed))
+        moved, after = mix(images, padded, generator=seeded(seed))
+        rows = [{"boxes": b[:3], "labels": k[:3], "area": a[:3]} for b, k, a in zip(boxes, labels, area)]
+        _, listed = mix(images, rows, generator=seeded(seed))
+        for index, image in enumerate(moved):
+            stays = after["valid"][index]
+            assert not stays[3]
+            for key in ("boxes", "labels", "area", "visibility"):
+                torch.testing.assert_close(after[key][index][stays], listed[index][key])
+            assert ((image[0] == -1) == (after["mask"][index] == 255)).all()
+            if not plan.moved[index]:
+                assert torch.equal(after["boxes"][index], boxes[index])
+            for box, label in zip(after["boxes"][index][stays].tolist(), after["labels"][index][stays].tolist()):
+                x0, y0, x1, y1 = boxes[index, label % 4].tolist()
+                x, y = image[1], image[2]
+                row, column = ((x >= x0) & (x < x1) & (y >= y0) & (y < y1)).nonzero().T
+                shown = [column.min(), row.min(), column.max() + 1, row.max() + 1]
+                assert np.abs(np.array(box) - np.array(shown)).max() <= 1  # the nearest pixel
+                checked += 1
+    assert checked > 40
+
+
 def test_larger_images_that_are_not_moved_are_fitted_into_the_size():
     images = [torch.rand(3, 40, 80), torch.rand(3, 10, 12)]
     targets = [{"boxes": torch.tensor([[10.0, 4, 40, 20]])}, {"boxes": torch.tensor([[1.0, 2, 9, 8]])}]
@@ -326,7 +409,7 @@ def test_it_is_pickled_copied_and_closed():
         ({"of": "some"}, "of must be"),
         ({"interpolation": "antialias"}, "antialias"),
         ({"split": "parts"}, "split"),
-        ({"layout": "BTCHW"}, "layout"),
+        ({"layout": "BCDHW"}, "layout"),
     ],
 )
 def test_settings_that_are_refused(settings, message):
@@ -338,9 +421,15 @@ def test_targets_that_are_refused():
     images, mix = torch.rand(2, 3, 20, 30), cd.Affine()
     with pytest.raises(TypeError, match="class ids"):
         mix(images, {"prob": torch.rand(2, 4, 20, 30)})
-    padded = {"boxes": torch.zeros(2, 3, 4), "valid": torch.zeros(2, 3, dtype=torch.bool)}
-    with pytest.raises(ValueError, match="padded to one number"):
+    padded = {"boxes": torch.zeros(3, 3, 4), "valid": torch.zeros(3, 3, dtype=torch.bool)}
+    with pytest.raises(ValueError, match=r"one entry per image \(2\), got 3"):
         mix(images, padded)
+    masks = {key: value[:2] for key, value in padded.items()} | {"masks": torch.zeros(2, 3, 20, 30, dtype=torch.bool)}
+    with pytest.raises(ValueError, match="'masks' beside padded boxes"):
+        mix(images, masks)
+    clips, uneven = torch.rand(2, 3, 3, 20, 30), [[{"boxes": torch.zeros(0, 4)}] * length for length in (3, 2)]
+    with pytest.raises(ValueError, match=r"targets\[1\] must hold a dict per frame \(3\), got 2"):
+        cd.Affine(layout="BTCHW")(clips, uneven)
     panoptic = [{"panoptic": torch.zeros(20, 30, dtype=torch.long), "segments_info": []}] * 2
     with pytest.raises(ValueError, match="panoptic"):
         mix(images, panoptic)

@@ -122,6 +122,25 @@ def test_ignored_instances_and_clips_keep_their_origin():
     assert after[0][1]["origin"].tolist() == [[1, 0], [5, 0], [5, 0], [3, 0]]
 
 
+def test_clips_are_moved_where_they_were_mixed():
+    clips = torch.arange(4.0).reshape(4, 1, 1, 1, 1).expand(4, 2, 3, 20, 30)
+    box = {"boxes": torch.tensor([[4.0, 4, 16, 12]]), "labels": torch.tensor([1])}
+    cut = cd.CutMix(p=0.5, region=cd.regions.AreaBox(area=(0.2, 0.3)), layout="BTCHW")
+    half = cd.Affine(degrees=0, translate=0, scale=(0.5, 0.5), fill=9, layout="BTCHW", min_visibility=0)
+    mixed, after = cd.Chain([cut, half])(clips, [[box, box] for _ in range(4)], generator=seeded(0))
+    moved = (mixed == 9).flatten(2).any(dim=2)
+    assert torch.equal(moved[:, 0], moved[:, 1])
+    assert 0 < moved[:, 0].sum() < 4
+    for number, clip in enumerate(after):
+        for t, frame in enumerate(clip):
+            assert set(frame["origin"][:, 0].tolist()) <= {2 * source + t for source in range(4)}
+            if not moved[number, t]:
+                assert torch.equal(frame["boxes"], box["boxes"])
+            else:  # half of it, round the centre
+                assert (frame["boxes"][:, 2] - frame["boxes"][:, 0] <= 6).all()
+                assert (frame["boxes"] >= 5).all()
+
+
 def test_every_form_of_a_batch_comes_back():
     chain = mosaic_chain(num_classes=3)
     images, maps, labels = (
