@@ -179,6 +179,13 @@ OPTIONS: dict[str, Mutation] = {
         "pass",
         "transforms.test_instance_bank:test_a_bank_that_grows_is_another_one",
     ),
+    "InstanceBank, boxes in the batch's format": Mutation(
+        "transforms.cutout_sheets:fitted",
+        "from_xyxy(made, like)",
+        "made",
+        "transforms.test_instance_bank:test_boxes_of_cut_outs_have_the_format_of_the_batch",
+        {"form": "CXCYWH", "own": [35.0, 35, 10, 10]},
+    ),
     "CopyPaste, the bank of a checkpoint": Mutation(
         "transforms.copypaste:CopyPaste.set_extra_state",
         "was is not None and was != own",

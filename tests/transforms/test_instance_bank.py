@@ -258,6 +258,7 @@ def test_boxes_of_cut_outs_have_the_format_of_the_batch(form, own):
         assert after["boxes"].format.name == form
         corners = box_convert(after["boxes"][1:].as_subclass(torch.Tensor), form.lower(), "xyxy")
         assert corners.tolist() == [[min(x), min(y), max(x) + 1, max(y) + 1]]
+        assert (max(x) + 1 - min(x), max(y) + 1 - min(y)) == (8, 5)  # the object's box, not another part of its cut-out
     if hasattr(tv_tensors.BoundingBoxFormat, "CXCYWHR"):
         rotated = tv_tensors.BoundingBoxes([[30.0, 30, 10, 10, 20]], format="CXCYWHR", canvas_size=(60, 80))
         with pytest.raises(ValueError, match="must be upright"):
