@@ -95,10 +95,19 @@ def _incomplete(finished: Finished) -> list[str]:
     if not finished.states:
         return []
     total = len(finished.study.variants) * len(finished.study.seeds) + 1
-    listed = ", ".join(f"{name} ({state})" for name, state in finished.states.items())
     if len(finished.states) == total:
         return ["**Not run.** No run of this study is finished.", ""]
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name, state in finished.states.items():
+        variant, _, seed = name.partition("/seed-")
+        alike.setdefault((variant, state), []).append(seed)
+    listed = "; ".join(f"{variant}{_seeds(seeds)} ({state})" for (variant, state), seeds in alike.items())
     return [f"**Incomplete**: {len(finished.states)} of {total} runs are missing: {listed}.", ""]
+
+
+def _seeds(seeds: list[str]) -> str:
+    """Seeds in words; the untrained model has none."""
+    return f" seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}" if seeds[0] else ""
 
 
 def _setting(finished: Finished) -> list[str]:

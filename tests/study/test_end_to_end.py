@@ -28,7 +28,7 @@ def test_a_tiny_study_trains_measures_and_reports(tmp_path):
     arguments = ["run", str(STUDIES / "demo-segmentation.py"), "--out", str(tmp_path / "out"), "--data-root", str(data)]
     assert tool.main([*arguments, "--jobs", "2", "--only", "cutmix", "--cfg-options", *options]) == 0
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "**Incomplete**: 1 of 3 runs are missing: baseline/seed-0 (missing)." in text
+    assert "**Incomplete**: 1 of 3 runs are missing: baseline seed 0 (missing)." in text
     assert str(tmp_path) not in text
     assert "(predictions.png)" in text
     assert (tmp_path / "out" / "predictions.png").is_file()

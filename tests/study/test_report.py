@@ -115,8 +115,8 @@ def test_per_class_and_robustness(finished):
 def test_what_is_missing_is_named_and_the_rest_is_still_compared(finished):
     found = finished(leave_out=("cutmix/seed-2", "same/seed-0", "same/seed-1", "same/seed-2", "untrained"))
     text = markdown(found)
-    names = "untrained (missing), same/seed-0 (missing), same/seed-1 (missing), cutmix/seed-2 (missing), same/seed-2"
-    assert f"**Incomplete**: 5 of 13 runs are missing: {names} (missing).\n" in text
+    names = "untrained (missing); same seeds 0, 1, 2 (missing); cutmix seed 2 (missing)"
+    assert f"**Incomplete**: 5 of 13 runs are missing: {names}.\n" in text
     assert "| cutmix | 35.80 ± 1.13 | 2 | +5.05 |" in text  # of the two seeds that both have
     assert "| same | – | 0 |  |  |  |  |" in text
     assert "It can't be said yet whether this table counts" in text
