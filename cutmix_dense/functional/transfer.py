@@ -110,6 +110,8 @@ def bring_rows(
     Those with masks or panoptic maps, with gradients or very many rows come back as they are, and so do those of
     the host.
     """
+    if not any(getattr(target.get("boxes"), "is_cuda", False) for target in targets):
+        return targets
     keys = row_keys(rules)
     here = [_open(target) for target in targets]
     parts = [part for target in here for part in (target, target.get(IGNORED)) if isinstance(part, dict)]

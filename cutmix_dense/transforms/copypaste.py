@@ -194,7 +194,7 @@ class CopyPaste(DrawsPasted, MixTransform):
             raise ValueError("flip_pairs must be given for keypoints when flip is above 0, got None (may be empty)")
         counts = [count_instances(target, "targets") for target in targets]
         check_rows(targets, counts)
-        if not isinstance(self.source, InstanceBank) and not any(target.keys() & _INSTANCES for target in targets):
+        if not (any(counts) or self.banked or any(target.keys() & _INSTANCES for target in targets)):
             self._warn_of_none()
         may = may_be_pasted(targets, counts, self.crowd)
         own_layers = (self.source, self.place, self.overlap, self.context) != ("partner", "same", 1.0, (0.0, 0.0))
