@@ -75,7 +75,7 @@ class CopyPaste(MixTransform):
             )
         made = from_config(source) if isinstance(source, Mapping) else source
         self.bank = made if isinstance(made, transforms.InstanceBank) else None
-        own = source == "self" or self.bank is not None
+        own = self._without_partner = source == "self" or self.bank is not None
         if isinstance(source, Mapping) and self.bank is None:
             raise TypeError(f"source must be of type InstanceBank where it is a dict, got {source!r}")
         if weights is not None and weights != "balanced" and not isinstance(weights, Mapping):
@@ -108,17 +108,17 @@ class CopyPaste(MixTransform):
     @property
     def targets_as_params(self) -> list[str]:
         """Arguments of the call that must be there: the partners, unless none is needed or a source gives them."""
-        return super().targets_as_params if self.method.partners else []
+        return [] if self._without_partner else super().targets_as_params
 
     def _drawn_partners(self, data: Mapping[str, Any], draws: random.Random) -> list[int]:
-        if self.method.partners:
+        if not self._without_partner:
             return super()._drawn_partners(data, draws)
         generator = torch.Generator("cpu").manual_seed(draws.getrandbits(63))
         return [] if self.bank is None else self.method.picked(1, generator).tolist()
 
     def _partners(self, partners: Sequence[int], data: Mapping[str, Any]) -> list[tuple[str, Any]]:
         if self.bank is None:
-            return super()._partners(partners, data) if self.method.partners else []
+            return [] if self._without_partner else super()._partners(partners, data)
         if partners and max(partners) >= len(self.bank):
             raise ValueError(f"source must hold {max(partners) + 1} cut-outs to replay, got {len(self.bank)}")
         return [(f"cut-out {row} of source", self._cut_out(row, data)) for row in partners]

@@ -294,7 +294,8 @@ def _fill_value(fill: float | Sequence[float] | Tensor, like: Tensor, ndim: int)
 def _together(images: list[Tensor], plan: MixPlan) -> Tensor | None:
     """A list of images of one size as a batch, where they are padded or one launch mixes all; else None."""
     shape, (outputs, ndim) = images[0].shape, plan.canvas.shape
-    padded = plan.facts.canvas.tolist() != [[*plan.frame]] * outputs
+    canvas = plan.facts.canvas if plan.canvas.is_cuda else plan.canvas  # no wait for a device
+    padded = canvas.tolist() != [[*plan.frame]] * outputs
     if not (padded or serves(images[0].device)) or shape[-ndim:] != tuple(plan.frame):
         return None
     if [1 for image in images if image.shape != shape]:
