@@ -66,7 +66,7 @@ def test_a_failed_run_shows_in_the_exit_code_the_report_and_the_status(call, mak
     told = capsys.readouterr().err
     assert "study: worse/seed-0 failed: train ended with 3" in told
     assert "the loss is NaN" in told
-    assert "worse/seed-0 (failed)" in (tmp_path / "out" / "report.md").read_text()
+    assert "worse seed 0 (failed)" in (tmp_path / "out" / "report.md").read_text()
     assert call("status", path) == 0
     assert "failed: train ended with 3" in capsys.readouterr().out
 
