@@ -147,7 +147,19 @@ class WeighsPositives(WeighsAnchors):
             _forget(self)
 
 
-class WeighsPoints(Weighs):
+class TellsLosses(Weighs):
+    """A head whose targets tell its losses what their rows weigh, until these are reckoned."""
+
+    def loss_by_feat(self, *args: Any, **settings: Any) -> Any:
+        """The stock losses, weighted."""
+        stock: Any = super()
+        try:
+            return stock.loss_by_feat(*args, **settings)
+        finally:
+            _forget(self)
+
+
+class WeighsPoints(TellsLosses):
     """``FCOSHead``, whose losses get no weights of classes, and whose targets don't say the instance of a point."""
 
     def get_targets(self, points: Sequence[Tensor], batch_gt_instances: Sequence[Any]) -> Any:
@@ -170,16 +182,8 @@ class WeighsPoints(Weighs):
         _tell(self, of_points[torch.cat(classes) < background], *BOX_TERMS)
         return classes, boxes
 
-    def loss_by_feat(self, *args: Any, **settings: Any) -> Any:
-        """The stock losses, weighted."""
-        stock: Any = super()
-        try:
-            return stock.loss_by_feat(*args, **settings)
-        finally:
-            _forget(self)
 
-
-class WeighsPriors(Weighs):
+class WeighsPriors(TellsLosses):
     """``YOLOXHead``, whose losses get no weights."""
 
     def _get_targets_single(self, *args: Any, **settings: Any) -> Any:
@@ -194,14 +198,6 @@ class WeighsPriors(Weighs):
         _tell(self, every, "loss_obj")
         _tell(self, own, "loss_cls", "loss_bbox", "loss_l1")
         return targets
-
-    def loss_by_feat(self, *args: Any, **settings: Any) -> Any:
-        """The stock losses, weighted."""
-        stock: Any = super()
-        try:
-            return stock.loss_by_feat(*args, **settings)
-        finally:
-            _forget(self)
 
 
 class WeighsQueries(Weighs):
