@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from cutmix_dense.data.readers import DenseDataset
-from cutmix_dense.transforms import InstanceBank
+from cutmix_dense.transforms.instance_bank import InstanceBank, bank_of
 
 __all__ = ["banks_of", "check_banks"]
 
 
 def banks_of(transform: Any) -> list[InstanceBank]:
     """The banks that a transform, or one of several, pastes from."""
-    sources = [getattr(member, "source", None) for member in getattr(transform, "members", [transform])]
-    return [source for source in sources if isinstance(source, InstanceBank)]
+    banks = map(bank_of, getattr(transform, "members", [transform]))
+    return [bank for bank in banks if bank is not None]
 
 
 def check_banks(dataset: DenseDataset, transform: Any) -> None:

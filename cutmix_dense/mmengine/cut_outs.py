@@ -7,18 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
-from cutmix_dense.transforms import InstanceBank, MixTransform
+from cutmix_dense.transforms import MixTransform
+from cutmix_dense.transforms.instance_bank import bank_of
 
-__all__ = ["bank_of", "check_resumed", "fit_banks", "refuse_elements"]
+__all__ = ["check_resumed", "fit_banks", "refuse_elements"]
 
 _KEY = "cutmix_dense_cut_outs"
 """Name in the message hub, which MMEngine's checkpoints hold."""
-
-
-def bank_of(mix: MixTransform) -> InstanceBank | None:
-    """The bank that a method pastes from; None if it has none."""
-    source = getattr(mix, "source", None)
-    return source if isinstance(source, InstanceBank) else None
 
 
 def fit_banks(mixes: Iterable[MixTransform], images: Tensor | Sequence[Tensor]) -> None:

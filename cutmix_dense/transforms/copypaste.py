@@ -17,7 +17,7 @@ from cutmix_dense.functional.transfer import bring_rows
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.base import MixTransform
-from cutmix_dense.transforms.instance_bank import InstanceBank
+from cutmix_dense.transforms.instance_bank import InstanceBank, bank_of
 from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.paste_draws import SOURCES, DrawsPasted, Source
 from cutmix_dense.transforms.paste_number import checked_number
@@ -161,8 +161,8 @@ class CopyPaste(DrawsPasted, MixTransform):
 
     def get_extra_state(self) -> dict[str, Any]:
         """State for checkpoints; of a bank of cut-outs how many it holds and its fingerprint, not the pictures."""
-        bank = self.source
-        known = {"instances": len(bank), "fingerprint": bank.fingerprint} if isinstance(bank, InstanceBank) else None
+        bank = bank_of(self)
+        known = None if bank is None else {"instances": len(bank), "fingerprint": bank.fingerprint}
         return {**super().get_extra_state(), "cut_outs": known}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.cutout_sheets import BankedBatch, fitted, joined, sheets, wanted_keys
 
-__all__ = ["InstanceBank"]
+__all__ = ["InstanceBank", "bank_of"]
 
 
 class InstanceBank:
@@ -287,3 +287,9 @@ class InstanceBank:
                 if not bool(one["masks"].any()):
                     continue
             yield image.as_subclass(Tensor)[block].detach().clone(), one
+
+
+def bank_of(transform: Any) -> InstanceBank | None:
+    """The bank that a transform pastes from; None if it has none."""
+    source = getattr(transform, "source", None)
+    return source if isinstance(source, InstanceBank) else None
