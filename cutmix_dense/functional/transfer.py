@@ -119,7 +119,7 @@ def bring_rows(
     devices = {row.device for row in rows}
     if len(devices) != 1 or is_compiling() or not {"masks", *PANOPTIC_KEYS}.isdisjoint(chain(*parts)):
         return targets
-    if not rows[0].is_cuda or any(row.requires_grad for row in rows) or sum(row.nbytes for row in rows) > _MOST:
+    if any(row.requires_grad for row in rows) or sum(row.nbytes for row in rows) > _MOST:
         return targets
     _carry(parts, keys, lambda joined: torch.cat(joined).to(HOST), "cuda")
     found["rows"] = targets, keys, here, devices.pop()

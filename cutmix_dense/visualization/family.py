@@ -86,7 +86,7 @@ def family_rows(
             failure = error
             left_out[name] = error.reason.rsplit(": ", 1)[-1]
             continue
-        if float(made.plan.share()[0, 0]) == 1:
+        if not made.mixed:
             left_out[name] = "has nothing to mix here"
             continue
         titles = [f"{part}: {dataset.image_path(image).name}" for part, image in zip(("base", "partner"), made.indices)]
