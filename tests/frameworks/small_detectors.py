@@ -93,7 +93,9 @@ def small_detector(name):
     """One of ``ALL`` in training mode, its weights drawn by a seed."""
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope("mmdet"):
-        return revert_sync_batchnorm(MODELS.build(small_model(ALL[name]))).train()
+        model = revert_sync_batchnorm(MODELS.build(small_model(ALL[name])))
+        model.init_weights()  # until then the level embeddings of Deformable DETR and DINO are memory as it was found
+    return model.train()
 
 
 def pictures(count=3):
