@@ -4,11 +4,14 @@
     cutmix-dense study run configs/studies/bccd-detection.py --out runs/studies/bccd --data-root DATA --jobs 2
     cutmix-dense study status configs/studies/bccd-detection.py --out runs/studies/bccd
     cutmix-dense study report configs/studies/bccd-detection.py --out runs/studies/bccd --publish docs/studies/bccd
-    cutmix-dense study summary configs/studies/bccd-detection.py configs/studies/camvid-semi.py
+    cutmix-dense study run configs/studies/bccd-detection.py --published docs/studies/bccd-detection --data-root DATA
+    cutmix-dense study summary configs/studies/bccd-detection.py --published docs/studies
 
 A study trains several variants of one config with several seeds. The same command continues it: finished runs aren't
 repeated, and killed runs continue from their last checkpoint. The report covers the finished runs and lists missing
-ones. With a `plan` in its config, a study runs as many seeds as its pilot requires, and its report gives a verdict.
+ones. With `--published`, the runs of a published report count as finished: another machine can add seeds to it, or make
+its tables again from the CSV. With a `plan` in its config, a study runs as many seeds as its pilot requires, and its
+report gives a verdict.
 
 Exit codes: 0 done, 1 a run failed, 2 a mistake in what was asked for, 130 Ctrl-C.
 """
@@ -44,11 +47,23 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--runs", type=Path, default=Path("runs/studies"), help="folder of the studies (default: runs/studies)"
             )
+            command.add_argument(
+                "--published",
+                type=Path,
+                metavar="DIR",
+                help="folder of published reports, DIR/<study>: their runs count as finished",
+            )
             command.add_argument("--publish", type=Path, metavar="DIR", help="write the page into DIR instead")
             add_verbosity(command)
             continue
         command.add_argument("study", metavar="STUDY", type=Path, help="config file of the study (configs/studies)")
         command.add_argument("--out", type=Path, help="folder for everything (default: runs/studies/<name>)")
+        command.add_argument(
+            "--published",
+            type=Path,
+            metavar="DIR",
+            help="a published report of this study: its runs count as finished",
+        )
         command.add_argument("--data-root", type=Path, help="folder of the data, instead of the config's")
         command.add_argument(
             "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the config of every run"

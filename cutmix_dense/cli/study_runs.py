@@ -17,7 +17,8 @@ from cutmix_dense.data.files import dump_json, write_atomic
 from cutmix_dense.study.decision import seeds_to_run
 from cutmix_dense.study.execute import Commands, Progress, run_all
 from cutmix_dense.study.folders import UNTRAINED, StudyFolder
-from cutmix_dense.study.plan_record import record_plan
+from cutmix_dense.study.plan_record import adopt_plans, record_plan
+from cutmix_dense.study.published import RUNS, Published, read_published
 from cutmix_dense.study.report import write_report
 from cutmix_dense.study.settings import Study, load_study
 from cutmix_dense.study.summary import write_summary
@@ -30,11 +31,15 @@ TRAIN = (sys.executable, str(Path(__file__).resolve().with_name("train.py")))
 
 
 def open_folder(arguments: argparse.Namespace) -> StudyFolder:
-    """The study with its options: those given, else those that its runs were begun with."""
+    """The study with its options: those given, else those that its runs were begun with; those of a report below."""
     study = load_study(arguments.study)
     out = arguments.out or Path("runs/studies") / study.name
     options = {**typed_options(arguments.cfg_options), **study.data_options(absolute(arguments.data_root))}
-    return StudyFolder(study, out, options or begun_with(out))
+    published = Published() if arguments.published is None else read_published(arguments.published)
+    folder = StudyFolder(study, out, {**published.options, **(options or begun_with(out))}, published)
+    folder.refuse_foreign()
+    adopt_plans(folder)
+    return folder
 
 
 def begun_with(out: Path) -> dict[str, Any]:
@@ -46,13 +51,19 @@ def begun_with(out: Path) -> dict[str, Any]:
 
 def summarize(arguments: argparse.Namespace) -> int:
     """Write the page about several studies and say where it is; returns the exit code."""
-    studies = [load_study(path) for path in arguments.studies]
-    folders = [
-        StudyFolder(study, arguments.runs / study.name, begun_with(arguments.runs / study.name)) for study in studies
-    ]
+    folders = [_summarized(load_study(path), arguments.runs, arguments.published) for path in arguments.studies]
     path = write_summary([collect(folder) for folder in folders], arguments.publish or arguments.runs)
     print(f"summary: {path}")
     return 0
+
+
+def _summarized(study: Study, runs: Path, reports: Path | None) -> StudyFolder:
+    """A study with its runs in ``runs``, and those of its report in ``reports``, if that was published with them."""
+    out, report = runs / study.name, None if reports is None else reports / study.name
+    published = read_published(report) if report is not None and (report / RUNS).is_file() else Published()
+    folder = StudyFolder(study, out, {**published.options, **begun_with(out)}, published)
+    folder.refuse_foreign()
+    return folder
 
 
 def absolute(path: Path | None) -> Path | None:

@@ -7,11 +7,12 @@ import fcntl
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cutmix_dense.data.files import dump_json, write_atomic
+from cutmix_dense.study.published import Published
 from cutmix_dense.study.settings import Study, StudyError, config_hash
 
 __all__ = ["UNTRAINED", "Run", "StudyFolder"]
@@ -31,6 +32,7 @@ class Run:
         config: its training config, composed.
         hash: of that config.
         measuring: how its checkpoint is evaluated, plain values.
+        published: its result in a published report; None if it isn't there.
     """
 
     variant: str
@@ -39,6 +41,7 @@ class Run:
     config: Any
     hash: str
     measuring: dict[str, Any]
+    published: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -67,8 +70,11 @@ class Run:
 
     def result(self) -> dict[str, Any] | None:
         """What the finished run measured; None if it isn't finished, or was made with other settings."""
-        found = self.read("result")
-        return found if found and found["config_hash"] == self.hash and found["measuring"] == self.measuring else None
+        return next((found for found in (self.read("result"), self.published) if found and self.fits(found)), None)
+
+    def fits(self, result: dict[str, Any]) -> bool:
+        """Whether a result was made with this run's settings."""
+        return bool(result["config_hash"] == self.hash and result["measuring"] == self.measuring)
 
     def made_with(self) -> str | None:
         """Hash of the config that this folder was begun with; None where nothing was begun."""
@@ -130,11 +136,13 @@ class StudyFolder:
         study: what to run.
         out: the folder.
         options: changes to every run's config from the command line.
+        published: a report whose runs count as finished; see ``refuse_foreign``.
     """
 
     study: Study
     out: Path
     options: dict[str, Any]
+    published: Published = field(default_factory=Published)
 
     def runs(self, only: tuple[str, ...] = ()) -> list[Run]:
         """Every run, all variants of the first seed first; the untrained model before them.
@@ -158,12 +166,29 @@ class StudyFolder:
         if seed != self.study.seeds[0]:
             measuring["pictures"] = 0
         folder = self.out / variant / f"seed-{seed}"
-        return Run(variant, seed, folder, config, config_hash(config), measuring)
+        published = self.published.results.get((variant, seed))
+        return Run(variant, seed, folder, config, config_hash(config), measuring, published)
 
     def untrained(self) -> Run:
         """The run that measures the baseline's model before training."""
         config = self.study.compose(self.study.baseline, 0, self.options)
-        return Run(UNTRAINED, 0, self.out / UNTRAINED, config, config_hash(config), {"occlusions": [], "pictures": 0})
+        published = self.published.results.get((UNTRAINED, 0))
+        measuring: dict[str, Any] = {"occlusions": [], "pictures": 0}
+        return Run(UNTRAINED, 0, self.out / UNTRAINED, config, config_hash(config), measuring, published)
+
+    def refuse_foreign(self) -> None:
+        """Raise StudyError, with names, for published runs that this study doesn't have, or has with other settings."""
+        runs = {(run.variant, run.seed): run for run in self.runs()}
+        foreign = [
+            f"{variant} seed {seed}"
+            for (variant, seed), result in self.published.results.items()
+            if (variant, seed) not in runs or not runs[variant, seed].fits(result)
+        ]
+        if foreign:
+            raise StudyError(
+                f"published runs must be those of {self.study.path.name} with its settings; these aren't: "
+                f"{', '.join(foreign)}; leave --published out to run them here"
+            )
 
     def refuse_stale(self, runs: list[Run], redo: bool) -> None:
         """Remove the runs that were begun with another config if ``redo``, else raise.

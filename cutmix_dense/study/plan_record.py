@@ -11,7 +11,7 @@ from typing import Any
 from cutmix_dense.data.files import dump_json, write_atomic
 from cutmix_dense.study.folders import StudyFolder
 
-__all__ = ["read_plans", "record_plan"]
+__all__ = ["adopt_plans", "read_plans", "record_plan"]
 
 
 def record_plan(folder: StudyFolder, today: datetime.date | None = None) -> None:
@@ -29,6 +29,13 @@ def record_plan(folder: StudyFolder, today: datetime.date | None = None) -> None
     records.append({"recorded": str(today or datetime.date.today()), "finished": finished, "plan": plan})
     folder.out.mkdir(parents=True, exist_ok=True)
     write_atomic(folder.out / "plan.json", dump_json(records))
+
+
+def adopt_plans(folder: StudyFolder) -> None:
+    """Write what a published report says of the plan into the study's folder, if that has no record of its own."""
+    if folder.published.plans and not read_plans(folder.out):
+        folder.out.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder.out / "plan.json", dump_json(list(folder.published.plans)))
 
 
 def read_plans(out: Path) -> list[dict[str, Any]]:

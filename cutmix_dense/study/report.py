@@ -12,6 +12,7 @@ from cutmix_dense.study import forms, plots
 from cutmix_dense.study.decision import decisions
 from cutmix_dense.study.pictures import PICTURE, draw_pictures
 from cutmix_dense.study.plan_record import read_plans
+from cutmix_dense.study.published import RESULTS, RUNS, write_runs
 from cutmix_dense.study.report_plan import plan_lines, primary_rows, sentence
 from cutmix_dense.study.report_shifts import reliability_lines, shift_lines
 from cutmix_dense.study.tables import Finished, results_csv, seconds_per_step, summary_csv
@@ -22,7 +23,10 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def write_report(finished: Finished, out: Path, publish: Path | None = None) -> Path:
-    """Write ``report.md``, ``results.csv``, ``summary.csv`` and the plots; what can't be drawn yet is left out.
+    """Write ``report.md``, ``results.csv``, ``summary.csv``, ``runs.json`` and the plots.
+
+    What can't be drawn yet is left out. The picture of predictions needs the folders of the first seed's runs: where
+    these are published runs, the published picture stays.
 
     Args:
         finished: the runs.
@@ -37,19 +41,23 @@ def write_report(finished: Finished, out: Path, publish: Path | None = None) -> 
     for name in set(plots.PLOTS) - set(written):  # of an earlier report
         (out / name).unlink(missing_ok=True)
     picture = draw_pictures(finished, out)
-    tables = {"results.csv": results_csv(finished), "summary.csv": summary_csv(finished)}
+    tables = {RESULTS: results_csv(finished), "summary.csv": summary_csv(finished)}
     for name, text in tables.items():
         write_atomic(out / name, text.encode())
     shown = [*written, PICTURE] if picture else written
     plans = read_plans(out)
+    roots = {key: Path(str(finished.options[key])).name for key in finished.study.data_keys if key in finished.options}
+    write_runs(finished.every_result, plans, {**_portable_options(finished), **roots}, out)
     write_atomic(out / "report.md", markdown(finished, shown, plans).encode())
     if publish is not None:
-        shown = shown if finished.study.publish_pixels else written
         publish.mkdir(parents=True, exist_ok=True)
-        for name in (*plots.PLOTS, PICTURE):
+        pixels, there = finished.study.publish_pixels, (publish / PICTURE).is_file()
+        stays = pixels and there and not picture and finished.first_seed_published
+        for name in plots.PLOTS if stays else (*plots.PLOTS, PICTURE):
             (publish / name).unlink(missing_ok=True)
-        for name in (*tables, *shown):
+        for name in (*tables, RUNS, *(shown if pixels else written)):
             shutil.copyfile(out / name, publish / name)
+        shown = [*written, PICTURE] if stays or (picture and pixels) else written
         write_atomic(publish / "report.md", markdown(finished, shown, plans).encode())
     return (publish or out) / "report.md"
 
@@ -278,6 +286,11 @@ def _reproduce(finished: Finished) -> list[str]:
 
 def _typed(finished: Finished) -> list[str]:
     """The options of the command line as they were typed, but for folders of this machine."""
+    return [f"{key}={value}" for key, value in _portable_options(finished).items()]
+
+
+def _portable_options(finished: Finished) -> dict[str, Any]:
+    """The options of the command line, but for folders of this machine."""
     options = sorted(finished.options.items())
     options = [(key, value) for key, value in options if key not in finished.study.data_keys]
-    return [f"{key}={value}" for key, value in options if not Path(str(value)).is_absolute()]
+    return {key: value for key, value in options if not Path(str(value)).is_absolute()}

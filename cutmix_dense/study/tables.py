@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cutmix_dense.study.folders import StudyFolder
+from cutmix_dense.study.published import six_digits
 from cutmix_dense.study.settings import Study
 from cutmix_dense.study.statistics import Difference, Spread, paired_difference, spread
 
@@ -31,6 +32,7 @@ class Finished:
         results: by variant, by seed.
         untrained: what the model before training measured, None if that isn't done.
         states: of the runs that aren't finished, by name.
+        first_seed_published: whether the first seed's results are those of a published report.
     """
 
     study: Study
@@ -38,6 +40,7 @@ class Finished:
     results: dict[str, dict[int, dict[str, Any]]]
     untrained: dict[str, Any] | None
     states: dict[str, str]
+    first_seed_published: bool = False
 
     @property
     def others(self) -> list[str]:
@@ -53,6 +56,11 @@ class Finished:
     def all_results(self) -> list[dict[str, Any]]:
         """Results in the order of variants and seeds."""
         return [self.results[name][seed] for name in self.compared for seed in sorted(self.results[name])]
+
+    @property
+    def every_result(self) -> list[dict[str, Any]]:
+        """All results, the untrained model's first."""
+        return ([self.untrained] if self.untrained else []) + self.all_results
 
     def by_seed(self, variant: str, pick: str | Pick) -> dict[int, float]:
         """A metric's value by seed, of the runs that have it.
@@ -144,11 +152,11 @@ def seconds_per_step(result: dict[str, Any]) -> float | None:
 
 
 def collect(folder: StudyFolder) -> Finished:
-    """Read the finished runs of a study; what isn't finished is named with its state."""
+    """Read the finished runs of a study, numbers with six digits; what isn't finished is named with its state."""
     results: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in folder.study.variants}
     states = {}
     first, *runs = folder.runs()
-    untrained = first.result()
+    untrained = six_digits(first.result())
     if untrained is None:
         states[first.name] = first.state()
     for run in runs:
@@ -156,15 +164,16 @@ def collect(folder: StudyFolder) -> Finished:
         if result is None:
             states[run.name] = run.state()
         else:
-            results[run.variant][run.seed] = result
-    return Finished(folder.study, folder.options, results, untrained, states)
+            results[run.variant][run.seed] = six_digits(result)
+    first_seed = [run for run in runs if run.seed == folder.study.seeds[0] and run.result() is not None]
+    published = bool(first_seed) and all(run.result() is run.published for run in first_seed)
+    return Finished(folder.study, folder.options, results, untrained, states, published)
 
 
 def results_csv(finished: Finished) -> str:
     """One row per run, condition and metric."""
     rows: list[Sequence[object]] = []
-    results = ([finished.untrained] if finished.untrained else []) + finished.all_results
-    for result in results:
+    for result in finished.every_result:
         run = (result["variant"], result["seed"])
         rows += [(*run, "none", "", name, _exact(value)) for name, value in sorted(result["metrics"].items())]
         for condition in result["occlusion"]:
