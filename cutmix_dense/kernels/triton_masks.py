@@ -197,12 +197,13 @@ def _unite_kernel(union, masks, table, outputs, mask_stride, pixels, width, BLOC
     place = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     record, rows = table + output * 4, table + outputs * 4
     high_y, high_x = tl.load(record + 2).to(tl.int32), tl.load(record + 3).to(tl.int32)
-    y = place // width
-    counts = (place < pixels) & (y < high_y) & (place - y * width < high_x)
     covered = tl.zeros((BLOCK,), dtype=tl.int32)
     for row in range(tl.load(record).to(tl.int32), tl.load(record + 1).to(tl.int32)):
-        value = tl.load(masks + tl.load(rows + row) * mask_stride + place, counts, other=0)
+        # read whole, so that several bytes are read at once; what doesn't count is taken off below
+        value = tl.load(masks + tl.load(rows + row) * mask_stride + place, place < pixels, other=0)
         covered = covered | (value != 0).to(tl.int32)
+    y = place // width
+    covered = covered & ((y < high_y) & (place - y * width < high_x)).to(tl.int32)
     tl.store(union + output.to(tl.int64) * pixels + place, covered.to(tl.uint8), place < pixels)
 
 

@@ -19,7 +19,7 @@ from cutmix_dense.kernels.boxes import Thresholds, mix_boxes
 from cutmix_dense.kernels.free import mix_free
 from cutmix_dense.kernels.layers import empty_batch
 from cutmix_dense.kernels.patches import exchange, joined_launches, mix_patches, patches_for
-from cutmix_dense.kernels.triton_masks import cut_masks
+from cutmix_dense.kernels.triton_masks import cut_masks, unite_rows
 from cutmix_dense.kernels.triton_mix import mix_fused
 
 ARCHITECTURES = (80, 90, 100, 120)
@@ -159,3 +159,13 @@ def test_masks_are_cut_within_registers(architecture):
     assert code.registers <= 255
     assert code.loads[8]
     assert code.stores[8]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_masks_are_united_in_few_registers(architecture):
+    masks, table = torch.zeros(4, *SIZE, dtype=torch.bool), torch.tensor([0, 2, *SIZE, 2, 4, *SIZE, 0, 1, 2, 3])
+    (code,) = compiled(architecture, lambda: unite_rows(masks, table, 2))
+    assert code.spilled == code.barriers == code.calls == 0
+    assert code.registers <= 64
+    assert code.stores == {8: 1}
+    assert set(code.loads) == {4, 8}, "no byte is read alone"

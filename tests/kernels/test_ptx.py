@@ -19,6 +19,7 @@ from cutmix_dense.kernels.free import mix_free
 from cutmix_dense.kernels.gather import mix_gather
 from cutmix_dense.kernels.layers import empty_batch
 from cutmix_dense.kernels.patches import exchange, joined_launches, mix_patches, patches_for
+from cutmix_dense.kernels.triton_masks import unite_rows
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler")
 
@@ -130,6 +131,23 @@ def test_a_blend():
         mix_blend(pool, plan, out)
     execute(launches[0])
     assert torch.equal(out, cd.functional.mix_pixels(pool, plan))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8])
+def test_united_masks(dtype):
+    """An output without masks, one with a smaller image, and masks that several outputs have."""
+    masks = (torch.rand(5, 37, 53) < 0.2).to(dtype) * (1 if dtype == torch.bool else 200)
+    chosen, sizes = [[3, 0], [], [1, 3, 4]], [(37, 53), (30, 20), (21, 53)]
+    ends = torch.tensor([0, *map(len, chosen)]).cumsum(0).tolist()
+    table = torch.tensor([[*ends[k : k + 2], *size] for k, size in enumerate(sizes)]).flatten()
+    with card() as launches:
+        found = unite_rows(masks, torch.cat([table, torch.tensor(sum(chosen, []))]), len(chosen))
+    _, written = execute(launches[0])
+    assert written == found.numel(), "every pixel once"
+    for union, rows, (height, width) in zip(found, chosen, sizes):
+        expected = torch.zeros(37, 53, dtype=torch.bool)
+        expected[:height, :width] = (masks[rows] != 0).any(0)[:height, :width]
+        assert torch.equal(union, expected)
 
 
 def test_a_store_beyond_its_tensor_traps():
