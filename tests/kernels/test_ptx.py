@@ -141,7 +141,9 @@ def test_united_masks(dtype):
     ends = torch.tensor([0, *map(len, chosen)]).cumsum(0).tolist()
     table = torch.tensor([[*ends[k : k + 2], *size] for k, size in enumerate(sizes)]).flatten()
     with card() as launches:
-        found = unite_rows(masks, torch.cat([table, torch.tensor(sum(chosen, []))]), len(chosen))
+        found = unite_rows(
+            masks, torch.cat([table, torch.tensor([row for rows in chosen for row in rows])]), len(chosen)
+        )
     _, written = execute(launches[0])
     assert written == found.numel(), "every pixel once"
     for union, rows, (height, width) in zip(found, chosen, sizes):
