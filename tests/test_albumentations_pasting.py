@@ -229,11 +229,37 @@ def test_pipelines_are_saved_loaded_replayed_and_closed(tmp_path):
         ({"source": {"type": "AreaBox"}}, TypeError, "source must be of type InstanceBank"),
         ({"weights": [1.0, 2.0]}, ValueError, "weights must be None, 'balanced', or a mapping"),
         ({"source": "self", "instances": 2, "place": "somewhere"}, ValueError, "place"),
+        ({"weights": {"brid": 0.0}}, ValueError, r"weights must be by .*'bird', 'kite'.*got \['brid'\]"),
+        ({"weights": {3: 0.0}}, ValueError, r"weights must be by .*'bird', 'kite'.*got \[3\]"),
+        ({"weights": {"bird": 1.0}, "names": None}, ValueError, "names= says which class of the bank has which name"),
     ],
 )
 def test_settings_that_are_refused(settings, error, words):
+    if isinstance(settings.get("weights"), dict):
+        settings = {"source": bank_of(), "instances": 1, "names": {3: "kite", 7: "bird"}, **settings}
     with pytest.raises(error, match=words):
         mixes.CopyPaste(**settings)
+
+
+@pytest.mark.parametrize("source", ["self", "partner", "bank"])
+def test_images_without_objects_are_bases(source):
+    """Of a bank with masks, too: its boxes are tight round what is pasted."""
+    bank = bank_of()
+    made = {"self": "self", "partner": None, "bank": bank}[source]
+    paste = mixes.CopyPaste(source=made, instances=2, place="random", p=1.0, min_visibility=0)
+    params = A.BboxParams("pascal_voc", label_fields=["labels"])
+    black = np.zeros((200, 220, 3), dtype=np.uint8)
+    nothing = {"image": black, "bboxes": [], "labels": []}
+    given = {**nothing, "mix_metadata": [nothing]} if source == "partner" else nothing
+    out = A.Compose([paste], bbox_params=params, seed=1)(**given)
+    assert len(out["bboxes"]) == len(out["labels"]) == (0 if source != "bank" else 2)
+    if source != "bank":
+        assert not out["image"].any()
+        return
+    for x1, y1, x2, y2 in np.round(out["bboxes"]).astype(int):
+        inside = out["image"][y1:y2, x1:x2].any(axis=2)
+        assert inside.any(axis=0).all()
+        assert inside.any(axis=1).all()
 
 
 def test_calls_that_are_refused():

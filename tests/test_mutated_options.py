@@ -225,7 +225,7 @@ OPTIONS: dict[str, Mutation] = {
     ),
     "CopyPaste, source": Mutation(
         "transforms.paste_draws:DrawsPasted.draw_layers",
-        "(image >= outputs) if images > outputs else",
+        "(image >= outputs) if images > outputs or pool.cut_outs else",
         "",
         f"{PLACING}:test_sources",
     ),
@@ -275,9 +275,23 @@ OPTIONS: dict[str, Mutation] = {
         f"{PLACING}:test_sizes_are_drawn_by_weight",
         {"settings": {}},
     ),
+    "CopyPaste, named sizes": Mutation(
+        "transforms.paste_weights:size_bounds",
+        "weights.get(size, 1.0)",
+        "next(iter(weights.values()))",
+        f"{PLACING}:test_sizes_are_drawn_by_weight",
+        {"settings": {}},
+    ),
+    "InstanceBank, large cut-outs": Mutation(
+        "transforms.placing:Placing.placed",
+        " / shrunk[..., None]",
+        "",
+        "transforms.test_instance_bank:test_large_cut_outs_fit_a_tensor_as_they_fit_a_list",
+        {"masks": False},
+    ),
     "InstanceBank, weights": Mutation(
         "transforms.instance_bank:InstanceBank.picked",
-        "if weights is None or not weights.sum() else weights",
+        "if weights is None else weights",
         "",
         "transforms.test_instance_bank:test_cut_outs_are_drawn_by_weight",
         {"weights": "balanced", "shares": (0.5, 0.5)},

@@ -236,6 +236,21 @@ MADE = {
 
 
 @pytest.mark.parametrize("name", MADE)
+def test_batches_without_objects_pass_through_every_recipe(name):
+    """And batches whose only object may leave the view on its way."""
+    mix = from_config({"type": name, **MADE[name]})
+    mix.set_progress(6)
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
+    small = {"boxes": torch.tensor([[30.0, 24.0, 36.0, 30.0]]), "labels": torch.tensor([3])}
+    left = 0
+    for seed in range(40):
+        images = torch.rand(2, 3, 32, 48, generator=seeded(seed))
+        _, after = mix(images, [nothing, small if seed % 2 else nothing], generator=seeded(seed))
+        left += sum(len(target["boxes"]) for target in after)
+    assert left > 5
+
+
+@pytest.mark.parametrize("name", MADE)
 def test_every_recipe_mixes_and_closes(name):
     mix = from_config({"type": name, **MADE[name]})
     size = mix.size or (32, 48)

@@ -100,6 +100,8 @@ def mix(
         pixels = pixel_boxes(boxes.values, samples.sizes, boxes.counts)
         targets = _targets(samples, boxes, pixels)
     seen: Any = see(samples, targets) or None
+    if seen is not None and boxes is not None and samples.masks is None and not boxes.counts[0]:
+        targets = seen  # with the masks of cut-outs, since the image has no object that lacks one
     if demands.looks:
         stays = [member.ignore_index for member in method.members]
         maps = [{"semantic": _with_room(ids, stays)} for ids in samples.pixels["mask"]]

@@ -98,6 +98,13 @@ class CopyPaste(MixTransform):
             return dict(enumerate(weights.values()))
         by_name = {str(key): value for key, value in weights.items()}
         ids = {label: str(self._names.get(str(label), label)) for label in self.bank.counts}
+        known = {*ids.values(), *map(str, self._names.values())}
+        unknown = [key for key in weights if str(key) not in known and (self._names or not str(key).isdecimal())]
+        if unknown:
+            raise ValueError(
+                f"weights must be by what the label field holds, one of {sorted(known)}, got {unknown!r}"
+                + ("" if self._names else ": names= says which class of the bank has which name")
+            )
         return {label: by_name[name] for label, name in ids.items() if name in by_name} or None
 
     def _method(self, arguments: Mapping[str, Any]) -> Any:

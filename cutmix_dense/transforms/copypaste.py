@@ -24,7 +24,7 @@ from cutmix_dense.transforms.paste_number import checked_number
 from cutmix_dense.transforms.paste_weights import size_bounds, weight_table
 from cutmix_dense.transforms.pasted import check_rows, may_be_pasted
 from cutmix_dense.transforms.placing import Place
-from cutmix_dense.transforms.pool import Pool, detection_targets
+from cutmix_dense.transforms.pool import Pool, detection_targets, has_padded
 
 __all__ = ["CopyPaste"]
 
@@ -57,8 +57,9 @@ class CopyPaste(DrawsPasted, MixTransform):
             length; a number, or a range that it is drawn from. The box stays that of the instance.
         weights: how often each class is drawn: a mapping or sequence by class id (others weigh 1), see
             ``class_weights``; or ``"balanced"``: each class at hand equally often.
-        size_weights: how often each size is drawn: a mapping from ``"small"``, ``"medium"``, ``"large"`` (COCO's) or
-            from the side of a square of the same area, from which on a weight counts, pixels.
+        size_weights: how often each size is drawn: a mapping from ``"small"``, ``"medium"``, ``"large"`` (COCO's;
+            others weigh 1); or from sides of a square of the same area, pixels: each weight counts from its side on, up
+            to the next.
         crowd: whether to paste instances with ``iscrowd``.
         scale: the partner is scaled by a factor ~ U(low, high).
         flip: probability that the partner is mirrored left to right; keypoints then need ``flip_pairs``.
@@ -186,7 +187,8 @@ class CopyPaste(DrawsPasted, MixTransform):
         """Draw the instances to paste, and their places."""
         targets = detection_targets(pool.targets)
         if targets is None:
-            raise ValueError("targets must be detection targets to paste instances from, got none")
+            got = "padded boxes, which name no instance to paste" if has_padded(pool.targets) else "none"
+            raise ValueError(f"targets must be a list of dicts of instances for CopyPaste, got {got}")
         here = bring_rows(pool.host_rows, targets, self.rules)
         pool = pool if here is targets else replace(pool, targets=here)
         targets = [segments_as_instances(target) for target in here]

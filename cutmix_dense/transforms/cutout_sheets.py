@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from cutmix_dense.arrays.blocks import spatial
+from cutmix_dense.arrays.host import HOST
 from cutmix_dense.functional.boxes import from_xyxy
 from cutmix_dense.functional.fields import BEFORE, IGNORED, IMAGE_KEYS, INSTANCE_KEYS, STATED
+from cutmix_dense.functional.instances import mix_instances
+from cutmix_dense.functional.pixels import mix_images
 from cutmix_dense.functional.wrapping import rewrap
+from cutmix_dense.plan import MixPlan
 
-__all__ = ["BankedBatch", "fitted", "joined", "sheets", "wanted_keys"]
+__all__ = ["BankedBatch", "Sheet", "fitted", "joined", "sheets", "wanted_keys"]
 
 
 class BankedBatch(NamedTuple):
@@ -24,12 +31,28 @@ class BankedBatch(NamedTuple):
         targets: one dict each, with the masks of cut-outs.
         sizes: valid size of every image; None for a list.
         maskless: the same targets, without masks where the batch has none.
+        shrunk: of each image the scale at which its cut-outs lie there; None: 1.
     """
 
     images: Any
     targets: list[dict[str, Any]]
     sizes: Tensor | None
     maskless: list[dict[str, Any]]
+    shrunk: Sequence[Float[np.ndarray, " n"]] | None = None
+
+
+class Sheet(NamedTuple):
+    """A picture of cut-outs.
+
+    Attributes:
+        image: (C, H, W).
+        target: its rows, one per cut-out.
+        shrunk: the scale of each.
+    """
+
+    image: Tensor
+    target: dict[str, Any]
+    shrunk: Float[np.ndarray, " n"]
 
 
 _FILLED = {"iscrowd": 0, "difficult": 0, "truncated": 0, "occluded": 0, "visibility": 1, "weight": 1, STATED: 1}
@@ -56,7 +79,13 @@ def wanted_keys(targets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 raise ValueError(f"targets[{index}]['boxes'] must be upright for a bank of cut-outs, got rotated boxes")
             if key not in wanted or len(value):
                 wanted[key] = value
+    if not any(map(_has_rows, targets)):  # images without objects have every key
+        wanted.setdefault("labels", torch.zeros(0, dtype=torch.int64))
     return wanted
+
+
+def _has_rows(target: Mapping[str, Any]) -> bool:
+    return any(len(value) for key, value in target.items() if key in INSTANCE_KEYS)
 
 
 def fitted(target: Mapping[str, Tensor], wanted: Mapping[str, Any], size: Sequence[int]) -> dict[str, Any]:
@@ -96,14 +125,12 @@ def fitted(target: Mapping[str, Tensor], wanted: Mapping[str, Any], size: Sequen
     return found
 
 
-def sheets(
-    parts: Sequence[tuple[Tensor, dict[str, Tensor]]], images: Tensor, wanted: Mapping[str, Any]
-) -> list[tuple[Tensor, dict[str, Any]]]:
+def sheets(parts: Sequence[tuple[Tensor, dict[str, Tensor]]], images: Tensor, wanted: Mapping[str, Any]) -> list[Sheet]:
     """Cut-outs side by side on pictures of the batch's size, in lines of falling height."""
     height, width = images.shape[-2:]
-    fits = [part for part in parts if part[0].shape[1] <= height and part[0].shape[2] <= width]
+    fits = [one for part in parts if (one := _within(part, (height, width))) is not None]
     fits.sort(key=lambda part: -part[0].shape[1])
-    places: list[list[tuple[int, int, tuple[Tensor, dict[str, Tensor]]]]] = []
+    places: list[list[_Place]] = []
     top = left = line = 0
     for part in fits:
         tall, wide = part[0].shape[1:]
@@ -117,15 +144,42 @@ def sheets(
     return [_sheet(sheet, images, wanted) for sheet in places]
 
 
-def _sheet(
-    places: Sequence[tuple[int, int, tuple[Tensor, dict[str, Tensor]]]], images: Tensor, wanted: Mapping[str, Any]
-) -> tuple[Tensor, dict[str, Any]]:
+_Part = tuple[Tensor, dict[str, Tensor], float]
+"""A cut-out, its target and its scale."""
+
+_Place = tuple[int, int, _Part]
+"""Top and left of a cut-out on its sheet."""
+
+
+def _within(part: tuple[Tensor, dict[str, Tensor]], frame: tuple[int, int]) -> _Part | None:
+    """A cut-out scaled down into a frame if it is larger; None if nothing of it is left."""
+    image, target = part
+    size = image.shape[-2:]
+    factor = min(1.0, *(most / length for most, length in zip(frame, size)))
+    if factor == 1:
+        return image, target, 1.0
+    canvas = [min(most, math.ceil(factor * length - 1e-6)) for most, length in zip(frame, size)]
+    plan = MixPlan.from_grid(
+        torch.zeros((1, 1), dtype=torch.int64, device=HOST),
+        tuple(torch.tensor([[0, length]], device=HOST) for length in canvas),
+        torch.zeros((1, 1, 1), dtype=torch.int64, device=HOST),
+        torch.tensor([list(size)], device=HOST),
+        scale=torch.full((1, 1, 2), factor, device=HOST),
+        canvas=torch.tensor([canvas], device=HOST),
+    )
+    (found,) = mix_instances([target], plan, min_visibility=0.0, min_size=0.0)
+    if not len(found["boxes"]):
+        return None
+    return mix_images([image], plan)[0], {key: found[key] for key in target}, factor
+
+
+def _sheet(places: Sequence[_Place], images: Tensor, wanted: Mapping[str, Any]) -> Sheet:
     """One picture of cut-outs, and its target."""
     frame = images.shape[-2:]
     sheet = images.as_subclass(Tensor).new_zeros(images.shape[1:])
-    some_masks = any("masks" in target for *_, (_, target) in places) or "masks" in wanted
+    some_masks = any("masks" in target for *_, (_, target, _) in places) or "masks" in wanted
     rows: list[dict[str, Any]] = []
-    for top, left, (image, target) in places:
+    for top, left, (image, target, _) in places:
         block = tuple(slice(a, a + n) for a, n in zip((top, left), image.shape[1:]))
         sheet[spatial(block)] = image
         offset = torch.tensor([left, top, left, top], dtype=target["boxes"].dtype, device=target["boxes"].device)
@@ -142,7 +196,7 @@ def _sheet(
     found = fitted(together, wanted, frame)
     if some_masks and not bool(together[STATED].all()):
         found[STATED] = together[STATED]
-    return sheet, found
+    return Sheet(sheet, found, np.array([factor for *_, (*_, factor) in places]))
 
 
 def joined(images: Any, targets: Sequence[Mapping[str, Any]], cuts: list[dict[str, Any]], sizes: Any) -> BankedBatch:
@@ -154,5 +208,6 @@ def joined(images: Any, targets: Sequence[Mapping[str, Any]], cuts: list[dict[st
             if STATED not in target and target.get("labels") is not None:
                 labels = target["labels"]
                 target[STATED] = torch.ones(len(labels), dtype=torch.bool, device=labels.device)
-    bare = cuts if masks else [{k: v for k, v in cut.items() if k not in ("masks", STATED)} for cut in cuts]
+    keep = masks or not any(map(_has_rows, own))  # images without objects have every key
+    bare = cuts if keep else [{k: v for k, v in cut.items() if k not in ("masks", STATED)} for cut in cuts]
     return BankedBatch(images, [*own, *cuts], sizes, [*own, *bare])

@@ -197,9 +197,11 @@ class InstanceBank:
     def picked(
         self, count: int, weights: Float[np.ndarray, " n"] | None, generator: torch.Generator
     ) -> Int[np.ndarray, " count"]:
-        """Draw cut-outs with replacement, by weight; all that weigh 0 are drawn alike."""
+        """Draw cut-outs with replacement, by weight; none where all weigh 0."""
         draws = uniform(1, count, generator)[0].numpy()
-        shares = np.ones(len(self)) if weights is None or not weights.sum() else weights
+        shares = np.ones(len(self)) if weights is None else weights
+        if not shares.any():
+            return np.zeros(0, dtype=np.int64)
         edges = np.cumsum(shares) / shares.sum()
         return np.minimum(np.searchsorted(edges, draws, side="right"), len(self) - 1)
 
@@ -214,7 +216,7 @@ class InstanceBank:
             images: (B, C, H, W) or a list of (C, Hi, Wi).
             targets: a list of dicts of instances.
             sizes: valid sizes of a padded batch.
-            rows: which cut-outs; those that are larger than the sheet are left out.
+            rows: which cut-outs; those that are larger than a sheet are scaled into it.
 
         Raises:
             ValueError: cut-outs of another dtype, device or number of channels, or targets that cut-outs can't have.
@@ -234,11 +236,12 @@ class InstanceBank:
             cut = [(image, fitted(target, wanted, image.shape[-2:])) for image, target in parts]
             return joined([*images, *(image for image, _ in cut)], targets, [target for _, target in cut], None)
         made = sheets(parts, images, wanted)
-        pool = torch.cat([images.as_subclass(Tensor), *(sheet[None] for sheet, _ in made)])
+        pool = torch.cat([images.as_subclass(Tensor), *(sheet.image[None] for sheet in made)])
         frame = list(images.shape[-2:])
         own = torch.tensor([frame] * len(images), device=HOST) if sizes is None else torch.as_tensor(sizes).to(HOST)
         valid = torch.cat([own.long(), torch.tensor([frame] * len(made), device=HOST).reshape(-1, 2)])
-        return joined(rewrap(pool, images), targets, [target for _, target in made], valid)
+        batch = joined(rewrap(pool, images), targets, [sheet.target for sheet in made], valid)
+        return batch._replace(shrunk=[np.ones(0)] * len(images) + [sheet.shrunk for sheet in made])
 
     def _like(self, cuts: list[tuple[Tensor, dict[str, Tensor]]]) -> InstanceBank:
         """A bank of other cut-outs with the same settings."""

@@ -79,6 +79,8 @@ class DrawsPasted(DrawsPartners):
         self, pool: Pool, targets: Sequence[Mapping[str, Any]], may: Bool[np.ndarray, "p n"], generator: torch.Generator
     ) -> MixPlan:
         """Draw instances that are layers of their own."""
+        if not may.shape[1]:  # no image has an instance: a place that none takes
+            may = np.zeros((len(may), 1), dtype=bool)
         outputs, (images, most) = pool.outputs, may.shape
         own = leader = np.arange(outputs)
         if self.source == "partner":
@@ -96,7 +98,7 @@ class DrawsPasted(DrawsPartners):
             image, row = (np.broadcast_to(side.reshape(-1), (outputs, images * most)) for side in np.indices(may.shape))
         some = may[image, row] & mixed[:, None]
         if everyone:
-            some &= (image >= outputs) if images > outputs else (image != own[:, None])
+            some &= (image >= outputs) if images > outputs or pool.cut_outs else (image != own[:, None])
         slots = min(most_of(self.instances, image.shape[1]), image.shape[1])
         placing = Placing(self.place, self.overlap, self.scale, self.flip, self.context)
         draws = uniform(outputs, 1 + slots + image.shape[1], generator)[torch.from_numpy(leader)]
@@ -125,7 +127,7 @@ class DrawsPasted(DrawsPartners):
         both = bank.join(own.images, targets, sizes, self.picked(len(own), generator))
         found = [rows if named is None else {next(iter(named)): rows} for rows in (both.targets, both.maskless)]
         pool = Pool.of(both.images, found[0], both.sizes, len(own), own.layout)
-        pool = replace(pool, box_form=own.box_form, cut_outs=True)
+        pool = replace(pool, box_form=own.box_form, cut_outs=True, shrunk=both.shrunk)
         return pool, replace(pool, targets=found[1])
 
     def picked(self, outputs: int, generator: torch.Generator) -> Int[np.ndarray, " n"]:

@@ -79,8 +79,14 @@ def weight_table(weights: Any) -> dict[int, float] | str | None:
 def size_bounds(weights: Mapping[Any, float] | None) -> list[tuple[float, float]] | None:
     """``CopyPaste.size_weights`` as pairs (side from which on, weight) in order.
 
+    A name of ``SIZES`` means that size alone: sizes that aren't named weigh 1.
+
     Raises:
-        ValueError: a size that is neither a number nor a name of ``SIZES``, or a weight below 0.
+        ValueError: a size that is neither a number nor a name of ``SIZES``, both kinds together, or a weight below 0.
+
+    Example:
+        >>> size_bounds({"small": 2.0})
+        [(0.0, 2.0), (32.0, 1.0), (96.0, 1.0)]
     """
     if weights is None:
         return None
@@ -95,6 +101,11 @@ def size_bounds(weights: Mapping[Any, float] | None) -> list[tuple[float, float]
                 f"{weight!r}"
             )
         bounds.append((float(side), float(weight)))
+    named = [isinstance(size, str) for size in weights]
+    if any(named):
+        if not all(named):
+            raise ValueError(f"size_weights must map names of sizes or sides in pixels, not both, got {weights!r}")
+        bounds = [(side, float(weights.get(size, 1.0))) for size, side in SIZES.items()]
     return sorted(bounds)
 
 

@@ -104,6 +104,7 @@ class Placing:
         boxes: Float[np.ndarray, "b k ends"],
         present: Sequence[Float[np.ndarray, "_n ends"]],
         sizes: Float[np.ndarray, "pool d"],
+        shrunk: Float[np.ndarray, "b k"],
     ) -> Placed:
         """Place instances one after another, each at the first of its places where it covers little enough.
 
@@ -113,12 +114,13 @@ class Placing:
             boxes: of them, lows then highs in array order, pixels of their images.
             present: the boxes of each base.
             sizes: of the pool's images.
+            shrunk: the scale at which each lies in its image; a size is that of the whole instance.
         """
         each, cells = draws
         count, ndim = len(boxes), sizes.shape[1]
         canvas, theirs = sizes[:count, None], sizes[chosen.image]
         low, high = boxes[..., :ndim], boxes[..., ndim:]
-        factor = self.scale[0] + each[..., :1] * (self.scale[1] - self.scale[0])
+        factor = (self.scale[0] + each[..., :1] * (self.scale[1] - self.scale[0])) / shrunk[..., None]
         room = canvas / np.maximum(high - low, 1e-9)
         factor = np.minimum(factor, room.min(axis=2, keepdims=True))  # none is larger than the canvas
         scale = np.repeat(factor, ndim, axis=2)
@@ -244,7 +246,12 @@ def layered_plan(
     boxes = np.minimum(np.maximum(boxes, 0), reach)
     valid = chosen.valid & (boxes[..., ndim:] > boxes[..., :ndim]).all(axis=2)
     given = chosen._replace(valid=valid)
-    placed = placing.placed(draws, given, boxes, [every[b][there[b]] for b in range(count)], sizes)
+    shrunk = np.ones(valid.shape)
+    if pool.shrunk is not None:
+        for at in zip(*valid.nonzero()):
+            shrunk[at] = pool.shrunk[chosen.image[at]][chosen.row[at]]
+    present = [every[b][there[b]] for b in range(count)]
+    placed = placing.placed(draws, given, boxes, present, sizes, shrunk)
     source = torch.from_numpy(np.concatenate([np.arange(count)[:, None], np.where(valid, chosen.image, -1)], axis=1))
     rows = max(1, int(chosen.row.max(initial=0)) + 1, *(len(target.get("labels", ())) for target in targets))
     carry = np.zeros((count, 1 + slots, rows), dtype=bool)

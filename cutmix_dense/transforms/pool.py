@@ -50,6 +50,7 @@ class Pool:
         box_form: the format in which boxes are returned; None: xyxy in pixels.
         p: probability that each output is mixed, instead of the transform's; None: the transform's.
         cut_outs: whether the images behind the outputs are cut-outs of a bank of instances.
+        shrunk: of each image the scale of its cut-outs, where large ones were made to fit; None: 1.
         host_rows: rows of the targets that drawing brings to the host.
     """
 
@@ -63,6 +64,7 @@ class Pool:
     box_form: BoxForm | None = None
     p: Float[np.ndarray, " b"] | None = None
     cut_outs: bool = False
+    shrunk: Sequence[Float[np.ndarray, " n"]] | None = None
     host_rows: HostRows = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -284,6 +286,13 @@ def detection_targets(targets: Any) -> Sequence[Mapping[str, Any]] | None:
     if are_frames(targets):
         return [frame for clip in targets for frame in clip]
     return None
+
+
+def has_padded(targets: Any) -> bool:
+    """Whether the targets of a call are padded boxes, or hold some by name."""
+    if not isinstance(targets, Mapping):
+        return False
+    return isinstance(targets.get("boxes"), Tensor) or any(map(has_padded, targets.values()))
 
 
 def are_frames(targets: Any) -> bool:

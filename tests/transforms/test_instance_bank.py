@@ -263,3 +263,68 @@ def test_boxes_of_cut_outs_have_the_format_of_the_batch(form, own):
         rotated = tv_tensors.BoundingBoxes([[30.0, 30, 10, 10, 20]], format="CXCYWHR", canvas_size=(60, 80))
         with pytest.raises(ValueError, match="must be upright"):
             mix(images, [{"boxes": rotated, "labels": torch.tensor([1])}])
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_large_cut_outs_fit_a_tensor_as_they_fit_a_list(masks: bool):
+    """A cut-out four times as large as the frame: as often, and as large, as where pictures lie alone."""
+    bank = cd.InstanceBank()
+    for side, label in ((200, 7), (12, 1)):
+        target = {"boxes": torch.tensor([[0.0, 0.0, side, side / 2]]), "labels": torch.tensor([label])}
+        if masks:
+            target["masks"] = torch.ones(1, side // 2, side, dtype=torch.bool)
+        bank.add([torch.full((3, side // 2, side), float(label))], [target])
+    mix = cd.CopyPaste(
+        source=bank, instances=2, place="random", overlap=0, weights="balanced", scale=(0.1, 0.4), p=1.0, min_size=0
+    )
+    base = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
+    widths: dict[str, list[float]] = {"list": [], "tensor": []}
+    for form, found in widths.items():
+        for seed in range(30):
+            images = torch.zeros(8, 3, 48, 64)
+            mixed, targets = mix(images if form == "tensor" else list(images), [base] * 8, generator=seeded(seed))
+            for image, target in zip(mixed, targets):
+                assert ("masks" in target) == masks, "no object of the batch lacks a mask"
+                for box, label in zip(target["boxes"].round().long().tolist(), target["labels"].tolist()):
+                    inside = image[0, box[1] : box[3], box[0] : box[2]]
+                    assert ((inside - label).abs() < 1e-4)[2:-2, 2:-2].all(), "a box lies on its object"
+                    assert (inside > 0).all()
+                    found += [box[2] - box[0]] if label == 7 else []
+    assert len(widths["list"]) > 150
+    assert len(widths["tensor"]) == pytest.approx(len(widths["list"]), rel=0.15)
+    for share in (0.1, 0.5, 0.9):
+        assert np.quantile(widths["tensor"], share) == pytest.approx(np.quantile(widths["list"], share), abs=5)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_weight_of_0_pastes_nothing(batched: bool):
+    bank = cd.InstanceBank()
+    bank.add([torch.rand(3, 20, 20)], [{"boxes": torch.tensor([[5.0, 5, 15, 15]]), "labels": torch.tensor([1])}])
+    base = {"boxes": torch.tensor([[2.0, 2, 20, 20]]), "labels": torch.tensor([1])}
+    images = torch.rand(4, 3, 60, 60)
+    mix = cd.CopyPaste(source=bank, instances=2, place="random", weights={1: 0.0}, p=1.0)
+    mixed, targets = mix(images if batched else list(images), [base] * 4)
+    assert [len(target["boxes"]) for target in targets] == [1] * 4
+    assert all(torch.equal(one, other) for one, other in zip(mixed, images)), "nor is anything of another image"
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.parametrize("stated", [False, True])
+def test_backgrounds_are_bases(batched: bool, masks: bool, stated: bool):
+    """Images without objects, with empty rows or with none: what is pasted has classes, and masks if the bank has."""
+    bank = cd.InstanceBank()
+    bank.add(*pictures(3, masks, 50, np.random.default_rng(1)))
+    empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int32)} if stated else {}
+    images = torch.rand(4, 3, 40, 50)
+    mix = cd.CopyPaste(source=bank, instances=2, place="random", p=1.0)
+    _, targets = mix(images if batched else list(images), [empty] * 4, generator=seeded(0))
+    assert sum(len(target["boxes"]) for target in targets) >= 6
+    for target in targets:
+        assert set(target["labels"].tolist()) <= {1, 2}
+        assert len(target["labels"]) == len(target["boxes"])
+        assert target["labels"].dtype == (torch.int32 if stated else torch.int64)
+        if masks:
+            assert target["boxes"].tolist() == [list(tight(mask)) for mask in target["masks"].numpy()]
+        else:
+            assert "masks" not in target

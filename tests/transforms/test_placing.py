@@ -185,6 +185,8 @@ def test_sizes_are_drawn_by_weight(settings: dict):
         return carried.double().mean(dim=0).tolist()
 
     assert shares({"small": 0, "medium": 1, "large": 0}) == [0, 1, 0]
+    assert shares({"small": 2}) == pytest.approx([0.5, 0.25, 0.25], abs=0.05)
+    assert shares({"medium": 0}) == pytest.approx([0.5, 0, 0.5], abs=0.05)
     assert shares({"large": 3}) == pytest.approx([0.2, 0.2, 0.6], abs=0.05)
     assert shares({0: 0, 30: 2, 50: 1}) == pytest.approx([0, 2 / 3, 1 / 3], abs=0.05)
 
@@ -261,6 +263,7 @@ def test_instances_without_a_mask_and_broken_ones():
         ({"weights": {1: -1.0}}, "weights"),
         ({"weights": {}}, "weights"),
         ({"size_weights": {"tiny": 1}}, "size_weights"),
+        ({"size_weights": {"small": 1, 50: 2}}, "not both"),
         ({"size_weights": {"small": -1}}, "size_weights"),
     ],
 )
@@ -366,3 +369,20 @@ def test_in_volumes_no_box_is_hidden_more_than_allowed(overlap: float):
 def test_clips_are_refused_by_name():
     with pytest.raises(ValueError, match=r"layout of CopyPaste must be one of .*'BCDHW'.*, got 'BTCHW'"):
         cd.CopyPaste(source="self", place="random", instances=1, layout="BTCHW")
+
+
+@pytest.mark.parametrize("place", ["random", "grid", "same"])
+@pytest.mark.parametrize("source", ["partner", "self", "batch"])
+def test_batches_without_objects_stay_as_they_are(source: str, place: str):
+    images = torch.rand(3, 3, 40, 50)
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
+    mix = cd.CopyPaste(source=source, instances=2, place=place, size_weights={"small": 2}, weights="balanced", p=1.0)
+    mixed, targets = mix(images, [nothing, {}, nothing])
+    assert torch.equal(mixed, images)
+    assert [len(target.get("boxes", ())) for target in targets] == [0, 0, 0]
+
+
+def test_padded_boxes_are_refused_by_name():
+    boxes = {"boxes": torch.rand(2, 3, 4), "labels": torch.ones(2, 3).long(), "valid": torch.ones(2, 3).bool()}
+    with pytest.raises(ValueError, match="list of dicts of instances for CopyPaste, got padded boxes"):
+        cd.CopyPaste(p=1.0)(torch.rand(2, 3, 40, 50), boxes)
