@@ -170,10 +170,6 @@ def _rows():
 
 def given(page: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Names that a page takes as the reader's own, and what it would download."""
-    if name_of(page) == "docs/usage.md":
-        images = torch.randint(0, 256, (8, 3, 120, 160), dtype=torch.uint8)
-        target = {"boxes": torch.tensor([[10.0, 10.0, 60.0, 60.0]]), "labels": torch.tensor([1])}
-        return {"dataset": [(image, target) for image in images]}
     if name_of(page) == "datasets/README.md" and not missing("import datasets"):
         boxes, maps = _rows()
         patch.setattr("datasets.load_dataset", lambda path, split: boxes)
