@@ -87,8 +87,8 @@ RULES: dict[str, tuple[int, int, tuple[Setting, ...]]] = {
         ),
     ),
     "peers": (
-        9,
-        0,
+        8,
+        7,
         (
             ("ours", ()),
             ('rule="ultralytics"', ("rule=ultralytics",)),
