@@ -62,9 +62,7 @@ def _row(number: int, kept: Mapping[str, dict[str, Any]], score: float) -> list[
     cells = [(sample["target"], f"image {sample['target'].get('image_id', number)}")]
     for run in kept.values():
         prediction = _drawable(run["samples"][number]["prediction"], score)
-        found = (
-            f"{len(prediction['labels'])} boxes" if "labels" in prediction else _agreement(prediction, sample["target"])
-        )
+        found = _counted(prediction["labels"]) if "labels" in prediction else _agreement(prediction, sample["target"])
         cells.append((prediction, found))
     drawings = []
     for target, caption in cells:
@@ -89,6 +87,10 @@ def _drawable(target: Mapping[str, Any], score: float) -> dict[str, Any]:
         return dict(target)
     sure = target["scores"] >= score
     return {key: value[sure] for key, value in target.items() if isinstance(value, Tensor)}
+
+
+def _counted(labels: Tensor) -> str:
+    return f"{len(labels)} {'box' if len(labels) == 1 else 'boxes'}"
 
 
 def _agreement(prediction: Mapping[str, Any], target: Mapping[str, Any]) -> str:
