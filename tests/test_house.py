@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "checks.py": set(),
     "randomness.py": set(),
     "switch.py": set(),
+    "warned.py": set(),
     "pairing.py": {"arrays"},
     "regions": {"arrays", "checks", "regions"},
     "noise.py": {"arrays"},
@@ -27,7 +28,7 @@ MAY_IMPORT = {
     "distance.py": {"arrays", "extras"},
     "saliency.py": {"arrays"},
     "kernels": {"arrays", "kernels", "native", "plan"},
-    "functional": {"arrays", "checks", "functional", "kernels", "native", "plan"},
+    "functional": {"arrays", "checks", "functional", "kernels", "native", "plan", "warned"},
     "albumentations": {"albumentations", "arrays", "build", "extras", "functional", "plan", "transforms"},
     "lightning.py": {"detr", "extras", "randomness", "transforms"},
     "detr.py": {"arrays", "functional", "plan", "randomness", "transforms"},
@@ -97,6 +98,7 @@ MAY_IMPORT = {
         "saliency",
         "switch",
         "transforms",
+        "warned",
     },
 }
 """What each part may import of the package, types alone included."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.warned import warn_caller
 
 __all__ = ["GivenBoxes", "check_boxes", "sizes_of"]
 
@@ -119,11 +119,9 @@ def check_boxes(given: GivenBoxes, first: str = "targets[{image}]['boxes'][{posi
     if not _warned:
         _warned = True
         kind = "has no area or is inverted" if given.broken[one] else "lies outside of its image"
-        warnings.warn(
+        warn_caller(
             f"a box {kind} and is dropped: {example}{'; the boxes look like ' + looks if looks else ''}. Further ones "
-            "are dropped without a warning; return_report=True lists each",
-            UserWarning,
-            stacklevel=2,
+            "are dropped without a warning; return_report=True lists each"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar, get_args
@@ -27,6 +26,7 @@ from cutmix_dense.transforms.layout import LAYOUTS, Layout, has_frames
 from cutmix_dense.transforms.pool import Images, Pool
 from cutmix_dense.transforms.settings import NamedSettings, key_names
 from cutmix_dense.transforms.targets import LabelsBy, MixedTargets, TargetMixer
+from cutmix_dense.warned import warn_caller
 
 __all__ = ["MixTransform"]
 
@@ -191,7 +191,7 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         pool = self.pool_of(images, targets, sizes, outputs)
         pool = pool if p is None else pool.with_p(p)
         plan = self.draw_plan(pool, call_generator(generator))
-        self._warn_of_one(pool, plan, stacklevel=3)
+        self._warn_of_one(pool, plan)
         return plan
 
     def apply_plan(
@@ -312,20 +312,18 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         if isinstance(self.pairing, SampleBank):  # which stores boxes in pixels
             self.pairing.push(images, own.targets, sizes, self.semantic_keys, own.ndim)
         elif not self.banked:
-            self._warn_of_one(pool, plan, stacklevel=6)
+            self._warn_of_one(pool, plan)
         return result, plan
 
-    def _warn_of_one(self, pool: Pool, plan: MixPlan, stacklevel: int) -> None:
+    def _warn_of_one(self, pool: Pool, plan: MixPlan) -> None:
         """Warn once that a batch of one image can't be mixed."""
         if pool.sizes.shape[0] > 1 or self._warned or self.p == 0 or not self.partners or is_compiling() or self.closed:
             return
         if bool((plan.source[:, 1:] < 0).all()):
             self._warned = True
-            warnings.warn(
+            warn_caller(
                 f"{type(self).__name__} got a batch of one image, which has no partner and stays as it is: use larger "
-                "batches, or pairing=cutmix_dense.SampleBank(), which keeps the latest images as partners",
-                UserWarning,
-                stacklevel=stacklevel,  # the caller of the module
+                "batches, or pairing=cutmix_dense.SampleBank(), which keeps the latest images as partners"
             )
 
     def get_extra_state(self) -> dict[str, Any]:

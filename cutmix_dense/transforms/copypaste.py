@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
@@ -25,6 +24,7 @@ from cutmix_dense.transforms.paste_weights import size_bounds, weight_table
 from cutmix_dense.transforms.pasted import check_rows, may_be_pasted
 from cutmix_dense.transforms.placing import Place
 from cutmix_dense.transforms.pool import Pool, detection_targets, has_padded
+from cutmix_dense.warned import warn_caller
 
 __all__ = ["CopyPaste"]
 
@@ -206,11 +206,9 @@ class CopyPaste(DrawsPasted, MixTransform):
         """Warn once that no target of a batch has instances."""
         if not (self._warned_of_none or self.closed or self.p == 0):
             self._warned_of_none = True
-            warnings.warn(
+            warn_caller(
                 "CopyPaste got targets without 'boxes' or 'masks', so it pastes nothing: give instances, or use "
-                "cutmix_dense.ClassMix, which pastes classes of maps",
-                UserWarning,
-                stacklevel=2,
+                "cutmix_dense.ClassMix, which pastes classes of maps"
             )
 
 
