@@ -123,6 +123,8 @@ _BY_HAND = (
 )
 _BY_HAND_TURNED = "write DOTA's text files of them, x1 y1 x2 y2 x3 y3 x4 y4 class difficult, into SPLIT/labelTxt/"
 
+_YOLO_PLACES = "they are read with pictures in images/, texts in labels/ and the names of the classes in a data.yaml"
+
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _KITTI_LINE = rf"(?m)^([^\W\d][^\n]*?)(?: {_NUMBER}){{14,15}}\s*$"
 
@@ -220,7 +222,14 @@ KINDS: tuple[Kind, ...] = (
         (".txt",),
         r"(?m)^\d+( (0?\.\d+|[01](\.0*)?)){4,}\s*$",
         "YOLO's text files",
-        "they are read with pictures in images/, texts in labels/ and the names of the classes in a data.yaml",
+        _YOLO_PLACES,
+    ),
+    Kind(
+        (".txt",),
+        rf"(?m)^\d+(?=[^\n]* (?:[3-9]|\d\d+)(?:\.\d*)?(?:\s|$))(?: {_NUMBER}){{4,}}\s*$",
+        "YOLO's text files in pixels",
+        "YOLO's coordinates are shares of the image's width and height, so divide pixels by them first; then "
+        + _YOLO_PLACES,
     ),
     Kind(
         ("metadata.jsonl", "metadata.csv"),

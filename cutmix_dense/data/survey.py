@@ -75,7 +75,7 @@ def advice(root: Path, below: Mapping[str, str]) -> str:
     lines += (
         _of_coco(root, [path for path, fault in tables.items() if not fault], pictures)
         or _of_other(root, files, pictures)
-        or _of_pictures(root, pictures)
+        or ([] if broken else _of_pictures(root, pictures))
     )
     return "; ".join(lines)
 
@@ -122,7 +122,10 @@ def _of_pictures(root: Path, pictures: list[_File]) -> list[str]:
         return []
     listed = ", ".join(f"{os.path.relpath(place, root)}/ ({count})" for place, count in places)
     if len(places) == 1:
-        return [f"pictures are in {listed}, and nothing says what is on them"]
+        return [
+            f"pictures are in {listed}, and nothing says what is on them: put the annotations beside them, or name "
+            "them with --layout LAYOUT --annotations PATH"
+        ]
     flags = "--layout image_masks --images FOLDER --annotations FOLDER"
     return [f"pictures are in {listed}; if one of these holds maps of class ids with the names of the others: {flags}"]
 

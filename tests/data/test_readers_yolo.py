@@ -528,6 +528,34 @@ def test_what_is_not_yolo(tmp_path):
         open_dataset(empty, "yolo")
 
 
+@pytest.mark.parametrize("split", ["", "train"])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("0 50 50 30 30\n", "line 1: coordinates are shares of the image's width and height, got 50: divide pixels by"),
+        ("Car 0 0 -1 1 2 3 4\n", "line 1: must be the id of a class and at least 4 numbers, got 'Car 0 0 -1 1 2 3 4'"),
+        ("0 0.5 0.5\n", "line 1: must be the id of a class and at least 4 numbers, got '0 0.5 0.5'"),
+        ("-1 0.5 0.5 0.5 0.5\n", "line 1: a line begins with the id of a class, got '-1'"),
+        ("0 0.5 0.5 0.5 \xe9\n", "line 1: must be the id of a class"),
+    ],
+)
+def test_folders_whose_texts_are_not_yolo_are_told(tmp_path, split, text, reason):
+    """Not that the folders are missing, which are there."""
+    below = f"{split}/" * bool(split)
+    root = make(tmp_path, {"b.jpg": text, "a.jpg": text}, None, f"{below}images", f"{below}labels")
+    with pytest.raises(DatasetError) as caught:
+        open_dataset(root, "yolo")
+    told = f"{root}: not YOLO, {below}images/ lies beside {below}labels/, but {below}labels/a.txt isn't YOLO's: "
+    assert str(caught.value).startswith(told + reason)
+
+
+def test_a_folder_of_labels_without_texts_is_told(tmp_path):
+    root = make(tmp_path, {"a.jpg": None}, None, "images", "labels")
+    save_image(root / "labels" / "a.png")
+    with pytest.raises(DatasetError, match="images/ lies beside labels/, which holds no text files"):
+        open_dataset(root, "yolo")
+
+
 def test_looking_at_a_large_folder_reads_no_more_than_its_yaml(tmp_path):
     root = make(tmp_path, {"a.jpg": BOX})
     script = (

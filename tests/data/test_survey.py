@@ -88,6 +88,11 @@ def put(root: Path, name: str, content: object) -> Path:
         ("list.txt", "0--Parade/a.jpg\n1\n1 2 2 2 0 0\n", f"WIDER FACE's list: {BY_HAND}"),
         ("txt/a.txt", "1 1 9 1 9 5 1 5 plane 0\n", "or name both: --layout dota --annotations txt --images pictures"),
         ("gt/a.txt", "0 0.5 0.5 0.25 0.25\n", "YOLO's text files: they are read with pictures in images/"),
+        (
+            "gt/a.txt",
+            "0 50 50 30.5 30\n",
+            "YOLO's text files in pixels: YOLO's coordinates are shares of the image's width and height, so divide",
+        ),
         ("metadata.jsonl", {"file_name": "a.jpg", "text": "a cat"}, 'rows of detection have "objects"'),
         ("a.parquet", "PAR1", "give the split to HuggingFaceDataset"),
         ("a.tfrecord", "", f"TFRecords: {BY_HAND}"),
@@ -151,6 +156,7 @@ def test_a_broken_json_is_named(tmp_path):
     text = told(tmp_path)
     assert "a/b/c/d/labels.json is no readable JSON: Expecting ',' delimiter" in text
     assert "--annotations" not in text
+    assert "nothing says" not in text
     large = json.dumps({"images": [], "annotations": [{"id": i, "text": "x" * 50} for i in range(30000)]})
     put(tmp_path, "a/b/c/d/labels.json", large[:-200])
     assert "a/b/c/d/labels.json is no readable JSON: it is cut off" in told(tmp_path)
@@ -184,7 +190,10 @@ def test_pictures_alone(tmp_path):
     assert "it holds no files" in told(tmp_path)
     save_image(tmp_path / "a" / "1.jpg")
     save_image(tmp_path / "a" / "2.JPG")
-    assert "pictures are in a/ (2), and nothing says what is on them" in told(tmp_path)
+    assert told(tmp_path).endswith(
+        "pictures are in a/ (2), and nothing says what is on them: put the annotations beside them, or name them with "
+        "--layout LAYOUT --annotations PATH"
+    )
     save_image(tmp_path / "b" / "x.png")
     assert "pictures are in a/ (2), b/ (1); if one of these holds maps" in told(tmp_path)
 

@@ -22,6 +22,7 @@ from cutmix_dense.data.readers.yolo_files import (
     LabelPaths,
     class_names,
     describe,
+    first_foreign,
     images_of,
     label_lines,
     short_names,
@@ -161,9 +162,7 @@ class YoloDataset(DenseDataset):
         """What describes the set, with the image folder that is given as the split's."""
         if images is None:
             if found is None:
-                raise DatasetError(
-                    f"{self.root}: not YOLO, no YAML file with names and train, no obj.data, no images/ beside labels/"
-                )
+                raise DatasetError(f"{self.root}: not YOLO, {_why_not(self.root)}")
             return found
         folder = needed_folder(Path(images), "image").absolute()
         found = found or Description(self.root, None, {}, (self.root,))
@@ -362,6 +361,40 @@ def _details(row: _Row, size: tuple[int, int]) -> dict[str, Any]:
     """The confidence, and the line as it is written; shares of the size of this image."""
     score = {} if row.score is None else {"score": row.score}
     return {**score, STATED: {"line": row.words, "size": list(size)}}
+
+
+def _why_not(root: Path) -> str:
+    """Why a folder that no file describes isn't a YOLO set."""
+    found = first_foreign(root)
+    if found is None:
+        return "no YAML file with names and train, no obj.data, no images/ beside labels/"
+    images, labels, text = found
+    if text is None:
+        return f"{images}/ lies beside {labels}/, which holds no text files: each image needs one of its name"
+    place = text.relative_to(root).as_posix()
+    try:
+        number, words = next(iter(label_lines(text)), (1, []))
+        reason = f"line {number}: {_fault(words)}"
+    except SampleError as error:
+        reason = error.reason
+    return f"{images}/ lies beside {labels}/, but {place} isn't YOLO's: {reason}"
+
+
+def _fault(words: list[str]) -> str:
+    """Why the words of a line are none of YOLO's."""
+    plain = f"must be the id of a class and at least 4 numbers, got {' '.join(words)[:80]!r}"
+    try:
+        values = [finite(word) for word in words]
+    except (ValueError, OverflowError):
+        return plain
+    if len(values) < 5:
+        return plain
+    try:
+        _class_id(words[0])
+        _pixels(values[1:5], (1, 1))
+    except ValueError as error:
+        return str(error)
+    return plain
 
 
 def _class_id(word: str) -> int:

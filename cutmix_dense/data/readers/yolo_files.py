@@ -23,6 +23,7 @@ __all__ = [
     "LabelPaths",
     "class_names",
     "describe",
+    "first_foreign",
     "images_of",
     "label_lines",
     "parsed_yaml",
@@ -226,6 +227,23 @@ def _from_folders(root: Path) -> Description | None:
             ):
                 splits[known[1]] = [name]
     return Description(root, None, splits, (root,)) if splits else None
+
+
+def first_foreign(root: Path) -> tuple[str, str, Path | None] | None:
+    """Folders of images and labels that are no YOLO set because of their texts.
+
+    Returns:
+        The two folders under the root, and the first text file that isn't YOLO's (None where there is no text at all);
+        None where no `images` lies beside `labels`, in the root or in a split's folder.
+    """
+    for above in ("", *(name for name in folders_in(root) if _SPLIT.match(name))):
+        there = folders_in(root / above)
+        images, labels = _called(there, _IMAGES), _called(there, _LABELS)
+        if images and labels:
+            texts = sorted(_text_files(root / above / labels))
+            first = next((path for path in texts if _kind(path) is False), None)
+            return posixpath.join(above, images), posixpath.join(above, labels), first
+    return None
 
 
 def _called(names: Sequence[str], wanted: Sequence[str]) -> str | None:
