@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cutmix_dense.data.outcomes import LEFT_OUT, named
 from cutmix_dense.functional.segments import segments_as_instances
 from cutmix_dense.visualization import class_colors, source_letters
 
@@ -117,15 +118,13 @@ def instance_rows(made: MixedSample, classes: Sequence[str]) -> list[InstanceRow
 
 def outcome_of(side: str, outcome: str, reason: str) -> str:
     """The outcome as the page names it: what a partner does not bring along is left out, not dropped."""
-    if side == "partner" and outcome == "dropped" and reason in ("covered", "outside", "not carried"):
-        return "left out"
-    return outcome
+    return named(side, outcome, reason)[1]
 
 
 def explain(row: InstanceRow) -> str:
     """Why an instance had its outcome, in words."""
     outcome = outcome_of(row.side, row.outcome, row.reason)
-    if outcome == "left out":
+    if outcome == LEFT_OUT:
         return "lies outside the region, so it isn't pasted"
     if outcome == "kept":
         return "fully visible" if row.side == "base" else "pasted whole"
@@ -202,13 +201,13 @@ def save(page: str, path: Path) -> None:
     path.write_text(page, encoding="utf-8")
 
 
-_OUTCOMES = ("kept", "shrunk", "ignored", "dropped", "left out")
+_OUTCOMES = ("kept", "shrunk", "ignored", "dropped", LEFT_OUT)
 _MEANINGS = {
     "kept": "untouched, bit for bit",
     "shrunk": "partly covered or cut, box refitted",
     "ignored": "under 10 % visible: moved to the ignored instances",
     "dropped": "not visible at all",
-    "left out": "part of the partner outside the region",
+    LEFT_OUT: "part of the partner outside the region",
 }
 
 
@@ -268,7 +267,7 @@ def _sample(sample: Sample) -> str:
 
 def instance_table(instances: Sequence[InstanceRow]) -> str:
     """The table of what became of the instances, as HTML; what a partner left behind is a note below it."""
-    there = [row for row in instances if outcome_of(row.side, row.outcome, row.reason) != "left out"]
+    there = [row for row in instances if outcome_of(row.side, row.outcome, row.reason) != LEFT_OUT]
     behind = [row for row in instances if row not in there]
     rows = "".join(_row(row) for row in there)
     note = ""

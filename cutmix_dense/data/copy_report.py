@@ -11,6 +11,7 @@ from typing import Any
 
 from cutmix_dense.data.copy_work import Job
 from cutmix_dense.data.errors import DatasetError
+from cutmix_dense.data.outcomes import named
 
 __all__ = ["CopyReport", "summary"]
 
@@ -27,7 +28,8 @@ class CopyReport:
         skipped: samples that were left out, as {"sample", "file", "reason"}.
         broken: files that could not be read, as {"file", "reason", "as_base", "as_partner"}: how many samples that
             cost, and in how many another partner took their place.
-        outcomes: what became of the instances, ("base", "partner" or "cut-out", outcome, reason) -> how many.
+        outcomes: what became of the instances, ("base", "partner" or "cut-out", outcome, reason) -> how many. Those of
+            a partner that aren't in the part of it that is pasted are "left out", not "dropped".
         not_kept: what the layout of the copy has no place for, or what a mix falsified, and how often it occurred.
         made_anew: what the copy numbers by itself.
         notes: what was left out of files that were read otherwise, as {"file", "reason"}.
@@ -51,6 +53,9 @@ class CopyReport:
         """The report of a finished copy, from its JSON file."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            outcomes: Counter[tuple[str, str, str]] = Counter()
+            for row in content["outcomes"]:  # older versions call dropped what is left out
+                outcomes[named(row["side"], row["outcome"], row["reason"])] += row["count"]
             return cls(
                 root=path.parent,
                 path=path,
@@ -58,7 +63,7 @@ class CopyReport:
                 unmixed=content["unmixed"],
                 skipped=content["skipped"],
                 broken=content["broken"],
-                outcomes={(row["side"], row["outcome"], row["reason"]): row["count"] for row in content["outcomes"]},
+                outcomes=dict(outcomes),
                 not_kept=dict(content.get("not_kept", {})),
                 made_anew=list(content.get("made_anew", [])),
                 notes=list(content.get("notes", [])),
@@ -99,7 +104,7 @@ def summary(
         not_kept.update(record.get("not_kept", {}))
         notes.update({(note["file"], note["reason"]): note for note in record.get("notes", [])})
         for side, outcome, reason, count in record.get("outcomes", []):
-            outcomes[side, outcome, reason] += count
+            outcomes[named(side, outcome, reason)] += count
         for entry in record.get("replaced", []):
             blame(entry, "as_partner")
         if "skipped" in record:

@@ -6,6 +6,7 @@ import json
 import os
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from cutmix_dense.data.details import STATED, still_true
 from cutmix_dense.data.errors import DatasetError, DataWarning, MixError, SampleError
 from cutmix_dense.data.files import write_atomic
 from cutmix_dense.data.mixed_sample import MixedSample, mix_sample, name_of, relative_path
+from cutmix_dense.data.outcomes import named, without_repeats
 from cutmix_dense.data.pictures import tiff_bands
 from cutmix_dense.data.readers import DenseDataset
 from cutmix_dense.data.writers import Writer
@@ -99,7 +101,8 @@ class Work:
                 length=self.length,
                 base=(image, target),
             )
-            counts = Counter((_side(row, made), row["outcome"], row["reason"]) for row in made.rows)
+            told = made.rows if made.cut_outs else without_repeats(made.rows)  # each cut-out is a picture of its own
+            counts = Counter(_outcome(row, made) for row in told)
             record["partners"] = [name_of(self.dataset, partner) for partner in made.indices[1:]]
             record["replaced"] = [_blame(self.dataset, error) for error in made.replaced]
             record["mixed"] = made.mixed
@@ -203,8 +206,10 @@ def _unchanged(made: MixedSample) -> list[list[bool]]:
     return [both[False] + both[True] for both in flags]
 
 
-def _side(row: dict[str, Any], made: MixedSample) -> str:
-    return "base" if row["layer"] == 0 else "cut-out" if made.cut_outs else "partner"
+def _outcome(row: Mapping[str, Any], made: MixedSample) -> tuple[str, str, str]:
+    """What a record counts: of which side the instance is, what became of it, and why."""
+    side = "base" if row["layer"] == 0 else "cut-out" if made.cut_outs else "partner"
+    return named(side, row["outcome"], row["reason"])
 
 
 def _without_details(target: Any) -> int:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from cutmix_dense.data.outcomes import LEFT_OUT, named, without_repeats
 from cutmix_dense.visualization.colors import PAPER
 from cutmix_dense.visualization.pictures import picture_size
 from cutmix_dense.visualization.regions import owners_of, partner_sources, shown_pixels, source_letters
@@ -215,33 +216,22 @@ def caption_of(rows: Iterable[Mapping[str, Any]], of: str = "partner") -> str:
         does not show in any layer is left out, not dropped.
     """
     parts = []
-    unseen: dict[tuple[int, int], Mapping[str, Any]] = {}
-    shown: list[Mapping[str, Any]] = []
-    for row in rows:
-        if row["layer"] > 0 and row["reason"] in ("covered", "outside", "not carried"):
-            unseen[row["source"], row["instance"]] = row
-        else:
-            shown.append(row)
-    for row in shown:  # a layer for each instance names all others of its image, too
-        if row["layer"] > 0:
-            unseen.pop((row["source"], row["instance"]), None)
-    table = [*shown, *unseen.values()]
+    table = without_repeats(rows)
     for title, side in (
         ("base", [row for row in table if row["layer"] == 0]),
         (of, [row for row in table if row["layer"] > 0]),
     ):
         counts: dict[str, int] = {}
-        for row in sorted(side, key=lambda row: (_OUTCOMES.get(row["outcome"], 9), row["reason"])):
-            words = row["outcome"] + (f" ({row['reason']})" if row["reason"] else "")
-            if row["layer"] > 0 and row["reason"] in ("covered", "outside", "not carried"):
-                words = "left out"
+        called = [named("base" if row["layer"] == 0 else "partner", row["outcome"], row["reason"]) for row in side]
+        for _, outcome, reason in sorted(called, key=lambda each: (_OUTCOMES.get(each[1], 9), each[2])):
+            words = outcome + (f" ({reason})" if reason and outcome != LEFT_OUT else "")
             counts[words] = counts.get(words, 0) + 1
         if counts:
             parts.append(f"{title}: " + ", ".join(f"{count} {words}" for words, count in counts.items()))
     return " · ".join(parts)
 
 
-_OUTCOMES = {"kept": 0, "shrunk": 1, "ignored": 2, "dropped": 3}
+_OUTCOMES = {"kept": 0, "shrunk": 1, "ignored": 2, LEFT_OUT: 3, "dropped": 4}
 
 
 def _grid(pictures: Sequence[UInt8[Tensor, "3 h w"]], across: int) -> UInt8[Tensor, "3 H W"]:

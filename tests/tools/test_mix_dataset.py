@@ -230,6 +230,63 @@ def test_report_lies_beside_the_data(demo, tmp_path):
     assert not list((tmp_path / "out").glob(".*"))
 
 
+def test_what_a_partner_does_not_bring_along_is_left_out_not_dropped(demo, tmp_path, capsys):
+    """Each instance of a partner once, and only what was in the pasted part and then lost counts as dropped."""
+    source = open_complete(demo / "coco", "coco")
+    paste = cd.CopyPaste(p=1.0, instances=2)
+    for transform in (cd.CutMix(p=1.0), paste):
+        place = tmp_path / type(transform).__name__
+        report = mix_dataset(source, place, transform, seed=4)
+        told = [(reason, count) for (side, kind, reason), count in report.outcomes.items() if kind == "left out"]
+        assert [reason for reason, _ in told] == ["not in the pasted part"]
+        gone = {reason for side, kind, reason in report.outcomes if side == "partner" and kind == "dropped"}
+        assert not gone & {"covered", "outside", "not carried"}
+        partners = {}
+        for index in range(len(source)):
+            partners[index] = mix_sample(source, transform, index, seed=4).indices[1]
+        held = sum(len(source[partner][1]["labels"]) for partner in partners.values())
+        assert sum(count for (side, *_), count in report.outcomes.items() if side == "partner") == held
+        rows = json.loads(report.path.read_text())["outcomes"]
+        assert {(row["side"], row["outcome"], row["reason"]): row["count"] for row in rows} == report.outcomes
+    words = ("--seed", "4", "--workers", "0", "--transform", "CutMix", "p=1.0")
+    assert tool.main([str(demo / "coco"), str(tmp_path / "CutMix"), *words]) == 0
+    assert "not in the pasted part" in capsys.readouterr().out
+
+
+def test_reports_and_records_of_older_versions_are_read(demo, tmp_path, monkeypatch):
+    """These call dropped what is left out."""
+    whole = copy_of(demo, "coco", tmp_path / "whole")
+
+    def older(rows, words):
+        return [row if words(row)[1] != "left out" else words(row, ("dropped", "covered")) for row in rows]
+
+    def of_record(row, new=None):
+        return row if new is None else [row[0], *new, row[3]]
+
+    def of_report(row, new=None):
+        return (row["side"], row["outcome"]) if new is None else {**row, "outcome": new[0], "reason": new[1]}
+
+    content = json.loads(whole.path.read_text())
+    content["outcomes"] = older(content["outcomes"], of_report)
+    assert "left out" not in json.dumps(content)
+    whole.path.write_text(json.dumps(content))
+    assert copy_of(demo, "coco", tmp_path / "whole").outcomes == whole.outcomes
+
+    def stop(done, total, record):
+        if done == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        copy_of(demo, "coco", tmp_path / "out", on_progress=stop)
+    records = list((tmp_path / "out" / ".mixed_copy.train").glob("*.json"))
+    assert records
+    for path in records:
+        record = json.loads(path.read_text())
+        record["outcomes"] = older(record["outcomes"], of_record)
+        path.write_text(json.dumps(record))
+    assert copy_of(demo, "coco", tmp_path / "out").outcomes == whole.outcomes
+
+
 def test_a_voc_set_is_read_whole(demo, tmp_path):
     assert VocDataset.whole(demo / "voc", "train") == {"task": "instances"}
     copy = tmp_path / "voc"
