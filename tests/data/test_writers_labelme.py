@@ -59,13 +59,18 @@ def test_masks_of_any_form_read_back_to_the_pixel(tmp_path):
     rows[2][22:25, 1:4] = rows[2][26:29, 45:49] = True  # two parts
     boxes: list[list[float]] = [[4, 3, 20, 9], [22, 2, 40, 20], [1, 22, 49, 29], [10, 10, 12.5, 15.25]]
     target = masked(rows, boxes, [1, 2, 1, 2], has_mask=torch.tensor([True, True, True, False]))
-    target |= {"visibility": torch.tensor([1, 0.5, 0.25, 1]), "iscrowd": torch.tensor([0, 0, 1, 0])}
+    target |= {
+        "weight": torch.tensor([1, 0.5, 0.75, 1]),
+        "visibility": torch.tensor([1, 0.5, 0.25, 1]),
+        "iscrowd": torch.tensor([0, 0, 1, 0]),
+    }
     writer = LabelMeWriter(tmp_path, classes=("background", "cat", "dog"), split="train")
     assert writer.add("x", np.zeros((30, 50, 3), dtype=np.uint8), target) == {"crowd": 1}
     writer.finish()
     found = json.loads((tmp_path / "train" / "x.json").read_text())["shapes"]
     assert [each["shape_type"] for each in found] == ["polygon", "mask", "mask", "rectangle"]
     assert [each["visibility"] for each in found] == [1, 0.5, 0.25, 1]
+    assert [each["weight"] for each in found] == [1, 0.5, 0.75, 1]
     assert found[1]["points"] == [[22, 2], [39, 19]]  # the last pixel, as LabelMe has it
     again = open_dataset(tmp_path)[0][1]
     assert np.array_equal(again["masks"][:3].numpy(), np.array(rows[:3]))

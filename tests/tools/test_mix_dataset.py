@@ -253,6 +253,41 @@ def test_what_a_partner_does_not_bring_along_is_left_out_not_dropped(demo, tmp_p
     assert "not in the pasted part" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "transform",
+    [cd.MixUp(p=1.0), cd.CopyPaste(p=1.0, source="partner", instances=2, blend=0.5)],
+    ids=("MixUp", "CopyPaste"),
+)
+def test_half_transparent_objects_have_a_weight_or_are_counted(demo, tmp_path, transform):
+    """As a field of COCO's and LabelMe's annotations; a layout without a place for it says how many it concerns."""
+    source = open_complete(demo / "coco", "coco")
+    expected = []
+    for index in range(len(source)):
+        made = mix_sample(source, transform, index, seed=4)
+        expected += made.target["weight"].tolist() if made.mixed else [None] * len(source[index][1]["labels"])
+    faint = sum(weight is not None and weight < 1 for weight in expected)
+    assert faint
+    word = "weight of half-transparent instances"
+    for layout in ("coco", "labelme", "yolo", "voc", "image_masks"):
+        report = mix_dataset(source, tmp_path / layout, transform, seed=4, to=layout)
+        assert report.not_kept.get(word, 0) == (0 if layout in ("coco", "labelme") else faint), layout
+    table = json.loads((tmp_path / "coco" / "annotations" / "instances_train.json").read_text())
+    assert [each.get("weight") for each in table["annotations"]] == pytest.approx(expected, abs=1e-6)
+    shapes = []
+    for path in sorted((tmp_path / "labelme" / "train").glob("*.json")):
+        shapes += json.loads(path.read_text())["shapes"]
+    assert [each.get("weight") for each in shapes] == pytest.approx(expected, abs=1e-6)
+    again = mix_dataset(open_complete(tmp_path / "labelme"), tmp_path / "again", transform, seed=4)
+    assert word not in again.not_kept
+    shapes = []
+    for path in sorted((tmp_path / "again" / "train").glob("*.json")):
+        shapes += json.loads(path.read_text())["shapes"]
+    assert all(0 < each.get("weight", 1) <= 1 for each in shapes)
+    opaque = mix_dataset(source, tmp_path / "opaque", cd.CutMix(p=1.0), seed=4)
+    assert word not in opaque.not_kept
+    assert "weight" not in opaque.root.joinpath("annotations", "instances_train.json").read_text()
+
+
 def test_reports_and_records_of_older_versions_are_read(demo, tmp_path, monkeypatch):
     """These call dropped what is left out."""
     whole = copy_of(demo, "coco", tmp_path / "whole")

@@ -52,6 +52,7 @@ class Sample:
         has_mask: which rows of the masks are stated; all True where the target doesn't say.
         semantic: class ids.
         visibility: what shows of each instance.
+        weight: share of the pixels' colour that each instance has, below 1 where pictures were blended.
         panoptic: ids of segments.
         segments: what they are.
         corners: of rotated boxes.
@@ -71,6 +72,7 @@ class Sample:
     has_mask: Bool[np.ndarray, " n"]
     semantic: UInt8[np.ndarray, "h w"] | None
     visibility: Float[np.ndarray, " n"] | None
+    weight: Float[np.ndarray, " n"] | None = None
     panoptic: Int[np.ndarray, "h w"] | None = None
     segments: list[dict[str, Any]] | None = None
     corners: Float[np.ndarray, "n 8"] | None = None
@@ -113,6 +115,9 @@ class Writer(ABC):
 
     made_anew: ClassVar[tuple[str, ...]] = ()
     """What the layout's lists number by themselves, whatever the source had."""
+
+    holds_weights: ClassVar[bool] = False
+    """Whether instances of the layout have a place for `weight`; else those below 1 are counted as lost."""
 
     formats: ClassVar[tuple[str, ...] | None] = None
     """Endings of picture files that the layout's users read; None: all that are written."""
@@ -197,7 +202,7 @@ class Writer(ABC):
                 axis for its frames before these.
             target: a dict, or for clips a list with one for each frame, of `boxes` (N, 4), or of a rotated format;
                 `labels` (N,), `masks` (N, H, W), `has_mask` (N,), `keypoints` (N, K, 3), `iscrowd`, `area`,
-                `difficult`, `visibility` (N,), `details` (N dicts), `semantic` (H, W), `panoptic` (H, W) with
+                `difficult`, `visibility`, `weight` (N,), `details` (N dicts), `semantic` (H, W), `panoptic` (H, W) with
                 `segments_info`.
             picture: name and details of the picture that the sample shows; its ending and folders are kept.
 
@@ -333,6 +338,7 @@ class Writer(ABC):
             "difficult": _field(target, "difficult", bool, default=zeros),
             "has_mask": has_mask,
             "visibility": _field(target, "visibility", np.float64),
+            "weight": _field(target, "weight", np.float64),
         }
         for name, value in fields.items():
             if value is not None and value.shape != (count,):
@@ -355,6 +361,9 @@ class Writer(ABC):
         details = list(target.get("details") or [{} for _ in range(count)])
         if len(details) != count:
             raise ValueError(f"details must be {count} dicts like the boxes, got {len(details)}")
+        lost: Counter[str] = Counter()
+        if fields["weight"] is not None and not self.holds_weights:
+            lost["weight of half-transparent instances"] += int(np.count_nonzero(fields["weight"] < 1))
         return Sample(
             pixels,
             boxes,
@@ -366,6 +375,7 @@ class Writer(ABC):
             keypoints=keypoints,
             details=details,
             picture=picture,
+            lost=lost,
             **fields,
         )
 

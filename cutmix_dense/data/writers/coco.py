@@ -97,14 +97,15 @@ class CocoWriter(CocoLayout):
 
     Polygons where they draw exactly the mask; run lengths for crowds, holes, several parts and the rest; an empty
     `segmentation` for an instance without a mask beside others with one, none for samples without masks. `visibility`
-    is kept as an extra field of the annotation, and so are `details`. An instance that is as its COCO file states it
-    has the fields that the file has, and a box. Keypoints are those of the category's names; a category without names
-    beside others with them has none. Image and annotation ids count from 1 in the order of `finish`.
+    and `weight` are kept as extra fields of the annotation, and so are `details`. An instance that is as its COCO file
+    states it has the fields that the file has, and a box. Keypoints are those of the category's names; a category
+    without names beside others with them has none. Image and annotation ids count from 1 in the order of `finish`.
 
     Args: as for `CocoLayout`; `classes[0]` is "background", and entry 0 of `category_ids` is not used.
     """
 
     layout = "coco"
+    holds_weights = True
     made_anew = ("ids of images and annotations",)
 
     def __init__(self, root: str | Path, *, classes: Sequence[str], **common: Any) -> None:
@@ -158,6 +159,8 @@ class CocoWriter(CocoLayout):
                 annotation = {**measured, **own, **({"iscrowd": 1} if crowd and not own.get("iscrowd") else {})}
             if sample.visibility is not None:
                 annotation["visibility"] = round(float(sample.visibility[i]), 6)
+            if sample.weight is not None:
+                annotation["weight"] = round(float(sample.weight[i]), 6)
             if sample.difficult[i]:
                 annotation["difficult"] = 1
             details = {

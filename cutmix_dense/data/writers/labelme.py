@@ -34,9 +34,9 @@ class LabelMeWriter(Writer):
     """Writes a LabelMe split: a JSON file beside each picture, and `labels.txt` in the root.
 
     An instance is one shape: a rectangle where it states no mask, a polygon where one draws exactly its mask, else a
-    mask, a PNG in base64. `visibility`, and `difficult` among the `flags`, are kept as fields of the shape, and so are
-    `details`. An instance that a mix left as it was keeps the shapes it had; polygons of another layout are drawn anew
-    along the pixels of their masks, and counted. LabelMe has no crowds, keypoints or maps.
+    mask, a PNG in base64. `visibility`, `weight`, and `difficult` among the `flags`, are kept as fields of the shape,
+    and so are `details`. An instance that a mix left as it was keeps the shapes it had; polygons of another layout are
+    drawn anew along the pixels of their masks, and counted. LabelMe has no crowds, keypoints or maps.
 
     Args:
         root: the folder of the dataset.
@@ -46,6 +46,7 @@ class LabelMeWriter(Writer):
     """
 
     layout = "labelme"
+    holds_weights = True
 
     def __init__(self, root: str | Path, *, classes: Sequence[str], split: str = "train", quality: int = 95) -> None:
         super().__init__(root, classes=classes, split=split, quality=quality)
@@ -109,8 +110,9 @@ class LabelMeWriter(Writer):
         """The shapes of one instance: those it was read from, or one that is what is left of it."""
         details = dict(sample.details[i])
         stated = details.pop(STATED, {}).get("shapes")
+        weight = {} if sample.weight is None else {"weight": round(float(sample.weight[i]), 6)}
         if stated:
-            return [dict(shape) for shape in stated]
+            return [{**shape, **weight} for shape in stated]
         shape: dict[str, Any] = {
             "label": label,
             **self._drawn(sample, i),
@@ -123,7 +125,7 @@ class LabelMeWriter(Writer):
             shape["flags"] = {**(shape["flags"] if isinstance(shape["flags"], dict) else {}), "difficult": True}
         if sample.visibility is not None:
             shape["visibility"] = round(float(sample.visibility[i]), 6)
-        return [shape]
+        return [{**shape, **weight}]
 
     def _drawn(self, sample: Sample, i: int) -> dict[str, Any]:
         """Points, type and mask of a shape."""
