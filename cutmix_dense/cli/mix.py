@@ -16,6 +16,7 @@ Exit codes: 0 done, 1 failed, 2 a mistake in the arguments, 3 done with --strict
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -176,6 +177,20 @@ def tell(report: CopyReport) -> None:
         console.print(f"not kept: {name} ({count:,})", markup=False)
     if report.made_anew:
         console.print(f"recomputed: {', '.join(report.made_anew)}", markup=False)
+    for name, split in report.absent.items():
+        words = ["cutmix-dense", "mix", report.source, report.root, "--to", "yolo", "--split", split]
+        words += ["--transform", "CutMix", "p=0"] * (name != "train")
+        console.print(
+            f"missing: data.yaml names no {name}, and Ultralytics needs it to train. "
+            + (
+                f"This adds {'the unmixed pictures' if name != 'train' else 'mixed ones'} to the same folder: "
+                f"{shlex.join(map(str, words))}"
+                if split
+                else f"The data set has no such split: put pictures that are in no other split into one called {name}, "
+                "and copy it into the same folder with --split"
+            ),
+            markup=False,
+        )
     console.print(f"report: {report.path}", markup=False)
 
 

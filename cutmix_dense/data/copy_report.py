@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,9 @@ class CopyReport:
         made_anew: what the copy numbers by itself.
         notes: what was left out of files that were read otherwise, as {"file", "reason"}.
         resumed: how many samples an earlier run had made already.
+        source: the folder of the data set that was copied.
+        absent: splits that trainers of the copy's layout need and that it doesn't have yet, and what the data set calls
+            its own for each, "" where it has none.
     """
 
     root: Path
@@ -47,6 +50,8 @@ class CopyReport:
     made_anew: list[str]
     notes: list[dict[str, str]]
     resumed: int = 0
+    source: Path | None = None
+    absent: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path, resumed: int = 0) -> CopyReport:

@@ -17,7 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,14 +136,14 @@ def mix_dataset(
         _tidy(root, split, records)
         if on_progress is not None:
             on_progress(len(jobs), len(jobs), None)
-        return CopyReport.read(stamp, resumed=len(jobs))
+        return _finished(dataset, writer, stamp, len(jobs))
 
     made, skipped = _recorded(jobs, records)
     done = {key: record for key, record in made.items() if writer.has(key)}
-    if len(done) < len(made) and _is_listed(root, split, writer, len(made)):
+    if len(done) < len(made) and _is_listed(root, writer, len(made)):
         writer.discard()  # an earlier run had listed its samples; only its report is missing
-        content = summary(parameters, jobs, made, skipped, writer.made_anew)
-        return _close(root, split, stamp, content, records, len(made))
+        _close(root, split, stamp, summary(parameters, jobs, made, skipped, writer.made_anew), records)
+        return _finished(dataset, writer, stamp, len(made))
     pending = [job for job in jobs if job.key not in done]
     resumed = len(done)
     work = Work(dataset, writer, transform, records, seed, pool, length)
@@ -168,7 +168,8 @@ def mix_dataset(
             f"none of the {len(jobs)} samples could be made; the first: {first['file']}: {first['reason']}"
         )
     writer.finish([job.key for job in jobs if job.key in done])
-    return _close(root, split, stamp, summary(parameters, jobs, done, skipped, writer.made_anew), records, resumed)
+    _close(root, split, stamp, summary(parameters, jobs, done, skipped, writer.made_anew), records)
+    return _finished(dataset, writer, stamp, resumed)
 
 
 def _hand_out(
@@ -265,19 +266,28 @@ def _recorded(jobs: Sequence[Job], records: Path) -> tuple[dict[str, dict[str, A
     return made, [record for record in found if "skipped" in record]
 
 
-def _is_listed(root: Path, split: str, writer: Writer, count: int) -> bool:
+def _is_listed(root: Path, writer: Writer, count: int) -> bool:
     """Whether the copy's own lists name `count` samples."""
     try:
-        return len(open_dataset(root, writer.layout, split)) == count
+        return len(open_dataset(root, writer.layout, writer.listed_as)) == count
     except DatasetError:
         return False
 
 
-def _close(root: Path, split: str, stamp: Path, content: dict[str, Any], records: Path, resumed: int) -> CopyReport:
+def _close(root: Path, split: str, stamp: Path, content: dict[str, Any], records: Path) -> None:
     """Write the report over the stamp, then tidy up."""
     write_atomic(stamp, indented_json(content))
     _tidy(root, split, records)
-    return CopyReport.read(stamp, resumed=resumed)
+
+
+def _finished(dataset: DenseDataset, writer: Writer, stamp: Path, resumed: int) -> CopyReport:
+    """The report of a finished copy, with the splits that trainers still miss in it, and the source's for them."""
+    report = CopyReport.read(stamp, resumed=resumed)
+    lacking, there = writer.absent(), []
+    with suppress(DatasetError, OSError):  # the copy is made, whatever else lies in the source
+        there = dataset.find_splits(dataset.root) if lacking else []
+    absent = {name: next((split for split in there if writer.name_of(split) == name), "") for name in lacking}
+    return replace(report, source=dataset.root, absent=absent)
 
 
 def _tidy(root: Path, split: str, records: Path) -> None:

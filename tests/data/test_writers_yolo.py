@@ -188,6 +188,36 @@ def test_an_untouched_line_stays_word_for_word_and_only_there(tmp_path):
     assert lost == {"a": {}, "b": {}}
 
 
+@pytest.mark.parametrize(
+    ("splits", "named"),
+    [
+        (("train2017", "val2017"), {"train": "images/train2017", "val": "images/val2017"}),
+        (("train", "valid"), {"train": "images/train", "val": "images/valid"}),
+        (("validation", "test"), {"val": "images/validation", "test": "images/test"}),
+        (("val", "valid", "trainval"), {"val": "images/val", "valid": "images/valid", "trainval": "images/trainval"}),
+    ],
+)
+def test_splits_are_called_as_ultralytics_wants_them(tmp_path, splits, named):
+    for number, split in enumerate(splits):
+        sample = {f"a{number}": (picture(), target([[1, 2, 3, 4]], [1]))}
+        write(tmp_path, sample, split=split)
+        write(tmp_path, sample, split=split)  # once more, and it has the same name
+    said = yaml.safe_load((tmp_path / "data.yaml").read_text())
+    assert {key: value for key, value in said.items() if "images" in str(value)} == named
+    assert YoloWriter(tmp_path, classes=CLASSES).absent() == [each for each in ("train", "val") if each not in named]
+
+
+def test_a_split_that_an_older_version_wrote_keeps_its_name(tmp_path):
+    sample = {"a": (picture(), target([[1, 2, 3, 4]], [1]))}
+    write(tmp_path, sample, split="train2017")
+    path = tmp_path / "data.yaml"
+    path.write_text(path.read_text().replace("train:", "train2017:"))
+    write(tmp_path, sample, split="train2017")
+    said = yaml.safe_load(path.read_text())
+    assert said["train2017"] == "images/train2017"
+    assert "train" not in said
+
+
 def test_splits_share_one_list(tmp_path):
     one = {"a": (picture(), target([[1, 2, 3, 4]], [1]))}
     write(tmp_path, one, split="val")

@@ -6,6 +6,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import shlex
 import shutil
 import signal
 import time
@@ -320,6 +321,27 @@ def test_reports_and_records_of_older_versions_are_read(demo, tmp_path, monkeypa
         record["outcomes"] = older(record["outcomes"], of_record)
         path.write_text(json.dumps(record))
     assert copy_of(demo, "coco", tmp_path / "out").outcomes == whole.outcomes
+
+
+def test_the_split_that_ultralytics_misses_is_told_and_added_by_the_command_that_is_printed(demo, tmp_path, capsys):
+    arguments = [str(demo / "coco"), str(tmp_path / "a copy"), "--to", "yolo", "--workers", "0", "--limit", "2"]
+    arguments += ["--transform", "CutMix", "p=0"]
+    for _ in range(2):  # a finished copy is told of again
+        assert tool.main(arguments) == 0
+        told = capsys.readouterr().out
+        assert "missing: data.yaml names no val, and Ultralytics needs it to train." in told
+    command = shlex.split(told.partition("folder: ")[2].splitlines()[0])
+    assert command[:2] == ["cutmix-dense", "mix"]
+    assert tool.main([*command[2:], "--workers", "0"]) == 0
+    assert "missing" not in capsys.readouterr().out
+    said = (tmp_path / "a copy" / "data.yaml").read_text().splitlines()
+    assert {"train: images/train", "val: images/val"} <= set(said)
+    shutil.copytree(tmp_path / "a copy", tmp_path / "one")  # without a split for validation
+    (tmp_path / "one" / "data.yaml").write_text("\n".join(line for line in said if not line.startswith("val:")))
+    assert tool.main([str(tmp_path / "one"), str(tmp_path / "again"), "--workers", "0"]) == 0
+    assert "The data set has no such split: put pictures that are in no other split" in capsys.readouterr().out
+    assert tool.main([str(demo / "coco"), str(tmp_path / "coco"), "--workers", "0", "--limit", "2"]) == 0
+    assert "missing" not in capsys.readouterr().out
 
 
 def test_a_voc_set_is_read_whole(demo, tmp_path):

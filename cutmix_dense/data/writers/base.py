@@ -184,6 +184,20 @@ class Writer(ABC):
                 )
                 raise ValueError(f"{cls.layout} can't hold the class name {name!r}: {why}; rename it in the source")
 
+    @property
+    def listed_as(self) -> str:
+        """The name by which the lists call the split."""
+        return self.split
+
+    @classmethod
+    def name_of(cls, split: str) -> str:
+        """What the lists usually call a split of this name."""
+        return split
+
+    def absent(self) -> list[str]:
+        """The splits that trainers of this layout need and that the root doesn't list yet."""
+        return []
+
     @classmethod
     def stem_of(cls, path: Path) -> str:
         """What a sample of this layout is called after its source's picture file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["YoloWriter", "one_polygon"]
 
 _ORDER = ("train", "val", "valid", "test")
+_USUAL = re.compile(r"(train|val)(?:20\d\d)?|valid(?:ation)?")
 _NEAR = 200
 """With more parts and holes than this, the nearest one isn't looked for."""
 
@@ -43,7 +45,8 @@ class YoloWriter(Writer):
     written as its box, which our reader takes and trainers may refuse; it is counted, too.
 
     `data.yaml` states the task, which tells polygons of four corners from rotated boxes. It has no `path`: Ultralytics
-    counts a relative one from the working folder or its own folder of datasets, and all else from the file's.
+    counts a relative one from the working folder or its own folder of datasets, and all else from the file's. It calls
+    splits "train" and "val", which Ultralytics needs both, where they are `train2017` or `valid`.
 
     Args:
         root: the folder of the dataset.
@@ -103,6 +106,24 @@ class YoloWriter(Writer):
         )
         writer._redraws = cls.redraws(dataset)
         return writer
+
+    @property
+    def listed_as(self) -> str:
+        """What `data.yaml` calls the split: its usual name, or its own if it, or another split, has that already."""
+        name, stated = self.name_of(self.split), self._shared()
+        free = name not in stated and self.split not in stated
+        return name if free or stated.get(name) == self._images else self.split
+
+    @classmethod
+    def name_of(cls, split: str) -> str:
+        """What `data.yaml` usually calls it: "train" or "val" where it bears a year, "val" where it is "valid"."""
+        usual = _USUAL.fullmatch(split)
+        return split if usual is None else usual[1] or "val"
+
+    def absent(self) -> list[str]:
+        """Those of "train" and "val" that `data.yaml` doesn't name: Ultralytics takes no file without them."""
+        stated = self._shared()
+        return [name for name in ("train", "val") if name not in stated]
 
     def _encode(self, key: str, sample: Sample) -> tuple[dict[str, bytes], Any]:
         if sample.labels.size and sample.labels.min() < self._first:
@@ -181,7 +202,7 @@ class YoloWriter(Writer):
         if len(tasks) > 1:
             raise ValueError(f"samples are for different tasks: {sorted(tasks)}")
         shape, task = next(iter(shapes), None), next(iter(tasks), None)
-        splits = {**self._shared(task, shape), self.split: self._images}
+        splits = {**self._shared(task, shape), self.listed_as: self._images}
         lines = [f"{name}: {_quoted(splits[name])}" for name in sorted(splits, key=_place)]
         lines += [f"task: {task}"] if task else []
         if shape is not None:
