@@ -7,8 +7,9 @@
     cutmix-dense mix /data/coco runs/pasted --transform CopyPaste source=bank.pt instances=1,3 place=random
 
 Pictures are opened in random order until the bank is full, so a small bank is an even sample of the data set. With
-``--folder`` every picture below ROOT with an alpha band is a cut-out. Its mask is everything that isn't transparent,
-and its class is the name of its folder. Classes are numbered from 1 in alphabetical order.
+``--folder`` every picture below ROOT with an alpha band is a cut-out. Its mask is where it is more opaque than
+transparent (alpha above 127 of 255), and its class is the name of its folder. Classes are numbered from 1 in
+alphabetical order.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from cutmix_dense.data.pictures import read_picture
 
 if TYPE_CHECKING:  # it loads torch, which --help doesn't need
     from torch import Tensor
+
+
+_NONE = ("", "background")
+"""Names in place 0 that are no class."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,6 +77,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{arguments.out}: {len(bank)} instances, {bank.nbytes / 2**20:.1f} MB")
         for label, count in sorted(bank.counts.items()):
             print(f"  {names[label] if label < len(names) else label}: {count}")
+        absent = [name for label, name in enumerate(names) if label not in bank.counts and name not in _NONE]
+        if absent:
+            print(f"  without any: {', '.join(absent)}")
     return 0
 
 
@@ -113,11 +121,14 @@ def _cut_outs(paths: list[Path], names: tuple[str, ...], problems: list[SampleEr
             pixels = read_picture(path, "stored")
             if pixels.shape[2] != 4:
                 raise SampleError(path, f"must have four bands, the last one alpha, got {pixels.shape[2]}")
+            picture = torch.from_numpy(pixels).movedim(2, 0)
+            half = (1 if picture.is_floating_point() else torch.iinfo(picture.dtype).max) / 2
+            mask = (picture[3:] > half).contiguous()
+            if not mask.any():
+                raise SampleError(path, f"alpha must be above {half:g} somewhere, got at most {picture[3].max():g}")
         except SampleError as error:
             problems.append(error)
             continue
-        picture = torch.from_numpy(pixels).movedim(2, 0)
-        mask = (picture[3:] > torch.iinfo(picture.dtype).max // 2).contiguous()
         yield picture[:3].contiguous(), {"masks": mask, "labels": torch.tensor([names.index(path.parent.name)])}
 
 

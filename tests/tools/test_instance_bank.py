@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 import cutmix_dense as cd
+from cutmix_dense.data.pictures import encode_picture
 from tools import instance_bank
 
 
@@ -67,6 +68,29 @@ def test_a_folder_of_pictures_with_alpha(tmp_path, capsys):
     assert tuple(image.shape) == (3, 5, 6)
     assert (image == 90).all()
     assert target["masks"].all()
+
+
+def test_pictures_that_are_transparent_everywhere_are_named(tmp_path, capsys):
+    """And a class that has no other pictures."""
+    for name, depth, most, alpha in (
+        ("cat/one", np.uint8, 255, 128),
+        ("cat/faint", np.uint8, 255, 127),
+        ("ghost/one", np.uint8, 255, 0),
+        ("ghost/other", np.float32, 1, 0.5),
+        ("spook/one", np.float32, 1, 0.75),
+    ):
+        pixels = np.full((10, 14, 4), most, depth)
+        pixels[..., 3] = 0
+        pixels[2:7, 3:9, 3] = alpha
+        path = tmp_path / "cuts" / f"{name}.{'png' if depth is np.uint8 else 'tif'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_picture(pixels, path.suffix))
+    arguments = [str(tmp_path / "cuts"), "--folder", "--out", str(tmp_path / "bank.pt"), "--most-megabytes", "9"]
+    assert instance_bank.main(arguments) == 0
+    said = capsys.readouterr()
+    told = "cat/faint.png: alpha must be above 127.5 somewhere, got at most 127 (and 2 more like it, in 3 files)"
+    assert told in said.err
+    assert said.out.splitlines()[1:] == ["  cat: 1", "  spook: 1", "  without any: ghost"]
 
 
 def test_mistakes_are_named(tmp_path, capsys):
