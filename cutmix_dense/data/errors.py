@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-__all__ = ["DataWarning", "DatasetError", "MixError", "SampleError", "blaming", "kind_of"]
+__all__ = ["MEND", "DataWarning", "DatasetError", "MixError", "SampleError", "blaming", "kind_of"]
 
 _FILE = r"\.(?:jpe?g|jfif|png|bmp|tiff?|webp|gif|json|jsonl|xml|txt|csv|ya?ml|npy|nii(?:\.gz)?)"
 _OWN_WORDS = (
@@ -21,6 +21,10 @@ _OWN_WORDS = (
     (re.compile(r"(''|#|FILE)(?:(?:, | )\1)+"), r"\1"),
 )
 """What two reasons of one kind may differ in: quoted words, names of files, what was got, numbers, lists of these."""
+
+
+MEND = "the file is cut off or broken, copy it again from its source"
+"""What to do with a file in which a decoder doesn't find what belongs there."""
 
 
 class DatasetError(ValueError):
@@ -71,4 +75,6 @@ def blaming(path: str | os.PathLike[str]) -> Iterator[None]:
         raise SampleError(path, "file not found") from error
     except (OSError, SyntaxError, ValueError, OverflowError, EOFError, Image.DecompressionBombError) as error:
         # PIL raises SyntaxError for a broken PNG, and its own kind of error for one that declares absurd sizes
-        raise SampleError(path, str(error) or type(error).__name__) from error
+        told = str(error) or type(error).__name__
+        broken = isinstance(error, (OSError, SyntaxError, EOFError)) and getattr(error, "errno", None) is None
+        raise SampleError(path, f"{told}: {MEND}" if broken else told) from error

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Shaped
 from PIL import Image, UnidentifiedImageError
 
-from cutmix_dense.data.errors import SampleError, blaming
+from cutmix_dense.data.errors import MEND, SampleError, blaming
 from cutmix_dense.data.extras import opencv, tiff
 from cutmix_dense.data.masks import check_room
 from cutmix_dense.extras import require
@@ -129,7 +129,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
                     raise SampleError(path, f"declares a size of {image.width}×{image.height}")
                 yield image
         except UnidentifiedImageError as error:
-            raise SampleError(path, "cannot identify image file") from error
+            raise SampleError(path, f"cannot identify image file: {MEND}") from error
         except _OF_PILLOW as error:
             raise SampleError(path, f"cannot be decoded ({error})") from error
 
@@ -145,7 +145,7 @@ def picture_size(path: Path) -> tuple[int, int]:
             with Image.open(path) as image:
                 return image.height, image.width
         except UnidentifiedImageError as error:
-            raise SampleError(path, "cannot identify image file") from error
+            raise SampleError(path, f"cannot identify image file: {MEND}") from error
         except _OF_PILLOW as error:
             raise SampleError(path, f"cannot be read ({error})") from error
 
@@ -290,7 +290,7 @@ def _read_plain(content: bytes, path: Path) -> tuple[PictureHeader, np.ndarray]:
             bands = _plain_bands(image, content)
             return PictureHeader(size, _orientation(image, content)), bands
     except UnidentifiedImageError as error:
-        raise SampleError(path, "cannot identify image file") from error
+        raise SampleError(path, f"cannot identify image file: {MEND}") from error
     except _OF_PILLOW as error:
         raise SampleError(path, f"cannot be decoded ({error})") from error
 

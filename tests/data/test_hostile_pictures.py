@@ -157,7 +157,9 @@ def test_the_reason_is_the_same_every_time(tmp_path):
     """Pillow's own message holds an address in memory, and reports of copies must not differ."""
     path = tmp_path / "text.jpg"
     path.write_bytes(b"no picture")
-    with pytest.raises(SampleError, match=r"text\.jpg: cannot identify image file$"):
+    with pytest.raises(
+        SampleError, match=r"text\.jpg: cannot identify image file: the file is cut off or broken, [a-z ]+$"
+    ):
         read_picture(path)
 
 

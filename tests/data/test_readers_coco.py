@@ -148,14 +148,18 @@ def test_unreadable_images_are_named(make_coco):
     path = root / "train" / "a.jpg"
     path.write_bytes(path.read_bytes()[:-400])
     dataset = open_dataset(root)
-    with pytest.raises(SampleError, match=r"a\.jpg: .*truncated") as caught:
+    with pytest.raises(
+        SampleError, match=r"a\.jpg: .*truncated.*: the file is cut off or broken, copy it again"
+    ) as caught:
         dataset[1]
     assert caught.value.path == path
     again = pickle.loads(pickle.dumps(caught.value))
     assert (again.path, again.reason, str(again)) == (path, caught.value.reason, str(caught.value))
     path.unlink()
-    with pytest.raises(SampleError, match="file not found"):
+    told = "file not found; if the pictures lie elsewhere, name their folder with images="
+    with pytest.raises(SampleError, match=f"a.jpg: {told}") as caught:
         dataset[1]
+    assert caught.value.path == path
 
 
 def test_sample_errors_come_through_a_loader_worker(make_coco):

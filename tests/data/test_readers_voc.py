@@ -144,7 +144,7 @@ def test_two_masks_for_one_box_are_a_doubt(make_voc):
 @pytest.mark.parametrize(
     ("xml", "message"),
     [
-        ("<annotation><object>", "no element found"),
+        ("<annotation><object>", "no element found.*: the file is cut off or broken, copy it again from its source"),
         ("<other/>", "not a VOC annotation"),
         ("<annotations/>", "not a VOC annotation, the root element is <annotations>"),
         ("<annotation><objects><object/></objects></annotation>", "its objects lie in <objects>, as FAIR1M's do"),

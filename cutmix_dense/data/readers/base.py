@@ -151,7 +151,13 @@ class DenseDataset(ABC):
             stated: (H, W) that the annotations state; the picture must have it.
             by: who states it, for the message.
         """
-        array = read_picture(path, self.pixels, stated=stated, by=by)
+        try:
+            array = read_picture(path, self.pixels, stated=stated, by=by)
+        except SampleError as error:
+            if isinstance(error.__cause__, FileNotFoundError) and "images" in self.options:
+                told = f"{error.reason}; if the pictures lie elsewhere, name their folder with images="
+                raise SampleError(error.path, told) from error.__cause__
+            raise
         return np.ascontiguousarray(array.transpose(2, 0, 1))
 
     def __repr__(self) -> str:
