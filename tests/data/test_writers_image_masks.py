@@ -173,7 +173,11 @@ def test_instances_are_painted_smaller_ones_on_top(tmp_path, make_coco):
     assert dataset.classes == ("background", "ant", "zebra")
     writer = ImageMasksWriter.like(dataset, tmp_path / "copy", "train")
     told = writer.add("b", *dataset[0], dataset.picture(0))
-    assert told == {"boxes": 3, "which pixels are one instance's": 2, "instances without a mask": 1}
+    assert told == {
+        "boxes": 3,
+        "instances (a map of classes doesn't tell them apart)": 2,
+        "instances without a mask": 1,
+    }
     writer.finish()
     expected = np.zeros((40, 60), dtype=np.uint8)
     expected[:20, :20] = 2
@@ -220,7 +224,7 @@ def test_segments_become_their_classes(tmp_path):
     writer = ImageMasksWriter.like(Panoptic(), tmp_path, "train")
     image = np.zeros((*SIZE, 3), dtype=np.uint8)
     assert writer.add("a", image, {"panoptic": panoptic, "segments_info": infos}) == {
-        "which pixels are one segment's": 3
+        "segments (a map of classes doesn't tell them apart)": 3
     }
     writer.finish()
     got = np.asarray(Image.open(tmp_path / "masks" / "train" / "a.png"))

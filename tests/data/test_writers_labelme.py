@@ -168,4 +168,4 @@ def test_redrawn_polygons_are_counted(tmp_path, writer, layout):
     target["has_mask"] = torch.tensor([True, True, False])
     lost = writer.like(dataset, tmp_path, "train").add("x", np.zeros((30, 50, 3), dtype=np.uint8), target)
     counted = {name: count for name, count in lost.items() if "none stated" not in name}
-    assert counted == ({"polygons redrawn along the pixels of their masks": 2} if layout == "coco" else {})
+    assert counted == ({"corners of polygons (redrawn along the pixels of their masks)": 2} if layout == "coco" else {})

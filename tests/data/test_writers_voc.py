@@ -104,7 +104,7 @@ def test_a_changed_instance_keeps_what_is_still_true(tmp_path):
     }
     target = {"boxes": torch.tensor([[1.5, 2, 9, 7]]), "labels": torch.tensor([2]), "details": [details]}
     lost, root = add(tmp_path, target)
-    assert lost == {"no tag of instances": 1, "boxes rounded outwards to whole pixels": 1}
+    assert lost == {"no tag of instances": 1, "fractions of pixels in boxes (rounded outwards)": 1}
     (node,) = root.findall("object")
     assert [(child.tag, child.text) for child in node if not len(child)] == [
         ("name", "dog"),
@@ -439,6 +439,6 @@ def test_what_is_said_of_pictures_and_has_no_place_is_counted(tmp_path):
 def test_rounded_boxes_are_counted(tmp_path):
     boxes = torch.tensor([[3.5, 4.25, 30.7, 21.75], [3, 4, 30, 21], [3, 4, 30.5, 21]])
     lost, root = add(tmp_path, {"boxes": boxes, "labels": torch.tensor([1, 2, 1])})
-    assert lost == {"boxes rounded outwards to whole pixels": 2}
+    assert lost == {"fractions of pixels in boxes (rounded outwards)": 2}
     corners = [[int(node.text or 0) for node in box] for box in root.iter("bndbox")]
     assert corners == [[4, 5, 31, 22], [4, 5, 30, 21], [4, 5, 31, 21]]

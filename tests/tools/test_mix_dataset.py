@@ -268,7 +268,7 @@ def test_half_transparent_objects_have_a_weight_or_are_counted(demo, tmp_path, t
         expected += made.target["weight"].tolist() if made.mixed else [None] * len(source[index][1]["labels"])
     faint = sum(weight is not None and weight < 1 for weight in expected)
     assert faint
-    word = "weight of half-transparent instances"
+    word = "weight of half-transparent instances (written like opaque ones)"
     for layout in ("coco", "labelme", "yolo", "voc", "image_masks"):
         report = mix_dataset(source, tmp_path / layout, transform, seed=4, to=layout)
         assert report.not_kept.get(word, 0) == (0 if layout in ("coco", "labelme") else faint), layout

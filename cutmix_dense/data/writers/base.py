@@ -30,7 +30,7 @@ __all__ = ["REDRAWN", "Sample", "Writer"]
 _NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 """Control characters, halves of surrogate pairs and what is no character: UTF-8 or XML can't hold them."""
 
-REDRAWN = "polygons redrawn along the pixels of their masks"
+REDRAWN = "corners of polygons (redrawn along the pixels of their masks)"
 """What `Sample.lost` calls them."""
 
 _OF_POLYGONS = frozenset({"coco", "hf_dataset", "hf_imagefolder", "labelme", "voc", "yolo"})
@@ -377,7 +377,9 @@ class Writer(ABC):
             raise ValueError(f"details must be {count} dicts like the boxes, got {len(details)}")
         lost: Counter[str] = Counter()
         if fields["weight"] is not None and not self.holds_weights:
-            lost["weight of half-transparent instances"] += int(np.count_nonzero(fields["weight"] < 1))
+            lost["weight of half-transparent instances (written like opaque ones)"] += int(
+                np.count_nonzero(fields["weight"] < 1)
+            )
         return Sample(
             pixels,
             boxes,

@@ -90,9 +90,9 @@ class ImageMasksWriter(Writer):
         for what, count in (("boxes", len(sample.boxes)), ("keypoints", _count(sample.keypoints))):
             sample.lost[what] += count
         if sample.masks is not None:
-            sample.lost["which pixels are one instance's"] += int(sample.has_mask.sum())
+            sample.lost["instances (a map of classes doesn't tell them apart)"] += int(sample.has_mask.sum())
         if sample.panoptic is not None:
-            sample.lost["which pixels are one segment's"] += len(sample.segments or ())
+            sample.lost["segments (a map of classes doesn't tell them apart)"] += len(sample.segments or ())
         sample.lost["details"] += sum(map(bool, sample.details))
         name, picture = self.picture_file(f"images/{self.split}", key, sample)
         inner = PurePosixPath(name).relative_to("images")
