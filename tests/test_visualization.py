@@ -411,6 +411,21 @@ def test_soft_mix_shows_both_everywhere():
     assert [name for name, _ in vis.present_classes([target], CLASSES)] == ["disc", "star"]
 
 
+def test_pixels_without_a_class_are_hatched_in_the_legend_too():
+    labels = torch.ones(20, 30, dtype=torch.uint8)
+    assert [name for name, _ in vis.present_classes([{"semantic": labels}], CLASSES)] == ["disc"]
+    labels[:5] = 255
+    entries = vis.present_classes([{"semantic": labels}], CLASSES)
+    assert [name for name, _ in entries] == ["disc", "ignored (255)"]
+    assert vis.present_classes([{"semantic": labels}], CLASSES, semantic=False) == []
+    legend = np.asarray(vis.draw_legend(entries, 400)).astype(int)
+    shades = {tuple(pixel) for pixel in legend[3:15, 1:13].reshape(-1, 3).tolist()}
+    assert shades == {entries[0][1]}  # one colour inside of a class's chip
+    ys, xs = (legend == (235, 238, 245)).all(axis=2).nonzero()
+    assert len(ys) > 20
+    assert max(np.ptp(ys), np.ptp(xs)) <= 12
+
+
 def test_unmixed_row_has_no_partner():
     plan = rectangle_plan([[0, 0, 0, 0]])
     row = vis.mix_row([grey(), grey()], [{}, {}], grey(), {}, plan, 0)

@@ -15,7 +15,8 @@ from cutmix_dense.cli.common import cores
 from cutmix_dense.cli.errors import UserError
 from cutmix_dense.cli.specs import family
 from cutmix_dense.data import DatasetError, DenseDataset
-from cutmix_dense.data.demo import make_demo_set
+from cutmix_dense.data.demo import CITYSCAPES_NAMES, make_demo_set
+from cutmix_dense.data.demo.shapes import CLASSES as SHAPES
 from cutmix_dense.data.mixed_copy import CopyReport, mix_dataset
 from cutmix_dense.data.mixed_sample import MixedSample, mix_sample, open_complete
 from cutmix_dense.visualization import (
@@ -221,7 +222,7 @@ class Page:
 
     def _methods(self, index: int) -> demo_page.Section:
         """The same base and partner under every published method."""
-        dataset = self.sets["cityscapes"]
+        dataset = self.sets["voc"]  # which has maps, instances and the names of the shapes
         sheet = family_rows(dataset, index, family(), seed=self.seed, hide=["semantic"])
         legend = present_classes(sheet.targets, dataset.classes, semantic=False)
         path = self._sheet("methods.png", sheet.rows, legend, headers=())
@@ -244,8 +245,9 @@ class Page:
         path = self._sheet("maps.png", rows, present_classes(targets, dataset.classes))
         return demo_page.Section(
             "Semantic maps",
-            "The same scenes in the Cityscapes layout, with its classes: instances above, the semantic map below, cut "
-            "by the same plan. Unlabelled pixels (255) are hatched and stay unlabelled.",
+            "The same scenes in the Cityscapes layout: instances above, the semantic map below, cut by the same plan. "
+            f"That layout has classes of its own, so each shape is called by one of them: {_renamed()}. Unlabelled "
+            "pixels (255) are hatched and stay unlabelled.",
             [demo_page.Picture(path, "Cityscapes layout")],
         )
 
@@ -258,6 +260,12 @@ class Page:
     ) -> str:
         contact_sheet(rows, legend=legend, headers=headers).save(self.pictures / name)
         return f"{self.pictures.name}/{name}"
+
+
+def _renamed() -> str:
+    """What the shapes are called in the Cityscapes layout."""
+    pairs = [f"a {shape} is “{name}”" for shape, name in CITYSCAPES_NAMES.items() if shape in SHAPES]
+    return ", ".join(pairs)
 
 
 def _title(layout: str) -> str:

@@ -239,7 +239,10 @@ class Pool:
         """
         found = _semantic_maps(self.targets, keys)
         if found is None or len(found) != len(self):
-            raise ValueError("targets must hold a semantic map of every image for a mask that looks at classes")
+            raise ValueError(
+                "ClassMix, CarveMix and other masks made of classes need a semantic map of every image; targets must "
+                "hold one of class ids, as 'semantic' in each dict or under a key in semantic_keys"
+            )
         blocks = [tuple(slice(0, length) for length in size) for size in self.sizes.tolist()]
         for value in found:
             if value.ndim > self.ndim and set(value.shape[: -self.ndim]) != {1}:

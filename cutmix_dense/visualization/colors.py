@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "GREY_INK",
+    "HATCHED",
     "IGNORED",
     "INK",
     "PAPER",
@@ -54,6 +55,9 @@ _BRIGHT: dict[str, Color] = {
 }
 
 IGNORED: Color = (176, 180, 188)
+
+HATCHED: Color = (124, 127, 134)
+"""In a legend, what is hatched in drawings: pixels of a map that have no class."""
 
 INK: Color = (24, 28, 36)
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from cutmix_dense.data.errors import SampleError
 from cutmix_dense.data.mixed_sample import mix_sample
+from cutmix_dense.transforms import CarveMix
 from cutmix_dense.visualization.rows import sample_rows
 from cutmix_dense.visualization.sheets import Drawing
 
 if TYPE_CHECKING:
     from cutmix_dense.data import DenseDataset
+    from cutmix_dense.data.mixed_sample import MixedSample
     from cutmix_dense.transforms import MixTransform
 
 __all__ = ["FamilySheet", "family_rows"]
@@ -84,18 +89,49 @@ def family_rows(
             made = mix_sample(dataset, transform, index, seed=seed, pool=2)
         except SampleError as error:
             failure = error
-            left_out[name] = error.reason.rsplit(": ", 1)[-1]
+            left_out[name] = error.reason.rsplit(": ", 1)[-1].partition(";")[0]
             continue
         if not made.mixed:
             left_out[name] = "has nothing to mix here"
             continue
+        chosen = _one_class(transform, made)
+        if chosen is not None:
+            transform = copy(transform)
+            transform.classes = (chosen,)
+            made = mix_sample(dataset, transform, index, seed=seed, pool=2)
+            name = f"{name}(classes=[{chosen}])"
         titles = [f"{part}: {dataset.image_path(image).name}" for part, image in zip(("base", "partner"), made.indices)]
         rows = sample_rows(made, titles, dataset.classes, cell=cell, hide=hide, font=font, views=1, sources=not cells)
         if not cells:
             cells += rows[0][:2]
-            targets += made.targets
+            targets += map(_drawn, made.targets)
         cells.append(Drawing(rows[0][-1].picture, f"{name}\n{rows[0][-1].caption}"))
-        targets.append(made.target)
+        targets.append(_drawn(made.target))
     if failure is not None and not cells:
         raise failure
     return FamilySheet([cells[start : start + across] for start in range(0, len(cells), across)], targets, left_out)
+
+
+def _drawn(target: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What of a target is drawn: its instances, and its semantic map where it has none."""
+    if isinstance(target, Mapping) and target.get("labels") is not None:
+        return {key: value for key, value in target.items() if key != "semantic"}
+    return target
+
+
+def _one_class(transform: MixTransform, made: MixedSample) -> int | None:
+    """The class that a CarveMix carves out of a map in which everything but 0 would be its lesion; None to leave it.
+
+    It is the largest class of the partner that takes at most a quarter of the map, else the smallest.
+    """
+    if not isinstance(transform, CarveMix) or transform.classes is not None or made.plan.ndim != 2:
+        return None
+    labels = made.targets[-1].get("semantic")
+    if not isinstance(labels, Tensor):
+        return None
+    values, counts = labels.as_subclass(Tensor).unique(return_counts=True)
+    sizes = {int(v): int(n) for v, n in zip(values, counts) if int(v) not in (0, transform.ignore_index)}
+    if len(sizes) < 2 or 2 * sum(sizes.values()) < labels.numel():
+        return None
+    fitting = [value for value, size in sizes.items() if 4 * size <= labels.numel()]
+    return max(fitting, key=sizes.__getitem__) if fitting else min(sizes, key=sizes.__getitem__)

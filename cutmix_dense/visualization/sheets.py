@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
-from cutmix_dense.visualization.colors import GREY_INK, INK, PAPER, Color, class_colors
+from cutmix_dense.visualization.colors import GREY_INK, HATCHED, INK, PAPER, Color, class_colors
 from cutmix_dense.visualization.pictures import as_rgb
 from cutmix_dense.visualization.samples import maps_of
 from cutmix_dense.visualization.text import font_for_texts, load_font, measure_text, shorten, spell_out, wrap_text
@@ -138,6 +138,11 @@ def draw_legend(entries: Sequence[tuple[str, Color]], width: int, *, font: str |
     draw = ImageDraw.Draw(picture)
     for (left, top), (name, color) in zip(places, entries, strict=True):
         draw.rectangle((left, top + 2, left + chip, top + 2 + chip), fill=color, outline=(90, 94, 104))
+        if color == HATCHED:
+            for step in range(3, 2 * chip - 2, 4):  # inside the outline
+                first, last = max(1, step - chip + 1), min(step - 1, chip - 1)
+                ends = (left + first, top + 2 + step - first, left + last, top + 2 + step - last)
+                draw.line(ends, fill=(235, 238, 245))
         draw.text((left + chip + 6, top), shorten(name, letters, width - chip - 6), fill=INK, font=letters)
     return picture
 
@@ -157,13 +162,15 @@ def present_classes(
         classes: all class names.
         semantic: look at the semantic maps.
         instances: look at the labels; where there are none, at the segments' categories.
-        ignore_index: value of the maps that is no class.
+        ignore_index: value of the maps that is no class. Where it occurs, it is the last entry, hatched as in the
+            drawings.
 
     Returns:
         (name, colour) for :func:`contact_sheet`.
     """
     colors = class_colors(classes)
     found: set[int] = set()
+    hatched = False
     for target in (part for each in targets for part in ([each] if isinstance(each, Mapping) else each)):
         if instances and isinstance(target.get("labels"), Tensor):
             found.update(int(value) for value in target["labels"].flatten().tolist())
@@ -171,8 +178,11 @@ def present_classes(
             found.update(int(info["category_id"]) for info in target["segments_info"])
         if semantic and target.get("semantic") is not None:
             for labels, _ in maps_of(target["semantic"]):
-                found.update(int(value) for value in labels.unique().tolist())
+                values = [int(value) for value in labels.unique().tolist()]
+                hatched |= ignore_index in values
+                found.update(values)
     found.discard(ignore_index)
     if classes and classes[0] == "background":
         found.discard(0)
-    return [(classes[index], colors[index]) for index in sorted(found) if 0 <= index < len(classes)]
+    named = [(classes[index], colors[index]) for index in sorted(found) if 0 <= index < len(classes)]
+    return [*named, (f"ignored ({ignore_index})", HATCHED)] if hatched else named

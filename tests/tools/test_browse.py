@@ -51,8 +51,30 @@ def test_the_family_on_the_same_two_pictures(demo, tmp_path, layout, missing, ca
     assert len(found.left_out) == missing  # two need a map
     told = capsys.readouterr().out
     assert told.count("\n") == 1
-    assert ("left out: CarveMix, ClassMix (targets must hold a semantic map" in told) == (missing == 2)
+    remark = "left out: CarveMix, ClassMix (ClassMix, CarveMix and other masks made of classes need a semantic map of"
+    assert (f"{remark} every image)" in told) == (missing == 2)
     assert sheet.stat().st_size > 10_000
+
+
+def test_carvemix_of_the_family_carves_one_class_out_of_a_map_that_is_full_of_classes(demo):
+    """Else it would show the partner unchanged; a map of objects on a background is carved as it is."""
+    transforms = {"CarveMix": build_transform(["CarveMix"])}
+    full = open_complete(demo / "cityscapes", "cityscapes", "train")
+    found = family_rows(full, 1, transforms)
+    name, _, caption = found.rows[0][-1].caption.partition("\n")
+    (chosen,) = (int(each) for each in re.findall(r"CarveMix\(classes=\[(\d+)\]\)", name))
+    assert 1 < chosen < 255
+    assert 0 < int(re.findall(r"(\d+)% replaced", caption)[0]) < 60
+    assert transforms["CarveMix"].classes is None
+    sparse = open_complete(demo / "voc", "voc", "train")
+    assert family_rows(sparse, 1, transforms).rows[0][-1].caption.startswith("CarveMix\n")
+
+
+def test_the_legend_of_a_family_has_what_is_drawn(demo):
+    """Of the VOC set the instances, not its maps with their ignored borders."""
+    found = family_rows(open_complete(demo / "voc", "voc", "train"), 1, family())
+    assert found.targets
+    assert all("semantic" not in target and "labels" in target for target in found.targets)
 
 
 def test_the_same_seed_gives_the_same_sheet(demo, tmp_path, hashes):
@@ -99,7 +121,8 @@ def test_it_goes_on_until_enough_samples_can_be_read(tmp_path, capsys):
     assert browse.main(words) == 0
     told = capsys.readouterr()
     assert "2 samples" in told.out
-    assert re.fullmatch(r"browse: skipped \d+ files: file not found; first: \S+\.png\n", told.err)
+    elsewhere = "if the pictures lie elsewhere, name their folder with --images"
+    assert re.fullmatch(rf"browse: skipped \d+ files: file not found; {elsewhere}; first: \S+\.png\n", told.err)
     for path in (tmp_path / "set" / "train").iterdir():
         path.unlink()
     with pytest.raises(SystemExit) as end:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from cutmix_dense.cli import demo, demo_drawing, demo_page
+from cutmix_dense.data.demo import CITYSCAPES_NAMES, CLASSES
 from cutmix_dense.data.mixed_sample import open_complete
 
 
@@ -56,6 +57,8 @@ def test_demo_makes_a_page_whose_links_lead_somewhere(tmp_path, capsys, monkeypa
     text = "".join(reader.text)
     for word in ("kept", "shrunk", "dropped", "COCO", "PASCAL VOC", "Cityscapes", "fully visible"):
         assert word in text
+    for shape, name in CITYSCAPES_NAMES.items():  # the shapes' other names are explained
+        assert (f"a {shape} is “{name}”" in text) == (shape in CLASSES)
     for layout in demo_drawing.LAYOUTS:
         assert len(open_complete(page.parent / "mixed" / layout, layout)) == 8
 

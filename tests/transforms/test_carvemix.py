@@ -139,7 +139,7 @@ def test_what_it_refuses():
     images, maps = volumes(0)
     with pytest.raises(ValueError, match=r"spacing must have one size per axis \(3\)"):
         cd.CarveMix(spacing=(1, 1), p=1.0, layout="BCDHW")(images, {"semantic": maps})
-    with pytest.raises(ValueError, match="targets must hold a semantic map"):
+    with pytest.raises(ValueError, match="ClassMix, CarveMix and other masks made of classes need a semantic map"):
         cd.CarveMix(p=1.0, layout="BCDHW")(images, torch.arange(4))
 
 
