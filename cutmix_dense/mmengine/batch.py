@@ -106,19 +106,6 @@ class BatchMix(nn.Module, Closable):
         """The method of the core."""
         return self._mix[0]
 
-    def close(self, closed: bool = True) -> None:
-        """Stop mixing, or start again."""
-        self.mix.close(closed)
-
-    @property
-    def scheduled(self) -> bool:
-        """Whether ``MixScheduleHook`` must say which epoch or iteration begins: whether there are windows."""
-        return self.mix.scheduled
-
-    def set_progress(self, step: int) -> None:
-        """Say which step of the training begins."""
-        self.mix.set_progress(step)
-
     def forward(self, inputs: Tensor | list[Tensor], data_samples: Any) -> tuple[Any, Any]:
         """Mix a batch.
 

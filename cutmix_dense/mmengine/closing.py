@@ -1,28 +1,38 @@
-"""What can end its mixing for the last part of a training."""
+"""What holds a mix that hooks close and tell the step of the training."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 
+from cutmix_dense.transforms import MixTransform
+
 __all__ = ["Closable"]
 
 
 class Closable:
-    """Mixes until it is closed; ``CloseMixHook`` and ``MixScheduleHook`` find such modules in a model."""
+    """Holds a mix; ``CloseMixHook`` and ``MixScheduleHook`` find such modules in a model, and reach the mix by them."""
+
+    @property
+    @abstractmethod
+    def mix(self) -> MixTransform | None:
+        """The method of the core; None for no mixing."""
 
     @property
     def mixes(self) -> bool:
         """Whether there is anything to close."""
-        return True
+        return self.mix is not None
 
     @property
     def scheduled(self) -> bool:
-        """Whether ``set_progress`` matters: whether there are windows of epochs or iterations."""
-        return False
+        """Whether ``MixScheduleHook`` must say which epoch or iteration begins: whether there are windows."""
+        return self.mix is not None and self.mix.scheduled
 
     def set_progress(self, step: int) -> None:
-        """Say which step of the training begins, to a mix with a schedule."""
+        """Say which step of the training begins, to a mix with windows."""
+        if self.mix is not None:
+            self.mix.set_progress(step)
 
-    @abstractmethod
     def close(self, closed: bool = True) -> None:
         """Stop mixing (or start again)."""
+        if self.mix is not None:
+            self.mix.close(closed)

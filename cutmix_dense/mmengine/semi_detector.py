@@ -9,8 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from cutmix_dense.extras import require
+from cutmix_dense.mmengine.batch import BatchMix
 from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.mmengine.scope import MODELS
+from cutmix_dense.transforms import MixTransform
 
 __all__ = ["SemiMixDetector"]
 
@@ -26,7 +28,7 @@ def SemiMixDetector(*args: Any, mix: Mapping[str, Any], **settings: Any) -> nn.M
 
     Args:
         args: mmdet's.
-        mix: a method for a batch, as in ``batch_augments``.
+        mix: a method for a batch, as in ``batch_augments``; windows of a recipe need ``MixScheduleHook``.
         settings: mmdet's: ``detector``, ``semi_train_cfg``, ``semi_test_cfg``, ``data_preprocessor``.
 
     ``SoftTeacher`` isn't served: its student's box losses compare features with the unmixed image's.
@@ -38,7 +40,10 @@ def SemiMixDetector(*args: Any, mix: Mapping[str, Any], **settings: Any) -> nn.M
     require("mmdet", "mmdet")
     if not isinstance(mix, Mapping) or "type" not in mix:
         raise TypeError(f"mix must be the config of a method, a dict with a type, got {mix!r}")
-    return _mixing()(MODELS.build(dict(mix)), *args, **settings)
+    built = MODELS.build(dict(mix))
+    if not isinstance(built, BatchMix):
+        raise TypeError(f"mix must be a method of this package, such as dict(type='cutmix_dense.CutMix'), got {mix!r}")
+    return _mixing()(built, *args, **settings)
 
 
 @functools.cache
@@ -48,18 +53,19 @@ def _mixing() -> type[nn.Module]:
     from mmdet.models.utils import filter_gt_instances
 
     class Mixing(SemiBaseDetector, Closable):
-        def __init__(self, mix: Any, *args: Any, **settings: Any) -> None:
+        def __init__(self, mix: BatchMix, *args: Any, **settings: Any) -> None:
             super().__init__(*args, **settings)
             self._mix = (mix,)  # no submodule: checkpoints are the detector's alone
 
         @property
-        def mix(self) -> Any:
-            """The method of the core, which ``CloseMixHook`` closes."""
-            return self._mix[0].mix
+        def batch_mix(self) -> BatchMix:
+            """The method as it mixes data samples."""
+            return self._mix[0]
 
-        def close(self, closed: bool = True) -> None:
-            """Stop mixing, or start again."""
-            self._mix[0].close(closed)
+        @property
+        def mix(self) -> MixTransform:
+            """The method of the core, which ``CloseMixHook`` closes and ``MixScheduleHook`` tells the step."""
+            return self.batch_mix.mix
 
         def loss_by_pseudo_instances(
             self, batch_inputs: Tensor, batch_data_samples: Any, batch_info: dict[str, Any] | None = None
@@ -68,7 +74,7 @@ def _mixing() -> type[nn.Module]:
             samples = filter_gt_instances(batch_data_samples, score_thr=self.semi_train_cfg.cls_pseudo_thr)
             for sample in samples:
                 sample.pop("homography_matrix", None)  # the boxes are projected already
-            inputs, samples = self._mix[0](batch_inputs, samples)
+            inputs, samples = self.batch_mix(batch_inputs, samples)
             losses: dict[str, Any] = super().loss_by_pseudo_instances(inputs, samples, batch_info)
             return losses
 

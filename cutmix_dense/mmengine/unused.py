@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from cutmix_dense.mmengine.batch import BatchMix
 from cutmix_dense.mmengine.cut_outs import check_resumed
-from cutmix_dense.mmengine.hook import find_mixes, parts_of
+from cutmix_dense.mmengine.hook import find_mixes, mixes_in_model, parts_of
 from cutmix_dense.mmengine.schedule import MixScheduleHook, scheduled_mixes
 from cutmix_dense.mmengine.scope import HOOKS, MODELS, TRANSFORMS
 
@@ -61,8 +60,7 @@ class CheckMixHook(Hook):
         """Compare what the config says with what was built; a validation or a test alone isn't looked at."""
         if isinstance(runner._train_loop, (Mapping, type(None))):
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        mixes = [module for module in model.modules() if isinstance(module, BatchMix)]
+        mixes = _batch_mixes(runner)
         problems = find_unused(runner.cfg)
         problems += _unbuilt(runner.cfg, {type(mix).__name__ for mix in mixes})
         problems += _lonely(mixes, runner.train_dataloader)
@@ -78,9 +76,7 @@ class CheckMixHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Note the banks of cut-outs for checkpoints; a resumed training needs those that it began with."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        mixes: list[Any] = [module for module in model.modules() if isinstance(module, BatchMix)]
-        mixes += find_mixes(runner.train_dataloader.dataset)
+        mixes: list[Any] = [*_batch_mixes(runner), *find_mixes(runner.train_dataloader.dataset)]
         check_resumed([member for mix in mixes for member in mix.mix.members], runner.message_hub, runner._resume)
 
 
@@ -189,12 +185,20 @@ def _reason(key: str, setting: _Setting, model: Any) -> str:
     )
 
 
+def _batch_mixes(runner: Any) -> list[BatchMix]:
+    """Every method for a batch: of the data preprocessor, and what a semi-supervised detector holds."""
+    found = (getattr(module, "batch_mix", module) for module in mixes_in_model(runner))
+    return [mix for mix in found if isinstance(mix, BatchMix)]
+
+
 def _unbuilt(config: Mapping[str, Any], built: set[str]) -> list[str]:
     """Mixes in a model's settings of which the model has none."""
-    problems = []
-    for setting in _settings(config.get("model"), "model"):
+    problems: list[str] = []
+    mixes = [setting for setting in _settings(config.get("model"), "model") if _is_batch_mix(setting.name)]
+    for setting in mixes:
         name = setting.name.removeprefix(_PREFIX)
-        if _is_batch_mix(setting.name) and name not in built:
+        is_part = any(setting.path.startswith(f"{outer.path}.") for outer in mixes)  # built by the one that holds it
+        if name not in built and not is_part:
             problems.append(
                 f"{setting.path}, {setting.name}: the model didn't build it. MMSegmentation's own preprocessor keeps "
                 "batch_augments unbuilt: write data_preprocessor=dict(type='cutmix_dense.SegDataPreProcessor', …)"
@@ -209,8 +213,8 @@ def _lonely(mixes: list[BatchMix], loader: Any) -> list[str]:
         return []
     names = ", ".join(sorted({f"{_PREFIX}{type(mix).__name__}" for mix in mixes}))
     return [
-        f"train_dataloader.batch_size=1: a batch of one image has no partner on its device, so {names} of the data "
-        "preprocessor never mixes. Write train_dataloader = dict(batch_size=2) or more, or mix per sample, in the "
+        f"train_dataloader.batch_size=1: a batch of one image has no partner on its device, so {names} never "
+        "mixes. Write train_dataloader = dict(batch_size=2) or more, or mix per sample, in the "
         "pipeline"
     ]
 

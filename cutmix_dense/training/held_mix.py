@@ -27,23 +27,3 @@ class HoldsMix(Closable):
     def mix(self) -> MixTransform | None:
         """The mix, None for no mixing."""
         return self._mix[0]
-
-    @property
-    def mixes(self) -> bool:
-        """Whether there is a mix."""
-        return self.mix is not None
-
-    @property
-    def scheduled(self) -> bool:
-        """Whether the mix has windows of epochs or iterations."""
-        return self.mix is not None and self.mix.scheduled
-
-    def set_progress(self, step: int) -> None:
-        """Say which step of the training begins."""
-        if self.mix is not None:
-            self.mix.set_progress(step)
-
-    def close(self, closed: bool = True) -> None:
-        """Stop mixing (or start again)."""
-        if self.mix is not None:
-            self.mix.close(closed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
-import cutmix_dense.mmengine
 import cutmix_dense.mmengine.semi_detector  # noqa: F401
+from cutmix_dense.mmengine import HOOKS
 
 H, W = 24, 36
 SEEN: list = []
@@ -71,11 +72,14 @@ def batch(numbers) -> tuple[torch.Tensor, list]:
     return images, samples
 
 
-def detector(**mix):
+CUTMIX = {"type": "cutmix_dense.CutMix", "p": 1.0, "region": {"type": "AreaBox", "area": (0.3, 0.5)}}
+
+
+def detector(mix=CUTMIX):
     return MODELS.build(
         {
             "type": "cutmix_dense.SemiMixDetector",
-            "mix": {"type": "cutmix_dense.CutMix", "p": 1.0, "region": {"type": "AreaBox", "area": (0.3, 0.5)}, **mix},
+            "mix": mix,
             "detector": {"type": "TestReadsPixels"},
             "semi_train_cfg": ConfigDict(cls_pseudo_thr=0.7, unsup_weight=2.0, min_pseudo_bbox_wh=(1e-2, 1e-2)),
             "semi_test_cfg": ConfigDict(predict_on="teacher"),
@@ -126,6 +130,20 @@ def test_closing_ends_the_mix_and_checkpoints_know_nothing_of_it():
     assert [len(sample.gt_instances) for sample in SEEN[1][1]] == [2, 2, 2]
 
 
-def test_what_is_refused():
+def test_windows_are_told_by_the_hook():
+    model = detector({"type": "cutmix_dense.RandomMix", "transforms": [CUTMIX], "windows": [(1, 2)]})
+    runner = SimpleNamespace(model=model, train_dataloader=SimpleNamespace(dataset=()), train_loop=None)
+    hook = HOOKS.build({"type": "cutmix_dense.MixScheduleHook"})
+    hook.before_train(runner)
+    mixed = []
+    for runner.epoch in range(3):
+        hook.before_train_epoch(runner)
+        step(model)
+        mixed.append(not torch.equal(SEEN[1][0], batch([3, 4, 5])[0]))
+    assert mixed == [False, True, False]
+
+
+@pytest.mark.parametrize("mix", [0.5, {"type": "TestReadsPixels"}])
+def test_what_is_refused(mix):
     with pytest.raises(TypeError, match="mix"):
-        MODELS.build({"type": "cutmix_dense.SemiMixDetector", "mix": 0.5, "detector": {"type": "TestReadsPixels"}})
+        MODELS.build({"type": "cutmix_dense.SemiMixDetector", "mix": mix, "detector": {"type": "TestReadsPixels"}})

@@ -187,6 +187,39 @@ def test_our_argument_in_their_preprocessor_is_refused_by_them(start):
             start(base, f"model = dict(data_preprocessor={augments})\n")
 
 
+SEMI = """custom_imports = dict(imports=["cutmix_dense.mmengine", "cutmix_dense.mmengine.semi_detector"])
+model = dict(
+    _delete_=True,
+    type="cutmix_dense.SemiMixDetector",
+    mix=dict(type="cutmix_dense.RandomMix", transforms=[dict(type="cutmix_dense.CutMix")]{windows}),
+    detector={{{{_base_.model}}}},
+    semi_train_cfg=dict(cls_pseudo_thr=0.7, min_pseudo_bbox_wh=(1e-2, 1e-2)),
+    semi_test_cfg=dict(predict_on="teacher"),
+)
+"""
+
+
+def test_the_mix_of_a_semi_supervised_detector(start):
+    schedule = 'default_hooks = dict(mix_schedule=dict(type="cutmix_dense.MixScheduleHook"))\n'
+    windowed = SEMI.format(windows=", windows=[(4, 8)]")
+    with pytest.raises(ValueError, match=r"SemiMixDetector has windows.*MixScheduleHook") as error:
+        start(RETINANET, windowed, batch_size=2)
+    assert str(error.value).count("\n- ") == 1
+    for lines in ([windowed, schedule], [SEMI.format(windows="")]):
+        with pytest.raises(Started):
+            start(RETINANET, *lines, batch_size=2)
+    with pytest.raises(ValueError, match=r"batch_size=1.*cutmix_dense\.RandomMix never mixes"):
+        start(RETINANET, SEMI.format(windows=""), batch_size=1)
+
+
+def test_methods_within_a_method(start):
+    inner = 'dict(type="cutmix_dense.RandomMix", transforms=[dict(type="cutmix_dense.RICAP")])'
+    mixing = DET.replace('dict(type="cutmix_dense.CutMix")', inner)
+    assert "RICAP" in mixing
+    with pytest.raises(Started):
+        start(RETINANET, f"model = dict(data_preprocessor={mixing})\n", batch_size=2)
+
+
 def test_batches_of_one_image(start):
     """SegFormer's own configs have them."""
     with pytest.raises(ValueError, match=r"batch_size=1.*cutmix_dense\.CutMix.*batch_size=2"):
