@@ -85,6 +85,10 @@ class MixPL:
         self.tile = ((int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
         self._rules = rules
 
+    def close(self, closed: bool = True) -> None:
+        """Stop mixing, or start again: while it is closed, a call gives the batch as it is, and the cache goes on."""
+        self.erase.close(closed)
+
     def views(
         self, images: Images, targets: list[dict[str, Any]], *, generator: torch.Generator | None = None
     ) -> list[DetectionView]:
@@ -96,7 +100,8 @@ class MixPL:
             generator: a CPU generator that makes the call repeatable.
 
         Returns:
-            The erased batch while the cache isn't full; then the blended batch, and the mosaic (1, C, 2h, 2w).
+            The erased batch while the cache isn't full; then the blended batch, and the mosaic (1, C, 2h, 2w). While it
+            is closed, the batch itself.
         """
         generator = call_generator(generator)
         count, cache = len(images), self.bank.max_samples
@@ -104,7 +109,7 @@ class MixPL:
         draws = uniform(1, 2, generator)[0]
         order = count + torch.randperm(cache, generator=generator, device="cpu")
         pool, pseudo = self._erased(both.images, both.targets, both.sizes, count, generator)
-        full = len(pool) - count == cache
+        full = len(pool) - count == cache and not self.erase.closed
         views = [DetectionView(pool[:count], pseudo[:count])]
         if full:
             stored = [int(index) for index in order]

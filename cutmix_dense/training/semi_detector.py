@@ -79,6 +79,12 @@ class SemiDetector(TaughtModel):
         """Whether there is a mix."""
         return self.mix is not None or self.mixpl is not None
 
+    def close(self, closed: bool = True) -> None:
+        """Stop mixing (or start again)."""
+        super().close(closed)
+        if self.mixpl is not None:
+            self.mixpl.close(closed)
+
     def forward(
         self,
         images: Any,

@@ -153,6 +153,16 @@ def test_strong_views_move_nothing(runner_of):
         batch_of(runner)
 
 
+@pytest.mark.parametrize("mix", [{"type": "MixPL"}, {"type": "CutMix", "p": 1.0}], ids=["mixpl", "cutmix"])
+def test_closing_ends_every_mix(mix):
+    model = SemiDetector(STUDENT, mix=mix)
+    held = model.mix or model.mixpl.erase
+    model.close()
+    assert held.closed
+    model.close(False)
+    assert not held.closed
+
+
 @pytest.mark.parametrize("wrong", [{"burn_in": -1}, {"weight": -1.0}, {"evaluated": "both"}])
 def test_what_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

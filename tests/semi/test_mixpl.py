@@ -166,6 +166,18 @@ def test_the_cache_keeps_whole_images():
         assert torch.equal(target["boxes"], given["boxes"])
 
 
+def test_closed_it_gives_the_batch_as_it_is():
+    mixpl = semi.MixPL(cache=4)
+    filled(mixpl)
+    mixpl.close()
+    (view,) = mixpl.views(coded(4), pseudo(4), generator=seeded(1))
+    assert torch.equal(view.images, coded(4))
+    assert all(torch.equal(a["boxes"], b["boxes"]) for a, b in zip(view.targets, pseudo(4), strict=True))
+    assert torch.equal(mixpl.bank._samples[0][0], coded(4)[0])
+    mixpl.close(False)
+    assert len(mixpl.views(coded(4), pseudo(4), generator=seeded(1))) == 2
+
+
 def test_inputs_stay_as_they_are():
     mixpl = semi.MixPL(cache=4)
     for _ in range(2):
