@@ -122,7 +122,8 @@ class MixedLoader:
     """A loader whose batches come mixed; ``len`` and all else are the loader's own.
 
     Iterated by ``SimpleTrainer`` and its relatives as the loader itself would be. The mix is made in the training's
-    process, so ``mix.close()`` acts on the next batch.
+    process, so ``mix.close()`` acts on the next batch. Nothing here tells windows of a ``RandomMix`` or a recipe which
+    iteration begins: a hook of your trainer must, by ``mix.set_progress(trainer.iter)`` in its ``before_step``.
 
     Args:
         loader: what ``build_detection_train_loader`` gives, or any other iterable of batches.

@@ -52,7 +52,9 @@ class MixCallback(Callback):
     and sizes in shares of the image there, and ``mix`` needn't say so.
 
     Args:
-        mix: the transform. The windows of a ``RandomMix`` or a recipe count epochs.
+        mix: the transform.
+        by_epoch: whether the windows of a ``RandomMix`` or a recipe count epochs, from 0; False: optimizer steps
+            (``trainer.global_step``), from 0.
         close_epochs: number of last epochs, of ``Trainer(max_epochs=…)``, without mixing, >= 0.
         close_steps: number of last optimizer steps, of ``Trainer(max_steps=…)`` or of all epochs, without mixing, >= 0;
             not together with ``close_epochs``.
@@ -70,13 +72,15 @@ class MixCallback(Callback):
     Raises:
         ImportError: Lightning isn't installed.
         TypeError: ``mix`` isn't a mixing transform; ``generator`` isn't a generator; a number that isn't an integer.
-        ValueError: an argument out of its range or at odds with another; a ``RandomMix`` with a schedule of its own.
+        ValueError: an argument out of its range or at odds with another; a ``RandomMix`` with a schedule of its own;
+            ``by_epoch=False`` for a mix without windows.
     """
 
     def __init__(
         self,
         mix: MixTransform,
         *,
+        by_epoch: bool = True,
         close_epochs: int = 0,
         close_steps: int = 0,
         images_key: Key = 0,
@@ -91,6 +95,11 @@ class MixCallback(Callback):
             raise TypeError(f"mix must be a mixing transform, got {type(mix).__name__}")
         if mix.close_last:
             raise ValueError("mix has a schedule of its own, close_last: set close_epochs or close_steps here instead")
+        if not by_epoch and not mix.scheduled:
+            raise ValueError(
+                "by_epoch=False says that windows count optimizer steps, and mix has none: leave it out, or give a "
+                "recipe or a RandomMix(windows=[…])"
+            )
         if any(not isinstance(number, int) for number in (close_epochs, close_steps)):
             raise TypeError(f"close_epochs and close_steps must be integers, got {close_epochs!r} and {close_steps!r}")
         if close_epochs < 0 or close_steps < 0 or (close_epochs and close_steps):
@@ -107,6 +116,7 @@ class MixCallback(Callback):
         if generator is not None and generator.device.type != "cpu":
             raise ValueError(f"generator must be on the CPU, got one on {generator.device}")
         self.mix = mix
+        self.by_epoch = by_epoch
         self.close_epochs = close_epochs
         self.close_steps = close_steps
         self.images_key = images_key
@@ -159,8 +169,8 @@ class MixCallback(Callback):
             )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say which epoch begins to a mix with windows: a ``RandomMix``, a recipe."""
-        if self.mix.scheduled:
+        """Say which epoch begins to a mix whose windows count epochs: a ``RandomMix``, a recipe."""
+        if self.by_epoch and self.mix.scheduled:
             self.mix.set_progress(trainer.current_epoch)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -211,6 +221,8 @@ class MixCallback(Callback):
         drawn = torch.randint(2**63 - 1, (), generator=self.generator, device="cpu")
         generator = generator_from("lightning", int(drawn), trainer.global_rank)  # ranks are seeded alike
         self.last_seed = generator.initial_seed()
+        if not self.by_epoch:
+            self.mix.set_progress(trainer.global_step)
         if self.close_epochs or self.close_steps:
             self._closed_now = self._is_closed(trainer)
             self.mix.close(self._closed_now)

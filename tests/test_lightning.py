@@ -211,6 +211,15 @@ def test_the_last_steps_are_closed(options, open_batches):
         assert torch.equal(seen[0], plain[0]) == closed
 
 
+@pytest.mark.parametrize(("options", "batches_of"), [({}, 1), ({"accumulate_grad_batches": 2}, 2)])
+@pytest.mark.parametrize("wrap", [lambda mix: mix, lambda mix: cd.Chain([mix])], ids=["random", "chain"])
+def test_windows_of_steps(options, batches_of, wrap):
+    mix = wrap(cd.RandomMix([cd.CutMix(p=1.0)], windows=[(3, 5)]))
+    module, _ = fit(MixCallback(mix, by_epoch=False), max_epochs=3 * batches_of, **options)
+    mixed = [not torch.equal(seen[0], plain[0]) for seen, plain in zip(module.seen, batches() * 6)]
+    assert mixed == [step in (3, 4) for step in range(6) for _ in range(batches_of)]
+
+
 def test_closing_by_hand_is_left_alone():
     callback = MixCallback(cd.CutMix(p=1.0))
     callback.mix.close()
@@ -389,6 +398,7 @@ def test_nothing_is_left_behind_after_an_error():
         (ValueError, "another place than images_key, got 0", {"targets_key": [1, 0]}),
         (ValueError, "close_epochs and close_steps", {"close_epochs": 1, "close_steps": 1}),
         (ValueError, "unpack and pack", {"unpack": len}),
+        (ValueError, "by_epoch=False .* mix has none", {"by_epoch": False}),
         (TypeError, "generator must be", {"generator": 3}),
         (ValueError, "schedule of its own", {"mix": cd.RandomMix([cd.CutMix()], total=3, close_last=1)}),
     ],

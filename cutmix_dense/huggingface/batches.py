@@ -13,6 +13,7 @@ from torch import Tensor
 from cutmix_dense.functional import mix_pixels
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms import MixTransform, MixUp, SampleBank
+from cutmix_dense.transforms.chain import refuse_chain
 
 __all__ = ["Stuff", "check_options", "mix_batch"]
 
@@ -54,7 +55,7 @@ def mix_batch(
 
     Args:
         batch: a ``BatchFeature``, a dict or another mapping.
-        mix: the transform.
+        mix: the transform; a ``Chain`` for semantic maps, classification and images alone.
         stuff: for universal segmentation, the classes with one segment per image. Their visible parts in both images
             become one mask, and small ones aren't dropped. ``"all"`` for semantic segmentation.
             The masks of an image must be disjoint then.
@@ -89,6 +90,8 @@ def mix_batch(
     blends = any(isinstance(member, MixUp) for member in mix.members)
     if blends and (task in ("semantic maps", "depth") or stuff):
         raise ValueError(f"MixUp blends pixels, and the labels of {task} have no form for that: use another method")
+    if task in ("detection", "universal", "depth"):
+        refuse_chain(mix, f"batches of {task}")
     sizes = _valid_sizes(batch, images)
     generator = call_generator(generator)
     member = mix.choose(generator)

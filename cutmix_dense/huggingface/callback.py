@@ -23,10 +23,12 @@ class MixCallback(TrainerCallback):
     prediction are others and stay as they are, in between epochs, too. Workers mix, where there are workers.
 
     Closing reaches persistent workers: batches of a closed epoch aren't mixed. Within an epoch, those that were made
-    ahead (one, and ``dataloader_prefetch_factor`` per worker) still come mixed.
+    ahead (one, and ``dataloader_prefetch_factor`` per worker) still come mixed. Windows of steps begin and end so many
+    batches late, too.
 
     Args:
-        mix: the transform. The windows of a ``RandomMix`` or a recipe count epochs.
+        mix: the transform; see ``mix_batch``.
+        by_epoch: whether the windows of a ``RandomMix`` or a ``Chain`` count epochs, from 0; False: optimizer steps, from 0.
         close_epochs: number of last epochs without mixing, >= 0.
         close_steps: number of last optimizer steps without mixing, >= 0; not together with ``close_epochs``.
         stuff: see ``mix_batch``, as the following ones.
@@ -36,13 +38,15 @@ class MixCallback(TrainerCallback):
     Raises:
         ImportError: transformers isn't installed.
         TypeError: ``mix`` isn't a mixing transform; a number that isn't an integer.
-        ValueError: an argument out of its range or at odds with another; a ``RandomMix`` with a schedule of its own.
+        ValueError: an argument out of its range or at odds with another; a ``RandomMix`` with a schedule of its own;
+            ``by_epoch=False`` for a mix without windows.
     """
 
     def __init__(
         self,
         mix: MixTransform,
         *,
+        by_epoch: bool = True,
         close_epochs: int = 0,
         close_steps: int = 0,
         stuff: Stuff = (),
@@ -52,6 +56,11 @@ class MixCallback(TrainerCallback):
         check_options(mix, stuff, keep_keys)
         if mix.close_last:
             raise ValueError("mix has a schedule of its own, close_last: set close_epochs or close_steps here instead")
+        if not by_epoch and not mix.scheduled:
+            raise ValueError(
+                "by_epoch=False says that windows count optimizer steps, and mix has none: leave it out, or give a "
+                "RandomMix(windows=[…])"
+            )
         if any(not isinstance(number, int) for number in (close_epochs, close_steps)):
             raise TypeError(f"close_epochs and close_steps must be integers, got {close_epochs!r} and {close_steps!r}")
         if close_epochs < 0 or close_steps < 0 or (close_epochs and close_steps):
@@ -60,6 +69,7 @@ class MixCallback(TrainerCallback):
                 f"{close_steps!r}"
             )
         self.mix = mix
+        self.by_epoch = by_epoch
         self.close_epochs = close_epochs
         self.close_steps = close_steps
         self.options: dict[str, Any] = {"stuff": stuff, "soft_labels": soft_labels, "keep_keys": keep_keys}
@@ -90,18 +100,18 @@ class MixCallback(TrainerCallback):
         inner = getattr(train_dataloader, "base_dataloader", None)  # accelerate's wrapper has the loader that collates
         if inner is not None:
             inner.collate_fn = self.collator
-        self._close_by_steps(state)
+        self._count_steps(state)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Close, when the last epochs begin."""
+        """Say which epoch begins to a mix whose windows count epochs, and close, when the last epochs begin."""
         epoch = int((state.epoch or 0) + 1e-6)
-        if self.mix.scheduled:
+        if self.by_epoch and self.mix.scheduled:
             self.mix.set_progress(epoch)
         if self.close_epochs:
             self._close(epoch >= state.num_train_epochs - self.close_epochs)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Close, when the last steps begin, and make sure that batches do come through the mix.
+        """Count the steps for windows and closing, and make sure that batches do come through the mix.
 
         Raises:
             RuntimeError: they don't.
@@ -111,13 +121,16 @@ class MixCallback(TrainerCallback):
                 "a training step has ended and no batch was collated by the training loader's collate_fn, so none was "
                 "mixed: mix in your own get_train_dataloader, with collate_fn=MixCollator(…)"
             )
-        self._close_by_steps(state)
+        self._count_steps(state)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Open what the schedule has closed."""
         self._close(False)
 
-    def _close_by_steps(self, state: Any) -> None:
+    def _count_steps(self, state: Any) -> None:
+        """Say which step begins to a mix whose windows count steps, and close for the last ones."""
+        if not self.by_epoch:
+            self.mix.set_progress(state.global_step)
         if self.close_steps:
             self._close(state.global_step >= state.max_steps - self.close_steps)
 

@@ -191,6 +191,15 @@ class Chain(MixTransform):
         return ""
 
 
+def refuse_chain(mix: MixTransform, where: str) -> None:
+    """Raise ValueError if a method is a chain, or may draw one; ``where`` says what needs a single plan."""
+    if any(isinstance(part, Chain) for part in mix.modules()):
+        raise ValueError(
+            f"mix must be one transform for {where}, where one plan is applied to all, got a Chain, which has a plan "
+            "per transform: give a RandomMix, or one of its transforms"
+        )
+
+
 def mixed_by(plan: MixPlan) -> Bool[Tensor, " b"]:
     """Which outputs of a plan show another image than the base, on the host."""
     source = plan.source.cpu()[:: plan.frames]

@@ -15,6 +15,7 @@ from cutmix_dense.functional.fields import SEMANTIC_KEYS
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms import MixTransform, MixUp, SampleBank
+from cutmix_dense.transforms.chain import refuse_chain
 from cutmix_dense.ultralytics.masks import ReducedMasks
 from cutmix_dense.ultralytics.rows import KeptRows, Rows
 
@@ -136,6 +137,7 @@ def _chosen(mix: MixTransform, generator: torch.Generator | None) -> tuple[MixTr
     """
     if not isinstance(mix, MixTransform):
         raise TypeError(f"mix must be a mixing transform, got {type(mix).__name__}")
+    refuse_chain(mix, "batches of Ultralytics")
     for each in mix.members:
         if each.on_filtered != "drop":
             raise ValueError(

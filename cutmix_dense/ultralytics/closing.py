@@ -15,7 +15,7 @@ def close_with_mosaic(mix: MixTransform) -> Callable[[Any], None]:
     """A callback for ``on_train_epoch_start`` that closes a mix for the last ``close_mosaic`` epochs.
 
     It sets the switch anew in every epoch, so a resumed training and a second one with the same mix come out right.
-    A ``RandomMix`` or a recipe is told the epoch by ``set_progress``.
+    A ``RandomMix`` is told the epoch by ``set_progress``: its windows count epochs here.
 
     Args:
         mix: the mix that the trainer uses.

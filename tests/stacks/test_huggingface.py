@@ -141,6 +141,17 @@ def test_the_last_steps(tmp_path):
     assert mixed[6:] == [False] * 2  # one batch was made ahead
 
 
+def test_windows_of_steps(tmp_path):
+    mix = cd.RandomMix([cd.CutMix(p=1.0)], windows=[(2, 5)])
+    trainer, seen = trainer_of(tmp_path, [MixCallback(mix, by_epoch=False)], max_steps=8)
+    trainer.train()
+    mixed = [any(foreign(image)[0] for image in images) for images in seen.images(True)]
+    assert len(mixed) == 8
+    assert mixed[:2] == [False] * 2
+    assert mixed[3:5] == [True] * 2  # one batch was made ahead
+    assert mixed[6:] == [False] * 2
+
+
 def test_what_the_user_closed_stays_closed(tmp_path):
     mix = cd.CutMix(p=1.0)
     mix.close()
@@ -325,6 +336,7 @@ def test_what_cannot_be_mixed_is_said(tmp_path):
         ({"close_epochs": -1}, "must be at least 0"),
         ({"close_epochs": 0.5}, "must be integers, got 0.5 and 0"),
         ({"close_epochs": 1, "close_steps": 1}, "one of them 0"),
+        ({"by_epoch": False}, "by_epoch=False .* mix has none"),
         ({"stuff": "none"}, "stuff must be class ids or 'all'"),
         ({"mix": cd.RandomMix([cd.CutMix()], total=3, close_last=1)}, "schedule of its own"),
     ):

@@ -512,6 +512,16 @@ def test_what_is_refused_of_segments():
         mix_batch(maps(torch.float32), cd.CutMix(pairing="bank"))
 
 
+def test_a_chain_is_refused_where_one_plan_is_needed():
+    chain = cd.Chain([cd.CutMix(p=1.0)])
+    for batch, task in ((detection(), "detection"), (maps(torch.float32), "depth")):
+        for mix in (chain, cd.RandomMix([cd.CutMix(), chain])):
+            with pytest.raises(ValueError, match=f"mix must be one transform for batches of {task}.* got a Chain"):
+                mix_batch(batch, mix)
+    mixed = mix_batch(maps(), chain, generator=seeded(0))
+    assert not torch.equal(mixed["labels"], maps()["labels"])
+
+
 def test_options_that_are_wrong_with_any_batch():
     for options, message in (
         ({"mix": torch.nn.Identity()}, "mix must be a mixing transform, got Identity"),

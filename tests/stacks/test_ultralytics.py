@@ -600,6 +600,7 @@ SMALL = coded_batch((2, 2))
         ({}, cd.CutMix(on_filtered="ignore"), "on_filtered='drop', got 'ignore'"),
         ({}, cd.RandomMix([cd.CutMix(), cd.CutMix(on_filtered="crowd")]), "got 'crowd'"),
         ({}, cd.CutMix(pairing=cd.SampleBank()), "SampleBank"),
+        ({}, cd.Chain([cd.CutMix()]), "one transform for batches of Ultralytics.* got a Chain"),
         ({}, cd.CopyPaste(p=1.0, flip=1.0), "flip_pairs"),
     ],
 )
