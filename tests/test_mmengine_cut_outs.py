@@ -140,6 +140,18 @@ def test_within_a_chain_and_a_random_mix(bank):
         assert any(seen)
 
 
+def test_cut_outs_have_no_origin_wherever_their_bank_stands(bank):
+    paste = {"type": "CopyPaste", "source": of_file(bank), "instances": 1, "place": "random", "p": 1.0}
+    paste |= {"min_visibility": 0}
+    for stages in ([paste, {"type": "CutMix", "p": 0.0}], [{"type": "CutMix", "p": 0.0}, paste]):
+        mix = MODELS.build({"type": "cutmix_dense.Chain", "transforms": stages})
+        torch.manual_seed(1)
+        for number, sample in enumerate(mix(*batch())[1]):
+            found = sample.gt_instances
+            assert found.origin[found.labels == 5].tolist() == [[-1, -1]]
+            assert (found.origin[found.labels != 5][:, 0] == number).all()
+
+
 @pytest.mark.parametrize("given", [{}, {"max_cached_images": 3}, {"mix_results": True}])
 @pytest.mark.parametrize("source", ["file", "self"])
 def test_a_sample_needs_no_partner(bank, source, given):

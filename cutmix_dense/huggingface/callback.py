@@ -28,7 +28,8 @@ class MixCallback(TrainerCallback):
 
     Args:
         mix: the transform; see ``mix_batch``.
-        by_epoch: whether the windows of a ``RandomMix`` or a ``Chain`` count epochs, from 0; False: optimizer steps, from 0.
+        by_epoch: whether the windows of a ``RandomMix`` or a ``Chain`` count epochs, from 0; False: optimizer steps,
+            from 0.
         close_epochs: number of last epochs without mixing, >= 0.
         close_steps: number of last optimizer steps without mixing, >= 0; not together with ``close_epochs``.
         stuff: see ``mix_batch``, as the following ones.

@@ -37,7 +37,7 @@ from cutmix_dense.recipes import RECIPES
 from cutmix_dense.transforms import Affine as CoreAffine  # this module has classes of the same names
 from cutmix_dense.transforms import Chain as CoreChain
 from cutmix_dense.transforms import MixTransform
-from cutmix_dense.transforms.chain import mixed_by, renamed
+from cutmix_dense.transforms.chain import mixed_by, renamed, told_apart
 
 __all__ = ["BatchMix"]
 
@@ -167,7 +167,9 @@ class BatchMix(nn.Module, Closable):
             plan = plan.within(before)
         self._warn_of_one(len(inputs), member)
         mixed, targets, *reports = member.mix_pool(plan, pool, return_report="instances" in targets)
-        if reports:
+        if reports and first and isinstance(self.mix, CoreChain):
+            targets["instances"] = told_apart(targets["instances"], member, len(inputs))
+        elif reports:
             targets["instances"] = renamed(targets["instances"], BEFORE, "origin")
         for name, (values, fill) in maps.items():
             if fill is not None and moves:

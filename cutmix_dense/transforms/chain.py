@@ -10,12 +10,14 @@ from jaxtyping import Bool
 from torch import Tensor
 from torchvision.transforms import v2
 
+from cutmix_dense.arrays.compiling import untraced
 from cutmix_dense.functional.fields import BEFORE
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms.affine import Affine
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.forms import read_form
+from cutmix_dense.transforms.instance_bank import bank_of
 from cutmix_dense.transforms.pool import Images, Pool
 
 __all__ = ["Chain"]
@@ -27,8 +29,9 @@ class Chain(MixTransform):
     Each transform mixes what the one before it made, with its own settings and its own plan. An ``Affine`` moves only
     the samples that the transform before it mixed, as behind DEIM's and YOLOX's mosaics (as first of the chain, all),
     unless ``of="all"``. ``close`` and ``set_progress`` reach all. ``visibility`` and ``weight`` of an instance are the
-    products over all mixes; ``origin`` is its image in the batch that came in, and its index there (for a sample from a
-    bank behind the first transform, those that it had in its own batch; -1 for a cut-out of an ``InstanceBank``).
+    products over all mixes; ``origin`` is its image in the batch that came in, and its index there. For a cut-out of an
+    ``InstanceBank`` both are -1, where a ``CopyPaste`` alone counts cut-outs behind the batch. For a sample from a
+    ``SampleBank``, image and index are those in its own batch, or behind the batch if the first transform has the bank.
 
     Args:
         transforms: in their order; all of one layout, box format and normalisation. A ``RandomMix`` gives one of them
@@ -142,20 +145,22 @@ class Chain(MixTransform):
         """The call for images and targets that were read: the last result, and the last plan."""
         generator = call_generator(generator)
         mixed: Bool[Tensor, " b"] | None = None
+        count = len(images)
         for number, stage in enumerate(self.stages):
             own = {**settings, "out": out if number == len(self.stages) - 1 else None}
             targets = renamed(targets, "origin", BEFORE) if number else targets
-            if isinstance(stage, Affine):
-                pool = stage.pool_of(images, targets, sizes)
-                plan: Any = stage.draw_plan(pool, generator)
-                plan = plan if mixed is None or stage.of == "all" else plan.within(mixed)
-                result = stage.mix_pool(plan, pool, **own)
+            member: MixTransform = untraced(stage.choose, generator)
+            if isinstance(member, Affine):
+                pool = member.pool_of(images, targets, sizes)
+                plan: Any = member.draw_plan(pool, generator)
+                plan = plan if mixed is None or member.of == "all" else plan.within(mixed)
+                result = member.mix_pool(plan, pool, **own)
                 mixed = torch.from_numpy(plan.moved)
             else:
-                result, plan = stage.mix_batch(images, targets, sizes, generator, **own)
+                result, plan = member.mix_batch(images, targets, sizes, generator, **own)
                 mixed = mixed_by(plan)
             images, targets = result
-            targets = renamed(targets, BEFORE, "origin") if number else targets
+            targets = renamed(targets, BEFORE, "origin") if number else told_apart(targets, member, count)
             sizes = valid_sizes(images, plan)
         return (images, targets), plan
 
@@ -213,6 +218,25 @@ def valid_sizes(images: Images, plan: Any) -> Any:
     canvas = torch.as_tensor(plan.canvas)[:: getattr(plan, "frames", 1)].cpu()
     frame = torch.tensor(images.shape[-canvas.shape[1] :], device="cpu")
     return None if bool((canvas == frame).all()) else canvas
+
+
+def told_apart(targets: Any, member: MixTransform, count: int) -> Any:
+    """The first transform's targets with an ``origin`` of -1 for cut-outs, which it counts behind the ``count`` images.
+
+    Transforms behind it say so themselves.
+    """
+    return targets if bank_of(member) is None else _within(targets, count)
+
+
+def _within(value: Any, count: int) -> Any:
+    if isinstance(value, Mapping):
+        rest = {k: _within(item, count) for k, item in value.items()}
+        if isinstance(origin := rest.get("origin"), Tensor):
+            rest["origin"] = origin.masked_fill(origin[..., :1] >= count, -1)
+        return rest
+    if type(value) in (list, tuple) and not any(isinstance(item, Tensor) for item in value):
+        return type(value)(_within(item, count) for item in value)
+    return value
 
 
 def renamed(value: Any, key: str, name: str) -> Any:

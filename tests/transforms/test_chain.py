@@ -282,6 +282,21 @@ def test_a_bank_of_cut_outs_behind_a_mix(masks):
         assert torch.equal((image == 99).all(dim=0), shows)
 
 
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("wrap", [lambda mix: mix, lambda mix: cd.RandomMix([mix])], ids=["alone", "drawn"])
+def test_cut_outs_have_no_origin_wherever_their_bank_stands(wrap, named):
+    bank = cd.InstanceBank()
+    bank.add(
+        [torch.full((3, 20, 30), 99.0)], [{"boxes": torch.tensor([[4.0, 6, 12, 14]]), "labels": torch.tensor([9])}]
+    )
+    rows = [{"boxes": torch.tensor([[2.0, 3, 12, 13]]), "labels": torch.tensor([1])}] * 4
+    paste = wrap(cd.CopyPaste(source=bank, instances=1, place="random", p=1.0, min_visibility=0))
+    for stages in ([paste, cd.CutMix(p=0.0)], [cd.CutMix(p=0.0), paste]):
+        _, after = cd.Chain(stages)(IMAGES, {"instances": rows} if named else rows, generator=seeded(0))
+        for number, target in enumerate(after["instances"] if named else after):
+            assert dict(zip(target["labels"].tolist(), target["origin"].tolist())) == {1: [number, 0], 9: [-1, -1]}
+
+
 def test_what_is_refused():
     with pytest.raises(TypeError, match="mixing transforms"):
         cd.Chain([torch.nn.Identity()])
