@@ -57,7 +57,7 @@ def weigh_losses(
         by: see ``By``: ``"visibility"``, ``"weight"``, ``("visibility", "weight")``, ``"scores"``, a function of a
             target.
         normalize: see ``Weighing``.
-        mixed: see ``Weighing``; ``"interpolated"`` is LossMix, for ``MixUp``.
+        mixed: see ``Weighing``; ``"interpolated"`` is LossMix, for a single ``MixUp``.
         crowd_iof: see ``Weighing``.
 
     Raises:

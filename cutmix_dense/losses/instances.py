@@ -39,7 +39,8 @@ class Weighing:
             Xu et al. 2021: ``ssod/models/soft_teacher.py``, ``unsup_rcnn_cls_loss``).
         mixed: ``"united"``: all instances of a target make one set of labels, and each of its terms counts by its
             weight. ``"interpolated"``: LossMix; the instances of each blended image make a set of their own, and the
-            losses of the sets count by the shares of their images.
+            losses of the sets count by the shares of their images. It serves a single ``MixUp``: after a ``Chain`` or
+            a recipe, ``origin`` doesn't say which of the two blended images an instance came with.
         crowd_iof: a crowd leaves out the anchors, proposals and points of which at least this share lies within its
             box, in (0, 1], as ``ignore_iof_thr`` of MMDetection's ``MaxIoUAssigner``.
 
@@ -159,7 +160,8 @@ def prepared(target: Mapping[str, Any], weighing: Weighing, index: int = 0) -> d
     the target in its batch.
 
     Raises:
-        KeyError, ValueError: see ``instance_weights``; for ``mixed="interpolated"`` weights that aren't shares.
+        KeyError, ValueError: see ``instance_weights``; for ``mixed="interpolated"`` weights that aren't those of a
+            single ``MixUp``.
         TypeError: boxes that aren't floating point, labels that aren't int64, as torchvision's.
     """
     where = f"targets[{index}]"
@@ -225,7 +227,7 @@ def _labels(target: Mapping[str, Any], index: int, most: int) -> Labels:
 def _sets(
     target: Mapping[str, Any], found: Bool[Tensor, " n"], own: int, where: str
 ) -> list[tuple[Tensor | None, float]]:
-    """Rows among those found, and the share, of every blended image; images without objects have the rest.
+    """Rows among those found, and the share, of both blended images; one without objects has the rest.
 
     The base's set comes first, since some losses divide by what the whole batch holds in its first sets, its second ….
     """
@@ -245,22 +247,27 @@ def _sets(
         rows = which == image
         low, high = torch.stack([shares[rows].min(), shares[rows].max()]).tolist()
         if high - low > _LEAST:
-            raise ValueError(
-                f"{where}['weight'] must be alike for all instances of a blended image, got {low:g} to {high:g}: with "
-                "weights of your own use mixed='united'"
-            )
+            raise ValueError(_not_lossmix(where, f"weights from {low:g} to {high:g} with the 'origin' {number}"))
         if high > _LEAST:
             sets[number] = (rank[rows & found], high)
-    rest = 1 - sum(share for _, share in sets.values())
-    if rest < -10 * _LEAST:
-        raise ValueError(
-            f"{where}['weight'] must hold shares of the blended images, which add up to at most 1, got {1 - rest:g}"
-        )
+    parts = [share for _, share in sets.values()]
+    rest = 1 - sum(parts)
+    if len(parts) > 2 or (abs(rest) if len(parts) == 2 else -rest) > 10 * _LEAST:
+        of_images = ", ".join(f"{share:g} of image {number}" for number, (_, share) in sets.items())
+        raise ValueError(_not_lossmix(where, f"the weights {of_images}"))
     none = (rank[:0], rest)
     first = [sets.pop(own)] if own in sets else []
     if rest <= _LEAST:
         return [*first, *sets.values()]
     return [*first, *sets.values(), none] if first else [none, *sets.values()]
+
+
+def _not_lossmix(where: str, got: str) -> str:
+    return (
+        f"{where}['weight'] must be that of a single MixUp for mixed='interpolated' (LossMix): alike for all instances "
+        f"of an image, and adding up to 1 over its two images, got {got}. After a Chain, a recipe or "
+        "CopyPaste(blend=…), and for weights of your own, use mixed='united'"
+    )
 
 
 def _boxes(target: Mapping[str, Any], where: str) -> Float[Tensor, "n 4"]:

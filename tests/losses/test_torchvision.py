@@ -395,8 +395,14 @@ def test_targets_are_checked(change, error, words):
     ("change", "error", "words"),
     [
         ({"origin": None}, KeyError, "origin"),
-        ({"weight": torch.tensor([0.5, 0.4, 0.5])}, ValueError, "alike for all instances"),
-        ({"weight": torch.tensor([0.8, 0.8, 0.7])}, ValueError, "add up to at most 1"),
+        ({"weight": torch.tensor([0.5, 0.4, 0.5])}, ValueError, "single MixUp .* from 0.4 to 0.5 with the 'origin' 0"),
+        ({"weight": torch.tensor([0.8, 0.8, 0.7])}, ValueError, "got the weights 0.8 of image 0, 0.7 of image 1"),
+        ({"weight": torch.tensor([0.3, 0.3, 0.3])}, ValueError, "got the weights 0.3 of image 0, 0.3 of image 1"),
+        (
+            {"weight": torch.tensor([0.2, 0.3, 0.5]), "origin": torch.tensor([[0, 0], [1, 0], [2, 0]])},
+            ValueError,
+            "0.5 of image 2. After a Chain, a recipe .* use mixed='united'",
+        ),
     ],
 )
 def test_shares_are_checked(change, error, words):
@@ -406,6 +412,23 @@ def test_shares_are_checked(change, error, words):
     changed = {key: value for key, value in changed.items() if value is not None}
     with pytest.raises(error, match=words):
         losses(weigh_losses(detector("fcos"), "weight", mixed="interpolated"), images, [changed])
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [
+        cd.Chain([cd.Mosaic(p=1.0), cd.MixUp(lam=0.3, p=1.0)]),
+        cd.Chain([cd.Mosaic(p=1.0), cd.MixUp(lam=0.5, p=1.0)]),
+        cd.CopyPaste(source="batch", instances=2, place="random", blend=0.5, p=1.0),
+    ],
+    ids=["chain", "chain_of_halves", "copyblend"],
+)
+def test_lossmix_is_for_a_single_mixup(mix):
+    rows = [{"boxes": torch.tensor([[2.0, 2, 60, 60]]), "labels": torch.tensor([1])}] * 4
+    images, after = mix(torch.rand(4, 3, 64, 64), rows, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=r"must be that of a single MixUp .* use mixed='united'"):
+        losses(weigh_losses(detector("fcos"), "weight", mixed="interpolated"), list(images), after)
+    losses(weigh_losses(detector("fcos"), "weight", mixed="united"), list(images), after)
 
 
 def test_weights_have_no_gradient():
