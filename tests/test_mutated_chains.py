@@ -44,7 +44,7 @@ OPTIONS: dict[str, Mutation] = {
     ),
     "Affine, of": Mutation(
         "transforms.chain:Chain.mix_batch",
-        'or stage.of == "all"',
+        'or member.of == "all"',
         "",
         f"{CHAIN}:test_an_affine_map_moves_only_what_was_mixed_before_it",
     ),
@@ -125,9 +125,16 @@ OPTIONS: dict[str, Mutation] = {
     ),
     "Chain, origin": Mutation(
         "transforms.chain:Chain.mix_batch",
-        'targets = renamed(targets, BEFORE, "origin") if number else targets',
-        "pass",
+        'targets = renamed(targets, BEFORE, "origin") if number',
+        "targets = targets if number",
         f"{CHAIN}:test_weights_and_visibility_of_all_mixes_are_multiplied",
+    ),
+    "Chain, cut-outs": Mutation(
+        "transforms.chain:Chain.mix_batch",
+        "told_apart(targets, member, count)",
+        "targets",
+        f"{CHAIN}:test_cut_outs_have_no_origin_wherever_their_bank_stands",
+        {"named": False, "wrap": lambda mix: mix},
     ),
     "Chain, sizes": Mutation(
         "transforms.chain:Chain.mix_batch",

@@ -11,6 +11,7 @@ from torch import Tensor
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.semi.pseudo_boxes import pseudo_boxes
 from cutmix_dense.transforms import MixTransform
+from cutmix_dense.transforms.chain import refuse_chain
 
 __all__ = ["DetectionView", "MakesViews", "MixedDetection", "mixed_detection"]
 
@@ -95,10 +96,10 @@ def mixed_detection(
         teacher: called with a list of unmixed images, without gradients; a ``MeanTeacher``, whose mode is evaluation.
         images: unlabelled images, weakly augmented.
         mix: any method, such as ``Mosaic()``, ``MixUp(lam=0.5, p=1.0)``, ``CutMix()``, ``Cutout()``, or a ``RandomMix``
-            of them; with a ``SampleBank`` as pairing, images of earlier steps come with the pseudo-labels that they had
-            then. ``MixPL()`` makes two batches. None: no mixing.
+            or ``Chain`` of them; with a ``SampleBank`` as pairing, images of earlier steps come with the pseudo-labels
+            that they had then. ``MixPL()`` makes two batches. None: no mixing.
         strong: the same images at the same pixels, changed in colour only, for the student; default ``images``.
-        partners: labelled images to mix with, in order; needs ``partner_targets``.
+        partners: labelled images to mix with, in order; needs ``partner_targets``, and a ``mix`` that is no ``Chain``.
         partner_targets: their annotations: ``boxes``, ``labels`` and what else the pseudo-labels have. Their scores,
             and weights if asked for, are 1 unless given.
         threshold: see ``pseudo_boxes``.
@@ -111,7 +112,8 @@ def mixed_detection(
 
     Raises:
         TypeError: the student returns no losses by name, the teacher no detections, or ``mix`` is of another kind.
-        ValueError: numbers of images don't fit each other, or a name of ``loss_weights`` isn't a loss.
+        ValueError: numbers of images don't fit each other, a name of ``loss_weights`` isn't a loss, or a ``Chain`` with
+            partners.
 
     Source: Liu et al., Unbiased Teacher (2021), ``ubteacher/engine/trainer.py``, lines 516 to 583; MMDetection,
     ``semi_base.py``; Chen et al., MixPL (2023).
@@ -180,6 +182,8 @@ def _views(
         if outputs is not None:
             raise ValueError(f"partners can't be used with {type(mix).__name__}, which has its own")
         return mix.views(images, targets, generator=generator)
+    if outputs is not None:
+        refuse_chain(mix, "partners")
     mixed, mixed_targets = mix(images, targets, outputs=outputs, generator=generator)
     return [DetectionView(mixed, mixed_targets)]
 

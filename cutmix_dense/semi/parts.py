@@ -13,6 +13,7 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.semi.pseudo_labels import PseudoLabels, mix_pseudo, pseudo_labels
 from cutmix_dense.transforms import MixTransform, SampleBank
+from cutmix_dense.transforms.chain import refuse_chain
 
 __all__ = ["Chance", "MixedPool", "Model", "check_strong", "chosen", "first", "logits_of", "mixed_pool", "taught"]
 
@@ -38,10 +39,11 @@ def chosen(
     """The transform that mixes, and the generator of its draws; nothing is drawn without one.
 
     Raises:
-        ValueError: it pairs with a bank, or has another ``ignore_index``.
+        ValueError: it is a chain, pairs with a bank, or has another ``ignore_index``.
     """
     if mix is None:
         return None, generator
+    refuse_chain(mix, "pseudo-labels of maps")
     generator = call_generator(generator)
     method = mix.choose(generator)
     if isinstance(method.pairing, SampleBank):

@@ -81,8 +81,8 @@ def mixed_consistency(
 
     Raises:
         TypeError: a model returns no logits.
-        ValueError: sizes don't fit each other, the pairing is a bank, labels come without partners, logits have another
-            size than the images, or the method is soft (MixUp).
+        ValueError: sizes don't fit each other, the mix is a ``Chain``, the pairing is a bank, labels come without
+            partners, logits have another size than the images, or the method is soft (MixUp).
 
     Example:
         >>> import cutmix_dense as cd

@@ -72,7 +72,8 @@ def mixed_views(
 
     Raises:
         TypeError: a model returns no logits.
-        ValueError: there is no view, sizes don't fit each other, the pairing is a bank, or the method is soft.
+        ValueError: there is no view, sizes don't fit each other, the mix is a ``Chain``, the pairing is a bank, or the
+            method is soft.
 
     Source: Yang et al., UniMatch V2 (2025), ``unimatch_v2.py``, lines 170 to 204 (two views, their mean, the sum of
     supervised and unsupervised over 2) and 221 to 226 (teacher).

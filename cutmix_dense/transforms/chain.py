@@ -200,8 +200,8 @@ def refuse_chain(mix: MixTransform, where: str) -> None:
     """Raise ValueError if a method is a chain, or may draw one; ``where`` says what needs a single plan."""
     if any(isinstance(part, Chain) for part in mix.modules()):
         raise ValueError(
-            f"mix must be one transform for {where}, where one plan is applied to all, got a Chain, which has a plan "
-            "per transform: give a RandomMix, or one of its transforms"
+            f"mix must be one transform for {where}, which follow a single plan, got a Chain, which has a plan per "
+            "transform: give a RandomMix, or one of its transforms"
         )
 
 

@@ -190,6 +190,11 @@ def test_ignored_boxes_follow_their_pixels():
         ({"mix": cd.regions.BetaBox()}, TypeError, "mix must be"),
         ({"partners": coded(2)}, ValueError, "come together"),
         ({"partners": coded(2), "partner_targets": [{}]}, ValueError, "one per partner"),
+        (
+            {"mix": cd.Chain([cd.CutMix()]), "partners": coded(2), "partner_targets": [{"boxes": 0}] * 2},
+            ValueError,
+            "mix must be one transform for partners.* got a Chain",
+        ),
         ({"strong": coded(3)}, ValueError, "strong"),
         ({"loss_weights": {"loss_mask": 1.0}}, ValueError, r"loss_weights.*loss_mask"),
         ({"teacher": lambda images: {"boxes": 0}}, TypeError, "teacher"),

@@ -175,6 +175,9 @@ def test_several_methods_and_one_seed(generator):
 def test_what_is_refused():
     images, model = coded(2), Watching()
     cutmix = MIXES[1]
+    for mix in (cd.Chain([cutmix]), cd.RandomMix([cd.Chain([cutmix])])):
+        with pytest.raises(ValueError, match="one transform for pseudo-labels of maps.* got a Chain"):
+            mixed_consistency(model, model, images, mix)
     with pytest.raises(ValueError, match="bank"):
         mixed_consistency(model, model, images, cd.CutMix(pairing="bank"))
     with pytest.raises(ValueError, match="ignore_index"):
