@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from cutmix_dense.cli.common import positive
-from cutmix_dense.cli.errors import add_verbosity, parser_of, reporting_errors
+from cutmix_dense.cli.errors import UserError, add_verbosity, parser_of, reporting_errors
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,12 +35,21 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = parser().parse_args(argv)
     with reporting_errors("demo", arguments.traceback):
+        _check_out(arguments.out)
         started = time.monotonic()
         from cutmix_dense.cli.demo_drawing import run
 
         page = run(arguments)
         print(f"done in {time.monotonic() - started:.0f} s. Open this page in a browser:\n{page.resolve()}")
     return 0
+
+
+def _check_out(out: Path) -> None:
+    """UserError for a folder with other things than a demo, which its files might replace."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: is a file, a folder is needed")
+    if out.is_dir() and any(out.iterdir()) and not (out / "data" / "demo.json").is_file():
+        raise UserError(f"--out {out}: is not empty and holds no demo; name a new folder")
 
 
 if __name__ == "__main__":

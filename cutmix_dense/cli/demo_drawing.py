@@ -40,8 +40,6 @@ def run(arguments: argparse.Namespace) -> Path:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     out: Path = arguments.out
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out}: is a file, a folder is needed")
     if arguments.overwrite:
         for layout in LAYOUTS:
             copy = out / "mixed" / layout

@@ -72,6 +72,22 @@ def test_demo_makes_a_page_whose_links_lead_somewhere(tmp_path, capsys, monkeypa
     assert demo.main([*arguments, "--seed", "1", "--overwrite"]) == 0
 
 
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_folder_of_other_things_is_left_as_it_is(tmp_path, capsys, hashes, overwrite):
+    (tmp_path / "index.html").write_text("mine")
+    before = hashes(tmp_path)
+    for out, told in (
+        (tmp_path, "is not empty and holds no demo; name a new folder"),
+        (tmp_path / "index.html", "file"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            demo.main(["--out", str(out), "--images", "8", *overwrite])
+        assert end.value.code == 2
+        assert f"demo: error: --out {out}: is" in (error := capsys.readouterr().err)
+        assert told in error
+    assert hashes(tmp_path) == before
+
+
 def test_every_outcome_has_its_words():
     for side in ("base", "partner"):
         for outcome in ("kept", "shrunk", "dropped", "ignored"):
