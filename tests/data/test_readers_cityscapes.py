@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,30 @@ def test_layouts_are_found(make_cityscapes, make_coco, make_voc, tmp_path):
     with pytest.raises(ValueError, match="label_ids= is for the cityscapes layout"):
         open_dataset(root, "coco", label_ids="raw")
     assert list_splits(root, "coco") == list_splits(root, "cityscapes") == list_splits(root / "sub", "voc") == ["train"]
+
+
+def test_a_folder_of_several_sets_is_none(tmp_path):
+    """Each folder is what one split of its layout looks like, so the one above them could be a set of two layouts."""
+    for name in ("one", "two words", "both"):
+        (tmp_path / "sets" / name).mkdir(parents=True)
+        Image.new("RGB", (6, 4)).save(tmp_path / "sets" / name / "a.jpg")
+    table = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [], "categories": [{"id": 1, "name": "a"}]}
+    xml = "<annotation><filename>a.jpg</filename><size><width>6</width><height>4</height></size></annotation>"
+    for name in ("one", "both"):
+        (tmp_path / "sets" / name / "_annotations.coco.json").write_text(json.dumps(table))
+    for name in ("two words", "both"):
+        (tmp_path / "sets" / name / "a.xml").write_text(xml)
+    assert find_layouts(tmp_path / "sets") == ["coco", "voc"]
+    with pytest.raises(DatasetError, match=r"holds several data sets, one/ \(coco\), two words/ \(voc\): name one of"):
+        open_dataset(tmp_path / "sets")
+    assert open_dataset(tmp_path / "sets" / "one").layout == "coco"
+    assert open_dataset(tmp_path / "sets" / "two words").layout == "voc"
+    with pytest.raises(DatasetError, match="both: has the layouts coco and voc; say which with layout="):
+        open_dataset(tmp_path / "sets" / "both")
+    (tmp_path / "apart").mkdir()
+    (tmp_path / "sets" / "both").rename(tmp_path / "apart" / "both")  # one split in two layouts: a set
+    with pytest.raises(DatasetError, match="apart: has the layouts coco and voc; say which with layout="):
+        open_dataset(tmp_path / "apart")
 
 
 def rename_to(root: Path, old: str, new: str) -> None:

@@ -178,9 +178,13 @@ def layout_of(root: Path, annotations: Path | None = None) -> str:
     found = find_layouts(root)
     if len(found) == 1:
         return found[0]
-    if found:
-        raise DatasetError(f"{root}: has the layouts {' and '.join(found)}; say which with layout=")
     below = {name: find_layouts(root / name) for name in _folders(root)}
+    if found:
+        alone = {name: layouts[0] for name, layouts in below.items() if len(layouts) == 1}
+        if set(found) <= set(alone.values()):  # each from a folder of its own: no set, but a folder of sets
+            listed = ", ".join(f"{name}/ ({layout})" for name, layout in alone.items())
+            raise DatasetError(f"{root}: holds several data sets, {listed}: name one of these folders")
+        raise DatasetError(f"{root}: has the layouts {' and '.join(found)}; say which with layout=")
     raise DatasetError(advice(root, {name: layouts[0] for name, layouts in below.items() if layouts}))
 
 
