@@ -1,4 +1,4 @@
-"""What a mixed copy is made from, and whether a folder may take it.
+"""What a mixed copy is made from, and whether a folder has the copy of just that.
 
 The stamp is the file that later becomes the report: ``mixed_copy.<split>.json``, at first with the parameters alone.
 """
@@ -18,20 +18,7 @@ from cutmix_dense.data.files import write_atomic
 from cutmix_dense.data.mixed_sample import name_of
 from cutmix_dense.data.readers import DenseDataset
 
-__all__ = ["begin", "check_output", "copy_parameters"]
-
-
-def check_output(root: Path, dataset: DenseDataset) -> None:
-    """DatasetError for a folder that touches the dataset or holds something else than mixed copies."""
-    source, target = os.path.abspath(dataset.root), os.path.abspath(root)
-    if target == source or target.startswith(source + os.sep) or source.startswith(target + os.sep):
-        raise DatasetError(f"{root}: the copy must not lie in the dataset it is made from, nor around it ({source})")
-    if root.exists() and not root.is_dir():
-        raise DatasetError(f"{root}: is a file, a folder is needed")
-    # A stamp that was being written when its run was killed is no foreign file.
-    filled = root.is_dir() and any(not path.match(".mixed_copy.*.tmp") for path in root.iterdir())
-    if filled and not any(root.glob("mixed_copy.*.json")):
-        raise DatasetError(f"{root}: is not empty and holds no mixed copy; name a new folder")
+__all__ = ["begin", "copy_parameters"]
 
 
 def copy_parameters(

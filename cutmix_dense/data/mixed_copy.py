@@ -24,8 +24,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from cutmix_dense.data.copy_folder import check_output
 from cutmix_dense.data.copy_report import CopyReport, summary
-from cutmix_dense.data.copy_stamp import begin, check_output, copy_parameters
+from cutmix_dense.data.copy_stamp import begin, copy_parameters
 from cutmix_dense.data.copy_work import Job, Work, indented_json, read_record
 from cutmix_dense.data.cut_outs import check_banks
 from cutmix_dense.data.errors import DatasetError, MixError, SampleError
