@@ -1,4 +1,4 @@
-"""The house keeps its walls: arrows run one way, and nothing below the transforms knows a method's name."""
+"""The code layout holds: packages import one way only, and nothing below the transforms knows the name of a method."""
 
 from __future__ import annotations
 
