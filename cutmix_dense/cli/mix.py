@@ -180,16 +180,15 @@ def tell(report: CopyReport) -> None:
     for name, split in report.absent.items():
         words = ["cutmix-dense", "mix", report.source, report.root, "--to", "yolo", "--split", split]
         words += ["--transform", "CutMix", "p=0"] * (name != "train")
+        if split:
+            remedy = f"This adds it{', unmixed' * (name != 'train')}: {shlex.join(map(str, words))}"
+        else:
+            remedy = (
+                "The data set has no such split: move pictures of another split into one called "
+                f"{name}, and copy it into the same folder with --split {name}"
+            )
         console.print(
-            f"missing: data.yaml names no {name}, and Ultralytics needs it to train. "
-            + (
-                f"This adds {'the unmixed pictures' if name != 'train' else 'mixed ones'} to the same folder: "
-                f"{shlex.join(map(str, words))}"
-                if split
-                else f"The data set has no such split: put pictures that are in no other split into one called {name}, "
-                "and copy it into the same folder with --split"
-            ),
-            markup=False,
+            f"missing: data.yaml has no {name}, and Ultralytics doesn't train without it. {remedy}", markup=False
         )
     console.print(f"report: {report.path}", markup=False)
 

@@ -329,8 +329,8 @@ def test_the_split_that_ultralytics_misses_is_told_and_added_by_the_command_that
     for _ in range(2):  # a finished copy is told of again
         assert tool.main(arguments) == 0
         told = capsys.readouterr().out
-        assert "missing: data.yaml names no val, and Ultralytics needs it to train." in told
-    command = shlex.split(told.partition("folder: ")[2].splitlines()[0])
+        assert "missing: data.yaml has no val, and Ultralytics doesn't train without it." in told
+    command = shlex.split(told.partition("This adds it, unmixed: ")[2].splitlines()[0])
     assert command[:2] == ["cutmix-dense", "mix"]
     assert tool.main([*command[2:], "--workers", "0"]) == 0
     assert "missing" not in capsys.readouterr().out
@@ -339,7 +339,7 @@ def test_the_split_that_ultralytics_misses_is_told_and_added_by_the_command_that
     shutil.copytree(tmp_path / "a copy", tmp_path / "one")  # without a split for validation
     (tmp_path / "one" / "data.yaml").write_text("\n".join(line for line in said if not line.startswith("val:")))
     assert tool.main([str(tmp_path / "one"), str(tmp_path / "again"), "--workers", "0"]) == 0
-    assert "The data set has no such split: put pictures that are in no other split" in capsys.readouterr().out
+    assert "The data set has no such split: move pictures of another split" in capsys.readouterr().out
     assert tool.main([str(demo / "coco"), str(tmp_path / "coco"), "--workers", "0", "--limit", "2"]) == 0
     assert "missing" not in capsys.readouterr().out
 
