@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cutmix_dense.cli.common import add_dataset_arguments, grouped, open_from, positive
+from cutmix_dense.cli.common import add_dataset_arguments, counted, grouped, open_from, positive
 from cutmix_dense.cli.errors import UserError, add_verbosity, parser_of, reporting_errors
 from cutmix_dense.data import DatasetError, DenseDataset, SampleError
 from cutmix_dense.data.pictures import read_picture
@@ -50,20 +50,21 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = parser().parse_args(argv)
-    with reporting_errors("bank", arguments.traceback):
-        from rich.console import Console
-        from rich.progress import track
-
-        from cutmix_dense.transforms import InstanceBank
-
+    with reporting_errors("bank", arguments.traceback, lists_notes=True):
         names: tuple[str, ...]
         problems: list[SampleError] = []
+        dataset: DenseDataset | None = None
         if arguments.folder:
             names, paths = cut_outs_of(Path(arguments.root))
             samples, total = _cut_outs(paths, names, problems), len(paths)
         else:
             dataset = open_from(arguments)
             names, samples, total = dataset.classes, _shuffled(dataset, arguments.seed, problems), len(dataset)
+        from rich.console import Console
+        from rich.progress import track
+
+        from cutmix_dense.transforms import InstanceBank
+
         bank = InstanceBank(arguments.most_megabytes * 2**20, arguments.margin, classes=names)
         for image, target in track(samples, "cutting out", total, transient=True, console=Console(stderr=True)):
             if bank.nbytes > 0.99 * bank.max_bytes:
@@ -71,10 +72,12 @@ def main(argv: list[str] | None = None) -> int:
             bank.add([image.flip(0) if arguments.bgr else image], [target])
         for line in grouped((str(problem.path), problem.reason) for problem in problems).values():
             print(f"bank: skipped {line}", file=sys.stderr)
+        for line in grouped(dataset.take_notes() if dataset is not None else ()).values():
+            print(f"bank: {line}", file=sys.stderr)
         if not len(bank):
             raise DatasetError(f"{arguments.root}: found no instance that can be cut out")
         bank.save(arguments.out)
-        print(f"{arguments.out}: {len(bank)} instances, {bank.nbytes / 2**20:.1f} MB")
+        print(f"{arguments.out}: {counted(len(bank), 'instance')}, {bank.nbytes / 2**20:.1f} MB")
         for label, count in sorted(bank.counts.items()):
             print(f"  {names[label] if label < len(names) else label}: {count}")
         absent = [name for label, name in enumerate(names) if label not in bank.counts and name not in _NONE]

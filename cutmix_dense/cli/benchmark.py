@@ -20,6 +20,7 @@ Exit codes: 0 done, 1 done with --strict but a promise was not kept, 2 a mistake
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 import time
@@ -84,28 +85,25 @@ def main(argv: list[str] | None = None) -> int:
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """What was typed, and the defaults of --quick."""
-    import torch
+    if not re.fullmatch(r"(cpu|cuda)(:\d+)?", arguments.device):
+        raise UserError(f"--device must be cpu, cuda, or cuda and a number, as cuda:1, got {arguments.device!r}")
+    on_cuda = arguments.device.startswith("cuda")
+    if not on_cuda and "syncs" in (arguments.jobs or ()):
+        raise UserError("--jobs syncs needs --device cuda")
+    import torch  # behind what can be said without it
 
     from cutmix_dense.cli.benchmarking.results import Settings
 
-    try:
-        device = torch.device(arguments.device)
-    except RuntimeError as error:
-        raise UserError(f"--device: {str(error).splitlines()[0]}") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"--device must be cpu or cuda, got {arguments.device}")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch finds no CUDA device")
-    if device.type == "cpu" and "syncs" in (arguments.jobs or ()):
-        raise UserError("--jobs syncs needs --device cuda")
+    if on_cuda and not torch.cuda.is_available():
+        raise UserError(f"--device {arguments.device}: torch finds no CUDA device")
     quick, short = arguments.quick, arguments.short
     return Settings(
         repeats=arguments.repeats or (3 if quick else 12 if short else 60),
         size=arguments.size or (64 if quick else 640),
-        batch=arguments.batch or (4 if quick else 64 if device.type == "cuda" else 16),
+        batch=arguments.batch or (4 if quick else 64 if on_cuda else 16),
         objects=arguments.objects,
         device=arguments.device,
-        threads=tuple(arguments.threads or ((1,) if device.type == "cuda" else (1, 2))),
+        threads=tuple(arguments.threads or ((1,) if on_cuda else (1, 2))),
         seed=arguments.seed,
         budget=float(arguments.budget or (1 if short else 10)),
         quick=quick,

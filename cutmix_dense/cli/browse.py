@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from cutmix_dense.cli.common import (
     add_dataset_arguments,
     add_transform_argument,
     add_verbosity,
+    counted,
     family,
     grouped,
     open_from,
@@ -34,7 +34,6 @@ from cutmix_dense.cli.common import (
 )
 from cutmix_dense.cli.errors import parser_of
 from cutmix_dense.data import DatasetError, DenseDataset, SampleError
-from cutmix_dense.data.errors import DataWarning
 
 if TYPE_CHECKING:  # they load torch, which an unknown folder and --help don't need
     from PIL.Image import Image
@@ -54,18 +53,29 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--index", type=positive(0), nargs="+", help="draw these samples instead of a random choice")
     result.add_argument("--seed", type=positive(0), default=0, help="random seed for samples, partners and mixes")
     result.add_argument(
-        "--copy", type=positive(0), default=0, help="number of the copy to draw, as in cutmix-dense mix"
+        "--copy",
+        type=positive(0),
+        default=0,
+        help="draw what cutmix-dense mix --copies writes as copy number COPY of a sample, from 0 (default: 0)",
     )
     result.add_argument("--pool", type=positive(), help="images per mix (default: what the transform needs)")
     result.add_argument(
         "--out", type=Path, default=Path("runs/browse"), help="folder of the sheets (default: runs/browse)"
     )
     result.add_argument(
-        "--family", action="store_true", help="one sheet per sample: every method on the same two pictures"
+        "--family",
+        action="store_true",
+        help="one sheet per sample: every method that mixes two pictures, on the same two; instead of --transform",
     )
     result.add_argument("--per-sheet", type=positive(), default=4, help="samples on a sheet (default: 4)")
     result.add_argument("--width", type=positive(120), default=480, help="width of a picture, pixels (default: 480)")
-    result.add_argument("--hide", nargs="+", default=[], choices=("boxes", "names", "masks", "keypoints", "semantic"))
+    result.add_argument(
+        "--hide",
+        nargs="+",
+        default=[],
+        choices=("boxes", "names", "masks", "keypoints", "semantic"),
+        help="don't draw these; semantic is the row of semantic maps",
+    )
     result.add_argument(
         "--tags", action="store_true", help="number the instances: a0, a1 … of the base, b0 … of the partner"
     )
@@ -76,11 +86,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    arguments = parser().parse_args(argv)
-    with reporting_errors("browse", arguments.traceback):
+    known = parser()
+    arguments = known.parse_args(argv)
+    with reporting_errors("browse", arguments.traceback, lists_notes=True):
+        if arguments.family and arguments.transform is not known.get_default("transform"):
+            raise UserError("--family draws every method as it is by default: leave out --transform, or --family")
+        _check_font(arguments.font)
         dataset = open_from(arguments, {"label_ids": "train"})
         _check_indices(dataset, arguments)
-        warnings.simplefilter("ignore", DataWarning)  # what is left out of a sample is said at the end
         problems: list[SampleError] = []
         draw = _draw_families if arguments.family else _draw_mixes
         drawn = draw(dataset, arguments, problems)
@@ -89,8 +102,10 @@ def main(argv: list[str] | None = None) -> int:
         for line in grouped(dataset.take_notes()).values():
             print(f"browse: {line}", file=sys.stderr)
         if not drawn:
-            tried = _most(dataset, arguments)
-            raise DatasetError(f"{dataset.root}: none of the {tried:,} samples that were tried can be read")
+            tried = counted(_most(dataset, arguments), "sample")
+            mixing = [problem.reason.startswith("cannot be mixed") for problem in problems]
+            done = "mixed" if all(mixing) else "read and mixed" if any(mixing) else "read"
+            raise DatasetError(f"{dataset.root}: none of the {tried} that were tried can be {done}")
     return 0
 
 
@@ -100,17 +115,18 @@ def _draw_mixes(dataset: DenseDataset, arguments: argparse.Namespace, problems: 
 
     transform = transform_for(dataset, arguments.transform)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    drawn = sheets = 0
+    drawn = sheets = mixed = 0
     batch: list[MixedSample] = []
 
     def finish() -> None:
-        nonlocal drawn, sheets
+        nonlocal drawn, sheets, mixed
         path = arguments.out / f"{'-'.join(_parts(dataset))}-{sheets:02d}.png"
         sheet = draw_sheet(dataset, transform, batch, arguments)
         sheet.save(path)
-        print(f"{path}: {len(batch)} samples, {sheet.width}×{sheet.height}")
+        print(f"{path}: {counted(len(batch), 'sample')}, {sheet.width}×{sheet.height}")
         sheets += 1
         drawn += len(batch)
+        mixed += sum(made.mixed for made in batch)
         batch.clear()
 
     dull: list[MixedSample] = []
@@ -135,6 +151,9 @@ def _draw_mixes(dataset: DenseDataset, arguments: argparse.Namespace, problems: 
             finish()
     if batch:
         finish()
+    if drawn and not mixed:
+        why = ", since --pool 1 leaves no partner" if arguments.pool == 1 else ""
+        print(f"browse: nothing is mixed in {counted(drawn, 'sample')}{why}", file=sys.stderr)
     return drawn
 
 
@@ -197,7 +216,20 @@ def _check_indices(dataset: DenseDataset, arguments: argparse.Namespace) -> None
         raise UserError(f"{dataset.root}: the split {dataset.split!r} lists no image")
     beyond = [index for index in arguments.index or () if index >= len(dataset)]
     if beyond:
-        raise UserError(f"--index {beyond[0]}: the split has {len(dataset)} samples, 0 to {len(dataset) - 1}")
+        last = len(dataset) - 1
+        raise UserError(f"--index {beyond[0]}: the split has {counted(len(dataset), 'sample')}, 0 to {last}")
+
+
+def _check_font(font: str | None) -> None:
+    """UserError for a font that can't be opened, by its path or by the name that the system knows it by."""
+    if font is None:
+        return
+    from PIL import ImageFont
+
+    try:
+        ImageFont.truetype(font)
+    except OSError:
+        raise UserError(f"--font must be a TrueType file, {font} can't be opened as one") from None
 
 
 def _most(dataset: DenseDataset, arguments: argparse.Namespace) -> int:

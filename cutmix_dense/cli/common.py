@@ -14,7 +14,7 @@ from cutmix_dense.cli.specs import (
     SpecError,
     add_transform_argument,
     build_transform,
-    check_name,
+    check_words,
     family,
     method_names,
     parse_transform,
@@ -33,8 +33,9 @@ __all__ = [
     "add_verbosity",
     "as_typed",
     "build_transform",
-    "check_name",
+    "check_words",
     "cores",
+    "counted",
     "family",
     "given_options",
     "grouped",
@@ -96,7 +97,7 @@ def _typed(name: str, words: Sequence[str] | str) -> Any:
 def open_from(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None = None) -> DenseDataset:
     """Open the dataset that the arguments of :func:`add_dataset_arguments` name.
 
-    The name of a transform is checked first; nothing here loads torch.
+    The words of a transform are checked first, as far as they can be without torch, which nothing here loads.
 
     Args:
         arguments: what was typed.
@@ -106,7 +107,7 @@ def open_from(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None 
         UserError: an option, a layout or a split that is not there; names those that are.
         DatasetError: what the reader says.
     """
-    check_name(getattr(arguments, "transform", None) or ["CutMix"])
+    check_words(getattr(arguments, "transform", None) or ["CutMix"])
     root, options = Path(arguments.root), given_options(arguments)
     annotations = from_root(root, options.get("annotations"))
     layout = arguments.layout or layout_of(root, annotations)
@@ -161,16 +162,22 @@ def _line(cases: Sequence[tuple[str, str]]) -> str:
     return f"{file}: {reason} (and {len(cases) - 1:,} more like it{f', in {files:,} files' if files > 1 else ''})"
 
 
-def positive(least: int = 1) -> Callable[[str], int]:
-    """A type for argparse: a whole number of at least `least`."""
+def counted(number: int, what: str) -> str:
+    """A number and what it counts: ``1 sample``, ``2 samples``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def positive(least: int = 1, most: int | None = None) -> Callable[[str], int]:
+    """A type for argparse: a whole number of at least `least`, and at most `most`."""
 
     def number(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
+        if value < least or (most is not None and value > most):
+            allowed = f"be at least {least}" if most is None else f"lie in {least}..{most}"
+            raise argparse.ArgumentTypeError(f"must {allowed}, got {value}")
         return value
 
     return number

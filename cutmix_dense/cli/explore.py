@@ -11,7 +11,9 @@ your own pictures. Only this machine can open the page, and it loads nothing fro
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +27,7 @@ from cutmix_dense.cli.common import (
     reporting_errors,
 )
 from cutmix_dense.cli.errors import parser_of
+from cutmix_dense.extras import require
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,7 +37,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--cache", type=Path, default=Path("runs/explore"), help="folder of the demo set (default: runs/explore)"
     )
-    result.add_argument("--port", type=positive(), help="port of the page (default: the first free one from 7860)")
+    result.add_argument(
+        "--port", type=positive(1, 65535), help="port of the page (default: the first free one from 7860)"
+    )
     result.add_argument(
         "--host",
         default="127.0.0.1",
@@ -50,14 +55,18 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = parser().parse_args(argv)
     with reporting_errors("explore", arguments.traceback), tempfile.TemporaryDirectory(prefix="explore-") as uploads:
+        _check_host(arguments.host)
+        opened = None if arguments.root is None else open_from(arguments, {"label_ids": "train"})
+        if importlib.util.find_spec("gradio") is None:
+            require("gradio", "explore")  # says what to install, before torch is loaded
         print("Preparing the page …", flush=True)
         os.environ["GRADIO_TEMP_DIR"] = str(Path(uploads) / "gradio")  # what is uploaded goes when the page does
         from cutmix_dense.cli.exploring.page import Explorer
         from cutmix_dense.cli.exploring.sources import DEMO_LAYOUTS, DEMO_START, Shelf, further_words, open_demo, shown
 
         shelf, ready, words = Shelf(), {}, {}
-        if arguments.root is not None:
-            dataset = shown(open_from(arguments, {"label_ids": "train"}))
+        if opened is not None:
+            dataset = shown(opened)
             ready[f"{Path(dataset.root).resolve().name} ({dataset.split})"] = shelf.put("root", dataset, keep=True)
             words["root"] = further_words(arguments)
         for layout, title in DEMO_LAYOUTS.items():
@@ -69,6 +78,14 @@ def main(argv: list[str] | None = None) -> int:
             taken = f"--port {arguments.port} is in use, give another one" if arguments.port else str(error)
             raise UserError(taken) from error
     return 0
+
+
+def _check_host(host: str) -> None:
+    """UserError for an address that no machine has."""
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError as error:
+        raise UserError(f"--host must be an address of this machine, got {host!r} ({error.strerror})") from None
 
 
 if __name__ == "__main__":

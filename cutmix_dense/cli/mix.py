@@ -28,6 +28,7 @@ from cutmix_dense.cli.common import (
     add_transform_argument,
     add_verbosity,
     cores,
+    counted,
     grouped,
     open_from,
     positive,
@@ -35,10 +36,12 @@ from cutmix_dense.cli.common import (
     transform_for,
 )
 from cutmix_dense.cli.errors import parser_of
+from cutmix_dense.data.copy_folder import check_output
 from cutmix_dense.data.errors import kind_of
 from cutmix_dense.data.readers.layouts import READERS
 
-if TYPE_CHECKING:  # it loads torch, which --help doesn't need
+if TYPE_CHECKING:  # the report loads torch, which --help doesn't need
+    from cutmix_dense.data import DenseDataset
     from cutmix_dense.data.mixed_copy import CopyReport
 
 
@@ -55,7 +58,12 @@ def parser() -> argparse.ArgumentParser:
         help="layout of the copy (default: the dataset's)",
     )
     add_transform_argument(result)
-    result.add_argument("--copies", type=positive(0), default=1, help="mixed samples per image (default: 1)")
+    result.add_argument(
+        "--copies",
+        type=positive(0),
+        default=1,
+        help="mixed samples per image (default: 1); 0 needs --with-originals",
+    )
     result.add_argument("--seed", type=positive(0), default=0, help="random seed for partners and mixes (default: 0)")
     result.add_argument("--workers", type=positive(0), help="processes (default: one per core)")
     result.add_argument(
@@ -70,7 +78,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--with-originals", action="store_true", help="copy the unmixed samples, too")
     result.add_argument("--limit", type=positive(), help="use only the first LIMIT images")
     result.add_argument("--pool", type=positive(), help="images per mix (default: what the transform needs)")
-    result.add_argument("--quality", type=positive(), default=95, help="quality of JPEG files, 1 to 100 (default: 95)")
+    result.add_argument(
+        "--quality", type=positive(1, 100), default=95, help="quality of JPEG files, 1 to 100 (default: 95)"
+    )
     result.add_argument("--strict", action="store_true", help="exit with 3 if anything was skipped")
     add_verbosity(result)
     return result
@@ -79,8 +89,12 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = parser().parse_args(argv)
-    with reporting_errors("mix", arguments.traceback):
+    with reporting_errors("mix", arguments.traceback, lists_notes=True):
+        if not (arguments.copies or arguments.with_originals):
+            raise UserError("--copies must be at least 1, got 0; with --with-originals it may be 0")
         dataset = open_from(arguments)
+        check_output(arguments.output, dataset)
+        _check_layout(dataset, arguments)
         transform = transform_for(dataset, arguments.transform)
         from cutmix_dense.data.mixed_copy import mix_dataset
 
@@ -106,8 +120,8 @@ def main(argv: list[str] | None = None) -> int:
                 )
         except KeyboardInterrupt:
             print(
-                f"mix: interrupted with {counter.done} of {counter.total} samples made and none listed yet; "
-                "the same command continues from here",
+                f"mix: interrupted, {counter.done} of {counted(counter.total, 'sample')} made; the annotations of the "
+                "copy are written at its end: the same command continues from here",
                 file=sys.stderr,
             )
             return 130
@@ -119,8 +133,22 @@ def main(argv: list[str] | None = None) -> int:
     return 3 if arguments.strict and (report.skipped or report.broken) else 0
 
 
+def _check_layout(dataset: DenseDataset, arguments: argparse.Namespace) -> None:
+    """UserError for a layout that has no place for such samples; said before torch is loaded."""
+    writer = READERS[arguments.to or dataset.layout].writer
+    if writer is None:  # the copy itself says which can be written
+        return
+    try:
+        writer.like(dataset, arguments.output, dataset.split, arguments.quality)
+    except ValueError as error:
+        if arguments.to in (None, dataset.layout) or type(error) is not ValueError:
+            raise UserError(str(error)) from None
+        own = f"leave out --to for a copy as {dataset.layout}" if READERS[dataset.layout].writer else "name another one"
+        raise UserError(f"--to {arguments.to}: {error}; {own}") from None
+
+
 class _Counter:
-    """A progress bar that can be entered and called with (done, total, record)."""
+    """A progress bar that can be entered and called with (done, total, record); the first call shows it."""
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -137,13 +165,13 @@ class _Counter:
         self.done = self.total = self.bad = 0
 
     def __enter__(self) -> _Counter:
-        self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
     def __call__(self, done: int, total: int, record: dict[str, Any] | None) -> None:
+        self.bar.start()  # nothing, if it was
         self.done, self.total = done, total
         self.bad += record is not None and "skipped" in record
         self.bar.update(self.task, completed=done, total=total, bad=f"{self.bad} skipped" if self.bad else "")

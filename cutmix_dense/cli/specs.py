@@ -7,7 +7,8 @@ A transform is named as in Python or as a list of settings; both mean the same::
 
 Any public transform of `cutmix_dense` and any public sampler of `cutmix_dense.regions` or `cutmix_dense.masks` can be
 named, and so can their presets (``region=AreaBox.french()``). Values are numbers, words, True / False / None, tuples
-(``0.2,0.5``), or further objects; a bank of cut-outs is its file (``source=bank.pt``). Nothing else is evaluated.
+(``0.2,0.5``), dicts (``{small: 2}``), or further objects; a bank of cut-outs is its file (``source=bank.pt``). Nothing
+else is evaluated.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ import argparse
 import ast
 import difflib
 import inspect
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cutmix_dense
 from cutmix_dense.cli.errors import UserError
+from cutmix_dense.cli.sketches import Sketch, sketches_of_parts, sketches_of_transforms
 
 if TYPE_CHECKING:
     from cutmix_dense.data import DenseDataset
@@ -31,7 +35,7 @@ __all__ = [
     "SpecError",
     "add_transform_argument",
     "build_transform",
-    "check_name",
+    "check_words",
     "family",
     "method_names",
     "parse_transform",
@@ -41,6 +45,29 @@ __all__ = [
 
 _BANK = ".pt"
 """End of the name of a file with a bank of cut-outs."""
+
+_APART = {
+    "Affine": "it maps pictures and mixes nothing",
+    "Chain": "it applies several transforms to a batch, each in its own window of a training",
+    "MaskMix": "it needs a mask; CowMix and FMix have theirs",
+    **dict.fromkeys(
+        ("dense_o2o", "lightly", "yolo26", "yolox"),
+        "it is a recipe, a chain for batches, whose methods change with the epochs of a training",
+    ),
+}
+"""Public transforms and recipes that can't be named here, and why."""
+
+_NUMBERS: dict[str, tuple[str, Any]] = {
+    "float": ("a number", (int, float)),
+    "int": ("a whole number", (int, float)),
+    "bool": ("true or false", (bool, int)),
+    "tuple": ("numbers with commas between them", (tuple, list)),
+    "None": ("none", type(None)),
+}
+"""Kinds of arguments that are checked here: what to type, and what that becomes. Transforms compare their numbers."""
+
+_EXAMPLES = {"Sequence[MixTransform]": "[CutMix(), MixUp()]", "RegionSampler": "AreaBox()"}
+"""What to type for a needed argument, by its annotation."""
 
 
 class SpecError(UserError):
@@ -71,7 +98,10 @@ def _known() -> tuple[dict[str, type], dict[str, type]]:
 
 
 def parse_transform(
-    words: str | Sequence[str], defaults: dict[str, Any] | None = None, shared: dict[str, Any] | None = None
+    words: str | Sequence[str],
+    defaults: dict[str, Any] | None = None,
+    shared: dict[str, Any] | None = None,
+    known: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None,
 ) -> Any:
     """Make a transform from words as they are typed.
 
@@ -79,12 +109,13 @@ def parse_transform(
         words: ``["CutMix", "alpha=1.0", "region=AreaBox", "region.area=0.2,0.5"]`` or ``"CutMix(alpha=1.0)"``.
         defaults: arguments used where they are not typed and the transform knows them.
         shared: the same, for the transforms inside of it, too.
+        known: transforms and parts by name; default: those of the package.
 
     Raises:
         SpecError: an unknown name, argument or value; the message says what is allowed.
     """
     tokens = [words] if isinstance(words, str) else list(words)
-    transforms, parts = _known()
+    transforms, parts = known or _known()
     names = _Names({**transforms, **parts}, shared or {})
     defaults = {**names.shared, **(defaults or {})}
     if not tokens or not tokens[0].strip():
@@ -102,7 +133,7 @@ def parse_transform(
 class _Names:
     """What may be named inside of a transform, and the arguments that all of it take where they are not typed."""
 
-    known: dict[str, Any]
+    known: Mapping[str, Any]
     shared: dict[str, Any]
 
 
@@ -165,6 +196,8 @@ def _value(node: ast.expr, names: _Names, what: str) -> Any:
     if isinstance(node, (ast.Tuple, ast.List)):
         items = [_value(item, names, what) for item in node.elts]
         return items if isinstance(node, ast.List) else tuple(items)
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        return _dict([(key, value) for key, value in zip(node.keys, node.values) if key is not None], names, what)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
         number = _value(node.operand, names, what)
         if isinstance(number, (int, float)):
@@ -177,23 +210,34 @@ def _value(node: ast.expr, names: _Names, what: str) -> Any:
         return _call(node, names.known, names, names.shared)
     if isinstance(node, ast.Attribute) and ast.unparse(node).endswith(_BANK):
         return ast.unparse(node)
-    raise SpecError(f"{what}: {ast.unparse(node)!r} is no number, word, tuple or known object")
+    raise SpecError(f"{what}: {ast.unparse(node)!r} is no number, word, tuple, dict or known object")
 
 
-def _call(node: ast.Call, allowed: dict[str, Any], names: _Names, defaults: dict[str, Any]) -> Any:
+def _dict(items: Sequence[tuple[ast.expr, ast.expr]], names: _Names, what: str) -> dict[Any, Any]:
+    """A dict whose keys are words or numbers."""
+    keys = [_value(key, names, what) for key, _ in items]
+    for (node, _), key in zip(items, keys):
+        if not isinstance(key, (str, int, float)):
+            raise SpecError(f"{what}: a key must be a word or a number, got {ast.unparse(node)!r}")
+    return {key: _value(value, names, what) for key, (_, value) in zip(keys, items)}
+
+
+def _call(node: ast.Call, allowed: Mapping[str, Any], names: _Names, defaults: dict[str, Any]) -> Any:
     preset = None
     function = node.func
     if isinstance(function, ast.Attribute):
         preset, function = function.attr, function.value
     if not isinstance(function, ast.Name):
         raise SpecError(f"{ast.unparse(node.func)!r} is no known name")
+    if (function.id, preset, node.args) == ("dict", None, []) and all(each.arg for each in node.keywords):
+        return _dict([(ast.Constant(each.arg), each.value) for each in node.keywords], names, "dict")
     factory: Any = _lookup(function.id, allowed, "--transform")
     title = function.id
     if preset is not None:
-        presets = [name for name, _ in inspect.getmembers(factory, inspect.ismethod) if not name.startswith("_")]
+        presets = _presets(factory)
         if preset not in presets:
-            raise SpecError(f"{title} has no preset {preset!r}{_hint(preset, presets)}")
-        factory, title = getattr(factory, preset), f"{title}.{preset}"
+            raise SpecError(f"{title} has no preset {preset!r}{_hint(preset, sorted(presets))}")
+        factory, title = presets[preset], f"{title}.{preset}"
     if any(keyword.arg is None for keyword in node.keywords) or any(isinstance(a, ast.Starred) for a in node.args):
         raise SpecError(f"{title}: * and ** are not understood")
     positional = [_value(argument, names, title) for argument in node.args]
@@ -201,9 +245,18 @@ def _call(node: ast.Call, allowed: dict[str, Any], names: _Names, defaults: dict
     return _construct(title, factory, positional, keywords, defaults)
 
 
-def _lookup(name: str, allowed: dict[str, type], what: str) -> type:
+def _presets(factory: Any) -> dict[str, Any]:
+    """The presets of a class by name."""
+    if isinstance(factory, Sketch):
+        return dict(factory.presets)
+    return {name: made for name, made in inspect.getmembers(factory, inspect.ismethod) if not name.startswith("_")}
+
+
+def _lookup(name: str, allowed: Mapping[str, Any], what: str) -> Any:
     if name in allowed:
         return allowed[name]
+    if name in _APART:
+        raise SpecError(f"{what}: {name} can't be named here: {_APART[name]}; known: {', '.join(sorted(allowed))}")
     same = [other for other in allowed if other.lower() == name.lower()]
     hint = f"; did you mean {same[0]}?" if same else _hint(name, sorted(allowed))
     raise SpecError(f"{what}: unknown name {name!r}{hint}")
@@ -230,19 +283,56 @@ def _construct(
             inside = [name for name, value in keywords.items() if key in _fields(value)]
             nested = f"; did you mean {inside[0]}.{key}=?" if inside else _hint(key, known)
             raise SpecError(f"{title} has no argument {key!r}{nested}")
+    given = {**dict(zip(known, positional)), **keywords}
+    _check_values(title, factory, given)
     taken = set(known[: len(positional)])
     filled = {key: value for key, value in defaults.items() if key in known and key not in taken}
     try:
         source = keywords.get("source")
         if isinstance(source, str) and source.endswith(_BANK):
-            keywords = {**keywords, "source": cutmix_dense.InstanceBank(file=source)}
+            if not Path(source).is_file():
+                raise SpecError(f"{title}: source: there is no file {source}; cutmix-dense bank makes one")
+            if not isinstance(factory, Sketch):
+                keywords = {**keywords, "source": cutmix_dense.InstanceBank(file=source)}
         return factory(*positional, **{**filled, **keywords})
     except (TypeError, ValueError, OSError) as error:
         raise SpecError(f"{title}: {str(error).removeprefix(f'{title} ')}") from None
 
 
+def _check_values(title: str, factory: Any, given: Mapping[str, Any]) -> None:
+    """SpecError for an argument that is needed and not given, or that must be of numbers and isn't."""
+    parameters = inspect.signature(factory).parameters.values()
+    for each in parameters:
+        variable = each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        if each.default is each.empty and each.name not in given and not variable:
+            example = _EXAMPLES.get(str(each.annotation))
+            told = f', as in "{title}({each.name}={example})"' if example else ""
+            raise SpecError(f"{title} needs the argument {each.name}{told}")
+        wanted = _wanted(str(each.annotation))
+        if each.name not in given or not wanted:
+            continue
+        value = given[each.name]
+        members = value if isinstance(value, (tuple, list)) else ()
+        fits = isinstance(value, tuple(_NUMBERS[kind][1] for kind in wanted))
+        if not fits or any(not isinstance(member, (int, float)) for member in members):
+            allowed = " or ".join(_NUMBERS[kind][0] for kind in wanted)
+            raise SpecError(f"{title}: {each.name} must be {allowed}, got {_typed(value)}")
+
+
+def _wanted(annotation: str) -> list[str]:
+    """The kinds of `_NUMBERS` that an argument may be; none if it may be something else, too."""
+    kinds = re.sub(r"\[[^]]*\]", "", annotation).split(" | ")
+    return kinds if set(re.findall(r"\w+", annotation)) <= _NUMBERS.keys() else []
+
+
+def _typed(value: Any) -> str:
+    """A value as it is typed."""
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
 def _fields(value: Any) -> list[str]:
-    return _arguments(type(value)) if type(value).__module__.startswith("cutmix_dense") else []
+    kind = value if isinstance(value, Sketch) else type(value)
+    return _arguments(kind) if kind is value or kind.__module__.startswith("cutmix_dense") else []
 
 
 def add_transform_argument(parser: argparse.ArgumentParser) -> None:
@@ -265,13 +355,13 @@ def method_names() -> list[str]:
     return sorted(name for name in cutmix_dense.__all__ if name[0].isupper() and name not in no_methods)
 
 
-def check_name(words: Sequence[str]) -> None:
-    """SpecError unless the first word of ``--transform`` names a transform; said before torch is loaded."""
-    name = words[0].strip()
-    if "(" in name and "=" not in name.partition("(")[0]:
-        name = name.partition("(")[0].partition(".")[0].strip()
-    if name:
-        _lookup(name, dict.fromkeys(method_names(), object), "--transform")
+def check_words(words: Sequence[str]) -> None:
+    """Check ``--transform`` as far as can be without torch: names, arguments, and which of them must be numbers.
+
+    Raises:
+        SpecError: as :func:`parse_transform`.
+    """
+    parse_transform(words, known=(sketches_of_transforms(method_names()), sketches_of_parts()))
 
 
 def build_transform(words: Sequence[str], layout: Layout = "BCHW", **shared: Any) -> Any:

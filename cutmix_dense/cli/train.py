@@ -96,6 +96,7 @@ def read_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     if not Path(args.config).is_file():
         raise UserError(f"{args.config}: no such config")
+    _check_options(args.cfg_options)
     require("mmengine", "train")
     import torch
     from mmengine.config import Config
@@ -128,9 +129,7 @@ def typed_options(words: list[str]) -> dict[str, Any]:
     Raises:
         UserError: a word without ``=``.
     """
-    for word in words:
-        if "=" not in word:
-            raise UserError(f"--cfg-options must be KEY=VALUE, got {word!r}")
+    _check_options(words)
     if not words:
         return {}
     from mmengine.config import DictAction
@@ -138,6 +137,12 @@ def typed_options(words: list[str]) -> dict[str, Any]:
     typed = argparse.ArgumentParser(exit_on_error=False)
     typed.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     return typed.parse_args(["--cfg-options", *words]).cfg_options
+
+
+def _check_options(words: list[str]) -> None:
+    for word in words:
+        if "=" not in word:
+            raise UserError(f"--cfg-options must be KEY=VALUE, got {word!r}")
 
 
 def _distribute_on_cpu(cfg: Config) -> None:

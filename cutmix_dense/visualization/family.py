@@ -100,7 +100,8 @@ def family_rows(
             transform.classes = (chosen,)
             made = mix_sample(dataset, transform, index, seed=seed, pool=2)
             name = f"{name}(classes=[{chosen}])"
-        titles = [f"{part}: {dataset.image_path(image).name}" for part, image in zip(("base", "partner"), made.indices)]
+        names = (dataset.image_path(image).name for image in made.indices)
+        titles = [f"{part}: {file}, as {name} cuts it" for part, file in zip(("base", "partner"), names)]
         rows = sample_rows(made, titles, dataset.classes, cell=cell, hide=hide, font=font, views=1, sources=not cells)
         if not cells:
             cells += rows[0][:2]

@@ -49,6 +49,9 @@ def test_the_family_on_the_same_two_pictures(demo, tmp_path, layout, missing, ca
     assert len(found.rows) + missing == 2 + len(known_transforms()) - 1
     assert all(row[0].picture is not None for row in found.rows)
     assert len(found.left_out) == missing  # two need a map
+    captions = [drawing.caption for drawing in (found.rows[0][0], found.rows[1][0])]
+    assert [caption.partition(": ")[0] for caption in captions] == ["base", "partner"]
+    assert all(caption.endswith(", as CutMix cuts it") for caption in captions)
     told = capsys.readouterr().out
     assert told.count("\n") == 1
     remark = "left out: CarveMix, ClassMix (ClassMix, CarveMix and other masks made of classes need a semantic map of"
@@ -134,6 +137,71 @@ def test_it_goes_on_until_enough_samples_can_be_read(tmp_path, capsys):
     assert "none of the 200 samples that were tried can be read" in capsys.readouterr().err
 
 
+def boxes_alone(root):
+    """A COCO set of four pictures with a box each."""
+    (root / "train").mkdir(parents=True)
+    for number in range(4):
+        Image.new("RGB", (30, 20), (60 * number, 0, 0)).save(root / "train" / f"{number}.png")
+    table = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 30, "height": 20} for i in range(4)],
+        "annotations": [{"id": i, "image_id": i, "category_id": 1, "bbox": [3, 2, 24, 16]} for i in range(4)],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    (root / "annotations").mkdir()
+    (root / "annotations" / "instances_train.json").write_text(json.dumps(table))
+    return [str(root), "--out", str(root / "out"), "--width", "120"]
+
+
+def test_samples_that_can_be_read_and_not_mixed(tmp_path, capsys):
+    words = boxes_alone(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        browse.main([*words, "--transform", "CowMix", "p=1"])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert "or accept --transform … boxes=estimate" in error
+    assert "none of the 4 samples that were tried can be mixed\n" in error
+    (tmp_path / "train" / "2.png").unlink()
+    with pytest.raises(SystemExit):
+        browse.main([*words, "--transform", "CowMix", "p=1"])
+    assert "none of the 4 samples that were tried can be read and mixed\n" in capsys.readouterr().err
+    assert browse.main([*words, "--transform", "CowMix", "boxes=estimate"]) == 0
+
+
+def test_what_is_not_mixed_is_said(demo, tmp_path, capsys):
+    words = [str(demo / "coco"), "--out", str(tmp_path), "--count", "2", "--width", "160"]
+    assert browse.main([*words, "--pool", "1"]) == 0
+    assert capsys.readouterr().err == "browse: nothing is mixed in 2 samples, since --pool 1 leaves no partner\n"
+    assert browse.main([*words, "--transform", "CutMix", "p=0"]) == 0
+    assert capsys.readouterr().err == "browse: nothing is mixed in 2 samples\n"
+    assert browse.main(words) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_method_that_warns_does_so_in_a_line(tmp_path, capsys):
+    for folder in ("images", "masks"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        for number in range(3):
+            picture = Image.new("RGB" if folder == "images" else "L", (30, 20), number)
+            picture.save(tmp_path / "set" / folder / f"{number}.png")
+    words = [str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--count", "1", "--width", "160"]
+    assert browse.main([*words, "--transform", "CopyPaste"]) == 0
+    error = capsys.readouterr().err
+    assert error.startswith("browse: warning: CopyPaste got targets without 'boxes' or 'masks', so it pastes nothing")
+    assert "UserWarning" not in error
+
+
+def test_what_is_left_out_is_told_once(tmp_path, capsys):
+    for folder in ("images", "labels"):
+        (tmp_path / "set" / folder / "train").mkdir(parents=True)
+    for number in range(3):
+        Image.new("RGB", (30, 20), (60 * number, 0, 0)).save(tmp_path / "set" / "images" / "train" / f"{number}.png")
+        (tmp_path / "set" / "labels" / "train" / f"{number}.txt").write_text("0 0.5 0.5 0.6 0.6\n")
+    assert browse.main([str(tmp_path / "set"), "--out", str(tmp_path), "--count", "1", "--width", "160"]) == 0
+    error = capsys.readouterr().err
+    named = "nothing names the classes, their ids stand for them; name them with --classes"
+    assert error == f"browse: {tmp_path / 'set'}: {named}\n"
+
+
 def test_a_sample_that_is_never_mixed_is_drawn_alone(demo, tmp_path, capsys):
     words = [
         str(demo / "coco"),
@@ -148,7 +216,7 @@ def test_a_sample_that_is_never_mixed_is_drawn_alone(demo, tmp_path, capsys):
         "p=0",
     ]
     assert browse.main(words) == 0
-    assert "1 samples" in capsys.readouterr().out
+    assert "1 sample," in capsys.readouterr().out
 
 
 def test_hiding_and_tags(demo, tmp_path, hashes):

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 import cutmix_dense as cd
 from cutmix_dense.build import known_parts, known_transforms
-from cutmix_dense.cli.common import SpecError, as_typed, build_transform, grouped, method_names, parse_transform
-from cutmix_dense.data.errors import kind_of
+from cutmix_dense.cli import browse, study
+from cutmix_dense.cli.common import (
+    SpecError,
+    as_typed,
+    build_transform,
+    check_words,
+    counted,
+    grouped,
+    method_names,
+    parse_transform,
+    reporting_errors,
+)
+from cutmix_dense.cli.sketches import sketches_of_parts, sketches_of_transforms
+from cutmix_dense.data.errors import DataWarning, kind_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,9 +54,15 @@ ROOT = Path(__file__).resolve().parents[2]
         (["CutMix", "rule=ultralytics"], cd.CutMix(rule="ultralytics")),
         (["CutMix", "rule=FilterRule(0.3)"], cd.CutMix(rule=cd.FilterRule(0.3))),
         (["CutMix", "instance_keys=a,b"], cd.CutMix(instance_keys=("a", "b"))),
+        (["CutMix", "instance_keys={radius: length}"], cd.CutMix(instance_keys={"radius": "length"})),
+        (["CopyPaste", "size_weights={'small': 2}"], cd.CopyPaste(size_weights={"small": 2})),
+        (["CopyPaste(size_weights={small: 2, 40: 1/2})"], cd.CopyPaste(size_weights={"small": 2, 40: 0.5})),
+        (["CopyPaste", "size_weights=dict(small=2)"], cd.CopyPaste(size_weights={"small": 2})),
+        (["CopyPaste", "weights={1: 3.0}"], cd.CopyPaste(weights={1: 3.0})),
     ],
 )
 def test_both_spellings(words, expected):
+    check_words([words] if isinstance(words, str) else words)
     assert repr(parse_transform(words)) == repr(expected)
 
 
@@ -77,11 +97,64 @@ def test_every_sample_is_mixed_unless_p_is_given():
         (["CutMix(p=1"], "cannot read"),
         (["CutMix(p=1) + 1"], "one transform"),
         (["AreaBox"], "unknown name 'AreaBox'"),
+        (["CutMix", "alpha=abc"], "CutMix: alpha must be a number, got abc"),
+        (["CutMix", "alpha=1,2"], "CutMix: alpha must be a number, got 1,2"),
+        (["CutMix", "alpha=None"], "CutMix: alpha must be a number, got None"),
+        (["CutMix", "p=AreaBox()"], "CutMix: p must be a number, got AreaBox"),
+        (["CutMix", "min_size=small"], "CutMix: min_size must be a number or numbers with commas between them, got sm"),
+        (["CutMix", "same_region=maybe"], "same_region must be true or false, got maybe"),
+        (["CutMix", "num_classes=many"], "num_classes must be a whole number or none, got many"),
+        (
+            ["CutMix(region=AreaBox(area=(0.1, x)))"],
+            "area must be numbers with commas between them, got 0.1,x",
+        ),
+        (["RandomMix"], r'RandomMix needs the argument transforms, as in "RandomMix\(transforms=\[CutMix\(\), MixUp'),
+        (["CopyPaste", "source=none.pt"], "source: there is no file none.pt; cutmix-dense bank makes one"),
+        (["CopyPaste", "size_weights={(1, 2): 3}"], r"a key must be a word or a number, got '\(1, 2\)'"),
+        (["CopyPaste", "size_weights={**x}"], "is no number, word, tuple, dict or known object"),
+        (["Affine"], "Affine can't be named here: it maps pictures and mixes nothing; known: CarveMix"),
+        (["RandomMix(transforms=[Chain()])"], "Chain can't be named here: it applies several"),
+        (["dense_o2o(epochs=5)"], "dense_o2o can't be named here: it is a recipe"),
     ],
 )
 def test_mistakes_are_named(words, message):
     with pytest.raises(SpecError, match=message):
         parse_transform(words)
+    in_values = ("by name", "above 0", "lie in", "roll")  # which only the transform knows
+    if not any(part in message for part in in_values):
+        with pytest.raises(SpecError, match=message):
+            check_words(words)
+
+
+def test_what_is_read_from_the_source_are_the_signatures():
+    """What is checked before torch is loaded is what the classes take."""
+    names = method_names()
+    sketches = {**sketches_of_transforms(names), **sketches_of_parts()}
+    kinds = {**{name: getattr(cd, name) for name in names}, **known_parts()}
+    assert sketches.keys() == kinds.keys()
+    for name, kind in kinds.items():
+        presets = {n: made for n, made in inspect.getmembers(kind, inspect.ismethod) if n in sketches[name].presets}
+        assert presets.keys() == sketches[name].presets.keys()
+        assert hasattr(kind, "french") == ("french" in presets)
+        for sketch, made in [(sketches[name], kind), *((sketches[name].presets[n], presets[n]) for n in presets)]:
+            expected = [
+                (each.name, each.kind, each.default is each.empty, str(each.annotation).replace('"', "'"))
+                for each in inspect.signature(made).parameters.values()
+                if each.kind is not each.VAR_KEYWORD
+            ]
+            found = [
+                (each.name, each.kind, each.default is each.empty, str(each.annotation).replace('"', "'"))
+                for each in inspect.signature(sketch).parameters.values()
+            ]
+            assert found == expected, name
+
+
+def test_recipes_and_what_is_no_method_are_refused_by_name():
+    kinds = {name: getattr(cd, name) for name in cd.__all__ if inspect.isclass(getattr(cd, name))}
+    others = {name for name, kind in kinds.items() if issubclass(kind, cd.MixTransform)}
+    for name in {*cd.recipes.RECIPES, *others} - {*method_names(), "MixTransform"}:
+        with pytest.raises(SpecError, match=f"{name} can't be named here"):
+            check_words([name])
 
 
 @pytest.mark.parametrize(
@@ -165,10 +238,71 @@ def test_problems_are_grouped():
         ("what has to must stay", "what has to must stay"),
         ("name the folder with --images=x", "name the folder with --images=x"),
         ("the images must be alike", "the images must be alike"),
+        ("JPEG; binary=True reads one of black and white", "JPEG; --binary True reads one of black and white"),
+        ("give 'masks', or accept boxes='estimate'", "give 'masks', or accept --transform … boxes=estimate"),
     ],
 )
 def test_arguments_are_shown_as_they_are_typed(said, shown):
     assert as_typed(said) == shown
+
+
+@pytest.mark.parametrize(
+    ("main", "words", "told"),
+    [
+        (
+            browse.main,
+            ["set", "--layot", "coco"],
+            "browse: error: unknown arguments --layot coco; did you mean --layout? (cutmix-dense browse --help shows",
+        ),
+        (browse.main, ["set", "--per-sheet", "0"], "browse: error: --per-sheet: must be at least 1, got 0 (cutmix-d"),
+        (browse.main, [], "browse: error: the following arguments are required: ROOT (cutmix-dense browse --help"),
+        (study.main, ["run", "a.py", "--jbos", "2"], "study: error: unknown arguments --jbos 2; did you mean --jobs?"),
+        (
+            study.main,
+            ["run", "a.py", "--jobs", "0"],
+            "study: error: --jobs: must be at least 1, got 0 (cutmix-d",
+        ),
+    ],
+)
+def test_a_misspelt_argument_is_told_in_one_line(main, words, told, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(told)
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "a.pt"), 2, "mix: error: a.pt: no such file or directory\n"),
+        (NotADirectoryError(20, "Not a directory", "a/b"), 2, "mix: error: a/b: not a directory\n"),
+        (OSError(28, "No space left on device"), 1, "mix: error: [Errno 28] No space left on device\n"),
+        (OSError("cannot open resource"), 1, "mix: error: cannot open resource\n"),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_one_line(error, code, told, capsys):
+    with pytest.raises(SystemExit) as end, reporting_errors("mix"):
+        raise error
+    assert end.value.code == code
+    assert capsys.readouterr().err == told
+
+
+def test_warnings_for_the_user_are_lines(capsys):
+    ours = str(Path(cd.__file__).with_name("a.py"))
+    with reporting_errors("mix"):
+        warnings.warn_explicit("pastes nothing", UserWarning, ours, 1)
+        warnings.warn_explicit("a.png: odd (further ones are counted in `notes`)", DataWarning, ours, 2)
+    assert capsys.readouterr().err == "mix: warning: pastes nothing\nmix: warning: a.png: odd\n"
+    with reporting_errors("mix", lists_notes=True):
+        warnings.warn_explicit("a.png: odd (further ones are counted in `notes`)", DataWarning, ours, 3)
+        warnings.warn_explicit("b.png: more", DataWarning, ours, 4)
+    assert capsys.readouterr().err == "mix: warning: b.png: more\n"
+
+
+def test_numbers_and_what_they_count():
+    assert [counted(number, "sample") for number in (0, 1, 2000)] == ["0 samples", "1 sample", "2,000 samples"]
 
 
 def test_names_are_known_without_torch():

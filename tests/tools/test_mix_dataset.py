@@ -742,3 +742,35 @@ def test_real_sets(real, tmp_path, name, extra, layout):
         assert (boxes[:, 2:] > boxes[:, :2]).all()
         assert (boxes[:, 0::2] <= image.shape[2]).all()
         assert (boxes[:, 1::2] <= image.shape[1]).all()
+
+
+def test_a_copy_that_is_interrupted_says_how_to_go_on(demo, tmp_path, monkeypatch, capsys):
+    from cutmix_dense.data import mixed_copy
+
+    def interrupted(*_, on_progress, **__):
+        on_progress(3, 10, None)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mixed_copy, "mix_dataset", interrupted)
+    assert tool.main([str(demo / "coco"), str(tmp_path / "out")]) == 130
+    told = capsys.readouterr()
+    assert told.err == (
+        "mix: interrupted, 3 of 10 samples made; the annotations of the copy are written at its end: the same command "
+        "continues from here\n"
+    )
+    assert "3/10" in told.out
+
+
+def test_a_layout_that_cannot_hold_the_copy_is_told_with_the_argument(demo, tmp_path, capsys):
+    for root, to, told in (
+        (demo / "coco", "decathlon", "; leave out --to for a copy as coco\n"),
+        (demo / "cityscapes", "youtube_vis", "; leave out --to for a copy as cityscapes\n"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            tool.main([str(root), str(tmp_path / "out"), "--to", to])
+        assert end.value.code == 2
+        shown = capsys.readouterr()
+        assert shown.err.startswith(f"mix: error: --to {to}: ")
+        assert shown.err.endswith(told)
+        assert shown.out == ""  # no bar of progress
+    assert not (tmp_path / "out").exists()

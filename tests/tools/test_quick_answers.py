@@ -75,6 +75,43 @@ def test_a_mistake_in_the_arguments_loads_no_torch(words, message):
     assert message in error
 
 
+SEVERAL = (
+    (["benchmark", "--device", "nowhere"], "benchmark: error: --device must be cpu, cuda, or cuda and a number"),
+    (["benchmark", "--jobs", "syncs"], "benchmark: error: --jobs syncs needs --device cuda"),
+    (["explore", "/nowhere"], "explore: error: /nowhere: no such folder"),
+    (["explore", "--port", "65536"], "explore: error: --port: must lie in 1..65535, got 65536"),
+    (["explore", "--host", "no host"], "explore: error: --host must be an address of this machine, got 'no host'"),
+    (["train", "configs/segmentation/unet-small_camvid_cutmix.py", "--cfg-options", "p"], "must be KEY=VALUE, got 'p'"),
+    (["mix", "a", "b", "--copies", "0"], "mix: error: --copies must be at least 1, got 0"),
+    (["mix", "a", "b", "--quality", "101"], "mix: error: --quality: must lie in 1..100, got 101"),
+    (["browse", "a", "--font", "none.ttf"], "--font must be a TrueType file, none.ttf can't be opened as one"),
+    (["browse", "a", "--transform", "CutMix", "p", "1"], "browse: error: CutMix: expected key=value, got 'p'"),
+    (["browse", "a", "--transform", "CutMix", "prob=1"], "browse: error: CutMix has no argument 'prob'"),
+    (["browse", "a", "--transform", "CutMix(p=1"], "browse: error: --transform: cannot read 'CutMix(p=1'"),
+    (["browse", "a", "--transform", "CutMix", "p=abc"], "browse: error: CutMix: p must be a number, got abc"),
+    (["browse", "a", "--family", "--transform", "CutMix"], "--family draws every method as it is by default"),
+)
+
+
+def test_mistakes_in_what_arguments_mean_load_no_torch():
+    """One process for all: none of them loads torch."""
+    call = f"""
+    from cutmix_dense.cli.main import main
+    for words in {[words for words, _ in SEVERAL]!r}:
+        try:
+            main(words)
+        except SystemExit as end:
+            print("----", end.code, file=sys.stderr)
+"""
+    told, error = started(call.strip(), "cutmix-dense")
+    assert told == "torch False cv2 False\n"
+    parts = error.split("---- 2\n")
+    assert len(parts) == len(SEVERAL) + 1
+    for (words, message), part in zip(SEVERAL, parts):
+        assert message in part, words
+        assert part.count("\n") == 1, words
+
+
 def test_few_modules_are_loaded_before_the_arguments_are_read():
     told, _ = started("import cutmix_dense.cli.study; print(len(sys.modules))")
     assert int(told.split()[0]) < MOST_MODULES
@@ -117,9 +154,16 @@ def test_what_does_not_fit_the_folder_loads_no_torch(tmp_path):
         (["--transform", "CutMx"], "unknown name 'CutMx'; did you mean 'CutMix'?"),
         (["--transform", "CutMx(p=1)"], "unknown name 'CutMx'; did you mean 'CutMix'?"),
         (["--transform", "mosaic", "p=1"], "did you mean Mosaic?"),
-        (["--index", "0", "1"], "--index 1: the split has 1 samples, 0 to 0"),
+        (["--index", "0", "1"], "--index 1: the split has 1 sample, 0 to 0"),
     ):
         told, error = run("browse", str(tmp_path), *words)
+        assert told == "exit 2\ntorch False cv2 False\n"
+        assert message in error
+    for output, words, message in (
+        (tmp_path / "out", [], f"mix: error: {tmp_path / 'out'}: the copy must not lie in the dataset"),
+        (tmp_path.parent / "out", ["--to", "decathlon"], "; leave out --to for a copy as coco"),
+    ):
+        told, error = run("mix_dataset", str(tmp_path), str(output), *words)
         assert told == "exit 2\ntorch False cv2 False\n"
         assert message in error
 
