@@ -296,7 +296,25 @@ def _construct(
                 keywords = {**keywords, "source": cutmix_dense.InstanceBank(file=source)}
         return factory(*positional, **{**filled, **keywords})
     except (TypeError, ValueError, OSError) as error:
-        raise SpecError(f"{title}: {str(error).removeprefix(f'{title} ')}") from None
+        said = str(error).removeprefix(f"{title} ")
+        raise SpecError(f"{title}: {_blaming(factory, positional, filled, keywords, said)}") from None
+
+
+def _blaming(
+    factory: Callable[..., Any], positional: list[Any], filled: dict[str, Any], keywords: dict[str, Any], said: str
+) -> str:
+    """What a class says against its arguments; where it names none that was typed, the one without which it works."""
+    if any(re.search(rf"\b{key}\b", said) for key in keywords):
+        return said
+    for key, value in keywords.items():
+        others = {name: other for name, other in keywords.items() if name != key}
+        try:
+            factory(*positional, **{**filled, **others})
+        except (TypeError, ValueError, OSError):
+            continue
+        takes = inspect.signature(factory).parameters[key].annotation
+        return f"{key} can't be {_typed(value)}, it takes {takes} ({said})"
+    return said
 
 
 def _check_values(title: str, factory: Any, given: Mapping[str, Any]) -> None:
