@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ from cutmix_dense.mmengine.elements import (
 )
 from cutmix_dense.mmengine.fields import check_image_keys, check_instance_keys
 from cutmix_dense.mmengine.rows import EXTRA_KEYS, as_ignored, name_of, read_rows, written_rows
-from cutmix_dense.mmengine.scope import MODELS, build, refuse_blends, register_family
+from cutmix_dense.mmengine.scope import MODELS, WITHOUT_FORM, build, refuse_blends, refuse_names, register_family
 from cutmix_dense.mmengine.settings import check_settings
 from cutmix_dense.mmengine.structures import boxes_like
 from cutmix_dense.plan import MixPlan
@@ -98,6 +98,7 @@ class BatchMix(nn.Module, Closable):
         check_settings(mix, settings, per_sample=False)
         # no submodule: a model's checkpoint shall not know of it, least of all whether it was closed
         self._mix = (mix,)
+        self._chained = any(isinstance(part, CoreChain) for part in mix.modules())
         self.image_keys = tuple(image_keys)
         self._warned = False
 
@@ -124,15 +125,15 @@ class BatchMix(nn.Module, Closable):
         if samples and len(samples) != len(inputs):
             raise ValueError(f"data_samples must be one per image ({len(inputs)}), got {len(samples)}")
         mixed: Bool[Tensor, " b"] | None = None
-        for number, stage in enumerate(_stages(self.mix)):
-            inputs, mixed = self._mix_by(stage, inputs, samples, generator, mixed, first=number == 0)
+        for number, member in enumerate(_drawn(self.mix, generator)):
+            inputs, mixed = self._mix_by(member, inputs, samples, generator, mixed, first=number == 0)
         for sample in samples:
             sample.set_metainfo({"mix_seeds": [*sample.metainfo.get("mix_seeds", ()), seed]})
         return inputs, data_samples
 
     def _mix_by(
         self,
-        stage: MixTransform,
+        member: MixTransform,
         inputs: Tensor | list[Tensor],
         samples: list[Any],
         generator: torch.Generator,
@@ -153,7 +154,6 @@ class BatchMix(nn.Module, Closable):
             targets["instances"] = _rows_of(fields)
             if not first:  # where an instance was first, not in what the method before made
                 targets["instances"] = renamed(targets["instances"], "origin", BEFORE)
-        member = stage.choose(generator)
         boxes = (
             value for part in fields for rows in part.values() for key, value in rows.items() if name_of(key) == "boxes"
         )
@@ -167,7 +167,7 @@ class BatchMix(nn.Module, Closable):
             plan = plan.within(before)
         self._warn_of_one(len(inputs), member)
         mixed, targets, *reports = member.mix_pool(plan, pool, return_report="instances" in targets)
-        if reports and first and isinstance(self.mix, CoreChain):
+        if reports and first and self._chained:
             targets["instances"] = told_apart(targets["instances"], member, len(inputs))
         elif reports:
             targets["instances"] = renamed(targets["instances"], BEFORE, "origin")
@@ -201,9 +201,14 @@ class BatchMix(nn.Module, Closable):
         )
 
 
-def _stages(mix: MixTransform) -> list[MixTransform]:
-    """The methods that mix one behind the other."""
-    return [part for stage in mix.stages for part in _stages(stage)] if isinstance(mix, CoreChain) else [mix]
+def _drawn(mix: MixTransform, generator: torch.Generator) -> Iterator[MixTransform]:
+    """The methods that mix one behind the other, each drawn when the one before it has mixed."""
+    member = mix.choose(generator)
+    if isinstance(member, CoreChain):
+        for stage in member.stages:
+            yield from _drawn(stage, generator)
+    else:
+        yield member
 
 
 def _rows_of(before: Sequence[dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -333,4 +338,5 @@ def _write_shapes(
     sample.set_metainfo({key: value for key, value in shapes.items() if key == "img_shape" or key in sample.metainfo})
 
 
+refuse_names(MODELS, WITHOUT_FORM)
 globals().update(register_family(BatchMix, MODELS, {"Affine": CoreAffine, "Chain": CoreChain, **RECIPES}))

@@ -26,11 +26,19 @@ from cutmix_dense.mmengine.results import (
     instance_columns,
 )
 from cutmix_dense.mmengine.rows import EXTRA_KEYS, name_of, read_rows, split_rows, written_rows
-from cutmix_dense.mmengine.scope import TRANSFORMS, build, refuse_blends, register_family
+from cutmix_dense.mmengine.scope import (
+    TRANSFORMS,
+    WITHOUT_FORM,
+    build,
+    refuse_blends,
+    refuse_names,
+    register_family,
+)
 from cutmix_dense.mmengine.settings import check_settings
 from cutmix_dense.mmengine.structures import boxes_like
 from cutmix_dense.randomness import rank_seed
-from cutmix_dense.transforms import Chain
+from cutmix_dense.recipes import RECIPES
+from cutmix_dense.transforms import Affine, Chain
 from cutmix_dense.transforms.fit import PartnerFit, check_partner_fit
 from cutmix_dense.transforms.single import SingleMix, mix_single
 
@@ -46,6 +54,12 @@ except ImportError:  # MMEngine alone: nothing asks for that
 
 
 __all__ = ["SampleMix"]
+
+_BATCH = (
+    "mixes batches, not the samples of a pipeline: write it into augments_before_normalize=[…] of "
+    "cutmix_dense.DetDataPreprocessor or batch_augments=[…] of cutmix_dense.SegDataPreProcessor, in "
+    "model.data_preprocessor"
+)
 
 
 class SampleMix(BaseTransform):
@@ -116,11 +130,9 @@ class SampleMix(BaseTransform):
         check_image_keys(image_keys, MIXED_KEYS)
         check_key_list("semantic_keys", semantic_keys)
         self.mix = build(type(self).__name__, settings, (*instance_keys, *EXTRA_KEYS))
-        if isinstance(self.mix, Chain):
-            raise ValueError(
-                f"{type(self).__name__} mixes batches (batch_augments): in a pipeline of samples, write its transforms "
-                "behind each other"
-            )
+        of_batches = [type(part).__name__ for part in self.mix.modules() if isinstance(part, (Affine, Chain))]
+        if of_batches:
+            raise ValueError(f"{type(self).__name__} has a transform {of_batches[0]}, which {_BATCH}")
         check_settings(self.mix, settings, per_sample=True)
         for member in self.mix.members:
             member.semantic_keys = (*member.semantic_keys, *semantic_keys)
@@ -325,4 +337,13 @@ def _shapes(results: Mapping[str, Any], image: np.ndarray) -> dict[str, Any]:
     return shapes
 
 
+refuse_names(
+    TRANSFORMS,
+    {
+        "Affine": f"{_BATCH}. In a pipeline, MMDetection has RandomAffine",
+        "Chain": f"{_BATCH}; or write its transforms behind each other here",
+        **dict.fromkeys(RECIPES, _BATCH),
+        **WITHOUT_FORM,
+    },
+)
 globals().update(register_family(SampleMix, TRANSFORMS))  # under their names, so that loader workers can unpickle them

@@ -18,8 +18,10 @@ __all__ = [
     "METRICS",
     "MODELS",
     "TRANSFORMS",
+    "WITHOUT_FORM",
     "build",
     "refuse_blends",
+    "refuse_names",
     "register_family",
 ]
 
@@ -36,6 +38,17 @@ METRICS = Registry("metric", parent=mmengine_registry.METRICS, scope=_SCOPE, loc
 
 
 _CLASS_MAPS = ("gt_seg_map", "gt_sem_seg")
+
+
+WITHOUT_FORM = {
+    "Cutout": "erases and mixes nothing, and has no form for MMEngine: use a transform of the framework",
+    "MaskMix": "needs a mask with every call, which a config can't give: call cutmix_dense.MaskMix in Python",
+    "TileSwap": (
+        "exchanges tiles that the features of a backbone give back, and has no form for MMEngine: call "
+        "cutmix_dense.semi.unmixed_features in Python"
+    ),
+}
+"""Transforms of this package that neither samples nor batches of MMEngine have, and why."""
 
 
 def build(method: str, settings: dict[str, Any], instance_keys: Sequence[str]) -> MixTransform:
@@ -89,3 +102,23 @@ def register_family(
         family[name] = type(name, (base,), namespace)
         registry.register_module(module=family[name])
     return family
+
+
+def refuse_names(registry: Registry, reasons: Mapping[str, str]) -> None:
+    """Register names of this package that have no form in a registry: a config that has one gets the reason.
+
+    Without, MMEngine would build the class of the core by its import path, or know nothing of the name.
+
+    Args:
+        registry: where.
+        reasons: what to say of each name, behind it.
+    """
+    for name, reason in reasons.items():
+        registry.register_module(name=name, module=_refusing(f"{_SCOPE}.{name} {reason}"))
+
+
+def _refusing(message: str) -> Any:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ValueError(message)
+
+    return refuse

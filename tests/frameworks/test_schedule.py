@@ -130,11 +130,46 @@ def test_maps_of_ids_follow_and_values_are_refused():
         mix(images, deep)
 
 
-def test_a_recipe_in_a_pipeline_of_samples_is_refused():
-    with pytest.raises(KeyError, match="dense_o2o"):
-        TRANSFORMS.build({"type": "cutmix_dense.dense_o2o"})
+CUT = {"type": "CutMix", "p": 1.0}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        *({"type": f"cutmix_dense.{name}"} for name in (*cd.recipes.RECIPES, "Affine")),
+        {"type": "cutmix_dense.Chain", "transforms": [CUT]},
+        {"type": "cutmix_dense.RandomMix", "transforms": [{"type": "Chain", "transforms": [CUT]}]},
+        {"type": "cutmix_dense.RandomMix", "transforms": [{"type": "Affine"}, CUT]},
+    ],
+)
+def test_what_mixes_batches_is_refused_in_a_pipeline_of_samples(config):
+    with pytest.raises(ValueError, match=r"mixes batches, not the samples .* model\.data_preprocessor"):
+        TRANSFORMS.build(config)
+
+
+@pytest.mark.parametrize("registry", [TRANSFORMS, MODELS], ids=["samples", "batches"])
+@pytest.mark.parametrize("name", ["Cutout", "MaskMix", "TileSwap"])
+def test_what_has_no_form_here_is_refused(registry, name):
+    with pytest.raises(ValueError, match=f"cutmix_dense.{name} (erases|needs a mask|exchanges tiles)"):
+        registry.build({"type": f"cutmix_dense.{name}"})
+
+
+def test_a_chain_that_is_drawn_mixes_as_the_core_does():
+    chains = [{"type": "Chain", "transforms": [{"type": "Mosaic", "p": 1.0}, {"type": "Affine"}]}, CUT]
+    mix = MODELS.build({"type": "cutmix_dense.RandomMix", "transforms": chains})
+    images = torch.rand(4, 3, 32, 48)
+    for seed in range(4):
+        torch.manual_seed(seed)
+        inputs, after = mix(images, samples())
+        targets = [{"boxes": s.gt_instances.bboxes, "labels": s.gt_instances.labels} for s in samples()]
+        generator = torch.Generator().manual_seed(after[0].mix_seeds[0])
+        expected, rows = mix.mix(images, targets, generator=generator)
+        torch.testing.assert_close(inputs, expected)
+        assert all(torch.equal(sample.gt_instances.origin, row["origin"]) for sample, row in zip(after, rows))
+
+
+def test_a_schedule_of_its_own_is_refused():
     with pytest.raises(ValueError, match="close_last"):
         MODELS.build(
             {"type": "cutmix_dense.RandomMix", "transforms": [{"type": "CutMix"}], "total": 5, "close_last": 1}
         )
-    assert "dense_o2o" in cd.recipes.RECIPES
