@@ -264,7 +264,7 @@ def test_images_without_objects_are_bases(source):
 
 def test_calls_that_are_refused():
     with pytest.raises(ValueError, match="label_field must be one of bbox_params"):
-        own("self", instances=1, weights={"cat": 1.0}, label_field="class")
+        own("self", instances=1, place="random", weights={"cat": 1.0}, label_field="class")
     with pytest.raises(ValueError, match=r"cut-out \d of source\['labels'\] must hold words"):
         own(bank_of(), instances=1, label_field="labels")
     with pytest.raises(ValueError, match="estimate"):

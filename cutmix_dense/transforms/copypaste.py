@@ -49,8 +49,8 @@ class CopyPaste(DrawsPasted, MixTransform):
             from, or a fraction in (0, 1), rounded up.
         source: whose instances: of the ``"partner"``, of the image it``"self"``, or of any other image of the
             ``"batch"`` (of those behind ``outputs=``, if there are some), or of an ``InstanceBank``.
-        place: where an instance goes: ``"same"``, where it is in its image; anywhere (``"random"``); or in a cell of a
-            ``"grid"`` of its own, which has a cell for each.
+        place: where an instance goes: ``"same"``, where it is in its image (an image's own only with ``scale`` or
+            ``flip``); anywhere (``"random"``); or in a cell of a ``"grid"`` of its own, which has a cell for each.
         overlap: the most of any box on the image, pasted ones included, that pasted ones may hide together, in [0, 1].
             10 random places are tried, or every cell of a grid.
         context: how much wider than its box an instance without a mask is cut on every side, as a share of the box's
@@ -124,6 +124,12 @@ class CopyPaste(DrawsPasted, MixTransform):
             raise ValueError(f"flip must lie in [0, 1], got {flip!r}")
         if not (finite(feather) and feather >= 0):
             raise ValueError(f"feather must be at least 0 pixels, got {feather!r}")
+        scale = interval(scale, "scale")
+        if source == "self" and place == "same" and scale == (1.0, 1.0) and flip == 0:
+            raise ValueError(
+                "place must be 'random' or 'grid' for source='self', got 'same', where an image's instances would lie "
+                "on themselves (unless scale or flip change them)"
+            )
         self.source = source
         self.place: Place = place
         self.overlap = float(overlap)
@@ -132,7 +138,7 @@ class CopyPaste(DrawsPasted, MixTransform):
         self.size_weights = None if size_weights is None else dict(size_weights)
         size_bounds(size_weights)
         self.crowd = crowd
-        self.scale = interval(scale, "scale")
+        self.scale = scale
         self.flip = float(flip)
         self.feather = float(feather)
         self.blend = _opacities(blend)

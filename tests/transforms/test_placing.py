@@ -61,6 +61,14 @@ def test_the_same_place_is_that_of_the_own_image():
     assert np.abs((placed[..., :2] + placed[..., 2:]) / 2 - [50, 25]).max() <= 0.5
 
 
+@pytest.mark.parametrize("more", [{}, {"blend": 0.5}, {"overlap": 0.3, "context": 0.1}])
+def test_own_instances_are_not_pasted_onto_themselves(more):
+    with pytest.raises(ValueError, match=r"place must be 'random' or 'grid' for source='self', got 'same'"):
+        cd.CopyPaste(source="self", **more)
+    for moved in ({"place": "random"}, {"place": "grid"}, {"flip": 0.5}, {"scale": (0.5, 1.0)}):
+        cd.CopyPaste(source="self", **more, **moved)
+
+
 def test_cells_of_a_grid_are_each_used_once():
     boxes = [[10.0, 20.0, 40.0, 80.0]] * 5
     mix = cd.CopyPaste(instances="all", place="grid", p=1.0)
