@@ -317,10 +317,17 @@ def test_mmdet_per_batch(base, lines, coco, tmp_path):
     check_batches(runner_of(merged(base, lines), coco, tmp_path, batch_size=2), 4)
 
 
-def test_mmdet_pastes_cut_outs_of_a_bank(coco, tmp_path, monkeypatch):
+@pytest.mark.parametrize("masks", [False, True])
+def test_mmdet_pastes_cut_outs_of_a_bank(masks, coco, tmp_path, monkeypatch):
+    """As ``cutmix-dense bank`` makes it of COCO, with masks, in a detector with boxes alone, too."""
     monkeypatch.chdir(tmp_path)
     bank = InstanceBank(margin=0)
-    bank.add([torch.full((3, 40, 40), 251, dtype=torch.uint8)], [{"boxes": BOX, "labels": torch.tensor([1])}])
+    target = {"boxes": BOX, "labels": torch.tensor([1])}
+    if masks:
+        target["masks"] = torch.zeros(1, 40, 40, dtype=torch.bool)
+        x0, y0, x1, y1 = BOX[0].int().tolist()
+        target["masks"][0, y0:y1, x0:x1] = True
+    bank.add([torch.full((3, 40, 40), 251, dtype=torch.uint8)], [target])
     bank.save("bank.pt")
     runner = runner_of(merged(RETINANET, README_BANK), coco, tmp_path, batch_size=2)
     preprocessor, pasted = runner.model.data_preprocessor, 0
