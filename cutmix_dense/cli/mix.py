@@ -50,7 +50,10 @@ def parser() -> argparse.ArgumentParser:
     result = parser_of("mix", __doc__)
     add_dataset_arguments(result)
     result.add_argument(
-        "output", metavar="OUTPUT", type=Path, help="folder of the copy: new, or begun by the same command"
+        "output",
+        metavar="OUTPUT",
+        type=Path,
+        help="folder of the copy: new, begun by the same command, or holding other splits",
     )
     result.add_argument(
         "--to",
@@ -185,7 +188,7 @@ def tell(report: CopyReport) -> None:
     console = Console(highlight=False, soft_wrap=True)
     resumed = f", {report.resumed} of them by an earlier run" if report.resumed else ""
     unmixed = f", {report.unmixed} unmixed" if report.unmixed else ""
-    console.print(f"{report.root}: {report.written} samples{resumed}{unmixed}", markup=False)
+    console.print(f"{report.root}: {counted(report.written, 'sample')}{resumed}{unmixed}", markup=False)
     if report.outcomes:
         table = Table("of the", "outcome", "why", title="what happened to the instances", title_justify="left")
         table.add_column("instances", justify="right")
@@ -197,7 +200,8 @@ def tell(report: CopyReport) -> None:
         console.print(f"cannot be used: {line}{_cost(rows)}", markup=False)
     if report.broken:
         console.print(
-            f"{len(report.broken)} files could not be used, {len(report.skipped)} samples were skipped", markup=False
+            f"{counted(len(report.broken), 'file')} could not be used, {counted(len(report.skipped), 'sample')} skipped",
+            markup=False,
         )
     for line in grouped((note["file"], note["reason"]) for note in report.notes).values():
         console.print(f"left out: {line}", markup=False)
