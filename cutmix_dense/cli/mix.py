@@ -199,10 +199,8 @@ def tell(report: CopyReport) -> None:
         rows = [row for row in report.broken if kind_of(row["reason"]) == kind]
         console.print(f"cannot be used: {line}{_cost(rows)}", markup=False)
     if report.broken:
-        console.print(
-            f"{counted(len(report.broken), 'file')} could not be used, {counted(len(report.skipped), 'sample')} skipped",
-            markup=False,
-        )
+        files, samples = counted(len(report.broken), "file"), counted(len(report.skipped), "sample")
+        console.print(f"{files} could not be used, {samples} skipped", markup=False)
     for line in grouped((note["file"], note["reason"]) for note in report.notes).values():
         console.print(f"left out: {line}", markup=False)
     for name, count in report.not_kept.items():

@@ -573,7 +573,7 @@ def test_broken_annotations_are_named(damaged, tmp_path, capsys):
     told = capsys.readouterr().out
     for name in (f"Annotations/{images[0].stem}.xml", f"{images[1].stem}.png", f"JPEGImages/{images[2].stem}.jpg"):
         assert name in told
-    assert "3 files could not be used, 3 samples were skipped" in told
+    assert "3 files could not be used, 3 samples skipped" in told
     assert len(read_all(tmp_path / "out", "voc")) == 7
     assert tool.main([*arguments, "--strict"]) == 3
 
