@@ -73,7 +73,8 @@ def commands(page: Path) -> list[str]:
     """The commands of a page: of its fenced blocks, fences without a language included, and those within its lines."""
     text = page.read_text()
     fenced = re.findall(r"^```(?:bash)?\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-    lines = [line.split("  #")[0] for block in fenced for line in block.splitlines()]
+    continued = (re.sub(r"\\\n\s*", "", block) for block in fenced)
+    lines = [line.split("  #")[0] for block in continued for line in block.splitlines()]
     lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
     found = [part.strip() for line in lines for part in re.split(r"&&|;|\bdo\b", line)]
     heads = ("cutmix-dense ", "python ", "pip ", "pytest", "torchrun ", "srun ", "mim ", ".ci/", "mkdocs ")
