@@ -384,7 +384,8 @@ def test_clips_are_refused_by_name():
 def test_batches_without_objects_stay_as_they_are(source: str, place: str):
     images = torch.rand(3, 3, 40, 50)
     nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
-    mix = cd.CopyPaste(source=source, instances=2, place=place, size_weights={"small": 2}, weights="balanced", p=1.0)
+    settings = {"size_weights": {"small": 2}, "weights": "balanced", "scale": (0.5, 1.0)}
+    mix = cd.CopyPaste(source=source, instances=2, place=place, p=1.0, **settings)
     mixed, targets = mix(images, [nothing, {}, nothing])
     assert torch.equal(mixed, images)
     assert [len(target.get("boxes", ())) for target in targets] == [0, 0, 0]
