@@ -38,7 +38,7 @@ class BankedBatch(NamedTuple):
     targets: list[dict[str, Any]]
     sizes: Tensor | None
     maskless: list[dict[str, Any]]
-    shrunk: Sequence[Float[np.ndarray, " n"]] | None = None
+    shrunk: Sequence[Float[np.ndarray, " _n"]] | None = None
 
 
 class Sheet(NamedTuple):

@@ -111,7 +111,7 @@ def size_bounds(weights: Mapping[Any, float] | None) -> list[tuple[float, float]
 
 def looked_up_weights(
     targets: Sequence[Mapping[str, Any]],
-    boxes: Float[np.ndarray, "p n ends"] | None,
+    boxes: Float[np.ndarray, "p _n ends"] | None,
     most: int,
     table: dict[int, float] | str | None,
     bounds: list[tuple[float, float]] | None,

@@ -64,7 +64,7 @@ class Pool:
     box_form: BoxForm | None = None
     p: Float[np.ndarray, " b"] | None = None
     cut_outs: bool = False
-    shrunk: Sequence[Float[np.ndarray, " n"]] | None = None
+    shrunk: Sequence[Float[np.ndarray, " _n"]] | None = None
     host_rows: HostRows = field(default_factory=dict)
 
     def __len__(self) -> int:
