@@ -66,6 +66,7 @@ MAY_IMPORT = {
         "training",
         "transforms",
         "visualization",
+        "warned",
     },
     "semi": {"arrays", "functional", "plan", "randomness", "regions", "semi", "transforms"},
     "losses": {"extras", "functional", "losses"},

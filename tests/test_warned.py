@@ -10,6 +10,7 @@ from torchvision.transforms import v2
 
 import cutmix_dense as cd
 from cutmix_dense.functional import broken
+from cutmix_dense.warned import MixWarning
 
 BOXES = {"boxes": torch.tensor([[2.0, 2.0, 20.0, 20.0], [9.0, 9.0, 9.0, 9.0]]), "labels": torch.tensor([1, 2])}
 
@@ -33,5 +34,5 @@ def test_the_line_is_the_callers(name, monkeypatch):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         CALLS[name]()
-    (told,) = [warning for warning in caught if warning.category is UserWarning]
+    (told,) = [warning for warning in caught if issubclass(warning.category, MixWarning)]
     assert told.filename == __file__

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from cutmix_dense.data.errors import DatasetError, DataWarning, MixError
 from cutmix_dense.data.readers.layouts import READERS
+from cutmix_dense.warned import MixWarning
 
 __all__ = ["UserError", "add_verbosity", "as_typed", "parser_of", "reporting_errors"]
 
@@ -103,7 +104,7 @@ def reporting_errors(program: str, traceback: bool = False, *, lists_notes: bool
 
     def tell(message: Warning | str, category: type[Warning], filename: str, *args: Any, **more: Any) -> None:
         ours = category is UserWarning and Path(filename).is_relative_to(_PACKAGE)
-        if not (ours or issubclass(category, DataWarning)):
+        if not (ours or issubclass(category, (DataWarning, MixWarning))):
             return others(message, category, filename, *args, **more)
         told = str(message).removesuffix(_FIRST_NOTE)
         if not (lists_notes and told != str(message)):
