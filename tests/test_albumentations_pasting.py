@@ -243,7 +243,7 @@ def test_settings_that_are_refused(settings, error, words):
 
 @pytest.mark.parametrize("source", ["self", "partner", "bank"])
 def test_images_without_objects_are_bases(source):
-    """Of a bank with masks, too: its boxes are tight round what is pasted."""
+    """A bank with masks serves them, too: boxes are tight round what is pasted."""
     bank = bank_of()
     made = {"self": "self", "partner": None, "bank": bank}[source]
     paste = mixes.CopyPaste(source=made, instances=2, place="random", p=1.0, min_visibility=0)

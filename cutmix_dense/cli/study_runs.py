@@ -35,10 +35,16 @@ def open_folder(arguments: argparse.Namespace) -> StudyFolder:
     study = load_study(arguments.study)
     out = arguments.out or Path("runs/studies") / study.name
     options = {**typed_options(arguments.cfg_options), **study.data_options(absolute(arguments.data_root))}
-    published = Published() if arguments.published is None else read_published(arguments.published)
+    folder = _with_published(study, out, options, arguments.published)
+    adopt_plans(folder)
+    return folder
+
+
+def _with_published(study: Study, out: Path, options: dict[str, Any], report: Path | None) -> StudyFolder:
+    """A study's folder, with the runs of a published report, if one is named."""
+    published = Published() if report is None else read_published(report)
     folder = StudyFolder(study, out, {**published.options, **(options or begun_with(out))}, published)
     folder.refuse_foreign()
-    adopt_plans(folder)
     return folder
 
 
@@ -59,11 +65,8 @@ def summarize(arguments: argparse.Namespace) -> int:
 
 def _summarized(study: Study, runs: Path, reports: Path | None) -> StudyFolder:
     """A study with its runs in ``runs``, and those of its report in ``reports``, if that was published with them."""
-    out, report = runs / study.name, None if reports is None else reports / study.name
-    published = read_published(report) if report is not None and (report / RUNS).is_file() else Published()
-    folder = StudyFolder(study, out, {**published.options, **begun_with(out)}, published)
-    folder.refuse_foreign()
-    return folder
+    report = None if reports is None else reports / study.name
+    return _with_published(study, runs / study.name, {}, report if report and (report / RUNS).is_file() else None)
 
 
 def absolute(path: Path | None) -> Path | None:

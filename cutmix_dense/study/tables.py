@@ -155,6 +155,7 @@ def collect(folder: StudyFolder) -> Finished:
     """Read the finished runs of a study, numbers with six digits; what isn't finished is named with its state."""
     results: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in folder.study.variants}
     states = {}
+    published: list[bool] = []  # of the first seed
     first, *runs = folder.runs()
     untrained = six_digits(first.result())
     if untrained is None:
@@ -165,9 +166,9 @@ def collect(folder: StudyFolder) -> Finished:
             states[run.name] = run.state()
         else:
             results[run.variant][run.seed] = six_digits(result)
-    first_seed = [run for run in runs if run.seed == folder.study.seeds[0] and run.result() is not None]
-    published = bool(first_seed) and all(run.result() is run.published for run in first_seed)
-    return Finished(folder.study, folder.options, results, untrained, states, published)
+            published += [result is run.published] * (run.seed == folder.study.seeds[0])
+    first_seed_published = bool(published) and all(published)
+    return Finished(folder.study, folder.options, results, untrained, states, first_seed_published)
 
 
 def results_csv(finished: Finished) -> str:

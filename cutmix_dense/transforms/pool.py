@@ -15,6 +15,7 @@ from cutmix_dense.arrays.host import HOST, fetched, sent, tensor_of
 from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.fields import IGNORED, SEMANTIC_KEYS, are_dicts, is_map
 from cutmix_dense.functional.masks import boxes_of_masks
+from cutmix_dense.functional.padded import is_padded
 from cutmix_dense.functional.rotated import bounds_of
 from cutmix_dense.functional.segments import (
     MAP_KEY,
@@ -293,9 +294,7 @@ def detection_targets(targets: Any) -> Sequence[Mapping[str, Any]] | None:
 
 def has_padded(targets: Any) -> bool:
     """Whether the targets of a call are padded boxes, or hold some by name."""
-    if not isinstance(targets, Mapping):
-        return False
-    return isinstance(targets.get("boxes"), Tensor) or any(map(has_padded, targets.values()))
+    return is_padded(targets) or (isinstance(targets, Mapping) and any(map(has_padded, targets.values())))
 
 
 def are_frames(targets: Any) -> bool:

@@ -74,7 +74,7 @@ def test_carvemix_of_the_family_carves_one_class_out_of_a_map_that_is_full_of_cl
 
 
 def test_the_legend_of_a_family_has_what_is_drawn(demo):
-    """Of the VOC set the instances, not its maps with their ignored borders."""
+    """The VOC set's legend lists instances, not the ignored borders of its maps."""
     found = family_rows(open_complete(demo / "voc", "voc", "train"), 1, family())
     assert found.targets
     assert all("semantic" not in target and "labels" in target for target in found.targets)
