@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch._dynamo.utils import counters
@@ -126,7 +128,11 @@ def test_what_is_compiled_gives_what_eager_gives_in_whole_graphs(name):
     assert sum(counters["graph_break"].values()) == breaks, dict(counters["graph_break"])
 
 
-@pytest.mark.parametrize("mix", [cd.CutMix(p=0.8), cd.GridMix(), cd.MixUp()], ids=lambda mix: type(mix).__name__)
+@pytest.mark.parametrize(
+    "mix",
+    [cd.CutMix(p=0.8), cd.GridMix(), cd.MixUp(), cd.ResizeMix(), cd.Mosaic()],
+    ids=lambda mix: type(mix).__name__,
+)
 def test_a_compiled_call_breaks_only_where_it_draws(mix):
     """The generator and the draws are the host's, which no compiler traces; around them, two graphs serve all calls."""
     torch._dynamo.reset()
@@ -137,7 +143,10 @@ def test_a_compiled_call_breaks_only_where_it_draws(mix):
         torch.manual_seed(seed)
         expected = mix(*given)
         torch.manual_seed(seed)
-        for one, other in zip(tree_leaves(compiled(*given)), tree_leaves(expected), strict=True):
+        images, *found = tree_leaves(compiled(*given))
+        wanted, *others = tree_leaves(expected)
+        assert (images.int() - wanted.int()).abs().max() <= (type(mix) in (cd.ResizeMix, cd.Mosaic)), "filtered"
+        for one, other in zip(found, others, strict=True):
             assert torch.equal(one, other)
     assert counters["stats"]["unique_graphs"] == 2
     drawn = [name for reason in counters["graph_break"] for name in ("call_generator", "untraced") if name in reason]
@@ -145,13 +154,15 @@ def test_a_compiled_call_breaks_only_where_it_draws(mix):
     assert len(counters["graph_break"]) == 2
 
 
-def test_gradients_flow_through_a_compiled_blend():
+@pytest.mark.parametrize("plan", [BLEND, SCALED], ids=["blend", "scaled"])
+def test_gradients_flow_through_a_compiled_mix(plan):
     torch._dynamo.reset()
     images, seen = IMAGES.clone().requires_grad_(), IMAGES.clone().requires_grad_()
     weight = torch.rand(IMAGES.shape)
-    (torch.compile(lambda x: cd.functional.mix_pixels(x, BLEND), backend="aot_eager")(images) * weight).sum().backward()
-    (cd.functional.mix_pixels(seen, BLEND) * weight).sum().backward()
-    torch.testing.assert_close(images.grad, seen.grad)
+    mix = lambda pool: cd.functional.mix_pixels(pool, plan, fill=0)  # noqa: E731
+    (torch.compile(mix, backend="aot_eager")(images) * weight).sum().backward()
+    (mix(seen) * weight).sum().backward()
+    torch.testing.assert_close(images.grad, seen.grad, rtol=0, atol=2e-5)
 
 
 def test_some_compiled_slots_are_kept_and_broken_ones_are_empty():
@@ -163,9 +174,31 @@ def test_some_compiled_slots_are_kept_and_broken_ones_are_empty():
         assert not (found["origin"] == torch.tensor([image, slot])).all(dim=2).any()
 
 
-def test_scaled_pictures_compiled_on_the_host():
-    """Filtered on the host they break the graph, since images are cut out one by one; the pixels are the same."""
+RESIZED = cd.ResizeMix(p=0.7).make_plan(IMAGES, generator=torch.Generator().manual_seed(5))
+SHARED = replace(RESIZED, owner=torch.zeros_like(RESIZED.owner), weight=torch.full(RESIZED.source.shape, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("plan", "dtype", "interpolation"),
+    [
+        (SCALED, torch.uint8, "antialias"),
+        (SCALED, torch.float32, "bilinear"),
+        (RESIZED, torch.int16, "antialias"),
+        (RESIZED, torch.float16, "bilinear"),
+        (SHARED, torch.uint8, "bilinear"),
+        (SHARED, torch.float64, "antialias"),
+    ],
+    ids=["mosaic of bytes", "mosaic", "resizemix of 16 bits", "resizemix of halves", "blend of bytes", "blend"],
+)
+def test_filtered_pictures_compile_into_one_graph(plan, dtype, interpolation):
+    """Equal to one level of integers, as torch resizes bytes in fixed point, and else to its places in float32."""
     torch._dynamo.reset()
-    expected = cd.functional.mix_pixels(IMAGES, SCALED, fill=0.5)
-    found = torch.compile(lambda images: cd.functional.mix_pixels(images, SCALED, fill=0.5), backend="eager")(IMAGES)
-    torch.testing.assert_close(found, expected)
+    counters.clear()
+    images = (IMAGES / 256).to(dtype) if dtype.is_floating_point else IMAGES.to(dtype)
+    apply = lambda pool: cd.functional.mix_pixels(pool, plan, fill=0, interpolation=interpolation)  # noqa: E731
+    found, expected = torch.compile(apply, backend="eager")(images), apply(images)
+    assert not counters["graph_break"]
+    assert found.dtype == dtype
+    within = {torch.float16: 1e-3, torch.float32: 5e-6, torch.float64: 1e-6}.get(dtype, 1)
+    torch.testing.assert_close(found.double(), expected.double(), rtol=0, atol=within)
+    assert (found != images).any(), "something was mixed"

@@ -78,9 +78,9 @@ def mix_batch(
         fill = _there(fill, pool.device)
     compiling = is_compiling()
     by_index = mix_gather if plan.weight is None else blend_gather
-    counts = plan.weight is None or pool.dtype not in WIDE_UNSIGNED
-    if feather == 0 and moves and counts and (compiling or not pool.is_cpu):
-        result = by_index(pool, plan.to(pool.device), fill)
+    counts = (plan.weight is None and moves) or pool.dtype not in WIDE_UNSIGNED
+    if feather == 0 and counts and (compiling or (moves and not pool.is_cpu)):
+        result = by_index(pool, plan.to(pool.device), fill, "nearest" if moves else interpolation)
         target = pool if inplace else out
         return result if target is None else target.copy_(result)
     native = feather == 0 and not compiling and suits_native(pool, plan, fill, out, interpolation)

@@ -1,4 +1,7 @@
-"""Any plan under nearest sampling, by index: batched, on any device, without a host sync. The reference of the rest."""
+"""Any plan, all outputs at once, on any device, without a host sync, and in one graph when compiled.
+
+Under nearest sampling pixels are taken by index: the reference of all other ways. Filtered ones are matrix products.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +13,30 @@ from torch import Tensor
 from cutmix_dense.arrays.broadcast import along, everywhere, within
 from cutmix_dense.arrays.dtypes import counted_in, exact_dtype
 from cutmix_dense.kernels.numpy_pixels import round_into
+from cutmix_dense.kernels.resample import Interpolation, in_dtype, triangle_weights
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import inside_of, keeps_padding
 
 __all__ = ["blend_gather", "mix_gather"]
 
 
-def mix_gather(pool: Tensor, plan: MixPlan, fill: Tensor | None) -> Tensor:
+def mix_gather(pool: Tensor, plan: MixPlan, fill: Tensor | None, interpolation: Interpolation = "nearest") -> Tensor:
     """The mixed outputs (B, …, *frame) of a pool (P, …, *size).
 
     Args:
         pool: images or maps of one size.
         plan: a hard one, on the pool's device.
         fill: value of pixels without owner; None: zero, for plans that have none.
+        interpolation: how scaled layers are read.
     """
     owner = _over_planes(plan.owner_map(), pool, plan)
     out = _ground(pool, plan, fill)
-    for layer, pixels in enumerate(_layers_of(pool, plan)):
-        out = torch.where(owner == layer, pixels, out)
+    for layer, pixels in enumerate(_layers_of(pool, plan, interpolation)):
+        out = torch.where(owner == layer, in_dtype(pixels, pool.dtype), out)
     return out
 
 
-def blend_gather(pool: Tensor, plan: MixPlan, fill: Tensor | None) -> Tensor:
+def blend_gather(pool: Tensor, plan: MixPlan, fill: Tensor | None, interpolation: Interpolation = "nearest") -> Tensor:
     """``mix_gather`` for a plan with weights: the sum of its layers, in the order and precision of ``mix_soft``."""
     assert plan.weight is not None
     weight = everywhere(plan.weight.to(exact_dtype(pool.device)), plan.ndim)
@@ -42,7 +47,7 @@ def blend_gather(pool: Tensor, plan: MixPlan, fill: Tensor | None) -> Tensor:
     total = torch.where(total > 0, total, 1)
     exact = pool.to(counted_in(pool.dtype))
     mixed = exact.new_zeros(())
-    for layer, pixels in enumerate(_layers_of(exact, plan)):
+    for layer, pixels in enumerate(_layers_of(exact, plan, interpolation)):
         share = (weight[:, layer] / total).to(exact.dtype).expand(-1, *plan.frame)
         mixed = mixed + pixels * _over_planes(share, pool, plan)
     out = _ground(pool, plan, fill)
@@ -63,8 +68,8 @@ def _over_planes(values: Tensor, pool: Tensor, plan: MixPlan) -> Tensor:
     return values.reshape(len(plan), *(1,) * len(_lead(pool, plan)), *plan.frame)
 
 
-def _layers_of(pool: Tensor, plan: MixPlan) -> Iterator[Tensor]:
-    """What each layer would show at every pixel of the frame, (B, …, *frame)."""
+def _layers_of(pool: Tensor, plan: MixPlan, interpolation: Interpolation) -> Iterator[Tensor]:
+    """What each layer would show at every pixel of the frame, (B, …, *frame); filtered, in the dtype of the sums."""
     ndim, lead = plan.ndim, len(_lead(pool, plan))
     front, behind = tuple(range(1, 1 + lead)), tuple(range(-lead, 0))
     space_last = torch.movedim(pool, front, behind) if lead else pool
@@ -74,7 +79,34 @@ def _layers_of(pool: Tensor, plan: MixPlan) -> Iterator[Tensor]:
             pixel = plan.source_pixels(axis)[:, layer].clamp(max=pool.shape[pool.ndim - ndim + axis] - 1)
             index.append(along(pixel, axis, ndim))
         pixels = space_last[tuple(index)]
-        yield torch.movedim(pixels, behind, front) if lead else pixels
+        pixels = torch.movedim(pixels, behind, front) if lead else pixels
+        if interpolation != "nearest":
+            moves = (plan.scale[:, layer] == 1) & (plan.shift[:, layer] == plan.shift[:, layer].round())
+            filtered = _filtered(pool[index[0].flatten()], plan, layer, interpolation)
+            pixels = torch.where(everywhere(moves.all(dim=1), pool.ndim - 1), pixels, filtered)
+        yield pixels
+
+
+def _filtered(images: Tensor, plan: MixPlan, layer: int, interpolation: Interpolation) -> Tensor:
+    """One layer of each output (B, …, *size) as its filter shows it over the frame: a product of matrices per axis.
+
+    If torch may use TF32 in products, they are as coarse as that.
+    """
+    ndim, real, exact = plan.ndim, counted_in(images.dtype), exact_dtype(images.device)
+    with torch.autocast(images.device.type, enabled=False):
+        pixels = images.to(real)
+        for axis in range(ndim):
+            line = torch.arange(plan.frame[axis], device=images.device)
+            tap = torch.arange(pixels.shape[axis - ndim], device=images.device)
+            scale, shift = (values[:, layer, axis, None].to(exact) for values in (plan.scale, plan.shift))
+            low, high = (plan.extent[:, layer, end, None, None] for end in (axis, ndim + axis))
+            position = (line.to(exact) + 0.5 - shift) / scale
+            reach = (1 / scale.abs()).clamp(min=1)[..., None] if interpolation == "antialias" else 1.0
+            weight = triangle_weights(tap, position, reach, (low, high)).to(real)
+            rows = torch.movedim(pixels, axis - ndim, -1)
+            rows = torch.bmm(rows.flatten(1, -2), weight.transpose(1, 2)).reshape(*rows.shape[:-1], -1)
+            pixels = torch.movedim(rows, -1, axis - ndim)
+    return pixels
 
 
 def _ground(pool: Tensor, plan: MixPlan, fill: Tensor | None) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from cutmix_dense.arrays.dtypes import counted_in, limits_of
 from cutmix_dense.kernels.numpy_pixels import nearest_pixels, pick_pixels, round_into
 
-__all__ = ["Interpolation", "resample"]
+__all__ = ["Interpolation", "in_dtype", "resample", "triangle_weights"]
 
 Interpolation = Literal["nearest", "bilinear", "antialias"]
 """How a scaled layer is read: the nearest pixel, two taps per axis, or a triangle filter as wide as a shrunk pixel."""
@@ -62,17 +62,14 @@ def resample(
         reach = max(1.0, 1 / abs(scale[axis])) if interpolation == "antialias" else 1.0
         first = torch.ceil(position - reach - 0.5).long()
         taps = first[:, None] + torch.arange(math.ceil(2 * reach) + 1, device=image.device)
-        weight = (1 - (taps.to(real) + 0.5 - position[:, None]).abs() / reach).clamp(min=0) * (
-            (taps >= low) & (taps < high)
-        )
-        weight = weight / weight.sum(dim=1, keepdim=True)
+        weight = triangle_weights(taps, position, reach, (low, high))
         taps = taps.clamp(low, high - 1)
         shape = [-1] + [1] * (-dim - 1)
         total = pixels.index_select(dim, taps[:, 0]) * weight[:, 0].reshape(shape)
         for tap in range(1, taps.shape[1]):
             total = total + pixels.index_select(dim, taps[:, tap]) * weight[:, tap].reshape(shape)
         pixels = total
-    return _as_dtype(pixels, dtype)
+    return in_dtype(pixels, dtype)
 
 
 def _resizes(image: Tensor, scale: list[float], shift: list[float], extent: tuple[list[int], list[int]]) -> bool:
@@ -124,7 +121,7 @@ def _resized(
         lines = torch.nn.functional.pad(lines[..., start[1] :], (0, 0, rows.start, 0))  # by lines that count nothing
     part = _resize_axis(lines, 2, scale[0], stop[0], interpolation)[0, :, low[0] : high[0]]
     part = part[..., low[1] - start[1] : high[1] - start[1]]
-    return _as_dtype(part.reshape(*lead, *part.shape[-2:]), dtype)
+    return in_dtype(part.reshape(*lead, *part.shape[-2:]), dtype)
 
 
 def _resize_axis(
@@ -143,7 +140,23 @@ def _resize_axis(
     return pixels.narrow(axis, 0, length)
 
 
-def _as_dtype(pixels: Tensor, dtype: torch.dtype) -> Tensor:
+def triangle_weights(taps: Tensor, position: Tensor, reach: float | Tensor, valid: tuple[Any, Any]) -> Tensor:
+    """What each source pixel counts for each line of a canvas, (…, lines, taps); a line's sum to 1, or are all 0.
+
+    Args:
+        taps: source pixels, (lines, taps) or the same for all lines, (taps,).
+        position: where a line lies in the source, pixels, (…, lines).
+        reach: half the width of the triangle, pixels.
+        valid: from which tap on, and up to which, taps count.
+    """
+    distance = (taps.to(position.dtype) + 0.5 - position[..., None]).abs()
+    weight: Tensor = (1 - distance / reach).clamp(min=0) * ((taps >= valid[0]) & (taps < valid[1]))
+    total = weight.sum(dim=-1, keepdim=True)
+    return weight / torch.where(total > 0, total, 1)
+
+
+def in_dtype(pixels: Tensor, dtype: torch.dtype) -> Tensor:
+    """Weighed pixels in the dtype of the images: integers are rounded, halves to even, and clipped."""
     if pixels.dtype == dtype:
         return pixels
     if dtype.is_floating_point:
