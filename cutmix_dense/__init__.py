@@ -10,72 +10,30 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cutmix_dense import transforms
+
 if TYPE_CHECKING:
     from cutmix_dense import functional, masks, pairing, recipes, regions
     from cutmix_dense.functional import FilterRule, MixReport
     from cutmix_dense.native import backends
     from cutmix_dense.plan import MixPlan
-    from cutmix_dense.transforms import (
-        RICAP,
-        Affine,
-        CarveMix,
-        Chain,
-        ClassMix,
-        CopyPaste,
-        CowMix,
-        CutMix,
-        Cutout,
-        FMix,
-        GridMix,
-        InstanceBank,
-        MaskMix,
-        MixTransform,
-        MixUp,
-        Mosaic,
-        RandomMix,
-        ResizeMix,
-        SaliencyMix,
-        SampleBank,
-        StripeMix,
-        class_weights,
-    )
+    from cutmix_dense.transforms import *  # noqa: F403
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "RICAP",
-    "Affine",
-    "CarveMix",
-    "Chain",
-    "ClassMix",
-    "CopyPaste",
-    "CowMix",
-    "CutMix",
-    "Cutout",
-    "FMix",
     "FilterRule",
-    "GridMix",
-    "InstanceBank",
-    "MaskMix",
     "MixPlan",
     "MixReport",
-    "MixTransform",
-    "MixUp",
-    "Mosaic",
-    "RandomMix",
-    "ResizeMix",
-    "SaliencyMix",
-    "SampleBank",
-    "StripeMix",
     "__version__",
     "backends",
-    "class_weights",
     "functional",
     "masks",
     "pairing",
     "recipes",
     "regions",
 ]
+__all__ += transforms.__all__
 
 _MODULES = ("functional", "masks", "pairing", "recipes", "regions")
 _HOMES = {"FilterRule": "functional", "MixReport": "functional", "MixPlan": "plan", "backends": "native"}
@@ -86,8 +44,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _MODULES:
         return import_module(f"{__name__}.{name}")
-    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'transforms')}"), name)
-    globals()[name] = value
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'transforms')}"), name)
     return value
 
 

@@ -68,7 +68,9 @@ def _source(module: str) -> _Source:
     path = _ROOT.joinpath(*module.split(".")[1:])
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     body = ast.parse(file.read_text(encoding="utf-8")).body
-    imports = [node for node in body if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_PACKAGE)]
+    lazily = [each for node in body if isinstance(node, ast.If) for each in node.body]  # for type checkers
+    imports = [each for each in (*body, *lazily) if isinstance(each, ast.ImportFrom)]
+    imports = [each for each in imports if (each.module or "").startswith(_PACKAGE)]
     return _Source(
         {node.name: node for node in body if isinstance(node, ast.ClassDef)},
         {each.name: str(node.module) for node in imports for each in node.names},
