@@ -68,6 +68,7 @@ MAY_IMPORT = {
         "visualization",
         "warned",
     },
+    "__main__.py": {"cli"},
     "semi": {"arrays", "functional", "plan", "randomness", "regions", "semi", "transforms"},
     "losses": {"extras", "functional", "losses"},
     "build.py": {"functional", "masks", "recipes", "regions", "transforms"},

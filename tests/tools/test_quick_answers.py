@@ -47,6 +47,13 @@ SCRIPTS = {"mix": "mix_dataset", "bank": "instance_bank"}
 """The scripts in tools/ that are called otherwise than their command."""
 
 
+def test_the_package_is_the_command():
+    words = [sys.executable, "-m", "cutmix_dense", "mix", "a", "b", "--transform", "CutMx"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 2
+    assert "did you mean" in done.stderr
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_loads_no_torch(name):
     told, _ = command(name, "--help")

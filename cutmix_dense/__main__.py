@@ -1,4 +1,4 @@
-"""``python -m cutmix_dense.cli COMMAND``: the same as ``cutmix-dense COMMAND``."""
+"""``python -m cutmix_dense COMMAND``: the same as ``cutmix-dense COMMAND``."""
 
 import sys
 
