@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from cutmix_dense.arrays.dtypes import full_precision
 from cutmix_dense.arrays.host import HOST, Column, as_tensor, module_of, sent
 from cutmix_dense.arrays.shrunk import shrunk_grey
 
@@ -59,7 +60,8 @@ def _weighed(fields: Column, weights: tuple[float, ...]) -> Any:
     """Sums of neighbours along both axes, each by its weight; the border is repeated."""
     if isinstance(fields, Tensor) and fields.device.type != "cpu":  # two launches, instead of two per weight and axis
         sums = _sums(weights, fields.shape[1], fields.dtype, fields.device)
-        return torch.bmm(sums.expand(len(fields), -1, -1), fields.flatten(0, 1).mm(sums.T).view(fields.shape))
+        with full_precision(fields.device):
+            return torch.bmm(sums.expand(len(fields), -1, -1), fields.flatten(0, 1).mm(sums.T).view(fields.shape))
     return _weighed_along(_weighed_along(fields, weights, 1), weights, 2)
 
 

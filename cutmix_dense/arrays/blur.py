@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cutmix_dense.arrays.dtypes import full_precision
+
 __all__ = ["gaussian_blur"]
 
 
@@ -30,5 +32,6 @@ def gaussian_blur(values: Float[Tensor, "n *size"], sigma: float) -> Float[Tenso
         lines = values.movedim(axis, -1)
         flat = lines.reshape(-1, 1, lines.shape[-1])
         padded = torch.nn.functional.pad(flat, (reach, reach), mode="replicate")
-        values = torch.nn.functional.conv1d(padded, kernel).reshape(lines.shape).movedim(-1, axis)
+        with full_precision(values.device):
+            values = torch.nn.functional.conv1d(padded, kernel).reshape(lines.shape).movedim(-1, axis)
     return values

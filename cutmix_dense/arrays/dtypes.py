@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-__all__ = ["WIDE_UNSIGNED", "as_signed", "counted_in", "exact_dtype", "limits_of"]
+__all__ = ["WIDE_UNSIGNED", "as_signed", "counted_in", "exact_dtype", "full_precision", "limits_of"]
 
 _SIGNED = {
     getattr(torch, f"uint{bits}"): getattr(torch, f"int{bits}")
@@ -36,6 +36,18 @@ def counted_in(dtype: torch.dtype) -> torch.dtype:
 def exact_dtype(device: torch.device) -> torch.dtype:
     """Double precision where the device has it: equal results on every device, areas without cancellation."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def full_precision(device: torch.device) -> torch.autocast:
+    """While it is on, products of matrices and convolutions keep their dtype within a user's ``torch.autocast``.
+
+    Example:
+        >>> one = torch.full((1, 1), 1 + 2**-10)
+        >>> with torch.autocast("cpu", dtype=torch.bfloat16), full_precision(one.device):
+        ...     (one @ one).dtype
+        torch.float32
+    """
+    return torch.autocast(device.type, enabled=False)
 
 
 def limits_of(dtype: torch.dtype) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tvf
 
+from cutmix_dense.arrays.dtypes import full_precision
 from cutmix_dense.arrays.host import sent
 from cutmix_dense.functional.boxes import exact_dtype, from_xyxy, to_xyxy
 from cutmix_dense.functional.fields import IGNORED, SEMANTIC_KEYS, is_map
@@ -175,12 +176,13 @@ def move_pixels(
     # between image and fill torchvision blends the fill twice, a dark line: so that it blends with 0
     blends = interpolation == "bilinear" and any(numbers)
     work = work - filled if blends else work
-    moved: Tensor = tvf.affine(
-        work,
-        interpolation=InterpolationMode(interpolation),
-        fill=numbers if any(numbers) and not blends else None,
-        **plan.settings(index, offset),
-    )[:, : size[0], : size[1]]
+    with full_precision(plain.device):
+        moved: Tensor = tvf.affine(
+            work,
+            interpolation=InterpolationMode(interpolation),
+            fill=numbers if any(numbers) and not blends else None,
+            **plan.settings(index, offset),
+        )[:, : size[0], : size[1]]
     moved = moved + filled if blends else moved
     if plain.dtype.is_floating_point:
         return moved.to(plain.dtype)

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from cutmix_dense.arrays.blocks import filled, spatial
+from cutmix_dense.arrays.dtypes import full_precision
 from cutmix_dense.arrays.host import HOST, in_numpy, sent
 from cutmix_dense.functional.broken import sizes_of
 from cutmix_dense.functional.mask_windows import StackMasks, cut_windows, suits_windows
@@ -219,8 +220,9 @@ def _mix_on_device(
             whole = _pixels(stack[valid]).double()
         else:
             inside = _ones(stack[valid]).float()
-            for axis in reversed(range(plan.ndim)):
-                inside = inside @ sent(copies_of(plan, output, layer, axis), device, torch.float32)
+            with full_precision(device):
+                for axis in reversed(range(plan.ndim)):
+                    inside = inside @ sent(copies_of(plan, output, layer, axis), device, torch.float32)
             whole = inside.double()
         mixed[output, layer] = MixedMasks(cut, _pixels(cut), whole, boxes_of_masks(cut))
     return mixed

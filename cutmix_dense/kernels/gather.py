@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.arrays.broadcast import along, everywhere, within
-from cutmix_dense.arrays.dtypes import counted_in, exact_dtype
+from cutmix_dense.arrays.dtypes import counted_in, exact_dtype, full_precision
 from cutmix_dense.kernels.numpy_pixels import round_into
 from cutmix_dense.kernels.resample import Interpolation, in_dtype, triangle_weights
 from cutmix_dense.plan import MixPlan
@@ -93,7 +93,7 @@ def _filtered(images: Tensor, plan: MixPlan, layer: int, interpolation: Interpol
     If torch may use TF32 in products, they are as coarse as that.
     """
     ndim, real, exact = plan.ndim, counted_in(images.dtype), exact_dtype(images.device)
-    with torch.autocast(images.device.type, enabled=False):
+    with full_precision(images.device):
         pixels = images.to(real)
         for axis in range(ndim):
             line = torch.arange(plan.frame[axis], device=images.device)
