@@ -1,4 +1,4 @@
-"""torch's default dtype and device and its autocast change nothing: plans, pixels, targets and reports are the same bits."""
+"""torch's default dtype and device and its autocast change nothing: plans, pixels, targets and reports stay equal."""
 
 from __future__ import annotations
 
