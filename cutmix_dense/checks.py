@@ -5,18 +5,75 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Mapping, Set
+from typing import Any
 
-__all__ = ["finite", "interval", "positive"]
+__all__ = ["finite", "interval", "positive", "share", "sides", "whole"]
 
 
-def finite(value: float) -> bool:
-    """Whether a number is finite and fits a float; ``float`` of a larger int raises OverflowError.
+def finite(value: Any) -> bool:
+    """Whether a value is a number that is finite and fits a float; ``float`` of a larger int raises OverflowError.
 
     Example:
-        >>> finite(1.5), finite(float("nan")), finite(10**400)
-        (True, False, False)
+        >>> finite(1.5), finite(float("nan")), finite(10**400), finite("1.5"), finite(None)
+        (True, False, False, False, False)
     """
-    return -sys.float_info.max <= value <= sys.float_info.max
+    try:
+        return bool(-sys.float_info.max <= value <= sys.float_info.max)
+    except (TypeError, ValueError, RuntimeError):  # of text, of several numbers in an array, in a tensor
+        return False
+
+
+def share(value: Any, name: str) -> float:
+    """``value`` as a float.
+
+    Raises:
+        ValueError: it isn't a number in [0, 1].
+
+    Example:
+        >>> share(1, "p")
+        1.0
+    """
+    if not (finite(value) and 0 <= value <= 1):
+        raise ValueError(f"{name} must lie in [0, 1], got {value!r}")
+    return float(value)
+
+
+def whole(value: Any, name: str, least: int | None = 1) -> int:
+    """``value`` as an int.
+
+    Raises:
+        ValueError: it isn't a whole number, or is below ``least``.
+
+    Example:
+        >>> whole(2.0, "num_classes")
+        2
+    """
+    if not (finite(value) and value == int(value) and (least is None or value >= least)):
+        limit = "" if least is None else f" of at least {least}"
+        raise ValueError(f"{name} must be a whole number{limit}, got {value!r}")
+    return int(value)
+
+
+def sides(value: Any, name: str, what: str) -> tuple[int, int]:
+    """``value`` as two ints.
+
+    Args:
+        value: as it was given.
+        name: of the argument.
+        what: the pair and its unit, such as ``"(height, width) in pixels"``.
+
+    Raises:
+        ValueError: it isn't a pair of whole numbers of at least 1.
+
+    Example:
+        >>> sides([32, 48], "size", "(height, width) in pixels")
+        (32, 48)
+    """
+    try:
+        first, second = value
+        return whole(first, name), whole(second, name)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be {what}, each at least 1, got {value!r}") from None
 
 
 def positive(value: float, name: str) -> float:

@@ -61,7 +61,7 @@ class FilterRule:
     def __post_init__(self) -> None:
         visibility, size = _pair(self.min_visibility, "min_visibility"), _pair(self.min_size, "min_size")
         for value in visibility:
-            if not 0 <= value <= 1:
+            if not (finite(value) and 0 <= value <= 1):
                 raise ValueError(f"min_visibility must lie in [0, 1], got {self.min_visibility!r}")
         for value in size:
             if not (finite(value) and value >= 0):

@@ -163,7 +163,7 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
             value = scaled_numbers(value, change, scale, untouched, share)
         mixed[key] = value
     mixed["visibility"] = tensor(verdict.visibility)
-    if weighs(plan) or "weight" in rows:
+    if rules.instance_weights or weighs(plan) or "weight" in rows:
         weight = torch.ones_like(mixed["visibility"])
         if weighs(plan):
             weight = instance_weights(plan).flatten().repeat_interleave(slots)
@@ -216,6 +216,8 @@ def _mixed_by_kernel(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRul
             place = (found.origin[..., 0] * slots + found.origin[..., 1]).clamp(min=0)
             value = rows[key].flatten(0, 1)[place]
             mixed[key] = value.masked_fill(~found.valid.reshape(*found.valid.shape, *(1,) * (value.ndim - 2)), 0)
+    if rules.instance_weights:
+        mixed["weight"] = found.valid.float()
     return {**mixed, "visibility": found.visibility, "origin": found.origin, "valid": found.valid}
 
 
@@ -232,9 +234,15 @@ def _check_given(
     odd = (measured.broken | measured.outside | ~measured.finite).nonzero()[0]
     if not odd.size and np.maximum.reduce(given, axis=None, initial=0) >= 2:  # as nearly always
         return
-    if not (measured.finite | ~present).all():
-        raise ValueError("targets['boxes'] must be finite, got a NaN or infinite coordinate")
     filled = present & ((given != given[:, :1]).any(axis=1) if stated is None else stated)
+    endless = (filled & ~measured.finite).nonzero()[0]
+    if endless.size:
+        row, slots = int(endless[0]), len(filled) // plan.source.numel()
+        image = int(plan.facts.source[output[row], layer[row]])
+        raise ValueError(
+            f"targets['boxes'][{image}, {row % slots}] must be finite, got {given[row].tolist()}: slots without an "
+            "instance need 'valid' False there"
+        )
     bad = filled & (measured.broken | measured.outside)
     if not (given.max(initial=0) < 2 or bad.any()):
         return

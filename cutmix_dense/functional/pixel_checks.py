@@ -32,11 +32,12 @@ def check_pool(tensors: Sequence[Tensor], plan: MixPlan, together: bool) -> None
         if image.dtype != dtype or image.device != device:
             raise ValueError(
                 f"pool must be of one dtype and device: image {index} is {image.dtype} on {image.device}, "
-                f"image 0 is {dtype} on {device}"
+                f"image 0 is {dtype} on {device}; convert them first, as v2.ToDtype does"
             )
         if shape[: image.ndim - ndim] != channels:
             raise ValueError(
-                f"pool must have equal channels: image {index} is {tuple(shape)}, image 0 {tuple(first.shape)}"
+                f"pool must have equal channels: image {index} is {tuple(shape)}, image 0 {tuple(first.shape)}; "
+                "convert them first, as v2.RGB() does with grey ones"
             )
     if not plan.source.is_cpu or is_compiling():  # indexing then refuses images that aren't there
         return
@@ -79,6 +80,10 @@ def check_out(images: Tensor, plan: MixPlan, out: Tensor) -> None:
         raise ValueError(
             f"out must be {images.dtype} of shape {shape} on {images.device}, "
             f"got {out.dtype} of shape {tuple(out.shape)} on {out.device}"
+        )
+    if any(step == 0 and length > 1 for step, length in zip(out.stride(), out.shape)):
+        raise ValueError(
+            f"out must have memory of its own for every pixel, got the strides {out.stride()}, as 'expand' makes them"
         )
     if out.untyped_storage().data_ptr() == images.untyped_storage().data_ptr():
         raise ValueError("out must not share memory with the images; use inplace=True to write into them")

@@ -153,6 +153,8 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
     if not 0 <= feather < math.inf:
         raise ValueError(f"feather must be at least 0 pixels, got {feather!r}")
     if (feather > 0 or weighs(plan)) and not _averages(like.dtype, read.picture):
+        if read.picture:
+            raise TypeError(f"pool must hold numbers that average, got {like.dtype}: convert it first, as .byte() does")
         remedy = _remedy(like.dtype)
         raise TypeError(
             f"pool must be floating point or uint8 to be blended, got {like.dtype} (ids can't be averaged){remedy}"

@@ -131,6 +131,8 @@ def _sort(
         elif key in of_maps or (key not in image_keys and is_map(value)):
             if not isinstance(value, Tensor):
                 raise TypeError(f"targets[{index}][{key!r}] must be a tensor, got {type(value).__name__}")
+            if value.is_floating_point():
+                raise TypeError(f"targets[{index}][{key!r}] must hold class ids, got {value.dtype}: {_beside(key)}")
             table.semantic.setdefault(key, []).append(value)
         elif key in LABEL_KEYS and key not in image_keys:
             raise ValueError(
@@ -146,9 +148,11 @@ def _sort(
                     "(xyxy in pixels, or tv_tensors.BoundingBoxes of any format) and polygons as 'masks'; "
                     "instance_keys can't carry coordinates"
                 )
+            dense = isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 1
             raise ValueError(
                 f"targets[{index}] holds the unknown key {key!r} ({_shape(value)}): name it in instance_keys (it "
-                "follows the instances), in image_keys (it stays the base image's) or in semantic_keys (a map)"
+                "follows the instances), in image_keys (it stays the base image's) or in semantic_keys (a map of class "
+                f"ids){'; ' + _beside(key) if dense else ''}"
             )
         else:
             table.image[index][key] = value
@@ -325,6 +329,11 @@ def _device_of(table: FieldTable) -> torch.device:
 
 def _is_scalar(value: Any) -> bool:
     return value is None or isinstance(value, (str, bytes, bool, int, float, complex))
+
+
+def _beside(key: str) -> str:
+    """Where a map of floating point goes."""
+    return f"a map of floating point goes beside the list, {{'targets': [...], {key!r}: (B, H, W)}}"
 
 
 def _shape(value: Any) -> str:

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any, Literal, TypeVar, get_args
 
 from cutmix_dense.arrays.compiling import is_compiling
+from cutmix_dense.checks import whole
 from cutmix_dense.functional.fields import FIELDS, Scaling, check_instance_keys
 from cutmix_dense.functional.filters import RULES, FilterRule
 from cutmix_dense.functional.keypoints import FlipPairs
@@ -122,8 +123,9 @@ class TargetRules:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in get_args(allowed):
                 raise ValueError(f"{name} must be one of {get_args(allowed)}, got {getattr(self, name)!r}")
-        if self.num_classes is not None and self.num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, got {self.num_classes!r}")
+        if self.num_classes is not None:
+            object.__setattr__(self, "num_classes", whole(self.num_classes, "num_classes"))
+        object.__setattr__(self, "ignore_index", whole(self.ignore_index, "ignore_index", least=None))
         for name in ("instance_keys", "image_keys", "semantic_keys"):
             keys = getattr(self, name)
             if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):

@@ -15,7 +15,7 @@ from cutmix_dense import native
 from cutmix_dense.arrays.blocks import block_of
 from cutmix_dense.arrays.class_maps import ReadableMaps
 from cutmix_dense.arrays.host import in_numpy, sent
-from cutmix_dense.checks import finite
+from cutmix_dense.checks import finite, whole
 from cutmix_dense.distance import carved
 from cutmix_dense.masks.base import MapMask
 from cutmix_dense.native.threads import split
@@ -49,8 +49,7 @@ class ClassMask(MapMask):
     def __post_init__(self) -> None:
         if self.rounding not in ("floor", "ceil"):
             raise ValueError(f"rounding must be 'floor' or 'ceil', got {self.rounding!r}")
-        if self.max_classes < 1:
-            raise ValueError(f"max_classes must be at least 1, got {self.max_classes!r}")
+        whole(self.max_classes, "max_classes")
 
     def draw(self, batch: int, generator: torch.Generator | None = None) -> Float[Tensor, "b k"]:
         """A score for every class of every image; the lowest are pasted."""

@@ -11,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from cutmix_dense.arrays.host import HOST
+from cutmix_dense.checks import sides, whole
 from cutmix_dense.functional import mix_pixels
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
@@ -65,16 +66,11 @@ class TileSwap(MixTransform):
         **common: Any,
     ) -> None:
         super().__init__(p=p, **common)
-        grid = (tiles, tiles) if isinstance(tiles, int) else tuple(tiles)
-        if len(grid) != 2 or min(grid) < 1:
-            raise ValueError(f"tiles must be (rows, columns) of at least 1, got {tiles!r}")
-        if not 2 <= group <= 127:
+        self.tiles = sides((tiles, tiles) if isinstance(tiles, int) else tiles, "tiles", "(rows, columns)")
+        self.group = whole(group, "group", least=2)
+        if self.group > 127:
             raise ValueError(f"group must lie in [2, 127], got {group!r}")
-        if multiple < 1:
-            raise ValueError(f"multiple must be at least 1, got {multiple!r}")
-        self.tiles = (int(grid[0]), int(grid[1]))
-        self.group = int(group)
-        self.multiple = int(multiple)
+        self.multiple = whole(multiple, "multiple")
 
     @property
     def partners(self) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cutmix_dense.checks import finite, interval
+from cutmix_dense.checks import finite, interval, sides
 from cutmix_dense.functional.affine import AffinePlan, Anchor, move_map, move_pixels, move_rows
 from cutmix_dense.functional.fields import IMAGE_KEYS, INSTANCE_KEYS, are_dicts
 from cutmix_dense.functional.instances import mixed_instances
@@ -87,9 +87,7 @@ class Affine(MixTransform):
         super().__init__(p=p, fill=fill, **common)
         for name, value, most in (("degrees", degrees, 180), ("translate", translate, 1), ("shear", shear, 89)):
             if not (finite(value) and 0 <= value <= most):
-                raise ValueError(f"{name} must lie in [0, {most}], got {value!r}")
-        if size is not None and (len(size) != 2 or min(size) < 1):
-            raise ValueError(f"size must be (height, width) of at least 1 pixel, got {size!r}")
+                raise ValueError(f"{name} must be one number in [0, {most}], got {value!r}")
         if anchor not in get_args(Anchor):
             raise ValueError(f"anchor must be one of {get_args(Anchor)}, got {anchor!r}")
         if of not in ("mixed", "all"):
@@ -102,7 +100,7 @@ class Affine(MixTransform):
         self.translate = float(translate)
         self.scale = interval(scale, "scale")
         self.shear = float(shear)
-        self.size = None if size is None else (int(size[0]), int(size[1]))
+        self.size = None if size is None else sides(size, "size", "(height, width) in pixels")
         self.anchor: Anchor = anchor
         self.of: Literal["mixed", "all"] = of
 

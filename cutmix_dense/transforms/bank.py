@@ -12,9 +12,11 @@ from torchvision import tv_tensors
 
 from cutmix_dense.arrays.blocks import block_of, spatial
 from cutmix_dense.arrays.host import HOST, tensor_of
+from cutmix_dense.checks import whole
 from cutmix_dense.functional.fields import SEMANTIC_KEYS
 from cutmix_dense.functional.segments import MAP_KEY
 from cutmix_dense.functional.wrapping import rewrap
+from cutmix_dense.warned import warn_caller
 
 __all__ = ["Joined", "SampleBank"]
 
@@ -53,13 +55,10 @@ class SampleBank:
     """
 
     def __init__(self, max_bytes: int = 256 * 2**20, max_samples: int = 64) -> None:
-        if max_bytes < 1:
-            raise ValueError(f"max_bytes must be at least 1, got {max_bytes!r}")
-        if max_samples < 1:
-            raise ValueError(f"max_samples must be at least 1, got {max_samples!r}")
-        self.max_bytes = max_bytes
-        self.max_samples = max_samples
+        self.max_bytes = whole(max_bytes, "max_bytes")
+        self.max_samples = whole(max_samples, "max_samples")
         self._samples: deque[tuple[Tensor, Any]] = deque()
+        self._warned = False
 
     def __repr__(self) -> str:
         return f"SampleBank(max_bytes={self.max_bytes}, max_samples={self.max_samples})"
@@ -109,6 +108,12 @@ class SampleBank:
             sample = (_crop(image, size).detach().clone(), _take(targets, index, size, frame, per_pixel))
             if _bytes(sample) <= self.max_bytes:
                 self._samples.append(sample)
+            elif not self._warned:
+                self._warned = True
+                warn_caller(
+                    f"SampleBank(max_bytes={self.max_bytes}) doesn't hold a sample of {_bytes(sample)} bytes, which is "
+                    "no partner for any other: raise max_bytes"
+                )
         self._trim()
 
     def state_dict(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from cutmix_dense.arrays.compiling import is_compiling, untraced
+from cutmix_dense.checks import share
 from cutmix_dense.functional.pixels import Interpolation, few_launches, mix_images
 from cutmix_dense.functional.rules import RULE_NAMES, TargetRules, rules_of, takes_rules
 from cutmix_dense.pairing import PAIRINGS
@@ -110,8 +111,6 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
             raise ValueError(f"layout must be one of {LAYOUTS}, got {layout!r}")
         if layout not in self.layouts:
             raise ValueError(f"layout of {type(self).__name__} must be one of {self.layouts}, got {layout!r}")
-        if not 0 <= p <= 1:
-            raise ValueError(f"p must lie in [0, 1], got {p!r}")
         if pairing == "bank":
             pairing = SampleBank()
         if not isinstance(pairing, SampleBank) and pairing not in PAIRINGS:
@@ -125,7 +124,9 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         if labels_getter is not None and labels_getter != "default" and not callable(labels_getter):
             raise ValueError(f"labels_getter must be 'default', a callable or None, got {labels_getter!r}")
         BoxForm(box_format, normalized)  # refuses a wrong format at once
-        self.p = p
+        if isinstance(fill, (str, dict)):
+            raise TypeError(f"fill must be a number, one number per channel, or None, got {fill!r}")
+        self.p = share(p, "p")
         self.pairing = pairing
         self.fill = fill
         self.interpolation: Interpolation | None = interpolation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from cutmix_dense.checks import positive
+from cutmix_dense.checks import positive, whole
 from cutmix_dense.masks import CarveMask
 from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.maskmix import MaskTransform
@@ -54,7 +54,9 @@ class CarveMix(MaskTransform):
         **common: Any,
     ) -> None:
         super().__init__(p=p, **common)
-        self.classes = None if classes is None else tuple(int(index) for index in classes)
+        if isinstance(classes, (int, str)):
+            raise TypeError(f"classes must be a sequence of class ids or None, got {classes!r}")
+        self.classes = None if classes is None else tuple(whole(index, "classes", least=None) for index in classes)
         self.spacing = None if spacing is None else tuple(positive(step, "spacing") for step in spacing)
         self.sampler()  # checks the settings
 

@@ -19,6 +19,7 @@ from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.forms import read_form
 from cutmix_dense.transforms.instance_bank import bank_of
 from cutmix_dense.transforms.pool import Images, Pool
+from cutmix_dense.transforms.randommix import check_transforms
 
 __all__ = ["Chain"]
 
@@ -54,8 +55,7 @@ class Chain(MixTransform):
 
     def __init__(self, transforms: Sequence[MixTransform]) -> None:
         v2.Transform.__init__(self)  # the settings are those of the transforms
-        if not transforms or not all(isinstance(transform, MixTransform) for transform in transforms):
-            raise TypeError(f"transforms must be mixing transforms, at least one, got {transforms!r}")
+        check_transforms(transforms)
         self.transforms = torch.nn.ModuleList(transforms)
         for name in ("layout", "box_format", "normalized", "labels_getter"):
             found = list(dict.fromkeys(getattr(member, name) for member in self.members))

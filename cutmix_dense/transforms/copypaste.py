@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from cutmix_dense.checks import finite, interval
+from cutmix_dense.checks import finite, interval, share
 from cutmix_dense.functional.fields import count_instances
 from cutmix_dense.functional.segments import segments_as_instances
 from cutmix_dense.functional.transfer import bring_rows
@@ -118,10 +118,7 @@ class CopyPaste(DrawsPasted, MixTransform):
             raise ValueError(f"instances must be a number or a range of them for this source, got {instances!r}")
         if place not in get_args(Place):
             raise ValueError(f"place must be one of {get_args(Place)}, got {place!r}")
-        if not 0 <= overlap <= 1:
-            raise ValueError(f"overlap must lie in [0, 1], got {overlap!r}")
-        if not 0 <= flip <= 1:
-            raise ValueError(f"flip must lie in [0, 1], got {flip!r}")
+        overlap, flip = share(overlap, "overlap"), share(flip, "flip")
         if not (finite(feather) and feather >= 0):
             raise ValueError(f"feather must be at least 0 pixels, got {feather!r}")
         scale = interval(scale, "scale")

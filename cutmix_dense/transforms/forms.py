@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Number
 from typing import Any, Literal
@@ -252,8 +253,17 @@ def _of_dict(batch: Mapping[str, Any]) -> Form:
             for row, value in zip(rows, values):
                 if value is not None:
                     row[name] = value
-        return Form(images, rows, batch, lambda mixed, targets: (_columns(batch, key, mixed, targets),))
-    return Form(images, rest or None, batch, lambda mixed, targets: (_merged(batch, key, mixed, targets),))
+        return Form(images, rows, batch, lambda mixed, targets: (_as(batch, _columns(batch, key, mixed, targets)),))
+    return Form(images, rest or None, batch, lambda mixed, targets: (_as(batch, _merged(batch, key, mixed, targets)),))
+
+
+def _as(batch: Mapping[str, Any], entries: dict[str, Any]) -> Any:
+    """The entries in the class of the batch, which may have methods of its own; a dict if it can't be written to."""
+    if type(batch) is dict or not isinstance(batch, MutableMapping):
+        return entries
+    mixed: Any = copy.copy(batch)
+    mixed.update(entries)
+    return mixed
 
 
 def _holds_columns(rest: Mapping[str, Any]) -> bool:

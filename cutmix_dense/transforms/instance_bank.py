@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cutmix_dense.arrays.blocks import spatial
 from cutmix_dense.arrays.host import HOST
+from cutmix_dense.checks import finite, whole
 from cutmix_dense.functional.boxes import to_xyxy
 from cutmix_dense.functional.fields import INSTANCE_KEYS, STATED, are_dicts, count_instances
 from cutmix_dense.functional.masks import boxes_of_masks
@@ -64,11 +65,9 @@ class InstanceBank:
             given = f"{classes!r}, {max_bytes!r} and {margin!r}"
             raise ValueError(f"classes, max_bytes and margin are those of the file, got {given}")
         max_bytes, margin = 256 * 2**20 if max_bytes is None else max_bytes, 0.25 if margin is None else margin
-        if max_bytes < 1:
-            raise ValueError(f"max_bytes must be at least 1, got {max_bytes!r}")
-        if not 0 <= margin <= 10:
+        if not (finite(margin) and 0 <= margin <= 10):
             raise ValueError(f"margin must lie in [0, 10] of a box's side, got {margin!r}")
-        self.max_bytes, self.margin, self.classes = max_bytes, float(margin), tuple(classes)
+        self.max_bytes, self.margin, self.classes = whole(max_bytes, "max_bytes"), float(margin), tuple(classes)
         self.nbytes = 0
         self._cuts: list[tuple[Tensor, dict[str, Tensor]]] = []
         self._fingerprint = ""

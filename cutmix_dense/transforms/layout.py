@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-__all__ = ["LAYOUTS", "Layout", "has_frames", "shape_of", "spatial_axes"]
+__all__ = ["LAYOUTS", "Layout", "has_frames", "hint_of_axes", "shape_of", "spatial_axes"]
 
 Layout = Literal["BCHW", "BTCHW", "BCDHW"]
 """Axes of a batch of images, of clips of T frames (plans have two axes), or of volumes (plans have three)."""
@@ -25,3 +25,8 @@ def has_frames(layout: Layout) -> bool:
 def shape_of(layout: Layout, *, batch: bool = True) -> str:
     """The axes as messages show them: ``(B, C, H, W)``, or ``(C, H, W)`` for one sample."""
     return f"({', '.join(layout if batch else layout[1:])})"
+
+
+def hint_of_axes(more: int, layout: Layout) -> str:
+    """The hint for images that have an axis more than the layout."""
+    return ": clips need layout='BTCHW', volumes layout='BCDHW'" if more == 1 and layout == "BCHW" else ""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from cutmix_dense.checks import finite, interval
+from cutmix_dense.checks import finite, interval, sides
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
@@ -71,18 +71,16 @@ class Mosaic(MixTransform):
         **common: Any,
     ) -> None:
         super().__init__(p=p, fill=fill, **common)
-        if len(grid) != 2 or min(grid) < 1 or not 2 <= grid[0] * grid[1] <= _MOST_CELLS:
+        self.grid = rows, columns = sides(grid, "grid", f"(rows, columns) with 2 to {_MOST_CELLS} cells")
+        if not 2 <= rows * columns <= _MOST_CELLS:
             raise ValueError(f"grid must be (rows, columns) with 2 to {_MOST_CELLS} cells, got {grid!r}")
-        if not 0 <= jitter < 1:
+        if not (finite(jitter) and 0 <= jitter < 1):
             raise ValueError(f"jitter must lie in [0, 1), got {jitter!r}")
-        if size is not None and (len(size) != 2 or min(size) < 1):
-            raise ValueError(f"size must be (height, width) of at least 1 pixel, got {size!r}")
         if not (finite(expand) and expand >= 1):
             raise ValueError(f"expand must be at least 1, got {expand!r}")
-        self.grid = (int(grid[0]), int(grid[1]))
         self.jitter = float(jitter)
         self.scale = interval(scale, "scale")
-        self.size = None if size is None else (int(size[0]), int(size[1]))
+        self.size = None if size is None else sides(size, "size", "(height, width) in pixels")
         self.expand = float(expand)
 
     @property

@@ -48,7 +48,7 @@ def class_weights(
     pairs = frequencies.items() if isinstance(frequencies, Mapping) else enumerate(frequencies)
     found: dict[int, float] = {}
     for name, share in pairs:
-        if not 0 <= share <= 1:
+        if not (finite(share) and 0 <= share <= 1):
             raise ValueError(f"frequencies must be shares of images in [0, 1], got {share!r} for class {name}")
         if share:
             found[int(name)] = 1 / share if rule == "inverse" else max(1.0, math.sqrt(threshold / share))

@@ -28,7 +28,7 @@ from cutmix_dense.functional.transfer import HostRows
 from cutmix_dense.functional.wrapping import are_tensors, as_plain
 from cutmix_dense.regions import ObjectBoxes
 from cutmix_dense.transforms.box_format import BoxForm
-from cutmix_dense.transforms.layout import Layout, has_frames, shape_of, spatial_axes
+from cutmix_dense.transforms.layout import Layout, has_frames, hint_of_axes, shape_of, spatial_axes
 
 __all__ = ["Images", "Pool"]
 
@@ -112,20 +112,19 @@ class Pool:
             if images.ndim != axes:
                 single = " a batch is needed, not a single image;" if images.ndim == axes - 1 else ""
                 named = "" if layout == "BCHW" else f" for layout {layout!r}"
-                raise ValueError(f"images must have shape {shape_of(layout)}{named};{single} got {tuple(images.shape)}")
+                got = f"{tuple(images.shape)}{hint_of_axes(images.ndim - axes, layout)}"
+                raise ValueError(f"images must have shape {shape_of(layout)}{named};{single} got {got}")
             frame = tuple(images.shape[-ndim:])
             every = [frame]
             own = torch.tensor([frame], device=HOST).expand(images.shape[0], -1)
         elif isinstance(images, (list, tuple)) and images and are_tensors(images):
             for index, image in enumerate(images):
                 if image.ndim != axes - 1:
-                    own_shape = shape_of(layout, batch=False)
-                    raise ValueError(f"images[{index}] must have shape {own_shape}, got {tuple(image.shape)}")
+                    got = f"{tuple(image.shape)}{hint_of_axes(image.ndim + 1 - axes, layout)}"
+                    raise ValueError(f"images[{index}] must have shape {shape_of(layout, batch=False)}, got {got}")
                 if clips and len(image) != len(images[0]):
-                    raise ValueError(
-                        f"images must have equal numbers of frames: images[{index}] has {len(image)}, "
-                        f"images[0] {len(images[0])}"
-                    )
+                    counts = f"images[{index}] has {len(image)}, images[0] {len(images[0])}"
+                    raise ValueError(f"images must have equal numbers of frames: {counts}")
             every = [tuple(image.shape[-ndim:]) for image in images]
             own = torch.from_numpy(np.array(every, dtype=np.int64))
             frame = tuple(map(max, zip(*every)))

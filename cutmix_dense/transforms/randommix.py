@@ -18,7 +18,7 @@ from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.mixup import MixUp
 from cutmix_dense.transforms.pool import Images, Pool
 
-__all__ = ["RandomMix"]
+__all__ = ["RandomMix", "check_transforms"]
 
 Window = tuple[int | None, int | None]
 """(start, stop): a transform may be drawn in steps start <= step < stop of a training; None: no limit."""
@@ -69,8 +69,7 @@ class RandomMix(MixTransform):
         idle: float = 0.0,
     ) -> None:
         v2.Transform.__init__(self)  # the settings are those of the transforms
-        if not transforms or not all(isinstance(transform, MixTransform) for transform in transforms):
-            raise TypeError(f"transforms must be mixing transforms, at least one, got {transforms!r}")
+        check_transforms(transforms)
         layouts = sorted({transform.layout for transform in transforms})
         if len(layouts) > 1:
             raise ValueError(f"transforms must be of one layout, got {layouts}")
@@ -254,3 +253,10 @@ def _checked(windows: Sequence[Window | None], count: int) -> list[Window]:
         if not pair or not all(isinstance(end, int) and end >= 0 for end in ends) or ends != sorted(ends):
             raise ValueError(f"windows must be (start, stop), steps with 0 <= start <= stop or None, got {window!r}")
     return [(window[0], window[1]) for window in given]
+
+
+def check_transforms(transforms: Any) -> None:
+    """Raise TypeError unless these are mixing transforms, at least one."""
+    several = isinstance(transforms, (Sequence, torch.nn.ModuleList)) and len(transforms) > 0
+    if not several or not all(isinstance(transform, MixTransform) for transform in transforms):
+        raise TypeError(f"transforms must be a list of mixing transforms, at least one, got {transforms!r}")

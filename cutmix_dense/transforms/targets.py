@@ -105,7 +105,8 @@ class TargetMixer:
                 return self._mix_padded(value, plan, pool, inplace, mixed)
             if isinstance(value, Mapping):
                 return {key: self._mix_entry(key, item, plan, pool, inplace, mixed) for key, item in value.items()}
-            raise TypeError(f"{name} must be a tensor, a list or a dict, got {type(value).__name__}")
+            remedy = ": torch.from_numpy makes a tensor of it" if isinstance(value, np.ndarray) else ""
+            raise TypeError(f"{name} must be a tensor, a list or a dict, got {type(value).__name__}{remedy}")
         if len(value) != len(pool):
             raise ValueError(f"{name} must have one entry per image ({len(pool)}), got {len(value)}")
         if isinstance(value, Tensor):
@@ -125,7 +126,8 @@ class TargetMixer:
         if any(is_annotations(item) for item in value):
             raise TypeError(f"{name} hold {RAW_ANNOTATIONS}")
         kinds = sorted({type(item).__name__ for item in value})
-        raise TypeError(f"{name} must be a list of dicts, of maps or of classes, got a list of {kinds}")
+        remedy = "; the target of an image without objects is {}" if any(item is None for item in value) else ""
+        raise TypeError(f"{name} must be a list of dicts, of maps or of classes, got a list of {kinds}{remedy}")
 
     def _mix_entry(self, key: str, value: Any, plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets) -> Any:
         if key in IMAGE_KEYS or key in self.rules.image_keys:
@@ -280,7 +282,12 @@ class TargetMixer:
     def _mix_list(self, name: str, values: list[Tensor], plan: MixPlan, pool: Pool) -> Any:
         for index, (value, size) in enumerate(zip(values, pool.sizes.tolist())):
             if list(value.shape[-pool.ndim :]) not in (size, list(pool.frame)):
-                raise ValueError(f"{name}[{index}] must have its image's size {tuple(size)}, got {tuple(value.shape)}")
+                boxes = (
+                    ": boxes go into a dict, {'boxes': …, 'labels': …}" if value.shape[1:] in ((4,), (5,), (6,)) else ""
+                )
+                raise ValueError(
+                    f"{name}[{index}] must have its image's size {tuple(size)}, got {tuple(value.shape)}{boxes}"
+                )
             if pool.clips and (value.ndim < 3 or len(value) != pool.frames):
                 raise ValueError(
                     f"{name}[{index}] must have one value per frame ({pool.frames}), got {tuple(value.shape)}"

@@ -138,3 +138,34 @@ def test_boxes_of_half_precision_and_too_few_images():
     assert torch.equal(half["boxes"].float(), mix_padded({"boxes": boxes}, plan)["boxes"])
     with pytest.raises(ValueError, match="targets must hold 2 images for this plan, got 1"):
         mix_padded({"boxes": boxes[:1]}, plan)
+
+
+@pytest.mark.parametrize("mix", [cd.CutMix(p=1.0, instance_weights=True), cd.MixUp(p=1.0), cd.CutMix(p=1.0)])
+def test_weights_are_there_whenever_they_were_asked_for(mix):
+    valid = torch.tensor([[True, False]] * 2)
+    boxes = torch.tensor([[[4.0, 4.0, 20.0, 20.0], [0.0, 0.0, 0.0, 0.0]]] * 2)
+    _, mixed = mix(torch.rand(2, 3, 32, 32), {"boxes": boxes, "labels": torch.ones(2, 2).long(), "valid": valid})
+    if not mix.instance_weights and isinstance(mix, cd.CutMix):
+        assert "weight" not in mixed
+    else:
+        assert (mixed["weight"] > 0).equal(mixed["valid"])
+
+
+def test_batches_of_several_methods_have_one_set_of_keys():
+    boxes = {"boxes": torch.tensor([[[4.0, 4.0, 20.0, 20.0]]] * 2), "labels": torch.ones(2, 1).long()}
+    mix = cd.RandomMix([cd.MixUp(p=1.0), cd.CutMix(p=1.0)])
+    keys = {
+        frozenset(mix(torch.rand(2, 3, 32, 32), boxes, generator=torch.Generator().manual_seed(s))[1]) for s in range(8)
+    }
+    assert len(keys) == 1
+
+
+def test_empty_slots_may_hold_anything():
+    images, labels = torch.rand(2, 3, 32, 32), torch.ones(2, 2).long()
+    boxes = torch.tensor([[[4.0, 4.0, 20.0, 20.0], [float("nan")] * 4]] * 2)
+    valid = torch.tensor([[True, False]] * 2)
+    _, mixed = cd.CutMix(p=1.0)(images, {"boxes": boxes, "labels": labels, "valid": valid})
+    assert mixed["boxes"].isfinite().all()
+    assert not (mixed["origin"][..., 1] == 1).any()
+    with pytest.raises(ValueError, match=r"targets\['boxes'\]\[0, 1\] must be finite, got \[nan"):
+        cd.CutMix(p=0.0)(images, {"boxes": boxes, "labels": labels, "valid": valid | True})

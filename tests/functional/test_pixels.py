@@ -384,3 +384,27 @@ def test_autograd_notices_that_out_is_written_to(method):
     mix_pixels(images, plan, fill=0, out=out)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         product.backward()
+
+
+def test_memory_that_several_images_share_is_no_output():
+    images = torch.rand(4, 3, 16, 24)
+    with pytest.raises(ValueError, match="out must have memory of its own for every pixel"):
+        cd.CutMix(p=1.0)(images, out=torch.empty(1, 3, 16, 24).expand(4, -1, -1, -1))
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([torch.rand(3, 16, 24), torch.rand(3, 16, 24), torch.rand(1, 16, 24)], r"v2.RGB\(\) does with grey ones"),
+        ([torch.rand(3, 16, 24), torch.rand(3, 16, 24), torch.rand(3, 16, 24).half()], "as v2.ToDtype does"),
+        (torch.rand(3, 4, 3, 16, 24), "clips need layout='BTCHW', volumes layout='BCDHW'"),
+    ],
+)
+def test_images_that_do_not_fit_have_a_remedy(images, message):
+    with pytest.raises(ValueError, match=message):
+        cd.CutMix(p=1.0)(images)
+
+
+def test_truth_values_are_not_blended():
+    with pytest.raises(TypeError, match=r"must hold numbers that average, got torch.bool"):
+        cd.MixUp(p=1.0)(torch.rand(2, 3, 16, 24) > 0.5)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import io
+import warnings
 
 import pytest
 import torch
 from oracle import clone, coded_pool, same
 
 import cutmix_dense as cd
+from cutmix_dense.warned import MixWarning
 
 SIZE = (12, 17)
 
@@ -254,3 +256,12 @@ def test_dicts_in_lists_are_copied():
     cd.CutMix(p=1.0, pairing=bank)(torch.rand(2, 3, 8, 10), targets)
     info[0]["category_id"] = 99
     assert all(row["category_id"] == 3 for _, target in bank.state_dict()["samples"] for row in target["segments_info"])
+
+
+def test_samples_too_large_for_the_bank_are_told_of_once():
+    mix = cd.CutMix(p=1.0, pairing=cd.SampleBank(max_bytes=100))
+    with pytest.warns(MixWarning, match=r"max_bytes=100\) doesn't hold a sample of 18432 bytes"):
+        mix(torch.rand(1, 3, 32, 48))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mix(torch.rand(1, 3, 32, 48))

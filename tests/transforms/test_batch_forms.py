@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections import namedtuple
+from collections import OrderedDict, UserDict, namedtuple
 
 import numpy as np
 import pytest
@@ -433,3 +433,22 @@ def test_default_collate_of_dict_samples():
     mixed = mixer()(given)
     check_labels(mixed["image"], mixed["label"])
     check_maps(mixed["image"], mixed["mask"])
+
+
+class Batch(UserDict):
+    """A dict with a method, as the batches of transformers are."""
+
+    def count(self) -> int:
+        return len(self["image"])
+
+
+@pytest.mark.parametrize("kind", [OrderedDict, Batch])
+@pytest.mark.parametrize("boxes", [False, True])
+def test_dicts_of_a_class_come_back_in_it(kind, boxes):
+    images, rows = torch.rand(2, 3, 16, 24), [torch.tensor([[1.0, 2.0, 9.0, 9.0]])] * 2
+    given = kind({"image": images, **({"boxes": rows} if boxes else {"mask": torch.zeros(2, 16, 24).long()})})
+    mixed = cd.CutMix(p=1.0)(given)
+    assert type(mixed) is kind
+    assert list(mixed)[: len(given)] == list(given)
+    assert not mixed["image"].equal(images)
+    assert given["image"] is images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torchvision import tv_tensors
@@ -277,3 +278,26 @@ def test_raw_annotations_in_a_target_are_refused_with_the_remedy():
     rows = [{"bbox": [2, 3, 10, 10], "category_id": 1}]
     with pytest.raises(ValueError, match=r"targets\[0\]\['annotations'\].*wrap_dataset_for_transforms_v2"):
         pair({"image_id": 3, "annotations": rows}, {})
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ([{"depth": torch.rand(16, 24)}] * 2, r"goes beside the list, {'targets': \[...\], 'depth': \(B, H, W\)}"),
+        ([torch.tensor([[1.0, 2.0, 9.0, 9.0]])] * 2, "boxes go into a dict"),
+        ([None, None], "an image without objects is {}"),
+        (np.zeros((2, 16, 24)), "torch.from_numpy"),
+    ],
+)
+def test_targets_that_do_not_fit_have_a_remedy(targets, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        cd.CutMix(p=1.0)(torch.rand(2, 3, 16, 24), targets)
+
+
+def test_maps_of_floating_point_go_beside_the_list():
+    images, depth = torch.rand(2, 3, 16, 24), torch.rand(2, 16, 24)
+    with pytest.raises(TypeError, match=r"targets\[0\]\['depth'\] must hold class ids, got torch.float32"):
+        cd.CutMix(p=1.0, semantic_keys=["depth"])(images, [{"depth": one} for one in depth])
+    boxes = [{"boxes": torch.tensor([[1.0, 2.0, 9.0, 9.0]])}] * 2
+    mixed, targets = cd.CutMix(p=1.0)(torch.stack([depth] * 3, dim=1), {"targets": boxes, "depth": depth})
+    assert targets["depth"].equal(mixed[:, 0])

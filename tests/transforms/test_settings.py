@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import cutmix_dense as cd
+from cutmix_dense import semi
 from cutmix_dense.build import known_transforms
 
 METHODS = {name: kind for name, kind in known_transforms().items() if kind is not cd.RandomMix}
@@ -135,3 +136,47 @@ class TestRules:
         other.min_size = 4
         assert other.rules.filter.limits[1] == (4.0, 4.0)
         assert mix.rules is rules
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: cd.CutMix(p=None), r"p must lie in \[0, 1\], got None"),
+        (lambda: cd.CutMix(p="0.5"), r"p must lie in \[0, 1\], got '0.5'"),
+        (lambda: cd.CutMix(alpha=None), "alpha must be above 0, got None"),
+        (lambda: cd.CutMix(num_classes="4"), "num_classes must be a whole number of at least 1, got '4'"),
+        (lambda: cd.CutMix(num_classes=2.5), "num_classes must be a whole number"),
+        (lambda: cd.CutMix(ignore_index=None), "ignore_index must be a whole number, got None"),
+        (lambda: cd.Mosaic(ignore_index=2.5), "ignore_index must be a whole number, got 2.5"),
+        (lambda: cd.CutMix(min_visibility="half"), "min_visibility must be a number"),
+        (lambda: cd.Mosaic(size=640), r"size must be \(height, width\) in pixels, each at least 1, got 640"),
+        (lambda: cd.Mosaic(size=(640, 0)), "size must be"),
+        (lambda: cd.Mosaic(grid=2), r"grid must be \(rows, columns\) with 2 to \d+ cells, each at least 1, got 2"),
+        (lambda: cd.Mosaic(jitter="0.1"), "jitter must lie"),
+        (lambda: cd.Affine(size=640), "size must be"),
+        (lambda: cd.Affine(degrees=(-5, 5)), r"degrees must be one number in \[0, 180\], got \(-5, 5\)"),
+        (lambda: cd.Affine(translate=(0.1, 0.1)), "translate must be one number"),
+        (lambda: cd.CopyPaste(flip="yes"), r"flip must lie in \[0, 1\], got 'yes'"),
+        (lambda: cd.SampleBank(max_bytes=None), "max_bytes must be a whole number"),
+        (lambda: cd.SampleBank(max_samples=0), "max_samples must be a whole number of at least 1, got 0"),
+        (lambda: cd.InstanceBank(max_bytes="1"), "max_bytes must be a whole number"),
+        (lambda: semi.TileSwap(tiles=0), "tiles must be"),
+    ],
+)
+def test_values_of_another_kind_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: cd.Chain(cd.CutMix()), "transforms must be a list of mixing transforms"),
+        (lambda: cd.RandomMix(cd.CutMix()), "transforms must be a list of mixing transforms"),
+        (lambda: cd.CarveMix(classes=2), "classes must be a sequence of class ids or None, got 2"),
+        (lambda: cd.Mosaic(fill="grey"), "fill must be a number, one number per channel, or None, got 'grey'"),
+    ],
+)
+def test_containers_of_another_kind_are_named(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
