@@ -52,6 +52,7 @@ def batch() -> tuple[torch.Tensor, dict[str, Any]]:
 METHODS: dict[str, Callable[[], cd.MixTransform]] = {
     "cutmix": lambda: cd.CutMix(p=1.0),
     "cutmix, in place": lambda: cd.CutMix(p=1.0, pairing="swap"),
+    "cutmix, weights": lambda: cd.CutMix(p=1.0, instance_weights=True),
     "ricap": lambda: cd.RICAP(),
     "gridmix": lambda: cd.GridMix(p=1.0),
     "mixup": lambda: cd.MixUp(p=1.0),
@@ -77,6 +78,7 @@ LIMITS = {
     ("cutmix", "map"): Asked(1, 0, 1, 1, 0),
     ("cutmix", "padded"): Asked(2, 0, 1, 1, 0),
     ("cutmix", "map and padded"): Asked(2, 0, 1, 1, 0),
+    ("cutmix, weights", "padded"): Asked(2, 1, 1, 1, 0),
     ("cutmix", "boxes"): Asked(1, 1, 2, 1, 1),
     ("cutmix", "masks"): Asked(2, 3, 3, 2, 1),
     ("cutmix, in place", "images"): Asked(1, 0, 1, 1, 0),
