@@ -79,6 +79,7 @@ PATCHES = cd.CutMix(p=1.0, region=cd.regions.MultiBox(cd.regions.AreaBox((0.05, 
 GRID, BLEND = (
     mix.make_plan(IMAGES, generator=torch.Generator().manual_seed(3)) for mix in (cd.GridMix(p=1.0), cd.MixUp(p=0.7))
 )
+SHARES = cd.MixUp(soft_semantic="probabilities", num_classes=5, ignore_index=4)
 SCALED = cd.Mosaic().make_plan(IMAGES, generator=torch.Generator().manual_seed(3))
 COMPILED = {  # what is compiled, of which tensors, and how often its graph breaks
     "padded boxes": (lambda padded: cd.functional.mix_padded(padded, PLAN), (PADDED,), 0),
@@ -113,6 +114,12 @@ COMPILED = {  # what is compiled, of which tensors, and how often its graph brea
         0,
     ),
     "plan applied to maps": (lambda *given: MIX.apply_plan(PLAN, *given), (IMAGES, MAPS), 0),
+    "blend applied to maps": (lambda *given: MIX.apply_plan(BLEND, *given), (IMAGES.to(torch.uint8), MAPS), 0),
+    "blend applied to maps, probabilities": (
+        lambda *given: SHARES.apply_plan(BLEND, *given),
+        (IMAGES.to(torch.uint8), MAPS),
+        0,
+    ),
 }
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from cutmix_dense.arrays.blocks import block_of, spatial
+from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import sent
 from cutmix_dense.functional.pixels import mix_pixels
 from cutmix_dense.functional.rules import SoftSemantic
@@ -159,11 +160,11 @@ def _of_classes(
     """The weight of each pixel at its class, else 0; all 0 where it is ignored.
 
     Raises:
-        ValueError: an id is neither a class nor ``ignore_index`` (checked on the host).
+        ValueError: an id is neither a class nor ``ignore_index`` (checked on the host, and not in compiled code).
     """
     known = ids != ignore_index
     ids = torch.where(known, ids, 0).long()
-    if ids.device.type == "cpu" and not 0 <= int(ids.min()) <= int(ids.max()) < num_classes:
+    if ids.device.type == "cpu" and not is_compiling() and not 0 <= int(ids.min()) <= int(ids.max()) < num_classes:
         raise ValueError(f"maps must hold ids in 0 … {num_classes - 1}, got {int(ids.min())} … {int(ids.max())}")
     return torch.nn.functional.one_hot(ids, num_classes).movedim(-1, 0) * (weight * known)
 
@@ -198,6 +199,7 @@ def _layer_map(maps: Any, plan: MixPlan, layer: int, ignore_index: int) -> Any:
     )
     alone = replace(
         plan,
+        check=False,
         source=torch.where(source < 0, plan.source[:, :1], source),
         scale=scale,
         shift=shift,
