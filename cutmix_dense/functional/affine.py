@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -17,14 +17,15 @@ from torchvision.transforms.v2 import functional as tvf
 from cutmix_dense.arrays.dtypes import full_precision
 from cutmix_dense.arrays.host import sent
 from cutmix_dense.functional.boxes import exact_dtype, from_xyxy, to_xyxy
-from cutmix_dense.functional.fields import IGNORED, SEMANTIC_KEYS, is_map
+from cutmix_dense.functional.fields import IGNORED, SEMANTIC_KEYS, are_dicts, is_map
 from cutmix_dense.functional.rules import TargetRules
 from cutmix_dense.functional.scaling import scaled_numbers
 from cutmix_dense.functional.segments import PANOPTIC_KEYS
+from cutmix_dense.functional.semantic import holds, no_ignored
 from cutmix_dense.functional.wrapping import as_plain, rewrap
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["AffinePlan", "Anchor", "move_map", "move_pixels", "move_rows"]
+__all__ = ["AffinePlan", "Anchor", "laid_out", "move_map", "move_pixels", "move_rows"]
 
 Anchor = Literal["center", "corner"]
 """Which point of an image the map turns and scales round; it lies on the same point of the canvas before the shift."""
@@ -63,6 +64,15 @@ class AffinePlan:
     canvas: Int[np.ndarray, "b 2"]
     frame: tuple[int, ...]
     anchor: Anchor = "center"
+
+    if not TYPE_CHECKING:  # which says so itself
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise TypeError for what only a ``MixPlan`` has, as where a function for one got this."""
+            error = TypeError if not name.startswith("_") and name in dir(MixPlan) else AttributeError
+            raise error(
+                f"plan must be a MixPlan, got an AffinePlan without {name!r}: apply it by the transform that made it"
+            )
 
     def within(self, chosen: Bool[Tensor, " b"]) -> AffinePlan:
         """This plan for some of the images: the others aren't moved."""
@@ -194,11 +204,14 @@ def move_map(value: Shaped[Tensor, "*c h w"], plan: AffinePlan, index: int, igno
 
     Raises:
         TypeError: a map of floating point, which has no value for what it doesn't reach.
+        ValueError: ``ignore_index`` doesn't fit the map's dtype.
     """
     if value.is_floating_point() or value.dtype == torch.bool:
         raise TypeError(
             f"{where} must hold class ids to be moved, with ignore_index for what isn't reached; got {value.dtype}"
         )
+    if not holds(value.dtype, ignore_index):
+        raise no_ignored(value.dtype, ignore_index)
     height, width = plan.sizes[index].tolist()
     flat = as_plain(value)[..., :height, :width].reshape(-1, height, width)
     moved = move_pixels(flat, plan, index, ignore_index, area=plan.room(index))
@@ -247,6 +260,58 @@ def move_rows(
             no = torch.zeros(len(value), dtype=torch.bool, device=value.device)
             moved[key] = scaled_numbers(value, rules.changes[key], scale, no)
     return moved
+
+
+def laid_out(given: Any, moved: Any, plan: AffinePlan, rules: TargetRules, padded: bool) -> Any:
+    """Moved targets in the form in which they came: maps as one tensor, masks and maps in the frame of a padded batch.
+
+    Args:
+        given: the targets of a call.
+        moved: the same, cut to the canvases.
+        plan: the maps.
+        rules: which keys hold maps.
+        padded: whether the images are one tensor, so that what came in its frame stays so.
+    """
+    if isinstance(given, Mapping):
+        return {key: laid_out(given.get(key), value, plan, rules, padded) for key, value in moved.items()}
+    if isinstance(given, Tensor) and not isinstance(moved, Tensor):
+        return rewrap(torch.stack([_framed(item, plan, base) for item, base in zip(moved, given)]), given)
+    if not padded or not isinstance(moved, (list, tuple)) or not moved:
+        return moved
+    if are_dicts(moved):
+        return _framed_rows(given, moved, plan, rules)
+    if all(isinstance(clip, list) and are_dicts(clip) for clip in moved):
+        return [_framed_rows(*clips, plan, rules) for clips in zip(given, moved)]
+    if all(isinstance(value, Tensor) and tuple(value.shape[-2:]) == plan.frame for value in given):
+        return [_framed(item, plan, base) for item, base in zip(moved, given)]
+    return moved
+
+
+def _framed_rows(given: Any, moved: Any, plan: AffinePlan, rules: TargetRules) -> list[dict[str, Any]]:
+    """Targets of one image each with their masks and maps in the frame, where all of a key came in it."""
+    rows, maps = [dict(row) for row in moved], SEMANTIC_KEYS.union(rules.semantic_keys)
+    for key in set().union(*rows).difference(rules.image_keys):
+        came = [row[key] for row in given if isinstance(row.get(key), Tensor) and row[key].numel()]
+        if key == IGNORED:
+            before, after = ([row.get(key) or {} for row in targets] for targets in (given, rows))
+            for row, part in zip(rows, _framed_rows(before, after, plan, rules)):
+                row |= {key: part} if key in row else {}
+        elif (key in maps or key == "masks" or any(map(is_map, came))) and all(
+            tuple(value.shape[-2:]) == plan.frame for value in came
+        ):
+            for row, base in zip(rows, given):
+                row |= {key: _framed(row[key], plan, None if key == "masks" else base[key])} if key in row else {}
+    return rows
+
+
+def _framed(value: Tensor, plan: AffinePlan, base: Tensor | None) -> Tensor:
+    """What is cut to a canvas in the frame, the padding of the base beyond it, or zeros."""
+    if tuple(value.shape[-2:]) == plan.frame:
+        return value
+    plain = as_plain(value)
+    whole = plain.new_zeros((*plain.shape[:-2], *plan.frame)) if base is None else as_plain(base).clone()
+    whole[..., : plain.shape[-2], : plain.shape[-1]] = plain
+    return rewrap(whole, value)
 
 
 def _masks(masks: Tensor, plan: AffinePlan, index: int) -> Tensor:

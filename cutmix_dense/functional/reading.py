@@ -29,6 +29,7 @@ from cutmix_dense.functional.fields import (
 )
 from cutmix_dense.functional.rotated import rotated_format
 from cutmix_dense.functional.rules import TargetRules
+from cutmix_dense.functional.semantic import refuse_pair
 from cutmix_dense.functional.table import FieldTable, boxes_like
 from cutmix_dense.functional.wrapping import as_plain
 
@@ -129,6 +130,7 @@ def _sort(
             table.has_ignored |= value is not None
             ignored = dict(value or {})
         elif key in of_maps or (key not in image_keys and is_map(value)):
+            refuse_pair(value, f"targets[{index}][{key!r}]")
             if not isinstance(value, Tensor):
                 raise TypeError(f"targets[{index}][{key!r}] must be a tensor, got {type(value).__name__}")
             if value.is_floating_point():

@@ -59,14 +59,23 @@ def mix_semantic(maps: Maps, plan: MixPlan, *, ignore_index: int = 255, inplace:
         )
     if like.is_floating_point() or like.is_complex():
         raise TypeError(f"maps must hold integer class ids, got {like.dtype}; mix_pixels takes probabilities")
-    bounds = None if like.dtype == torch.bool else torch.iinfo(like.dtype)
-    fits = bounds is not None and bounds.min <= ignore_index <= bounds.max
+    fits = holds(like.dtype, ignore_index)
     if not fits and plan.has_fill():
-        raise ValueError(
-            f"ignore_index {ignore_index} doesn't fit {like.dtype}, and the plan leaves pixels that no layer owns: set "
-            "ignore_index to an id that fits, or give maps of a wider dtype"
-        )
+        raise no_ignored(like.dtype, ignore_index)
     return mix_pixels(maps, plan, fill=ignore_index if fits else None, interpolation="nearest", inplace=inplace)
+
+
+def holds(dtype: torch.dtype, ignore_index: int) -> bool:
+    """Whether an integer dtype has a value for what is ignored."""
+    return dtype != torch.bool and torch.iinfo(dtype).min <= ignore_index <= torch.iinfo(dtype).max
+
+
+def no_ignored(dtype: torch.dtype, ignore_index: int) -> ValueError:
+    """The error for maps that need a value for what is ignored, where their dtype doesn't hold it."""
+    return ValueError(
+        f"ignore_index {ignore_index} doesn't fit {dtype}, and the plan leaves pixels that no layer owns: set "
+        "ignore_index to an id that fits, or give maps of a wider dtype"
+    )
 
 
 class SemanticPair(NamedTuple):
@@ -81,6 +90,22 @@ class SemanticPair(NamedTuple):
     a: Tensor
     b: Tensor
     weight: Tensor
+
+
+def has_pair(value: Any) -> bool:
+    """Whether maps are what ``mix_semantic_pair`` gives, which no further mix takes."""
+    return isinstance(value, SemanticPair) or (
+        isinstance(value, (list, tuple)) and any(isinstance(item, SemanticPair) for item in value)
+    )
+
+
+def refuse_pair(value: Any, name: str) -> None:
+    """Raise TypeError for maps that a blend before this mix has made pairs."""
+    if has_pair(value):
+        raise TypeError(
+            f"{name} is a SemanticPair, both maps of a blend, which can't be mixed again: blend last, or give the "
+            'transform that blends soft_semantic="probabilities", num_classes=K'
+        )
 
 
 def mix_semantic_pair(

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.checks import finite, interval, sides
-from cutmix_dense.functional.affine import AffinePlan, Anchor, move_map, move_pixels, move_rows
+from cutmix_dense.functional.affine import AffinePlan, Anchor, laid_out, move_map, move_pixels, move_rows
 from cutmix_dense.functional.fields import IMAGE_KEYS, INSTANCE_KEYS, are_dicts
 from cutmix_dense.functional.instances import mixed_instances
 from cutmix_dense.functional.padded import is_padded, mixed_padded
 from cutmix_dense.functional.pixels import default_fill
-from cutmix_dense.functional.semantic import SemanticPair
+from cutmix_dense.functional.semantic import has_pair
 from cutmix_dense.functional.wrapping import as_plain, rewrap
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.regions import uniform
@@ -135,9 +135,11 @@ class Affine(MixTransform):
         sizes: Any = None,
         generator: torch.Generator | None = None,
         outputs: int | None = None,
+        p: Any = None,
     ) -> AffinePlan:
         """Draw a map per image without applying it; arguments as for the call."""
-        return self.draw_plan(self.pool_of(images, targets, sizes, outputs), call_generator(generator))
+        pool = self.pool_of(images, targets, sizes, outputs)
+        return self.draw_plan(pool if p is None else pool.with_p(p), call_generator(generator))
 
     def apply_plan(  # type: ignore[override]
         self, plan: AffinePlan, images: Images, targets: Any = None, *, sizes: Any = None, **options: Any
@@ -172,6 +174,8 @@ class Affine(MixTransform):
         label_keys: Sequence[str] = (),
     ) -> Any:
         """Move the images and targets of a pool by given maps."""
+        if not isinstance(plan, AffinePlan):
+            raise TypeError(f"plan must be an AffinePlan, got a {type(plan).__name__}: apply it by a mix's apply_plan")
         if plan.sizes.tolist() != pool.sizes.tolist():
             raise ValueError(f"plan must be of the sizes {pool.sizes.tolist()}, got one of {plan.sizes.tolist()}")
         crops, areas = plan.crops()
@@ -184,7 +188,8 @@ class Affine(MixTransform):
                 self.rules, (*self.label_keys, *label_keys), self.labels_by, self.labels_getter == "default"
             )
             mixed = mixer.mix(there.targets, crops, there, reports=return_report)
-            targets, reports = self._stacked(pool.targets, mixed.targets), mixed.reports
+            padded = isinstance(pool.images, Tensor)
+            targets, reports = laid_out(pool.targets, mixed.targets, plan, self.rules, padded), mixed.reports
         if return_report and len(reports) != 1:
             raise ValueError(f"return_report needs one list of detection targets, got {len(reports)}")
         images = self.mix_images(pool.images, plan, out=out, inplace=inplace)
@@ -225,9 +230,7 @@ class Affine(MixTransform):
             return {
                 key: item if key in kept else self._moved(item, plan, f"{name}[{key!r}]") for key, item in value.items()
             }
-        if isinstance(value, SemanticPair) or (
-            isinstance(value, list) and any(isinstance(v, SemanticPair) for v in value)
-        ):
+        if has_pair(value):
             raise TypeError(f"{name} is a SemanticPair, which can't be moved: move before a MixUp, not behind it")
         if has_frames(self.layout) and are_frames(value):
             length = len(value[0])
@@ -266,17 +269,3 @@ class Affine(MixTransform):
         ]
         rest = self._moved({key: item for key, item in value.items() if key not in rows}, plan, name)
         return {**rest, **{key: torch.stack([image[key] for image in images]) for key in rows}}
-
-    def _stacked(self, given: Any, moved: Any) -> Any:
-        """Maps as one tensor where they came as one."""
-        if isinstance(given, Mapping):
-            return {key: self._stacked(given.get(key), value) for key, value in moved.items()}
-        if not isinstance(given, Tensor) or isinstance(moved, Tensor):
-            return moved
-        frame = [max(side) for side in zip(*(item.shape[-2:] for item in moved))]
-        if self.size is None:
-            frame = list(given.shape[-2:])
-        stack = as_plain(given).new_full((len(moved), *given.shape[1:-2], *frame), self.ignore_index)
-        for whole, item in zip(stack, moved):
-            whole[..., : item.shape[-2], : item.shape[-1]] = as_plain(item)
-        return rewrap(stack, given)

@@ -205,6 +205,15 @@ def refuse_chain(mix: MixTransform, where: str) -> None:
         )
 
 
+def refuse_affine(mix: MixTransform, where: str) -> None:
+    """Raise ValueError if a method is an ``Affine``, or may draw one; ``where`` says what needs a ``MixPlan``."""
+    if any(isinstance(part, Affine) for part in mix.modules()):
+        raise ValueError(
+            f"mix must be without an Affine for {where}, which follow the plan of a mix, and an Affine has none: use "
+            "the affine transform of the loader, before samples are mixed"
+        )
+
+
 def mixed_by(plan: MixPlan) -> Bool[Tensor, " b"]:
     """Which outputs of a plan show another image than the base, on the host."""
     source = plan.source.cpu()[:: plan.frames]
@@ -215,7 +224,7 @@ def valid_sizes(images: Images, plan: Any) -> Any:
     """Sizes of the mixed images as the next transform takes them: None where nothing is padded."""
     if not isinstance(images, Tensor):
         return None
-    canvas = torch.as_tensor(plan.canvas)[:: getattr(plan, "frames", 1)].cpu()
+    canvas = torch.as_tensor(plan.canvas)[:: plan.frames if isinstance(plan, MixPlan) else 1].cpu()
     frame = torch.tensor(images.shape[-canvas.shape[1] :], device="cpu")
     return None if bool((canvas == frame).all()) else canvas
 

@@ -29,7 +29,7 @@ from cutmix_dense.functional.instances import mixed_instances
 from cutmix_dense.functional.padded import is_padded, mixed_padded
 from cutmix_dense.functional.pixel_checks import check_inplace
 from cutmix_dense.functional.segments import MAP_KEY, PANOPTIC_KEYS
-from cutmix_dense.functional.semantic import mix_maps
+from cutmix_dense.functional.semantic import mix_maps, refuse_pair
 from cutmix_dense.functional.transfer import rows_of
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import weighs
@@ -98,6 +98,7 @@ class TargetMixer:
     def _mix(self, name: str, value: Any, plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets) -> Any:
         if value is None:
             return None
+        refuse_pair(value, name)
         if not isinstance(value, (Tensor, list, tuple)):
             if is_padded(value):
                 if pool.clips:

@@ -447,3 +447,76 @@ def test_targets_that_are_refused():
         rotated = tv_tensors.BoundingBoxes([[9.0, 9, 6, 4, 20]], format="CXCYWHR", canvas_size=(20, 30))
         with pytest.raises(ValueError, match="rotated"):
             mix(images, [{"boxes": rotated}] * 2)
+
+
+@pytest.mark.parametrize("p", [1.0, 0.5])
+def test_masks_and_maps_of_a_padded_batch_stay_in_its_frame(p):
+    """As by every mix: masks empty in the padding, maps with the base's; what comes in its image's size stays so."""
+    frame, sizes = (28, 34), [(20, 30), (16, 24), (25, 18), (28, 34)]
+    images = torch.zeros(4, 1, *frame)
+    targets: Any = []
+    for image, (height, width) in zip(images, sizes):
+        mask = torch.zeros(1, *frame, dtype=torch.bool)
+        mask[0, 4:12, 6:15] = True
+        image[0][mask[0]] = 1
+        semantic = torch.full(frame, 77)
+        semantic[:height, :width] = mask[0, :height, :width].long()
+        ignored = {"boxes": torch.tensor([[6.0, 4, 15, 12]]), "masks": tv_tensors.Mask(mask)}
+        targets.append({**ignored, "labels": torch.tensor([1]), "semantic": semantic, "ignored": ignored})
+    mix = cd.Affine(degrees=20, translate=0.1, scale=(1, 1.2), interpolation="nearest", fill=5, p=p, min_visibility=0)
+    given = {"instances": targets, "map": [target["semantic"] for target in targets]}
+    plan = mix.make_plan(images, given, sizes=sizes, generator=seeded(1))
+    assert 0 < plan.moved.sum() <= 4 * p
+    moved, after = mix(images, given, sizes=sizes, generator=seeded(1))
+    for image, target, ids, (height, width) in zip(moved, after["instances"], after["map"], sizes):
+        shows = image[0] == 1
+        assert shows.any()
+        for masks in (target["masks"], target["ignored"]["masks"]):
+            assert type(masks) is tv_tensors.Mask
+            assert torch.equal(torch.Tensor(masks[0]) == 1, shows)
+        for found in (target["semantic"], ids):
+            assert (found[height:] == 77).all()
+            assert (found[:, width:] == 77).all()
+            expected = torch.where(image[0] == 5, 255, image[0].long())
+            assert torch.equal(found[:height, :width], expected[:height, :width])
+    own = [
+        {**t, "masks": t["masks"][:, :h, :w], "ignored": {**t["ignored"], "masks": t["masks"][:, :h, :w]}}
+        for t, (h, w) in zip(targets, sizes)
+    ]
+    _, cut = mix(images, own, sizes=sizes, generator=seeded(1))
+    assert [tuple(target["masks"].shape[1:]) for target in cut] == sizes
+
+
+@pytest.mark.parametrize(("dtype", "ignore_index"), [(torch.uint8, -1), (torch.uint8, 300), (torch.int8, 255)])
+def test_an_ignore_index_that_a_map_cannot_hold_is_refused(dtype, ignore_index):
+    maps = torch.zeros(2, 20, 30, dtype=dtype)
+    mix = cd.Affine(degrees=20, ignore_index=ignore_index)
+    for given in (maps, [{"semantic": each} for each in maps]):
+        with pytest.raises(ValueError, match=f"ignore_index {ignore_index} doesn't fit {dtype}"):
+            mix(torch.rand(2, 3, 20, 30), given)
+
+
+def test_plans_of_a_mix_and_of_an_affine_are_told_apart():
+    images, maps = torch.rand(2, 3, 20, 30), torch.zeros(2, 20, 30).long()
+    rows, padded = [{"boxes": torch.tensor([[1.0, 2, 9, 9]])}] * 2, {"boxes": torch.zeros(2, 1, 4)}
+    plan: Any = cd.RandomMix([cd.Affine()]).make_plan(images, p=torch.ones(2))
+    functional = cd.functional
+    for apply in (
+        lambda: functional.mix_pixels(images, plan),
+        lambda: functional.mix_semantic(maps, plan),
+        lambda: functional.mix_semantic_pair(maps, plan),
+        lambda: functional.mix_semantic_soft(maps, plan, num_classes=2),
+        lambda: functional.mix_instances(rows, plan),
+        lambda: functional.object_pixels(rows, plan),
+        lambda: functional.mix_padded({**padded, "valid": torch.ones(2, 1).bool()}, plan),
+        lambda: functional.mix_labels(torch.rand(2, 3), plan),
+        lambda: cd.CutMix().apply_plan(plan, images),
+        lambda: plan.share(),
+    ):
+        with pytest.raises(TypeError, match=r"must be a MixPlan, got an AffinePlan .* the transform that made it"):
+            apply()
+    with pytest.raises(TypeError, match="must be an AffinePlan, got a MixPlan"):
+        cd.Affine().apply_plan(cd.CutMix().make_plan(images), images)
+    assert not hasattr(plan, "anything")
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(plan)))
+    assert copied.sizes.tolist() == plan.sizes.tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 
 import pytest
 import torch
@@ -312,3 +313,21 @@ def test_what_is_refused():
     for ask in (lambda: chain.make_plan(IMAGES), lambda: chain.apply_plan(plan, IMAGES)):
         with pytest.raises(ValueError, match="no plan of its own"):
             ask()
+
+
+@pytest.mark.parametrize("behind", [cd.CutMix(p=1.0), cd.MixUp(p=1.0)], ids=["CutMix", "MixUp"])
+@pytest.mark.parametrize("count", [3, 4])
+def test_maps_that_a_mixup_has_paired_are_refused_by_name(behind, count):
+    images, maps = torch.rand(count, 3, 20, 30), torch.zeros(count, 20, 30).long()
+    chain = cd.Chain([cd.MixUp(p=1.0), behind])
+    for given, name in (
+        (maps, "targets"),
+        ([*maps], "targets"),
+        ({"mask": maps}, "targets['mask']"),
+        ([{"semantic": each} for each in maps], "targets[0]['semantic']"),
+    ):
+        with pytest.raises(TypeError, match=f"^{re.escape(name)} is a SemanticPair") as told:
+            chain(images, given)
+        assert 'soft_semantic="probabilities", num_classes=K' in str(told.value)
+    soft = cd.Chain([cd.MixUp(p=1.0, soft_semantic="probabilities", num_classes=2), cd.CutMix(p=1.0)])
+    assert soft(images, maps)[1].shape == (count, 2, 20, 30)
