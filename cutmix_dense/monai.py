@@ -16,6 +16,7 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import weighs
 from cutmix_dense.randomness import generator_from, rank_seed
 from cutmix_dense.transforms import MixTransform, MixUp, RandomMix, SampleBank
+from cutmix_dense.transforms.chain import refuse_affine, refuse_chain
 
 require("monai.transforms", "monai", distribution="monai")
 
@@ -113,6 +114,7 @@ class Mixd(Randomizable, MapTransform, InvertibleTransform):
     ) -> None:
         if not isinstance(mix, MixTransform):
             raise TypeError(f"mix must be a mixing transform, got {type(mix).__name__}")
+        refuse_chain(mix, "batches of MONAI")
         layouts = {member.layout for member in mix.members}
         if len(layouts) > 1 or "BTCHW" in layouts:
             raise ValueError(f"mix must be of layout 'BCDHW' or 'BCHW', got {' and '.join(map(repr, sorted(layouts)))}")
@@ -243,6 +245,8 @@ class Mixd(Randomizable, MapTransform, InvertibleTransform):
         maps = {key: _Map(plain[key], key, self.ndim) for key in self.map_keys if key in plain}
         targets: dict[str, Any] = {key: maps[key].values for key in maps}
         targets |= {key: _stacked(plain[key]) for key in self.label_keys if key in plain}
+        if any(each.channels for each in maps.values()):
+            refuse_affine(self.mix, "maps with channels")
         if self.box_key in columns:
             targets[self._rows_key] = self._instances(columns, len(next(iter(images.values()))))
         member = self.mix.choose(generator)

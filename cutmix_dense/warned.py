@@ -7,7 +7,7 @@ import warnings
 
 __all__ = ["MixWarning", "warn_caller"]
 
-_PASSED = ("cutmix_dense", "torch", "torchvision")
+_PASSED = ("albumentations", "cutmix_dense", "torch", "torchvision")
 """Packages whose frames lie between a warning and the caller: modules and pipelines call each other."""
 
 
@@ -16,7 +16,7 @@ class MixWarning(UserWarning):
 
 
 def warn_caller(message: str) -> None:
-    """Warn with a ``MixWarning`` of the innermost line outside of this package, torch and torchvision."""
+    """Warn with a ``MixWarning`` of the innermost line outside of this package and what calls it in turn."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED:
         frame, level = frame.f_back, level + 1

@@ -5,13 +5,16 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import warnings
 
 import numpy as np
 import pytest
 
 A = pytest.importorskip("albumentations")
 
+import cutmix_dense as cd  # noqa: E402
 import cutmix_dense.albumentations as cda  # noqa: E402
+from cutmix_dense.warned import MixWarning  # noqa: E402
 
 WHOLE = {"type": "AreaBox", "area": [1.0, 1.0], "aspect": [1.0, 1.0]}
 """A region of all that image and partner share."""
@@ -184,6 +187,32 @@ def test_p_zero_and_closed_mixes_touch_no_partner():
     mix = cda.CutMix(p=1.0, partner_transform=never)
     mix.close()
     assert (compose(mix)(**call())["image"] == 1).all()
+
+
+def test_no_partner_is_warned_of_once_and_an_empty_source_refused():
+    image = sample(1, 20, 30)["image"]
+    mix = cda.CutMix(p=1.0)
+    pipeline = A.Compose([mix])
+    with pytest.warns(MixWarning, match="CutMix got no partner in 'mix_metadata'") as told:
+        results = [pipeline(image=image, mix_metadata=[])["image"] for _ in range(3)]
+    assert [warning.filename for warning in told] == [__file__]
+    assert all((result == image).all() for result in results)
+    empty = A.Compose([cda.CutMix(p=1.0, source=[])])
+    with pytest.raises(ValueError, match="source must hold at least one partner, got an empty list"):
+        empty(image=image)
+    cda.close(empty)
+    assert (empty(image=image)["image"] == image).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", MixWarning)
+        closed = A.Compose([cda.CutMix(p=1.0)])
+        cda.close(closed)
+        closed(image=image, mix_metadata=[])
+
+
+def test_chains_and_affine_maps_are_refused_when_a_pipeline_is_built():
+    for part, reason in ((cd.Affine(), "without an Affine"), (cd.Chain([cd.CutMix()]), "one transform .* got a Chain")):
+        with pytest.raises(ValueError, match=f"mix must be {reason}"):
+            cda.RandomMix(transforms=[cd.CutMix(), part])
 
 
 def test_mixes_of_partners_are_closed_too():

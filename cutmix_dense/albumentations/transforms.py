@@ -18,7 +18,9 @@ from cutmix_dense import transforms
 from cutmix_dense.albumentations.mixing import Demands, mix
 from cutmix_dense.albumentations.samples import KINDS, Layout, Samples
 from cutmix_dense.build import from_config
+from cutmix_dense.transforms.chain import refuse_affine, refuse_chain
 from cutmix_dense.transforms.fit import PartnerFit, check_partner_fit
+from cutmix_dense.warned import warn_caller
 
 __all__ = [
     "RICAP",
@@ -80,7 +82,7 @@ class MixTransform(A.DualTransform):
     far as the call has them, ``mask``, ``masks``, ``bboxes``, ``keypoints``, stacks (``images``, ``volume``,
     ``volumes``, ``mask3d``, ``masks3d``), their label fields and additional targets, boxes and keypoints in the
     formats of ``Compose``. An image without objects may lack theirs; with no partner the
-    image stays unmixed. Without ``Compose`` images and maps alone can be mixed.
+    image stays unmixed, with one warning. Without ``Compose`` images and maps alone can be mixed.
 
     Args:
         p: probability that the transform is applied, in [0, 1]; the core is always called with 1.
@@ -116,7 +118,8 @@ class MixTransform(A.DualTransform):
 
     Raises:
         TypeError: an argument of the core that says nothing here, or of a wrong type.
-        ValueError: an argument out of range; one that the method doesn't have, under ``strict``.
+        ValueError: an argument out of range; one that the method doesn't have, under ``strict``; a
+            source without a sample, when a partner is drawn.
     """
 
     _targets = (
@@ -130,6 +133,7 @@ class MixTransform(A.DualTransform):
     core: ClassVar[type]
     """The method of the core."""
     _saved_as: ClassVar[dict[str, str]] = {}
+    _warned = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -213,6 +217,8 @@ class MixTransform(A.DualTransform):
             method = self.core(**settings)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{name}: {error}") from error
+        refuse_chain(method, "samples of Albumentations")
+        refuse_affine(method, "samples of Albumentations")
         for member in method.members:
             if member.on_filtered == "ignore":
                 raise ValueError(f"{name}: on_filtered must be 'drop', or 'crowd' with a label field 'iscrowd'")
@@ -255,9 +261,16 @@ class MixTransform(A.DualTransform):
         wanted = self.method.partners
         if self.source is None:
             count = len(self._metadata(data))
+            if not count and wanted and not self.method.closed and not self._warned:
+                self._warned = True
+                warn_caller(
+                    f"{type(self).__name__} got no partner in {self.metadata_key!r}, so the image stays as it is"
+                )
             return list(range(count)) if count <= wanted else draws.sample(range(count), wanted)
         if hasattr(self.source, "__getitem__"):
             count = len(self.source)
+            if not count and wanted and not self.method.closed:
+                raise ValueError(f"source must hold at least one partner, got an empty {type(self.source).__name__}")
             return draws.sample(range(count), min(count, wanted))
         return [draws.getrandbits(63) for _ in range(wanted)]
 

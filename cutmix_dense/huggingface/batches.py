@@ -13,7 +13,7 @@ from torch import Tensor
 from cutmix_dense.functional import mix_pixels
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms import MixTransform, MixUp, SampleBank
-from cutmix_dense.transforms.chain import refuse_chain
+from cutmix_dense.transforms.chain import refuse_affine, refuse_chain
 
 __all__ = ["Stuff", "check_options", "mix_batch"]
 
@@ -92,6 +92,8 @@ def mix_batch(
         raise ValueError(f"MixUp blends pixels, and the labels of {task} have no form for that: use another method")
     if task in ("detection", "universal", "depth"):
         refuse_chain(mix, f"batches of {task}")
+    if task == "depth" or (stuff and stuff != "all"):
+        refuse_affine(mix, "maps of depth" if task == "depth" else "masks of things beside stuff")
     sizes = _valid_sizes(batch, images)
     generator = call_generator(generator)
     member = mix.choose(generator)

@@ -11,7 +11,7 @@ from torch import Tensor
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.semi.pseudo_boxes import pseudo_boxes
 from cutmix_dense.transforms import MixTransform
-from cutmix_dense.transforms.chain import refuse_chain
+from cutmix_dense.transforms.chain import refuse_affine, refuse_chain
 
 __all__ = ["DetectionView", "MakesViews", "MixedDetection", "mixed_detection"]
 
@@ -184,6 +184,7 @@ def _views(
         return mix.views(images, targets, generator=generator)
     if outputs is not None:
         refuse_chain(mix, "partners")
+        refuse_affine(mix, "partners")
     mixed, mixed_targets = mix(images, targets, outputs=outputs, generator=generator)
     return [DetectionView(mixed, mixed_targets)]
 

@@ -13,7 +13,7 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.semi.pseudo_labels import PseudoLabels, mix_pseudo, pseudo_labels
 from cutmix_dense.transforms import MixTransform, SampleBank
-from cutmix_dense.transforms.chain import refuse_chain
+from cutmix_dense.transforms.chain import refuse_affine, refuse_chain
 
 __all__ = ["Chance", "MixedPool", "Model", "check_strong", "chosen", "first", "logits_of", "mixed_pool", "taught"]
 
@@ -44,6 +44,7 @@ def chosen(
     if mix is None:
         return None, generator
     refuse_chain(mix, "pseudo-labels of maps")
+    refuse_affine(mix, "pseudo-labels of maps")
     generator = call_generator(generator)
     method = mix.choose(generator)
     if isinstance(method.pairing, SampleBank):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,9 +14,10 @@ from cutmix_dense.functional.fields import SEMANTIC_KEYS
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms import MixTransform, MixUp, SampleBank
-from cutmix_dense.transforms.chain import refuse_chain
+from cutmix_dense.transforms.chain import refuse_affine, refuse_chain
 from cutmix_dense.ultralytics.masks import ReducedMasks
 from cutmix_dense.ultralytics.rows import KeptRows, Rows
+from cutmix_dense.warned import warn_caller
 
 __all__ = ["mix_batch"]
 
@@ -67,7 +67,7 @@ def mix_batch(
     other, and grow to int32 where a byte doesn't hold the number. The batch has no place for MixUp's instance weights.
 
     Warns:
-        UserWarning: a batch of one image.
+        MixWarning: a batch of one image, for a method that needs partners.
 
     Raises:
         TypeError: ``mix`` isn't a mixing transform, ``batch`` no dict with images; boxes, masks or keypoints that
@@ -89,9 +89,11 @@ def mix_batch(
     maps = SEMANTIC_KEYS.union(member.semantic_keys)
     known = _ROWS | _STAYS | maps | {"img", "masks", "sem_masks", "depth", *member.image_keys, *member.instance_keys}
     _refuse_unknown(batch, known, member.instance_keys)
+    if {"masks", "depth"} & set(batch):
+        refuse_affine(mix, "'masks' and 'depth' of Ultralytics")
     images = batch["img"]
-    if len(images) == 1 and member.p > 0 and not member.closed:
-        warnings.warn("a batch of one image has no partner and stays as it is: use larger batches", stacklevel=2)
+    if len(images) == 1 and member.p > 0 and member.partners and not member.closed:
+        warn_caller("a batch of one image has no partner and stays as it is: use larger batches")
     rows = Rows.of(batch, member.instance_keys) if "bboxes" in batch else None
     targets: dict[str, Any] = {key: value for key, value in batch.items() if key in maps}
     if rows is None and "cls" in batch:

@@ -195,6 +195,11 @@ def test_ignored_boxes_follow_their_pixels():
             ValueError,
             "mix must be one transform for partners.* got a Chain",
         ),
+        (
+            {"mix": cd.Affine(), "partners": coded(2), "partner_targets": [{"boxes": 0}] * 2},
+            ValueError,
+            "mix must be without an Affine for partners",
+        ),
         ({"strong": coded(3)}, ValueError, "strong"),
         ({"loss_weights": {"loss_mask": 1.0}}, ValueError, r"loss_weights.*loss_mask"),
         ({"teacher": lambda images: {"boxes": 0}}, TypeError, "teacher"),

@@ -178,6 +178,8 @@ def test_what_is_refused():
     for mix in (cd.Chain([cutmix]), cd.RandomMix([cd.Chain([cutmix])])):
         with pytest.raises(ValueError, match="one transform for pseudo-labels of maps.* got a Chain"):
             mixed_consistency(model, model, images, mix)
+    with pytest.raises(ValueError, match="without an Affine for pseudo-labels of maps"):
+        mixed_consistency(model, model, images, cd.RandomMix([cutmix, cd.Affine()], weights=[1, 0]))
     with pytest.raises(ValueError, match="bank"):
         mixed_consistency(model, model, images, cd.CutMix(pairing="bank"))
     with pytest.raises(ValueError, match="ignore_index"):

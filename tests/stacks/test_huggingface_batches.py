@@ -522,6 +522,18 @@ def test_a_chain_is_refused_where_one_plan_is_needed():
     assert not torch.equal(mixed["labels"], maps()["labels"])
 
 
+def test_an_affine_is_refused_where_a_mix_is_followed():
+    drawn = cd.RandomMix([cd.CutMix(), cd.Affine()], weights=[1, 0])
+    for mix in (cd.Affine(), drawn):
+        with pytest.raises(ValueError, match="mix must be without an Affine for maps of depth"):
+            mix_batch(maps(torch.float32), mix)
+        masks, classes = universal(maps()["labels"])
+        batch = {"pixel_values": maps()["pixel_values"], "mask_labels": masks, "class_labels": classes}
+        with pytest.raises(ValueError, match="mix must be without an Affine for masks of things beside stuff"):
+            mix_batch(batch, mix, stuff=[0])
+    assert not torch.equal(mix_batch(maps(), cd.Affine(), generator=seeded(0))["labels"], maps()["labels"])
+
+
 def test_options_that_are_wrong_with_any_batch():
     for options, message in (
         ({"mix": torch.nn.Identity()}, "mix must be a mixing transform, got Identity"),

@@ -6,6 +6,7 @@ import copy
 import math
 import subprocess
 import sys
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,6 +31,7 @@ from torchvision import tv_tensors
 import cutmix_dense as cd
 from cutmix_dense.ultralytics import close_with_mosaic, mix_batch
 from cutmix_dense.ultralytics.masks import enlarged, enlarged_in_boxes
+from cutmix_dense.warned import MixWarning
 
 METHODS = {
     "CutMix": cd.CutMix(p=1.0, fill=0),
@@ -177,9 +179,13 @@ def test_an_unmixed_batch_is_given_back_as_it_came(masks, points):
 def test_a_batch_of_one_and_batches_without_objects(overlap):
     masks = "overlap" if overlap else "rows"
     one = coded_batch((3,), masks=masks)
-    with pytest.warns(UserWarning, match="batch of one image") as told:
+    with pytest.warns(MixWarning, match="batch of one image") as told:
         same(mix_batch(one, cd.CutMix(p=1.0), overlap_mask=overlap), one)
     assert [warning.filename for warning in told] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", MixWarning)
+        for mix in (cd.Cutout(p=1.0), cd.CopyPaste(source="self", place="random", instances=1, p=1.0)):
+            assert not torch.equal(mix_batch(one, mix, generator(2), overlap_mask=overlap)["img"], one["img"])
     empty = coded_batch((0, 0, 0), masks=masks)
     assert [len(empty[key]) for key in ("bboxes", "cls", "keypoints", "batch_idx")] == [0, 0, 0, 0]
     for mix in (cd.CutMix(p=1.0), cd.Mosaic(scale=(1.0, 1.0)), cd.MixUp(p=1.0), cd.CopyPaste(p=1.0), cd.CowMix(p=1.0)):
@@ -601,6 +607,8 @@ SMALL = coded_batch((2, 2))
         ({}, cd.RandomMix([cd.CutMix(), cd.CutMix(on_filtered="crowd")]), "got 'crowd'"),
         ({}, cd.CutMix(pairing=cd.SampleBank()), "SampleBank"),
         ({}, cd.Chain([cd.CutMix()]), "one transform for batches of Ultralytics.* got a Chain"),
+        ({}, cd.Affine(), "without an Affine for 'masks' and 'depth' of Ultralytics"),
+        ({}, cd.RandomMix([cd.CutMix(), cd.Affine()], weights=[1, 0]), "without an Affine for"),
         ({}, cd.CopyPaste(p=1.0, flip=1.0), "flip_pairs"),
     ],
 )
