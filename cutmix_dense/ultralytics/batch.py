@@ -165,6 +165,7 @@ def _stated(batch: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not isinstance(batch, Mapping) or not isinstance(batch.get("img"), Tensor):
         got = f"the keys {sorted(map(str, batch))}" if isinstance(batch, Mapping) else type(batch).__name__
+        got = f"{type(batch['img']).__name__} there" if isinstance(batch, Mapping) and "img" in batch else got
         raise TypeError(f"batch must be a dict with a tensor of images under 'img', got {got}")
     return {key: value for key, value in batch.items() if value is not None}
 
