@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from cutmix_dense.cli.common import add_dataset_arguments, counted, grouped, open_from, positive
 from cutmix_dense.cli.errors import UserError, add_verbosity, parser_of, reporting_errors
 from cutmix_dense.data import DatasetError, DenseDataset, SampleError
+from cutmix_dense.data.files import walked
 from cutmix_dense.data.pictures import read_picture
 
 if TYPE_CHECKING:  # it loads torch, which --help doesn't need
@@ -110,7 +111,8 @@ def cut_outs_of(folder: Path) -> tuple[tuple[str, ...], list[Path]]:
     Raises:
         UserError: no such folder, or no picture in it.
     """
-    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".png", ".webp", ".tif", ".tiff")]
+    files = sorted(Path(place, name) for place, _, names in walked(folder) for name in names)
+    found = [path for path in files if path.suffix.lower() in (".png", ".webp", ".tif", ".tiff")]
     if not found:
         raise UserError(f"{folder}: found no .png, .webp or .tif file with an alpha band")
     return ("", *sorted({path.parent.name for path in found})), found

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cutmix_dense.data.errors import DatasetError
 
-__all__ = ["dump_json", "inside", "read_lines", "write_atomic"]
+__all__ = ["dump_json", "inside", "read_lines", "walked", "write_atomic"]
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -51,3 +52,21 @@ def inside(folder: Path, name: str) -> Path:
     if not name or ":" in os.path.splitdrive(name)[0] or not path.startswith(base + os.sep):
         raise ValueError(f"file name {name!r} leads out of the folder {folder}")
     return Path(folder, os.path.relpath(path, base))
+
+
+def walked(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Each folder under a folder, itself first: its path, the folders in it, its files; hidden folders are left out.
+
+    What is taken out of a list of folders isn't entered, as with `os.walk`. Links to folders are followed, after all
+    other folders. A folder is entered once, so links that lead in a circle end.
+    """
+    entered: set[str] = set()
+    tops = [os.fspath(folder)]
+    for top in tops:  # grows
+        for place, below, names in os.walk(top):
+            real = os.path.realpath(place)
+            below[:] = [] if real in entered else sorted(name for name in below if not name.startswith("."))
+            if real not in entered:
+                entered.add(real)
+                yield place, below, sorted(names)
+            tops += [path for name in below if os.path.islink(path := os.path.join(place, name))]

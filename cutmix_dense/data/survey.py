@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from cutmix_dense.data.files import walked
 from cutmix_dense.data.foreign import Found, kinds_of
 from cutmix_dense.data.pictures import PICTURE_SUFFIXES
 from cutmix_dense.data.sniff import coco_lists, json_fault, largest
@@ -154,10 +155,10 @@ def _files(root: Path) -> Iterator[_File]:
     """Files under a folder, not hidden, not too deep and not too many."""
     count = 0
     top = len(root.parts)
-    for place, folders, names in os.walk(root):
-        deep = len(Path(place).parts) - top >= _DEEP
-        folders[:] = [] if deep else sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
+    for place, folders, names in walked(root):
+        if len(Path(place).parts) - top >= _DEEP:
+            folders.clear()
+        for name in names:
             if not name.startswith("."):
                 yield _File(place, name, os.path.splitext(name)[1].lower())
                 count += 1

@@ -210,6 +210,45 @@ def test_more_objects_than_a_map_can_number_are_not_paired(make_voc):
         open_dataset(root, "voc", task="instances")[0]
 
 
+@pytest.mark.parametrize(
+    ("layout", "folders", "files"),
+    [
+        ("yolo", ("images/train", "labels/train"), (".png", ".txt")),
+        ("image_masks", ("images", "masks"), (".png", ".png")),
+        ("voc", ("JPEGImages", "Annotations"), (".png", ".xml")),
+        ("labelme", ("train", "train"), (".png", ".json")),
+    ],
+)
+def test_links_to_folders_are_followed(tmp_path, layout, folders, files):
+    shape = {"label": "cat", "shape_type": "rectangle", "points": [[1, 2], [5, 6]]}
+    texts = {
+        ".txt": "0 0.5 0.5 0.2 0.2\n",
+        ".xml": f"<annotation>{OBJECT.format(1, 2, 5, 6, 0)}</annotation>",
+        ".json": json.dumps({"shapes": [shape], "imagePath": "b.png", "imageHeight": 6, "imageWidth": 9}),
+    }
+    root, other = tmp_path / "set", tmp_path / "other"
+    for number, (folder, suffix) in enumerate(zip(folders, files)):
+        for name, place in (("a", root / folder), ("b", other / f"{number}")):
+            place.mkdir(parents=True, exist_ok=True)
+            if suffix == ".png":
+                Image.fromarray(np.eye(6, 9, dtype=np.uint8)).save(place / f"{name}.png")
+            else:
+                (place / f"{name}{suffix}").write_text(texts[suffix].replace("b.png", f"{name}.png"))
+    if folders[0] == folders[1]:
+        Image.fromarray(np.eye(6, 9, dtype=np.uint8)).save(other / "1" / "b.png")
+    for number, folder in enumerate(folders):
+        link = root / folder / "cam"
+        link.unlink(missing_ok=True)
+        link.symlink_to(other / f"{number}")
+    if layout == "yolo":
+        (root / "data.yaml").write_text("train: images/train\nnames: [cat]\n")
+    dataset = open_complete(root, layout)
+    assert [dataset.picture(index).name for index in range(len(dataset))] == ["a.png", "cam/b.png"]
+    wanted = "semantic" if layout == "image_masks" else "boxes"
+    assert all(len(dataset[index][1][wanted]) for index in range(2))
+    assert not dataset.notes
+
+
 def test_a_folder_in_place_of_an_xml_is_named(make_voc):
     dataset = open_dataset(make_voc({"a": []}), "voc")
     path = dataset.folder / "Annotations" / "a.xml"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutmix_dense.data.errors import DatasetError
-from cutmix_dense.data.files import dump_json, inside, read_lines, write_atomic
+from cutmix_dense.data.files import dump_json, inside, read_lines, walked, write_atomic
 from cutmix_dense.data.masks import boxes_from_masks, decode_segmentation, encode_segmentation
 
 
@@ -65,6 +65,24 @@ def test_paths_stay_inside():
     for name in ("", "..", "../x", "/x", "b/../../x", "..\\x", "."):
         with pytest.raises(ValueError, match="leads out"):
             inside(Path("a"), name)
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    """Those that lead in a circle, too; one real folder is read under its own name."""
+    root, other = tmp_path / "root", tmp_path / "other"
+    for folder in (root / "b", root / ".hidden", other / "deep", other / ".git"):
+        folder.mkdir(parents=True)
+        (folder / "2").write_text("")
+        (folder / "1").write_text("")
+    for link, target in ((root / "a", root / "b"), (root / "c", other), (other / "up", root), (root / "d", other)):
+        link.symlink_to(target)
+    found = [(Path(place).relative_to(root).as_posix(), names) for place, _, names in walked(root)]
+    assert found == [(".", []), ("b", ["1", "2"]), ("c", []), ("c/deep", ["1", "2"])]
+    top = []
+    for place, folders, _ in walked(root):
+        top.append(Path(place))
+        folders.clear()
+    assert top == [root]
 
 
 def test_atomic_files_leave_nothing_behind(tmp_path):

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from cutmix_dense.data.details import STATED
 from cutmix_dense.data.errors import DatasetError, SampleError, blaming
-from cutmix_dense.data.files import inside, read_lines
+from cutmix_dense.data.files import inside, read_lines, walked
 from cutmix_dense.data.masks import boxes_from_masks, check_room, decode_segmentation
 from cutmix_dense.data.pictures import PICTURE_SUFFIXES, PictureInfo, decode_picture
 from cutmix_dense.data.readers.base import DenseDataset, finite, instance_target, needed_folder
@@ -221,7 +221,7 @@ class LabelMeDataset(DenseDataset):
         if label in _NO_CLASSES:
             return "marks pixels and is no class" if label else "has no label"
         if label not in self._labels:
-            return f"class {label!r} is not among {self.classes[1:]}"
+            return f"class {label!r} is not among {self.classes[1:]}; classes= can name more"
         return ""
 
     def _inner(self, path: Path) -> Path:
@@ -537,11 +537,10 @@ def _files_of(root: Path, split: str) -> tuple[Path, list[Path]]:
 
 def _tables(folder: Path, without: Sequence[str]) -> Iterator[Path]:
     """All JSON files under a folder in the order of their names, but not those of some of its folders."""
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for place, folders, names in walked(folder):
         if Path(place) == folder:
             folders[:] = [name for name in folders if name not in without]
-        for name in sorted(names):
+        for name in names:
             if name[-5:].lower() == ".json" and not name.startswith("."):
                 yield Path(place, name)
 

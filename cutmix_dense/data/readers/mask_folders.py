@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from cutmix_dense.data.errors import DatasetError
-from cutmix_dense.data.files import read_lines
+from cutmix_dense.data.files import read_lines, walked
 from cutmix_dense.data.pictures import PICTURE_SUFFIXES
 
 __all__ = ["ALL", "Pair", "Place", "find_lists", "find_places", "folder_inside", "listed_pairs", "pair_up"]
@@ -203,8 +203,7 @@ def is_picture(name: str) -> bool:
 def _pictures(folder: Path) -> list[str]:
     """Paths of all pictures under a folder, sorted."""
     found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for place, _, names in walked(folder):
         inner = Path(place).relative_to(folder).as_posix()
         found += [name if inner == "." else f"{inner}/{name}" for name in names if is_picture(name)]
     return sorted(found)

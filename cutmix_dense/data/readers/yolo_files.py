@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cutmix_dense.data.errors import DatasetError, SampleError, blaming
-from cutmix_dense.data.files import read_lines
+from cutmix_dense.data.files import read_lines, walked
 from cutmix_dense.data.pictures import PICTURE_SUFFIXES
 from cutmix_dense.data.readers.coco_files import located, read_json
 from cutmix_dense.data.spelling import Folders
@@ -279,8 +279,7 @@ def _is_mixed(folder: Path) -> bool:
 
 
 def _text_files(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
-        folders.sort()
+    for place, _, names in walked(folder):
         for name in names:
             if name.lower().endswith(".txt") and name.lower() not in _NAMES:
                 yield Path(place, name)
@@ -392,12 +391,12 @@ def _stated_places(described: Description, value: str) -> Iterator[Path]:
 
 def _pictures(folder: Path, root: Path, *, deep: bool) -> list[str]:
     found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".")) if deep else []
+    for place, folders, names in walked(folder):
+        folders[:] = folders if deep else []
         above = _relative(place, root)
         found += [
             above + name
-            for name in sorted(names)
+            for name in names
             if os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES and not name.startswith(".")
         ]
     return found
