@@ -16,6 +16,7 @@ from cutmix_dense.data import DatasetError, SampleError, open_dataset
 from cutmix_dense.data.details import STATED, still_true
 from cutmix_dense.data.errors import DataWarning
 from cutmix_dense.data.maps import encode_indices, voc_palette
+from cutmix_dense.data.mixed_sample import open_complete
 from cutmix_dense.data.readers import VocDataset, find_layouts, list_splits
 
 CAT, DOG = ("cat", (11, 6, 20, 15), 0), ("dog", (1, 1, 60, 40), 1)
@@ -48,9 +49,13 @@ def test_class_names(make_voc):
     assert open_dataset(root, classes=["dog", "cat"])[0][1]["labels"].tolist() == [2, 1]
     assert open_dataset(root, classes=["background", "dog", "cat"]).classes == ("background", "dog", "cat")
     dataset = open_dataset(root, classes=["cat"])
-    with pytest.warns(DataWarning, match=r"a\.xml: object 2: class 'dog' is not among \('cat',\); it is left out"):
+    with pytest.warns(
+        DataWarning, match=r"a\.xml: object 2: class 'dog' is not among \('cat',\); classes= can name more"
+    ):
         assert dataset[0][1]["boxes"].tolist() == [[10, 5, 20, 15]]
     with pytest.raises(SampleError, match=r"a\.xml: object 1: class 'cat' is not among"):
+        open_dataset(root, classes=["yak"])[0]
+    with pytest.raises(SampleError, match=r"not among \('yak',\); classes= can name more"):
         open_dataset(root, classes=["yak"])[0]
     root = make_voc({"a": [CAT, ("yak", (1, 1, 2, 2), 0)]})
     assert open_dataset(root).classes == ("background", "cat", "yak")
@@ -67,7 +72,7 @@ def test_devkit_folders(make_voc):
     root = make_voc({"a": [CAT]}, base="VOCdevkit/VOC2012")
     assert len(open_dataset(root)) == len(open_dataset(root / "VOCdevkit")) == 1
     make_voc({"a": [CAT]}, base="VOCdevkit/VOC2007")
-    with pytest.raises(DatasetError, match="holds VOC2007, VOC2012"):
+    with pytest.raises(DatasetError, match=r"holds VOC2007, VOC2012; name one of them, as \S*VOC2007"):
         open_dataset(root)
     assert len(open_dataset(root / "VOCdevkit" / "VOC2007")) == 1
 
@@ -269,6 +274,61 @@ def test_every_split_numbers_the_classes_alike(tmp_path):
     assert labels == {"train": [3], "val": [1], "test": [2]}  # "val" finds "valid"
     with pytest.raises(DatasetError, match=r"no split 'other' \(splits found: test, train, valid\)"):
         open_dataset(tmp_path, "voc", "other")
+
+
+def test_classes_of_xml_files_in_sub_folders(tmp_path):
+    """Those of all folders count, with a list and without one."""
+    root = tmp_path / "listed"
+    for name, kind in (("s1/a", "zebra"), ("s2/a", "lion")):
+        picture(root / "JPEGImages" / f"{name}.png")
+        xml(root / "Annotations" / f"{name}.xml", kind)
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    (root / "ImageSets" / "Main" / "train.txt").write_text("s1/a\ns2/a\n")
+    dataset = open_dataset(root)
+    assert dataset.classes == ("background", "lion", "zebra")
+    assert [dataset[i][1]["labels"].tolist() for i in range(2)] == [[2], [1]]
+    root = tmp_path / "unlisted"
+    for name, kind in (("a", "zebra"), ("s2/b", "lion")):
+        picture(root / "images" / f"{name}.png")
+        xml(root / "annotations" / f"{name}.xml", kind)
+    assert open_dataset(root).classes == ("background", "lion", "zebra")
+
+
+def test_lists_in_the_folder_of_lists_itself(tmp_path):
+    for name in "abc":
+        picture(tmp_path / "JPEGImages" / f"{name}.png")
+        xml(tmp_path / "Annotations" / f"{name}.xml", "cat")
+    lists = tmp_path / "ImageSets"
+    (lists / "Layout").mkdir(parents=True)
+    (lists / "Layout" / "train.txt").write_text("a\n")
+    with pytest.warns(DataWarning, match=r"Layout/train\.txt: is not read: lists of splits lie in ImageSets/Main"):
+        assert len(open_dataset(tmp_path)) == 3
+    (lists / "train.txt").write_text("a\nb\n")
+    (lists / "val.txt").write_text("c\n")
+    assert list_splits(tmp_path, "voc") == ["train", "val"]
+    assert [names_of(open_complete(tmp_path, split=split)) for split in ("train", "val")] == [
+        ["a.png", "b.png"],
+        ["c.png"],
+    ]
+    save_map(tmp_path, "SegmentationObject", "c", np.ones((40, 60)))
+    assert open_complete(tmp_path, split="train").task == "detection"
+    assert open_complete(tmp_path, split="val").task == "all"
+    (lists / "Main").mkdir()
+    (lists / "Main" / "test.txt").write_text("b\n")
+    assert list_splits(tmp_path, "voc") == ["test"]
+
+
+def test_a_name_that_ends_in_a_space(tmp_path):
+    for name in ("a ", "b"):
+        picture(tmp_path / "JPEGImages" / f"{name}.png")
+        xml(tmp_path / "Annotations" / f"{name}.xml", "cat")
+    lists = tmp_path / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("a \nb  \n")
+    dataset = open_dataset(tmp_path)
+    assert names_of(dataset) == ["a .png", "b.png"]
+    assert [len(dataset[i][1]["boxes"]) for i in range(2)] == [1, 1]
+    assert VocDataset.writer.stem_of(Path("a .png")) == "a"
 
 
 def test_pictures_without_xml_are_counted_and_xml_without_pictures_named(tmp_path):
@@ -546,6 +606,23 @@ def test_a_broken_polygon_costs_its_object(tmp_path, polygon, reason):
     xml(tmp_path / "a.xml", f"<object><name>cat</name>{BOX}{polygon}</object>")
     with pytest.raises(SampleError, match=rf"a\.xml: object 1: {reason}"):
         open_dataset(tmp_path, task="instances")[0]
+
+
+@pytest.mark.parametrize("box", ["<bndbox/>", "<bndbox><xmin> </xmin></bndbox>"])
+def test_a_polygon_gives_the_box_that_is_empty(tmp_path, box):
+    polygon = "<polygon><x1>10</x1><y1>5</y1><x2>20</x2><y2>5</y2><x3>20</x3><y3>15</y3></polygon>"
+    picture(tmp_path / "a.png")
+    xml(tmp_path / "a.xml", f"<object><name>cat</name>{box}{polygon}</object>")
+    dataset = open_complete(tmp_path)
+    assert dataset[0][1]["boxes"].tolist() == [[10, 5, 20, 15]]
+    assert not dataset.notes
+
+
+def test_a_second_box_is_noted(tmp_path):
+    picture(tmp_path / "a.png")
+    xml(tmp_path / "a.xml", f"<object><name>cat</name>{BOX}<bndbox><xmin>1</xmin></bndbox></object>")
+    with pytest.warns(DataWarning, match=r"a\.xml: object 1: has 2 <bndbox>, the first one is read"):
+        assert len(open_dataset(tmp_path)[0][1]["boxes"]) == 1
 
 
 def test_a_polygon_far_outside_leaves_the_box(tmp_path):

@@ -137,7 +137,7 @@ class DotaDataset(DenseDataset):
             raise ValueError(f"must be eight coordinates, a class and difficult, got {' '.join(words)[:80]!r}")
         corners = [finite(word) for word in words[:8]]
         if words[8] not in self._labels:
-            raise ValueError(f"class {words[8]!r} is not among {self.classes[1:]}")
+            raise ValueError(f"class {words[8]!r} is not among {self.classes[1:]}; classes= can name more")
         return corners, self._labels[words[8]], int(words[9]) if len(words) == 10 else 0
 
 

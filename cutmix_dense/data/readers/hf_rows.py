@@ -204,7 +204,7 @@ class Objects:
             return self._labels[value.strip()]
         if number is not None and 0 < number + self._shift < len(self.classes) and number >= 0:
             return number + self._shift
-        raise ValueError(f"class {value!r} is not among {self.classes[1:]}")
+        raise ValueError(f"class {value!r} is not among {self.classes[1:]}; classes= can name more")
 
     def _details(self, item: Mapping[str, Any]) -> dict[str, Any]:
         own = [name for name in self.columns[1:] if name is not None]

@@ -31,6 +31,7 @@ from cutmix_dense.data.readers.voc_files import (
     stems_of,
     voc_folder,
     voc_folders,
+    xmls_of,
 )
 from cutmix_dense.data.readers.voc_objects import (
     Row,
@@ -108,7 +109,7 @@ class VocDataset(DenseDataset):
         place = _place(self.root, split, images, annotations)
         self.folder, image_folder, self._xml = place.folder, place.images, place.annotations
         needed_folder(image_folder, "image")
-        self._xmls = stems_of(self._xml, (".xml",), deep=self._xml != self.folder)
+        self._xmls = xmls_of(place)
         self._spelled = Names(self._xmls)
         self._maps = {kind: map_folder(self.folder, kind) for kind in ("SegmentationClass", "SegmentationObject")}
         mapped = {kind: stems_of(folder, (".png",), deep=True) for kind, folder in self._maps.items()}
@@ -118,11 +119,10 @@ class VocDataset(DenseDataset):
         if self.task != "segmentation" and not self._bare:
             needed_folder(self._xml, "annotation")
         alone = place.listed or images is not None or annotations is not None
-        others = [self._xml] if alone else [each.annotations for each in find_folders(self.root).values()]
         table = class_table(
             classes,
             list(dict.fromkeys([self.folder, self.root, self._xml, image_folder])),
-            list(dict.fromkeys(others)),
+            [place] if alone else set(find_folders(self.root).values()),
             self.folder.absolute().parents[:2] if self._in_color(mapped["SegmentationClass"]) else (),
         )
         self.classes, self._colors, self.label_map = table.names, table.colors, table.file
@@ -147,6 +147,7 @@ class VocDataset(DenseDataset):
                 present[stem] = self._chosen(index, present[stem], rivals[stem])
         self._images = [image_folder / present.get(stem, f"{stem}.jpg") for stem in stems]
         if not place.listed:
+            self._note_unread_lists()
             used = set(stems)
             self._note_unlabelled(image_folder, [name for stem, name in present.items() if stem not in used])
         self._labels = {name: label for label, name in enumerate(self.classes) if label}
@@ -367,6 +368,11 @@ class VocDataset(DenseDataset):
             what = "map" if self.task == "segmentation" or self._bare else "XML file"
             self.note(folder, f"{len(names)} pictures have no {what}, as {names[0]}; they are no samples")
 
+    def _note_unread_lists(self) -> None:
+        lists = next((self.root / "ImageSets").rglob("*.txt"), None)
+        if lists is not None:
+            self.note(lists, "is not read: lists of splits lie in ImageSets/Main, ImageSets/Segmentation or ImageSets")
+
     def _check_name(self, index: int) -> None:
         try:
             inside(self.folder, self._names[index])
@@ -429,15 +435,17 @@ def _whole_task(root: Path, split: str) -> str:
     if place.listed:
         place = _place(root, split, None, None)
     objects = stems_of(map_folder(place.folder, "SegmentationObject"), (".png",), deep=True)
-    xmls = stems_of(place.annotations, (".xml",), deep=place.annotations != place.folder)
+    xmls = xmls_of(place)
     if has_polygons([place.annotations / file for file in xmls.values()]):
         return "instances"
     if not place.listed:
         if not xmls:
             return "instances" if objects else "segmentation"
         return "all" if objects.keys() & xmls.keys() else "detection"
-    lists = [place.folder / "ImageSets" / kind / f"{name}.txt" for kind in ("Main", "Segmentation")]
+    lists = [list_file(place.folder, name, segmented=each) for each in (False, True)]
     main, segmented = (set(read_list(path, place.images)) if path.is_file() else set() for path in lists)
+    if lists[0] == lists[1]:  # of one kind alone
+        main, segmented = (set(), segmented) if lists[0].parent.name == "Segmentation" else (main, set())
     if not xmls and segmented:
         return "instances" if objects.keys() >= segmented else "segmentation"
     strays = segmented - main

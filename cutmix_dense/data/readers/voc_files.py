@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from cutmix_dense.data.class_tables import VOC_CLASSES
 from cutmix_dense.data.colors import Color, read_labelmap
 from cutmix_dense.data.errors import DatasetError, SampleError, blaming
-from cutmix_dense.data.files import read_lines
+from cutmix_dense.data.files import read_lines, walked
 from cutmix_dense.data.pictures import PICTURE_SUFFIXES
 from cutmix_dense.data.spelling import Names
 from cutmix_dense.data.splits import names_of_split
@@ -34,6 +34,7 @@ __all__ = [
     "stems_of",
     "voc_folder",
     "voc_folders",
+    "xmls_of",
 ]
 
 _MOST_ENTRIES = 20_000
@@ -45,6 +46,7 @@ _FEW = 64
 """So many XML files are looked at to find out what a set holds."""
 _MAPS = ("SegmentationClass", "SegmentationObject", "SegmentationClassPNG", "SegmentationObjectPNG")
 _SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing", "trainval")
+_LISTS = ("ImageSets/Main", "ImageSets/Segmentation", "ImageSets")
 _IMAGE_NAMES = ("jpegimages", "images", "image", "imgs", "img")
 _FLAG = re.compile(r"^(.*\S)\s+(-1|0|1)$")
 
@@ -68,14 +70,14 @@ class VocFolders(NamedTuple):
 def find_folders(root: Path) -> dict[str, VocFolders]:
     """The splits of a folder in any form of VOC, and where they lie; empty where it is none.
 
-    The names are those of the lists of `ImageSets` where there are any. Else pictures and XML files lie in one folder
+    The names are those of the lists in `ImageSets/Main`, else in `ImageSets/Segmentation`, else in `ImageSets` itself,
+    where there are any. Else pictures and XML files lie in one folder
     or in two side by side: that of the root is the split "all", those of folders below it have the folders' names.
     """
     found: dict[str, VocFolders] = {}
     for folder in voc_folders(root):
         place = VocFolders(folder, folder / "JPEGImages", folder / "Annotations", True)
-        main = [path.stem for path in (folder / "ImageSets" / "Main").glob("*.txt")]
-        names = main or [path.stem for path in (folder / "ImageSets" / "Segmentation").glob("*.txt")]
+        names = next((names for each in _LISTS if (names := [path.stem for path in (folder / each).glob("*.txt")])), [])
         found.update(dict.fromkeys(sorted(names), place))
     return found or _unlisted(root)
 
@@ -94,7 +96,7 @@ def voc_folder(root: Path) -> Path:
     if len(found) == 1:
         return found[0]
     if found:
-        raise DatasetError(f"{root}: holds {', '.join(path.name for path in found)}; give root={found[0]} or another")
+        raise DatasetError(f"{root}: holds {', '.join(path.name for path in found)}; name one of them, as {found[0]}")
     raise DatasetError(f"{root}: not PASCAL VOC, no ImageSets folder in it, in VOC*/ or in VOCdevkit/VOC*/")
 
 
@@ -233,11 +235,11 @@ def stems_of(
         rivals: takes all names of each stem that several files have.
     """
     present: dict[str, str] = {}
-    for place, below, files in os.walk(folder):
-        below[:] = sorted(name for name in below if deep and not name.startswith("."))
+    for place, below, files in walked(folder):
+        below[:] = below if deep else []
         inner = os.path.relpath(place, folder).replace(os.sep, "/")
         before = "" if inner == "." else f"{inner}/"
-        for name in sorted(files):
+        for name in files:
             stem, suffix = os.path.splitext(name)
             if suffix.lower() not in suffixes or name.startswith("."):
                 continue
@@ -250,12 +252,13 @@ def stems_of(
 
 
 def list_file(folder: Path, split: str, *, segmented: bool) -> Path:
-    """The list of a split: in `ImageSets/Segmentation`, or in `Main` and else in `Segmentation`."""
-    lists = folder / "ImageSets"
-    main, other = lists / "Main" / f"{split}.txt", lists / "Segmentation" / f"{split}.txt"
-    if segmented or (not main.is_file() and other.is_file() and not any((lists / "Main").glob("*.txt"))):
-        return other
-    return main
+    """The list of a split: in `ImageSets/Segmentation`, or in `Main` and else there; in neither, in `ImageSets`."""
+    main, other, plain = (folder / each / f"{split}.txt" for each in _LISTS)
+    if any(main.parent.glob("*.txt")):
+        return other if segmented else main
+    if plain.is_file() and not any(other.parent.glob("*.txt")):
+        return plain
+    return other if segmented or other.is_file() else main
 
 
 def read_list(path: Path, images: Path | None = None, classes: Iterable[str] = VOC_CLASSES) -> list[str]:
@@ -280,7 +283,7 @@ def read_list(path: Path, images: Path | None = None, classes: Iterable[str] = V
     of_a_class = path.stem.rpartition("_")[0] in set(classes)
     names = []
     for line in read_lines(path):
-        text = line.strip()
+        text = line if present.find(line) else line.strip()  # a name may end in a space
         if not text:
             continue
         flagged = _FLAG.match(text)
@@ -330,17 +333,19 @@ def parse_xml(path: Path) -> ElementTree.Element:
         return tree
 
 
-def classes_in(folders: Iterable[Path]) -> set[str]:
+def xmls_of(place: VocFolders) -> dict[str, str]:
+    """The XML files of a place: name without ending → name; of those with a folder of their own, sub-folders, too."""
+    return stems_of(place.annotations, (".xml",), deep=place.annotations != place.folder)
+
+
+def classes_in(places: Iterable[VocFolders]) -> set[str]:
     """All names of objects in all XML files, so that every split numbers the classes alike."""
     found: set[str] = set()
-    for folder in folders:
-        for name in stems_of(folder, (".xml",)).values():
-            try:
-                found.update(
-                    (node.findtext("name") or "").strip() for node in parse_xml(folder / name).findall("object")
-                )
-            except SampleError:
-                continue  # reported when that sample is read
+    for path in {place.annotations / name for place in places for name in xmls_of(place).values()}:
+        try:
+            found.update((node.findtext("name") or "").strip() for node in parse_xml(path).findall("object"))
+        except SampleError:
+            continue  # reported when that sample is read
     return found - {""}
 
 
@@ -373,14 +378,14 @@ class ClassTable(NamedTuple):
 
 
 def class_table(
-    given: Sequence[str] | None, places: Sequence[Path], annotations: Sequence[Path], fallback: Sequence[Path] = ()
+    given: Sequence[str] | None, places: Sequence[Path], sets: Iterable[VocFolders], fallback: Sequence[Path] = ()
 ) -> ClassTable:
     """The classes of a set: those given, else of a table in one of some folders, else those that occur.
 
     Args:
         given: names from 1 on, a leading "background" allowed.
         places: folders that may hold `classes.txt`, `class_names.txt` or `labelmap.txt`.
-        annotations: the folders of the XML files.
+        sets: where the XML files of all splits lie.
         fallback: further folders that may hold `labelmap.txt`.
 
     Raises:
@@ -411,7 +416,7 @@ def class_table(
                 return ClassTable(_with_background(_read_classes(path), path), {}, True)
     if mapped is not None:
         return ClassTable(mapped, colors, True, label_map)
-    found = classes_in(annotations)
+    found = classes_in(sets)
     where = places[0] if places else "classes"
     if found.issubset(VOC_CLASSES):
         return ClassTable(_with_background(VOC_CLASSES, where), {}, True)

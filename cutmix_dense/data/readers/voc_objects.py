@@ -65,9 +65,10 @@ def _row(node: ElementTree.Element, labels: Mapping[str, int]) -> Row:
     if not name:
         raise ValueError("has no <name>")
     if name not in labels:
-        raise ValueError(f"class {name!r} is not among {tuple(labels)}")
+        raise ValueError(f"class {name!r} is not among {tuple(labels)}; classes= can name more")
     polygons = [points for points in map(_polygon, node.findall("polygon")) if len(points) >= 6]
-    if node.find("bndbox") is not None:
+    boxes = node.findall("bndbox")
+    if len(boxes) and (not polygons or "".join(boxes[0].itertext()).strip()):
         box = [_corner(node, corner) for corner in _CORNERS]
         box = [box[0] - 1, box[1] - 1, *box[2:]]  # 1-based inclusive to 0-based half-open
     elif polygons:
@@ -81,6 +82,8 @@ def _row(node: ElementTree.Element, labels: Mapping[str, int]) -> Row:
     remarks = (
         [] if flag in _TRUE + _FALSE or _is_number(flag) else [f"<difficult> says {flag[:40]!r}, which is taken for 0"]
     )
+    if len(boxes) > 1:
+        remarks.append(f"has {len(boxes)} <bndbox>, the first one is read")
     difficult = flag in _TRUE or (_is_number(flag) and float(flag) != 0)
     for attribute in node.findall("attributes/attribute"):
         if (attribute.findtext("name") or "").strip() == "rotation" and _turned(attribute.findtext("value") or ""):

@@ -83,6 +83,11 @@ class VocWriter(Writer):
             writer._keep_form(dataset)
         return writer
 
+    @classmethod
+    def stem_of(cls, path: Path) -> str:
+        """What a sample is called after its source's picture file: no space round it, which lists can't hold."""
+        return super().stem_of(path).strip()
+
     def _keep_form(self, dataset: Any) -> None:
         """Write the maps as a VOC set has them: RGB or palette, in the colours of its `labelmap.txt`."""
         self._palette, self._rgb = dataset.map_form()
