@@ -120,7 +120,8 @@ def open_from(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None 
     if arguments.split and not {"images", "annotations"} & set(options):
         splits = reader.find_splits(root)
         aliases = ("val", "valid", "validation")
-        if splits and split not in splits and not (split in aliases and set(aliases) & set(splits)):
+        known = {*splits, *reader.stated_splits(root)}
+        if splits and split not in known and not (split in aliases and set(aliases) & set(splits)):
             raise UserError(f"--split {split}: {root} has {', '.join(splits)}")
     further = {name: value for name, value in (defaults or {}).items() if name in reader.options}
     pixels = getattr(arguments, "pixels", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Collection
 from urllib.parse import unquote
 
@@ -10,7 +11,9 @@ __all__ = ["Folders", "Names"]
 
 
 class Names:
-    """Names that are there, found by others that differ in capitals or are encoded as in addresses (``im%200.png``).
+    """Names that are there, found by others that differ in capitals, in how accents are encoded, or as in addresses.
+
+    Those of macOS have an accent as a character of its own (NFD); in addresses a space is ``%20``.
 
     Args:
         names: those that are there.
@@ -21,7 +24,7 @@ class Names:
         self._lower: dict[str, str | None] | None = None
 
     def find(self, name: str) -> str | None:
-        """The name that is there; None if none is, or if several differ from it in capitals alone."""
+        """The name that is there; None if none is, or if several differ from it in no more than that."""
         spelled = (name, unquote(name))
         for each in spelled:
             if each in self._names:
@@ -29,8 +32,12 @@ class Names:
         if self._lower is None:  # seldom needed
             self._lower = {}
             for there in self._names:
-                self._lower[there.lower()] = None if there.lower() in self._lower else there
-        return next((found for each in spelled if (found := self._lower.get(each.lower())) is not None), None)
+                self._lower[_plain(there)] = None if _plain(there) in self._lower else there
+        return next((found for each in spelled if (found := self._lower.get(_plain(each))) is not None), None)
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).lower()
 
 
 class Folders:

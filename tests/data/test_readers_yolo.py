@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import pickle
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 from versions import needs_rotated
 
+from cutmix_dense.cli.common import add_dataset_arguments, open_from
 from cutmix_dense.data import DatasetError, SampleError, open_dataset
 from cutmix_dense.data.details import STATED
 from cutmix_dense.data.errors import DataWarning
@@ -412,6 +414,48 @@ def test_lists_several_folders_and_names_that_are_alike(tmp_path):
     put(root / "val.txt", "gone.jpg\n" * 2000)
     with pytest.raises(DatasetError, match=r"val\.txt: names 2000 images, none of which is there; .*'gone\.jpg'"):
         open_dataset(root, split="val")
+
+
+def test_a_train_that_is_stated_and_not_there_is_told(tmp_path):
+    """No other split is opened in its place, though it be the only one that is there."""
+    make(tmp_path, {"a.jpg": BOX}, YAML + "test: images/test\n", "images/val", "labels/val")
+    assert list_splits(tmp_path, "yolo") == ["val"]
+    told = r"data\.yaml: train is 'images/train', which isn't there .*images= \(splits found: val\)"
+    with pytest.raises(DatasetError, match=told):
+        open_dataset(tmp_path)
+    words = add_dataset_arguments(parser := argparse.ArgumentParser()) or parser.parse_args
+    with pytest.raises(DatasetError, match=r"test is 'images/test', which isn't there"):
+        open_from(words([str(tmp_path), "--split", "test"]))
+    put(tmp_path / "data.yaml", YAML.replace("train", "training"))
+    assert open_dataset(tmp_path).split == "val"
+
+
+def test_label_files_of_another_spelling(tmp_path):
+    lines = {"B.png": "b.txt", "a.png": "a.TXT", "e\u0301.png": "\u00e9.txt", "c.png": "c.txt", "C.png": None}
+    root = make(tmp_path, dict.fromkeys(lines), images="images/train/Sub", labels="labels/train/sub")
+    for name in lines.values():
+        put(root / "labels" / "train" / "sub" / (name or "C.none"), BOX)
+    dataset = open_dataset(root)
+    found = {dataset.picture(i).name: len(dataset[i][1]["labels"]) for i in range(5)}
+    assert found == {f"Sub/{name}": int(label is not None) for name, label in lines.items()}
+    assert not dataset.notes
+
+
+@pytest.mark.parametrize("labels", ["labels", "images"])
+def test_label_files_without_a_picture_are_counted(tmp_path, labels):
+    """Those of pictures in no split or in another one have theirs."""
+    lines = {"a.jpg": BOX, "b.jpg": BOX, "c.jpg": BOX}
+    root = make(tmp_path, lines, "train: train.txt\nval: val.txt\nnames: [ant, bee]\n", "images", labels)
+    put(root / "train.txt", "images/a.jpg\n")
+    put(root / "val.txt", "images/b.jpg\n")
+    for name, text in (("classes.txt", "ant\nbee\n"), ("README.txt", "words\n"), ("empty.txt", "")):
+        put(root / labels / name, text)
+    assert not open_dataset(root).notes
+    for name in ("orphan.txt", "x.TXT"):
+        put(root / labels / name, BOX)
+    told = "2 label files have no picture; they are left out, the first is orphan.txt"
+    with pytest.warns(DataWarning, match=told):
+        assert list(open_dataset(root).notes) == [(str(root / labels), told)]
 
 
 def test_an_image_without_a_label_anywhere_is_told(tmp_path):

@@ -21,10 +21,12 @@ from cutmix_dense.data.splits import folders_in, names_of_split
         ("x", "x"),
         ("X", "X"),
         ("", None),
+        ("e\u0301.png", "\u00e9.png"),  # macOS
+        ("E\u0301.PNG", "\u00e9.png"),
     ],
 )
 def test_names(asked, found):
-    assert Names({"Im 0", "a%20b", "x", "X"}).find(asked) == found
+    assert Names({"Im 0", "a%20b", "x", "X", "\u00e9.png"}).find(asked) == found
 
 
 def test_names_that_differ_in_capitals_alone_are_left_alone():

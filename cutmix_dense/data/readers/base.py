@@ -99,6 +99,11 @@ class DenseDataset(ABC):
         """The names of the splits that a folder holds in this layout; none where it isn't of this layout."""
 
     @classmethod
+    def stated_splits(cls, root: Path) -> list[str]:
+        """The names of the splits that a file states, be they there or not; none where folders alone tell them."""
+        return []
+
+    @classmethod
     def whole(cls, root: Path, split: str) -> dict[str, Any]:
         """The options by which everything that a split holds is read, where that isn't the default."""
         return {}

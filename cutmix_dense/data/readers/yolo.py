@@ -19,15 +19,14 @@ from cutmix_dense.data.pictures import PictureInfo
 from cutmix_dense.data.readers.base import DenseDataset, finite, inside_folder, instance_target, needed_folder
 from cutmix_dense.data.readers.yolo_files import (
     Description,
-    LabelPaths,
     class_names,
     describe,
     first_foreign,
     images_of,
-    label_lines,
     short_names,
     split_words,
 )
+from cutmix_dense.data.readers.yolo_labels import LabelPaths, label_lines
 from cutmix_dense.data.splits import names_of_split
 from cutmix_dense.data.writers.yolo import YoloWriter
 
@@ -134,6 +133,8 @@ class YoloDataset(DenseDataset):
         self.flip_pairs = self._flips(described)
         self.classes = ("background", *self._classes(described, classes))
         self.task = task or self._stated_task(described) or self._task_of_lines(described)
+        for place, told in self._labels.match(self._images, lambda: self._all_images(described)):
+            self.note(place, told)
         step = max(1, len(self._images) // _SAMPLED)
         if not any(os.path.isfile(self._labels.of(path)) for path in self._images[::step]):
             place = self._labels.of(self._images[0])
@@ -152,11 +153,19 @@ class YoloDataset(DenseDataset):
             return split_words(root)
         if described is None:
             return []
-        places = {name: [described.place(value) for value in values] for name, values in described.splits.items()}
-        there = {name: found for name, found in places.items() if all(found)}
-        if all(_is_dota(path) for found in there.values() for path in found if path is not None):
+        there = [name for name in described.splits if described.is_there(name)]
+        places = (described.place(value) for name in there for value in described.splits[name])
+        if all(_is_dota(path) for path in places if path is not None):
             return []
-        return list(there)
+        return there
+
+    @classmethod
+    def stated_splits(cls, root: Path) -> list[str]:
+        """The names of the splits that a YAML file or `obj.data` names."""
+        with suppress(DatasetError, ImportError):  # said where the set is opened
+            described = describe(root)
+            return [] if described is None else list(described.splits)
+        return []
 
     def _described(self, found: Description | None, split: str, images: str | Path | None) -> Description:
         """What describes the set, with the image folder that is given as the split's."""

@@ -19,13 +19,16 @@ from cutmix_dense.data.splits import folders_in, names_of_split
 from cutmix_dense.extras import require
 
 __all__ = [
+    "IMAGE_FOLDERS",
+    "LABEL_FOLDERS",
+    "NAME_LISTS",
     "Description",
-    "LabelPaths",
+    "called",
     "class_names",
     "describe",
     "first_foreign",
     "images_of",
-    "label_lines",
+    "kind_of_text",
     "parsed_yaml",
     "short_names",
     "split_words",
@@ -36,8 +39,8 @@ _OWN = frozenset(
     {"backup", "channels", "classes", "download", "eval", "flip_idx", "kpt_names", "kpt_shape", "names", "nc"}
 )
 _OTHER = frozenset({"path", "roboflow", "skeleton", "task", "yaml_file"})
-_IMAGES, _LABELS = ("images",), ("labels", "annotations")
-_NAMES = ("classes.txt", "obj.names", "_darknet.labels", "notes.json")
+IMAGE_FOLDERS, LABEL_FOLDERS = ("images",), ("labels", "annotations")
+NAME_LISTS = ("classes.txt", "obj.names", "_darknet.labels", "notes.json")
 _SPLIT = re.compile(r"train|val|test", re.IGNORECASE)
 _LARGEST_YAML = 1 << 20
 _MOST_YAML, _MOST_CLASSES, _LOOKS = 20, 100_000, 50
@@ -73,6 +76,10 @@ class Description(NamedTuple):
             if _within(path, self.root) and os.path.exists(path):  # False for names that are too long, too
                 return _under(path, self.root)
         return None
+
+    def is_there(self, split: str) -> bool:
+        """Whether all that a split consists of is there."""
+        return all(self.place(value) is not None for value in self.splits[split])
 
 
 def describe(root: Path, given: Path | None = None) -> Description | None:
@@ -200,7 +207,7 @@ def _from_data(root: Path, path: Path) -> Description | None:
 def _from_folders(root: Path) -> Description | None:
     """`images` beside `labels`, with splits above or below, or images and text files in one folder."""
     below = folders_in(root)
-    images, labels = _called(below, _IMAGES), _called(below, _LABELS)
+    images, labels = called(below, IMAGE_FOLDERS), called(below, LABEL_FOLDERS)
     splits: dict[str, list[str]] = {}
     if images and labels:
         inner = [name for name in folders_in(root / images) if _SPLIT.match(name)]
@@ -211,7 +218,7 @@ def _from_folders(root: Path) -> Description | None:
     if not splits:
         for name in below:
             within = folders_in(root / name)
-            pair = _called(within, _IMAGES), _called(within, ("labels",))
+            pair = called(within, IMAGE_FOLDERS), called(within, ("labels",))
             if _SPLIT.match(name) and pair[0] and pair[1] and _holds_labels(root / name / pair[1]):
                 splits[name] = [f"{name}/{pair[0]}"]
     if not splits and _names_files([root]) and _is_mixed(root):
@@ -238,15 +245,15 @@ def first_foreign(root: Path) -> tuple[str, str, Path | None] | None:
     """
     for above in ("", *(name for name in folders_in(root) if _SPLIT.match(name))):
         there = folders_in(root / above)
-        images, labels = _called(there, _IMAGES), _called(there, _LABELS)
+        images, labels = called(there, IMAGE_FOLDERS), called(there, LABEL_FOLDERS)
         if images and labels:
             texts = sorted(_text_files(root / above / labels))
-            first = next((path for path in texts if _kind(path) is False), None)
+            first = next((path for path in texts if kind_of_text(path) is False), None)
             return posixpath.join(above, images), posixpath.join(above, labels), first
     return None
 
 
-def _called(names: Sequence[str], wanted: Sequence[str]) -> str | None:
+def called(names: Sequence[str], wanted: Sequence[str]) -> str | None:
     """The first of the wanted names that is there, in capitals or not."""
     lower = {name.lower(): name for name in names}
     return next((lower[name] for name in wanted if name in lower), None)
@@ -261,7 +268,7 @@ def _are_labels(paths: Iterable[Path]) -> bool:
     """Whether one of the first files that aren't empty is of YOLO's kind, or most are empty, as of backgrounds."""
     empty, others = 0, 0
     for path in paths:
-        kind = _kind(path)
+        kind = kind_of_text(path)
         if kind:
             return True
         empty, others = empty + (kind is None), others + (kind is False)
@@ -281,11 +288,11 @@ def _is_mixed(folder: Path) -> bool:
 def _text_files(folder: Path) -> Iterator[Path]:
     for place, _, names in walked(folder):
         for name in names:
-            if name.lower().endswith(".txt") and name.lower() not in _NAMES:
+            if name.lower().endswith(".txt") and name.lower() not in NAME_LISTS:
                 yield Path(place, name)
 
 
-def _kind(path: Path) -> bool | None:
+def kind_of_text(path: Path) -> bool | None:
     """Whether the first line of a text file is a class and shares of an image; None where there is no line."""
     try:
         with open(path, "rb") as file:
@@ -327,7 +334,9 @@ def _places(value: str, bases: Iterable[Path], name: str, *, loose: bool) -> Ite
     for base in bases:
         yield Path(os.path.normpath(base / value.strip().replace("\\", "/")))
     starts = range(len(parts) if absolute else 1)
-    ends = [parts[start:] for start in starts if loose or start == 0 or parts[start:] not in ([i] for i in _IMAGES)]
+    ends = [
+        parts[start:] for start in starts if loose or start == 0 or parts[start:] not in ([i] for i in IMAGE_FOLDERS)
+    ]
     if name in parts[:-1]:
         ends.append(parts[len(parts) - parts[::-1].index(name) :])
     for end in ends:
@@ -367,7 +376,11 @@ def images_of(described: Description, split: str) -> list[str]:
                     f"{blame}: {split} is {outside}, outside of {described.root}; give the folder above it as root, "
                     f"and annotations={blame}"
                 )
-            raise DatasetError(f"{blame}: {split} is {value!r}, which isn't there (nor without what stands before it)")
+            there = [name for name in described.splits if name != split and described.is_there(name)]
+            raise DatasetError(
+                f"{blame}: {split} is {value!r}, which isn't there (nor without what stands before it); correct it, or "
+                f"name the folder with images= (splits found: {', '.join(there) or 'none'})"
+            )
         if place.is_dir():
             deep = place != described.root or described.file is not None
             found += _pictures(place, described.root, deep=deep)
@@ -433,45 +446,6 @@ def _listed(path: Path, described: Description) -> list[str]:
     return found
 
 
-class LabelPaths:
-    """The label file of each image: the last folder called `images` above it becomes `labels`, the ending `.txt`.
-
-    Where no folder is called `images`, or no `labels` lies beside it, the file lies in `labels` beside or in the
-    image's folder, or with the image.
-
-    Args:
-        root: the dataset folder.
-        given: the label files that are known without looking, by image.
-    """
-
-    def __init__(self, root: Path, given: Mapping[str, Path]) -> None:
-        self._root, self._given = root, given
-        self._known: dict[str, Path] = {}
-
-    def of(self, image: str) -> Path:
-        """Path of the label file of an image under the root; it need not be there."""
-        if image in self._given:
-            return self._given[image]
-        folder, _, name = image.rpartition("/")
-        if folder not in self._known:
-            self._known[folder] = self._beside(folder.split("/") if folder else [])
-        return self._known[folder] / f"{os.path.splitext(name)[0]}.txt"
-
-    def _beside(self, parts: list[str]) -> Path:
-        """Folder of the label files for the images of a folder."""
-        folder = self._root.joinpath(*parts)
-        for at in reversed(range(len(parts))):
-            if parts[at].lower() in _IMAGES:
-                above = self._root.joinpath(*parts[:at])
-                if name := _called(folders_in(above), _LABELS):
-                    return above.joinpath(name, *parts[at + 1 :])
-                break
-        for near in (folder, folder.parent) if parts else (folder,):
-            if name := _called(folders_in(near), ("labels",)):
-                return near / name
-        return folder
-
-
 def short_names(images: Sequence[str], folder: str, split: str) -> list[str]:
     """The name of each image under its image folder, sub-folders included; under the root for those that are alike.
 
@@ -505,19 +479,7 @@ def _short(name: str, split: str) -> str:
 def _without_images(name: str) -> str:
     """The path without folders called `images`, which would mean something where the picture is written."""
     *folders, last = name.split("/")
-    return "/".join([*(part for part in folders if part.lower() not in _IMAGES), last])
-
-
-def label_lines(path: Path) -> list[tuple[int, list[str]]]:
-    """Number and words of each line that isn't empty; none where there is no file. SampleError if it can't be read."""
-    try:
-        with blaming(path):
-            lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    except SampleError as error:
-        if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
-            return []
-        raise
-    return [(number, words) for number, line in enumerate(lines, 1) if (words := line.split())]
+    return "/".join([*(part for part in folders if part.lower() not in IMAGE_FOLDERS), last])
 
 
 # ---------------------------------------------------------------------------------------------------------- names
@@ -561,7 +523,7 @@ def _located(folder: Path, name: str) -> Path | None:
 def _names_files(folders: Iterable[Path]) -> list[Path]:
     found = []
     for folder in dict.fromkeys(folders):
-        found += [folder / name for name in _NAMES if (folder / name).is_file()]
+        found += [folder / name for name in NAME_LISTS if (folder / name).is_file()]
         found += [path for path in sorted(folder.glob("*.names")) if path not in found]
     return found
 
