@@ -21,6 +21,7 @@ from cutmix_dense.data.pictures import (
     read_picture,
     turned,
 )
+from cutmix_dense.data.stored_numbers import jpeg2000, stored_numbers
 
 __all__ = [
     "check_fits",
@@ -53,7 +54,8 @@ def read_indices(
     An EXIF orientation of its own turns a map as it turns a picture; see `map_as_shown`.
 
     Args:
-        path: a palette, grey, 16-bit or black-and-white picture without loss: PNG, BMP, GIF, TIFF, WebP.
+        path: a palette, grey, 16-bit or black-and-white picture without loss: PNG, BMP, GIF, TIFF, WebP,
+            PGM, JPEG 2000.
         size: the (H, W) of its image, which the map must have too; None: any.
         most: the largest id that the layout has a meaning for.
         equal_bands: whether grey may also be stored as colours of equal bands, with an opaque alpha band or none.
@@ -72,6 +74,9 @@ def read_indices(
             ids = _one_band(read_picture(path, "stored"), path)
         elif image.format == "GIF" and image.mode == "P":
             ids = _of_gif(image)
+        elif (numbers := _numbers(image, path)) is not None:
+            several = equal_bands and numbers.shape[2] == 3
+            ids = _equal_bands(numbers, "RGB", path) if several else _one_band(numbers, path)
         elif image.mode in ("P", "L", "1") or image.mode.startswith("I"):
             ids = np.array(image)
         elif (equal_bands or image.format == "WEBP") and image.mode in ("RGB", "RGBA", "LA"):
@@ -86,11 +91,20 @@ def read_indices(
     return ids
 
 
+def _numbers(image: Image.Image, path: Path) -> Shaped[np.ndarray, "h w c"] | None:
+    """The numbers of a map whose ids Pillow would scale; None of others."""
+    scaled = image.format in ("PPM", "JPEG2000")
+    return stored_numbers(image.format, path.read_bytes(), fewer=True) if scaled else None
+
+
 def is_lossy(image: Image.Image, path: Path) -> bool:
     """Whether a picture is in a format that changes values a little."""
     lossy = image.format in ("JPEG", "MPO", "AVIF") or image.info.get("compression") in ("jpeg", "tiff_jpeg")
     if image.format == "WEBP":
         lossy = b"VP8 " in path.read_bytes()[:64]  # the chunk of lossy pixels; VP8L is the lossless one
+    if image.format == "JPEG2000":
+        said = jpeg2000(path.read_bytes())
+        lossy = said is not None and not said.exact
     return lossy
 
 

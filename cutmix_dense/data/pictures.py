@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from cutmix_dense.data.errors import MEND, SampleError, blaming
 from cutmix_dense.data.extras import opencv, tiff
 from cutmix_dense.data.masks import check_room
+from cutmix_dense.data.stored_numbers import jpeg2000, stored_numbers
 from cutmix_dense.extras import require
 
 __all__ = [
@@ -129,9 +129,17 @@ def opened(path: Path) -> Iterator[Image.Image]:
                     raise SampleError(path, f"declares a size of {image.width}×{image.height}")
                 yield image
         except UnidentifiedImageError as error:
-            raise SampleError(path, f"cannot identify image file: {MEND}") from error
+            raise _unknown(path, content.getvalue()) from error
         except _OF_PILLOW as error:
             raise SampleError(path, f"cannot be decoded ({error})") from error
+
+
+def _unknown(path: Path, content: bytes) -> SampleError:
+    """What is wrong with a file that Pillow doesn't know."""
+    said = jpeg2000(content)
+    if said is not None and said.bands > 4:
+        return SampleError(path, f"holds {said.bands} bands; JPEG 2000 is read with up to four: write it as TIFF")
+    return SampleError(path, f"cannot identify image file: {MEND}")
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -145,7 +153,7 @@ def picture_size(path: Path) -> tuple[int, int]:
             with Image.open(path) as image:
                 return image.height, image.width
         except UnidentifiedImageError as error:
-            raise SampleError(path, f"cannot identify image file: {MEND}") from error
+            raise _unknown(path, path.read_bytes()) from error
         except _OF_PILLOW as error:
             raise SampleError(path, f"cannot be read ({error})") from error
 
@@ -290,7 +298,7 @@ def _read_plain(content: bytes, path: Path) -> tuple[PictureHeader, np.ndarray]:
             bands = _plain_bands(image, content)
             return PictureHeader(size, _orientation(image, content)), bands
     except UnidentifiedImageError as error:
-        raise SampleError(path, f"cannot identify image file: {MEND}") from error
+        raise _unknown(path, content) from error
     except _OF_PILLOW as error:
         raise SampleError(path, f"cannot be decoded ({error})") from error
 
@@ -331,52 +339,8 @@ def _array_of(image: Image.Image) -> np.ndarray:
 
 def _plain_bands(image: Image.Image, content: bytes) -> np.ndarray:
     """The bands of a picture that isn't TIFF."""
-    if image.format == "PPM":
-        header = _NETPBM.match(content)
-        if header and int(header[4]) > 255:
-            return _deep_netpbm(content, header)
-    if image.format == "PNG":
-        # Pillow cuts colours of 16 bits to 8, and gives black rows for those that aren't there, without a word.
-        _check_png(content)
-        try:
-            array = require("imagecodecs", "data").png_decode(content)
-        except (ImportError, MemoryError):
-            raise
-        except Exception as error:
-            raise ValueError(f"cannot be decoded ({error})") from error
-        return array.reshape(*array.shape[:2], -1)
-    return _array_of(image)
-
-
-def _check_png(content: bytes) -> None:
-    """ValueError for a PNG that ends before its last chunk."""
-    at = 8
-    while at + 12 <= len(content):
-        length, kind = struct.unpack_from(">I4s", content, at)
-        at += 12 + length
-        if kind == b"IEND" and at <= len(content):
-            return
-    raise ValueError("is cut short: its last chunk is missing")
-
-
-_SPACE = rb"(?:[ \t\r\n\v\f]|#[^\n]*\n)+"
-_NETPBM = re.compile(rb"P([2356])" + rb"".join(_SPACE + rb"(\d+)" for _ in range(3)) + rb"[ \t\r\n\v\f]")
-
-
-def _deep_netpbm(content: bytes, header: re.Match[bytes]) -> np.ndarray:
-    """(H, W, C) uint16 of a PGM or PPM of more than 8 bits."""
-    kind, width, height, bands = int(header[1]), int(header[2]), int(header[3]), 3 if header[1] in b"36" else 1
-    check_room("bands", 2 * bands, (height, width))
-    count = height * width * bands
-    body = content[header.end() :]
-    if kind <= 3:
-        words = re.sub(rb"#[^\n]*", b"", body).split()
-        values = np.array([int(word) for word in words[:count]], dtype=np.uint16)
-    else:
-        values = np.frombuffer(body, dtype=">u2", count=min(count, len(body) // 2)).astype(np.uint16)
-    if len(values) < count:
-        raise ValueError(f"is cut short: holds {len(values)} of {count} numbers")
-    return values.reshape(height, width, bands)
+    numbers = stored_numbers(image.format, content)
+    return _array_of(image) if numbers is None else numbers
 
 
 def _header_of(page: Any) -> PictureHeader:

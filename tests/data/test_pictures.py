@@ -29,7 +29,7 @@ from cutmix_dense.data.pictures import (
 
 cv2 = pytest.importorskip("cv2")
 tifffile = pytest.importorskip("tifffile")
-pytest.importorskip("imagecodecs")
+imagecodecs = pytest.importorskip("imagecodecs")
 
 NEW_OPENCV = tuple(map(int, cv2.__version__.split(".")[:2])) >= (4, 12)
 """Whether OpenCV follows EXIF in PNG and WebP, and reads TIFF files of wide integers."""
@@ -802,3 +802,69 @@ def test_maps_of_ids_in_tiff_are_read_alike(tmp_path):
     ids = noise("uint16", 1)[..., 0] % 300
     (tmp_path / "a.tif").write_bytes(tiff(ids[..., None], compression="zlib"))
     assert np.array_equal(read_indices(tmp_path / "a.tif", (H, W)), ids)
+
+
+# ------------------------------------------------------------------------------------------- more or less than 8 bits
+
+
+@pytest.mark.parametrize(("bits", "bands"), [(10, 3), (12, 1), (15, 1), (16, 1), (16, 2), (16, 3), (16, 4)])
+@pytest.mark.parametrize("form", ["jp2", "j2k"])
+def test_jpeg_2000_of_more_than_8_bits(tmp_path, bits, bands, form):
+    """Pillow moves 15 bits up to 16, and cuts colours to 8."""
+    array = noise("uint16", bands) >> (16 - bits)
+    path = tmp_path / "a.jp2"
+    path.write_bytes(
+        imagecodecs.jpeg2k_encode(
+            array.squeeze(), level=0, codecformat=form, bitspersample=bits, reversible=True, mct=False
+        )
+    )
+    found = read_picture(path)
+    assert found.dtype == np.uint16
+    assert np.array_equal(found, array)
+    if bands == 1:
+        assert np.array_equal(read_indices(path, (H, W)), array[..., 0])
+
+
+def test_jpeg_2000_of_more_than_four_bands_is_refused(tmp_path):
+    path = tmp_path / "a.jp2"
+    path.write_bytes(imagecodecs.jpeg2k_encode(noise(bands=5), level=0, codecformat="jp2", reversible=True))
+    for read in (read_picture, picture_size, lambda path: read_indices(path, None)):
+        with pytest.raises(SampleError, match=r"a\.jp2: holds 5 bands; JPEG 2000 is read with up to four: write it as"):
+            read(path)
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_avif_of_more_than_8_bits(tmp_path, bits):
+    pytest.importorskip("imagecodecs._avif")
+    if not features.check("avif"):
+        pytest.skip("Pillow without AVIF")
+    array = np.repeat(np.arange(H * W, dtype=np.uint16).reshape(H, W, 1) * 2 % 2**bits, 3, axis=2)
+    path = tmp_path / "a.avif"
+    path.write_bytes(imagecodecs.avif_encode(array, level=100, bitspersample=bits))
+    found = read_picture(path)
+    assert found.dtype == np.uint16
+    assert np.array_equal(found, array)
+
+
+@pytest.mark.parametrize("form", ["P5", "P2", "P6", "jp2"])
+def test_ids_of_fewer_than_8_bits_are_not_stretched(tmp_path, form):
+    """Shades of a picture are: 0 … 15 becomes 0 … 255, or 0 … 240."""
+    ids = (np.arange(H * W) % 5).astype(np.uint8).reshape(H, W)
+    head = f"{form}\n{W} {H}\n15\n".encode()
+    content = {
+        "P5": head + ids.tobytes(),
+        "P2": head + " ".join(map(str, ids.ravel())).encode(),
+        "P6": head + np.repeat(ids[..., None], 3, axis=2).tobytes(),
+        "jp2": imagecodecs.jpeg2k_encode(ids, level=0, codecformat="jp2", bitspersample=4, reversible=True),
+    }
+    path = tmp_path / f"a.{'jp2' if form == 'jp2' else 'pgm'}"
+    path.write_bytes(content[form])
+    assert np.array_equal(read_indices(path, (H, W), equal_bands=True), ids)
+    assert np.array_equal(read_picture(path, "stored")[..., 0], ids * (16 if form == "jp2" else 17))
+
+
+def test_a_map_in_lossy_jpeg_2000_is_refused(tmp_path):
+    path = tmp_path / "a.jp2"
+    Image.fromarray(noise(bands=1)[..., 0]).save(path, irreversible=True)
+    with pytest.raises(SampleError, match=r"a\.jp2: is stored with loss \(JPEG2000\), which changes ids"):
+        read_indices(path, None)
