@@ -20,7 +20,16 @@ from cutmix_dense.data.files import read_lines
 from cutmix_dense.data.maps import check_lossless, check_sides, map_as_shown
 from cutmix_dense.data.pictures import opened
 
-__all__ = ["Color", "ColorTable", "color_ids", "colors_in", "read_color_classes", "read_color_table", "read_labelmap"]
+__all__ = [
+    "Color",
+    "ColorTable",
+    "color_ids",
+    "colors_in",
+    "csv_rows",
+    "read_color_classes",
+    "read_color_table",
+    "read_labelmap",
+]
 
 Color = tuple[int, int, int]
 """Red, green, blue in 0 … 255."""
@@ -172,13 +181,18 @@ def _checked(table: ColorTable, path: Path) -> ColorTable:
     return table
 
 
-def _of_csv(path: Path) -> ColorTable:
-    lines = read_lines(path)
+def csv_rows(path: Path) -> list[list[str]]:
+    """The cells of each line of a CSV file, with commas, semicolons or tabs between them; empty lines are left out."""
+    lines = [line for line in read_lines(path) if line.strip()]
     try:
         dialect: Any = csv.Sniffer().sniff(lines[0], ",;\t") if lines else csv.excel
     except csv.Error:
         dialect = csv.excel
-    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO("\n".join(lines)), dialect) if row]
+    return [[cell.strip() for cell in row] for row in csv.reader(io.StringIO("\n".join(lines)), dialect) if row]
+
+
+def _of_csv(path: Path) -> ColorTable:
+    rows = csv_rows(path)
     header = [cell.lower() for cell in rows[0]] if rows else []
 
     def column(*names: str) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
-from cutmix_dense.data.colors import Color, ColorTable, colors_in, read_color_classes, read_color_table
+from cutmix_dense.data.colors import Color, ColorTable, colors_in, csv_rows, read_color_classes, read_color_table
 from cutmix_dense.data.errors import DatasetError, SampleError
 from cutmix_dense.data.files import read_lines
 from cutmix_dense.data.maps import check_fits, is_lossy, read_indices
@@ -34,10 +34,12 @@ CAMVID_CLASSES: tuple[str, ...] = (
 CAMVID_FRAME = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_f?\d+")
 """How CamVid names its frames."""
 
-_COLOR_TABLES = re.compile(r"labelmap.*\.txt|label_?colors?\.txt|.*class_dict.*\.csv|config.*\.json|dataset_meta\.json")
+_COLOR_TABLES = re.compile(
+    r"labelmap.*\.txt|label_?colors?\.txt|.*class_dict.*\.csv|_?classes\.csv|config.*\.json|dataset_meta\.json"
+)
 _NAME_LISTS = re.compile(
     r"codes\.txt|class(es|_names|_list)?\.txt|names\.txt|label(s|_names)?\.txt|class(es|_id_to_name|_names)\.json"
-    r"|id2label\.json|dataset_meta\.json"
+    r"|id2label\.json|dataset_meta\.json|_?classes\.csv"
 )
 _FEW_MAPS, _MANY_MAPS, _PIXELS = 8, 256, 1 << 26
 """So many maps are looked at to tell the form of all: at least, at most, and no more once so many pixels were seen."""
@@ -445,12 +447,14 @@ def find_tables(folders: Iterable[Path], masks: Path) -> ClassTables:
     for folder in dict.fromkeys(folders):
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".txt", ".csv", ".json"))
         for path in files if names_from is None else []:
-            if _NAME_LISTS.fullmatch(path.name.lower()) and path.is_file():
+            if _NAME_LISTS.fullmatch(path.name.lower()) and path.is_file() and not _is_color_csv(path):
                 names, names_from = read_class_names(path), path
                 break
         found = [path for path in files if _COLOR_TABLES.fullmatch(path.name.lower()) and path.is_file()]
         for path in _by_version(found, masks) if colors_from is None else []:
             if path.suffix.lower() == ".json" and not _states_colors(path):
+                continue
+            if "classes.csv" in path.name.lower() and not _is_color_csv(path):
                 continue
             colors, colors_from = read_color_table(path), path
             break
@@ -462,7 +466,7 @@ def find_tables(folders: Iterable[Path], masks: Path) -> ClassTables:
 
 
 def read_class_names(path: Path) -> dict[int, str]:
-    """Names of classes by id: a text of one name a line, or `id name`; or JSON, a list or a dict of ids and names.
+    """Names of classes by id: a text of one name a line, or `id name`; or CSV or JSON of ids and names, or a JSON list.
 
     A name marked "(ignore)" means no class. A first line ``__ignore__``, which is LabelMe's id -1, is left out.
 
@@ -471,8 +475,8 @@ def read_class_names(path: Path) -> dict[int, str]:
     """
     if path.suffix.lower() == ".json":
         return _names_of_json(path)
-    lines = [line.strip() for line in read_lines(path)]
-    lines = [line for line in lines if line]
+    table = path.suffix.lower() == ".csv"
+    lines = _pairs_of_csv(path) if table else [text for line in read_lines(path) if (text := line.strip())]
     if lines[:1] == ["__ignore__"]:
         lines = lines[1:]
     numbered = [re.fullmatch(r"(\d{1,5})\s*[:,;=\s]\s*(\S.*)", line) for line in lines]
@@ -484,6 +488,15 @@ def read_class_names(path: Path) -> dict[int, str]:
     if len({number for number, _ in pairs}) < len(pairs):
         raise DatasetError(f"{path}: names an id twice")
     return dict(pairs)
+
+
+def _pairs_of_csv(path: Path) -> list[str]:
+    """Lines `id,name` of a table of ids and names, in whatever order its columns are; a first line may name them."""
+    pairs = [row if row[0].isdecimal() else row[::-1] for row in csv_rows(path)]
+    pairs = pairs[1:] if pairs and not pairs[0][0].isdecimal() else pairs
+    if any(len(pair) != 2 or not pair[0].isdecimal() for pair in pairs):
+        raise DatasetError(f"{path}: must have two columns, ids and names of classes, under a line that names them")
+    return [",".join(pair) for pair in pairs]
 
 
 def _names_of_json(path: Path) -> dict[int, str]:
@@ -504,6 +517,12 @@ def _names_of_json(path: Path) -> dict[int, str]:
     if not pairs or min(pairs) < 0:
         raise DatasetError(f"{path}: names no class, or one with an id below 0")
     return pairs
+
+
+def _is_color_csv(path: Path) -> bool:
+    """Whether the first line of a CSV file names red, green and blue."""
+    header = {cell.lower() for row in csv_rows(path)[:1] for cell in row} if path.suffix.lower() == ".csv" else set()
+    return {"r", "g", "b"} <= header or {"red", "green", "blue"} <= header
 
 
 def _states_colors(path: Path) -> bool:

@@ -220,6 +220,10 @@ def test_ids_beyond_the_classes_are_refused_by_file_and_value(tmp_path, monkeypa
         ("class_id_to_name.json", '{"0": "sky", "2": "tree", "255": "void"}', ("sky", "1", "tree")),
         ("classes.json", '["sky", "car", "tree"]', ("sky", "car", "tree")),
         ("class_dict.csv", "name,r,g,b\nsky,1,2,3\ncar,4,5,6\ntree,7,8,9\n", ("sky", "car", "tree")),
+        ("_classes.csv", "Pixel Value, Class\n0, sky\n1, big car\n2, tree\n", ("sky", "big car", "tree")),  # Roboflow
+        ("classes.csv", "\ufeffname;id\r\ntree;2\r\n\r\nsky;0\r\ncar;1\r\n", ("sky", "car", "tree")),
+        ("classes.csv", '0,sky\n2,"tree, big"\n', ("sky", "1", "tree, big")),
+        ("classes.csv", "name,r,g,b\nsky,1,2,3\ncar,4,5,6\ntree,7,8,9\n", ("sky", "car", "tree")),
     ],
 )
 def test_names_of_ids(tmp_path, name, text, classes):
@@ -228,6 +232,14 @@ def test_names_of_ids(tmp_path, name, text, classes):
     dataset = open_dataset(root)
     assert dataset.classes == classes
     assert dataset[0][1]["semantic"][0, :4].tolist() == [1, 2, 255, 0]
+
+
+@pytest.mark.parametrize("text", ["id,name,area\n0,sky,1\n", "sky,blue\ncar,red\n", "0\n1\n"])
+def test_a_table_of_classes_that_names_no_ids_is_refused(tmp_path, text):
+    root = one_each(tmp_path, ids(1, 2, 255))
+    (root / "classes.csv").write_text(text)
+    with pytest.raises(DatasetError, match=r"classes\.csv: must have two columns, ids and names of classes"):
+        open_dataset(root)
 
 
 def test_ids_that_mean_nothing_by_their_name(tmp_path):
