@@ -442,3 +442,26 @@ def test_rounded_boxes_are_counted(tmp_path):
     assert lost == {"fractions of pixels in boxes (rounded outwards)": 2}
     corners = [[int(node.text or 0) for node in box] for box in root.iter("bndbox")]
     assert corners == [[4, 5, 31, 22], [4, 5, 30, 21], [4, 5, 31, 21]]
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_ids_of_several_pictures_are_told_apart(tmp_path, mixed):
+    """A mix has objects of another picture, whose ids mean others; in one picture nothing is touched."""
+    element = "<object{0}><name>cat</name><bndbox/><id>{1}</id><parts><ispartof>{2}</ispartof></parts></object>"
+    texts = [element.format(' id="0"', 0, ""), element.format("", 1, "0"), element.format(' id="0"', 0, "")]
+    target = {
+        "boxes": torch.tensor([[1.0, 2, 9, 9]] * 4),
+        "labels": torch.ones(4, dtype=torch.int64),
+        "details": [*({STATED: text} for text in texts), {"id": "1", "parts": {"hasparts": "2"}}],
+    }
+    lost, root = add(tmp_path, target | ({"visibility": torch.ones(4)} if mixed else {}))
+    ids = [(node.get("id"), node.findtext("id")) for node in root.findall("object")]
+    parts = [node.findtext("parts/ispartof", node.findtext("parts/hasparts")) for node in root.findall("object")]
+    if mixed:
+        assert ids == [("0", "0"), (None, "1"), ("2", "2"), (None, "3")]
+        assert parts == ["", None, "", None]
+        assert lost == {"id that another instance has": 2, "parts of instances in mixed pictures": 2}
+    else:
+        assert ids == [("0", "0"), (None, "1"), ("0", "0"), (None, "1")]
+        assert parts == ["", "0", "", "2"]
+        assert lost == {}

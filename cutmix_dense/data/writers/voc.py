@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -186,8 +188,9 @@ class VocWriter(Writer):
         for tag, value in details.items():
             if tag in _OF_PICTURE or not _append(root, tag, value):
                 sample.lost[f"{tag} of pictures"] += 1
-        for i in range(len(sample.boxes)):
-            root.append(_stated(sample.details[i]) or self._object(sample, i))
+        root.extend([_stated(sample.details[i]) or self._object(sample, i) for i in range(len(sample.boxes))])
+        if sample.visibility is not None:  # of a mix
+            _tell_apart(root, sample.lost)
         ElementTree.indent(root, "\t")
         return ElementTree.tostring(root, encoding="utf-8") + b"\n"
 
@@ -235,6 +238,26 @@ def _stated(details: Mapping[str, Any]) -> ElementTree.Element | None:
         node = ElementTree.fromstring(text)
         return node if node.tag == "object" else None
     return None
+
+
+def _tell_apart(root: ElementTree.Element, lost: Counter[str]) -> None:
+    """Give the objects of several pictures ids of their own, and leave out what is said of parts by ids."""
+    taken: set[str] = set()
+    for node in root.findall("object"):
+        for parts in node.findall("parts"):
+            if "".join(parts.itertext()).strip():
+                node.remove(parts)
+                lost["parts of instances in mixed pictures"] += 1
+        ids = {text for text in (node.get("id"), node.findtext("id")) if text}
+        if ids & taken:
+            free = next(text for text in map(str, itertools.count()) if text not in taken)
+            if "id" in node.attrib:
+                node.set("id", free)
+            for child in node.findall("id"):
+                child.text = free
+            ids = {free}
+            lost["id that another instance has"] += 1
+        taken |= ids
 
 
 def _append(parent: ElementTree.Element, tag: str, value: Any) -> bool:
