@@ -20,7 +20,7 @@ from cutmix_dense.data.errors import DatasetError, DataWarning, MixError, Sample
 from cutmix_dense.data.files import write_atomic
 from cutmix_dense.data.mixed_sample import MixedSample, mix_sample, name_of, relative_path
 from cutmix_dense.data.outcomes import named, without_repeats
-from cutmix_dense.data.pictures import tiff_bands
+from cutmix_dense.data.pictures import picture_tags, tiff_bands
 from cutmix_dense.data.readers import DenseDataset
 from cutmix_dense.data.writers import Writer
 
@@ -126,7 +126,9 @@ class Work:
             self._check_map(target)
         try:
             picture = self.dataset.picture(job.index)
-            picture = picture._replace(bands=tiff_bands(self.dataset.image_path(job.index)))
+            path = self.dataset.image_path(job.index)
+            tags = picture_tags(path)
+            picture = picture._replace(bands=tiff_bands(path), tags=tags.of_mix() if record.get("mixed") else tags)
             lost.update(self.writer.add(job.key, image, target, picture))
         except ValueError as error:  # more objects than the layout can number, for one
             raise SampleError(self.dataset.image_path(job.index), f"cannot be written: {error}") from error

@@ -7,7 +7,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, get_args
 
@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from cutmix_dense.data.errors import MEND, SampleError, blaming
 from cutmix_dense.data.extras import opencv, tiff
 from cutmix_dense.data.masks import check_room
+from cutmix_dense.data.picture_tags import GEO_TAGS, PictureTags, png_with_profile
 from cutmix_dense.data.stored_numbers import jpeg2000, stored_numbers
 from cutmix_dense.extras import require
 
@@ -34,6 +35,7 @@ __all__ = [
     "orientation_of",
     "picture_header",
     "picture_size",
+    "picture_tags",
     "read_picture",
     "suffix_for",
     "tiff_bands",
@@ -60,6 +62,9 @@ _OF_PILLOW = (TypeError, KeyError, IndexError, RuntimeError, struct.error, zlib.
 """What Pillow's readers stumble over besides what `blaming` knows, where a file's numbers are wrong."""
 _TAG = 274  # EXIF's orientation
 _PNG_START, _RAW_PROFILE = b"\x89PNG\r\n\x1a\n", b"Raw profile type"
+_EXIF, _PROFILE = 34665, 34675  # a directory of EXIF; an ICC profile
+_PLAIN_EXIF = frozenset({_TAG, 282, 283, 296, 531, _EXIF, 36864, 37121, 40960, 40961, 40962, 40963, 40965})
+"""What EXIF says of how pixels are stored: orientation, resolution, size, colour space, versions."""
 _REDUCED, _MASK = 1, 4  # bits of TIFF's NewSubfileType
 
 
@@ -79,11 +84,13 @@ class PictureInfo(NamedTuple):
         name: path of the picture under its layout's image folder, sub-folders and ending included.
         details: what else the layout says of the picture, by its own keys: a licence, a date.
         bands: of a TIFF file, what `tiff_bands` says.
+        tags: what `picture_tags` says of the file.
     """
 
     name: str
     details: Mapping[str, Any] = {}
     bands: TiffBands | None = None
+    tags: PictureTags = PictureTags()
 
 
 class PictureHeader(NamedTuple):
@@ -193,6 +200,30 @@ def tiff_bands(path: Path) -> TiffBands | None:
             if kinds[-1:] in ([1], [2]):
                 return "premultiplied" if kinds[-1] == 1 else "alpha"
             return "planes" if int(pages[0].planarconfig) == 2 else "other"
+
+
+def picture_tags(path: Path) -> PictureTags:
+    """What a picture file says besides the pixels; nothing where there is no such file, or no readable one."""
+    with suppress(SampleError, OSError, Image.DecompressionBombError, *_OF_PILLOW), open(path, "rb") as file:
+        if file.read(4) in _TIFF_STARTS:
+            with _tiff_pages(file, path) as pages:
+                return _tags_of_tiff(pages[0])
+        with Image.open(path) as image:
+            said = image.getexif() if "exif" in image.info else Image.Exif()
+            further = (said.keys() - _PLAIN_EXIF) | (said.get_ifd(_EXIF).keys() - _PLAIN_EXIF)
+            return PictureTags(image.info.get("icc_profile") or b"", lost=("EXIF of pictures",) if further else ())
+    return PictureTags()
+
+
+def _tags_of_tiff(page: Any) -> PictureTags:
+    found = [tag for code in GEO_TAGS if (tag := page.tags.get(code)) is not None]
+    values = [tag.value.encode() if isinstance(tag.value, str) else tag.value for tag in found]
+    place = tuple((int(tag.code), int(tag.dtype), int(tag.count), value, True) for tag, value in zip(found, values))
+    lost = ("EXIF of pictures",) if _EXIF in page.tags else ()
+    if place and _header_of(page).orientation in _TURNS:
+        place, lost = (), (*lost, "GeoTIFF tags of turned pictures")
+    profile = page.tags.get(_PROFILE)
+    return PictureTags(bytes(profile.value) if profile is not None else b"", place, lost)
 
 
 def _png_has_exif(file: IO[bytes]) -> bool:
@@ -479,7 +510,11 @@ def _holds(suffix: str, image: np.ndarray) -> bool:
 
 
 def encode_picture(
-    image: Shaped[np.ndarray, "h w c"], suffix: str, quality: int = 95, bands: TiffBands | None = None
+    image: Shaped[np.ndarray, "h w c"],
+    suffix: str,
+    quality: int = 95,
+    bands: TiffBands | None = None,
+    tags: PictureTags | None = None,
 ) -> bytes:
     """The bytes of a picture file; JPEG in 4:4:4, so that thin coloured things keep their colour, all others exact.
 
@@ -491,6 +526,7 @@ def encode_picture(
         suffix: the file's ending.
         quality: JPEG quality, 1–100.
         bands: of TIFF files, what the bands besides grey or RGB are, as `tiff_bands` says of the source.
+        tags: what the file says besides, as `PictureTags.fitting` gives it.
 
     Raises:
         ValueError: a format that doesn't hold it.
@@ -498,10 +534,13 @@ def encode_picture(
     suffix = suffix.lower()
     if not _holds(suffix, image):
         raise ValueError(f"a {suffix} file doesn't hold {image.shape[2]} bands of {image.dtype}")
+    profile = tags.profile or None if tags is not None else None
+    if profile is not None and suffix == ".png":
+        return png_with_profile(encode_picture(image, suffix), profile)
     stream = io.BytesIO()
     plain = image[..., 0] if image.shape[2] == 1 else image
     if suffix in _TIFF:
-        _write_tiff(stream, image, bands)
+        _write_tiff(stream, image, bands, tags)
     elif suffix == ".png" and image.shape[2] == 2 and image.dtype == np.uint16:
         return bytes(require("imagecodecs", "data").png_encode(np.ascontiguousarray(image)))
     elif suffix == ".png" and image.shape[2] != 2:
@@ -509,17 +548,22 @@ def encode_picture(
         swap = {1: None, 3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}[image.shape[2]]
         return bytes(cv2.imencode(".png", plain if swap is None else cv2.cvtColor(plain, swap))[1])
     elif suffix in _JPEG:
-        Image.fromarray(plain).save(stream, "JPEG", quality=quality, subsampling=0)
+        Image.fromarray(plain).save(stream, "JPEG", quality=quality, subsampling=0, icc_profile=profile)
     elif suffix == ".webp":
-        Image.fromarray(plain).save(stream, "WEBP", lossless=True, exact=True)  # else colours under no alpha are lost
+        # Without `exact`, colours under no alpha are lost.
+        Image.fromarray(plain).save(stream, "WEBP", lossless=True, exact=True, icc_profile=profile)
     else:
         Image.fromarray(plain).save(stream, {".png": "PNG", ".bmp": "BMP"}[suffix])
     return stream.getvalue()
 
 
-def _write_tiff(stream: IO[bytes], image: Shaped[np.ndarray, "h w c"], bands: TiffBands | None) -> None:
+def _write_tiff(
+    stream: IO[bytes], image: Shaped[np.ndarray, "h w c"], bands: TiffBands | None, tags: PictureTags | None
+) -> None:
     count = image.shape[2]
     form: dict[str, Any] = {"compression": "zlib", "metadata": None, "software": False}
+    if tags is not None:
+        form |= {"extratags": tags.place, "iccprofile": tags.profile or None}
     if count > 1 and (bands == "pages" or (bands is None and count not in (3, 4))):
         with tiff().TiffWriter(stream) as file:
             for band in np.moveaxis(image, 2, 0):

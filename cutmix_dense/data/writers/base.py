@@ -252,9 +252,14 @@ class Writer(ABC):
         name = Path(f"{key}{like}") if sample.picture is None else Path(sample.picture.name)
         suffix = suffix_for(sample.image, name.suffix, self.formats)
         inner = name.parent if sample.picture is not None else Path()
-        bands = None if sample.picture is None else sample.picture.bands
-        content = encode_picture(sample.image, suffix, self.quality, bands)
-        return (Path(folder) / inner / f"{key}{suffix}").as_posix(), content
+        return (Path(folder) / inner / f"{key}{suffix}").as_posix(), self.encoded(sample, suffix)
+
+    def encoded(self, sample: Sample, suffix: str) -> bytes:
+        """The content of a sample's picture file, with what its source's says besides pixels; what it can't is lost."""
+        picture = PictureInfo("") if sample.picture is None else sample.picture
+        tags = picture.tags.fitting(suffix, sample.image.shape[2])
+        sample.lost.update(tags.lost)
+        return encode_picture(sample.image, suffix, self.quality, picture.bands, tags)
 
     @classmethod
     def redraws(cls, dataset: DenseDataset) -> bool:

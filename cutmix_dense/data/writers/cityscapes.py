@@ -14,7 +14,7 @@ from cutmix_dense.data.class_tables import id_to_train_id, train_id_to_id
 from cutmix_dense.data.details import STATED
 from cutmix_dense.data.files import dump_json
 from cutmix_dense.data.maps import encode_indices
-from cutmix_dense.data.pictures import encode_picture, suffix_for
+from cutmix_dense.data.pictures import suffix_for
 from cutmix_dense.data.writers.base import Sample, Writer
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class CityscapesWriter(Writer):
         wanted = ".png" if sample.picture is None else Path(sample.picture.name).suffix
         suffix = suffix_for(sample.image, wanted, self.formats)
         name = f"leftImg8bit/{self.split}/{city}/{key}_leftImg8bit{suffix}"
-        files[name] = encode_picture(sample.image, suffix, self.quality)
+        files[name] = self.encoded(sample, suffix)
         return files, None
 
     def _instances(

@@ -91,11 +91,12 @@ class YouTubeVisWriter(Writer):
             raise ValueError(f"target must be a list of {len(image)}, one for each frame of the clip")
         names = _frame_names(picture, len(image))
         parent = PurePosixPath() if picture is None else PurePosixPath(picture.name).parent.parent
+        tags = PictureInfo("").tags if picture is None else picture.tags
         tracks: dict[tuple[Any, ...], _Track] = {}
         files: dict[str, bytes] = {}
         lost: Counter[str] = Counter()
         for number, (pixels, fields) in enumerate(zip(image, target)):
-            sample = self._check(pixels, fields, PictureInfo((parent / key / names[number]).as_posix()))
+            sample = self._check(pixels, fields, PictureInfo((parent / key / names[number]).as_posix(), tags=tags))
             path, content = self.picture_file(
                 f"{self.split}/JPEGImages", PurePosixPath(names[number]).stem, sample, ".jpg"
             )
