@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
-__all__ = ["folders_in", "names_of_split"]
+__all__ = ["SPLITS", "folders_in", "names_of_split", "words_of"]
+
+SPLITS = frozenset({"train", "val", "test"})
+"""What splits are usually called, by `words_of`."""
 
 _ALIKE = (("val", "valid", "validation"),)
+_USUAL = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
+_PLAIN = frozenset({"annotation", "annotations", "coco", "data", "image", "images", "instances", "labels", "panoptic"})
 
 
 def names_of_split(split: str) -> tuple[str, ...]:
     """The name itself, then others that it goes by: "valid" and "validation" for "val"."""
     return (split, *(name for alike in _ALIKE if split in alike for name in alike if name != split))
+
+
+def words_of(name: str) -> frozenset[str]:
+    """The words of a file's or folder's name that may say which split it is of: "val" of ``images_valid2017``."""
+    words = (word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name))
+    return frozenset(_USUAL.get(word, word) for word in words if word not in _PLAIN)
 
 
 def folders_in(folder: Path) -> list[str]:

@@ -25,14 +25,13 @@ from cutmix_dense.data.readers.base import DenseDataset, finite, instance_target
 from cutmix_dense.data.readers.coco_files import (
     categories_of,
     find_annotations,
-    find_images,
     header_of,
-    located,
     picture_of,
     read_coco_json,
     splits_of,
     stated_size,
 )
+from cutmix_dense.data.readers.picture_files import NamedFiles, find_images
 from cutmix_dense.data.writers.coco import CocoWriter
 
 __all__ = ["CocoDataset", "flip_pairs_of"]
@@ -55,14 +54,14 @@ class CocoDataset(DenseDataset):
     Args:
         root: the dataset folder.
         split: "train", "val", "train2017" …; of a single JSON file its name.
-        images: image folder, if it is not one of `<split>/`, `images/<split>/`, `JPEGImages/`, `images/`, or beside the
-            JSON file.
+        images: image folder, if it is not one of `<split>/`, `images/<split>/`, `JPEGImages/`, `images/`, beside the
+            JSON file, or the one whose name shares a word with the split's, as `images_val`.
         annotations: JSON file, if it is not `annotations/instances_<split>.json`, `annotations/<split>.json`,
             `<split>/_annotations.coco.json`, or the only COCO JSON of that name in the folder or one below.
         common: `pixels` and `details`; see `DenseDataset`.
 
     Raises:
-        DatasetError: no annotation file or image folder, or a JSON that is not COCO.
+        DatasetError: no annotation file or image folder, or several that may be meant; a JSON that is not COCO.
         SampleError: on access, an image that cannot be read or whose annotations make no sense.
     """
 
@@ -91,9 +90,10 @@ class CocoDataset(DenseDataset):
         if content["annotations"] and not any("category_id" in each for each in content["annotations"]):
             raise DatasetError(f"{self.annotations}: not COCO instances, no annotation has a category_id")
         names = [str(image["file_name"]) for image in content["images"]]
-        folder = Path(images) if images is not None else find_images(self.root, split, self.annotations, names[:1])
+        folder = Path(images) if images is not None else find_images(self.root, split, self.annotations, names)
         self._folder = needed_folder(folder, "image")
         self._images: list[dict[str, Any]] = sorted(content["images"], key=lambda image: image["id"])
+        self._files = NamedFiles(self._folder, (image["file_name"] for image in self._images), self.annotations)
         self._found: dict[int | str, list[dict[str, Any]]] = {image["id"]: [] for image in self._images}
         for annotation in content["annotations"]:
             self._found.get(annotation["image_id"], []).append(annotation)
@@ -124,10 +124,7 @@ class CocoDataset(DenseDataset):
 
     def image_path(self, index: int) -> Path:
         """The image file of sample `index`."""
-        try:
-            return located(self._folder, self._images[index]["file_name"])
-        except ValueError as error:
-            raise SampleError(self.annotations, str(error)) from error
+        return self._files.path(index)
 
     def picture(self, index: int) -> PictureInfo:
         """Name, sub-folders included, and further fields of the image's entry in the file."""

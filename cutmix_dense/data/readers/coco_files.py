@@ -1,8 +1,7 @@
-"""Files of COCO's layouts: where a split's annotations and images lie, and JSON, put in order before it is used."""
+"""Files of COCO's layouts: where a split's annotations lie, and JSON, put in order before it is used."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import warnings
@@ -13,7 +12,6 @@ from typing import Any, Literal
 
 from cutmix_dense.data.details import finite_fields
 from cutmix_dense.data.errors import DatasetError, DataWarning, SampleError, blaming
-from cutmix_dense.data.files import inside
 from cutmix_dense.data.pictures import PictureInfo
 from cutmix_dense.data.sniff import coco_lists, largest
 from cutmix_dense.data.splits import names_of_split
@@ -21,9 +19,7 @@ from cutmix_dense.data.splits import names_of_split
 __all__ = [
     "categories_of",
     "find_annotations",
-    "find_images",
     "header_of",
-    "located",
     "picture_of",
     "read_coco_json",
     "read_json",
@@ -34,7 +30,6 @@ __all__ = [
 
 _LOOKED_AT = 50
 """JSON files that are looked into where none lies in a place of COCO's own; the largest of them."""
-_FOLDERS = ("images", "data", "img", "imgs", "JPEGImages", "default")
 
 
 def read_json(path: Path) -> Any:
@@ -240,10 +235,10 @@ def _different(categories: list[dict[str, Any]], path: Path) -> list[dict[str, A
 
 
 def _name_by_url(entry: dict[str, Any]) -> None:
-    """LVIS names images by their address alone."""
+    """LVIS names images by their address alone; those of its val lie in val2017 and in train2017."""
     for key in ("coco_url", "url", "flickr_url"):
         if isinstance(entry.get(key), str) and entry[key]:
-            entry["file_name"] = entry[key].partition("?")[0].rpartition("/")[2]
+            entry["file_name"] = "/".join(entry[key].partition("?")[0].rsplit("/", 2)[-2:])
             return
 
 
@@ -272,25 +267,6 @@ def picture_of(entry: Mapping[str, Any], name: str | None = None) -> PictureInfo
     return PictureInfo(name or PurePosixPath(str(entry["file_name"]).replace("\\", "/")).name, details)
 
 
-def located(folder: Path, name: Any) -> Path:
-    """The file in a folder that a name means: as it is written, else without folders before it that aren't there.
-
-    Files are named by what made them: by a path of another machine, an address, or folders that were left behind.
-
-    Raises:
-        ValueError: nothing is there under the last part of the name, and the name leads out of the folder.
-    """
-    text = str(name).replace("\\", "/").partition("?")[0]
-    parts = [part for part in text.split("/") if part not in ("", ".")]
-    if ".." not in parts:
-        for start in range(len(parts)):
-            path = folder.joinpath(*parts[start:])
-            with contextlib.suppress(OSError, ValueError):  # too long, or a zero byte
-                if path.is_file():
-                    return inside(folder, "/".join(parts[start:]))
-    return inside(folder, str(name))
-
-
 def find_annotations(root: Path, split: str, kind: str = "instances") -> Path:
     """The JSON file of a split; DatasetError names those that were tried, and the splits that are there."""
     tried: list[Path] = []
@@ -317,38 +293,6 @@ def find_annotations(root: Path, split: str, kind: str = "instances") -> Path:
         f"{root}: no COCO {annotations} of split {split!r}; tried {names}"
         f" (splits found: {', '.join(splits_of(root, kind)) or 'none'})"
     )
-
-
-def find_images(root: Path, split: str, annotations: Path, first: list[str], kind: str = "instances") -> Path:
-    """The image folder of a split: the first known place that holds the images named ``first``, else that exists."""
-    stem = annotations.stem.removeprefix(f"{kind}_")
-    names = (
-        [annotations.parent.name] if annotations.name == "_annotations.coco.json" else [stem, *names_of_split(split)]
-    )
-    official = [root / name for name in names] + [root / "images" / name for name in names]
-    official += [root / "JPEGImages", root / "images"]
-    beside = annotations.parent
-    further = [beside / name for name in names] + [beside / "images" / name for name in names]
-    further += [folder / name for folder in (root, beside, beside.parent) for name in _FOLDERS]
-    further += [beside, root]
-    below = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    there = [folder for folder in dict.fromkeys([*official, *further, *below]) if folder.is_dir()]
-    for folder in there:
-        with contextlib.suppress(ValueError, OSError):  # out of the folder, or too long for a name
-            if first and all(located(folder, name).is_file() for name in first):
-                return folder
-    usual = [folder for folder in official if folder.is_dir()]
-    if not usual and not any(_has_pictures(folder) for folder in (beside, root)):
-        raise DatasetError(
-            f"{root}: no image folder; tried {names[0]}/, images/{names[0]}/, JPEGImages/, images/; give images="
-        )
-    return usual[0] if usual else next(folder for folder in (beside, root) if _has_pictures(folder))
-
-
-def _has_pictures(folder: Path) -> bool:
-    from cutmix_dense.data.pictures import PICTURE_SUFFIXES
-
-    return folder.is_dir() and any(path.suffix.lower() in PICTURE_SUFFIXES for path in folder.iterdir())
 
 
 def splits_of(root: Path, kind: str = "instances") -> list[str]:

@@ -15,7 +15,6 @@ from cutmix_dense.data.readers.base import DenseDataset, inside_folder, needed_f
 from cutmix_dense.data.readers.coco_files import (
     categories_of,
     find_annotations,
-    find_images,
     header_of,
     picture_of,
     read_coco_json,
@@ -23,6 +22,7 @@ from cutmix_dense.data.readers.coco_files import (
     stated_size,
     whole_number,
 )
+from cutmix_dense.data.readers.picture_files import NamedFiles, find_images
 from cutmix_dense.data.writers.coco_panoptic import OF_ANNOTATION, CocoPanopticWriter
 
 __all__ = ["CocoPanopticDataset"]
@@ -80,9 +80,7 @@ class CocoPanopticDataset(DenseDataset):
         content = read_coco_json(self.annotations, "panoptic", more, told=told)
         names = [str(image["file_name"]) for image in content["images"]]
         self._images = (
-            Path(images)
-            if images is not None
-            else find_images(self.root, split, self.annotations, names[:1], "panoptic")
+            Path(images) if images is not None else find_images(self.root, split, self.annotations, names, "panoptic")
         )
         beside = self.annotations.with_suffix("")
         places = [Path(maps)] if maps is not None else [beside, self.root / beside.name]
@@ -103,6 +101,7 @@ class CocoPanopticDataset(DenseDataset):
         self.notes.update({(str(self.annotations), reason): 1 for reason in told})
         self._things = {entry["id"]: int(bool(whole_number(entry["isthing"]))) for entry in content["categories"]}
         self._entries = sorted(content["images"], key=lambda image: image["id"])
+        self._files = NamedFiles(self._images, (entry["file_name"] for entry in self._entries), self.annotations)
         self._annotation_of: dict[Any, dict[str, Any]] = {}
         for annotation in content["annotations"]:
             if self._annotation_of.setdefault(annotation["image_id"], annotation) is not annotation:
@@ -129,7 +128,7 @@ class CocoPanopticDataset(DenseDataset):
 
     def image_path(self, index: int) -> Path:
         """The image file of sample `index`."""
-        return inside_folder(self._images, self._entries[index]["file_name"], self.annotations)
+        return self._files.path(index)
 
     def picture(self, index: int) -> PictureInfo:
         """Name and further fields of the image's entry in the file, and of its annotation."""

@@ -20,7 +20,6 @@ from cutmix_dense.data.files import read_lines
 from cutmix_dense.data.masks import stated_segmentation
 from cutmix_dense.data.pictures import PictureInfo, picture_size
 from cutmix_dense.data.readers.base import DenseDataset, needed_folder
-from cutmix_dense.data.readers.coco_files import located
 from cutmix_dense.data.readers.hf_rows import (
     BOX_FORMATS,
     OWN,
@@ -30,6 +29,7 @@ from cutmix_dense.data.readers.hf_rows import (
     find_columns,
     items_of,
 )
+from cutmix_dense.data.readers.picture_files import NamedFiles
 from cutmix_dense.data.splits import folders_in
 
 __all__ = ["HuggingFaceFolder"]
@@ -113,6 +113,7 @@ class HuggingFaceFolder(DenseDataset):
         for reason in bad:
             self.note(self.annotations, f"{reason}; it is left out")
         self._rows = [row for row in rows if str(row["file_name"]).replace("\\", "/").startswith(place.begins)]
+        self._files = NamedFiles(self._folder, (row["file_name"] for row in self._rows), self.annotations)
         others = {each.table for each in places.values()} - {self.annotations}
         everything = [row for table in (self.annotations, *sorted(others)) for row in _rows_of(table)[0]]
         columns = find_columns(everything, objects)
@@ -139,10 +140,7 @@ class HuggingFaceFolder(DenseDataset):
 
     def image_path(self, index: int) -> Path:
         """The image file of sample `index`."""
-        try:
-            return located(self._folder, self._rows[index]["file_name"])
-        except ValueError as error:
-            raise SampleError(self.annotations, str(error)) from error
+        return self._files.path(index)
 
     def picture(self, index: int) -> PictureInfo:
         """Name, sub-folders included, and what other columns say of the picture."""

@@ -151,12 +151,12 @@ def list_splits(root: str | Path, layout: str) -> list[str]:
 
 
 def default_split(root: Path, layout: str, options: Iterable[str] = ()) -> str:
-    """The split that is meant where none is named: the only one, else "train"; of files named by options "train".
+    """The split that is meant where none is named: the only one, else "train"; of given annotations "train".
 
     A "train" that a file states and that isn't there is meant all the same; its reader says so.
     """
     reader = reader_of(layout)
-    splits = [] if {"images", "annotations"} & set(options) else reader.find_splits(root)
+    splits = [] if "annotations" in options else reader.find_splits(root)
     return splits[0] if len(splits) == 1 and "train" not in reader.stated_splits(root) else "train"
 
 

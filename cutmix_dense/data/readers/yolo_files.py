@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from cutmix_dense.data.errors import DatasetError, SampleError, blaming
 from cutmix_dense.data.files import read_lines, walked
 from cutmix_dense.data.pictures import PICTURE_SUFFIXES
-from cutmix_dense.data.readers.coco_files import located, read_json
+from cutmix_dense.data.readers.coco_files import read_json
+from cutmix_dense.data.readers.picture_files import located
 from cutmix_dense.data.spelling import Folders
 from cutmix_dense.data.splits import folders_in, names_of_split
 from cutmix_dense.extras import require
