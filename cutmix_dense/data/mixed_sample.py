@@ -19,6 +19,7 @@ from cutmix_dense.data.pictures import tiff_bands
 from cutmix_dense.data.readers import DenseDataset
 from cutmix_dense.data.readers.layouts import open_complete
 from cutmix_dense.data.readers.youtube_vis import even_frames
+from cutmix_dense.functional.broken import REMEDY
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import generator_from
 from cutmix_dense.transforms import CutMix, RandomMix
@@ -190,7 +191,11 @@ def mix_sample(
     except ValueError as error:
         # Data that a reader lets pass and a mix cannot: the sample is left out and its images are named.
         others = ", ".join(names[1:]) or ("cut-outs" if banks_of(transform) else "nothing")
-        raise SampleError(dataset.image_path(index), f"cannot be mixed with {others}: {error}") from error
+        told = str(error)
+        if told.endswith(REMEDY):  # is a program's
+            told = f"{told.removesuffix(REMEDY)}correct them in the data set"
+            told += ", or give box_format=" if "box_format" in dataset.options else ""
+        raise SampleError(dataset.image_path(index), f"cannot be mixed with {others}: {told}") from error
     assert single.report is not None
     rows = list(single.report.rows())
     if single.pool.cut_outs:  # the partners, which another method of several may take, weren't looked at

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.warned import warn_caller
 
-__all__ = ["GivenBoxes", "check_boxes", "sizes_of"]
+__all__ = ["REMEDY", "GivenBoxes", "check_boxes", "sizes_of"]
 
 _FEWEST = 4
 """Fewer boxes are no evidence: two bad ones in a batch may be bad luck. From here on, all must be bad."""
@@ -27,10 +27,11 @@ _LARGE = 8
 _FITS = 0.9
 """Least share of the boxes that must fit their images in a format for messages to name it."""
 
-_REMEDY = (
+REMEDY = (
     "declare their format (box_format= and normalized= of the transforms), give tv_tensors.BoundingBoxes with their "
     "format, or convert them with torchvision.ops.box_convert"
 )
+"""What ends the message of boxes that are broken as a whole: what a program can do."""
 
 _warned = False
 """Whether this process has warned already."""
@@ -114,7 +115,7 @@ def check_boxes(given: GivenBoxes, first: str = "targets[{image}]['boxes'][{posi
             looks = "normalised ones: tv_tensors.BoundingBoxes count in pixels, whatever their format"
         raise ValueError(
             f"boxes must be xyxy in pixels of their images, and {what}: {example}"
-            f"{'; they look like ' + looks if looks else ''}; {_REMEDY}"
+            f"{'; they look like ' + looks if looks else ''}; {REMEDY}"
         )
     if not _warned:
         _warned = True

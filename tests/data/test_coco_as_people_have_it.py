@@ -356,6 +356,20 @@ def test_names_by_address_alone(make_coco):
     assert open_dataset(make_coco([], images=images)).image_path(0).name == "a.jpg"
 
 
+def test_boxes_in_shares_of_the_sides_are_refused(make_coco):
+    """Azure ML's are."""
+    shares = [note(number, bbox=[0.1, 0.2, 0.5, 1.0002]) for number in range(20)]
+    told = (
+        r"instances_train\.json: bbox must be .* 20 of 21 lie within the first pixel, \[0\.1, 0\.2, .*: they look like"
+    )
+    with pytest.raises(DatasetError, match=told):
+        open_dataset(make_coco([note(99), *shares]))
+    for few in ([note(1), note(2, bbox=[0.1, 0.2, 0.5, 0.5])], [note(1, bbox=[0.1, 0.2, 0.5, 0.5])]):
+        assert len(open_dataset(make_coco(few))[1][1]["boxes"]) == len(few)
+    none = [note(number, bbox=bbox) for number, bbox in enumerate([[0, 0, 0, 0], [0, 0, 1, 1], [1, 0, 1, 1]])]
+    assert len(open_dataset(make_coco(none))[1][1]["boxes"]) == 3
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_whatever_is_odd_costs_itself_alone(make_coco, data):

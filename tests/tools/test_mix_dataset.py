@@ -774,3 +774,15 @@ def test_a_layout_that_cannot_hold_the_copy_is_told_with_the_argument(demo, tmp_
         assert shown.err.endswith(told)
         assert shown.out == ""  # no bar of progress
     assert not (tmp_path / "out").exists()
+
+
+def test_boxes_that_are_broken_as_a_whole_are_mended_in_the_data_set(tmp_path, capsys):
+    """No program's remedy is told here, and no option that the layout doesn't have."""
+    for name in ("a", "b"):
+        Image.new("RGB", (60, 40)).save(tmp_path / f"{name}.png")
+        shape = {"label": "ant", "shape_type": "rectangle", "points": [[0.1, 0.2], [0.4, 0.6]]}
+        content = {"shapes": [shape], "imagePath": f"{name}.png"}
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    with pytest.raises(SystemExit):
+        tool.main([str(tmp_path), str(tmp_path.parent / "out"), "--workers", "0", "--transform", "CutMix", "p=1"])
+    assert capsys.readouterr().err.endswith("they look like normalised xyxy or xywh; correct them in the data set\n")

@@ -24,6 +24,7 @@ from cutmix_dense.data.pictures import PictureInfo
 from cutmix_dense.data.readers.base import DenseDataset, finite, instance_target, needed_folder
 from cutmix_dense.data.readers.coco_files import (
     categories_of,
+    check_in_pixels,
     find_annotations,
     header_of,
     picture_of,
@@ -61,7 +62,8 @@ class CocoDataset(DenseDataset):
         common: `pixels` and `details`; see `DenseDataset`.
 
     Raises:
-        DatasetError: no annotation file or image folder, or several that may be meant; a JSON that is not COCO.
+        DatasetError: no annotation file or image folder, or several that may be meant; a JSON that is not COCO; boxes
+            that are shares of the image's sides.
         SampleError: on access, an image that cannot be read or whose annotations make no sense.
     """
 
@@ -89,6 +91,7 @@ class CocoDataset(DenseDataset):
         content = read_coco_json(self.annotations, told=told)
         if content["annotations"] and not any("category_id" in each for each in content["annotations"]):
             raise DatasetError(f"{self.annotations}: not COCO instances, no annotation has a category_id")
+        check_in_pixels((each.get("bbox") for each in content["annotations"]), self.annotations)
         names = [str(image["file_name"]) for image in content["images"]]
         folder = Path(images) if images is not None else find_images(self.root, split, self.annotations, names)
         self._folder = needed_folder(folder, "image")

@@ -18,6 +18,7 @@ from cutmix_dense.data.splits import names_of_split
 
 __all__ = [
     "categories_of",
+    "check_in_pixels",
     "find_annotations",
     "header_of",
     "picture_of",
@@ -28,6 +29,8 @@ __all__ = [
     "whole_number",
 ]
 
+_UNIT = 1.01
+"""The largest number of a box that is a share; some are rounded beyond 1."""
 _LOOKED_AT = 50
 """JSON files that are looked into where none lies in a place of COCO's own; the largest of them."""
 
@@ -258,6 +261,27 @@ def stated_size(entry: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
             name = entry.get("file_name", entry.get("id"))
             raise SampleError(path, f"the {key} of {name!r} must be a number, got {entry[key]!r}") from None
     return (sides[0], sides[1]) if all(sides) else None
+
+
+def check_in_pixels(boxes: Iterable[Any], path: Path) -> None:
+    """Refuse boxes that are shares of their pictures' sides, as Azure ML exports them.
+
+    Args:
+        boxes: each `bbox` of a file, as it states it.
+        path: of the file.
+
+    Raises:
+        DatasetError: of at least two boxes nearly all lie within the first pixel, and not all numbers are whole.
+    """
+    given = [box for box in boxes if isinstance(box, (list, tuple)) and len(box) == 4]
+    found = [box for box in given if all(isinstance(value, (int, float)) and 0 <= value <= _UNIT for value in box)]
+    odd = [box for box in found if any(value % 1 for value in box)]
+    if len(given) > 1 and len(found) >= 0.95 * len(given) and odd:
+        raise DatasetError(
+            f"{path}: bbox must be [x, y, width, height] in pixels, but {len(found)} of {len(given)} lie within the "
+            f"first pixel, {odd[0]} for one: they look like shares of the picture's sides. Multiply x and width by the "
+            "picture's width, y and height by its height, those of segmentations too"
+        )
 
 
 def picture_of(entry: Mapping[str, Any], name: str | None = None) -> PictureInfo:
