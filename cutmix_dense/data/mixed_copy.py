@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,11 +126,9 @@ def mix_dataset(
     root, split = Path(output), split or dataset.split
     check_output(root, dataset)
     pool = transform.partners + 1 if pool is None else pool
-    names = _keys(dataset, length, kind)
-    jobs = [Job(name, -1, index) for index, name in enumerate(names)] if with_originals else []
-    jobs += [Job(f"{name}-mix{copy}", copy, index) for copy in range(copies) for index, name in enumerate(names)]
-    parameters = copy_parameters(dataset, length, transform, copies, seed, pool, with_originals, quality, kind.layout)
     writer = kind.like(dataset, root, split, quality)  # what it refuses leaves no folder behind
+    jobs = _jobs(_stems(dataset, length, writer), range(-1 if with_originals else 0, copies), writer)
+    parameters = copy_parameters(dataset, length, transform, copies, seed, pool, with_originals, quality, kind.layout)
     stamp = root / f"mixed_copy.{split}.json"
     records = root / f".mixed_copy.{split}"
     if begin(root, stamp, parameters):
@@ -242,8 +240,8 @@ def _unchanged(record: Any) -> Any:
     return record
 
 
-def _keys(dataset: DenseDataset, length: int, writer: type[Writer]) -> list[str]:
-    """A file name for every sample: the image's own, made unique where folders hold equal names."""
+def _stems(dataset: DenseDataset, length: int, writer: Writer) -> list[str]:
+    """What the samples of every image are called after: its file, and its index where folders hold equal names."""
     names = []
     for index in range(length):
         try:
@@ -257,6 +255,22 @@ def _keys(dataset: DenseDataset, length: int, writer: type[Writer]) -> list[str]
     # Case counts for nothing in the file systems of Windows and macOS.
     often = Counter(name.lower() for name in names)
     return [name if often[name.lower()] == 1 else f"{name}-{index}" for index, name in enumerate(names)]
+
+
+def _jobs(stems: Sequence[str], copies: Iterable[int], writer: Writer) -> list[Job]:
+    """The jobs of all copies, -1 being the originals; each has a key that no other, and no other split, has."""
+    taken = writer.taken()
+    used, jobs = set(taken), []
+    for copy in copies:
+        for index, stem in enumerate(stems):
+            key = stem if copy < 0 else f"{stem}-mix{copy}"
+            if key.lower() in taken:
+                key = f"{key}-{writer.split}"
+            while key.lower() in used:
+                key = f"{key}-{index}"
+            used.add(key.lower())
+            jobs.append(Job(key, copy, index))
+    return jobs
 
 
 def _recorded(jobs: Sequence[Job], records: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:

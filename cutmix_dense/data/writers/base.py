@@ -198,6 +198,10 @@ class Writer(ABC):
         """The splits that trainers of this layout need and that the root doesn't list yet."""
         return []
 
+    def taken(self) -> set[str]:
+        """The keys, in small letters, of other splits that have their files in this one's folders."""
+        return set()
+
     @classmethod
     def stem_of(cls, path: Path) -> str:
         """What a sample of this layout is called after its source's picture file."""
@@ -277,7 +281,7 @@ class Writer(ABC):
         """List the samples of `keys`, in that order (default: all that are staged, sorted); then clear the staging.
 
         Raises:
-            DatasetError: a key that is not staged, or whose record is broken.
+            DatasetError: a key that is not staged, whose record is broken, or that another split has in these folders.
         """
         records = self._staging / "records"
         chosen = sorted(path.stem for path in records.glob("*.json")) if keys is None else list(keys)
@@ -288,6 +292,13 @@ class Writer(ABC):
             )
         if len(set(chosen)) < len(chosen):
             raise DatasetError(f"{self.root}: a key is given twice")
+        taken = self.taken()
+        clash = [key for key in chosen if key.lower() in taken]
+        if clash:
+            raise DatasetError(
+                f"{self.root}: {len(clash)} keys of the split {self.split!r} are another split's, which has the same "
+                f"folders: {', '.join(clash[:5])}; give others, as a mixed copy does where it is run again"
+            )
         samples = []
         for key in chosen:
             files, sample = self._read_record(self._record_path(key))

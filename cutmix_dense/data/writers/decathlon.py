@@ -26,7 +26,7 @@ _SECTIONS = {"train": "training", "val": "validation"}
 
 
 class DecathlonWriter(Writer):
-    """Writes a split of volumes; splits of one root share its folders, so their keys must differ.
+    """Writes a split of volumes; splits of one root share its folders, so their keys must differ (`taken`).
 
     A volume has the affine and the header of the one it shows. Its numbers are of its source's type where that holds
     them exactly, else float32; labels are uint8. The other split's list in dataset.json stays.
@@ -89,9 +89,6 @@ class DecathlonWriter(Writer):
                 f"the label {int(labels.max())} is {what}; the Decathlon has labels 0..{len(self.classes) - 1}"
             )
         names = {"image": f"imagesTr/{key}.nii.gz", "label": f"labelsTr/{key}.nii.gz"}
-        others = [entry for section in _SECTIONS.values() if section != self._section for entry in self._list(section)]
-        if any(isinstance(entry, dict) and entry.get("image") == f"./{names['image']}" for entry in others):
-            raise ValueError(f"{names['image']} is a volume of the other split, which shares the folder")
         details = {} if picture is None else picture.details
         spacing = [float(side) for side in target.get("spacing", (1, 1, 1))]
         files = {
@@ -108,9 +105,12 @@ class DecathlonWriter(Writer):
     def _section(self) -> str:
         return _SECTIONS[self.split]
 
-    def _list(self, section: str) -> list[Any]:
-        found = self._stated().get(section)
-        return found if isinstance(found, list) else []
+    def taken(self) -> set[str]:
+        """The keys, in small letters, that the other split's list names."""
+        stated = self._stated()
+        lists = [stated.get(section) for section in _SECTIONS.values() if section != self._section]
+        entries = [entry for found in lists if isinstance(found, list) for entry in found if isinstance(entry, dict)]
+        return {self.stem_of(Path(str(entry.get("image")))).lower() for entry in entries}
 
     def _stated(self) -> dict[str, Any]:
         """What the root's dataset.json says already, of another split."""

@@ -36,7 +36,7 @@ _OF_PICTURE = frozenset({"folder", "filename", "size", "imagesize", "path", "seg
 
 
 class VocWriter(Writer):
-    """Writes a VOC split; splits of one root share its folders, so their keys must differ.
+    """Writes a VOC split; splits of one root share its folders, so their keys must differ (`taken`).
 
     Boxes become whole 1-based inclusive pixels, rounded outwards. An instance that is as its VOC file states it keeps
     its element word for word. Object `i` of the XML is index `i` of SegmentationObject. VOC has no crowds: they are
@@ -98,6 +98,11 @@ class VocWriter(Writer):
             stated = self.root / "labelmap.txt"
             if stated.is_file() and stated.read_bytes() != self._label_map:
                 raise DatasetError(f"{stated}: is another one than {dataset.label_map} of the split {self.split!r}")
+
+    def taken(self) -> set[str]:
+        """The keys, in small letters, that the lists of other splits name."""
+        lists = [path for path in self.root.glob("ImageSets/*/*.txt") if path.stem != self.split]
+        return {key.lower() for path in lists for key in read_lines(path)}
 
     def _encode(self, key: str, sample: Sample) -> tuple[dict[str, bytes], Any]:
         sample = self._shifted(sample)
