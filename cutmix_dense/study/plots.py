@@ -119,7 +119,7 @@ def draw_forest(studies: Sequence[Finished], path: Path) -> bool:
     axis.set_ylim(place - 0.4, -0.6)
     axis.set_xlabel(
         "difference to the baseline, same seed (points), with its 95% interval\n"
-        "◆ decided, ◇ not; grey: less than the smallest effect that matters"
+        "◆ better or worse, ◇ neither; grey: less than the smallest effect that matters"
     )
     return _save(figure, path)
 
