@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
@@ -17,6 +20,11 @@ _SIGNED = {
 
 WIDE_UNSIGNED = frozenset(_SIGNED)
 """Unsigned dtypes of more than a byte, for which torch has few operations."""
+
+_has_autocast = getattr(torch.amp, "is_autocast_available", {"cpu", "cuda"}.__contains__)  # it came with torch 2.4
+
+_AUTOCAST = frozenset(filter(_has_autocast, ("cpu", "cuda", "mps", "xpu", "hpu", "xla")))
+"""Types of devices that have an autocast."""
 
 
 def counted_in(dtype: torch.dtype) -> torch.dtype:
@@ -38,7 +46,7 @@ def exact_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def full_precision(device: torch.device) -> torch.autocast:
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     """While it is on, products of matrices and convolutions keep their dtype within a user's ``torch.autocast``.
 
     Example:
@@ -47,7 +55,7 @@ def full_precision(device: torch.device) -> torch.autocast:
         ...     (one @ one).dtype
         torch.float32
     """
-    return torch.autocast(device.type, enabled=False)
+    return torch.autocast(device.type, enabled=False) if device.type in _AUTOCAST else nullcontext()
 
 
 def limits_of(dtype: torch.dtype) -> tuple[float, float]:

@@ -94,9 +94,7 @@ class SemanticPair(NamedTuple):
 
 def has_pair(value: Any) -> bool:
     """Whether maps are what ``mix_semantic_pair`` gives, which no further mix takes."""
-    return isinstance(value, SemanticPair) or (
-        isinstance(value, (list, tuple)) and any(isinstance(item, SemanticPair) for item in value)
-    )
+    return isinstance(value, SemanticPair) or (isinstance(value, (list, tuple)) and SemanticPair in map(type, value))
 
 
 def refuse_pair(value: Any, name: str) -> None:
