@@ -93,7 +93,8 @@ def read_config(args: argparse.Namespace) -> Config:
     Raises:
         UserError: no such file, an unknown option.
     """
-    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    if args.launcher != "none":  # it would tell what is run in this process later that it is one of several
+        os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     if not Path(args.config).is_file():
         raise UserError(f"{args.config}: no such config")
     _check_options(args.cfg_options)
