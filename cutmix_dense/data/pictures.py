@@ -557,13 +557,17 @@ def encode_picture(
     return stream.getvalue()
 
 
+_ICC_TAG = 34675
+
+
 def _write_tiff(
     stream: IO[bytes], image: Shaped[np.ndarray, "h w c"], bands: TiffBands | None, tags: PictureTags | None
 ) -> None:
     count = image.shape[2]
     form: dict[str, Any] = {"compression": "zlib", "metadata": None, "software": False}
     if tags is not None:
-        form |= {"extratags": tags.place, "iccprofile": tags.profile or None}
+        profile = [(_ICC_TAG, 7, len(tags.profile), tags.profile, True)] if tags.profile else []
+        form["extratags"] = [*tags.place, *profile]
     if count > 1 and (bands == "pages" or (bands is None and count not in (3, 4))):
         with tiff().TiffWriter(stream) as file:
             for band in np.moveaxis(image, 2, 0):

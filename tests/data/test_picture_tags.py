@@ -82,10 +82,10 @@ def test_exif_counts_if_it_says_more_than_how_pixels_are_stored(tmp_path, form):
     path = tmp_path / "a"
     exif = Image.Exif()
     exif[274], exif[282] = 6, 72.0
-    exif.get_ifd(34665)[40962] = 30
+    exif[34665] = {40962: 30}
     Image.fromarray(pixels()).save(path, form, exif=exif)
     assert picture_tags(path) == PictureTags()
-    exif.get_ifd(34665)[36867] = "2026:11:30 12:00:00"
+    exif[34665] = {40962: 30, 36867: "2026:11:30 12:00:00"}
     Image.fromarray(pixels()).save(path, form, exif=exif)
     assert picture_tags(path) == PictureTags(lost=("EXIF of pictures",))
 
