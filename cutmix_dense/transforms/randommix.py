@@ -183,7 +183,7 @@ class RandomMix(MixTransform):
         *,
         generator: torch.Generator | None = None,
         **options: Any,
-    ) -> MixPlan:
+    ) -> Any:
         """Draw one of the transforms, and its plan; arguments as for the call."""
         generator = call_generator(generator)
         member = self.choose(generator)
