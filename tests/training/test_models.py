@@ -54,6 +54,14 @@ def test_a_detector_trains_on_odd_targets(network):
     total.backward()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_every_pixel_reaches_to_all_sides_before_training(seed):
+    torch.manual_seed(seed)
+    network = Detector(3, {**SMALL, "reach": 1.0}).network
+    found = network.head(list(network.backbone(torch.rand(2, 3, 48, 64)).values()))["bbox_regression"]
+    torch.testing.assert_close(found, torch.ones_like(found), rtol=0, atol=0.5)
+
+
 def test_detections_come_back_at_the_size_of_the_file():
     model = Detector(3, {**SMALL, "score_thresh": 0.0, "topk_candidates": 20}).eval()
     images = torch.randn(1, 3, 24, 32)
