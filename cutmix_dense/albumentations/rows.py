@@ -97,13 +97,13 @@ def read_rows(
     counts, parts, labels = [own.shape[0]], [], []
     for where, item in partners:
         part = _part(kind, item, fields, where)
-        counts.append(part.shape[0])
+        counts += [part.shape[0]]
         if not counts[-1]:
             continue
         if part.ndim != 2 or part.shape[1] < least:
             raise ValueError(f"{where}[{kind!r}] must be rows like the image's own, got shape {part.shape}")
-        parts.append(part)
-        labels.append([_encoded(processor, kind, field, item, counts[-1], where) for field in fields])
+        parts += [part]
+        labels += [[_encoded(processor, kind, field, item, counts[-1], where) for field in fields]]
     if not parts:
         return Rows(own, counts, fields, known)
     if len(parts) > 1:
@@ -172,7 +172,7 @@ def _converted(
             found[:, :4] = found[:, :4] / each[:, [1, 0, 1, 0]]  # in double precision
     valid = (found[:, :4] >= 0) & (found[:, :4] <= 1)
     valid[:, 2:] &= found[:, 2:4] > found[:, :2]
-    return found if valid.all() else None
+    return found if np.logical_and.reduce(valid, axis=None) else None
 
 
 def _looked_at(

@@ -93,9 +93,9 @@ class Layout:
         for key, value in data.items():
             if value is None:
                 continue
-            kind = additional.get(key, key)
+            kind = additional.get(key, key) if additional else key
             if kind not in KINDS:
-                others.append(key)
+                others += [key]
                 continue
             if key != kind and kind in ("masks", "bboxes", "keypoints"):
                 raise ValueError(
@@ -209,7 +209,7 @@ class Layout:
             value = item.get(key)
             if value is None or (isinstance(value, (list, tuple, np.ndarray)) and not len(value)):
                 raise ValueError(f"{where} must have {key!r}, which the image it is mixed with has; got {sorted(item)}")
-            arrays.append(_array(value, key, self.planes[key].ahead, where))
+            arrays += [_array(value, key, self.planes[key].ahead, where)]
         return arrays
 
     def _tensor(self, key: str, value: np.ndarray, size: tuple[int, ...], where: str) -> Tensor:

@@ -336,11 +336,13 @@ class MixTransform(A.DualTransform):
     def _partners(self, partners: Sequence[int], data: Mapping[str, Any]) -> list[tuple[str, Any]]:
         if self.source is None:
             given = self._metadata(data) if partners else []
-            if partners and max(partners) >= len(given):
+            try:
+                return [(f"{self.metadata_key}[{index}]", given[index]) for index in partners]
+            except IndexError:
+                wanted = max(partners) + 1
                 raise ValueError(
-                    f"{self.metadata_key} must hold {max(partners) + 1} partners to replay, got {len(given)}"
-                )
-            return [(f"{self.metadata_key}[{index}]", given[index]) for index in partners]
+                    f"{self.metadata_key} must hold {wanted} partners to replay, got {len(given)}"
+                ) from None
         if hasattr(self.source, "__getitem__"):
             return [(f"source[{index}]", self.source[index]) for index in partners]
         return [
