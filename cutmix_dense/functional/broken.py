@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.warned import warn_caller
 
-__all__ = ["REMEDY", "GivenBoxes", "check_boxes", "sizes_of"]
+__all__ = ["REMEDY", "GivenBoxes", "check_boxes", "check_keypoints", "sizes_of"]
 
 _FEWEST = 4
 """Fewer boxes are no evidence: two bad ones in a batch may be bad luck. From here on, all must be bad."""
@@ -124,6 +124,32 @@ def check_boxes(given: GivenBoxes, first: str = "targets[{image}]['boxes'][{posi
             f"a box {kind} and is dropped: {example}{'; the boxes look like ' + looks if looks else ''}. Further ones "
             "are dropped without a warning; return_report=True lists each"
         )
+
+
+def check_keypoints(points: Float[np.ndarray, "n k c"], longest: int) -> None:
+    """Refuse keypoints that are normalised: all labelled ones, of at least two, lie within the first pixel.
+
+    Points of whole numbers are no evidence, nor are images of at most 8 pixels.
+
+    Args:
+        points: x, y and perhaps v of each instance's keypoints, in pixels as they were read.
+        longest: longest side of the images, pixels.
+
+    Raises:
+        ValueError: the keypoints are normalised; the message names the remedy.
+    """
+    places = points[..., :2]
+    labelled = (places != 0).any(axis=-1) & np.isfinite(places).all(axis=-1)
+    if points.shape[-1] == 3:
+        labelled &= points[..., 2] > 0
+    places = places[labelled]
+    if len(places) < 2 or longest <= _LARGE or np.abs(places).max() > _UNIT or (places == np.round(places)).all():
+        return
+    raise ValueError(
+        "keypoints must be (x, y) in pixels of their images, whatever the unit of boxes is, and all lie within the "
+        f"first pixel, the first one at {[round(number, 4) for number in places[0].tolist()]}; multiply them by the "
+        "width and the height of their image"
+    )
 
 
 def _once(given: GivenBoxes) -> GivenBoxes:

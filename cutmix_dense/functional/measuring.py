@@ -14,7 +14,7 @@ from torch import Tensor
 from cutmix_dense.arrays.blocks import Block
 from cutmix_dense.arrays.host import HOST, Column, as_column, as_tensor, sent
 from cutmix_dense.functional.boxes import exact_dtype, visible_boxes
-from cutmix_dense.functional.broken import GivenBoxes, check_boxes, sizes_of
+from cutmix_dense.functional.broken import GivenBoxes, check_boxes, check_keypoints, sizes_of
 from cutmix_dense.functional.cut_stack import layers_of
 from cutmix_dense.functional.entries import Entries
 from cutmix_dense.functional.fields import STATED
@@ -254,6 +254,8 @@ class _Work:
             form = getattr(table.example("boxes"), "format", None)
             plain = self.form is None and (form is None or form.name == "XYXY")
             check_boxes(GivenBoxes(given, entries.image, entries.position, size, broken, outside, counts, plain))
+        if "keypoints" in table.instances:
+            self.refuse_keypoints()
         missing = [key for key in ("boxes", "masks") if key not in table.instances]
         if missing and stated is not None and not stated.all():
             row = int(np.flatnonzero(~stated)[0])
@@ -262,6 +264,20 @@ class _Work:
                 "'boxes', which such rows are judged by" if "boxes" in missing else "'masks', whose rows it describes"
             )
             raise ValueError(f"{name} is False, which needs {need}; got no '{missing[0]}'")
+
+    def refuse_keypoints(self) -> None:
+        """Raise ValueError for keypoints in another unit than pixels, or with another number of flags."""
+        points = self.table.flat("keypoints")
+        if "keypoints_visible" in self.table.instances:
+            flags = self.table.flat("keypoints_visible")
+            if flags.shape[1:2] != points.shape[1:2]:
+                raise ValueError(
+                    f"keypoints_visible must have shape (N, {points.shape[1]}), a flag per keypoint, got rows of shape "
+                    f"{tuple(flags.shape[1:])}"
+                )
+        if points.device.type == "cpu" and points.ndim == 3 and len(points):
+            longest = int(self.drawn.facts.extent.max())
+            check_keypoints(as_plain(points).detach().to(torch.float64).numpy(), longest)
 
     def spared(self, verdict: Verdict) -> Bool[Column, " e"] | None:
         """Which instances whose mask holds no pixel nothing touched; None for none.

@@ -66,15 +66,17 @@ def mix_semantic(maps: Maps, plan: MixPlan, *, ignore_index: int = 255, inplace:
 
 
 def holds(dtype: torch.dtype, ignore_index: int) -> bool:
-    """Whether an integer dtype has a value for what is ignored."""
-    return dtype != torch.bool and torch.iinfo(dtype).min <= ignore_index <= torch.iinfo(dtype).max
+    """Whether an integer dtype, or bool, has a value for what is ignored."""
+    bounds = None if dtype == torch.bool else torch.iinfo(dtype)
+    return ignore_index in (0, 1) if bounds is None else bounds.min <= ignore_index <= bounds.max
 
 
 def no_ignored(dtype: torch.dtype, ignore_index: int) -> ValueError:
     """The error for maps that need a value for what is ignored, where their dtype doesn't hold it."""
+    fits = "0 or 1" if dtype == torch.bool else "an id that fits"
     return ValueError(
         f"ignore_index {ignore_index} doesn't fit {dtype}, and the plan leaves pixels that no layer owns: set "
-        "ignore_index to an id that fits, or give maps of a wider dtype"
+        f"ignore_index to {fits}, or give maps of a wider dtype"
     )
 
 

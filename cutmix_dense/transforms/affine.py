@@ -184,9 +184,8 @@ class Affine(MixTransform):
         if pool.targets is not None:
             # the targets lie in what holds all of the moved image, the canvas is cut out of that
             there = replace(pool, targets=self._moved(pool.targets, plan, "targets"), sizes=torch.from_numpy(areas))
-            mixer = TargetMixer(
-                self.rules, (*self.label_keys, *label_keys), self.labels_by, self.labels_getter == "default"
-            )
+            keys, by_name = (*self.label_keys, *label_keys), self.labels_getter == "default"
+            mixer = TargetMixer(self.rules, keys, self.labels_by, by_name, self.interpolation)
             mixed = mixer.mix(there.targets, crops, there, reports=return_report)
             padded = isinstance(pool.images, Tensor)
             targets, reports = laid_out(pool.targets, mixed.targets, plan, self.rules, padded), mixed.reports

@@ -228,7 +228,7 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         with few_launches(None if pool.targets is None else pool.images):
             if pool.targets is not None:
                 keys, by_name = (*self.label_keys, *label_keys), self.labels_getter == "default"
-                mixer = TargetMixer(self.rules, keys, self.labels_by, by_name)
+                mixer = TargetMixer(self.rules, keys, self.labels_by, by_name, self.interpolation)
                 mixed = mixer.mix(pool.targets, plan, pool, inplace, return_report)
             if return_report and len(mixed.reports) != 1:
                 raise ValueError(f"return_report needs one list of detection targets, got {len(mixed.reports)}")

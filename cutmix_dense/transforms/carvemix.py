@@ -57,7 +57,10 @@ class CarveMix(MaskTransform):
         if isinstance(classes, (int, str)):
             raise TypeError(f"classes must be a sequence of class ids or None, got {classes!r}")
         self.classes = None if classes is None else tuple(whole(index, "classes", least=None) for index in classes)
-        self.spacing = None if spacing is None else tuple(positive(step, "spacing") for step in spacing)
+        try:
+            self.spacing = None if spacing is None else tuple(positive(float(step), "spacing") for step in spacing)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"spacing must hold a length above 0 per axis, for all images, got {spacing!r}") from None
         self.sampler()  # checks the settings
 
     def sampler(self) -> CarveMask:

@@ -113,7 +113,8 @@ class CopyPaste(DrawsPasted, MixTransform):
         if not isinstance(source, InstanceBank) and source not in SOURCES:
             raise ValueError(f"source must be one of {SOURCES} or an InstanceBank, got {source!r}")
         if isinstance(source, InstanceBank) and (isinstance(self.pairing, SampleBank) or self.layout != "BCHW"):
-            raise ValueError("source must be a name for pairings with a bank, and for volumes, got an InstanceBank")
+            what = f"layout {self.layout!r}" if self.layout != "BCHW" else "a pairing with a SampleBank"
+            raise ValueError(f"source must be one of {SOURCES} for {what}, got an InstanceBank")
         if source not in ("partner", "self") and not isinstance(self.instances, (int, tuple)):
             raise ValueError(f"instances must be a number or a range of them for this source, got {instances!r}")
         if place not in get_args(Place):

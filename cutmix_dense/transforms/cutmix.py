@@ -65,7 +65,8 @@ class CutMix(MixTransform):
             raise TypeError(f"region must be a sampler of cutmix_dense.regions, got {region!r}")
         if region is not None and region.moves and not has_frames(self.layout):
             raise ValueError(
-                f"region must stay at its place for layout {self.layout!r}, which has no frames: {region!r}"
+                f"region must stay at its place for layout {self.layout!r}, which has no frames (layout='BTCHW' has): "
+                f"got {region!r}"
             )
         self.alpha = alpha
         self.region = region

@@ -50,7 +50,7 @@ class Cutout(MixTransform):
         if region.needs_objects:
             raise ValueError(f"region must not look at objects, got {region!r}")
         if region.moves:
-            raise ValueError(f"region must stay at its place, got {region!r}")
+            raise ValueError(f"region must stay at its place, as every other sampler of regions does, got {region!r}")
         self.region = region
 
     @property

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST
-from cutmix_dense.checks import finite
+from cutmix_dense.checks import finite, whole
 
 __all__ = ["CLASS_RULES", "SIZES", "balanced", "class_weights", "looked_up_weights", "size_bounds", "weight_table"]
 
@@ -70,7 +70,11 @@ def weight_table(weights: Any) -> dict[int, float] | str | None:
         )
     values = weights.tolist() if isinstance(weights, Tensor) else weights
     pairs = values.items() if isinstance(values, Mapping) else enumerate(values)
-    table = {int(name): weight for name, weight in pairs}
+    try:
+        named = {int(name) if isinstance(name, str) else name: weight for name, weight in pairs}
+        table = {whole(name, "weights", least=None): weight for name, weight in named.items()}
+    except ValueError:
+        raise ValueError(f"weights must map class ids, which are whole numbers, to weights, got {weights!r}") from None
     if not table or not all(finite(weight) and weight >= 0 for weight in table.values()):
         raise ValueError(f"weights must be finite numbers of at least 0, one per class, got {weights!r}")
     return {name: float(weight) for name, weight in table.items()}
@@ -136,6 +140,11 @@ def looked_up_weights(
             if labels is None and target.get("boxes") is not None and len(target["boxes"]):
                 raise ValueError(f"targets[{index}] must have 'labels' where weights are by class, got none")
             if labels is not None:
+                if labels.ndim != 1:
+                    raise ValueError(
+                        f"targets[{index}]['labels'] must be one class per instance (N,) where weights are by class, "
+                        f"got shape {tuple(labels.shape)}"
+                    )
                 classes[index, : len(labels)] = labels.to(HOST).numpy()
     if isinstance(table, dict):
         for name, weight in table.items():

@@ -105,7 +105,7 @@ class Pool:
         Raises:
             TypeError: an image isn't a tensor.
             ValueError: the input is a single image, an empty batch, images without pixels or with channels last, or
-                clips of different lengths, or ``sizes`` don't fit.
+                clips of different lengths, or ``sizes`` or ``outputs`` don't fit.
         """
         ndim, axes, clips = spatial_axes(layout), len(layout), has_frames(layout)
         if isinstance(images, Tensor):
@@ -141,7 +141,11 @@ class Pool:
             raise ValueError(f"images must have pixels, got the sizes {own.tolist()}")
         if frame[-1] <= 4 and layout == "BCHW":
             _refuse_channels_last(images, targets, frame)
-        outputs = count if outputs is None else outputs
+        if outputs is not None and outputs not in range(1, count + 1):
+            raise ValueError(
+                f"outputs must be a whole number from 1 to the number of images ({count}), got {outputs!r}"
+            )
+        outputs = count if outputs is None else int(outputs)
         frames = int(images[0].shape[0]) if clips else 1
         if sizes is None:
             return cls(own, frame, targets, images, outputs, layout, frames)._with_boxes(box_form)

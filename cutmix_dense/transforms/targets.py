@@ -28,6 +28,7 @@ from cutmix_dense.functional.fields import (
 from cutmix_dense.functional.instances import mixed_instances
 from cutmix_dense.functional.padded import is_padded, mixed_padded
 from cutmix_dense.functional.pixel_checks import check_inplace
+from cutmix_dense.functional.pixels import Interpolation
 from cutmix_dense.functional.segments import MAP_KEY, PANOPTIC_KEYS
 from cutmix_dense.functional.semantic import mix_maps, refuse_pair
 from cutmix_dense.functional.transfer import rows_of
@@ -40,6 +41,12 @@ LabelsBy = Literal["pixels", "objects"]
 """Whether image-level labels count by all pixels of a source, or by those of its visible objects."""
 
 __all__ = ["MixedTargets", "TargetMixer"]
+
+_IDS = {
+    f"targets[{key!r}]"
+    for key in ("mask", "label", "labels", "seg", "segmentation", "target", "annotation", "depth", "disparity")
+}
+"""Maps of floats that are never averaged: class ids, as some loaders give them, and depths, which have holes."""
 
 
 @dataclass
@@ -72,6 +79,7 @@ class TargetMixer:
     label_keys: tuple[str, ...] = ()
     labels_by: LabelsBy = "pixels"
     labels_by_name: bool = True
+    interpolation: Interpolation | None = None
 
     def mix(
         self, targets: Any, plan: MixPlan, pool: Pool, inplace: bool = False, reports: bool = False
@@ -242,11 +250,9 @@ class TargetMixer:
         elif weighs(plan) and not value.is_floating_point():
             raise TypeError(f"{name} must be floating point to be blended, got {value.dtype} (ids can't be averaged)")
         elif plan.has_fill():
-            raise ValueError(
-                f"{name} has no value for pixels without an owner: mix it with functional.mix_pixels and a fill"
-            )
+            raise _no_fill(name)
         else:
-            apply = partial(mix_pixels, value, plan, interpolation=_reading(value, name))
+            apply = partial(mix_pixels, value, plan, interpolation=self._reading(value, name))
         if not inplace:
             return apply()
         check_inplace(value, plan)
@@ -299,7 +305,14 @@ class TargetMixer:
             raise TypeError(
                 f"{name} must be floating point to be blended, got {values[0].dtype} (ids can't be averaged)"
             )
-        return mix_pixels(values, plan, interpolation=_reading(values[0], name))
+        if plan.has_fill():
+            raise _no_fill(name)
+        return mix_pixels(values, plan, interpolation=self._reading(values[0], name))
+
+    def _reading(self, value: Tensor, name: str) -> Interpolation:
+        """How scaled layers of a map are read: nearest if it holds ids, by its dtype or name, or the images are so."""
+        nearest = not value.is_floating_point() or name in _IDS or self.interpolation == "nearest"
+        return "nearest" if nearest else "bilinear"
 
 
 def _is_map(value: Tensor, dims: int, pool: Pool) -> bool:
@@ -317,6 +330,5 @@ def _floats(value: Any) -> bool:
     return isinstance(first, Tensor) and first.is_floating_point()
 
 
-def _reading(value: Tensor, name: str) -> Any:
-    """Interpolation of a scaled map: nearest for integers, and for a ``mask`` of zeros and ones in floating point."""
-    return "bilinear" if value.is_floating_point() and name != "targets['mask']" else "nearest"
+def _no_fill(name: str) -> ValueError:
+    return ValueError(f"{name} has no value for pixels without an owner: mix it with functional.mix_pixels and a fill")

@@ -216,3 +216,36 @@ class TestFine:
         _, out = cd.CutMix(p=0.0)(torch.zeros(3, 1, 5, 8), listed([inner] * 3))
         assert [target["boxes"].tolist() for target in out] == [inner.tolist()] * 3
         assert told == []
+
+
+@pytest.mark.parametrize("form", [{"box_format": "cxcywh", "normalized": True}, {}], ids=["shares", "pixels"])
+def test_normalised_keypoints_are_refused(form):
+    boxes = torch.tensor([[0.5, 0.5, 0.9, 0.9]]) * (1 if form else torch.tensor([160, 100, 160, 100]))
+    points = torch.tensor([[[0.2, 0.5, 2], [0.8, 0.5, 1], [0, 0, 0]]])
+    targets = [{"boxes": boxes, "labels": torch.ones(1), "keypoints": points}] * 3
+    with pytest.raises(
+        ValueError, match=r"keypoints must be \(x, y\) in pixels .* first one at \[0.2, 0.5\]; multiply"
+    ):
+        cd.CutMix(p=0.0, **form)(IMAGES, targets)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [[[0.2, 0.5, 2], [8.8, 0.5, 2]]],  # one of them lies elsewhere
+        [[[1.0, 1.0, 2], [1.0, 0.0, 2]]],  # of whole numbers
+        [[[0.2, 0.5, 2], [0.8, 0.5, 0]]],  # one alone is labelled
+    ],
+)
+def test_keypoints_that_may_be_pixels_are_taken(points):
+    boxes = torch.tensor([[0.0, 0, 90, 90]])
+    targets = [{"boxes": boxes, "labels": torch.ones(1), "keypoints": torch.tensor(points)[:, :2]}, {}, {}]
+    _, mixed = cd.CutMix(p=0.0)(IMAGES, targets)
+    assert mixed[0]["keypoints"].equal(targets[0]["keypoints"])
+
+
+def test_flags_of_another_number_of_keypoints_are_named():
+    row = {"boxes": torch.tensor([[2.0, 3, 20, 20]]), "labels": torch.ones(1), "keypoints": 30 * torch.rand(1, 4, 2)}
+    targets = [{**row, "keypoints_visible": torch.ones(1, 3)}] * 3
+    with pytest.raises(ValueError, match=r"keypoints_visible must have shape \(N, 4\).*got rows of shape \(3,\)"):
+        cd.CutMix(p=1.0)(IMAGES, targets)

@@ -132,7 +132,7 @@ def test_it_never_leaves_the_partner(generator):
 def test_what_it_refuses():
     with pytest.raises(ValueError, match="classes must name at least one id"):
         cd.CarveMix(classes=[])
-    with pytest.raises(ValueError, match="spacing must be above 0"):
+    with pytest.raises(ValueError, match="spacing must hold a length above 0"):
         cd.CarveMix(spacing=(1, 0, 1))
     with pytest.raises(ValueError, match="layout of CarveMix must be one of"):
         cd.CarveMix(layout="BTCHW")

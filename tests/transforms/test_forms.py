@@ -301,3 +301,42 @@ def test_maps_of_floating_point_go_beside_the_list():
     boxes = [{"boxes": torch.tensor([[1.0, 2.0, 9.0, 9.0]])}] * 2
     mixed, targets = cd.CutMix(p=1.0)(torch.stack([depth] * 3, dim=1), {"targets": boxes, "depth": depth})
     assert targets["depth"].equal(mixed[:, 0])
+
+
+@pytest.mark.parametrize("key", ["mask", "label", "labels", "seg", "depth"])
+@pytest.mark.parametrize("listed", [False, True], ids=["batch", "list"])
+def test_no_value_comes_out_of_a_scaled_map_of_ids_in_floats_that_did_not_go_in(key, listed):
+    ids = torch.randint(0, 4, (2, 1, 30, 44)).float()
+    images = torch.rand(2, 3, 30, 44)
+    given = (list(images), {key: list(ids)}) if listed else (images, {key: ids})
+    _, mixed = cd.ResizeMix(p=1.0)(*given, generator=torch.Generator().manual_seed(2))
+    assert set(torch.stack(list(mixed[key])).unique().tolist()) <= {0.0, 1.0, 2.0, 3.0}
+
+
+def test_maps_of_floats_are_read_nearest_where_images_are():
+    values = torch.rand(2, 30, 44)
+    for interpolation, same in (("nearest", True), ("bilinear", False), (None, False)):
+        mix = cd.ResizeMix(p=1.0, interpolation=interpolation)
+        _, mixed = mix(torch.rand(2, 3, 30, 44), {"confidence": values}, generator=torch.Generator().manual_seed(3))
+        assert set(mixed["confidence"].unique().tolist()).issubset(values.unique().tolist()) == same
+
+
+def test_a_list_of_maps_without_a_fill_is_named():
+    with pytest.raises(ValueError, match=r"targets\['depth'\] has no value for pixels without an owner"):
+        cd.Cutout(fill=0, p=1.0)(list(torch.rand(2, 3, 16, 24)), {"depth": list(torch.rand(2, 16, 24))})
+
+
+def test_masks_of_truth_values_are_filled_with_false():
+    valid = torch.ones(2, 16, 24, dtype=torch.bool)
+    mixed, targets = cd.Cutout(fill=0, ignore_index=0, p=1.0)(torch.ones(2, 1, 16, 24), {"valid": valid})
+    assert targets["valid"].dtype == torch.bool
+    assert targets["valid"].equal(mixed[:, 0] > 0)
+    assert not targets["valid"].all()
+    with pytest.raises(ValueError, match="set ignore_index to 0 or 1"):
+        cd.Cutout(p=1.0)(torch.ones(2, 1, 16, 24), {"valid": valid})
+
+
+def test_weights_by_class_need_one_class_per_instance():
+    row = {"boxes": torch.tensor([[2.0, 3, 20, 15]]), "labels": torch.rand(1, 4)}
+    with pytest.raises(ValueError, match=r"targets\[0\]\['labels'\] must be one class .*got shape \(1, 4\)"):
+        cd.CopyPaste(source="batch", instances=1, weights="balanced", p=1.0)(torch.rand(2, 3, 16, 24), [row] * 2)

@@ -8,6 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 
 import cutmix_dense as cd
 from cutmix_dense import semi
@@ -161,6 +162,16 @@ class TestRules:
         (lambda: cd.SampleBank(max_samples=0), "max_samples must be a whole number of at least 1, got 0"),
         (lambda: cd.InstanceBank(max_bytes="1"), "max_bytes must be a whole number"),
         (lambda: semi.TileSwap(tiles=0), "tiles must be"),
+        (lambda: cd.CopyPaste(weights={"car": 2.0}), "weights must map class ids, which are whole numbers"),
+        (lambda: cd.CopyPaste(weights={1.5: 2.0}), "weights must map class ids"),
+        (lambda: cd.CarveMix(classes=[1], spacing=2.0), "spacing must hold a length above 0 per axis, .*, got 2.0"),
+        (lambda: cd.CarveMix(classes=[1], spacing=torch.ones(2, 3)), "spacing must hold a length .* for all images"),
+        (
+            lambda: cd.CutMix()(torch.rand(3, 3, 8, 9), outputs=4),
+            "outputs must be a whole number from 1 to .*3.*, got 4",
+        ),
+        (lambda: cd.CutMix()(torch.rand(3, 3, 8, 9), outputs=0), "outputs must be"),
+        (lambda: cd.CutMix()(torch.rand(3, 3, 8, 9), outputs="2"), "outputs must be .* got '2'"),
     ],
 )
 def test_values_of_another_kind_are_named(make, message):
