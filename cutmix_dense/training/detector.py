@@ -9,16 +9,18 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import get_model
+from torchvision.models import detection, get_model, list_models
 from torchvision.models.detection import FCOS, MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import mobilenet_backbone
 from torchvision.models.detection.fcos import FCOSHead
 from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork, FrozenBatchNorm2d
 
+from cutmix_dense.checks import whole
 from cutmix_dense.functional.fields import IGNORED, INSTANCE_KEYS
 from cutmix_dense.losses import Weighing, weigh_losses
 from cutmix_dense.mmengine.scope import MODELS
+from cutmix_dense.training.names import check_name
 from cutmix_dense.training.preprocessor import data_sample
 
 __all__ = ["Detector", "maskrcnn_mobile", "small_fcos", "training_targets", "weighed_targets"]
@@ -60,7 +62,7 @@ def small_fcos(
     num_classes: int,
     widths: Sequence[int] = (16, 32, 48, 64),
     levels: int = 2,
-    channels: int = 48,
+    channels: int = 32,
     convs: int = 2,
     anchor: float = 4.0,
     reach: float = 0.0,
@@ -72,14 +74,19 @@ def small_fcos(
         num_classes: with the background.
         widths: channels of the backbone after each halving.
         levels: of the pyramid: the strides are the last ``levels`` of 2, 4, 8 …
-        channels: of the pyramid and the head; a multiple of 32 fits the head's group norm.
+        channels: of the pyramid and the head; a multiple of 32, for the head's group norm.
         convs: in each branch of the head.
         anchor: of the finest level, pixels; it holds objects that reach up to 8 × as far from a pixel inside them, the
             next levels twice as far each.
         reach: distance from a pixel to each side of its box before training, in anchors of its level. torchvision's
             head ends in a ReLU and starts at 0: a thin one dies now and then and gives empty boxes. 1 prevents it.
         settings: of ``torchvision.models.detection.FCOS``.
+
+    Raises:
+        ValueError: ``channels`` isn't a multiple of 32.
     """
+    if whole(channels, "channels") % 32:
+        raise ValueError(f"channels must be a multiple of 32, for the head's group norm, got {channels}")
     backbone = _SmallBackbone(widths, levels, channels)
     anchors = AnchorGenerator(sizes=tuple((anchor * 2**i,) for i in range(levels)), aspect_ratios=((1.0,),) * levels)
     head = FCOSHead(channels, 1, num_classes, num_convs=convs)
@@ -125,6 +132,9 @@ class Detector(BaseModel):
         weighing: arguments of ``cutmix_dense.losses.weigh_losses``, such as ``dict(by="visibility")``: the losses weigh
             every instance, and leave out crowds and ignored instances. None: torchvision's own losses.
         data_preprocessor: see ``MixPreprocessor``, which normalises in the detector's place.
+
+    Raises:
+        ValueError: an unknown network, or fewer than two classes.
     """
 
     def __init__(
@@ -138,9 +148,11 @@ class Detector(BaseModel):
         super().__init__(data_preprocessor=data_preprocessor or {"type": "cutmix_dense.MixPreprocessor"})
         settings = dict(network or {"type": "small_fcos"})
         name = settings.pop("type")
+        num_classes = whole(num_classes, "num_classes", 2)
         if name in _OURS:
             self.network = _OURS[name](num_classes, **settings)
         else:
+            check_name(name, (*_OURS, *list_models(module=detection)))
             settings = {"weights": None, "weights_backbone": None, "num_classes": num_classes, **settings}
             self.network = get_model(name, **settings)
         transform: Any = self.network.transform
@@ -155,27 +167,36 @@ class Detector(BaseModel):
         images = [image.as_subclass(Tensor) for image in images]
         if mode == "loss":
             weighing = getattr(self.network, "weighing", None)
-            given = training_targets(targets or []) if weighing is None else weighed_targets(targets or [], weighing)
+            heads = getattr(self.network, "roi_heads", None)
+            keys = ("masks", "keypoints") if heads is not None and heads.has_keypoint() else ("masks",)
+            given = targets or []
+            given = training_targets(given, keys) if weighing is None else weighed_targets(given, weighing)
             losses = self.network(images, given)
             return {name if name.startswith("loss") else f"loss_{name}": value for name, value in losses.items()}
         found = self.network(images)
         if mode == "tensor":
             return found
         return [
-            self.sample(image, detections, target) for image, detections, target in zip(images, found, targets or [])
+            self.sample(image, detections, target)
+            for image, detections, target in zip(images, found, targets or [{} for _ in images])
         ]
 
     def sample(self, image: Tensor, found: dict[str, Tensor], target: dict[str, Any]) -> dict[str, Any]:
-        """The data sample of an image's detections, at the size that the image had before the preprocessor."""
+        """The data sample of an image's detections, at the size that the image had before the preprocessor.
+
+        A target without ``orig_size`` had the image's size.
+        """
         # FCOS and RetinaNet have a score for the background too, which nothing was trained to have
         found = {name: value[found["labels"] > 0] for name, value in found.items()}
-        height, width = target["orig_size"]
+        height, width = target.get("orig_size", image.shape[-2:])
         scale = torch.tensor([width / image.shape[-1], height / image.shape[-2]] * 2, device=image.device)
         prediction = {
             "boxes": found["boxes"] * scale,
             "labels": found["labels"],
             "scores": found["scores"],
         }
+        if "keypoints" in found:
+            prediction["keypoints"] = found["keypoints"] * torch.cat([scale[:2], torch.ones_like(scale[:1])])
         if "masks" in found:
             masks = found["masks"]
             if tuple(masks.shape[-2:]) != (height, width) and len(masks):
@@ -184,8 +205,8 @@ class Detector(BaseModel):
         return data_sample(target, prediction)
 
 
-def training_targets(targets: Sequence[dict[str, Any]]) -> list[dict[str, Tensor]]:
-    """What torchvision's losses take: boxes, labels and masks of the instances that are to be found.
+def training_targets(targets: Sequence[dict[str, Any]], keys: Sequence[str] = ("masks",)) -> list[dict[str, Tensor]]:
+    """What torchvision's losses take: boxes, labels and ``keys`` of the instances that are to be found.
 
     Crowds are left out, as well as boxes without an area, on which torchvision raises.
     """
@@ -196,8 +217,9 @@ def training_targets(targets: Sequence[dict[str, Any]]) -> list[dict[str, Tensor
         if "iscrowd" in target:
             keep &= target["iscrowd"] == 0
         entry = {"boxes": boxes[keep].float(), "labels": target["labels"][keep]}
-        if "masks" in target:
-            entry["masks"] = target["masks"].as_subclass(Tensor)[keep]
+        for key in keys:
+            if key in target:
+                entry[key] = target[key].as_subclass(Tensor)[keep]
         kept.append(entry)
     return kept
 

@@ -10,11 +10,13 @@ from jaxtyping import Float
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import get_model
+from torchvision.models import get_model, list_models, segmentation
 from torchvision.ops import Conv2dNormActivation
 
+from cutmix_dense.checks import whole
 from cutmix_dense.functional.semantic import SemanticPair
 from cutmix_dense.mmengine.scope import MODELS
+from cutmix_dense.training.names import check_name
 from cutmix_dense.training.preprocessor import data_sample
 
 __all__ = ["Segmenter", "SmallUNet", "scores_of", "semantic_loss"]
@@ -75,6 +77,9 @@ class Segmenter(BaseModel):
         data_preprocessor: see ``MixPreprocessor``.
         confidence: predictions also have ``"confidence"``, the probability of the predicted class, which
             ``SemanticCalibration`` reads. It costs an exponential of every score.
+
+    Raises:
+        ValueError: an unknown network, fewer than two classes, or an ``ignore_index`` that is one of them.
     """
 
     def __init__(
@@ -88,6 +93,16 @@ class Segmenter(BaseModel):
         confidence: bool = False,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor or {"type": "cutmix_dense.MixPreprocessor"})
+        if whole(num_classes, "num_classes") < 2:
+            raise ValueError(
+                f"num_classes must be at least 2, as the softmax of one class is always 1; got {num_classes}: one kind "
+                "of object makes two classes, with the background"
+            )
+        if ignore_index in range(num_classes):
+            raise ValueError(
+                f"ignore_index must be no class, so outside of 0 … {num_classes - 1}, got {ignore_index}: give -1, and "
+                "maps that have it"
+            )
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.confidence = confidence
@@ -97,6 +112,7 @@ class Segmenter(BaseModel):
         if name == "SmallUNet":
             self.network: nn.Module = SmallUNet(num_classes, **settings)
         else:
+            check_name(name, ("SmallUNet", *list_models(module=segmentation)))
             settings = {"weights": None, "weights_backbone": None, "num_classes": num_classes, **settings}
             self.network = get_model(name, **settings)
         weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
@@ -126,7 +142,9 @@ class Segmenter(BaseModel):
         return semantic_loss(logits, maps, self.ignore_index, self.class_weight)
 
     def predict(self, logits: Float[Tensor, "b k h w"], targets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Data samples with ``prediction["semantic"]`` (H, W) uint8 at the size of the target's map.
+        """Data samples with ``prediction["semantic"]`` (H, W) at the size of the target's map.
+
+        It is uint8, and int32 for more than 256 classes.
 
         With ``confidence=True`` also ``prediction["confidence"]`` (H, W) float32, the softmax of the resized logits.
         """
@@ -134,7 +152,7 @@ class Segmenter(BaseModel):
         for scores, target in zip(logits, targets):
             size = target["semantic"].shape if "semantic" in target else target.get("orig_size", scores.shape[-2:])
             resized = _resized(scores[None], (int(size[-2]), int(size[-1])))[0]
-            prediction = {"semantic": resized.argmax(0).to(torch.uint8)}
+            prediction = {"semantic": resized.argmax(0).to(torch.uint8 if len(scores) <= 256 else torch.int32)}
             if self.confidence:
                 prediction["confidence"] = resized.float().softmax(0).amax(0)
             samples.append(data_sample(target, prediction))

@@ -206,3 +206,49 @@ def test_a_classifier_takes_classes_and_probabilities():
     torch.testing.assert_close(scores, model(images).softmax(1))
     with pytest.raises(ValueError, match="ResNets"):
         Classifier(4, {"type": "mobilenet_v3_small"}, small_images=True)
+
+
+def test_a_detector_needs_no_settings():
+    model = Detector(num_classes=3).eval()
+    assert len(model([torch.rand(3, 64, 96)] * 2, mode="predict")) == 2
+
+
+def test_predictions_need_no_targets():
+    model = Detector(3, {**SMALL, "score_thresh": 0.0, "topk_candidates": 20}).eval()
+    (alone,) = model(torch.rand(1, 3, 24, 32), mode="predict")
+    (beside,) = model(torch.rand(1, 3, 24, 32), [boxes_target([], size=(24, 32))], mode="predict")
+    assert alone["prediction"].keys() == beside["prediction"].keys()
+    assert len(alone["prediction"]["boxes"])
+    assert (alone["prediction"]["boxes"][:, 2::2] <= 32).all()
+
+
+@pytest.mark.parametrize("weighing", [None, {"by": "visibility"}])
+def test_keypoints_reach_their_network(weighing):
+    model = Detector(2, {"type": "keypointrcnn_resnet50_fpn", "min_size": 64, "max_size": 96}, weighing=weighing)
+    target = boxes_target([[4, 4, 40, 40]], keypoints=torch.ones(1, 17, 3) * 20, visibility=torch.ones(1))
+    assert "loss_keypoint" in model(torch.rand(1, 3, 48, 64), [target], mode="loss")
+    (sample,) = model.eval()(torch.rand(1, 3, 48, 64), [target], mode="predict")
+    assert sample["prediction"]["keypoints"].shape[1:] == (17, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Detector(3, {"type": "small_fcos", "channels": 48}), "channels must be a multiple of 32, .*, got 48"),
+        (lambda: Detector(3, {"type": "small_fcoss"}), "got 'small_fcoss': did you mean 'small_fcos'"),
+        (lambda: Detector(1), "num_classes must be a whole number of at least 2, got 1"),
+        (lambda: Segmenter(1), "num_classes must be at least 2, as the softmax of one class"),
+        (lambda: Segmenter(300), r"ignore_index must be no class, so outside of 0 … 299, got 255"),
+        (lambda: Segmenter(3, {"type": "fcn_resnet5"}), "got 'fcn_resnet5': did you mean 'fcn_resnet50'"),
+    ],
+)
+def test_settings_of_models_that_cannot_be(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_more_than_256_classes_are_predicted():
+    logits = torch.zeros(1, 300, 4, 4)
+    logits[:, 290] = 9
+    (sample,) = Segmenter(300, ignore_index=-1).predict(logits, [{}])
+    assert sample["prediction"]["semantic"].unique().tolist() == [290]
