@@ -29,13 +29,14 @@ from cutmix_dense.functional.instances import mixed_instances
 from cutmix_dense.functional.padded import is_padded, mixed_padded
 from cutmix_dense.functional.pixel_checks import check_inplace
 from cutmix_dense.functional.pixels import Interpolation
+from cutmix_dense.functional.reading import row_keys
 from cutmix_dense.functional.segments import MAP_KEY, PANOPTIC_KEYS
 from cutmix_dense.functional.semantic import mix_maps, refuse_pair
 from cutmix_dense.functional.transfer import rows_of
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import weighs
 from cutmix_dense.transforms.pool import Pool, are_frames, detection_targets
-from cutmix_dense.transforms.tracks import separate_tracks
+from cutmix_dense.transforms.tracks import KEY, check_tracks, separate_tracks
 
 LabelsBy = Literal["pixels", "objects"]
 """Whether image-level labels count by all pixels of a source, or by those of its visible objects."""
@@ -201,7 +202,11 @@ class TargetMixer:
             if len(clip) != pool.frames:
                 raise ValueError(f"{name}[{index}] must hold a dict per frame ({pool.frames}), got {len(clip)}")
         frames = [frame for clip in clips for frame in clip]
-        tracked = any("track_id" in part for frame in frames for part in (frame, frame.get(IGNORED) or {}))
+        tracked = KEY in row_keys(self.rules) and any(
+            KEY in part for frame in frames for part in (frame, frame.get(IGNORED) or {})
+        )
+        if tracked:
+            check_tracks(clips, plan.layers, name)
         inner = MixedTargets(wanted=mixed.wanted or tracked)
         dicts = self._mix_instances(frames, plan.of_frames(pool.frames), pool, inner)
         if mixed.wanted:

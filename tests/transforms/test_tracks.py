@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -120,3 +121,85 @@ def test_which_ids_are_new():
     assert _new_ids(rows) == {(1, 1): 8, (1, 7): 9, (2, 1): 10}
     assert _new_ids([(1, "a"), (0, "a"), (0, "a-2")]) == {(1, "a"): "a-3"}
     assert _new_ids([(0, 1), (1, 2)]) == {}
+
+
+def of_numbers(*kinds):
+    return [pytest.param(kind, id=name) for name, kind in kinds]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    of_numbers(
+        ("float32", lambda ids: torch.tensor(ids, dtype=torch.float32)),
+        ("float64", lambda ids: torch.tensor(ids, dtype=torch.float64)),
+        ("uint8", lambda ids: torch.tensor(ids).to(torch.uint8)),
+        ("int", list),
+        ("float", lambda ids: [float(number) for number in ids]),
+        ("np.int64", lambda ids: [np.int64(number) for number in ids]),
+        ("np.uint8", lambda ids: [np.uint8(number) for number in ids]),
+        ("np.float32", lambda ids: [np.float32(number) for number in ids]),
+        ("tensors", lambda ids: [torch.tensor(number) for number in ids]),
+        ("tuple", tuple),
+    ),
+)
+def test_numbers_of_any_type_are_counted_up_in_their_type(kind):
+    like, renamed = kind([1]), 0
+    for out in mixed_tracks([clip_of(0, [1, 2], kind), clip_of(1, [2, 1], kind)], min_visibility=0.0):
+        for clip in out:
+            found = {}
+            for frame in clip:
+                ids = frame["track_id"]
+                assert isinstance(ids, torch.Tensor) == isinstance(like, torch.Tensor)
+                assert all(type(number) is type(like[0]) for number in ids)
+                assert len({getattr(number, "dtype", None) for number in (*ids, like[0])}) == 1
+                for track, label in zip([int(number) for number in ids], frame["labels"].tolist()):
+                    found.setdefault(track, set()).add(label)
+            assert all(len(labels) == 1 for labels in found.values())
+            assert set(found) <= {1, 2, 3, 4}
+            renamed += len(found) > 2
+    assert renamed
+
+
+@pytest.mark.parametrize("none", [None, -1, -1.0, np.int64(-1), torch.tensor(-7), -0.5])
+def test_no_track_of_any_type_stays(none):
+    for out in mixed_tracks([clip_of(0, [none, 2], list), clip_of(1, [none, 2], list)], min_visibility=0.0):
+        for clip in out:
+            for frame in clip:
+                for track, label in zip(frame["track_id"], frame["labels"].tolist()):
+                    assert (track is none or bool(track == none)) == (label % 10 == 0)
+
+
+@pytest.mark.parametrize(
+    ("ids", "error", "got"),
+    [
+        (torch.tensor([True, False]), TypeError, "got torch.bool"),
+        ([True, False], TypeError, "got True"),
+        ([np.bool_(True), np.bool_(False)], TypeError, "got True"),
+        ([(1, 2), (3, 4)], TypeError, r"got \(1, 2\)"),
+        (torch.tensor([1.5, 2]), ValueError, "got 1.5"),
+        ([1.0, float("nan")], ValueError, "got nan"),
+        ([1.0, float("inf")], ValueError, "got inf"),
+        (torch.tensor([[1], [2]]), ValueError, r"got the shape \(2, 1\)"),
+        ([torch.tensor([1]), torch.tensor([2])], TypeError, r"got tensor\(\[1\]\)"),
+        (torch.tensor([254, 255]).to(torch.uint8), ValueError, "up to 255 in torch.uint8, which counts to 255"),
+        (torch.tensor([1, 127]).to(torch.int8), ValueError, "which counts to 127"),
+        (torch.tensor([1, 2**63 - 1]), ValueError, "torch.int64"),
+        (torch.tensor([1.0, 2**24]), ValueError, "up to 16777216 in torch.float32"),
+        ([np.uint8(255), np.uint8(1)], ValueError, "in uint8"),
+        ([2.0**53, 1.0], ValueError, "in float64"),
+    ],
+)
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_ids_that_can_not_be_counted_up_are_refused_in_every_call(ids, error, got, p):
+    targets = [clip_of(0, [1, 2]), clip_of(1, [3, 4])]  # no clash
+    targets[1][2]["track_id"] = ids
+    match = rf"targets\[1\]\[2\]\['track_id'\] must .*{got}.*: give .*int64"
+    with pytest.raises(error, match=match):
+        cd.CutMix(p=p, layout="BTCHW")(torch.rand(2, FRAMES, 3, *SIZE), targets)
+
+
+def test_ids_that_are_named_otherwise_are_no_tracks():
+    targets = [clip_of(index, [True, False]) for index in range(2)]
+    frames = [[{**frame, "track_id": 3} for frame in clip] for clip in targets]
+    mix = cd.CutMix(p=1.0, layout="BTCHW", image_keys=("track_id",))
+    assert mix(torch.rand(2, FRAMES, 3, *SIZE), frames)[1][0][0]["track_id"] == 3
