@@ -16,7 +16,7 @@ from cutmix_dense.arrays.blocks import block_of, spatial
 from cutmix_dense.arrays.broadcast import along
 from cutmix_dense.arrays.host import HOST, sent
 from cutmix_dense.functional.entries import Entries
-from cutmix_dense.functional.fields import IGNORED
+from cutmix_dense.functional.fields import BEFORE, IGNORED
 from cutmix_dense.functional.measured import Measured, identity_of
 from cutmix_dense.functional.report import MixReport, Outcome
 from cutmix_dense.functional.rules import TargetRules
@@ -310,6 +310,10 @@ class _Chosen:
                     *(part[members].tolist() for part in (entries.image, entries.position, entries.ignored))
                 )
             ]
+            if any(BEFORE in self.infos[row] for row in members):
+                info[BEFORE] = [
+                    part for row, own in zip(members, origin) for part in self.infos[row].get(BEFORE, [own])
+                ]
             info.update(
                 id=number,
                 iscrowd=1 if self.crowded[first] else info["iscrowd"],

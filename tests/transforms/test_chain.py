@@ -12,6 +12,7 @@ from oracle import coded_pool
 from torch.utils.data import DataLoader, TensorDataset
 
 import cutmix_dense as cd
+from cutmix_dense.regions import AreaBox
 
 IMAGES = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 3, 20, 30)
 SIZES = [(60, 84)] * 5
@@ -121,6 +122,23 @@ def test_ignored_instances_and_clips_keep_their_origin():
     blends = [cd.MixUp(p=1.0, layout="BTCHW"), cd.MixUp(p=1.0, layout="BTCHW")]
     _, after = cd.Chain(blends)(clips, frames)
     assert after[0][1]["origin"].tolist() == [[1, 0], [5, 0], [5, 0], [3, 0]]
+
+
+def test_merged_stuff_has_the_origins_of_all_parts():
+    images = torch.rand(2, 3, 20, 30)
+    stuff = {"id": 1, "category_id": 7, "isthing": False}
+    targets = [{"panoptic": torch.ones(20, 30).int(), "segments_info": [stuff]} for _ in range(2)]
+    idle, mix = cd.CutMix(p=0.0), cd.CutMix(p=1.0, region=AreaBox((0.3, 0.5)))
+    for chain, parts in (
+        (mix, [[0, 0], [1, 0]]),
+        (cd.Chain([idle, mix]), [[0, 0], [1, 0]]),
+        (cd.Chain([mix, idle]), [[0, 0], [1, 0]]),
+        (cd.Chain([mix, mix]), [[0, 0], [1, 0], [1, 0], [0, 0]]),
+    ):
+        _, (mixed, _) = chain(images, targets, generator=seeded(0))
+        (segment,) = mixed["segments_info"]
+        assert segment["origin"] == parts
+        assert "origin_before" not in segment
 
 
 def test_clips_are_moved_where_they_were_mixed():
