@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Number
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from cutmix_dense.functional.padded import is_padded
+from cutmix_dense.functional.segments import PANOPTIC_KEYS
 from cutmix_dense.transforms.collate import collate, collated
 from cutmix_dense.transforms.layout import Layout, shape_of
 
@@ -25,7 +26,7 @@ IMAGES = frozenset({"image", "images", "img", "imgs", "inputs", "pixel_values", 
 """Keys that hold the images of a dict, in upper or lower case."""
 
 _GEOMETRY = frozenset({"boxes", "keypoints", "masks"})
-"""Keys that show that a dict with an image holds instances."""
+"""Keys that show that a dict with an image holds instances; so do the two of a panoptic map together."""
 
 _FORMS = (
     "images; (images, targets); a list of samples, each (image, target) or a dict with an image; or a dict of a batch "
@@ -75,8 +76,8 @@ def read_form(inputs: tuple[Any, ...], layout: Layout, labels_getter: LabelsGett
     ``{"image": images, "mask": …, "label": …}``      the dict
     ================================================  ====================================================
 
-    A dict with an image and ``boxes``, ``masks`` or ``keypoints`` holds instances; in a batch, each key holds a list
-    with one entry per image.
+    A dict with an image and ``boxes``, ``masks``, ``keypoints``, or ``panoptic`` and ``segments_info`` holds instances;
+    in a batch, each key holds a list with one entry per image.
 
     Args:
         inputs: the positional arguments.
@@ -268,7 +269,12 @@ def _as(batch: Mapping[str, Any], entries: dict[str, Any]) -> Any:
 
 def _holds_columns(rest: Mapping[str, Any]) -> bool:
     """Whether a batch holds instances in lists: under each key, one entry per image."""
-    return not is_padded(rest) and any(isinstance(rest.get(key), (list, tuple)) for key in _GEOMETRY)
+    return not is_padded(rest) and any(isinstance(rest.get(key), (list, tuple)) for key in _showing(rest))
+
+
+def _showing(keys: Collection[Any]) -> set[str]:
+    """The keys of a dict with an image that show that it holds instances."""
+    return _GEOMETRY.intersection(keys) | (set(PANOPTIC_KEYS) if set(PANOPTIC_KEYS) <= set(keys) else set())
 
 
 def _columns(batch: Mapping[str, Any], key: str, images: Any, targets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -295,7 +301,7 @@ def _collated_dicts(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ValueError: a sample lacks a key of the others, and there are no instances.
     """
     keys = dict.fromkeys(key for sample in samples for key in sample)
-    instances = _GEOMETRY.intersection(keys)
+    instances = _showing(keys)
     image = _image_key(samples[0])
     batch: dict[str, Any] = {}
     for key in keys:

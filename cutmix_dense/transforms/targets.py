@@ -151,7 +151,11 @@ class TargetMixer:
         if self.labels_by_name and "label" in key.lower() and key not in INSTANCE_KEYS:
             labels |= {key}
         if key in PANOPTIC_KEYS and key not in (*labels, *self.rules.semantic_keys):
-            raise ValueError(f"targets[{key!r}] is of a panoptic map: give a list of dicts, one per image")
+            raise ValueError(
+                f"targets[{key!r}] is of a panoptic map, which needs {' and '.join(map(repr, PANOPTIC_KEYS))}: give a "
+                "list of dicts, one per image, with both; or a dict of a batch with both beside the images, the second "
+                "a list of lists"
+            )
         if key in INSTANCE_KEYS and key not in labels:
             maps = (
                 ", or, if it is a map per image, name it 'mask'" if key == "masks" and isinstance(value, Tensor) else ""

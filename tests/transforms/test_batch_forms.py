@@ -331,6 +331,49 @@ def test_a_dict_batch_of_columns_goes_round():
         mixer()({**given, "labels": given["labels"][:2]})
 
 
+def panoptic_sample(index):
+    """A small picture whose panoptic map has one thing and one stuff."""
+    ids = torch.ones(20, 30, dtype=torch.int32)
+    ids[5:15, 5:20] = 2
+    infos = [
+        {"id": 1, "category_id": 7, "isthing": False},
+        {"id": 2, "category_id": index, "isthing": True},
+    ]
+    return {"image": torch.full((3, 20, 30), float(index)), "panoptic": ids, "segments_info": infos}
+
+
+@pytest.mark.parametrize("form", ["samples", "columns", "stacked", "loader"])
+def test_dicts_with_panoptic_maps_are_read_as_pairs_are(form):
+    samples = [panoptic_sample(index) for index in range(3)]
+    columns = {key: [sample[key] for sample in samples] for key in samples[0]}
+    columns["image"] = torch.stack(columns["image"])
+    stacked = {**columns, "panoptic": torch.stack(columns["panoptic"])}
+    mix = cd.CutMix(p=1.0)
+    pairs = [(sample["image"], {key: sample[key] for key in sample if key != "image"}) for sample in samples]
+    images, targets = mix(pairs, generator=seeded_by(3))
+    if form == "loader":
+        (mixed,) = DataLoader(samples, batch_size=3, collate_fn=lambda batch: mix(batch, generator=seeded_by(3)))
+    else:
+        mixed = mix({"samples": samples, "columns": columns, "stacked": stacked}[form], generator=seeded_by(3))
+    assert isinstance(mixed["panoptic"], torch.Tensor) == (form == "stacked")
+    assert torch.equal(mixed["image"], images)
+    for index, target in enumerate(targets):
+        assert torch.equal(mixed["panoptic"][index], target["panoptic"])
+        assert mixed["segments_info"][index] == target["segments_info"]
+
+
+def seeded_by(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_map_of_the_name_panoptic_alone_stays_a_map():
+    samples = [{"image": torch.rand(3, 8, 12), "panoptic": torch.ones(8, 12).long()} for _ in range(2)]
+    mixed = cd.CutMix(p=1.0, semantic_keys=("panoptic",))(samples)
+    assert mixed["panoptic"].shape == (2, 8, 12)
+    with pytest.raises(ValueError, match=r"targets\['panoptic'\] .* needs 'panoptic' and 'segments_info': give"):
+        cd.CutMix(p=1.0)(samples)
+
+
 def test_a_dict_batch_of_padded_boxes():
     rows = [instances(i) for i in range(3)]
     given = {
