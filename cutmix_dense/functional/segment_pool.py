@@ -198,7 +198,10 @@ class SegmentPool:
     def _laid_out(self, plan: MixPlan) -> _Layout:
         """Lay out and measure the segments of every output."""
         if plan.weight is not None:
-            raise ValueError(f"{MAP_KEY!r} maps hold ids of segments, which don't blend under a soft plan")
+            raise ValueError(
+                f"{MAP_KEY!r} maps hold ids of segments, which don't blend under a soft plan: give one without "
+                "weights, or 'masks' and 'labels' instead of the maps, as panoptic_targets makes them"
+            )
         plan = of_ids(plan)
         source = plan.facts.source
         if source.max(initial=-1) >= len(self.infos):

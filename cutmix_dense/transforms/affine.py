@@ -69,6 +69,7 @@ class Affine(MixTransform):
     """
 
     layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BTCHW")
+    mixes_panoptic = False
 
     def __init__(
         self,

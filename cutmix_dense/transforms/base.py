@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from cutmix_dense.arrays.compiling import is_compiling, untraced
+from cutmix_dense.arrays.compiling import untraced
 from cutmix_dense.checks import share
 from cutmix_dense.functional.pixels import Interpolation, few_launches, mix_images
 from cutmix_dense.functional.rules import RULE_NAMES, TargetRules, rules_of, takes_rules
@@ -27,7 +27,7 @@ from cutmix_dense.transforms.layout import LAYOUTS, Layout, has_frames
 from cutmix_dense.transforms.pool import Images, Pool
 from cutmix_dense.transforms.settings import NamedSettings, key_names
 from cutmix_dense.transforms.targets import LabelsBy, MixedTargets, TargetMixer
-from cutmix_dense.warned import warn_caller
+from cutmix_dense.transforms.without_panoptic import refuse_panoptic
 
 __all__ = ["MixTransform"]
 
@@ -143,6 +143,7 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
 
     def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
         """Check the images and targets of a call, with boxes as xyxy pixels; arguments as for the call."""
+        refuse_panoptic(self, targets)
         return Pool.of(images, targets, sizes, outputs, self.layout, BoxForm(self.box_format, self.normalized))
 
     @property
@@ -150,15 +151,8 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         """How targets are judged and returned, from the current settings."""
         return rules_of(self)
 
-    _warned = False
-
     feather: float = 0.0
     """Softness of borders in mixed images, pixels; set by methods that soften."""
-
-    @property
-    def partners(self) -> int:
-        """Number of other images that an output is mixed with."""
-        return 1
 
     size: tuple[int, int] | None = None
     """(height, width) of the outputs; None: the base's own size."""
@@ -315,17 +309,6 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         elif not self.banked:
             self._warn_of_one(pool, plan)
         return result, plan
-
-    def _warn_of_one(self, pool: Pool, plan: MixPlan) -> None:
-        """Warn once that a batch of one image can't be mixed."""
-        if pool.sizes.shape[0] > 1 or self._warned or self.p == 0 or not self.partners or is_compiling() or self.closed:
-            return
-        if bool((plan.source[:, 1:] < 0).all()):
-            self._warned = True
-            warn_caller(
-                f"{type(self).__name__} got a batch of one image, which has no partner and stays as it is: use larger "
-                "batches, or pairing=cutmix_dense.SampleBank(), which keeps the latest images as partners"
-            )
 
     def get_extra_state(self) -> dict[str, Any]:
         """State for checkpoints: the bank's samples, and whether mixing is closed."""

@@ -20,6 +20,7 @@ from cutmix_dense.transforms.forms import read_form
 from cutmix_dense.transforms.instance_bank import bank_of
 from cutmix_dense.transforms.pool import Images, Pool
 from cutmix_dense.transforms.randommix import check_transforms
+from cutmix_dense.transforms.without_panoptic import refuse_panoptic
 
 __all__ = ["Chain"]
 
@@ -85,6 +86,11 @@ class Chain(MixTransform):
         return next((stage.size for stage in reversed(self.stages) if stage.size is not None), None)
 
     @property
+    def mixes_panoptic(self) -> bool:  # type: ignore[override]
+        """Whether all transforms can mix panoptic maps."""
+        return all(stage.mixes_panoptic for stage in self.stages)
+
+    @property
     def scheduled(self) -> bool:
         """Whether one of the transforms has a schedule."""
         return any(stage.scheduled for stage in self.stages)
@@ -143,6 +149,7 @@ class Chain(MixTransform):
         **settings: Any,
     ) -> tuple[tuple[Any, ...], Any]:
         """The call for images and targets that were read: the last result, and the last plan."""
+        refuse_panoptic(self, targets)
         generator = call_generator(generator)
         mixed: Bool[Tensor, " b"] | None = None
         count = len(images)
@@ -166,6 +173,7 @@ class Chain(MixTransform):
 
     def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
         """Check the images and targets of a call, as the first transform reads them."""
+        refuse_panoptic(self, targets)
         return self.members[0].pool_of(images, targets, sizes, outputs)
 
     def draw_plan(self, *args: Any, **options: Any) -> NoReturn:

@@ -11,12 +11,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import HOST
 from cutmix_dense.pairing import partners
+from cutmix_dense.plan import MixPlan
 from cutmix_dense.switch import Switch
 from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.pool import Pool
+from cutmix_dense.warned import warn_caller
 
 __all__ = ["DrawsPartners"]
 
@@ -39,8 +42,19 @@ class DrawsPartners:
     _idle = False
     """Whether this object alone doesn't mix, while the copies that share its switch may."""
 
+    _warned = False
+    """Whether this object has warned of a batch of one."""
+
+    mixes_panoptic: bool = True
+    """Whether the method can mix panoptic maps; those that blend or turn pixels can't."""
+
     close_last: int = 0
     """Number of last steps without mixing by a schedule of its own (``RandomMix``)."""
+
+    @property
+    def partners(self) -> int:
+        """Number of other images that an output is mixed with."""
+        return 1
 
     @property
     def closed(self) -> bool:
@@ -132,3 +146,14 @@ class DrawsPartners:
         if self.closed:
             return 0.0
         return self.p if pool.p is None else pool.p[leader]
+
+    def _warn_of_one(self, pool: Pool, plan: MixPlan) -> None:
+        """Warn once that a batch of one sample can't be mixed."""
+        if pool.sizes.shape[0] > 1 or self._warned or self.p == 0 or not self.partners or is_compiling() or self.closed:
+            return
+        if bool((plan.source[:, 1:] < 0).all()):
+            self._warned = True
+            warn_caller(
+                f"{type(self).__name__} got a batch of one image, which has no partner and stays as it is: use larger "
+                "batches, or pairing=cutmix_dense.SampleBank(), which keeps the latest images as partners"
+            )

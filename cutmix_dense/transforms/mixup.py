@@ -31,7 +31,7 @@ class MixUp(MixTransform):
         common: arguments of ``MixTransform``.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range; panoptic targets in a call.
 
     Source: Zhang et al., mixup (2018); Zhang et al., Bag of Freebies (2019) for detection: Beta(1.5, 1.5); Huang et
     al., DEIM (2025) for a uniform weight.
@@ -44,6 +44,8 @@ class MixUp(MixTransform):
         >>> labels.tolist()
         [[0.75, 0.25], [0.25, 0.75]]
     """
+
+    mixes_panoptic = False
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from cutmix_dense.switch import SharedNumber
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.mixup import MixUp
 from cutmix_dense.transforms.pool import Images, Pool
+from cutmix_dense.transforms.without_panoptic import refuse_panoptic
 
 __all__ = ["RandomMix", "check_transforms"]
 
@@ -29,7 +30,8 @@ class RandomMix(MixTransform):
 
     Each transform keeps its own settings; ``RandomMix`` has none. If one of them is a ``MixUp``, it sets
     ``instance_weights`` for all, so instances carry ``weight`` in every batch. Semantic maps have the form that the
-    drawn transform gives: pairs or probabilities after a ``MixUp``, else maps. Call ``set_progress`` when a step of the
+    drawn transform gives: pairs or probabilities after a ``MixUp``, else maps. Panoptic maps are refused in the first
+    call if one of the transforms can't mix them (``MixUp``, ``Affine``). Call ``set_progress`` when a step of the
     training begins; until then the step is 0.
 
     Args:
@@ -105,6 +107,12 @@ class RandomMix(MixTransform):
         return max(member.partners for member in self.members)
 
     @property
+    def mixes_panoptic(self) -> bool:  # type: ignore[override]
+        """Whether all transforms that may be drawn can mix panoptic maps."""
+        given = [cast("MixTransform", transform) for transform in self.transforms]
+        return all(transform.mixes_panoptic for transform, weight in zip(given, self.weights) if weight > 0)
+
+    @property
     def scheduled(self) -> bool:
         """Whether ``set_progress`` matters: mixing closes for the last steps, or there are windows."""
         own = self.close_last > 0 or self.windows is not None
@@ -154,6 +162,7 @@ class RandomMix(MixTransform):
 
     def forward(self, *inputs: Any, generator: torch.Generator | None = None, **options: Any) -> Any:
         """Mix a batch by one of the transforms; arguments and result are its own."""
+        refuse_panoptic(self, inputs)
         generator = call_generator(generator)
         return self.choose(generator)(*inputs, generator=generator, **options)
 
@@ -161,16 +170,19 @@ class RandomMix(MixTransform):
         self, images: Images, targets: Any, sizes: Any, generator: torch.Generator | None, **settings: Any
     ) -> tuple[tuple[Any, ...], MixPlan]:
         """The call for images and targets that were read, by one of the transforms."""
+        refuse_panoptic(self, targets)
         generator = call_generator(generator)
         member: MixTransform = untraced(self.choose, generator)
         return member.mix_batch(images, targets, sizes, generator, **settings)
 
     def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
         """Check the images and targets of a call, as the first transform reads them."""
+        refuse_panoptic(self, targets)
         return self.members[0].pool_of(images, targets, sizes, outputs)
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """Draw one of the transforms, and its plan."""
+        refuse_panoptic(self, pool.targets)
         member = self.choose(generator)
         plan = member.draw_plan(pool, generator)
         self._drawn[plan] = member
@@ -185,6 +197,7 @@ class RandomMix(MixTransform):
         **options: Any,
     ) -> Any:
         """Draw one of the transforms, and its plan; arguments as for the call."""
+        refuse_panoptic(self, targets)
         generator = call_generator(generator)
         member = self.choose(generator)
         plan = member.make_plan(images, targets, generator=generator, **options)

@@ -16,6 +16,7 @@ from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.fit import PartnerFit, draw_fitted
 from cutmix_dense.transforms.pool import Pool, detection_targets
+from cutmix_dense.transforms.without_panoptic import refuse_panoptic
 
 __all__ = ["SingleMix", "mix_single"]
 
@@ -71,6 +72,7 @@ def mix_single(
     Raises:
         TypeError, ValueError: as for the transform's call.
     """
+    refuse_panoptic(transform, targets)
     member = transform.choose(generator)
     if isinstance(member.pairing, SampleBank):
         raise ValueError("pairing with a bank draws plans over batch and bank: call the transform itself")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import cutmix_dense as cd
+from cutmix_dense.transforms.single import mix_single
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -26,6 +27,58 @@ def test_instances_carry_weight_whatever_is_drawn():
     plain = cd.RandomMix([cd.StripeMix(p=1.0), cd.CutMix(p=1.0)])
     _, out = plain(torch.zeros(3, 1, 12, 15), targets(), generator=seeded(0))
     assert all("weight" not in t for t in out)
+
+
+PANOPTIC = [
+    {"panoptic": torch.ones(20, 30).int(), "segments_info": [{"id": 1, "category_id": 7, "isthing": False}]}
+] * 2
+
+
+@pytest.mark.parametrize(
+    ("mix", "who"),
+    [
+        (cd.RandomMix([cd.CutMix(p=1.0), cd.MixUp(p=1.0)], weights=[1e9, 1]), "RandomMix holds MixUp, which"),
+        (cd.RandomMix([cd.CutMix(p=1.0), cd.Affine()], weights=[1e9, 1]), "RandomMix holds Affine, which"),
+        (cd.RandomMix([cd.CutMix(), cd.RandomMix([cd.MixUp(), cd.Affine()])]), "RandomMix holds MixUp and Affine,"),
+        (cd.RandomMix([cd.MixUp(), cd.CutMix()], windows=[(50, 60), None]), "RandomMix holds MixUp, which"),
+        (cd.Chain([cd.CutMix(p=1.0), cd.MixUp(p=1.0)]), "Chain holds MixUp, which"),
+        (cd.MixUp(p=1.0), "^MixUp"),
+        (cd.Affine(), "^Affine"),
+    ],
+)
+@pytest.mark.parametrize("form", ["targets", "pairs", "dicts", "dict", "beside labels"])
+def test_panoptic_maps_are_refused_by_the_name_of_the_method_before_anything_is_drawn(mix, who, form):
+    images = torch.rand(2, 3, 20, 30)
+    given = {
+        "targets": (images, PANOPTIC),
+        "pairs": (list(zip(images, PANOPTIC)),),
+        "dicts": ([{"image": image, **target} for image, target in zip(images, PANOPTIC)],),
+        "dict": ({"image": images, **{key: [target[key] for target in PANOPTIC] for key in PANOPTIC[0]}},),
+        "beside labels": (images, {"targets": PANOPTIC, "labels": torch.rand(2, 3)}),
+    }[form]
+    generator, untouched = seeded(0), seeded(0)
+    message = (
+        f"{who}.* can't mix panoptic maps, got targets with 'panoptic': leave .* out, or give 'masks' and 'labels'"
+    )
+    with pytest.raises(ValueError, match=message):
+        mix(*given, generator=generator)
+    assert torch.equal(generator.get_state(), untouched.get_state())
+
+
+def test_plans_of_panoptic_maps_are_refused_before_anything_is_drawn():
+    mix, images = cd.RandomMix([cd.CutMix(p=1.0), cd.MixUp(p=1.0)], weights=[1e9, 1]), torch.rand(2, 3, 20, 30)
+    for call in (mix.make_plan, mix.pool_of, lambda *given: mix_single(mix, *given, seeded(0))):
+        with pytest.raises(ValueError, match="RandomMix holds MixUp, which can't mix panoptic maps"):
+            call(images, PANOPTIC)
+
+
+def test_panoptic_maps_are_mixed_where_no_transform_that_refuses_them_may_be_drawn():
+    images = torch.rand(2, 3, 20, 30)
+    assert cd.RandomMix([cd.CutMix(p=1.0), cd.MixUp(p=1.0)], weights=[1, 0])(images, PANOPTIC)[1][0]["segments_info"]
+    named = cd.MixUp(p=1.0, semantic_keys=("panoptic",), image_keys=("segments_info",))
+    assert cd.RandomMix([named])(images, PANOPTIC)[1][0]["panoptic"].weight is not None
+    masks = [{"masks": torch.ones(1, 20, 30).bool(), "labels": torch.tensor([7])}] * 2  # the remedy works
+    assert len(cd.MixUp(p=1.0)(images, masks)[1][0]["labels"]) == 2
 
 
 def test_the_arguments_reach_the_transform():
