@@ -93,8 +93,13 @@ def mixed_instances(
     padded: bool | None = None,
     return_report: bool = False,
     device: torch.device | None = None,
+    frames: int = 1,
 ) -> Any:
-    """See ``mix_instances``; rows that were brought to the host beforehand go back to ``device``."""
+    """See ``mix_instances``; rows that were brought to the host beforehand go back to ``device``.
+
+    Every ``frames`` outputs are a clip, over which an id of a panoptic map names one segment.
+    """
+    frames = max(frames, plan.frames)
     plan = plan if plan.frames == 1 else plan.of_frames(plan.frames)
     targets, segments = take_panoptic(targets, (*rules.instance_keys, *rules.image_keys, *rules.semantic_keys))
     table = read_fields(targets, rules, plan.ndim, partial(_size_of, plan))
@@ -129,7 +134,7 @@ def mixed_instances(
         nothing = np.zeros(0, dtype=np.int64)
         report = report_of(entries, Verdict(nothing, nothing, nothing, nothing), nothing)
         if segments is not None:
-            report = segments.mix_into(mixed, plan, rules)
+            report = segments.mix_into(mixed, plan, rules, frames)
         return (mixed, report) if return_report else mixed
 
     by_box = "boxes" in table.instances and ("masks" not in table.instances or rules.boxes_from == "box")
@@ -164,7 +169,7 @@ def mixed_instances(
             del target[STATED]
             target.get(IGNORED, {}).pop(STATED, None)
     if segments is not None:
-        segments.mix_into(mixed, plan, rules)
+        segments.mix_into(mixed, plan, rules, frames)
     if device is not None:
         send_rows(mixed, table, plan, device)
     return (mixed, report_of(entries, judged.verdict, outcome)) if return_report else mixed

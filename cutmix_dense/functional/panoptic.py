@@ -28,7 +28,9 @@ def mix_panoptic(
 
     Things are filtered like instances with masks (see ``mix_instances``); dropped ones become void, as fill does. Stuff
     is never filtered: all that shows of one category in an output is one segment. A segment keeps its id unless an
-    earlier one has it; then it gets the smallest free id. Crowds stay separate crowds.
+    earlier one has it; then it gets the smallest free id. Crowds stay separate crowds. Under a plan of
+    clips (``frames``), an id names one segment over all frames: things are told by their layer and id, stuff by its
+    category.
 
     Args:
         maps: (P, H, W) of an integer dtype, or a list of (Hi, Wi), which gives a list: the id of each pixel's segment,
@@ -63,7 +65,7 @@ def mix_panoptic(
         >>> mix_panoptic(torch.ones(2, 1, 4, dtype=torch.int64), segments, plan).maps.tolist()
         [[[2, 2, 1, 1]]]
     """
-    plan = plan.of_frames(plan.frames)
+    frames, plan = plan.frames, plan.of_frames(plan.frames)
     given = list(maps)
     if len(given) != len(segments):
         raise ValueError(f"segments must have one list per map ({len(given)}), got {len(segments)}")
@@ -72,7 +74,7 @@ def mix_panoptic(
         for index, (ids, infos) in enumerate(zip(given, segments))
     ]
     pool = SegmentPool.of(parts, like=maps if isinstance(maps, Tensor) else None)
-    return pool.mix(plan, TargetRules.of(rules, "mix_panoptic"))
+    return pool.mix(plan, TargetRules.of(rules, "mix_panoptic"), frames)
 
 
 def take_panoptic(

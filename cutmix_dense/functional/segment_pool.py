@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from cutmix_dense.functional.fields import BEFORE, IGNORED
 from cutmix_dense.functional.measured import Measured, identity_of
 from cutmix_dense.functional.report import MixReport, Outcome
 from cutmix_dense.functional.rules import TargetRules
+from cutmix_dense.functional.segment_ids import Groups, grouped, new_ids
 from cutmix_dense.functional.segments import INFO_KEY, MAP_KEY, Info, Part, coded
 from cutmix_dense.functional.semantic import mix_semantic
 from cutmix_dense.functional.verdict import judge, outcomes_of, report_of
@@ -118,8 +118,8 @@ class SegmentPool:
             has_ignored=any(other is not None for other in aside or ()),
         )
 
-    def mix(self, plan: MixPlan, rules: TargetRules) -> MixedPanoptic:
-        """Mix the maps and their segments; see ``mix_panoptic``."""
+    def mix(self, plan: MixPlan, rules: TargetRules, frames: int = 1) -> MixedPanoptic:
+        """Mix the maps and their segments; see ``mix_panoptic``. Every ``frames`` outputs are a clip."""
         on_filtered = rules.on_filtered
         layout = self._laid_out(plan)
         entries, measured = layout.entries, layout.measured
@@ -145,13 +145,17 @@ class SegmentPool:
         with np.errstate(divide="ignore", invalid="ignore"):
             uncut = measured.whole / before  # area before earlier mixes, too
         chosen = _Chosen(self, layout, infos, uncut, aside, crowded)
+        shows = outcome != Outcome.DROPPED.value
+        rows_of = [np.flatnonzero(entries.output == number) for number in range(len(plan))]
+        groups = [grouped(rows[shows[rows]], entries, infos, aside) for rows in rows_of]
+        clips = [groups[start : start + frames] for start in range(0, len(groups), frames)]
+        ids = [own for clip in clips for own in new_ids(clip, entries, infos)]
         maps: list[Tensor] = []
         ignored_maps: list[Tensor] = []
         segments: list[list[Info]] = []
         ignored_segments: list[list[Info]] = []
-        for number in range(len(plan)):
-            rows = np.flatnonzero(entries.output == number)
-            numbers, shown, ignored = chosen.rows_of(rows, outcome)
+        for number, rows in enumerate(rows_of):
+            numbers, shown, ignored = chosen.rows_of(rows, groups[number], ids[number])
             segments.append(shown)
             ignored_segments.append(ignored)
             for into, part in ((maps, ~aside), (ignored_maps, aside)):
@@ -166,9 +170,11 @@ class SegmentPool:
             report_of(entries, verdict, outcome),
         )
 
-    def mix_into(self, targets: Sequence[dict[str, Any]], plan: MixPlan, rules: TargetRules) -> MixReport:
+    def mix_into(
+        self, targets: Sequence[dict[str, Any]], plan: MixPlan, rules: TargetRules, frames: int = 1
+    ) -> MixReport:
         """Mix, and add the result to the targets of the outputs."""
-        mixed = self.mix(plan, rules)
+        mixed = self.mix(plan, rules, frames)
         for output, target in enumerate(targets):
             target[MAP_KEY], target[INFO_KEY] = mixed.maps[output], mixed.segments[output]
             if mixed.ignored_segments is not None:
@@ -279,29 +285,19 @@ class _Chosen:
     crowded: Bool[np.ndarray, " e"]
 
     def rows_of(
-        self, rows: Int[np.ndarray, " n"], outcome: Int[np.ndarray, " e"]
+        self, rows: Int[np.ndarray, " n"], groups: Groups, ids: Mapping[Hashable, int]
     ) -> tuple[Int[np.ndarray, " n"], list[Info], list[Info]]:
         """New ids of the entries of an output (0: not shown), its segments, and its ignored ones."""
         entries, measured = self.layout.entries, self.layout.measured
-        showing = [int(row) for row in rows if outcome[row] != Outcome.DROPPED.value]
-        wanted = {self.infos[row]["id"] for row in showing}
-        free = (number for number in itertools.count(1) if number not in wanted)
-        used: set[int] = set()
-        groups: dict[Any, list[int]] = {}
-        for row in showing:
-            info = self.infos[row]
-            stuff = (bool(self.aside[row]), info["category_id"], info["iscrowd"])
-            groups.setdefault(row if info["isthing"] else stuff, []).append(row)
         numbers = np.zeros(len(rows), dtype=np.int64)
         segments: list[Info] = []
         ignored_segments: list[Info] = []
-        for members in groups.values():
+        for key, members in groups.items():
             first = members[0]
             info = dict(self.infos[first])
-            number = info["id"] if info["id"] not in used else next(free)
+            number = ids[key]
             if number > torch.iinfo(self.pool.like.dtype).max:
                 raise ValueError(f"'{MAP_KEY}' maps of {self.pool.like.dtype} can't hold the new id {number}")
-            used.add(number)
             numbers[np.searchsorted(rows, members)] = number
             visible, boxes = measured.visible[members].sum(), measured.boxes
             assert boxes is not None

@@ -192,7 +192,8 @@ class TargetMixer:
         if maps or IGNORED in given:
             pool.check_maps(targets, sorted(maps))
         here, device = rows_of(pool.host_rows, targets, self.rules)
-        result = mixed_instances(here, plan, self.rules, isinstance(pool.images, Tensor), mixed.wanted, device)
+        padded = isinstance(pool.images, Tensor)
+        result = mixed_instances(here, plan, self.rules, padded, mixed.wanted, device, pool.frames)
         dicts: list[dict[str, Any]] = result[0] if mixed.wanted else result
         if mixed.wanted:
             mixed.reports.append(result[1])
@@ -201,7 +202,7 @@ class TargetMixer:
     def _mix_frames(
         self, name: str, clips: Sequence[Sequence[Mapping[str, Any]]], plan: MixPlan, pool: Pool, mixed: MixedTargets
     ) -> list[list[dict[str, Any]]]:
-        """Mix instances of clips frame by frame; track ids stay unique within a clip."""
+        """Mix instances of clips frame by frame; ids of tracks and segments are unique within a clip."""
         for index, clip in enumerate(clips):
             if len(clip) != pool.frames:
                 raise ValueError(f"{name}[{index}] must hold a dict per frame ({pool.frames}), got {len(clip)}")

@@ -606,6 +606,109 @@ def test_every_transform_cuts_map_and_image_alike(name, padded):
     assert judged > 30
 
 
+def clip_scene(clip: int, frames: int = 4) -> list[dict[str, Any]]:
+    """Frames with a sky of another id in each clip, and two things that move; the first is away in some frames."""
+    targets = []
+    for time in range(frames):
+        ids = torch.full((20, 30), 9 - clip, dtype=torch.int32)
+        infos = [{"id": 9 - clip, "category_id": 101, "isthing": False}]
+        if time == 3:  # no sky
+            ids[:], infos = 4, [{"id": 4, "category_id": 102 + clip, "isthing": False}]
+        ids[4 + time : 16, 2:12] = 2
+        infos.append({"id": 2, "category_id": 1, "isthing": True, "name": (clip, 2)})
+        if (time + clip) % 3:
+            ids[3:15, 16 + time : 28] = 1
+            infos.insert(0, {"id": 1, "category_id": 1, "isthing": True, "name": (clip, 1)})
+        targets.append({"panoptic": ids, "segments_info": infos})
+    return targets
+
+
+CLIP_MIXES = {
+    "CutMix": cd.CutMix(p=1.0, region=cd.regions.AreaBox((0.3, 0.6)), layout="BTCHW"),
+    "PathBox": cd.CutMix(p=1.0, region=cd.regions.PathBox(cd.regions.AreaBox((0.3, 0.6))), layout="BTCHW"),
+    "ignore": cd.CutMix(p=1.0, region=cd.regions.AreaBox((0.3, 0.6)), layout="BTCHW", on_filtered="ignore"),
+    "Mosaic": cd.Mosaic(p=1.0, layout="BTCHW", min_visibility=0.0),
+    "ResizeMix": cd.ResizeMix(p=1.0, layout="BTCHW"),
+    "CowMix": cd.CowMix(p=1.0, layout="BTCHW"),
+}
+
+
+@pytest.mark.parametrize("name", CLIP_MIXES)
+def test_an_id_is_one_segment_of_a_clip(name):
+    given = [clip_scene(clip) for clip in range(3)]
+    renamed = merged = 0
+    for seed in range(5):
+        mixed = CLIP_MIXES[name](torch.rand(3, 4, 3, 20, 30), given, generator=torch.Generator().manual_seed(seed))[1]
+        for index, clip in enumerate(mixed):
+            segments: dict[int, set[Any]] = {}
+            stuff: dict[int, set[int]] = {}
+            for time, target in enumerate(clip):
+                parts = [target, target.get("ignored", {"panoptic": target["panoptic"][:0], "segments_info": []})]
+                infos = [info for part in parts for info in part["segments_info"]]
+                assert len({info["id"] for info in infos}) == len(infos)
+                for part in parts:
+                    shown = set(part["panoptic"].unique().tolist()) - {0}
+                    assert shown == {info["id"] for info in part["segments_info"] if info["area"]}
+                for info in infos:
+                    segments.setdefault(info["id"], set()).add(info.get("name", info["category_id"]))
+                    if not info["isthing"]:
+                        stuff.setdefault(info["category_id"], set()).add(info["id"])
+                        merged += len(info["origin"]) > 1
+                    image, row = info["origin"][0]
+                    own = given[image // 4][time]["segments_info"][row]["id"]
+                    if image // 4 == index and name != "Mosaic":
+                        assert info["id"] == own
+                    renamed += info["id"] != own
+            assert all(len(held) == 1 for held in segments.values())
+            assert all(len(numbers) == 1 for numbers in stuff.values())
+            if name != "Mosaic":  # where a clip may show twice
+                names = [next(iter(held)) for held in segments.values()]
+                assert len(set(names)) == len(names)
+    assert renamed
+    assert merged
+
+
+def test_a_plan_of_frames_chooses_ids_once_per_clip():
+    given = [frame for clip in range(2) for frame in clip_scene(clip)]
+    plan = CLIP_MIXES["PathBox"].make_plan(torch.rand(2, 4, 3, 20, 30), generator=torch.Generator().manual_seed(2))
+    mixed = F.mix_panoptic([t["panoptic"] for t in given], [t["segments_info"] for t in given], plan)
+    dicts = F.mix_instances(given, plan)
+    names: dict[Any, set[int]] = {}
+    for segments, target in zip(mixed.segments[:4], dicts):
+        assert target["segments_info"] == segments
+        for info in segments:
+            names.setdefault(info.get("name", info["category_id"]), set()).add(info["id"])
+    assert all(len(numbers) == 1 for numbers in names.values())
+    assert len(set().union(*names.values())) == len(names)
+
+
+def test_the_ids_of_a_base_stay_even_if_they_change_over_its_frames():
+    clips = [clip_scene(0), clip_scene(1)]
+    for clip in clips:  # the ids of frame 1 are of other segments
+        ids, infos = clip[1]["panoptic"], clip[1]["segments_info"]
+        swap = {infos[0]["id"]: infos[1]["id"], infos[1]["id"]: infos[0]["id"]}
+        table = torch.tensor([swap.get(number, number) for number in range(10)], dtype=ids.dtype)
+        clip[1] = {
+            "panoptic": table[ids.long()],
+            "segments_info": [{**info, "id": swap.get(info["id"], info["id"])} for info in infos],
+        }
+    images = torch.rand(2, 4, 3, 20, 30)
+    _, same_ids = cd.CutMix(p=0.0, layout="BTCHW")(images, clips)
+    for before, after in zip(clips, same_ids):
+        for one, two in zip(before, after):
+            assert torch.equal(one["panoptic"], two["panoptic"])
+            assert [info["id"] for info in one["segments_info"]] == [info["id"] for info in two["segments_info"]]
+    _, mixed = CLIP_MIXES["CutMix"](images, clips, generator=torch.Generator().manual_seed(1))
+    for index, clip in enumerate(mixed):
+        for time, target in enumerate(clip):
+            ids = [info["id"] for info in target["segments_info"]]
+            assert len(set(ids)) == len(ids)
+            for info in target["segments_info"]:
+                image, row = info["origin"][0]
+                if image // 4 == index:
+                    assert info["id"] == clips[index][time]["segments_info"][row]["id"]
+
+
 def test_copy_paste_pastes_things_only():
     mix = cd.CopyPaste(p=1.0, instances="all")
     (a, info_a), (b, info_b) = scene(), scene()
