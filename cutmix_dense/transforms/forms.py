@@ -272,7 +272,7 @@ def _holds_columns(rest: Mapping[str, Any]) -> bool:
     return not is_padded(rest) and any(isinstance(rest.get(key), (list, tuple)) for key in _showing(rest))
 
 
-def _showing(keys: Collection[Any]) -> set[str]:
+def _showing(keys: Collection[Any]) -> Collection[str]:
     """The keys of a dict with an image that show that it holds instances."""
     return _GEOMETRY.intersection(keys) | (set(PANOPTIC_KEYS) if set(PANOPTIC_KEYS) <= set(keys) else set())
 
