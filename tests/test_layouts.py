@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from volumetric import FRAMES, LAYOUTS, Batch, batch, check_instances, decode, e
 import cutmix_dense as cd
 from cutmix_dense import functional as F
 from cutmix_dense import regions
+from cutmix_dense.functional import broken
 from cutmix_dense.kernels.gather import mix_gather
 from cutmix_dense.kernels.layered import mix_layered
 from cutmix_dense.transforms.pool import Pool
@@ -358,6 +360,68 @@ def test_what_clips_refuse():
         cd.RandomMix([mix, cd.CutMix()])
     with pytest.raises(ValueError, match="layout must be one of"):
         cd.CutMix(layout="BCTHW")
+
+
+CLIP_FRAMES = {
+    "NaN": (lambda frame: frame["boxes"].__setitem__((0, 0), math.nan), r"\['boxes'\]\[0\] must be finite"),
+    "a missing key": (lambda frame: frame.pop("labels"), " has 1 instances but no 'labels'"),
+    "rows": (lambda frame: frame.update(labels=torch.ones(3)), r"\['labels'\] must have one row per instance \(1\)"),
+    "masks": (lambda frame: frame.update(masks=torch.ones(1, 3, 3)), r"\['masks'\] must have its image's size"),
+    "an unknown key": (lambda frame: frame.update(flow=torch.ones(2, 7, 12)), r" .*'flow': \(B, T, H, W\)"),
+    "a float map": (lambda frame: frame.update(semantic=torch.rand(7, 12)), r"\['semantic'\] must hold class ids"),
+    "a list": (lambda frame: frame.update(boxes=[1]), r"\['boxes'\] must be a tensor.*, got list"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        (name, method)
+        for name in CLIP_FRAMES
+        for method in ("CutMix", "Affine", "PathBox", "ObjectBox", "MixUp")
+        if (name, method) != ("masks", "Affine")  # which compares the frames of one time
+    ],
+)
+def test_messages_name_clip_and_frame(name: str, method: str, generator):
+    change, message = CLIP_FRAMES[name]
+    settings = {"PathBox": {"region": regions.PathBox()}, "ObjectBox": {"region": regions.ObjectBox()}}.get(method, {})
+    mix = getattr(cd, method if hasattr(cd, method) else "CutMix")(p=1.0, layout="BTCHW", **settings)
+    targets = [frames() for _ in range(3)]
+    change(targets[1][2])
+    clips = torch.rand(3, FRAMES, 1, 7, 12)
+    for given, start in ((targets, r"targets\[1\]\[2\]"), ({"objects": targets}, r"targets(\['objects'\])?\[1\]\[2\]")):
+        with pytest.raises((TypeError, ValueError), match=f"{start}{message}"):
+            mix(clips, given, generator=generator)
+
+
+def test_warnings_of_boxes_name_clip_and_frame(monkeypatch):
+    monkeypatch.setattr(broken, "_warned", False)
+    targets = [frames() for _ in range(3)]
+    targets[2][1]["boxes"] = torch.tensor([[3.0, 1, 3, 4]])
+    with pytest.warns(UserWarning, match=r"targets\[2\]\[1\]\['boxes'\]\[0\] is \[3.0, 1.0, 3.0, 4.0\]"):
+        cd.CutMix(p=1.0, layout="BTCHW")(torch.rand(3, FRAMES, 1, 7, 12), targets)
+
+
+def test_labels_by_objects_name_clip_and_frame():
+    targets = [frames() for _ in range(3)]
+    targets[1][2]["labels"] = torch.ones(2)
+    given = {"labels": torch.tensor([0, 1, 2]), "objects": targets}
+    mix = cd.CutMix(p=1.0, layout="BTCHW", labels_by="objects", num_classes=3)
+    with pytest.raises(ValueError, match=r"targets\[1\]\[2\]\['labels'\] must have one row"):
+        mix(torch.rand(3, FRAMES, 1, 7, 12), given)
+
+
+def test_a_batch_of_one_clip_is_not_sent_to_a_bank():
+    with pytest.warns(UserWarning, match="batch of one clip, .* use larger batches$"):
+        cd.CutMix(p=1.0, layout="BTCHW")(torch.rand(1, FRAMES, 1, 7, 12))
+    with pytest.warns(UserWarning, match="batch of one image, .*SampleBank"):
+        cd.CutMix(p=1.0, layout="BCDHW")(torch.rand(1, 1, *size_of("BCDHW")))
+
+
+def test_the_hint_for_maps_of_volumes_has_their_axes():
+    targets = [{"boxes": torch.tensor([[1.0, 1, 1, 4, 4, 4]]), "flow": torch.rand(3, *size_of("BCDHW"))}] * 2
+    with pytest.raises(ValueError, match=r"'flow': \(B, D, H, W\)"):
+        cd.CutMix(p=1.0, layout="BCDHW")(torch.rand(2, 1, *size_of("BCDHW")), targets)
 
 
 def test_what_volumes_refuse():

@@ -134,7 +134,9 @@ def _sort(
             if not isinstance(value, Tensor):
                 raise TypeError(f"targets[{index}][{key!r}] must be a tensor, got {type(value).__name__}")
             if value.is_floating_point():
-                raise TypeError(f"targets[{index}][{key!r}] must hold class ids, got {value.dtype}: {_beside(key)}")
+                raise TypeError(
+                    f"targets[{index}][{key!r}] must hold class ids, got {value.dtype}: {_beside(key, table.ndim)}"
+                )
             table.semantic.setdefault(key, []).append(value)
         elif key in LABEL_KEYS and key not in image_keys:
             raise ValueError(
@@ -154,7 +156,7 @@ def _sort(
             raise ValueError(
                 f"targets[{index}] holds the unknown key {key!r} ({_shape(value)}): name it in instance_keys (it "
                 "follows the instances), in image_keys (it stays the base image's) or in semantic_keys (a map of class "
-                f"ids){'; ' + _beside(key) if dense else ''}"
+                f"ids){'; ' + _beside(key, table.ndim) if dense else ''}"
             )
         else:
             table.image[index][key] = value
@@ -333,9 +335,10 @@ def _is_scalar(value: Any) -> bool:
     return value is None or isinstance(value, (str, bytes, bool, int, float, complex))
 
 
-def _beside(key: str) -> str:
+def _beside(key: str, ndim: int) -> str:
     """Where a map of floating point goes."""
-    return f"a map of floating point goes beside the list, {{'targets': [...], {key!r}: (B, H, W)}}"
+    axes = "B, D, H, W" if ndim == 3 else "B, H, W"
+    return f"a map of floating point goes beside the list, {{'targets': [...], {key!r}: ({axes})}}"
 
 
 def _shape(value: Any) -> str:

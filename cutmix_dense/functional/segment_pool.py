@@ -73,6 +73,7 @@ class SegmentPool:
         infos: for each image its segments, then its ignored ones.
         counts: number of segments of each image, ignored ones not counted.
         like: a map with the dtype and class of the input.
+        names: how messages name each map.
         has_ignored: whether some target holds ignored segments (perhaps zero of them).
     """
 
@@ -80,6 +81,7 @@ class SegmentPool:
     infos: list[list[Info]]
     counts: list[int]
     like: Tensor
+    names: Sequence[str]
     has_ignored: bool = False
 
     @classmethod
@@ -115,6 +117,7 @@ class SegmentPool:
             infos=infos,
             counts=counts,
             like=parts[0].ids if like is None else like,
+            names=[part.map_name for part in parts],
             has_ignored=any(other is not None for other in aside or ()),
         )
 
@@ -215,7 +218,7 @@ class SegmentPool:
         for index, code in enumerate(self.codes):
             if code.ndim != plan.ndim:
                 size = tuple(code.shape)
-                raise ValueError(f"{MAP_KEY!r} of image {index} must have {plan.ndim} dimensions, got {size}")
+                raise ValueError(f"{self.names[index]} must have {plan.ndim} dimensions, got {size}")
         ignored = [len(infos) - count for infos, count in zip(self.infos, self.counts)]
         entries = Entries.of(self.counts, ignored, source)
         mixed = mix_semantic(self.codes, plan, ignore_index=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -22,8 +23,9 @@ from cutmix_dense.randomness import call_generator
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.box_format import output_sizes
+from cutmix_dense.transforms.frames import are_frames, frames_named
 from cutmix_dense.transforms.layout import Layout, has_frames
-from cutmix_dense.transforms.pool import Images, Pool, are_frames
+from cutmix_dense.transforms.pool import Images, Pool
 from cutmix_dense.transforms.targets import TargetMixer
 
 __all__ = ["Affine"]
@@ -237,7 +239,10 @@ class Affine(MixTransform):
             for number, clip in enumerate(value):
                 if len(clip) != length:
                     raise ValueError(f"{name}[{number}] must hold a dict per frame ({length}), got {len(clip)}")
-            columns = [self._moved(list(frame), plan, f"{name}[:, {t}]") for t, frame in enumerate(zip(*value))]
+            columns = []
+            for time, frame in enumerate(zip(*value)):
+                with frames_named(partial(_at, time), name):
+                    columns.append(self._moved(list(frame), plan, "targets"))
             return [list(clip) for clip in zip(*columns)]
         if isinstance(value, (list, tuple)) and value and are_dicts(value):
             boxes = [{"boxes": row["boxes"]} if "boxes" in row else {} for row in value]
@@ -269,3 +274,8 @@ class Affine(MixTransform):
         ]
         rest = self._moved({key: item for key, item in value.items() if key not in rows}, plan, name)
         return {**rest, **{key: torch.stack([image[key] for image in images]) for key in rows}}
+
+
+def _at(time: int, clip: int) -> tuple[int, int]:
+    """The place of a clip's frame, where frames of one time are read together."""
+    return clip, time

@@ -16,6 +16,7 @@ from cutmix_dense.functional.transfer import bring_rows
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.base import MixTransform
+from cutmix_dense.transforms.frames import detection_targets, has_padded
 from cutmix_dense.transforms.instance_bank import InstanceBank, bank_of
 from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.paste_draws import SOURCES, DrawsPasted, Source
@@ -23,7 +24,7 @@ from cutmix_dense.transforms.paste_number import checked_number
 from cutmix_dense.transforms.paste_weights import size_bounds, weight_table
 from cutmix_dense.transforms.pasted import check_rows, may_be_pasted
 from cutmix_dense.transforms.placing import Place
-from cutmix_dense.transforms.pool import Pool, detection_targets, has_padded
+from cutmix_dense.transforms.pool import Pool
 from cutmix_dense.warned import warn_caller
 
 __all__ = ["CopyPaste"]

@@ -17,7 +17,7 @@ from cutmix_dense.pairing import partners
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.switch import Switch
 from cutmix_dense.transforms.bank import SampleBank
-from cutmix_dense.transforms.layout import Layout
+from cutmix_dense.transforms.layout import Layout, has_frames
 from cutmix_dense.transforms.pool import Pool
 from cutmix_dense.warned import warn_caller
 
@@ -153,7 +153,9 @@ class DrawsPartners:
             return
         if bool((plan.source[:, 1:] < 0).all()):
             self._warned = True
+            clips = has_frames(self.layout)  # of which there are no banks
+            bank = ", or pairing=cutmix_dense.SampleBank(), which keeps the latest images as partners"
             warn_caller(
-                f"{type(self).__name__} got a batch of one image, which has no partner and stays as it is: use larger "
-                "batches, or pairing=cutmix_dense.SampleBank(), which keeps the latest images as partners"
+                f"{type(self).__name__} got a batch of one {'clip' if clips else 'image'}, which has no partner and "
+                f"stays as it is: use larger batches{'' if clips else bank}"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,9 +14,8 @@ from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST, fetched, sent, tensor_of
 from cutmix_dense.functional.boxes import exact_dtype
-from cutmix_dense.functional.fields import IGNORED, SEMANTIC_KEYS, are_dicts, is_map
+from cutmix_dense.functional.fields import IGNORED, SEMANTIC_KEYS, is_map
 from cutmix_dense.functional.masks import boxes_of_masks
-from cutmix_dense.functional.padded import is_padded
 from cutmix_dense.functional.rotated import bounds_of
 from cutmix_dense.functional.segments import (
     MAP_KEY,
@@ -28,6 +28,7 @@ from cutmix_dense.functional.transfer import HostRows
 from cutmix_dense.functional.wrapping import are_tensors, as_plain
 from cutmix_dense.regions import ObjectBoxes
 from cutmix_dense.transforms.box_format import BoxForm
+from cutmix_dense.transforms.frames import detection_targets, frames_named
 from cutmix_dense.transforms.layout import Layout, has_frames, hint_of_axes, shape_of, spatial_axes
 
 __all__ = ["Images", "Pool"]
@@ -206,16 +207,17 @@ class Pool:
                 "targets must be detection targets with 'boxes' or 'masks' for a region that looks at objects"
             )
         rows, none = [], torch.zeros((0, 2 * self.ndim), dtype=torch.float32, device=HOST)
-        for index, target in enumerate(targets):
-            boxes, masks = target.get("boxes"), target.get("masks")
-            if boxes is None and masks is not None:
-                if not isinstance(masks, Tensor):
-                    raise TypeError(f"targets[{index}]['masks'] must be a tensor, got {type(masks).__name__}")
-                boxes = boxes_of_masks(masks.as_subclass(Tensor))
-            elif has_segments_only(target):
-                segments = segments_as_instances(target)
-                boxes = boxes_of_masks(segments["masks"][segments["isthing"]])
-            rows.append(none if boxes is None else bounds_of(boxes, f"targets[{index}]['boxes']", self.ndim))
+        with frames_named(self.frames) if self.clips else nullcontext():
+            for index, target in enumerate(targets):
+                boxes, masks = target.get("boxes"), target.get("masks")
+                if boxes is None and masks is not None:
+                    if not isinstance(masks, Tensor):
+                        raise TypeError(f"targets[{index}]['masks'] must be a tensor, got {type(masks).__name__}")
+                    boxes = boxes_of_masks(masks.as_subclass(Tensor))
+                elif has_segments_only(target):
+                    segments = segments_as_instances(target)
+                    boxes = boxes_of_masks(segments["masks"][segments["isthing"]])
+                rows.append(none if boxes is None else bounds_of(boxes, f"targets[{index}]['boxes']", self.ndim))
         device = [*[row.device for row in rows if row.shape[0]], HOST][0]
         if fetch and device.type != "cpu":
             there = iter(fetched([sent(as_plain(row), device) for row in rows if row.shape[0]]))
@@ -281,33 +283,6 @@ class Pool:
                     raise ValueError(
                         f"targets[{index}][{key!r}] must have its image's size {tuple(size)}, got {tuple(value.shape)}"
                     )
-
-
-def detection_targets(targets: Any) -> Sequence[Mapping[str, Any]] | None:
-    """The list of dicts among the targets of a call, frame after frame for clips; None if there is none."""
-    if isinstance(targets, (list, tuple)) and targets and are_dicts(targets):
-        return targets
-    if isinstance(targets, Mapping):
-        found = [found for value in targets.values() if (found := detection_targets(value)) is not None]
-        return found[0] if found else None
-    if are_frames(targets):
-        return [frame for clip in targets for frame in clip]
-    return None
-
-
-def has_padded(targets: Any) -> bool:
-    """Whether the targets of a call are padded boxes, or hold some by name."""
-    return is_padded(targets) or (isinstance(targets, Mapping) and any(map(has_padded, targets.values())))
-
-
-def are_frames(targets: Any) -> bool:
-    """Whether targets belong to clips: for each clip a list of dicts, one per frame."""
-    return (
-        isinstance(targets, (list, tuple))
-        and len(targets) > 0
-        and all(isinstance(clip, (list, tuple)) and len(clip) > 0 for clip in targets)
-        and all(isinstance(frame, Mapping) for clip in targets for frame in clip)
-    )
 
 
 def _semantic_maps(targets: Any, keys: Sequence[str]) -> Sequence[Tensor] | None:

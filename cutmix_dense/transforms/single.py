@@ -15,7 +15,8 @@ from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.fit import PartnerFit, draw_fitted
-from cutmix_dense.transforms.pool import Pool, detection_targets
+from cutmix_dense.transforms.frames import detection_targets
+from cutmix_dense.transforms.pool import Pool
 from cutmix_dense.transforms.without_panoptic import refuse_panoptic
 
 __all__ = ["SingleMix", "mix_single"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -35,7 +36,8 @@ from cutmix_dense.functional.semantic import mix_maps, refuse_pair
 from cutmix_dense.functional.transfer import rows_of
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import weighs
-from cutmix_dense.transforms.pool import Pool, are_frames, detection_targets
+from cutmix_dense.transforms.frames import are_frames, detection_targets, frames_named
+from cutmix_dense.transforms.pool import Pool
 from cutmix_dense.transforms.tracks import KEY, check_tracks, separate_tracks
 
 LabelsBy = Literal["pixels", "objects"]
@@ -213,7 +215,8 @@ class TargetMixer:
         if tracked:
             check_tracks(clips, plan.layers, name)
         inner = MixedTargets(wanted=mixed.wanted or tracked)
-        dicts = self._mix_instances(frames, plan.of_frames(pool.frames), pool, inner)
+        with frames_named(pool.frames, name):
+            dicts = self._mix_instances(frames, plan.of_frames(pool.frames), pool, inner)
         if mixed.wanted:
             mixed.reports += inner.reports
         outputs = [dicts[start : start + pool.frames] for start in range(0, len(dicts), pool.frames)]
@@ -291,7 +294,8 @@ class TargetMixer:
                 raise ValueError("labels_by 'objects' needs detection targets beside the labels, got none")
             names = ("instance_keys", "image_keys", "semantic_keys")
             keys: Any = {name: getattr(self.rules, name) for name in names}
-            weight = object_pixels(dicts, plan.of_frames(pool.frames), **keys)
+            with frames_named(pool.frames) if pool.clips else nullcontext():
+                weight = object_pixels(dicts, plan.of_frames(pool.frames), **keys)
             if plan.frames == 1:  # its outputs are clips
                 weight = weight.unflatten(0, (-1, pool.frames)).sum(dim=1)
         return mix_labels(labels, plan, self.rules.num_classes, weight=weight)

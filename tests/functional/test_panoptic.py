@@ -524,7 +524,7 @@ def test_an_id_that_does_not_fit_raises():
         (lambda m, s: s.pop(), ValueError, "one list per map"),
         (lambda m, s: m.__setitem__(1, m[1].float()), TypeError, r"maps\[1\] must hold integer ids"),
         (lambda m, s: m.__setitem__(1, m[1].long()), ValueError, r"maps\[1\] is torch.int64"),
-        (lambda m, s: m.__setitem__(1, m[1][None]), ValueError, "of image 1 must have 2 dimensions"),
+        (lambda m, s: m.__setitem__(1, m[1][None]), ValueError, r"^maps\[1\] must have 2 dimensions"),
         (lambda m, s: m.__setitem__(1, m[1][:3]), ValueError, "smaller than"),
     ],
 )  # fmt: skip
