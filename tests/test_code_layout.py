@@ -77,6 +77,7 @@ MAY_IMPORT = {
     "visualization": {"data", "functional", "plan", "transforms", "visualization"},
     "training": {
         "build",
+        "checks",
         "data",
         "extras",
         "functional",

@@ -99,7 +99,7 @@ def mixed_instances(
 
     Every ``frames`` outputs are a clip, over which an id of a panoptic map names one segment.
     """
-    frames = max(frames, plan.frames)
+    frames = frames if plan.frames == 1 else plan.frames
     plan = plan if plan.frames == 1 else plan.of_frames(plan.frames)
     targets, segments = take_panoptic(targets, (*rules.instance_keys, *rules.image_keys, *rules.semantic_keys))
     table = read_fields(targets, rules, plan.ndim, partial(_size_of, plan))

@@ -143,7 +143,8 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
 
     def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
         """Check the images and targets of a call, with boxes as xyxy pixels; arguments as for the call."""
-        refuse_panoptic(self, targets)
+        if not self.mixes_panoptic:
+            refuse_panoptic(self, targets)
         return Pool.of(images, targets, sizes, outputs, self.layout, BoxForm(self.box_format, self.normalized))
 
     @property
