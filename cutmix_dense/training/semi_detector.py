@@ -36,7 +36,7 @@ class SemiDetector(TaughtModel):
         weight: of the losses on unlabelled images: 2 in MixPL, 4 in Unbiased Teacher.
         loss_weights: of single losses of the student on unlabelled images, by torchvision's names with ``loss_`` in
             front.
-        burn_in: number of iterations before unlabelled images count.
+        burn_in: number of optimizer steps before unlabelled images count.
         teacher: arguments of ``semi.MeanTeacher``.
         evaluated: who predicts: ``"teacher"`` or ``"student"``.
         data_preprocessor: see ``SemiPreprocessor``.

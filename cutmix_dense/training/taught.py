@@ -66,6 +66,10 @@ class TaughtModel(BaseModel, HoldsMix):
         self.teacher.update(self.student.network)
         self._since_update = 0
 
+    def keep_teacher(self) -> None:
+        """Leave the teacher as it is; after an iteration that only added to the gradients."""
+        self._since_update = 0
+
     def notice_loss(self) -> None:
         """Count a training loss, to notice a teacher that is never updated."""
         self._since_update += 1
@@ -82,11 +86,20 @@ class TaughtModel(BaseModel, HoldsMix):
 
 @HOOKS.register_module()
 class MeanTeacherHook(Hook):
-    """Moves the teacher of a ``TaughtModel`` after every training iteration, before a checkpoint is written."""
+    """Moves the teacher of a ``TaughtModel`` after every step of the optimizer, before a checkpoint is written.
+
+    With ``optim_wrapper=dict(accumulative_counts=4)`` that is every fourth iteration, and the last one.
+
+    Example:
+        >>> custom_hooks = [dict(type="cutmix_dense.SeedHook"), dict(type="cutmix_dense.MeanTeacherHook")]
+    """
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Update the teacher."""
+        """Update the teacher, if the optimizer made a step."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        model.update_teacher()
+        if runner.optim_wrapper.should_update():
+            model.update_teacher()
+        else:
+            model.keep_teacher()

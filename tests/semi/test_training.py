@@ -283,6 +283,20 @@ def test_an_arm_trains_on_the_demo_set(arm, runner_of):
     assert kept["teacher.n_averaged"] == 2
 
 
+def test_the_teacher_moves_once_per_step_of_the_optimizer(runner_of, monkeypatch):
+    """Seven iterations, gradients of three each: steps after the third, the sixth and the last."""
+    monkeypatch.setattr(SemiSegmenter, "_PATIENCE", 2)  # waiting for a step isn't a missing hook
+    few = {"optim_wrapper.accumulative_counts": 3, "train_cfg.max_epochs": 7, "train_cfg.val_interval": 7}
+    runner = runner_of("unet-small_camvid-1of8_supervised", **few)
+    steps, updates = [], []
+    step, update = OptimWrapper.step, SemiSegmenter.update_teacher
+    monkeypatch.setattr(OptimWrapper, "step", lambda self: (steps.append(runner.iter), step(self)))
+    monkeypatch.setattr(SemiSegmenter, "update_teacher", lambda self: (updates.append(runner.iter), update(self)))
+    runner.train()
+    assert updates == steps == [2, 5, 6]
+    assert runner.model.teacher.step == 3
+
+
 def test_all_arms_see_the_same_labelled_batches(runner_of):
     batches = []
     for arm in ("unet-small_camvid-1of8_supervised", "unet-small_camvid-1of8_cutmix"):
