@@ -44,6 +44,7 @@ def _with_published(study: Study, out: Path, options: dict[str, Any], report: Pa
     """A study's folder, with the runs of a published report, if one is named."""
     published = Published() if report is None else read_published(report)
     folder = StudyFolder(study, out, {**published.options, **(options or begun_with(out))}, published)
+    folder.refuse_idle()
     folder.refuse_foreign()
     return folder
 

@@ -91,7 +91,7 @@ def read_config(args: argparse.Namespace) -> Config:
     """The config with what was typed; everything in it that a safe loader needs is allowed.
 
     Raises:
-        UserError: no such file, an unknown option.
+        UserError: no such file, an option that nothing reads.
     """
     if args.launcher != "none":  # it would tell what is run in this process later that it is one of several
         os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
@@ -103,9 +103,15 @@ def read_config(args: argparse.Namespace) -> Config:
     from mmengine.config import Config
 
     from cutmix_dense.training.checkpoints import allow_checkpoints
+    from cutmix_dense.training.config_keys import check_key
 
     options = typed_options(args.cfg_options)
     cfg = Config.fromfile(args.config)
+    for key in options:
+        try:
+            check_key(cfg, key)
+        except ValueError as error:
+            raise UserError(f"--cfg-options {key}: {error}") from error
     cfg.launcher = args.launcher
     cfg.merge_from_dict(options)
     if args.work_dir is not None:

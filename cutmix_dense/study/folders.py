@@ -190,6 +190,21 @@ class StudyFolder:
                 f"{', '.join(foreign)}; leave --published out to run them here"
             )
 
+    def refuse_idle(self) -> None:
+        """Raise StudyError, with names, for variants that train as the baseline does: they would compare nothing.
+
+        A key that begins with ``_`` is a helper of the config's file, and doesn't count.
+        """
+        found = {name: self.study.compose(name, 0, self.options).to_dict() for name in self.study.variants}
+        read = {name: {k: v for k, v in config.items() if not k.startswith("_")} for name, config in found.items()}
+        baseline = self.study.baseline
+        idle = [name for name in read if name != baseline and read[name] == read[baseline]]
+        if idle:
+            raise StudyError(
+                f"variants must differ from the baseline, {baseline!r}; the configs of these are equal to its: "
+                f"{', '.join(idle)}; give each a config or options that change something, or remove it"
+            )
+
     def refuse_stale(self, runs: list[Run], redo: bool) -> None:
         """Remove the runs that were begun with another config if ``redo``, else raise.
 

@@ -118,9 +118,11 @@ class Study:
             An ``mmengine.Config``: the variant's file, the study's options, the variant's, ``extra``.
 
         Raises:
-            StudyError: a file that isn't there or an option that doesn't fit it.
+            StudyError: a file that isn't there, an option that doesn't fit it or that nothing reads.
         """
         config_class = require("mmengine", "train").Config
+        from cutmix_dense.training.config_keys import check_key
+
         arm = self.variants[variant]
         if not arm.config.is_file():
             raise StudyError(f"variants.{variant}.config: there is no file {arm.config}")
@@ -128,6 +130,7 @@ class Study:
         for changes in (self.options, arm.options, extra or {}, {"randomness.seed": seed}):
             for key, value in changes.items():
                 try:
+                    check_key(config, key)
                     _change(config, key, json.loads(json.dumps(value)))
                 except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
                     raise StudyError(f"variants.{variant}: {key} doesn't fit {arm.config.name}: {error}") from error

@@ -26,7 +26,10 @@ def test_the_hash_knows_everything_but_where_the_data_lies(make_study):
     first = config_hash(study.compose("cutmix", 0))
     assert first == config_hash(study.compose("cutmix", 0, study.data_options("/elsewhere/set")))
     others = [study.compose("cutmix", 1), study.compose("same", 0), study.compose("cutmix", 0, {"fake.base": 31.0})]
-    others += [study.compose("cutmix", 0, study.data_options("/elsewhere/other")), study.compose("cutmix", 0, {"x": 1})]
+    others += [
+        study.compose("cutmix", 0, study.data_options("/elsewhere/other")),
+        study.compose("cutmix", 0, {"fake.x": 1}),
+    ]
     assert len({first, *map(config_hash, others)}) == 6
 
 
@@ -74,6 +77,18 @@ def test_shifts_are_measured_where_asked_for_and_older_results_stay_valid(make_s
     shifts = [{"kind": "fog", "strength": 0.2}, {"kind": "fog", "strength": 0.5}, {"kind": "blur", "strength": 2}]
     assert study.measuring.to_dict()["shifts"] == shifts
     assert study.reliability == {"c/ECE": "lower"}
+
+
+def test_an_option_that_nothing_reads_is_refused_with_the_near_match(make_study):
+    more = "variants['typo'] = dict(options={'train_cgf.max_epochs': 7})"
+    study = load_study(make_study(more=more))
+    with pytest.raises(StudyError, match=r"variants\.typo: train_cgf\.max_epochs .*did you mean 'train_cfg'\?"):
+        study.compose("typo", 0)
+    with pytest.raises(StudyError, match=r"variants\.cutmix: x doesn't fit .*'x' is no key .*write it into the config"):
+        study.compose("cutmix", 0, {"x": 1})
+    known = {"fake.new.key": 1, "default_hooks.checkpoint.interval": 2, "compile": True}
+    config = study.compose("cutmix", 0, known)  # new below a key, MMEngine's own
+    assert (config.fake.new.key, config.default_hooks.checkpoint.interval) == (1, 2)
 
 
 def test_files_that_are_missing(make_study, tmp_path):

@@ -71,6 +71,23 @@ def test_a_failed_run_shows_in_the_exit_code_the_report_and_the_status(call, mak
     assert "failed: train ended with 3" in capsys.readouterr().out
 
 
+def test_variants_that_change_nothing_are_refused_by_name(call, make_study, tmp_path, capsys):
+    """Options that the baseline has too, and a change of a helper that nothing reads any more."""
+    more = "variants.update(idle=dict(options={'fake.hold': 0}), helper=dict(options={'_mix.p': 0.3}))"
+    path = make_study(more=more)
+    training = path.with_name("training.py")
+    training.write_text("_mix = dict(p=0.5)\n" + training.read_text())
+    for command in ("run", "status", "report"):
+        assert code_of(call, command, path) == 2
+        told = capsys.readouterr().err
+        assert "variants must differ from the baseline, 'baseline'" in told
+        assert "equal to its: idle, helper;" in told
+    assert not (tmp_path / "out").exists()
+    same = ["fake.gain=[1,1,1,1]", "fake.fail=[]"]  # the command line makes all alike
+    assert code_of(call, "run", make_study(), "--cfg-options", *same) == 2
+    assert "equal to its: cutmix, worse, same;" in capsys.readouterr().err
+
+
 def test_other_settings_need_redo(call, make_study, capsys):
     path = make_study(more="seeds = (0,)")
     assert call("run", path, "--only", "cutmix") == 0
@@ -158,7 +175,9 @@ def test_the_studies_of_the_project_can_be_read():
     assert len(paths) >= 6
     for path in paths:
         study = load_study(path)
-        runs = StudyFolder(study, Path("runs"), study.data_options("data")).runs()
+        folder = StudyFolder(study, Path("runs"), study.data_options("data"))
+        folder.refuse_idle()
+        runs = folder.runs()
         hashes = {run.hash for run in runs if run.variant != "untrained"}
         assert len(hashes) == len(study.variants) * len(study.seeds), path.name
         for run in runs:

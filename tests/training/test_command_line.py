@@ -26,6 +26,22 @@ def test_mistakes_are_told_in_a_line(tiny, tmp_path, capsys):
     assert "base_batch_size" in refused(train.main, [tiny, *work, "--auto-scale-lr"], capsys)
 
 
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [
+        ("train_cgf.max_epochs=7", "train_cfg"),
+        ("modle.data_preprocessor.mix=None", "model"),
+        ("lod_from=a", "load_from"),
+    ],
+)
+def test_an_option_that_nothing_reads_is_refused(tiny, tmp_path, capsys, option, meant):
+    key = option.partition("=")[0]
+    for main, words in ((train.main, [tiny]), (evaluate.main, [tiny, tiny])):
+        told = refused(main, [*words, "--work-dir", tmp_path, "--cfg-options", option], capsys)
+        assert f"--cfg-options {key}: " in told
+        assert f"did you mean {meant!r}?" in told
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_amp_without_a_gpu_is_refused(tiny, tmp_path, capsys):
     assert "--amp needs a CUDA device" in refused(train.main, [tiny, "--work-dir", tmp_path, "--amp"], capsys)
