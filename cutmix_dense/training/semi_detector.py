@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import cutmix_dense.training.semi  # noqa: F401 - registers the default data_preprocessor
 from cutmix_dense.build import from_config
 from cutmix_dense.mmengine.scope import MODELS
 from cutmix_dense.randomness import generator_from, rank_seed
@@ -31,8 +32,9 @@ class SemiDetector(TaughtModel):
             region=dict(type="MultiBox.mixpl"), min_visibility=0.3)``, or ``dict(type="MixPL", tile=…)``, whose cache a
             resumed training fills anew. None: not at all.
         threshold: score of the teacher's boxes that count; one, or one per class, the background first.
-        ignore_above: see ``semi.pseudo_boxes``; a student with ``weighing`` leaves ignored boxes out.
-        weigh: see ``semi.pseudo_boxes``; a student with ``weighing=dict(by="weight")`` reads it, annotations weigh 1.
+        ignore_above: see ``semi.pseudo_boxes``; needs a student with ``weighing``, which leaves ignored boxes out.
+        weigh: see ``semi.pseudo_boxes``; needs a student with ``weighing=dict(by="weight")``, which reads it.
+            Annotations weigh 1.
         weight: of the losses on unlabelled images: 2 in MixPL, 4 in Unbiased Teacher.
         loss_weights: of single losses of the student on unlabelled images, by torchvision's names with ``loss_`` in
             front.
@@ -43,7 +45,7 @@ class SemiDetector(TaughtModel):
 
     Raises:
         TypeError: ``mix`` isn't a mixing transform.
-        ValueError: an argument out of its range, named.
+        ValueError: an argument out of its range, named; ``weigh`` or ``ignore_above`` for a student that reads neither.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class SemiDetector(TaughtModel):
         super().__init__(Detector(**student), weight, teacher, evaluated, data_preprocessor)
         if burn_in < 0:
             raise ValueError(f"burn_in must be at least 0, got {burn_in!r}")
+        self._check_weighing(weigh, ignore_above)
         settings = dict(mix) if isinstance(mix, Mapping) else {}
         if settings.get("type") == "MixPL":
             self.hold(None)
@@ -73,6 +76,23 @@ class SemiDetector(TaughtModel):
         self.boxes: dict[str, Any] = {"threshold": threshold, "ignore_above": ignore_above, "weigh": weigh}
         self.loss_weights = loss_weights
         self.burn_in = burn_in
+
+    def _check_weighing(self, weigh: bool, ignore_above: float | None) -> None:
+        """ValueError for settings that act through the student's weighing, where it has none that reads them."""
+        weighing = getattr(self.student.network, "weighing", None)
+        by = None if weighing is None else weighing.by
+        if weigh and not (callable(by) or "weight" in (by or ())):
+            raise ValueError(
+                "weigh=True needs a student that reads the key 'weight', got one "
+                f"{'without weighing' if weighing is None else f'that weighs by {by!r}'}: "
+                "write student=dict(weighing=dict(by='weight'), …), or leave weigh out"
+            )
+        if ignore_above is not None and weighing is None:
+            raise ValueError(
+                f"ignore_above={ignore_above!r} needs a student that leaves ignored boxes out, got one without "
+                "weighing: write student=dict(weighing=dict(by='weight'), …) with weigh=True, or by='visibility' where "
+                "labelled images are mixed; or leave ignore_above out"
+            )
 
     @property
     def mixes(self) -> bool:

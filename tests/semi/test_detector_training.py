@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -169,6 +171,51 @@ def test_what_is_refused(wrong):
         SemiDetector(STUDENT, **wrong)
     with pytest.raises(TypeError, match="mix"):
         SemiDetector(STUDENT, mix={"type": "BetaBox"})
+
+
+WEIGHING = {**STUDENT, "weighing": {"by": "weight"}}
+
+
+@pytest.mark.parametrize(
+    ("student", "settings", "told"),
+    [
+        (STUDENT, {"weigh": True}, r"weigh=True needs .* got one without weighing: write student=dict\(weighing="),
+        (STUDENT, {"ignore_above": 0.2}, r"ignore_above=0\.2 needs .* without weighing: write student=.*weigh=True"),
+        ({**STUDENT, "weighing": {"by": "visibility"}}, {"weigh": True}, r"got one that weighs by \('visibility',\)"),
+    ],
+)
+def test_settings_that_the_student_does_not_read_are_refused(student, settings, told):
+    with pytest.raises(ValueError, match=told):
+        SemiDetector(student, **settings)
+
+
+def test_scores_and_ignored_boxes_count_as_the_messages_advise():
+    """Pseudo-boxes of scores 0.8 and 0.4: the first weighs less, the second is background no more."""
+    boxes = torch.tensor([[4.0, 4, 40, 40], [50.0, 10, 90, 60]])
+    found = [{"boxes": boxes, "labels": torch.tensor([1, 2]), "scores": torch.tensor([0.8, 0.4])}] * 2
+    target = {"boxes": boxes[:1], "labels": torch.tensor([1])}
+    losses = []
+    for settings in ({}, {"weigh": True}, {"weigh": True, "ignore_above": 0.2}):
+        torch.manual_seed(0)
+        model = SemiDetector(WEIGHING if settings else STUDENT, threshold=0.5, **settings).train()
+        model.teacher.forward = lambda images: found
+        images = [torch.rand(3, 64, 96)] * 2
+        losses.append(model(images, [target] * 2, unlabelled=torch.rand(2, 3, 64, 96), mode="loss"))
+    plain, weighed, ignored = losses
+    assert weighed["loss_unlabelled_bbox_regression"].item() == pytest.approx(
+        0.8 * plain["loss_unlabelled_bbox_regression"].item(), rel=1e-4
+    )
+    assert ignored["loss_unlabelled_classification"] < weighed["loss_unlabelled_classification"]
+    assert ignored["loss_classification"] == weighed["loss_classification"]
+    for by in (lambda target: torch.ones(len(target["boxes"])), ["visibility", "weight"]):
+        assert SemiDetector({**STUDENT, "weighing": {"by": by}}, weigh=True, ignore_above=0.2).boxes["weigh"]
+
+
+def test_the_module_alone_registers_what_the_detector_needs():
+    code = "from cutmix_dense.training.semi_detector import SemiDetector\n"
+    code += f"print(type(SemiDetector({STUDENT!r}).data_preprocessor).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "SemiPreprocessor\n", done.stderr
 
 
 def test_a_few_steps_on_blood_cells(tmp_path):
