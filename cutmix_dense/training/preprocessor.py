@@ -50,8 +50,9 @@ class MixPreprocessor(BaseDataPreprocessor, HoldsMix):
         super().__init__()
         built = from_config(mix)
         self.hold(built)
-        if size is not None and (len(size) != 2 or min(size) < 1):
-            raise ValueError(f"size must be (height, width), both above 0, got {size!r}")
+        if size is not None and (not isinstance(size, Sequence) or len(size) != 2 or min(size) < 1):
+            square = f": write ({size}, {size}) for a square" if isinstance(size, int) and size > 0 else ""
+            raise ValueError(f"size must be (height, width), both above 0, got {size!r}{square}")
         if built is not None and any(isinstance(member.pairing, SampleBank) for member in built.members):
             raise ValueError("mix can't pair with a bank here: MMEngine's checkpoints would not contain it")
         self.size = None if size is None else (int(size[0]), int(size[1]))

@@ -101,6 +101,7 @@ def test_labels_become_probabilities():
         ({"mix": {"type": "CutMix", "pairing": "bank"}}, "bank"),
         ({"size": (0, 4)}, "size must be"),
         ({"size": (4,)}, "size must be"),
+        ({"size": 160}, r"size must be \(height, width\), both above 0, got 160: write \(160, 160\)"),
     ],
 )
 def test_mistakes_are_named(settings, words):
