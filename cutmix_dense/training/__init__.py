@@ -3,7 +3,7 @@
 ``custom_imports = dict(imports=["cutmix_dense.training", "cutmix_dense.evaluation"])`` registers, under the scope
 ``cutmix_dense``:
 
-- in DATASETS, ``DenseTrainingDataset`` and ``ClassificationDataset``;
+- in DATASETS, ``DenseTrainingDataset``, ``ClassificationDataset`` and ``PictureDataset``;
 - in DATA_SAMPLERS, ``EpochSampler``, and in FUNCTIONS, ``collate``;
 - in MODELS, ``MixPreprocessor``, ``Detector``, ``Segmenter``, ``Classifier``;
 - in HOOKS, ``SeedHook``, ``MetricsFileHook``, ``ValidateOnResumeHook``.
@@ -29,6 +29,8 @@ from cutmix_dense.training.data import (  # noqa: E402
     collate,
 )
 from cutmix_dense.training.detector import Detector  # noqa: E402
+from cutmix_dense.training.errors import TrainingError  # noqa: E402
+from cutmix_dense.training.pictures import PictureDataset  # noqa: E402
 from cutmix_dense.training.preprocessor import MixPreprocessor  # noqa: E402
 from cutmix_dense.training.seeding import EpochSampler, SeedHook, random_state  # noqa: E402
 from cutmix_dense.training.segmenter import Segmenter  # noqa: E402
@@ -41,9 +43,11 @@ __all__ = [
     "EpochSampler",
     "MetricsFileHook",
     "MixPreprocessor",
+    "PictureDataset",
     "SeedHook",
     "Segmenter",
     "TrainingDataset",
+    "TrainingError",
     "ValidateOnResumeHook",
     "allow_checkpoints",
     "collate",

@@ -18,6 +18,7 @@ from torchvision.transforms import v2
 from cutmix_dense.data import DatasetError, find_layouts, open_dataset
 from cutmix_dense.mmengine.scope import DATASETS
 from cutmix_dense.randomness import generator_from
+from cutmix_dense.training.errors import EmptySubsetError
 from cutmix_dense.training.seeding import random_state
 from cutmix_dense.training.standin import CLASSES as SHAPES
 from cutmix_dense.training.standin import draw_shape
@@ -63,7 +64,7 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         seed: of the random steps; ``EpochSampler`` sets the training's.
 
     Raises:
-        ValueError: an argument out of its range, a subset that is empty.
+        ValueError: an argument out of its range; a subset that is empty (``EmptySubsetError``).
     """
 
     def __init__(
@@ -330,6 +331,8 @@ def _choose(
         raise ValueError(f"subset must hold indices in 0 … {count - 1}, got {min(chosen)} … {max(chosen)}")
     if complement:
         chosen = sorted(set(range(count)).difference(chosen))
+    if not chosen and count:
+        raise EmptySubsetError(f"limit, fraction, subset and complement must leave some of {count} samples, got none")
     if not chosen:
-        raise ValueError("the dataset has no samples" if not count else "the subset is empty")
+        raise ValueError("the dataset has no samples")
     return chosen

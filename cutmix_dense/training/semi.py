@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cutmix_dense.build import from_config
+from cutmix_dense.data import DatasetError
 from cutmix_dense.mmengine.scope import DATASETS, MODELS
 from cutmix_dense.randomness import generator_from, rank_seed
 from cutmix_dense.semi import Consistency, mixed_consistency, mixed_views
 from cutmix_dense.training.data import FUNCTIONS, build_transforms, collate
+from cutmix_dense.training.errors import EmptySubsetError
 from cutmix_dense.training.preprocessor import MixPreprocessor
 from cutmix_dense.training.seeding import random_state
 from cutmix_dense.training.segmenter import Segmenter, scores_of
@@ -32,24 +34,29 @@ class SemiDataset(Dataset[dict[str, Any]]):
 
     Args:
         labelled: a dataset or its config, e.g. ``dict(type="cutmix_dense.DenseTrainingDataset", fraction=0.125, ...)``.
-        unlabelled: likewise; its targets are left out. Default: what the fraction (limit, subset) of ``labelled``'s
-            config left over, ``complement=True``.
+        unlabelled: likewise; its targets are left out. ``dict(type="cutmix_dense.PictureDataset", root=...)`` reads a
+            folder of pictures without annotations. Default: what the fraction (limit, subset) of ``labelled``'s config
+            left over, ``complement=True``.
         count: unlabelled images per sample: 2 for an image and its partner; 0 gives the labelled samples alone.
 
     Raises:
-        ValueError: a negative count; no unlabelled set beside a labelled one that isn't given as a config.
+        DatasetError: what a dataset says; for an unlabelled one with the name of the dataset of pictures.
+        ValueError: a negative count; no unlabelled set beside a labelled one that isn't given as a config, or that
+            takes every sample.
+
+    Example:
+        >>> labelled = dict(type="cutmix_dense.DenseTrainingDataset", root="data/bccd", fraction=0.1)
+        >>> unlabelled = dict(type="cutmix_dense.PictureDataset", root="data/cells")
+        >>> train_dataset = dict(type="cutmix_dense.SemiDataset", labelled=labelled, unlabelled=unlabelled)
     """
 
     def __init__(self, labelled: Any, unlabelled: Any = None, count: int = 2) -> None:
         if count < 0:
             raise ValueError(f"count must be at least 0, got {count!r}")
-        if unlabelled is None and count > 0:
-            if not isinstance(labelled, Mapping):
-                raise ValueError("unlabelled must be given, where labelled is a dataset and not its config")
-            unlabelled = {**labelled, "complement": not labelled.get("complement", False)}
-        self.labelled, self.unlabelled = (
-            DATASETS.build(dict(each)) if isinstance(each, Mapping) else each for each in (labelled, unlabelled)
-        )
+        if unlabelled is None and count > 0 and not isinstance(labelled, Mapping):
+            raise ValueError("unlabelled must be given, where labelled is a dataset and not its config")
+        self.labelled = DATASETS.build(dict(labelled)) if isinstance(labelled, Mapping) else labelled
+        self.unlabelled = _remainder(labelled) if unlabelled is None and count > 0 else _build_unlabelled(unlabelled)
         self.metainfo = self.labelled.metainfo
         self.count = count
         self.seed = 0
@@ -75,6 +82,33 @@ class SemiDataset(Dataset[dict[str, Any]]):
         deal, place = divmod(number, len(self.unlabelled))
         order = torch.randperm(len(self.unlabelled), generator=generator_from("unlabelled", self.seed, deal))
         return self.unlabelled[(deal, int(order[place]))]["image"]
+
+
+_PICTURES = 'dict(type="cutmix_dense.PictureDataset", root=...)'
+
+
+def _remainder(labelled: Mapping[str, Any]) -> Any:
+    """The dataset of the samples that a labelled one's config leaves over."""
+    try:
+        return DATASETS.build({**labelled, "complement": not labelled.get("complement", False)})
+    except EmptySubsetError as error:
+        raise ValueError(
+            "unlabelled must be given where labelled takes every sample, got none: with fraction, limit or subset in "
+            "labelled's config the samples that it leaves are used without their labels; "
+            f"unlabelled={_PICTURES} reads a folder of pictures; count=0 trains on the labelled samples alone"
+        ) from error
+
+
+def _build_unlabelled(unlabelled: Any) -> Any:
+    """The dataset that was given, or that its config describes."""
+    if not isinstance(unlabelled, Mapping):
+        return unlabelled
+    try:
+        return DATASETS.build(dict(unlabelled))
+    except DatasetError as error:
+        reads_pictures = str(unlabelled.get("type", "")).rpartition(".")[2] == "PictureDataset"
+        hint = "" if reads_pictures else f"; pictures without annotations are read by unlabelled={_PICTURES}"
+        raise DatasetError(f"unlabelled: {error}{hint}") from error
 
 
 @FUNCTIONS.register_module()

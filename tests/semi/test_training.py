@@ -15,6 +15,7 @@ from mmengine.optim import OptimWrapper
 from semi.conftest import CONFIGS
 from torchvision import tv_tensors
 
+from cutmix_dense.data import DatasetError
 from cutmix_dense.mmengine.scope import MODELS
 from cutmix_dense.semi import Consistency, Cutout
 from cutmix_dense.training import MixPreprocessor, TrainingDataset
@@ -226,6 +227,28 @@ def test_what_is_refused():
     semi = model()
     with pytest.raises(ValueError, match="unlabelled"):
         semi(**{**batch_of(semi), "unlabelled": torch.zeros(3, 3, 12, 16)}, mode="loss")
+
+
+def test_an_empty_remainder_names_the_remedies(demo):
+    labelled = {"type": "cutmix_dense.DenseTrainingDataset", "root": str(demo), "task": "segmentation"}
+    told = "unlabelled must be given where labelled takes every sample.*fraction, limit or subset.*PictureDataset"
+    for everything in ({}, {"fraction": 1.0}):
+        with pytest.raises(ValueError, match=told):
+            SemiDataset({**labelled, **everything})
+        assert len(SemiDataset({**labelled, **everything}, count=0)) == 16
+    with pytest.raises(ValueError, match="limit, fraction, subset and complement must leave some of 16 samples"):
+        SemiDataset({**labelled, "subset": []})
+
+
+def test_a_folder_of_pictures_serves_as_unlabelled_set(demo):
+    labelled = {"type": "cutmix_dense.DenseTrainingDataset", "root": str(demo), "task": "segmentation", "limit": 3}
+    plain = {"root": str(demo / "leftImg8bit" / "train")}
+    both = SemiDataset(labelled, {"type": "cutmix_dense.PictureDataset", **plain})
+    assert (len(both), len(both.unlabelled)) == (3, 16)
+    images = collate_semi([both[(0, index)] for index in range(3)])["unlabelled"]
+    assert [tuple(image.shape) for image in images] == [(3, 48, 64)] * 6
+    with pytest.raises(DatasetError, match=r"unlabelled: .*read by unlabelled=dict\(type=.cutmix_dense.PictureDataset"):
+        SemiDataset(labelled, {"type": "cutmix_dense.DenseTrainingDataset", **plain})
 
 
 def test_consistency_by_name():

@@ -8,7 +8,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from cutmix_dense.data import DatasetError, open_dataset
-from cutmix_dense.training import ClassificationDataset, DenseTrainingDataset, collate
+from cutmix_dense.training import ClassificationDataset, DenseTrainingDataset, PictureDataset, collate
 from cutmix_dense.training.data import build_transforms
 from cutmix_dense.training.standin import CLASSES
 
@@ -117,6 +117,27 @@ def test_the_stand_in_is_loud_seeded_and_has_all_classes(tmp_path):
     assert not torch.equal(dataset[5]["image"], val[5]["image"])
     assert isinstance(dataset[0]["image"], tv_tensors.Image)
     assert dataset[0]["image"].shape == (3, 32, 32)
+
+
+def test_a_folder_of_pictures_is_read_without_annotations(demo, tmp_path):
+    whole = DenseTrainingDataset(str(demo / "coco"), "train", task="detection")
+    (tmp_path / "deep" / ".hidden").mkdir(parents=True)
+    for place, index in (("b.png", 1), ("deep/a.PNG", 2), ("deep/.hidden/c.png", 3), (".d.png", 4)):
+        v2.functional.to_pil_image(whole[index]["image"]).save(tmp_path / place)
+    v2.functional.to_pil_image(whole[0]["image"][:1]).save(tmp_path / "grey.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    pictures = PictureDataset(str(tmp_path), transforms=[{"type": "RandomHorizontalFlip", "p": 1.0}])
+    assert [pictures[i]["target"] for i in range(len(pictures))] == [
+        {"image_id": name} for name in ("b.png", "deep/a.PNG", "grey.png")
+    ]
+    assert torch.equal(pictures[1]["image"], whole[2]["image"].flip(2))
+    assert torch.equal(pictures[2]["image"], whole[0]["image"][:1].flip(2).expand(3, -1, -1))
+    assert isinstance(pictures[0]["image"], tv_tensors.Image)
+    assert len(PictureDataset(str(tmp_path), limit=2)) == 2
+    (tmp_path / "none").mkdir()
+    for root, told in (("none", "no picture in it"), ("nowhere", "no such folder")):
+        with pytest.raises(DatasetError, match=f"{root}: {told}"):
+            PictureDataset(str(tmp_path / root))
 
 
 def test_real_sets_are_read(real):
