@@ -34,10 +34,16 @@ def main(arguments: list[str] | None = None) -> int:
         from mmengine.dist import is_main_process
         from mmengine.runner import Runner
 
-        from cutmix_dense.training.checkpoints import finite
+        from cutmix_dense.training.checkpoints import WholeCheckpointHook, finite
+        from cutmix_dense.training.errors import TrainingError
 
         cfg.load_from, cfg.resume = args.checkpoint, False
-        metrics = Runner.from_cfg(cfg).test()
+        runner = Runner.from_cfg(cfg)
+        runner.register_hook(WholeCheckpointHook())
+        try:
+            metrics = runner.test()
+        except TrainingError as error:
+            raise UserError(str(error)) from error
         if args.out is not None and is_main_process():
             write_atomic(args.out, dump_json(finite(metrics)))
         leave_group()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,16 +16,21 @@ import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
+from torch import Tensor, nn
 
 from cutmix_dense.data.files import dump_json, write_atomic
 from cutmix_dense.mmengine.checkpoints import allow_checkpoints
 from cutmix_dense.mmengine.scope import HOOKS
+from cutmix_dense.training.errors import TrainingError
 
 __all__ = [
     "MetricsFileHook",
     "ValidateOnResumeHook",
+    "WholeCheckpointHook",
     "allow_checkpoints",
+    "check_fit",
     "checkpoints_in",
     "finite",
     "newest_checkpoint",
@@ -116,6 +122,77 @@ class ValidateOnResumeHook(Hook):
         broadcast_object_list(missing)  # only the main process's disk may have the file
         if missing[0]:
             runner.val_loop.run()
+
+
+class WholeCheckpointHook(Hook):
+    """Refuses a checkpoint that leaves parameters of the model as they were made, for evaluations.
+
+    MMEngine loads what fits and writes the rest into the log, so that a wrong checkpoint gets the scores of random
+    weights.
+
+    Raises:
+        TrainingError: (when the checkpoint is loaded) see ``check_fit``.
+
+    Example:
+        >>> WholeCheckpointHook().priority
+        'LOWEST'
+    """
+
+    priority = "LOWEST"
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Compare it with the model."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        try:
+            check_fit(model, checkpoint.get("state_dict", checkpoint))
+        except TrainingError as error:
+            raise TrainingError(f"{runner._load_from} {error}") from error
+
+
+def check_fit(model: nn.Module, state: Mapping[str, Any]) -> None:
+    """Load what fits, and refuse a state without a value of the right shape for every parameter that is read.
+
+    Buffers may be missing, and what the evaluation of a model with a teacher doesn't read: the teacher where the
+    student is evaluated, and the reverse.
+
+    Args:
+        model: what an evaluation runs; gets the values of the state.
+        state: tensors by name, as ``state_dict()`` gives them, also with ``module.`` in front.
+
+    Returns:
+        None.
+
+    Raises:
+        TrainingError: parameters are missing or of another shape; their number, and the first of them by name.
+
+    Example:
+        >>> check_fit(nn.Linear(2, 1), {"weight": torch.zeros(1, 2)})
+        Traceback (most recent call last):
+        cutmix_dense.training.errors.TrainingError: fits 1 of the 2 parameters of the config's model, a Linear: ...
+    """
+    given = {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
+    idle = getattr(model, "idle", None)
+    named = model.named_parameters(remove_duplicate=False)
+    wanted = [name for name, _ in named if not (idle and name.startswith(f"{idle}."))]
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    other = {name for name, value in given.items() if tuple(value.shape) != shapes.get(name, tuple(value.shape))}
+    loaded = OrderedDict((name, value) for name, value in given.items() if name not in other)
+    loaded._metadata = getattr(state, "_metadata", None)  # type: ignore[attr-defined]
+    absent = set(model.load_state_dict(loaded, strict=False).missing_keys)  # as models rename their older keys
+    missing = [name for name in wanted if name in absent]
+    if not missing:
+        return
+    told = [
+        f"{name} of shape {tuple(given[name].shape)}, not {shapes[name]}" if name in other else f"no {name}"
+        for name in missing[:3]
+    ]
+    rest = f" and {len(missing) - 3} more are missing" if len(missing) > 3 else ""
+    foreign = [name for name in given if name not in shapes][:2]
+    own = f"; {', '.join(foreign)}, … are none of the model's" if foreign else ""
+    raise TrainingError(
+        f"fits {len(wanted) - len(missing)} of the {len(wanted)} parameters of the config's model, a "
+        f"{type(model).__name__}: it has {', '.join(told)}{rest}{own}; give the config that it was trained with"
+    )
 
 
 def _step(runner: Any) -> int:

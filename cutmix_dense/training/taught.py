@@ -61,6 +61,11 @@ class TaughtModel(BaseModel, HoldsMix):
         self.student.init_weights()
         self.teacher.module.load_state_dict(self.student.network.state_dict())
 
+    @property
+    def idle(self) -> str:
+        """The part that an evaluation doesn't read: ``"student"`` or ``"teacher"``, the one that isn't evaluated."""
+        return "student" if self.evaluated == "teacher" else "teacher"
+
     def update_teacher(self) -> None:
         """Move the teacher towards the student; once after every step of the optimizer."""
         self.teacher.update(self.student.network)

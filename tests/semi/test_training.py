@@ -18,7 +18,8 @@ from torchvision import tv_tensors
 from cutmix_dense.data import DatasetError
 from cutmix_dense.mmengine.scope import MODELS
 from cutmix_dense.semi import Consistency, Cutout
-from cutmix_dense.training import MixPreprocessor, TrainingDataset
+from cutmix_dense.training import MixPreprocessor, TrainingDataset, TrainingError
+from cutmix_dense.training.checkpoints import check_fit
 from cutmix_dense.training.semi import (
     MeanTeacherHook,
     SemiDataset,
@@ -249,6 +250,19 @@ def test_a_folder_of_pictures_serves_as_unlabelled_set(demo):
     assert [tuple(image.shape) for image in images] == [(3, 48, 64)] * 6
     with pytest.raises(DatasetError, match=r"unlabelled: .*read by unlabelled=dict\(type=.cutmix_dense.PictureDataset"):
         SemiDataset(labelled, {"type": "cutmix_dense.DenseTrainingDataset", **plain})
+
+
+def test_an_evaluation_needs_the_one_that_predicts():
+    for evaluated, other in (("teacher", "student"), ("student", "teacher")):
+        made = model(evaluated=evaluated)
+        state = {f"module.{name}": torch.ones_like(value) for name, value in made.state_dict().items()}
+        part = {name: value for name, value in state.items() if not name.startswith(f"module.{other}.")}
+        buffers = {f"module.{name}" for name, _ in made.named_buffers()}
+        check_fit(made, {name: value for name, value in part.items() if name not in buffers})
+        read = made.student.network if evaluated == "student" else made.teacher.module
+        assert all((value == 1).all() for value in read.parameters())
+        with pytest.raises(TrainingError, match=rf"fits 0 of the \d+ .* a SemiSegmenter: it has no {evaluated}\."):
+            check_fit(made, {name: value for name, value in state.items() if name not in part})
 
 
 def test_consistency_by_name():

@@ -80,6 +80,33 @@ def test_the_other_small_configs_train_and_evaluate(task, demo, runs, tmp_path):
     assert all(value is None or 0 <= value <= 100 for value in scores.values())
 
 
+def test_a_checkpoint_of_another_model_is_not_evaluated(tiny, tmp_path, capsys):
+    """Of a semi-supervised model, of one with other classes, and without statistics, which may be missing."""
+    from mmengine.config import Config
+    from mmengine.registry import MODELS
+
+    model = MODELS.build(Config.fromfile(tiny).model)
+    state, count = model.state_dict(), len(list(model.parameters()))
+    assert count > 4
+
+    def words(name, content):
+        torch.save({"state_dict": content, "meta": {}}, tmp_path / name)
+        options = ["--cfg-options", "log_level=ERROR", f"experiment_name={name}"]
+        return [tiny, tmp_path / name, "--work-dir", tmp_path, *options]
+
+    told = refused(evaluate.main, words("semi.pth", {f"student.{n}": v for n, v in state.items()}), capsys)
+    assert f"semi.pth fits 0 of the {count} parameters of the config's model, a Segmenter: it has no network." in told
+    assert f"and {count - 3} more are missing; student.network." in told
+    assert "give the config that it was trained with" in told
+    other = {name: value[:5] if name == "network.head.weight" else value for name, value in state.items()}
+    told = refused(evaluate.main, words("other.pth", other), capsys)
+    assert f"fits {count - 1} of the {count}" in told
+    assert "it has network.head.weight of shape (5, 4, 1, 1), not (19, 4, 1, 1); give" in told
+    weights = {name: value for name, value in state.items() if name in dict(model.named_parameters())}
+    assert len(weights) < len(state)
+    assert evaluate.main([str(word) for word in words("weights.pth", weights)]) == 0
+
+
 def test_a_used_folder_is_not_trained_over(tiny, tmp_path, capsys):
     (tmp_path / "epoch_3.pth").write_bytes(b"")
     assert "--resume" in refused(train.main, [tiny, "--work-dir", tmp_path], capsys)
