@@ -47,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         from mmengine.runner import Runner
 
         from cutmix_dense.training.checkpoints import checkpoints_in, newest_checkpoint
+        from cutmix_dense.training.errors import TrainingError
 
         if args.amp:
             _use_amp(cfg)
@@ -64,7 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
                 "this one's: give --resume to go on with it, or another --work-dir"
             )
         runner = Runner.from_cfg(cfg)
-        runner.train()
+        try:
+            runner.train()
+        except TrainingError as error:
+            raise UserError(str(error)) from error
         leave_group()
     return 0
 

@@ -80,23 +80,27 @@ class CheckMixHook(Hook):
         check_resumed([member for mix in mixes for member in mix.mix.members], runner.message_hub, runner._resume)
 
 
-def check_runners() -> None:
+def check_runners(check: type[Hook] = CheckMixHook) -> None:
     """Have every ``Runner`` that is made from now on check its config; a second call changes nothing.
 
     MMEngine has no place where a package that a config imports could add a hook of its own: so ``register_hooks`` adds
     it.
+
+    Args:
+        check: the class of the hook, which takes no arguments.
     """
     original = Runner.register_hooks
-    if hasattr(original, "checks_mixes"):
+    checks = getattr(original, "checks", ())
+    if check in checks:
         return
 
     @functools.wraps(original)
     def register_hooks(self: Any, *args: Any, **settings: Any) -> None:
         original(self, *args, **settings)
-        if not any(isinstance(hook, CheckMixHook) for hook in self.hooks):
-            self.register_hook(CheckMixHook())
+        if not any(isinstance(hook, check) for hook in self.hooks):
+            self.register_hook(check())
 
-    register_hooks.checks_mixes = True  # type: ignore[attr-defined]
+    register_hooks.checks = (*checks, check)  # type: ignore[attr-defined]
     Runner.register_hooks = register_hooks
 
 

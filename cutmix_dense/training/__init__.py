@@ -6,7 +6,7 @@
 - in DATASETS, ``DenseTrainingDataset``, ``ClassificationDataset`` and ``PictureDataset``;
 - in DATA_SAMPLERS, ``EpochSampler``, and in FUNCTIONS, ``collate``;
 - in MODELS, ``MixPreprocessor``, ``Detector``, ``Segmenter``, ``Classifier``;
-- in HOOKS, ``SeedHook``, ``MetricsFileHook``, ``ValidateOnResumeHook``.
+- in HOOKS, ``SeedHook``, ``MetricsFileHook``, ``ValidateOnResumeHook``, ``CheckClassesHook``.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from cutmix_dense.extras import require
 
 require("mmengine", "train")
 
+from cutmix_dense.mmengine.unused import check_runners  # noqa: E402
 from cutmix_dense.training.checkpoints import (  # noqa: E402
     MetricsFileHook,
     ValidateOnResumeHook,
     allow_checkpoints,
     newest_checkpoint,
 )
+from cutmix_dense.training.class_counts import CheckClassesHook  # noqa: E402
 from cutmix_dense.training.classifier import Classifier  # noqa: E402
 from cutmix_dense.training.data import (  # noqa: E402
     ClassificationDataset,
@@ -36,6 +38,7 @@ from cutmix_dense.training.seeding import EpochSampler, SeedHook, random_state  
 from cutmix_dense.training.segmenter import Segmenter  # noqa: E402
 
 __all__ = [
+    "CheckClassesHook",
     "ClassificationDataset",
     "Classifier",
     "DenseTrainingDataset",
@@ -54,3 +57,5 @@ __all__ = [
     "newest_checkpoint",
     "random_state",
 ]
+
+check_runners(CheckClassesHook)

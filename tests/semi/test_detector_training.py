@@ -155,6 +155,14 @@ def test_strong_views_move_nothing(runner_of):
         batch_of(runner)
 
 
+@pytest.mark.parametrize("run", ["train", "val", "test"])
+def test_fewer_classes_than_the_data_has_are_refused(runner_of, run):
+    runner = runner_of("fcos-small_bccd-1of10_supervised", **{"model.student.num_classes": 8})
+    told = rf"model\.student\.num_classes must be at least 9, got 8: the dataset of {run}_dataloader .*the background"
+    with pytest.raises(ValueError, match=told):
+        getattr(runner, run)()
+
+
 @pytest.mark.parametrize("mix", [{"type": "MixPL"}, {"type": "CutMix", "p": 1.0}], ids=["mixpl", "cutmix"])
 def test_closing_ends_every_mix(mix):
     model = SemiDetector(STUDENT, mix=mix)

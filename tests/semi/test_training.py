@@ -265,6 +265,13 @@ def test_an_evaluation_needs_the_one_that_predicts():
             check_fit(made, {name: value for name, value in state.items() if name not in part})
 
 
+def test_fewer_classes_than_the_data_has_are_refused(runner_of):
+    runner = runner_of("unet-small_camvid-1of8_supervised", **{"model.student.num_classes": 7})
+    told = r"model\.student\.num_classes must be at least 19, got 7: the dataset of train_dataloader has 19 classes"
+    with pytest.raises(TrainingError, match=told):
+        runner.train()
+
+
 def test_consistency_by_name():
     assert model(consistency={"type": "french"}).consistency == Consistency.french()
     assert model(consistency={"type": "classmix", "threshold": 0.5}).consistency == Consistency.classmix(0.5)

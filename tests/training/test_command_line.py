@@ -80,6 +80,15 @@ def test_the_other_small_configs_train_and_evaluate(task, demo, runs, tmp_path):
     assert all(value is None or 0 <= value <= 100 for value in scores.values())
 
 
+def test_fewer_classes_than_the_data_has_are_refused_in_a_line(tiny, tmp_path, capsys):
+    few = ["--work-dir", tmp_path, "--cfg-options", "model.num_classes=18", "log_level=ERROR"]
+    for main, words, part in ((train.main, [tiny], "train"), (evaluate.main, [tiny, tiny], "test")):
+        told = refused(main, [*words, *few, f"experiment_name=few_{part}"], capsys)
+        assert "error: model.num_classes must be at least 19, got 18" in told
+        assert f"the dataset of {part}_dataloader has 19 classes (road, sidewalk, building, wall, fence, …)" in told
+        assert "set model.num_classes=19" in told
+
+
 def test_a_checkpoint_of_another_model_is_not_evaluated(tiny, tmp_path, capsys):
     """Of a semi-supervised model, of one with other classes, and without statistics, which may be missing."""
     from mmengine.config import Config
