@@ -148,7 +148,7 @@ class Detector(BaseModel):
         super().__init__(data_preprocessor=data_preprocessor or {"type": "cutmix_dense.MixPreprocessor"})
         settings = dict(network or {"type": "small_fcos"})
         name = settings.pop("type")
-        num_classes = whole(num_classes, "num_classes", 2)
+        self.num_classes = num_classes = whole(num_classes, "num_classes", 2)
         if name in _OURS:
             self.network = _OURS[name](num_classes, **settings)
         else:

@@ -218,7 +218,7 @@ class SemiSegmenter(TaughtModel):
         """As ``Segmenter``; ``unlabelled`` (N, 3, H, W) and its strong views count in the mode "loss" alone."""
         if mode != "loss":
             logits = self.logits(images)
-            return self.student.predict(logits, targets or []) if mode == "predict" else logits
+            return self.student.predict(logits, targets or [{} for _ in images]) if mode == "predict" else logits
         losses = self.student(images, targets, mode="loss")
         if unlabelled is not None and self.weight > 0:
             losses.update(self._consistency_loss(unlabelled, strong))

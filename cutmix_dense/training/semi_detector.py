@@ -120,7 +120,7 @@ class SemiDetector(TaughtModel):
             found = self.teacher([image.as_subclass(Tensor) for image in images])
             if mode == "tensor":
                 return found
-            return [self.student.sample(*each) for each in zip(images, found, targets or [])]
+            return [self.student.sample(*each) for each in zip(images, found, targets or [{} for _ in images])]
         if self.boxes["weigh"]:  # annotations are as sure as can be
             targets = [{"weight": torch.ones_like(target["boxes"][:, 0]), **target} for target in targets or []]
         losses = self.student(images, targets, mode="loss")

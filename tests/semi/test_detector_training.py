@@ -242,3 +242,9 @@ def test_a_few_steps_on_blood_cells(tmp_path):
     logged = runner.message_hub.log_scalars
     assert math.isfinite(logged["train/loss"].current())
     assert "train/loss_unlabelled_classification" in logged
+
+
+@pytest.mark.parametrize("evaluated", ["teacher", "student"])
+def test_predictions_need_no_targets(evaluated):
+    model = SemiDetector(STUDENT, evaluated=evaluated).eval()
+    assert len(model([torch.rand(3, 64, 96)] * 2, mode="predict")) == 2

@@ -376,3 +376,8 @@ def test_a_resumed_training_ends_as_one_that_never_stopped(runner_of, tmp_path):
     assert all(isinstance(value, torch.Tensor) for value in state.values()), "MMEngine broadcasts tensors alone"
     for name, value in state.items():
         assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize("evaluated", ["teacher", "student"])
+def test_predictions_need_no_targets(evaluated):
+    assert len(model(evaluated=evaluated).eval()(torch.rand(2, 3, 32, 48), mode="predict")) == 2
