@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from cutmix_dense.semi.pseudo_labels import PseudoLabels
+from cutmix_dense.semi.pseudo_labels import PseudoLabels, check_classes
 
 __all__ = ["Consistency", "Denominator", "Distance", "Threshold"]
 
@@ -119,7 +119,7 @@ class Consistency:
         """The loss, and numbers to log.
 
         Args:
-            logits: the student's logits on the mixed images.
+            logits: the student's logits on the mixed images, of K >= 2 classes.
             pseudo: the mixed pseudo-labels.
 
         Returns:
@@ -127,13 +127,15 @@ class Consistency:
             confident, "valid": share of all pixels that are valid}``.
 
         Raises:
-            ValueError: sizes don't fit, or the distance needs probabilities that ``pseudo`` lacks.
+            ValueError: sizes don't fit, there is only one class, or the distance needs probabilities that ``pseudo``
+                lacks.
         """
         if tuple(logits.shape[2:]) != tuple(pseudo.labels.shape[1:]) or len(logits) != len(pseudo):
             raise ValueError(
                 f"logits must be of the pseudo-labels' {len(pseudo)} images of {tuple(pseudo.labels.shape[1:])} "
                 f"pixels, got {tuple(logits.shape)}"
             )
+        check_classes("logits", logits)
         if logits.dtype in (torch.float16, torch.bfloat16):  # too coarse for a sum over pixels
             logits = logits.float()
         valid = pseudo.valid

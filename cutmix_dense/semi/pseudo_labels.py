@@ -58,7 +58,8 @@ def pseudo_labels(
     """Labels and confidence from a teacher's scores, without gradients.
 
     Args:
-        scores: logits at the images' size.
+        scores: logits at the images' size, of K >= 2 classes. A binary model with one logit x has the two classes of
+            ``torch.cat([torch.zeros_like(x), x], dim=1)``.
         valid: which pixels are valid, default all.
         sizes: valid height and width of each image of a padded batch; pixels beyond aren't valid.
         is_probability: whether ``scores`` are probabilities.
@@ -66,7 +67,7 @@ def pseudo_labels(
         ignore_index: label of pixels that aren't valid.
 
     Raises:
-        ValueError: shapes don't fit each other, or ``ignore_index`` is a class.
+        ValueError: shapes don't fit each other, there is only one class, or ``ignore_index`` is a class.
 
     Example:
         >>> scores = torch.tensor([[[[0.9, 0.2]], [[0.1, 0.8]]]], dtype=torch.float64)
@@ -76,6 +77,7 @@ def pseudo_labels(
     """
     if scores.ndim != 4 or not scores.is_floating_point():
         raise ValueError(f"scores must be floating point of shape (B, K, H, W), got {scores.dtype} {_shape(scores)}")
+    check_classes("scores", scores)
     _check_ignore(ignore_index, scores.shape[1])
     shape = (len(scores), *scores.shape[2:])
     if valid is None:
@@ -173,6 +175,16 @@ def mix_pseudo(pseudo: PseudoLabels, plan: MixPlan) -> PseudoLabels:
         probabilities=None if pseudo.probabilities is None else mixed(pseudo.probabilities),
         ignore_index=pseudo.ignore_index,
     )
+
+
+def check_classes(name: str, scores: Float[Tensor, "b k h w"]) -> None:
+    """Raise ValueError unless there are two classes or more: one of a single class is always certain."""
+    if scores.shape[1] < 2:
+        raise ValueError(
+            f"{name} must be of 2 or more classes, (B, K, H, W) with K >= 2, got {_shape(scores)}: the softmax over "
+            "one class is always 1, so nothing is learned. A single logit x of a binary model becomes two by "
+            "torch.cat([torch.zeros_like(x), x], dim=1), a single probability p by torch.cat([1 - p, p], dim=1)"
+        )
 
 
 def _check_ignore(ignore_index: int, num_classes: int) -> None:

@@ -94,6 +94,20 @@ def test_what_is_refused():
         Consistency.unimatch()(torch.randn(1, 3, 5, 4), pseudo)
 
 
+@pytest.mark.parametrize("preset", [Consistency.unimatch, Consistency.french, Consistency.classmix, Consistency.augseg])
+def test_one_logit_is_refused(preset):
+    """The softmax over one class is always 1, and its loss always 0; two classes from one logit x are its sigmoid."""
+    x = torch.randn(2, 1, 4, 5)
+    with pytest.raises(ValueError, match=r"scores must be of 2 or more classes.*\(2, 1, 4, 5\).*zeros_like"):
+        pseudo_labels(x)
+    both = torch.cat([torch.zeros_like(x), x], dim=1)  # as the message says
+    pseudo = pseudo_labels(both)
+    torch.testing.assert_close(pseudo.probabilities[:, 1:], x.sigmoid())
+    with pytest.raises(ValueError, match=r"logits must be of 2 or more classes.*\(2, 1, 4, 5\).*zeros_like"):
+        preset(0.0)(x, pseudo)
+    assert preset(0.0)(-both, pseudo)[0] > 0
+
+
 @pytest.mark.parametrize("distance", ["cross_entropy", "squared", "soft_cross_entropy"])
 def test_half_precision_sums_as_float32(distance):
     """300 × 400 pixels of a loss near 10 overflow float16."""
