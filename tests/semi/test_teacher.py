@@ -69,15 +69,65 @@ def test_buffers_can_be_copied():
 
 
 @pytest.mark.parametrize("warmup", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("buffers", ["average", "copy"])
+def test_half_precision_is_averaged_in_float32(dtype, warmup, buffers):
+    """At d = 0.996, (1 − d)·(θ − θ') is below half a unit in the last place: rounded steps would never add up."""
+    student, exact = small().to(dtype), small()
+    teacher, expected = (MeanTeacher(model, 0.996, warmup, buffers) for model in (student, exact))
+    for each in (teacher, expected):
+        wander(each.module, 0)
+    for step in range(300):
+        for model, average in ((student, teacher), (exact, expected)):
+            wander(model, step / 600)
+            average.update(model)
+    for (name, ours), theirs in zip(teacher.module.state_dict().items(), expected.module.state_dict().values()):
+        assert ours.dtype == (dtype if ours.is_floating_point() else torch.long)
+        assert torch.equal(ours, theirs.to(ours.dtype)), name
+    assert float(teacher.module[0].bias.detach().mean()) > 1.05
+    assert len(teacher.state_dict()) - len(expected.state_dict()) == (6 if buffers == "average" else 4)
+
+
+def test_a_checkpoint_without_float32_averages_goes_on_from_its_weights():
+    student = small().bfloat16()
+    teacher = MeanTeacher(student, 0.996, warmup=False)
+    assert not [name for name in teacher.state_dict() if name.startswith("averages.")], "only if needed"
+    wander(student, 4)
+    teacher.update(student)
+    old = {name: value for name, value in teacher.state_dict().items() if not name.startswith("averages.")}
+    teacher.load_state_dict(old)  # strict
+    expected = old["module.0.bias"].float().lerp(torch.tensor(5.0), 0.004)
+    teacher.update(student)
+    torch.testing.assert_close(teacher.state_dict()["averages.0.bias"], expected, rtol=1e-6, atol=0)
+
+
+def test_weights_that_others_change_are_averaged_from_there():
+    student = small().bfloat16()
+    teacher = MeanTeacher(student, 0.996, warmup=False)
+    wander(student, 4)
+    teacher.update(student)
+    with torch.no_grad():
+        teacher.module[0].bias.fill_(3.0)
+    teacher.update(student)
+    torch.testing.assert_close(teacher.state_dict()["averages.0.bias"], torch.full((3,), 3.008), rtol=1e-6, atol=0)
+    held = nn.ModuleDict({"student": student, "teacher": teacher})
+    twin = nn.ModuleDict({"student": small(), "teacher": MeanTeacher(small(), 0.996, warmup=False)}).bfloat16()
+    twin.load_state_dict(held.state_dict())  # strict, a part of a model
+    same = twin["teacher"].state_dict()
+    assert all(torch.equal(value, same[name]) for name, value in teacher.state_dict().items())
+
+
+@pytest.mark.parametrize("warmup", [False, True])
 @pytest.mark.parametrize("way", ["state", "deepcopy", "pickle"])
-def test_a_restored_teacher_goes_on_alike(way, warmup):
-    student = small()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_restored_teacher_goes_on_alike(dtype, way, warmup):
+    student = small().to(dtype)
     teacher = MeanTeacher(student, 0.9, warmup)
     for step in range(3):
         wander(student, step)
         teacher.update(student)
     if way == "state":
-        restored = MeanTeacher(small(), 0.9, warmup)
+        restored = MeanTeacher(small().to(dtype), 0.9, warmup)
         restored.load_state_dict(teacher.state_dict())
     else:
         restored = copy.deepcopy(teacher) if way == "deepcopy" else pickle.loads(pickle.dumps(teacher))
