@@ -69,7 +69,7 @@ MAY_IMPORT = {
         "warned",
     },
     "__main__.py": {"cli"},
-    "semi": {"arrays", "checks", "functional", "plan", "randomness", "regions", "semi", "transforms"},
+    "semi": {"arrays", "checks", "functional", "plan", "randomness", "regions", "semi", "transforms", "warned"},
     "losses": {"extras", "functional", "losses"},
     "build.py": {"functional", "masks", "recipes", "regions", "transforms"},
     "recipes.py": {"transforms"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from cutmix_dense.randomness import call_generator
 from cutmix_dense.regions import MultiBox, RegionSampler, uniform
 from cutmix_dense.semi.detection import DetectionView, Images
 from cutmix_dense.transforms import Cutout, MixUp, Mosaic, SampleBank
+from cutmix_dense.warned import warn_caller
 
 __all__ = ["MixPL"]
 
@@ -40,7 +42,9 @@ class MixPL:
         region: sampler of the erased patches.
         min_visibility: least part of a box that isn't erased.
         lam: weight of the batch's own images in the blend; the boxes of both stay.
-        max_bytes: of the cache.
+        max_bytes: what the images of the cache and their pseudo-labels may take, masks with them; the oldest go first.
+            A cache that can't be full mixes nothing, and warns once. None: as much as ``cache`` images need, such as
+            107 MB per image of 800 × 1336 pixels with 100 masks.
         rules: as for every transform, such as ``flip_pairs``, which keypoints need.
 
     Raises:
@@ -67,7 +71,7 @@ class MixPL:
         region: RegionSampler | None = None,
         min_visibility: float = 0.3,
         lam: float = 0.5,
-        max_bytes: int = 2**28,
+        max_bytes: int | None = None,
         **rules: Any,
     ) -> None:
         if cache < _TILES:
@@ -80,7 +84,8 @@ class MixPL:
         region = MultiBox.mixpl() if region is None else region
         self.erase = Cutout(region=region, p=1.0, **{**rules, "min_visibility": min_visibility})
         self.mixup = MixUp(lam=lam, p=1.0, **rules)
-        self.bank = SampleBank(max_bytes, cache)
+        self.bank = SampleBank(sys.maxsize if max_bytes is None else max_bytes, cache)
+        self._warned = False
         self.mosaic_weight = mosaic_weight
         self.tile = ((int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
         self._rules = rules
@@ -121,7 +126,7 @@ class MixPL:
             four = [pool[index] for index in tiles], [pseudo[index] for index in tiles]
             mosaic, theirs = self._mosaic(draws)(*four, outputs=1, generator=generator)
             views.append(DetectionView(torch.stack(mosaic), theirs, self.mosaic_weight))
-        self.bank.push(images, targets)
+        self._keep(images, targets)
         return views
 
     def state_dict(self) -> dict[str, Any]:
@@ -131,6 +136,21 @@ class MixPL:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore ``state_dict``."""
         self.bank.load_state_dict(state)
+
+    def _keep(self, images: Images, targets: list[dict[str, Any]]) -> None:
+        """Store the batch; warn once if the bytes don't suffice for as many images as the cache should have."""
+        cache, before = self.bank.max_samples, len(self.bank)
+        self.bank.push(images, targets)
+        fit = len(self.bank)
+        if fit < min(cache, before + len(images)) and not self._warned:
+            self._warned = True
+            enough = f" to {-(-self.bank.nbytes // fit) * cache} or more" if fit else ""
+            fewer = f", or lower cache to {fit}" if fit >= _TILES else ""
+            warn_caller(
+                f"MixPL(cache={cache}, max_bytes={self.bank.max_bytes}): the bytes hold {fit} of the {cache} images, "
+                f"and only a full cache is blended and makes mosaics. Raise max_bytes{enough}{fewer}, or leave "
+                "max_bytes out for as much as the images need"
+            )
 
     def _erased(
         self, images: Images, targets: Any, sizes: Any, count: int, generator: torch.Generator

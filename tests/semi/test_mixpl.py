@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ from torch import Tensor
 from cutmix_dense import semi
 from cutmix_dense.regions import MultiBox, SideBox
 from cutmix_dense.semi.detection import DetectionView
+from cutmix_dense.warned import MixWarning
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -164,6 +168,34 @@ def test_the_cache_keeps_whole_images():
     for (image, target), whole, given in zip(mixpl.bank._samples, coded(4), pseudo(4), strict=True):
         assert torch.equal(image, whole)
         assert torch.equal(target["boxes"], given["boxes"])
+
+
+def test_the_cache_has_room_for_a_hundred_masks_of_every_image():
+    masks = torch.ones(1, 800, 1336, dtype=torch.bool).expand(100, -1, -1)  # as torchvision's Mask R-CNN finds at most
+    assert semi.MixPL().bank.max_bytes > 8 * (masks.numel() + 4 * 3 * 800 * 1336)
+
+
+@pytest.mark.parametrize(
+    ("fit", "remedy"), [(2, "Raise max_bytes to [0-9]+ or more, or leave"), (5, "lower cache to 5")]
+)
+def test_bytes_for_fewer_images_than_the_cache_warn_once(fit, remedy):
+    images, targets = (
+        torch.rand(4, 3, H, W),
+        [{"boxes": torch.tensor([[2.0, 2, 30, 20]]), "labels": torch.tensor([1])}] * 4,
+    )
+    each = 4 * 3 * H * W + 16 + 8
+    mixpl = semi.MixPL(cache=8, max_bytes=fit * each)
+    message = rf"cache=8, max_bytes={fit * each}\): .* hold {fit} of the 8 .*{remedy}"
+    with pytest.warns(MixWarning, match=message) as found:
+        counts = [len(mixpl.views(images, targets)) for _ in range(4)]
+    assert counts == [1] * 4
+    assert [warning.filename for warning in found] == [__file__]
+    enough = re.search(r"max_bytes to (\d+)", str(found[0].message))
+    assert int(enough[1]) == 8 * each
+    mixpl = semi.MixPL(cache=8, max_bytes=int(enough[1]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [len(mixpl.views(images, targets)) for _ in range(3)] == [1, 1, 2]
 
 
 def test_closed_it_gives_the_batch_as_it_is():
