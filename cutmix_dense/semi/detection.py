@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from cutmix_dense.functional.fields import IGNORED, STATED
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.semi.pseudo_boxes import pseudo_boxes
 from cutmix_dense.transforms import MixTransform
@@ -100,8 +101,10 @@ def mixed_detection(
             that they had then. ``MixPL()`` makes two batches. None: no mixing.
         strong: the same images at the same pixels, changed in colour only, for the student; default ``images``.
         partners: labelled images to mix with, in order; needs ``partner_targets``, and a ``mix`` that is no ``Chain``.
-        partner_targets: their annotations: ``boxes``, ``labels`` and what else the pseudo-labels have. Their scores,
-            and weights if asked for, are 1 unless given.
+        partner_targets: their annotations: ``boxes``, ``labels`` and what else the pseudo-labels have, such as
+            ``masks``. Their scores, and weights if asked for, are 1 unless given. ``iscrowd``, ``visibility``,
+            ``has_mask`` and ``ignored`` go along, since they say how a box counts (pseudo-labels get 0 and 1); only a
+            student that reads them (``losses.weigh_losses``) leaves out crowds. Other keys are left out.
         threshold: see ``pseudo_boxes``.
         ignore_above: see ``pseudo_boxes``.
         background: see ``pseudo_boxes``; 0 for torchvision's detectors.
@@ -112,8 +115,8 @@ def mixed_detection(
 
     Raises:
         TypeError: the student returns no losses by name, the teacher no detections, or ``mix`` is of another kind.
-        ValueError: numbers of images don't fit each other, a name of ``loss_weights`` isn't a loss, or a ``Chain`` with
-            partners.
+        ValueError: numbers of images don't fit each other, annotations of partners lack what the pseudo-labels have, a
+            name of ``loss_weights`` isn't a loss, or a ``Chain`` with partners.
 
     Source: Liu et al., Unbiased Teacher (2021), ``ubteacher/engine/trainer.py``, lines 516 to 583; MMDetection,
     ``semi_base.py``; Chen et al., MixPL (2023).
@@ -145,7 +148,7 @@ def mixed_detection(
         if len(partners) != len(partner_targets):
             raise ValueError(f"partner_targets must be one per partner ({len(partners)}), got {len(partner_targets)}")
         outputs = len(images)
-        targets = [*targets, *(_as_pseudo(target, targets[0]) for target in partner_targets)]
+        targets = _with_partners(targets, partner_targets)
         shown = _joined(shown, partners)
     views = _views(mix, shown, targets, outputs, call_generator(generator))
     losses: dict[str, Tensor] = {}
@@ -205,8 +208,35 @@ def _joined(images: Images, partners: Images) -> Images:
     return torch.stack(pool) if len({image.shape for image in pool}) == 1 else pool
 
 
-def _as_pseudo(target: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-    """Annotations with the keys of pseudo-labels."""
-    sure = torch.ones(len(target["boxes"]), dtype=like["scores"].dtype, device=target["boxes"].device)
-    filled = {"scores": sure, "weight": sure, "ignored": {"boxes": target["boxes"][:0]}, **target}
-    return {key: filled[key] for key in like}
+_COUNTS = {"iscrowd": 0, "visibility": 1}
+"""Keys that say how a box counts, and what they are where they aren't given."""
+
+
+def _with_partners(targets: list[dict[str, Any]], partner_targets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Pseudo-labels, and behind them annotations with the same keys; what says how a box counts is given to all."""
+    parts = [part for target in partner_targets for part in (target, target.get(IGNORED) or {})]
+    like = {"scores": targets[0]["scores"], "weight": targets[0]["scores"]}
+    like |= {key: torch.as_tensor(part[key]) for part in parts for key in _COUNTS if key in part}
+    keys = [*targets[0], *(key for key in _COUNTS if key in like)]
+
+    def complete(target: Mapping[str, Any], where: str) -> dict[str, Any]:
+        count = len(target["boxes"]) if "boxes" in target else 0
+        absent = [key for key in keys if key not in target and key not in like and key != IGNORED]
+        if "boxes" in absent or (absent and count):
+            either = "" if absent[0] in ("boxes", "labels") else ", or leave it out of the teacher's detections"
+            raise ValueError(
+                f"{where} must have {absent[0]!r} as the teacher's pseudo-labels, got {sorted(target)}: add it{either}"
+            )
+        own = {key: target[key] for key in keys if key in target}
+        for key in keys:
+            if key in like and key not in own:
+                one: Any = {"dtype": like[key].dtype, "device": target["boxes"].device}
+                own[key] = torch.full((count,), _COUNTS.get(key, 1), **one)
+        if "masks" in own and STATED in target:
+            own[STATED] = target[STATED]
+        if target.get(IGNORED) is not None:
+            own[IGNORED] = {key: value for key, value in target[IGNORED].items() if key in (*keys, STATED)}
+        return own
+
+    completed = [complete(target, f"partner_targets[{index}]") for index, target in enumerate(partner_targets)]
+    return [*(complete(target, "pseudo-labels") for target in targets), *completed]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from semi.boxes import H, W, agrees, coded, detections, teacher
-from torch import Tensor
-from torchvision.models.detection import FCOS, FasterRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
+from semi.students import Student, detector, seeded
 
 import cutmix_dense as cd
 from cutmix_dense import semi
@@ -23,23 +21,6 @@ METHODS = [
     semi.TileSwap(tiles=(2, 3), group=3),
     cd.RandomMix([cd.CutMix(p=1.0), cd.StripeMix(p=1.0)]),
 ]
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-class Student:
-    """Keeps what it is given; its losses are known numbers."""
-
-    def __init__(self, **losses: float) -> None:
-        self.losses = losses or {"loss_classifier": 2.0, "loss_box_reg": 3.0}
-        self.seen: list[tuple[list[Tensor], list[dict]]] = []
-
-    def __call__(self, images: list[Tensor], targets: list[dict]) -> dict[str, Tensor]:
-        assert isinstance(images, list)
-        self.seen.append((images, targets))
-        return {name: torch.tensor(value, requires_grad=True) for name, value in self.losses.items()}
 
 
 @pytest.mark.parametrize("mix", METHODS, ids=lambda mix: type(mix).__name__)
@@ -78,33 +59,6 @@ def test_a_bank_brings_earlier_images_with_their_pseudo_labels():
         for image, target in zip(step.views[0].images, step.views[0].targets, strict=True):
             agrees(image, target, list(range(1, first + 3)), threshold=0.7)
     assert {int(value) for value in step.views[0].images[:, 0].unique()} - {11, 12}, "nothing of earlier steps is shown"
-
-
-def test_labelled_partners_bring_their_annotations():
-    annotated = [{"boxes": detections(n)["boxes"][:2], "labels": torch.tensor([70 + n, 80 + n])} for n in (3, 4)]
-    mix = cd.CutMix(p=1.0, region=AreaBox(area=(0.5, 0.5)))
-    step = semi.mixed_detection(
-        Student(),
-        teacher,
-        coded(2),
-        mix,
-        partners=coded(2, first=2),
-        partner_targets=[{**target, "iscrowd": torch.zeros(2)} for target in annotated],
-        weigh=True,
-        ignore_above=0.5,
-        generator=seeded(1),
-    )
-    found = 0
-    for index, target in enumerate(step.views[0].targets):
-        theirs = target["labels"] >= 70
-        found += int(theirs.sum())
-        assert set(target["labels"][theirs].tolist()) <= {73 + index, 83 + index}
-        assert (target["scores"][theirs] == 1).all()
-        assert (target["weight"][theirs] == 1).all()
-        assert torch.equal(target["weight"][~theirs], target["scores"][~theirs])
-        assert "iscrowd" not in target
-    assert found
-    assert len(step.views[0].images) == 2
 
 
 def test_strong_views_are_for_the_student_alone():
@@ -217,29 +171,6 @@ def test_what_is_refused(change, error, reason):
 
 # ---------------------------------------------------------------------------------------------------------------------
 # torchvision's own detectors
-
-
-class Features(torch.nn.Module):
-    """One level of stride 8."""
-
-    out_channels = 32
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = torch.nn.Conv2d(3, 32, 8, stride=8)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.body(images)
-
-
-def detector(kind: str) -> torch.nn.Module:
-    torch.manual_seed(0)
-    sizes = ((16,),)
-    if kind == "fcos":
-        anchors = AnchorGenerator(sizes, aspect_ratios=((1.0,),))
-        return FCOS(Features(), 3, min_size=64, max_size=96, anchor_generator=anchors, score_thresh=0.0)
-    anchors = AnchorGenerator(sizes, aspect_ratios=((0.5, 1.0, 2.0),))
-    return FasterRCNN(Features(), 3, min_size=64, max_size=96, rpn_anchor_generator=anchors)
 
 
 @pytest.mark.parametrize("kind", ["fcos", "fasterrcnn"])
