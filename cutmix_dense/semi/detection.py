@@ -87,8 +87,8 @@ def mixed_detection(
     """The losses of a student on mixed unlabelled images, from the boxes that a teacher finds in the unmixed ones.
 
     One plan mixes images and pseudo-labels: a pasted region brings the boxes that show in it, with their scores, and
-    covers those below, as for annotations. If a whole view has no box, its losses count 0, as in MMDetection; an image
-    without boxes in a view with some counts as background.
+    covers those below, as for annotations. If a whole view has no box, its losses count 0, as in MMDetection, and have
+    no gradient, even if they are nan; an image without boxes in a view with some counts as background.
 
     Args:
         student: called with a list of images and one target per image, as torchvision's detectors in training mode.
@@ -109,7 +109,7 @@ def mixed_detection(
         ignore_above: see ``pseudo_boxes``.
         background: see ``pseudo_boxes``; 0 for torchvision's detectors.
         weigh: see ``pseudo_boxes``.
-        loss_weights: what single losses are multiplied by, default 1; others of the student keep 1. Unbiased Teacher
+        loss_weights: what single losses are multiplied by, default 1; 0 leaves one out. Unbiased Teacher
             leaves out those of box regression: ``{"loss_box_reg": 0.0, "loss_rpn_box_reg": 0.0}``.
         generator: a CPU generator that makes the mix repeatable.
 
@@ -161,13 +161,28 @@ def mixed_detection(
             raise ValueError(f"loss_weights must name losses of the student, {sorted(made)}, got {unknown}")
         some = any(len(target["boxes"]) for target in view.targets)
         for name, loss in made.items():
-            weighed = loss * (view.weight * (loss_weights or {}).get(name, 1.0) * some)
+            factor = view.weight * (loss_weights or {}).get(name, 1.0) * some
+            weighed = loss * factor if factor else _Nothing.apply(torch.as_tensor(loss))
             losses[name] = losses[name] + weighed if name in losses else weighed
     seen = [len(target["boxes"]) for view in views for target in view.targets]
     numbers = {"pseudo": pseudo, "boxes": sum(seen) / len(seen)}
     scalar: Any = {"dtype": torch.float32, "device": images[0].device}
     logs = {name: torch.tensor(number, **scalar) for name, number in numbers.items()}
     return MixedDetection(sum(losses.values(), torch.zeros((), **scalar)), losses, logs, views)
+
+
+class _Nothing(torch.autograd.Function):
+    """0 for a loss that doesn't count, even if it is nan; with a graph, on which no gradient flows back."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor) -> Tensor:
+        """Zeros of the loss's shape."""
+        return torch.zeros_like(loss)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> None:
+        """No gradient: zeros times what is infinite behind a nan would be nan again."""
+        return
 
 
 def _views(

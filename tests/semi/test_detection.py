@@ -91,6 +91,23 @@ def test_views_without_boxes_count_nothing():
     assert some.loss.item() == 5.0
 
 
+@pytest.mark.parametrize("case", ["no box", "weight 0"])
+def test_losses_that_do_not_count_are_0_even_if_they_are_nan(case):
+    """A mean over no box is nan, and so is its gradient; other parameters keep theirs."""
+    box, other = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(()))
+
+    def student(images, targets):
+        return {"loss_box": (box * 0).sum() / (box * 0).sum(), "loss_other": other * 2}  # masked mean of nothing
+
+    options = {"threshold": 0.95} if case == "no box" else {"loss_weights": {"loss_box": 0.0}}
+    step = semi.mixed_detection(student, teacher, coded(2), None, **options)
+    assert step.losses["loss_box"].item() == 0.0
+    assert step.loss.item() == (0.0 if case == "no box" else 2.0)
+    (step.loss + box.sum() + other).backward()
+    assert box.grad.tolist() == [1.0] * 3
+    assert other.grad.item() == (1.0 if case == "no box" else 3.0)
+
+
 def test_thresholds_of_classes_and_ignored_boxes():
     boxes = torch.tensor([[0.0, 0, 4, 4], [0, 0, 5, 5], [0, 0, 6, 6], [0, 0, 7, 7], [3, 3, 3, 9], [1, 1, 2, 2]])
     found = {
