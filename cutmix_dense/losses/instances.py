@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.functional.fields import IGNORED, STATED
@@ -25,6 +25,10 @@ _PER_INSTANCE = ("labels", "masks", "keypoints", STATED)
 _SHARE_KEY = "weight"
 _LEAST = 1e-4
 """Shares of an image below this don't show; those of a target may differ by as much."""
+_EVERY = -1
+"""Stands for the image of an ignored instance that doesn't say it: it is ignored in every image's set."""
+_Set = tuple[Tensor | None, float, Tensor | None]
+"""Rows among the instances that are found, the share of their image, and which regions are its own; None: all."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,9 @@ class Weighing:
             at least 1, so that weights only say how instances share the pull (as the class loss of Soft Teacher does,
             Xu et al. 2021: ``ssod/models/soft_teacher.py``, ``unsup_rcnn_cls_loss``).
         mixed: ``"united"``: all instances of a target make one set of labels, and each of its terms counts by its
-            weight. ``"interpolated"``: LossMix; the instances of each blended image make a set of their own, and the
-            losses of the sets count by the shares of their images. It serves a single ``MixUp``: after a ``Chain`` or
+            weight. ``"interpolated"``: LossMix; the instances of each blended image make a set of their own, with its
+            own crowds and ignored instances, and the losses of the sets count by the shares of their images. It serves
+            a single ``MixUp``: after a ``Chain`` or
             a recipe, ``origin`` doesn't say which of the two blended images an instance came with.
         crowd_iof: a crowd leaves out the anchors, proposals and points of which at least this share lies within its
             box, in (0, 1], as ``ignore_iof_thr`` of MMDetection's ``MaxIoUAssigner``.
@@ -141,7 +146,7 @@ class Labels:
         target: ``boxes`` (M, 4), ``labels`` (M,), and ``masks``, ``keypoints``, ``has_mask`` where they are given.
         weights: of these instances, above 0.
         share: what the whole image counts with this set of labels; the shares of its sets add up to 1.
-        regions: boxes of ignored instances and crowds, which are neither found nor background.
+        regions: boxes of its ignored instances and crowds, which are neither found nor background.
         crowd: which of these regions are crowds.
     """
 
@@ -173,28 +178,30 @@ def prepared(target: Mapping[str, Any], weighing: Weighing, index: int = 0) -> d
     weights = instance_weights(target, weighing.by, where)
     crowd = target["iscrowd"] != 0 if "iscrowd" in target else torch.zeros_like(weights, dtype=torch.bool)
     found = (weights > 0) & ~crowd
-    left_out = ~found
-    if weighing.mixed == "interpolated" and len(boxes):  # an image that doesn't show has no part, nor do its instances
-        left_out &= target[_SHARE_KEY] > _LEAST
-    regions, crowds = [boxes[left_out]], [crowd[left_out]]
+    regions, crowds, left_out = [boxes], [crowd], [~found]
     if IGNORED in target:
         more = _boxes(target[IGNORED], f"{where}[{IGNORED!r}]")
         flags = target[IGNORED].get("iscrowd")
-        regions.append(more)
+        regions.append(more.to(boxes))
         crowds.append(flags != 0 if flags is not None else crowd.new_zeros(len(more)))
-    region, region_crowd = torch.cat(regions), torch.cat(crowds)
-    solid = (region[:, 2:] > region[:, :2]).all(dim=1)
-    region, region_crowd = region[solid], region_crowd[solid]
+        left_out.append(torch.ones_like(crowds[1]))
+    region, out = torch.cat(regions), torch.cat(left_out)
+    out &= (region[:, 2:] > region[:, :2]).all(dim=1)
+    sets: list[_Set] = [(None, 1.0, None)]
+    if weighing.mixed == "interpolated":
+        images, shares = _images(target, where)
+        out &= shares > _LEAST  # an image that doesn't show has no part, nor do its instances
+        sets = _sets(images, shares, found, index, where)
+        sets = [(rows, share, None if own is None else own[out]) for rows, share, own in sets]
     kept = {key: target[key][found] for key in _PER_INSTANCE if key in target}
-    sets = [(None, 1.0)] if weighing.mixed == "united" else _sets(target, found, index, where)
     weights = weights[found]
     if weighing.mixed == "interpolated":
         weights = weights / target[_SHARE_KEY].to(weights)[found] if len(weights) else weights
     return {
         **kept,
-        "boxes": torch.cat([boxes[found], region.to(boxes)]),
+        "boxes": torch.cat([boxes[found], region[out]]),
         "loss_weights": weights,
-        "loss_crowd": region_crowd,
+        "loss_crowd": torch.cat(crowds)[out],
         "loss_sets": sets,
     }
 
@@ -212,50 +219,61 @@ def label_sets(targets: Sequence[Mapping[str, Any]]) -> list[list[Labels]]:
 def _labels(target: Mapping[str, Any], index: int, most: int) -> Labels:
     sets = target["loss_sets"]
     last = len(sets) - 1
-    rows, share = sets[min(index, last)]
+    rows, share, own = sets[min(index, last)]
     if index >= last:
         share = share / (most - last)
     weights = target["loss_weights"]
     count = len(weights)
-    boxes, regions = target["boxes"][:count], target["boxes"][count:]
+    boxes, regions, crowd = target["boxes"][:count], target["boxes"][count:], target["loss_crowd"]
     one = {"boxes": boxes, **{key: target[key] for key in _PER_INSTANCE if key in target}}
     if rows is not None:
         one, weights = {key: value[rows] for key, value in one.items()}, weights[rows]
-    return Labels(one, weights, share, regions, target["loss_crowd"])
+    if own is not None:
+        regions, crowd = regions[own], crowd[own]
+    return Labels(one, weights, share, regions, crowd)
 
 
-def _sets(
-    target: Mapping[str, Any], found: Bool[Tensor, " n"], own: int, where: str
-) -> list[tuple[Tensor | None, float]]:
-    """Rows among those found, and the share, of both blended images; one without objects has the rest.
-
-    The base's set comes first, since some losses divide by what the whole batch holds in its first sets, its second ….
-    """
-    if not len(found):
-        return [(None, 1.0)]
-    if "origin" not in target:
+def _images(target: Mapping[str, Any], where: str) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
+    """The image of every instance and its share, then those of the ignored ones: _EVERY and 1 where it isn't known."""
+    if len(target["boxes"]) and "origin" not in target:
         raise KeyError(
             f"{where} has no 'origin', which says the image of every instance: a mix of this package writes it"
         )
-    shares = target[_SHARE_KEY].detach().float()
+    images, shares = [], []
+    for part in (target, target.get(IGNORED)):
+        if part is None:
+            continue
+        count, device = len(part["boxes"]), part["boxes"].device
+        known = count > 0 and "origin" in part and _SHARE_KEY in part
+        images.append(part["origin"][:, 0].long() if known else torch.full((count,), _EVERY, device=device))
+        shares.append(part[_SHARE_KEY].detach().float() if known else torch.ones_like(images[-1], dtype=torch.float32))
+    return torch.cat(images), torch.cat(shares)
+
+
+def _sets(
+    images: Int[Tensor, " n"], shares: Float[Tensor, " n"], found: Bool[Tensor, " m"], own: int, where: str
+) -> list[_Set]:
+    """The sets of both blended images; one without objects has the rest.
+
+    The base's set comes first, since some losses divide by what the whole batch holds in its first sets, its second ….
+    """
     if bool((shares == 1).all()):  # nothing is blended: all instances are those of one picture
-        return [(None, 1.0)]
-    images, which = target["origin"][:, 0].unique(return_inverse=True)
-    sets: dict[int, tuple[Tensor | None, float]] = {}
-    rank = found.cumsum(0) - 1
-    for image, number in enumerate(images.tolist()):
-        rows = which == image
+        return [(None, 1.0, None)]
+    sets: dict[int, _Set] = {}
+    rank, every = found.cumsum(0) - 1, images == _EVERY
+    for number in images[~every].unique().tolist():
+        rows = images == number
         low, high = torch.stack([shares[rows].min(), shares[rows].max()]).tolist()
         if high - low > _LEAST:
             raise ValueError(_not_lossmix(where, f"weights from {low:g} to {high:g} with the 'origin' {number}"))
         if high > _LEAST:
-            sets[number] = (rank[rows & found], high)
-    parts = [share for _, share in sets.values()]
+            sets[number] = (rank[rows[: len(found)] & found], high, rows | every)
+    parts = [share for _, share, _ in sets.values()]
     rest = 1 - sum(parts)
     if len(parts) > 2 or (abs(rest) if len(parts) == 2 else -rest) > 10 * _LEAST:
-        of_images = ", ".join(f"{share:g} of image {number}" for number, (_, share) in sets.items())
+        of_images = ", ".join(f"{share:g} of image {number}" for number, (_, share, _) in sets.items())
         raise ValueError(_not_lossmix(where, f"the weights {of_images}"))
-    none = (rank[:0], rest)
+    none = (rank[:0], rest, every)
     first = [sets.pop(own)] if own in sets else []
     if rest <= _LEAST:
         return [*first, *sets.values()]

@@ -266,6 +266,43 @@ def test_interpolated_is_lossmix(kind, lam, empty):
     same(found, expected, rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lam", [0.3, 1.0])
+@pytest.mark.parametrize("objects", ["both", "one", "none"])
+def test_lossmix_leaves_out_the_regions_of_each_image_in_its_own_set(kind, lam, objects):
+    """A crowd in one image and an ignored instance in the other, where the other image has background or objects."""
+    images, targets = batch()
+    rows = [{key: one[key] for key in ("boxes", "labels", "masks", "keypoints")} for one in targets]
+    rows = [{**one, "iscrowd": torch.zeros(len(one["boxes"]), dtype=torch.long)} for one in rows]
+    rows[0]["iscrowd"][0] = 1
+    if objects != "both":
+        rows[1] = {key: value[:0] for key, value in rows[1].items()}
+    if objects == "none":
+        rows[0] = {key: value[:1] for key, value in rows[0].items()}
+    rows[1]["ignored"] = {"boxes": torch.tensor([LOW, [40.0, 4.0, 80.0, 30.0]])}
+    mixed, united = cd.MixUp(lam=lam, p=1.0)(torch.stack(images), rows)
+    model = weigh_losses(
+        detector(kind, **(WHOLE if kind in TWO_STAGE else {})), lambda one: torch.ones(len(one["boxes"]))
+    )
+    own, theirs = losses(model, list(mixed), rows), losses(model, list(mixed), rows[::-1])
+    expected = {name: lam * own[name] + (1 - lam) * theirs[name] for name in own}
+    found = losses(weigh_losses(model, "weight", mixed="interpolated"), list(mixed), united)
+    same(found, expected, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ONE_STAGE)
+def test_lossmix_leaves_out_regions_of_an_unknown_image_in_both_sets(kind):
+    images, targets = batch()
+    rows = [{key: one[key] for key in ("boxes", "labels")} for one in targets]
+    mixed, united = cd.MixUp(lam=0.3, p=1.0)(torch.stack(images), rows)
+    more = {"ignored": {"boxes": torch.tensor([[40.0, 4.0, 80.0, 30.0]])}}
+    model = weigh_losses(detector(kind), lambda one: torch.ones(len(one["boxes"])))
+    own, theirs = (losses(model, list(mixed), [{**one, **more} for one in some]) for some in (rows, rows[::-1]))
+    model = weigh_losses(model, "weight", mixed="interpolated")
+    found = losses(model, list(mixed), [{**one, **more} for one in united])
+    same(found, {name: 0.3 * own[name] + 0.7 * theirs[name] for name in own}, rtol=2e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ONE_STAGE)
 def test_lossmix_of_a_batch_that_is_mixed_in_part(kind):
     """An unmixed image has one set of labels; it counts as a batch of its own does for the model's own divisor."""
