@@ -13,7 +13,7 @@ from cutmix_dense.randomness import call_generator
 from cutmix_dense.regions import BetaBox
 from cutmix_dense.semi.consistency import Consistency
 from cutmix_dense.semi.parts import Model, check_strong, chosen, logits_of, mixed_pool, taught
-from cutmix_dense.semi.pseudo_labels import PseudoLabels, given_labels, joined
+from cutmix_dense.semi.pseudo_labels import PseudoLabels, as_pseudo, check_ids, joined
 from cutmix_dense.semi.step import MixedConsistency
 from cutmix_dense.transforms import CutMix, MixTransform
 
@@ -124,7 +124,7 @@ def adaptive_consistency(
         teacher: gets the unmixed ones, without gradients.
         images: unlabelled, normalised, weakly augmented.
         labelled: labelled images of the same size, chosen in a drawn order, again if they are too few.
-        labels: their class ids.
+        labels: their class ids, integers in 0 … K − 1 or ``ignore_index``; K comes from the teacher's logits.
         inject: how labelled pixels are pasted, default ``CutMix(region=BetaBox(8, 2))``; its ``p`` isn't used.
         mix: how the results are pasted, default ``CutMix(region=BetaBox(4), p=1.0)``.
         strong: the same images at the same pixels, changed in colour only, for the student; default ``images``.
@@ -141,7 +141,8 @@ def adaptive_consistency(
 
     Raises:
         TypeError: a model returns no logits.
-        ValueError: sizes don't fit each other, there is no labelled image, or a transform doesn't fit.
+        ValueError: sizes don't fit each other, there is no labelled image, labels aren't ids of the model's classes, or
+            a transform doesn't fit.
 
     Source: Zhao et al., AugSeg (2023), ``augseg/dataset/augs_ALIA.py``, lines 42 to 79; ``train_semi.py``, lines 329 to
     352.
@@ -159,6 +160,7 @@ def adaptive_consistency(
             f"labelled must be one or more images of the unlabelled ones' size {tuple(images.shape[1:])} with as many "
             f"labels, got {tuple(labelled.shape)} and {tuple(labels.shape)}"
         )
+    check_ids("labels", labels, (len(labelled), *images.shape[2:]))
     check_strong(images, strong)
     generator = call_generator(generator)
     inject = CutMix(region=BetaBox(8.0, 2.0), ignore_index=ignore_index) if inject is None else inject
@@ -169,7 +171,7 @@ def adaptive_consistency(
         teacher, images, valid=None, sizes=None, keep_probabilities=True, ignore_index=ignore_index
     )
     sure = certainty(pseudo)
-    truth = given_labels(labels, classes, ignore_index=ignore_index)
+    truth = as_pseudo("labels", labels, classes, ignore_index=ignore_index)
     own = images if strong is None else strong
 
     order = torch.randperm(len(labelled), generator=generator, device=HOST).tolist()

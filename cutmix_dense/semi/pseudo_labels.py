@@ -106,25 +106,61 @@ def given_labels(
     """Ground truth as pseudo-labels, for labelled partners: confidence 1, not valid where ignored.
 
     Args:
-        labels: class ids of an integer dtype.
+        labels: class ids in 0 … K − 1, or ``ignore_index``, of an integer dtype.
         num_classes: K.
         keep_probabilities: as in ``pseudo_labels``; 1 for the class, all 0 where ignored.
         ignore_index: id of pixels without a class.
 
     Raises:
-        ValueError: ``ignore_index`` is a class.
+        ValueError: labels aren't integers (B, H, W), hold other ids, or ``ignore_index`` is a class.
 
     Example:
         >>> given_labels(torch.tensor([[[0, 3, 255]]]), num_classes=4).valid.tolist()
         [[[True, True, False]]]
     """
+    check_ids("labels", labels, tuple(labels.shape) if labels.ndim == 3 else None)
+    return as_pseudo("labels", labels, num_classes, keep_probabilities=keep_probabilities, ignore_index=ignore_index)
+
+
+def check_ids(name: str, labels: Tensor, shape: tuple[int, ...] | None) -> None:
+    """Raise ValueError unless a map holds integers and has a shape."""
+    if labels.is_floating_point() or labels.is_complex():
+        remedy = "read masks without a division by 255 (PILToTensor, not ToTensor), and give them as .long()"
+    elif tuple(labels.shape) == shape:
+        return
+    elif labels.ndim == 4:
+        remedy = "leave out the axis of channels, .squeeze(1) or .argmax(1)"
+    elif labels.ndim == 3:
+        remedy = "resize them with their images, nearest"
+    else:
+        remedy = "give one map per image"
+    wanted = f"integer class ids of shape {shape or '(B, H, W)'}"
+    raise ValueError(f"{name} must be {wanted}, got {labels.dtype} {_shape(labels)}: {remedy}")
+
+
+def as_pseudo(
+    name: str, labels: Int[Tensor, "b h w"], num_classes: int, *, keep_probabilities: bool = True, ignore_index: int
+) -> PseudoLabels:
+    """``given_labels`` of an argument of another name, whose shape is checked.
+
+    Raises:
+        ValueError: it holds ids that are no classes, or ``ignore_index`` is one.
+    """
     _check_ignore(ignore_index, num_classes)
     labels = labels.long()
     valid = labels != ignore_index
+    classes = torch.where(valid, labels, 0)
+    if labels.numel():
+        least, most = torch.stack(classes.aminmax()).tolist()
+        if least < 0 or most >= num_classes:
+            raise ValueError(
+                f"{name} must hold class ids in 0 … {num_classes - 1}, the model's classes, or ignore_index "
+                f"({ignore_index}), got {least if least < 0 else most}: map raw ids to these, or give the ignore_index "
+                "of the labels"
+            )
     probabilities = None
     if keep_probabilities:
-        classes = F.one_hot(torch.where(valid, labels, 0), num_classes).movedim(-1, 1)
-        probabilities = classes.float() * valid[:, None]
+        probabilities = F.one_hot(classes, num_classes).movedim(-1, 1).float() * valid[:, None]
     return PseudoLabels(labels, valid.float(), valid, probabilities, ignore_index)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.semi.consistency import Consistency
 from cutmix_dense.semi.parts import Chance, Model, check_strong, chosen, first, logits_of, mixed_pool, taught
-from cutmix_dense.semi.pseudo_labels import PseudoLabels, given_labels, joined
+from cutmix_dense.semi.pseudo_labels import PseudoLabels, as_pseudo, check_ids, joined
 from cutmix_dense.transforms import MixTransform
 
 __all__ = ["MixedConsistency", "mixed_consistency"]
@@ -68,7 +68,8 @@ def mixed_consistency(
             (which looks at the pseudo-labels), ``Cutout()``, or a ``RandomMix`` of them; None: no mixing (mean
             teacher).
         partners: a second batch, unlabelled unless ``partner_labels`` are given.
-        partner_labels: ground truth of the partners instead of pseudo-labels; K comes from the teacher's logits.
+        partner_labels: ground truth of the partners instead of pseudo-labels: integer ids in 0 … K − 1 or
+            ``ignore_index``; K comes from the teacher's logits.
         strong: the same images at the same pixels, changed in colour only, for the student; default ``images``.
         strong_partners: the same for the partners.
         valid: which pixels are valid, for images and then partners; default all.
@@ -82,7 +83,8 @@ def mixed_consistency(
     Raises:
         TypeError: a model returns no logits.
         ValueError: sizes don't fit each other, the mix is a ``Chain``, the pairing is a bank, labels come without
-            partners, logits have another size than the images, or the method is soft (MixUp).
+            partners or aren't ids of the model's classes, logits have another size than the images, or the method is
+            soft (MixUp).
 
     Example:
         >>> import cutmix_dense as cd
@@ -99,6 +101,15 @@ def mixed_consistency(
         if value is not None and (partners is None or len(value) != len(partners)):
             raise ValueError(f"{name} must come with as many partners, got {len(value)}")
     check_strong(images, strong)
+    if partners is not None:
+        for name, value in (("partners", partners), ("strong_partners", strong_partners)):
+            if value is not None and value.shape[1:] != images.shape[1:]:
+                raise ValueError(
+                    f"{name} must be of the images' size {tuple(images.shape[1:])}, got {tuple(value.shape[1:])}: crop "
+                    "or pad them alike, with sizes= for what is valid"
+                )
+        if partner_labels is not None:
+            check_ids("partner_labels", partner_labels, (len(partners), *images.shape[2:]))
 
     labelled = partner_labels is not None
     unlabelled = images if partners is None or labelled else torch.cat([images, partners])
@@ -107,8 +118,9 @@ def mixed_consistency(
     pseudo, classes = taught(teacher, unlabelled, valid=valid, sizes=sizes, **options)
     chance = p(first(pseudo, count)) if callable(p) else p
     if partner_labels is not None:
-        truth = partner_labels if valid is None else torch.where(valid[count:], partner_labels, ignore_index)
-        pseudo = joined(pseudo, given_labels(truth, classes, **options))
+        truth = partner_labels.long()
+        truth = truth if valid is None else torch.where(valid[count:], truth, ignore_index)
+        pseudo = joined(pseudo, as_pseudo("partner_labels", truth, classes, **options))
 
     pool = images if strong is None else strong
     if partners is not None:

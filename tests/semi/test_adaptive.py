@@ -148,6 +148,14 @@ def test_what_is_refused():
     for labelled, theirs in ((images[:, :, :5], labels), (images[:0], labels[:0]), (images, labels[:1])):
         with pytest.raises(ValueError, match="labelled must be"):
             semi.adaptive_consistency(scores_of, scores_of, images, labelled, theirs)
+    for theirs, reason in (
+        (labels / 255, "integer class ids .*got torch.float32"),
+        (labels[:, None], "squeeze"),
+        (labels[:, ::2, ::2], r"of shape \(2, 12, 20\), got torch.int64 \(2, 6, 10\): resize"),
+        (labels + 7, "hold class ids in 0 … 6, .* got 7"),
+    ):
+        with pytest.raises(ValueError, match=f"^labels must .*{reason}"):
+            semi.adaptive_consistency(scores_of, scores_of, images, images, theirs)
     with pytest.raises(ValueError, match="ignore_index"):
         semi.adaptive_consistency(scores_of, scores_of, images, images, labels, mix=cd.CutMix(ignore_index=250))
     with pytest.raises(ValueError, match="bank"):

@@ -73,6 +73,21 @@ def test_given_labels():
     assert truth.probabilities[0, :, 0].T.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
 
 
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (torch.zeros(1, 2, 3), r"got torch.float32 \(1, 2, 3\): .*ToTensor"),
+        (torch.zeros(1, 1, 2, 3).long(), r"of shape \(B, H, W\), got torch.int64 \(1, 1, 2, 3\): .*squeeze"),
+        (torch.zeros(2, 3).long(), "one map per image"),
+        (torch.tensor([[[0, 3]]]), r"0 … 2.*or ignore_index \(255\), got 3: map"),
+        (torch.tensor([[[0, -1]]]), "got -1"),
+    ],
+)
+def test_given_labels_are_ids_of_the_classes(labels, reason):
+    with pytest.raises(ValueError, match=f"labels must .*{reason}"):
+        given_labels(labels, 3)
+
+
 def test_no_gradient_leads_back():
     scores = torch.randn(1, 3, 4, 5, requires_grad=True)
     pseudo = pseudo_labels(scores)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from semi.answers import K, coded, scores_of
+from semi.answers import H, K, W, coded, scores_of
 from torch import nn
 
 import cutmix_dense as cd
@@ -170,6 +170,45 @@ def test_several_methods_and_one_seed(generator):
     ]
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            {"partner_labels": torch.zeros(2, H, W)},
+            rf"labels must be integer .* \(2, {H}, {W}\), got torch.float32 .*ToTensor",
+        ),
+        (
+            {"partner_labels": torch.zeros(2, 1, H, W).long()},
+            r"labels must be .*got torch.int64 \(2, 1, 12, 20\): .*squeeze",
+        ),
+        (
+            {"partner_labels": torch.zeros(2, H // 2, W).long()},
+            r"labels must be .*got torch.int64 \(2, 6, 20\): resize",
+        ),
+        (
+            {"partner_labels": torch.full((2, H, W), K)},
+            rf"labels must hold class ids in 0 … {K - 1}, .*\(255\), got {K}",
+        ),
+        ({"partners": coded(2)[..., :-1]}, r"partners must be of the images' size \(3, 12, 20\), got \(3, 12, 19\)"),
+        ({"strong_partners": coded(2)[:, :, 1:]}, r"strong_partners must be of the images' size .*got \(3, 11, 20\)"),
+    ],
+)
+def test_labels_and_sizes_of_partners_are_checked(change, reason):
+    options = {"partners": coded(2), "partner_labels": torch.zeros(2, H, W).long(), **change}
+    with pytest.raises(ValueError, match=reason):
+        mixed_consistency(Watching(), Watching(), coded(2), MIXES[1], **options)
+
+
+def test_ids_of_partners_where_they_are_not_valid_do_not_matter(generator):
+    images, valid = coded(4), torch.ones(4, H, W, dtype=torch.bool)
+    labels = torch.zeros(2, H, W, dtype=torch.uint8)
+    labels[:, 2:4], valid[2:, 2:4] = K + 1, False
+    mix = cd.CutMix(region=cd.regions.AreaBox(area=(1.0, 1.0), aspect=(W / H, W / H)), p=1.0, ignore_index=-100)
+    options = {"partners": images[2:], "partner_labels": labels, "valid": valid, "ignore_index": -100}
+    result = mixed_consistency(Watching(), Watching(), images[:2], mix, generator=generator, **options)
+    assert torch.equal(result.pseudo.labels, torch.where(valid[2:], 0, -100)), "-100 doesn't fit uint8"
 
 
 def test_what_is_refused():
