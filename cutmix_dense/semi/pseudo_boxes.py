@@ -36,8 +36,9 @@ def pseudo_boxes(
             (N,); ``masks`` (N, 1, H, W) of probabilities, or (N, H, W); ``keypoints`` (N, K, 3).
         threshold: a box counts if its score is greater; one in [0, 1] for all classes, or one per class, indexed by the
             label. Unbiased Teacher and MixPL's Faster R-CNN use 0.7, MixPL's FCOS 0.3.
-        ignore_above: boxes with a score greater than this, and not greater than the threshold, go to
-            ``target["ignored"]``: a loss that knows ignore regions needn't punish finding them. None: they are dropped.
+        ignore_above: boxes with a score greater than this, and not greater than their threshold, go to
+            ``target["ignored"]``: a loss that knows ignore regions needn't punish finding them. At most the least
+            threshold of a class that isn't ``background``. None: they are dropped.
         min_side: boxes with a side not longer than this are dropped, pixels; 0.01 in MMDetection.
         background: a label that is never a pseudo-label: 0 for torchvision's FCOS and RetinaNet, which have a score for
             it. None: all labels count.
@@ -60,8 +61,8 @@ def pseudo_boxes(
     limits = torch.as_tensor(threshold, dtype=torch.float64, device="cpu").detach()
     if limits.ndim > 1 or limits.numel() == 0 or not bool(((limits >= 0) & (limits <= 1)).all()):
         raise ValueError(f"threshold must lie in [0, 1], one for all classes or one per class, got {threshold!r}")
-    if ignore_above is not None and not 0 <= ignore_above <= float(limits.min()):
-        raise ValueError(f"ignore_above must lie between 0 and the least threshold, got {ignore_above!r}")
+    if ignore_above is not None:
+        _check_ignore_above(ignore_above, limits, background)
     targets = []
     for index, found in enumerate(detections):
         rows = {key: found[key].detach() for key in _ROWS if key in found or key in _ROWS[:3]}
@@ -79,6 +80,20 @@ def pseudo_boxes(
             target[IGNORED] = {"boxes": rows["boxes"][wide & ~sure & (scores > ignore_above)]}
         targets.append(target)
     return targets
+
+
+def _check_ignore_above(ignore_above: float, limits: Float[Tensor, "..."], background: int | None) -> None:
+    """Raise ValueError if boxes of a class could count though they aren't above ``ignore_above``."""
+    counts = torch.ones(limits.numel(), dtype=torch.bool, device=limits.device)
+    if limits.ndim and background is not None and 0 <= background < len(limits):
+        counts[background] = False
+    least, label = torch.where(counts, limits.flatten(), 1.0).min(dim=0)
+    if not 0 <= ignore_above <= float(least):
+        whose = f" (that of label {int(label)})" if limits.ndim else ""
+        raise ValueError(
+            f"ignore_above must lie between 0 and the least threshold, {float(least):g}{whose}, got {ignore_above!r}: "
+            "lower it, or raise the threshold"
+        )
 
 
 def _chosen(rows: Mapping[str, Tensor], keep: Bool[Tensor, " n"]) -> dict[str, Tensor]:

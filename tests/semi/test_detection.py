@@ -125,6 +125,21 @@ def test_thresholds_of_classes_and_ignored_boxes():
     assert set(all_classes) == {"boxes", "labels", "scores"}
 
 
+def test_the_threshold_of_the_background_does_not_bound_ignore_above():
+    boxes = torch.tensor([[0.0, 0, 4, 4], [1, 1, 5, 5]])
+    found = [{"boxes": boxes, "labels": torch.tensor([0, 1]), "scores": torch.tensor([0.6, 0.6])}]
+    options = {"threshold": [0.0, 0.7, 0.5], "ignore_above": 0.3}
+    (target,) = semi.pseudo_boxes(found, **options, background=0)
+    assert target["ignored"]["boxes"].tolist() == [[1, 1, 5, 5]]
+    assert len(target["boxes"]) == 0
+    with pytest.raises(ValueError, match=r"least threshold, 0 \(that of label 0\), got 0.3"):
+        semi.pseudo_boxes(found, **options)
+    with pytest.raises(ValueError, match=r"least threshold, 0.5 \(that of label 2\), got 0.6: lower it"):
+        semi.pseudo_boxes(found, **{**options, "ignore_above": 0.6}, background=0)
+    with pytest.raises(ValueError, match=r"least threshold, 0.5, got 0.6"):
+        semi.pseudo_boxes(found, threshold=0.5, ignore_above=0.6)
+
+
 def test_masks_and_keypoints_of_a_teacher():
     masks = torch.rand(3, 1, 6, 8, generator=seeded())
     found = {
