@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import zip_longest
 from typing import Any, Literal, get_args
 
 import torch
@@ -88,11 +89,14 @@ class MeanTeacher(AveragedModel):
         Raises:
             ValueError: the model has other parameters or buffers.
         """
-        ours, theirs = ([tensor.shape for tensor in _tensors(each)] for each in (self.module, model))
-        if ours != theirs:
-            raise ValueError(
-                f"model must have the teacher's {len(ours)} parameters and buffers, shape by shape, got {len(theirs)}"
-            )
+        ours, theirs = (_tensors(each) for each in (self.module, model))
+        for (name, shape), (other, got) in zip_longest(ours, theirs, fillvalue=("", None)):
+            if shape != got:
+                raise ValueError(
+                    f"model must have the teacher's parameters and buffers, shape by shape: the teacher has "
+                    f"{_described(name, shape)} where model has {_described(other, got)}. Give the student that the "
+                    "teacher was made from, or make a new MeanTeacher"
+                )
         self.update_parameters(model)
 
     @torch.no_grad()
@@ -162,5 +166,10 @@ def _average(decay: float, warmup: bool, teacher: Any, student: Any, count: Any)
             ours.copy_(theirs)
 
 
-def _tensors(model: nn.Module) -> list[Tensor]:
-    return [*model.parameters(), *model.buffers()]
+def _tensors(model: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
+    """Name and shape of every parameter and buffer."""
+    return [(name, tuple(tensor.shape)) for name, tensor in (*model.named_parameters(), *model.named_buffers())]
+
+
+def _described(name: str, shape: tuple[int, ...] | None) -> str:
+    return "no more" if shape is None else f"{name} {shape}"

@@ -162,5 +162,10 @@ def test_what_is_refused():
             MeanTeacher(small(), decay)
     with pytest.raises(ValueError, match="buffers"):
         MeanTeacher(small(), buffers="keep")
-    with pytest.raises(ValueError, match="model"):
-        MeanTeacher(small()).update(nn.Conv2d(2, 3, 1))
+    other = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(4))
+    with pytest.raises(ValueError, match=r"model must .* has 1.weight \(3,\) where model has 1.weight \(4,\)\. Give"):
+        MeanTeacher(small()).update(other)
+    with pytest.raises(ValueError, match=r"model must .* has 1.weight \(3,\) where model has no more"):
+        MeanTeacher(small()).update(small()[:1])
+    with pytest.raises(ValueError, match=r"model must .* has no more where model has 1.weight \(3,\)"):
+        MeanTeacher(small()[:1]).update(small())
