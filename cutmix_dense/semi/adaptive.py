@@ -13,7 +13,7 @@ from cutmix_dense.randomness import call_generator
 from cutmix_dense.regions import BetaBox
 from cutmix_dense.semi.consistency import Consistency
 from cutmix_dense.semi.parts import Model, check_strong, chosen, logits_of, mixed_pool, taught
-from cutmix_dense.semi.pseudo_labels import PseudoLabels, as_pseudo, check_ids, joined
+from cutmix_dense.semi.pseudo_labels import PseudoLabels, as_pseudo, check_classes, check_ids, joined
 from cutmix_dense.semi.step import MixedConsistency
 from cutmix_dense.transforms import CutMix, MixTransform
 
@@ -62,16 +62,17 @@ def agreement(
     the share of pixels that the teacher is sure of; and the same with the student's.
 
     Args:
-        student: its logits on the weakly augmented images.
+        student: its logits on the weakly augmented images, of K >= 2 classes.
         teacher: its logits on the same.
-        threshold: of the pixels that count as sure; 0.95 unless the config says otherwise.
-        background: a class that the weights leave out; None: none.
+        threshold: the probability from which a pixel counts as sure, in [0, 1]; 0.95 unless the config says otherwise.
+        background: a class in 0 … K − 1 that the weights leave out; None: none.
 
     iMAS mixes a batch with 0.8 times its mean as probability (``cut_mix_by_hardness_for_prob``), or each image:
     ``p=0.8 * agreement(…)``.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, there is only one class, ``threshold`` isn't a probability, or ``background`` no
+            class.
 
     Source: Zhao et al., iMAS (2023), ``imas/utils/loss_helper.py``, lines 335 to 346 and 393 to 419 (``hardness_v1``);
     ``imas/dataset/cutmix_tensor.py``, lines 194 to 232.
@@ -83,6 +84,14 @@ def agreement(
     """
     if student.shape != teacher.shape or student.ndim != 4:
         raise ValueError(f"student and teacher must be logits of one shape, got {[*student.shape]}, {[*teacher.shape]}")
+    check_classes("student and teacher", student)
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must be a probability in [0, 1], not in percent, got {threshold!r}")
+    if background is not None and not 0 <= background < student.shape[1]:
+        raise ValueError(
+            f"background must be a class in 0 … {student.shape[1] - 1}, or None for none, got {background!r}: an "
+            "ignore_index is no class of the logits"
+        )
     (ours, said), (theirs, taught_) = (
         logits.detach().float().softmax(dim=1).max(dim=1) for logits in (student, teacher)
     )

@@ -143,6 +143,23 @@ def test_the_published_figures():
     assert float((step.plan.owner_map() == 1).float().mean()) == pytest.approx(area(4, 4), abs=0.02)
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"threshold": 95}, r"threshold must be a probability in \[0, 1\], not in percent, got 95"),
+        ({"threshold": float("nan")}, "threshold must be"),
+        ({"background": 255}, r"background must be a class in 0 … 3, or None for none, got 255"),
+        ({"background": -1}, "background must be .* got -1"),
+    ],
+)
+def test_settings_of_agreement_are_checked(options, reason):
+    logits = torch.rand(2, 4, 8, 8)
+    with pytest.raises(ValueError, match=reason):
+        semi.agreement(logits, logits, **options)
+    with pytest.raises(ValueError, match="2 or more classes"):
+        semi.agreement(logits[:, :1], logits[:, :1])
+
+
 def test_what_is_refused():
     images, labels = coded(2), torch.zeros(2, H, W).long()
     for labelled, theirs in ((images[:, :, :5], labels), (images[:0], labels[:0]), (images, labels[:1])):
