@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -123,13 +124,14 @@ def unmixed_features(
     The rest of a detector works with the targets of the unmixed images. Each call of the backbone draws a plan.
 
     Args:
-        backbone: called with images (B, C, H, W) first; returns a feature map (B, K, h, w), or a dict, list or tuple of
-            them, as torchvision's do.
+        backbone: called with images (B, C, H, W) first, or by keyword, as Hugging Face's are (``pixel_values=``);
+            returns a feature map (B, K, h, w), or a dict, list or tuple of them, as torchvision's do.
         mix: a method without loss, such as ``TileSwap(multiple=…)``, or ``CutMix(pairing="swap", region=…)`` with
             regions that begin and end at multiples of the largest stride.
         generator: a CPU generator that makes the mix repeatable.
 
     Raises:
+        TypeError: (when the backbone is called) it gets no images.
         ValueError: (when the backbone is called) a feature map isn't of one whole stride; the plan isn't of multiples
             of it, or can't be inverted. Messages say which.
 
@@ -145,22 +147,41 @@ def unmixed_features(
     source = call_generator(generator)
     plans: list[tuple[MixPlan, tuple[int, ...]]] = []
 
-    def before(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        images, *others = inputs
+    def exchanged(images: Tensor) -> Tensor:
         plan = mix.make_plan(images, generator=source)
         plans.append((plan.to(images.device), tuple(images.shape[-2:])))
-        return (mix.mix_images(images, plan), *others)
+        return mix.mix_images(images, plan)
+
+    def before(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+        if inputs:
+            return (exchanged(inputs[0]), *inputs[1:]), named
+        key = _image_key(module, named)
+        return (), {**named, key: exchanged(named[key])}
 
     def after(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
         plan, size = plans.pop()
         return _each(output, lambda feature: mix_pixels(feature, plan.at_stride(_stride(size, feature)).inverse()))
 
-    hooks = [backbone.register_forward_pre_hook(before), backbone.register_forward_hook(after)]
+    hooks = [backbone.register_forward_pre_hook(before, with_kwargs=True), backbone.register_forward_hook(after)]
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _image_key(backbone: nn.Module, named: Mapping[str, Any]) -> str:
+    """The keyword of the images: that of the first parameter, else the only one with a batch of images."""
+    first = next(iter(inspect.signature(backbone.forward).parameters), "")
+    batches = [key for key, value in named.items() if isinstance(value, Tensor) and value.ndim >= 4]
+    if first in batches:
+        return first
+    if len(batches) != 1:
+        raise TypeError(
+            f"backbone must be called with images (B, C, H, W), first or by the keyword {first!r}, got the keywords "
+            f"{sorted(named)}"
+        )
+    return batches[0]
 
 
 def _stride(size: tuple[int, ...], feature: Tensor) -> int:

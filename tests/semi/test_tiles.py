@@ -135,6 +135,29 @@ def test_features_are_those_of_the_unmixed_images(form):
     assert all(torch.equal(a, b) for a, b in zip(levels_of(again), levels_of(plain), strict=True))
 
 
+@pytest.mark.parametrize("key", ["pixel_values", "images"])
+def test_images_may_come_by_keyword(key):
+    class Named(nn.Module):
+        """Hugging Face's backbones take ``pixel_values``; one in a wrapper names none of its parameters."""
+
+        def forward(self, pixel_values=None, mask=None, **others):
+            self.seen = others.get("images", pixel_values)
+            self.mask = mask
+            return {"features": nn.functional.avg_pool2d(self.seen, 8)}
+
+    backbone, images, mask = Named(), torch.rand(4, 3, 32, 48), torch.ones(4, 32, 48)
+    swap = semi.TileSwap(tiles=2, multiple=8)
+    with semi.unmixed_features(backbone, swap, generator=seeded(1)):
+        unmixed = backbone(mask=mask, **{key: images})["features"]
+        assert not torch.equal(backbone.seen, images)
+        assert backbone.mask is mask
+        by_place = backbone(images, mask=mask)["features"]
+        with pytest.raises(TypeError, match=r"first or by the keyword 'pixel_values', got the keywords \['mask'\]"):
+            backbone(mask=mask)
+    for features in (unmixed, by_place):
+        assert torch.allclose(features, nn.functional.avg_pool2d(images, 8), atol=1e-6)
+
+
 def test_gradients_go_back_through_both_exchanges():
     backbone, images = Pyramid(), torch.rand(4, 3, 32, 48, requires_grad=True)
     with semi.unmixed_features(backbone, semi.TileSwap(tiles=2, multiple=16), generator=seeded()):
