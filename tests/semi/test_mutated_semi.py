@@ -54,8 +54,8 @@ STEPS: dict[str, Mutation] = {
     ),
     "the cache keeps whole images": Mutation(
         "semi.mixpl:MixPL.views",
-        "self.bank.push(images, targets)",
-        "self.bank.push(pool[:count], pseudo[:count])",
+        "self._keep(images, targets)",
+        "self._keep(pool[:count], pseudo[:count])",
         "semi.test_mixpl:test_the_cache_keeps_whole_images",
     ),
     "mirrored": Mutation("semi.mixpl:_mirrored", "scale[first:, :, -1] = -1", "pass", BLEND),
