@@ -103,3 +103,56 @@ def test_objects_whose_bitmap_is_empty_stay_where_nothing_touches_them():
         assert len(mixed["gt_masks"]) == len(labels)
         stayed.append(1 in labels)
     assert len(set(stayed)) == 2
+
+
+class Polygons:
+    """What the adapter asks of a ``PolygonMasks``; every polygon is an upright rectangle."""
+
+    def __init__(self, masks, height, width):
+        self.masks, self.height, self.width = masks, height, width
+
+    def __len__(self):
+        return len(self.masks)
+
+    def __getitem__(self, index):
+        return type(self)(self.masks[index], self.height, self.width)
+
+    def to_ndarray(self):
+        drawn = np.zeros((len(self.masks), self.height, self.width), np.uint8)
+        for bitmap, parts in zip(drawn, self.masks):
+            x, y = parts[0].reshape(-1, 2).T.astype(int)
+            bitmap[y.min() : y.max(), x.min() : x.max()] = 1
+        return drawn
+
+    def to_bitmap(self):
+        return Bitmaps(self.to_ndarray(), self.height, self.width)
+
+
+@pytest.mark.usefixtures("no_mmdet")
+@pytest.mark.parametrize("p", [0.0, 1.0])
+@pytest.mark.parametrize("of_base", ["polygons", "none", "bytes"])
+def test_polygons_become_bitmaps_of_bytes(p, of_base):
+    """As MMDetection draws them: OpenCV 4, by which its transforms resize and pad them, takes no bool."""
+    corners = np.array([2.0, 3.0, 14.0, 3.0, 14.0, 15.0, 2.0, 15.0])
+    rows = torch.tensor([[2.0, 3.0, 14.0, 15.0]])
+    base, partner = (
+        {
+            "img": np.full((30, 40, 3), number, np.uint8),
+            "gt_bboxes": UprightBoxes(rows),
+            "gt_bboxes_labels": np.array([number]),
+            "gt_masks": Polygons([[corners]], 30, 40),
+        }
+        for number in range(2)
+    )
+    if of_base == "none":
+        base |= {"gt_bboxes": UprightBoxes(rows[:0]), "gt_bboxes_labels": np.zeros(0, int)}
+        base["gt_masks"] = Polygons([], 30, 40)
+    elif of_base == "bytes":
+        base["gt_masks"] = base["gt_masks"].to_bitmap()
+    region = {"type": "AreaBox", "area": (0.4, 0.6)}
+    transform = TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": p, "region": region})
+    np.random.seed(0)  # noqa: NPY002 - MMEngine's way
+    mixed = [transform({**base, "mix_results": [partner]})["gt_masks"] for _ in range(4)]
+    assert {type(masks) for masks in mixed} == {Bitmaps}
+    assert {masks.masks.dtype for masks in mixed} == {np.dtype(np.uint8)}
+    assert any(masks.masks.any() for masks in mixed) == bool(p or of_base != "none")

@@ -145,13 +145,18 @@ def _drawn(polygons: Any) -> Bool[np.ndarray, "n h w"]:
 
 
 def masks_like(example: Any, mixed: Shaped[Tensor, "n h w"]) -> Any:
-    """Mixed masks in the form of the base's; polygons become bitmaps, which show a cut as it is."""
+    """Mixed masks in the form of the base's; polygons become bitmaps, which show a cut as it is.
+
+    Bitmaps are bytes, as MMDetection draws them: OpenCV 4 takes no bool, and its transforms go through OpenCV.
+    """
     if isinstance(example, Tensor):
         return mixed
     array = mixed.cpu().numpy()
     if isinstance(example, np.ndarray):
         return array
     bitmap = example[:0].to_bitmap() if hasattr(example, "to_bitmap") else example
+    if array.dtype == bool and bitmap.masks.dtype != bool:
+        array = array.view(np.uint8)
     made = type(bitmap)(array[:0], *array.shape[-2:])
     made.masks = array  # its constructor would copy them
     return made

@@ -98,6 +98,7 @@ def test_what_leaves_mmdets_preprocessor_is_mixed_right(stage, masks, pad_mask, 
         }
         if masks is not None:
             assert instances.masks.masks.shape[1:] == ((64, 64) if pad_mask else (height, width))
+            assert instances.masks.masks.dtype == np.uint8
             found["masks"] = instances.masks.masks[:, :height, :width]
         semantic = sample.gt_sem_seg.sem_seg[0].numpy()
         assert semantic.shape == (64, 64)

@@ -203,6 +203,7 @@ def test_polygons_come_back_as_bitmaps_and_arrays_as_arrays():
     assert isinstance(mixed["gt_bboxes"], np.ndarray)
     assert np.array_equal(mixed["gt_bboxes"], before[0]["gt_bboxes"])
     assert np.array_equal(mixed["gt_masks"].masks, before[0]["gt_masks"].to_ndarray())
+    assert mixed["gt_masks"].masks.dtype == np.uint8, "OpenCV 4 takes no bool"
     assert not np.shares_memory(mixed["img"], samples[0]["img"])
     for sample, was in zip(samples, before):
         assert np.array_equal(sample["img"], was["img"])
