@@ -10,7 +10,9 @@ import torch
 
 pytest.importorskip("mmengine")
 
-from cutmix_dense.mmengine import TRANSFORMS
+from mmengine.structures import BaseDataElement, InstanceData
+
+from cutmix_dense.mmengine import MODELS, TRANSFORMS
 from cutmix_dense.mmengine.structures import as_boxes
 
 
@@ -156,3 +158,43 @@ def test_polygons_become_bitmaps_of_bytes(p, of_base):
     assert {type(masks) for masks in mixed} == {Bitmaps}
     assert {masks.masks.dtype for masks in mixed} == {np.dtype(np.uint8)}
     assert any(masks.masks.any() for masks in mixed) == bool(p or of_base != "none")
+
+
+def padded_sample(size, frame, ignored):
+    """An image of a batch whose frame is larger; its ignored instance's mask was padded, or was not."""
+    box = torch.tensor([[4.0, 6.0, 14.0, 16.0]])
+    masks = torch.zeros(1, *frame, dtype=torch.uint8)
+    masks[:, 6:16, 4:14] = 1
+    sample = BaseDataElement(metainfo={"img_shape": size})
+    sample.gt_instances = InstanceData(bboxes=box, labels=torch.tensor([1]), masks=masks)
+    sample.ignored_instances = InstanceData(
+        bboxes=box, labels=torch.tensor([2]), masks=masks[:, : ignored[0], : ignored[1]]
+    )
+    return sample
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_masks_of_ignored_instances_are_padded_as_the_others_are(p):
+    """MMDetection pads those of gt_instances alone."""
+    sizes, frame = ((20, 26), (24, 22)), (32, 32)
+    mixed = []
+    for padded in (True, False):
+        mix = MODELS.build({"type": "cutmix_dense.CutMix", "p": p})
+        torch.manual_seed(1)
+        _, samples = mix(
+            torch.zeros(2, 3, *frame), [padded_sample(size, frame, frame if padded else size) for size in sizes]
+        )
+        mixed.append([sample.ignored_instances for sample in samples])
+    assert sum(map(len, mixed[0])) >= 2
+    for wanted, found in zip(*mixed, strict=True):
+        assert found.masks.shape[1:] == frame
+        assert torch.equal(found.masks, wanted.masks)
+        assert torch.equal(found.bboxes, wanted.bboxes)
+
+
+def test_masks_of_ignored_instances_that_no_padding_fits_are_named():
+    mix = MODELS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
+    samples = [padded_sample((20, 26), (32, 32), size) for size in ((20, 26), (20, 26))]
+    samples[1].ignored_instances.masks = torch.zeros(1, 20, 40)
+    with pytest.raises(ValueError, match=r"ignored_instances.masks .* \(32, 32\), got \(20, 40\): resize both alike"):
+        mix(torch.zeros(2, 3, 32, 32), samples)

@@ -12,7 +12,7 @@ from torch import Tensor
 from cutmix_dense.functional.fields import INSTANCE_KEYS
 from cutmix_dense.mmengine.fields import check_texts, reason_against
 from cutmix_dense.mmengine.rows import name_of
-from cutmix_dense.mmengine.structures import as_tensor
+from cutmix_dense.mmengine.structures import as_tensor, padded_masks
 from cutmix_dense.transforms import MixTransform, MixUp
 
 __all__ = ["IGNORED", "INSTANCES", "MIXED_ELEMENTS", "check_elements", "fields_of", "maps_of", "size_of"]
@@ -31,9 +31,13 @@ MIXED_ELEMENTS = frozenset({*INSTANCES, IGNORED, *_VALUE_MAPS, "gt_sem_seg", "gt
 
 
 def fields_of(sample: Any) -> dict[str, dict[str, Any]]:
-    """The fields of each element of instances."""
+    """The fields of each element of instances; masks of ignored ones are padded as the others are."""
     names = [name for name in (*INSTANCES, IGNORED) if name in sample]
-    return {name: dict(getattr(sample, name).items()) for name in names}
+    fields = {name: dict(getattr(sample, name).items()) for name in names}
+    own, aside = fields.get(INSTANCES[0], {}), fields.get(IGNORED, {})
+    if "masks" in own and "masks" in aside:
+        aside["masks"] = padded_masks(aside["masks"], own["masks"])
+    return fields
 
 
 def check_elements(samples: Sequence[Any], mix: MixTransform, image_keys: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torchvision import tv_tensors
@@ -19,7 +20,7 @@ from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.polygon_bitmaps import draw_in_windows
 
-__all__ = ["as_boxes", "as_masks", "as_tensor", "boxes_like", "masks_like", "rows_of", "stated_masks"]
+__all__ = ["as_boxes", "as_masks", "as_tensor", "boxes_like", "masks_like", "padded_masks", "rows_of", "stated_masks"]
 
 _ROTATED = {"rbox": "CXCYWHR", "qbox": "XYXYXYXY"}
 """MMRotate's box types, by the names that it registers them under, and the torchvision formats that hold the same."""
@@ -160,6 +161,38 @@ def masks_like(example: Any, mixed: Shaped[Tensor, "n h w"]) -> Any:
     made = type(bitmap)(array[:0], *array.shape[-2:])
     made.masks = array  # its constructor would copy them
     return made
+
+
+def padded_masks(ignored: Any, own: Any) -> Any:
+    """Masks of ignored instances in the frame of their image's other masks, zeros to the right and below.
+
+    MMDetection pads ``gt_instances.masks`` alone to a batch's frame.
+
+    Args:
+        ignored: ``ignored_instances.masks``.
+        own: ``gt_instances.masks``.
+
+    Raises:
+        ValueError: masks that are larger than the frame.
+    """
+    (height, width), frame = _size_of(ignored), _size_of(own)
+    if not len(ignored) or (height, width) == frame:
+        return ignored
+    if height > frame[0] or width > frame[1]:
+        raise ValueError(
+            f"ignored_instances.masks must not be larger than gt_instances.masks of {frame}, got {(height, width)}: "
+            "resize both alike; smaller ones are padded"
+        )
+    if hasattr(ignored, "to_bitmap"):
+        return type(ignored)(ignored.masks, *frame)
+    return masks_like(ignored, F.pad(as_masks(ignored), (0, frame[1] - width, 0, frame[0] - height)))
+
+
+def _size_of(masks: Any) -> tuple[int, int]:
+    if hasattr(masks, "to_bitmap"):
+        return masks.height, masks.width
+    height, width = as_masks(masks).shape[-2:]
+    return height, width
 
 
 def _is_structure(boxes: Any) -> bool:

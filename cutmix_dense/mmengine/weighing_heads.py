@@ -18,6 +18,7 @@ from torch import Tensor
 
 from cutmix_dense.losses.instances import instance_weights
 from cutmix_dense.losses.swapped import Swapped, Weighs
+from cutmix_dense.mmengine.structures import padded_masks
 
 __all__ = [
     "BOX_TERMS",
@@ -78,6 +79,8 @@ class WeighsDetector(Weighs):
                 "all fields, or set ignored='assigner'"
             )
         shared = {key: value for key, value in aside.items() if key in fields}
+        if "masks" in shared:
+            shared["masks"] = padded_masks(shared["masks"], rows.masks)
         found = type(rows)(**{key: value for key, value in rows.items() if key in shared}, **{WEIGHTS: weights})
         return type(rows).cat([found, type(rows)(**shared, **{WEIGHTS: weights.new_zeros(len(aside))})])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ pytest.importorskip("mmcv")
 
 from mmdet import models
 from mmdet.models.task_modules.samplers import ScoreHLRSampler
+from mmdet.structures.mask import PolygonMasks
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from small_detectors import ALL, DENSE, LEFT, QUERIES, WIDTH, data_samples, pictures, small_detector
@@ -149,6 +151,32 @@ def test_what_is_ignored_counts_as_an_object_of_no_weight(name):
     assert any(not torch.equal(theirs[key], found[key]) for key in stock)
 
 
+@pytest.mark.parametrize("name", ["retinanet", "mask", "cascade"])
+@pytest.mark.parametrize("polygons", [False, True])
+def test_ignored_masks_that_mmdet_did_not_pad_are_padded(name, polygons):
+    expected, found = (data_samples(ONES, ignored=[1], masks=True) for _ in range(2))
+    for samples in (expected, found):
+        for sample in samples if polygons else ():
+            sample.gt_instances.masks, sample.ignored_instances.masks = (
+                polygons_of(rows.bboxes) for rows in (sample.gt_instances, sample.ignored_instances)
+            )
+    for sample in found:
+        masks = sample.ignored_instances.masks
+        size = (masks.height - 24, masks.width - 8)
+        sample.ignored_instances.masks = (
+            masks.crop(np.array([0, 0, size[1], size[0]])) if not polygons else (PolygonMasks(masks.masks, *size))
+        )
+    model = weigh_detector(small_detector(name), "visibility")
+    wanted = losses_of(model, expected)
+    got = losses_of(model, found)
+    assert all(torch.equal(got[key], wanted[key]) for key in wanted)
+
+
+def polygons_of(boxes):
+    corners = [[np.array([x0, y0, x1, y0, x1, y1, x0, y1])] for x0, y0, x1, y1 in boxes.tolist()]
+    return PolygonMasks(corners, *pictures().shape[-2:])
+
+
 @pytest.mark.parametrize("name", ["atss", "fcos", "yolox", "faster", "dino"])
 def test_copies_weigh_and_predictions_stay(name):
     model = small_detector(name)
@@ -194,6 +222,32 @@ def test_mixed_batches_train(name):
     assert (torch.cat(seen) < 1).any()
     assert aside
     assert any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_masks_of_a_padded_batch_train(p):
+    """Images of several sizes, crowds among their objects, and instances that the mix sets aside."""
+    model = small_detector("mask")
+    mix = {"type": "cutmix_dense.CutMix", "p": p, "alpha": 4.0, "on_filtered": "ignore", "min_visibility": 0.5}
+    settings = {"type": "cutmix_dense.DetDataPreprocessor", "pad_mask": True, "pad_size_divisor": 32}
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        model.data_preprocessor = MODELS.build({**settings, "augments_before_normalize": [mix]})
+    weigh_detector(model, "visibility")
+    torch.manual_seed(0)
+    data = {"inputs": [(image * 40 + 100).byte() for image in pictures()], "data_samples": data_samples(masks=True)}
+    for index, sample in enumerate(data["data_samples"]):
+        height, width = pictures().shape[-2] - 8 * index, pictures().shape[-1] - 16
+        data["inputs"][index] = data["inputs"][index][:, :height, :width]
+        sample.set_metainfo({"img_shape": (height, width)})
+        sample.gt_instances.masks = sample.gt_instances.masks.crop(np.array([0, 0, width, height]))
+        sample.ignored_instances = copy.deepcopy(sample.gt_instances[:1])
+    data = model.data_preprocessor(data, training=True)
+    sizes = {sample.ignored_instances.masks.masks.shape[1:] for sample in data["data_samples"]}
+    assert len(sizes) == 3
+    assert all(size != tuple(data["inputs"].shape[-2:]) for size in sizes), "mmdet didn't pad them"
+    assert any(len(sample.ignored_instances) for sample in data["data_samples"])
+    losses = model(**data, mode="loss")
+    assert float(losses["loss_mask"].detach()) > 0
 
 
 def test_several_fields_and_functions_are_read():
