@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from torch import nn
@@ -12,6 +13,19 @@ from cutmix_dense.extras import require
 from cutmix_dense.mmengine.scope import MODELS
 
 __all__ = ["DetDataPreprocessor", "SegDataPreProcessor"]
+
+_MADE_FROM = {
+    "MixingDetDataPreprocessor": ("mmdet.models", "DetDataPreprocessor"),
+    "MixingSegDataPreProcessor": ("mmseg.models", "SegDataPreProcessor"),
+}
+"""The classes that this module makes, by the name in pickles: where the framework's own one lives."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MADE_FROM:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home, original = _MADE_FROM[name]
+    return _mixing(getattr(import_module(home), original))
 
 
 @MODELS.register_module()
@@ -119,5 +133,6 @@ def _mixing(original: type[nn.Module]) -> type[Any]:
                 data = {**data, "inputs": inputs, "data_samples": samples}
             return super().forward(data, training)
 
-    Mixing.__name__ = Mixing.__qualname__ = original.__name__
+    Mixing.__name__ = original.__name__
+    Mixing.__qualname__ = f"Mixing{original.__name__}"  # by which pickles find it: see __getattr__
     return Mixing

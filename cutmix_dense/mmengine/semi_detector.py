@@ -17,6 +17,12 @@ from cutmix_dense.transforms import MixTransform
 __all__ = ["SemiMixDetector"]
 
 
+def __getattr__(name: str) -> Any:
+    if name != "MixingSemiBaseDetector":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _mixing()
+
+
 @MODELS.register_module()
 def SemiMixDetector(*args: Any, mix: Mapping[str, Any], **settings: Any) -> nn.Module:
     """MMDetection's ``SemiBaseDetector`` whose student learns from mixed images.
@@ -78,5 +84,6 @@ def _mixing() -> type[nn.Module]:
             losses: dict[str, Any] = super().loss_by_pseudo_instances(inputs, samples, batch_info)
             return losses
 
-    Mixing.__name__ = Mixing.__qualname__ = "SemiMixDetector"
+    Mixing.__name__ = "SemiMixDetector"
+    Mixing.__qualname__ = "MixingSemiBaseDetector"  # by which pickles find it: see __getattr__
     return Mixing

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -281,6 +283,38 @@ def test_a_model_does_not_know_of_the_mix():
     )
     assert set(ours.state_dict()) == set(plain.state_dict())
     plain.load_state_dict(ours.state_dict())
+
+
+LOADS = """
+import sys, torch
+made, data = torch.load(sys.argv[1], weights_only=False)
+torch.manual_seed(0)
+torch.save(made(data, training=True)["inputs"], sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("stage", ["batch_augments", "augments_before_normalize"])
+@pytest.mark.parametrize("framework", ["mmdet", "mmseg"])
+def test_copies_and_saved_models_mix_as_the_model_does(framework, stage, tmp_path):
+    """Whole ones, of torch.save(), in a process that has made no preprocessor yet."""
+    if framework == "mmdet":
+        registry, settings = mmdet.registry.MODELS, {"type": "DetDataPreprocessor", "pad_size_divisor": 32}
+    else:
+        registry, settings = mmseg.registry.MODELS, {"type": "SegDataPreProcessor", "size": (64, 64)}
+    data = packed(coded_samples(3, masks=None, boxes=framework == "mmdet"), framework)
+    stock = registry.build(settings)(copy.deepcopy(data), training=True)["inputs"]
+    cutmix = {"type": "cutmix_dense.CutMix", "p": 1.0, "region": {"type": "AreaBox", "area": (0.3, 0.5)}}
+    made = registry.build({**settings, "type": f"cutmix_dense.{settings['type']}", stage: [cutmix]})
+    mixed = []
+    for one in (made, copy.deepcopy(made)):
+        torch.manual_seed(0)
+        mixed.append(one(copy.deepcopy(data), training=True)["inputs"])
+    torch.save((made, data), tmp_path / "saved.pt")
+    subprocess.run([sys.executable, "-c", LOADS, tmp_path / "saved.pt"], check=True)
+    mixed.append(torch.load(tmp_path / "saved.pt"))
+    assert not torch.equal(mixed[0], stock)
+    assert torch.equal(mixed[1], mixed[0])
+    assert torch.equal(mixed[2], mixed[0])
 
 
 def test_what_would_stay_unmixed_is_refused():

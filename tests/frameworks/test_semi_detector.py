@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 from types import SimpleNamespace
 
 import numpy as np
@@ -87,6 +88,13 @@ def detector(mix=CUTMIX):
     )
 
 
+def reloaded(model):
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
 def step(model):
     SEEN.clear()
     branches = {"sup": batch([1]), "unsup_teacher": batch([3, 4, 5]), "unsup_student": batch([3, 4, 5])}
@@ -128,6 +136,20 @@ def test_closing_ends_the_mix_and_checkpoints_know_nothing_of_it():
     step(model)
     assert torch.equal(SEEN[1][0], batch([3, 4, 5])[0])
     assert [len(sample.gt_instances) for sample in SEEN[1][1]] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("repeated", [copy.deepcopy, reloaded])
+def test_copies_and_saved_models_mix_as_the_model_does(repeated):
+    model = detector()
+    twin = repeated(model)
+    assert type(twin) is type(model)
+    seen = []
+    for one in (model, twin):
+        torch.manual_seed(0)
+        step(one)
+        seen.append(SEEN[1][0])
+    assert not torch.equal(seen[0], batch([3, 4, 5])[0])
+    assert torch.equal(seen[1], seen[0])
 
 
 def test_windows_are_told_by_the_hook():
