@@ -114,7 +114,7 @@ class _Setting:
     inner: tuple[str, ...]
     """The types of this package that it holds."""
     beside: tuple[str, ...]
-    """The types of the list that it stands in."""
+    """The types of the list that it stands in; none where it stands alone."""
 
     @property
     def per_batch(self) -> bool | None:
@@ -134,8 +134,14 @@ class _Setting:
         """Whether it is what a variable says: equal, or with other numbers, which the command line may have changed."""
         if None not in (self.per_batch, other.per_batch) and self.per_batch != other.per_batch:
             return False
-        alike = (self.name, self.inner, self.beside) == (other.name, other.inner, other.beside)
+        alike = (self.name, self.inner) == (other.name, other.inner) and self.fits_beside(other)
         return alike or self.value == other.value
+
+    def fits_beside(self, other: _Setting) -> bool:
+        """Whether a list may have taken it in: its own list is part of the other's, or one of them has none."""
+        count = len(self.beside)
+        runs = (other.beside[start : start + count] for start in range(len(other.beside) - count + 1))
+        return not self.beside or not other.beside or self.beside in runs
 
 
 _PREPROCESSORS = ("cutmix_dense.DetDataPreprocessor", "cutmix_dense.SegDataPreProcessor")
@@ -144,8 +150,8 @@ _PREPROCESSORS = ("cutmix_dense.DetDataPreprocessor", "cutmix_dense.SegDataPrePr
 def find_unused(config: Mapping[str, Any]) -> list[str]:
     """What is wrong with the settings of this package that MMEngine's Runner never reads.
 
-    A variable is used if what it holds of this package is found where the Runner reads, too: equal, or in a list of the
-    same types. What looks used by chance isn't noticed.
+    A variable is used if what it holds of this package is found where the Runner reads, too: equal, or of the same type
+    among the same types, with other numbers. What looks used by chance isn't noticed.
 
     Args:
         config: a whole config.

@@ -259,6 +259,41 @@ def test_numbers_from_the_command_line(data, tmp_path):
     assert len(find_unused(config)) == 1
 
 
+@pytest.mark.parametrize(
+    ("variable", "used", "option"),
+    [
+        (
+            "mix = dict(type='cutmix_dense.CutMix')",
+            "model = dict(data_preprocessor=dict(type='cutmix_dense.DetDataPreprocessor', batch_augments=[mix]))",
+            "model.data_preprocessor.batch_augments.0.p",
+        ),
+        (
+            f"mix = {MIX}",
+            "train_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile'), mix]))",
+            "train_dataloader.dataset.pipeline.1.p",
+        ),
+        (
+            f"mixes = [dict(type='LoadAnnotations'), {MIX}]",
+            "train_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile'), *mixes]))",
+            "train_dataloader.dataset.pipeline.2.p",
+        ),
+        (
+            "mixes = [dict(type='cutmix_dense.CutMix')]",
+            "model = dict(type='cutmix_dense.SemiMixDetector', batch_mix=mixes[0])",
+            "model.batch_mix.p",
+        ),
+    ],
+)
+def test_numbers_of_a_mix_in_a_variable_of_its_own(variable, used, option):
+    config = Config.fromstring(f"{variable}\n{used}\n", file_format=".py")
+    assert find_unused(config) == []
+    config.merge_from_dict({option: 0.25})
+    assert find_unused(config) == []
+    place = option.rpartition(".")[0]
+    config.merge_from_dict({f"{place}.type": "cutmix_dense.RICAP"})
+    assert len(find_unused(config)) == 1
+
+
 def test_configs_of_pure_python_name_classes():
     step = {"type": CutMix, "max_cached_images": 5}
     config = Config(
