@@ -18,9 +18,10 @@ __all__ = ["allow_checkpoints"]
 def allow_checkpoints() -> None:
     """Let torch's safe loader (``weights_only``, the default from 2.6 on) read what MMEngine's checkpoints hold.
 
-    That is the log's history of numbers: MMEngine's buffer class with its own methods, and numpy's arrays. Nothing that
-    runs code of a file is allowed, and the protection stays on. Importing ``cutmix_dense.mmengine`` calls this. Older
-    versions of torch don't load safely by default: there is nothing to allow.
+    That is the log's history of numbers: MMEngine's buffer class with its own methods, and numpy's arrays, also those
+    of a dataset's ``metainfo``, such as MMPose's colours (uint8). Arrays may hold numbers or text, never objects.
+    Nothing that runs code of a file is allowed, and the protection stays on. Importing ``cutmix_dense.mmengine`` calls
+    this. Older versions of torch don't load safely by default: there is nothing to allow.
 
     Example:
         >>> import io
@@ -37,7 +38,7 @@ def allow_checkpoints() -> None:
         return
     array = np.zeros(1)
     core = np.core if not hasattr(np, "_core") else np._core
-    numbers = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")]
+    numbers = {type(np.dtype(kind)) for kind in f"?{np.typecodes['AllInteger']}{np.typecodes['AllFloat']}SU"}
     allowed = [HistoryBuffer, core.multiarray._reconstruct, core.multiarray.scalar, type(array), np.dtype, *numbers]
     reading: list[Any] = [] if getattr in torch.serialization.get_safe_globals() else [(_method, "builtins.getattr")]
     torch.serialization.add_safe_globals([*allowed, deque, OneCycleParamScheduler, *reading])

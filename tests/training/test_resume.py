@@ -9,10 +9,14 @@ import time
 from pathlib import Path
 from pickle import UnpicklingError
 
+import numpy as np
 import pytest
 import torch
 
 from cutmix_dense.training import newest_checkpoint
+
+SAFE_BY_DEFAULT = (2, 6)
+TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +147,32 @@ def test_loading_checkpoints_allows_no_more_than_it_needs(tmp_path, runs):
     allow_checkpoints()
     with pytest.raises(pickle.UnpicklingError, match="methods of HistoryBuffer"):
         torch.load(path, weights_only=True)
+
+
+def test_arrays_of_numbers_and_text_are_safe_to_load(tmp_path):
+    """A dataset's ``metainfo`` is part of a checkpoint; MMPose's has colours as bytes."""
+    from cutmix_dense.training import allow_checkpoints
+
+    allow_checkpoints()
+    kinds = ["?", "u1", "i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8", "q", "Q", "c8", "c16", "U3", "S3"]
+    arrays = [np.ones((2, 3), dtype=kind) for kind in kinds]
+    torch.save({"dataset_meta": [*arrays, *(array[0, 0] for array in arrays)]}, tmp_path / "epoch_1.pth")
+    loaded = torch.load(tmp_path / "epoch_1.pth")["dataset_meta"]
+    for array, again in zip(arrays, loaded[: len(arrays)], strict=True):
+        assert again.dtype == array.dtype
+        assert (again == array).all()
+    assert loaded[len(arrays) :] == [array[0, 0] for array in arrays]
+
+
+@pytest.mark.skipif(SAFE_BY_DEFAULT > TORCH, reason="torch loads safely by default from 2.6 on")
+def test_arrays_of_objects_are_not_safe_to_load(tmp_path):
+    from cutmix_dense.training import allow_checkpoints
+
+    allow_checkpoints()
+    for kind in ("O", [("field", "O")]):
+        torch.save(np.zeros(2, dtype=kind), tmp_path / "epoch_1.pth")
+        with pytest.raises(UnpicklingError):
+            torch.load(tmp_path / "epoch_1.pth")
 
 
 def test_what_is_not_safe_to_load_is_not_passed_over(whole, tmp_path):
