@@ -10,6 +10,7 @@ from typing import Any
 from torchvision.transforms import v2
 
 from cutmix_dense import functional, masks, recipes, regions, transforms
+from cutmix_dense.setting_names import name_hint
 
 __all__ = ["from_config", "known_parts", "known_transforms"]
 
@@ -82,9 +83,7 @@ def from_config(config: Any) -> Any:
     known = inspect.signature(maker).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         for name in settings.keys() - known.keys():
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise TypeError(f"{config['type']} has no setting {name!r}: {hint}")
+            raise TypeError(f"{config['type']} has no setting {name!r}: {name_hint(name, known)}")
     try:
         return maker(**settings)
     except (TypeError, ValueError) as error:

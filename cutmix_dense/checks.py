@@ -7,7 +7,10 @@ import sys
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
-__all__ = ["finite", "interval", "positive", "share", "sides", "whole"]
+__all__ = ["finite", "interval", "positive", "share", "sides", "whole", "zoom"]
+
+_ZOOM = (0.01, 30.0)
+"""The least and the most that images are zoomed: a picture of 20,000 pixels at its own size on a canvas of 670."""
 
 
 def finite(value: Any) -> bool:
@@ -109,4 +112,26 @@ def interval(value: Iterable[float], name: str, most: float = math.inf) -> tuple
     if not (0 < low <= high <= most and finite(high)):
         limit = "" if math.isinf(most) else f" <= {most:g}"
         raise ValueError(f"{name} must be (low, high) with 0 < low <= high{limit}, got {value!r}")
+    return low, high
+
+
+def zoom(value: Iterable[float], name: str, remedy: str) -> tuple[float, float]:
+    """``value`` as a pair of floats (low, high): a range of factors that change the size of an image.
+
+    Args:
+        value: as it was given.
+        name: of the argument.
+        remedy: what to write where the factors are too small or too large, which sizes in pixels or percent are.
+
+    Raises:
+        ValueError: it isn't an ordered pair of finite numbers, or a factor is below 0.01 or above 30.
+
+    Example:
+        >>> zoom([0.5, 2], "scale", "a factor of 1 keeps the size")
+        (0.5, 2.0)
+    """
+    low, high = interval(value, name)
+    least, most = _ZOOM
+    if low < least or high > most:
+        raise ValueError(f"{name} must be factors with {least:g} <= low <= high <= {most:g}, got {value!r}: {remedy}")
     return low, high

@@ -268,3 +268,5 @@ def test_a_near_name_is_shown():
         cda.CutMix(aplha=0.5)
     with pytest.raises(ValueError, match="did you mean 'partner_fit'"):
         cda.CutMix(partners_fit="crop", strict=True)
+    with pytest.warns(UserWarning, match=r"did you mean 'grid'\?; target_size: did you mean size=\(height, width\)"):
+        cda.Mosaic(target_size=(512, 512), gird=(2, 2))

@@ -79,3 +79,8 @@ def test_parts_are_samplers_rules_and_banks():
 def test_a_misspelt_setting_of_a_sampler_is_named():
     with pytest.raises(TypeError, match="AreaBox has no setting 'areas': did you mean 'area'"):
         from_config({"type": "CutMix", "region": {"type": "AreaBox", "areas": (0.1, 0.2)}})
+
+
+def test_a_config_with_a_name_of_another_library_gets_our_name():
+    with pytest.raises(TypeError, match=r"Mosaic has no setting 'img_scale': did you mean size=\(height, width\)"):
+        from_config({"type": "Mosaic", "img_scale": (640, 640)})

@@ -18,6 +18,7 @@ from cutmix_dense import transforms
 from cutmix_dense.albumentations.mixing import Demands, mix
 from cutmix_dense.albumentations.samples import KINDS, Layout, Samples
 from cutmix_dense.build import from_config
+from cutmix_dense.setting_names import peer_hint
 from cutmix_dense.transforms.chain import refuse_affine, refuse_chain
 from cutmix_dense.transforms.fit import PartnerFit, check_partner_fit
 from cutmix_dense.warned import warn_caller
@@ -186,8 +187,11 @@ class MixTransform(A.DualTransform):
             return []
         name = type(self).__name__
         offered = inspect.signature(type(self)).parameters
-        near = [close[0] for wrong in invalid if (close := difflib.get_close_matches(wrong, offered, n=1))]
+        peers = {wrong: hint for wrong in invalid if (hint := peer_hint(wrong, offered))}
+        unknown = [wrong for wrong in invalid if wrong not in peers]
+        near = [close[0] for wrong in unknown if (close := difflib.get_close_matches(wrong, offered, n=1))]
         hint = f": did you mean {', '.join(map(repr, near))}?" if near else ""
+        hint += "".join(f"; {wrong}: {said}" for wrong, said in peers.items())
         message = f"Argument(s) '{', '.join(invalid)}' are not valid for transform {name}{hint}"
         if strict:
             raise ValueError(message)

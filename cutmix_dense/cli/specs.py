@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import cutmix_dense
 from cutmix_dense.cli.errors import UserError
 from cutmix_dense.cli.sketches import Sketch, sketches_of_parts, sketches_of_transforms
+from cutmix_dense.setting_names import peer_hint
 
 if TYPE_CHECKING:
     from cutmix_dense.data import DenseDataset
@@ -263,6 +264,8 @@ def _lookup(name: str, allowed: Mapping[str, Any], what: str) -> Any:
 
 
 def _hint(word: str, known: Sequence[str]) -> str:
+    if peer := peer_hint(word, known):
+        return f"; {peer}"
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     listed = f"known: {', '.join(known)}" if known else "there is none"
     return f"; did you mean {close[0]!r}? ({listed})" if close else f"; {listed}"

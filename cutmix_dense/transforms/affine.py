@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cutmix_dense.checks import finite, interval, sides
+from cutmix_dense.checks import finite, sides, zoom
 from cutmix_dense.functional.affine import AffinePlan, Anchor, laid_out, move_map, move_pixels, move_rows
 from cutmix_dense.functional.fields import IMAGE_KEYS, INSTANCE_KEYS, are_dicts
 from cutmix_dense.functional.instances import mixed_instances
@@ -44,7 +44,7 @@ class Affine(MixTransform):
     Args:
         degrees: angle ~ U(-degrees, degrees), clockwise.
         translate: shift along each axis ~ U(-translate, translate) of the output's side, rounded to whole pixels.
-        scale: factor ~ U(low, high).
+        scale: factor ~ U(low, high), from 0.01 to 30.
         shear: shear along x and along y ~ U(-shear, shear), degrees.
         size: (height, width) of the output; default the image's own size. Images that aren't moved lie at its origin,
             scaled down where they are larger.
@@ -101,7 +101,7 @@ class Affine(MixTransform):
             raise ValueError("split must be 'hull': nothing splits an instance here, got 'parts'")
         self.degrees = float(degrees)
         self.translate = float(translate)
-        self.scale = interval(scale, "scale")
+        self.scale = zoom(scale, "scale", "1 keeps the size of an image; a size in pixels is size=(height, width)")
         self.shear = float(shear)
         self.size = None if size is None else sides(size, "size", "(height, width) in pixels")
         self.anchor: Anchor = anchor

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from cutmix_dense.checks import finite, interval, share
+from cutmix_dense.checks import finite, interval, share, zoom
 from cutmix_dense.functional.fields import count_instances
 from cutmix_dense.functional.segments import segments_as_instances
 from cutmix_dense.functional.transfer import bring_rows
@@ -62,7 +62,7 @@ class CopyPaste(DrawsPasted, MixTransform):
             others weigh 1); or from sides of a square of the same area, pixels: each weight counts from its side on, up
             to the next.
         crowd: whether to paste instances with ``iscrowd``.
-        scale: the partner is scaled by a factor ~ U(low, high).
+        scale: the partner is scaled by a factor ~ U(low, high), from 0.01 to 30.
         flip: probability that the partner is mirrored left to right; keypoints then need ``flip_pairs``.
         feather: softness of the pasted edges in the image, sigma in pixels.
         blend: how much of what is pasted shows over the base: ``"hard"`` (all), a number in (0, 1], or a range that an
@@ -123,7 +123,7 @@ class CopyPaste(DrawsPasted, MixTransform):
         overlap, flip = share(overlap, "overlap"), share(flip, "flip")
         if not (finite(feather) and feather >= 0):
             raise ValueError(f"feather must be at least 0 pixels, got {feather!r}")
-        scale = interval(scale, "scale")
+        scale = zoom(scale, "scale", "1 keeps the size of what is pasted")
         if source == "self" and place == "same" and scale == (1.0, 1.0) and flip == 0:
             raise ValueError(
                 "place must be 'random' or 'grid' for source='self', got 'same', where an image's instances would lie "

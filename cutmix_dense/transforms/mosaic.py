@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from cutmix_dense.checks import finite, interval, sides
+from cutmix_dense.checks import finite, sides, zoom
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
@@ -34,7 +34,8 @@ class Mosaic(MixTransform):
         grid: (rows, columns); (2, 2) is YOLO's mosaic of four.
         jitter: how far an inner grid line strays, as a fraction of a cell, in [0, 1). 0.5 puts the centre of a 2 × 2
             mosaic within the middle half of the canvas, as YOLO does.
-        scale: scale of each image ~ U(low, high), relative to the scale that fits it into the canvas, aspect kept.
+        scale: scale of each image ~ U(low, high), relative to the scale that fits it into the canvas, aspect kept; a
+            factor from 0.01 to 30, not a size in pixels.
         size: (height, width) of the output; default the base's own size.
         expand: sides of a mosaic relative to ``size``, or to the base's own, >= 1. Unmixed images aren't larger: they
             lie at the origin of the canvas, whose rest is padding (in a list they keep their size).
@@ -79,7 +80,7 @@ class Mosaic(MixTransform):
         if not (finite(expand) and expand >= 1):
             raise ValueError(f"expand must be at least 1, got {expand!r}")
         self.jitter = float(jitter)
-        self.scale = interval(scale, "scale")
+        self.scale = zoom(scale, "scale", "1 fits an image into the canvas; a size in pixels is size=(height, width)")
         self.size = None if size is None else sides(size, "size", "(height, width) in pixels")
         self.expand = float(expand)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Sequence
 from typing import Any
+
+from cutmix_dense.setting_names import name_hint
 
 __all__ = ["NamedSettings", "key_names"]
 
@@ -49,9 +50,7 @@ class NamedSettings:
                 raise TypeError(f"{cls.__name__} takes its settings by name, got {value!r} without one: {meant}?")
             for name in settings:
                 if name not in known:
-                    near = difflib.get_close_matches(name, known, n=1)
-                    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-                    raise TypeError(f"{cls.__name__} has no setting {name!r}: {hint}")
+                    raise TypeError(f"{cls.__name__} has no setting {name!r}: {name_hint(name, known)}")
         return super().__new__(cls)
 
 

@@ -81,6 +81,7 @@ def test_every_sample_is_mixed_unless_p_is_given():
         (["CutMx"], "did you mean 'CutMix'"),
         (["cutmix"], "did you mean CutMix"),
         (["CutMix", "alpah=1"], "did you mean 'alpha'"),
+        (["Mosaic", "img_scale=640,640"], r"no argument 'img_scale'; did you mean size=\(height, width\)"),
         (["CutMix(0.5)"], "CutMix: takes its settings by name, got 0.5 without one: alpha=0.5 or p=0.5"),
         (["CutMix", "alpha=-1"], "alpha must be above 0"),
         (["CutMix", "p=2"], "p must lie in"),

@@ -13,6 +13,7 @@ import torch
 import cutmix_dense as cd
 from cutmix_dense import semi
 from cutmix_dense.build import known_transforms
+from cutmix_dense.setting_names import _PEERS
 
 METHODS = {name: kind for name, kind in known_transforms().items() if kind is not cd.RandomMix}
 SHARED = {"pairing", "num_classes", "fill", "min_visibility", "instance_keys", "layout", "box_format", "labels_getter"}
@@ -66,6 +67,52 @@ def test_settings_are_given_by_name(name):
 def test_unknown_settings_are_named(make, message):
     with pytest.raises(TypeError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: cd.CutMix(prob=1), "CutMix has no setting 'prob': did you mean 'p'"),
+        (lambda: cd.Mosaic(img_scale=(640, 640)), r"size=\(height, width\), where MMDetection 3 .* expand=2"),
+        (lambda: cd.Affine(img_scale=(640, 640)), r"size=\(height, width\), where MMDetection 3 .*height\)\?$"),
+        (lambda: cd.MixUp(img_scale=(640, 640)), "'img_scale': images are mixed at their own size here: leave it out"),
+        (lambda: cd.Mosaic(center_ratio_range=(0.5, 1.5)), "did you mean jitter=0.5"),
+        (lambda: cd.Mosaic(pad_val=114), "did you mean 'fill'"),
+        (lambda: cd.MixUp(flip_ratio=0.5), "'flip_ratio': nothing is flipped here"),
+        (lambda: cd.CopyPaste(flip_ratio=0.5), "did you mean 'flip'"),
+        (lambda: cd.CopyPaste(bbox_occluded_thr=10), r"rule=OcclusionRule\(max_box_shift=…\), pixels"),
+        (lambda: cd.CopyPaste(max_num_pasted=9), r"instances=\(least, most\)"),
+        (lambda: cd.Mosaic(skip_filter=True), "did you mean rule='mmdet'"),
+        (lambda: cd.Mosaic(target_size=(512, 512)), r"did you mean size=\(height, width\)"),
+        (lambda: cd.CopyPaste(blending=True), "did you mean feather=2.0"),
+        (lambda: cd.CutMix(beta=1.0), "did you mean 'alpha'"),
+        (lambda: cd.RandomMix([cd.CutMix()], prob=0.5), "RandomMix has no setting 'prob': known are transforms"),
+    ],
+)
+def test_names_of_other_libraries_get_the_setting_that_stands_for_them(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_what_hints_name_can_be_written():
+    """Every setting that a hint names is one of a method, and its example is taken."""
+    known = {name for kind in [*METHODS.values(), cd.Affine] for name in inspect.signature(kind).parameters}
+    assert {ours for hints in _PEERS.values() for ours, _ in hints if ours} <= known
+    assert not {*_PEERS} - {"beta"} & known
+    cd.Mosaic(size=(640, 640), expand=2, scale=(0.5, 0.5), jitter=0.5, rule="mmdet")
+    cd.CopyPaste(rule="mmdet_copy_paste", instances=(1, 9), feather=2.0)
+    cd.CopyPaste(rule=cd.functional.OcclusionRule(max_box_shift=10, min_pixels=300))
+    cd.CopyPaste(rule=cd.FilterRule(max_aspect=20))
+
+
+@pytest.mark.parametrize("scale", [(640, 640), (50, 150), (1.0, 30.5), (0.001, 1.0)])
+@pytest.mark.parametrize("kind", [cd.Mosaic, cd.Affine, cd.CopyPaste])
+def test_absurd_zooms_are_refused(kind, scale):
+    with pytest.raises(
+        ValueError, match=r"scale must be factors with 0\.01 <= low <= high <= 30, got .*: 1 (fits|keeps)"
+    ):
+        kind(scale=scale)
+    assert kind(scale=(0.01, 30)).scale == (0.01, 30.0)
 
 
 class Mine(cd.CutMix):
