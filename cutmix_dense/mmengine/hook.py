@@ -32,6 +32,9 @@ class CloseMixHook(Hook):
         num_last_epochs: so many epochs at the end don't mix; for epoch-based loops.
         num_last_iters: so many iterations at the end don't mix; for any loop. MMSegmentation's loops count iterations.
 
+    Where they leave no epoch or iteration that mixes, as in a training that is shortened for a try, the log has a
+    warning at the start.
+
     Raises:
         ValueError: not exactly one of them above 0, epochs for a loop without epochs, nothing to close.
 
@@ -61,11 +64,13 @@ class CloseMixHook(Hook):
                 f"{runner.max_iters} iterations and no epochs. Write num_last_iters=… instead"
             )
         self.closed = {}
-        if not [*mixes_in_model(runner), *find_mixes(runner.train_dataloader.dataset)]:
+        of_batches, of_samples = [*mixes_in_model(runner)], [*find_mixes(runner.train_dataloader.dataset)]
+        if not of_batches and not of_samples:
             raise ValueError(
                 "CloseMixHook found nothing of cutmix_dense that mixes in this training: neither the pipelines of "
                 "train_dataloader.dataset nor model.data_preprocessor hold a mix. Put one there, or leave the hook out"
             )
+        self._warn_of_none(runner, bool(of_batches), bool(of_samples))
 
     def before_train_epoch(self, runner: Any) -> None:
         """Close or open for an epoch, or for the iterations whose batches are made next."""
@@ -79,6 +84,20 @@ class CloseMixHook(Hook):
         """Close or open for an iteration, whose own batch is there already."""
         if self.num_last_iters:
             self._switch_at(runner, 1 + made_ahead(runner))
+
+    def _warn_of_none(self, runner: Any, of_batches: bool, of_samples: bool) -> None:
+        """Warn if mixes are closed from the start to the end."""
+        by_epoch = self.num_last_epochs > 0
+        name, given = ("epochs", self.num_last_epochs) if by_epoch else ("iters", self.num_last_iters)
+        total = runner.max_epochs if by_epoch else runner.max_iters
+        ahead = 0 if by_epoch else made_ahead(runner)
+        if (of_batches and given >= total) or (of_samples and given + ahead >= total):
+            below = f"write a num_last_{name} below {total - ahead}, or " if total - ahead > 1 else ""
+            early = f", and the workers of the loader make {ahead} batches ahead" if ahead else ""
+            runner.logger.warning(
+                f"CloseMixHook closes mixing from the start of this training to its end: num_last_{name}={given} of "
+                f"max_{name}={total}{early}. To mix, {below}leave the hook out (default_hooks.close_mix=None)"
+            )
 
     def _switch_at(self, runner: Any, ahead: int) -> None:
         """Switch by the iteration; samples by the one that is so many ahead."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -46,7 +48,7 @@ class Counting(BaseModel):
         return {"loss": self.weight * 0}
 
 
-def train(tmp_path, hook, *, dataset, augment=None, loop, workers=0, name):
+def train(tmp_path, hook, *, dataset, augment=None, loop, workers=0, name, log="ERROR"):
     persistent = {"persistent_workers": True} if workers else {}
     model = Counting(augment)
     runner = Runner(
@@ -65,7 +67,7 @@ def train(tmp_path, hook, *, dataset, augment=None, loop, workers=0, name):
         custom_hooks=[hook],
         default_hooks={"checkpoint": None, "logger": None},
         experiment_name=name,
-        log_level="ERROR",
+        log_level=log,
     )
     runner.train()
     return model.seen
@@ -119,6 +121,35 @@ def test_iterations_are_counted_across_epochs(tmp_path, last):
     )
     assert all(seen[2 : 12 - last])
     assert not any(seen[12 - last :])
+
+
+@pytest.mark.parametrize(
+    ("last", "loop", "workers", "said"),
+    [
+        (
+            {"num_last_epochs": 15},
+            {"by_epoch": True, "max_epochs": 2},
+            0,
+            "num_last_epochs=15 of max_epochs=2. .* below 2",
+        ),
+        ({"num_last_epochs": 1}, {"by_epoch": True, "max_epochs": 1}, 0, "of max_epochs=1. To mix, leave the hook out"),
+        ({"num_last_iters": 4}, {"by_epoch": True, "max_epochs": 2}, 0, "num_last_iters=4 of max_iters=4. .* below 4"),
+        ({"num_last_iters": 6}, {"by_epoch": False, "max_iters": 10}, 2, "make 4 batches ahead. .* below 6"),
+        ({"num_last_epochs": 1}, {"by_epoch": True, "max_epochs": 2}, 0, None),
+        ({"num_last_iters": 6}, {"by_epoch": False, "max_iters": 10}, 0, None),
+    ],
+)
+def test_a_hook_that_closes_everything_is_warned_of(tmp_path, capsys, last, loop, workers, said):
+    hook = {"type": "cutmix_dense.CloseMixHook", **last}
+    name = f"everything{last}{loop}{workers}"
+    seen = train(tmp_path, hook, dataset=Images(cached_mix()), loop=loop, workers=workers, name=name, log="WARNING")
+    told = " ".join(capsys.readouterr().out.split())
+    if said is None:
+        assert any(seen)
+        assert "CloseMixHook" not in told
+    else:
+        assert not any(seen[2 * workers :])  # workers of a loop of iterations begin before any hook
+        assert re.search(f"CloseMixHook closes mixing from the start of this training to its end: .*{said}", told)
 
 
 def test_batch_augments_are_closed_too(tmp_path):
