@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from cutmix_dense.checks import share, whole
 from cutmix_dense.transforms import Affine, Chain, CopyPaste, MixUp, Mosaic, RandomMix
 
 __all__ = ["RECIPES", "dense_o2o", "lightly", "yolo26", "yolox"]
@@ -74,6 +75,9 @@ def dense_o2o(
         >>> mix.set_progress(10)
         >>> images, targets = mix(torch.rand(4, 3, 32, 48), targets)
     """
+    for name, value in (("epochs", epochs), ("start", start), ("flat", flat), ("no_aug", no_aug)):
+        if value is not None or name in ("epochs", "start"):
+            whole(value, name, None)
     no_aug = min(12 if epochs >= 100 else 8, epochs // 7) if no_aug is None else no_aug
     flat = min(start + (epochs - no_aug) // 2, epochs - no_aug) if flat is None else flat
     if not 0 <= start <= flat <= epochs - no_aug:
@@ -127,6 +131,7 @@ def lightly(
     if model not in shares:
         raise ValueError(f"model must be one of {sorted(shares)}, got {model!r}")
     if epochs is not None:
+        epochs = whole(epochs, "epochs")
         start, stop = 4 if epochs > 12 else epochs // 3, epochs - min(12, round(epochs / 6))
         window = (start, min(start + epochs // 2, stop)) if window is None else window
         copyblend_window = (start, stop) if copyblend_window is None else copyblend_window
@@ -293,9 +298,8 @@ def _dense(
     common: dict[str, Any],
 ) -> Chain:
     """Mosaic and its affine map, then MixUp or CopyBlend or neither."""
-    for name, share in (("mosaic", mosaic), ("mixup", mixup), ("copyblend", copyblend)):
-        if not 0 <= share <= 1:
-            raise ValueError(f"{name} must lie in [0, 1], got {share!r}")
+    for name, value in (("mosaic", mosaic), ("mixup", mixup), ("copyblend", copyblend)):
+        share(value, name)
     pairing = common.pop("pairing", None)
     whole = Mosaic(grid=(2, 2), jitter=0, scale=(0.5, 0.5), p=mosaic, fill=0, pairing=pairing or "shuffle", **common)
     moved = Affine(degrees=10, translate=0.1, scale=(0.5, 1.5), fill=0, **common)
@@ -328,6 +332,7 @@ def _windowed(transform: Any, window: tuple[int, int]) -> RandomMix:
 
 def _until(epochs: int, last: int, name: str) -> tuple[int, int]:
     """The window of all epochs but the last ones."""
+    epochs, last = whole(epochs, "epochs", None), whole(last, name, None)
     if not 0 <= last <= epochs:
         raise ValueError(f"{name} must lie in [0, epochs = {epochs}], got {last!r}")
     return 0, epochs - last

@@ -51,6 +51,7 @@ MAY_IMPORT = {
     "mmengine": {
         "arrays",
         "build",
+        "checks",
         "extras",
         "functional",
         "losses",
@@ -84,7 +85,7 @@ MAY_IMPORT = {
     "semi": {"arrays", "checks", "functional", "plan", "randomness", "regions", "semi", "transforms", "warned"},
     "losses": {"extras", "functional", "losses"},
     "build.py": {"functional", "masks", "recipes", "regions", "setting_names", "transforms"},
-    "recipes.py": {"transforms"},
+    "recipes.py": {"checks", "transforms"},
     "data": {"data", "extras", "functional", "plan", "randomness", "transforms"},
     "visualization": {"data", "functional", "plan", "transforms", "visualization"},
     "training": {

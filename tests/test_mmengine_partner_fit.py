@@ -58,6 +58,13 @@ def test_it_may_keep_its_scale():
     assert all(right - left == 28 and bottom - top == 20 for left, top, right, bottom in places)
 
 
+@pytest.mark.parametrize("given", ["20", 20.5, None, [20]])
+def test_a_cache_of_no_whole_number_is_refused_by_name(given):
+    with pytest.raises(ValueError, match="max_cached_images must be a whole number, got"):
+        TRANSFORMS.build({"type": "cutmix_dense.CutMix", "max_cached_images": given})
+    assert TRANSFORMS.build({"type": "cutmix_dense.CutMix", "max_cached_images": 20.0}).max_cached_images == 20
+
+
 def test_wrong_settings_are_named():
     with pytest.raises(ValueError, match="partner_fit must be one of"):
         mixed("scale", type="cutmix_dense.CutMix")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Literal, TypeVar, get_args
@@ -128,7 +128,7 @@ class TargetRules:
         object.__setattr__(self, "ignore_index", whole(self.ignore_index, "ignore_index", least=None))
         for name in ("instance_keys", "image_keys", "semantic_keys"):
             keys = getattr(self, name)
-            if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
+            if isinstance(keys, str) or not isinstance(keys, Iterable) or not all(isinstance(key, str) for key in keys):
                 raise TypeError(f"{name} must be a sequence of keys, got {keys!r}")
             object.__setattr__(self, name, dict(keys) if isinstance(keys, Mapping) else tuple(keys))
         if self.flip_pairs is not None:

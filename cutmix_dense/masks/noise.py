@@ -53,7 +53,7 @@ class CowMask(MaskSampler):
 
     def __post_init__(self) -> None:
         low, high = self._proportions()
-        if not 0 < low <= high < 1:
+        if not (finite(low) and finite(high) and 0 < low <= high < 1):
             raise ValueError(f"proportion must lie in (0, 1), got {self.proportion!r}")
         interval(self.sigma, "sigma", _MOST_SIGMA)
 

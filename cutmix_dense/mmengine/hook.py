@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
 
+from cutmix_dense.checks import whole
 from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.mmengine.sample import SampleMix
 from cutmix_dense.mmengine.scope import HOOKS
@@ -47,6 +48,8 @@ class CloseMixHook(Hook):
     """
 
     def __init__(self, num_last_epochs: int = 0, num_last_iters: int = 0) -> None:
+        num_last_epochs = whole(num_last_epochs, "num_last_epochs", None)
+        num_last_iters = whole(num_last_iters, "num_last_iters", None)
         if min(num_last_epochs, num_last_iters) < 0 or (num_last_epochs > 0) == (num_last_iters > 0):
             raise ValueError(
                 "exactly one of num_last_epochs and num_last_iters must be above 0, it says when mixing ends; got "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cutmix_dense.arrays import to_array, to_tensor
+from cutmix_dense.checks import whole
 from cutmix_dense.functional import mix_pixels
 from cutmix_dense.mmengine.cut_outs import fit_banks, refuse_elements
 from cutmix_dense.mmengine.fields import check_image_keys, check_instance_keys, check_key_list
@@ -136,9 +137,9 @@ class SampleMix(BaseTransform):
         check_settings(self.mix, settings, per_sample=True)
         for member in self.mix.members:
             member.semantic_keys = (*member.semantic_keys, *semantic_keys)
-        if max_cached_images and max_cached_images <= self.mix.partners:
+        self.max_cached_images = whole(max_cached_images, "max_cached_images", None)
+        if self.max_cached_images and self.max_cached_images <= self.mix.partners:
             raise ValueError(f"max_cached_images must be 0 or above {self.mix.partners}, got {max_cached_images!r}")
-        self.max_cached_images = max_cached_images
         self.random_pop = random_pop
         self.partner_fit: PartnerFit = partner_fit
         self.instance_keys = tuple(instance_keys)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cutmix_dense.checks import finite
+from cutmix_dense.checks import finite, whole
 from cutmix_dense.regions.base import ObjectBoxes, RegionSampler, uniform
 from cutmix_dense.regions.boxes import AreaBox
 from cutmix_dense.regions.several import MultiBox
@@ -53,8 +53,7 @@ class ObjectBox(RegionSampler):
         AreaBox(self.area, self.aspect)
         if not (finite(self.margin) and self.margin >= 0):
             raise ValueError(f"margin must be at least 0, got {self.margin!r}")
-        if self.candidates < 2:
-            raise ValueError(f"candidates must be at least 2, got {self.candidates!r}")
+        whole(self.candidates, "candidates", 2)
 
     def draw(self, batch: int, generator: torch.Generator | None = None, ndim: int = 2) -> Float[Tensor, "b k"]:
         """The draws of every candidate."""

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cutmix_dense.checks import finite
 from cutmix_dense.regions.base import ObjectBoxes, RegionSampler, uniform
 from cutmix_dense.regions.boxes import AreaBox
 
@@ -36,7 +37,8 @@ class SideBox(RegionSampler):
     side: tuple[float, float] = (0.0, 0.1)
 
     def __post_init__(self) -> None:
-        if len(self.side) != 2 or not 0 <= self.side[0] <= self.side[1] <= 1:
+        is_pair = isinstance(self.side, (tuple, list)) and len(self.side) == 2 and all(map(finite, self.side))
+        if not (is_pair and 0 <= self.side[0] <= self.side[1] <= 1):
             raise ValueError(f"side must be (low, high) with 0 <= low <= high <= 1, got {self.side!r}")
 
     def draw(self, batch: int, generator: torch.Generator | None = None, ndim: int = 2) -> Float[Tensor, "b k"]:

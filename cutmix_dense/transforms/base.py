@@ -113,7 +113,7 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
             raise ValueError(f"layout of {type(self).__name__} must be one of {self.layouts}, got {layout!r}")
         if pairing == "bank":
             pairing = SampleBank()
-        if not isinstance(pairing, SampleBank) and pairing not in PAIRINGS:
+        if not isinstance(pairing, SampleBank) and pairing not in [*PAIRINGS]:
             raise ValueError(f"pairing must be one of {sorted([*PAIRINGS, 'bank'])} or a SampleBank, got {pairing!r}")
         if isinstance(pairing, SampleBank) and has_frames(layout):
             raise ValueError(f"pairing must be a name of {sorted(PAIRINGS)} for layout {layout!r}, got a bank")

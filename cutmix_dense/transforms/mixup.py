@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from cutmix_dense.checks import interval, positive
+from cutmix_dense.checks import interval, positive, share
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import beta, uniform
 from cutmix_dense.transforms.base import MixTransform
@@ -58,12 +58,10 @@ class MixUp(MixTransform):
         **common: Any,
     ) -> None:
         super().__init__(p=p, **common)
-        if lam is not None and not 0 <= lam <= 1:
-            raise ValueError(f"lam must lie in [0, 1], got {lam!r}")
         if lam is not None and weight is not None:
             raise ValueError(f"weight and lam both set the weight of the base: give one, got {weight!r} and {lam!r}")
         self.alpha = positive(alpha, "alpha")
-        self.lam = lam
+        self.lam = None if lam is None else share(lam, "lam")
         self.weight = None if weight is None else interval(weight, "weight", most=1)
         self.same_weight = same_weight
 

@@ -80,7 +80,7 @@ class RandomMix(MixTransform):
             raise ValueError(f"weights must be {len(transforms)} numbers >= 0, not all 0, got {weights!r}")
         if not (finite(idle) and idle >= 0):
             raise ValueError(f"idle must be at least 0, got {idle!r}")
-        if close_last < 0 or (close_last > 0 and (total is None or total < close_last)):
+        if not finite(close_last) or close_last < 0 or (close_last > 0 and (total is None or total < close_last)):
             raise ValueError(f"close_last must be at least 0 and at most total = {total!r}, got {close_last!r}")
         self.transforms = torch.nn.ModuleList(transforms)
         self.layout = layouts[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cutmix_dense.setting_names import name_hint
@@ -56,6 +56,6 @@ class NamedSettings:
 
 def key_names(keys: Sequence[str], name: str) -> tuple[str, ...]:
     """Keys as a tuple; TypeError for anything else."""
-    if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
+    if isinstance(keys, str) or not isinstance(keys, Iterable) or not all(isinstance(key, str) for key in keys):
         raise TypeError(f"{name} must be a sequence of keys, got {keys!r}")
     return tuple(keys)

@@ -198,6 +198,10 @@ def test_nothing_to_close_and_wrong_settings_are_named(tmp_path):
             loop={"by_epoch": False, "max_iters": 2},
             name="loop",
         )
+    for name in ("num_last_epochs", "num_last_iters"):
+        for wrong in ("2", None, 2.5):
+            with pytest.raises(ValueError, match=f"{name} must be a whole number, got {wrong!r}"):
+                HOOKS.build({"type": "cutmix_dense.CloseMixHook", name: wrong})
     for wrong in ({}, {"num_last_epochs": 1, "num_last_iters": 1}, {"num_last_epochs": -1}):
         with pytest.raises(ValueError, match="above 0"):
             HOOKS.build({"type": "cutmix_dense.CloseMixHook", **wrong})

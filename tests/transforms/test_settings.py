@@ -105,6 +105,37 @@ def test_what_hints_name_can_be_written():
     cd.CopyPaste(rule=cd.FilterRule(max_aspect=20))
 
 
+@pytest.mark.parametrize("value", ["20", [1, 2, 3], object()])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("lam", lambda value: cd.MixUp(lam=value)),
+        ("close_last", lambda value: cd.RandomMix([cd.CutMix()], close_last=value)),
+        ("proportion", lambda value: cd.CowMix(proportion=value)),
+        ("side", lambda value: cd.regions.SideBox(value)),
+        ("pairing", lambda value: cd.CutMix(pairing=value)),
+        ("candidates", lambda value: cd.regions.ObjectBox(candidates=value)),
+        ("epochs", lambda value: cd.recipes.yolox(value)),
+        ("no_aug", lambda value: cd.recipes.yolox(no_aug=value)),
+        ("close", lambda value: cd.recipes.yolo26(close=value)),
+        ("epochs", lambda value: cd.recipes.lightly(value)),
+        ("start", lambda value: cd.recipes.dense_o2o(start=value)),
+        ("flat", lambda value: cd.recipes.dense_o2o(flat=value)),
+        ("mosaic", lambda value: cd.recipes.dense_o2o(mosaic=value)),
+    ],
+)
+def test_what_is_no_number_is_refused_by_name(name, make, value):
+    with pytest.raises(ValueError, match=f"^{name} must"):
+        make(value)
+
+
+@pytest.mark.parametrize("name", ["label_keys", "instance_keys", "image_keys", "semantic_keys"])
+def test_keys_that_are_no_sequence_are_refused_by_name(name):
+    for value in (None, 3, "boxes"):
+        with pytest.raises(TypeError, match=f"^{name} must be"):
+            cd.CutMix(**{name: value})
+
+
 @pytest.mark.parametrize("scale", [(640, 640), (50, 150), (1.0, 30.5), (0.001, 1.0)])
 @pytest.mark.parametrize("kind", [cd.Mosaic, cd.Affine, cd.CopyPaste])
 def test_absurd_zooms_are_refused(kind, scale):
