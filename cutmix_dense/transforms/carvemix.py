@@ -59,7 +59,7 @@ class CarveMix(MaskTransform):
         self.classes = None if classes is None else tuple(whole(index, "classes", least=None) for index in classes)
         try:
             self.spacing = None if spacing is None else tuple(positive(float(step), "spacing") for step in spacing)
-        except (TypeError, ValueError, RuntimeError):
+        except (TypeError, ValueError, RuntimeError, OverflowError):
             raise ValueError(f"spacing must hold a length above 0 per axis, for all images, got {spacing!r}") from None
         self.sampler()  # checks the settings
 
