@@ -23,7 +23,7 @@ import mmseg.registry
 from coded import as_targets, check, coded_samples
 from mmdet.structures.bbox import BaseBoxes
 from mmdet.testing import demo_mm_inputs
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 from oracle import Settings, decode, expect_semantic
@@ -302,9 +302,10 @@ def test_copies_and_saved_models_mix_as_the_model_does(framework, stage, tmp_pat
     else:
         registry, settings = mmseg.registry.MODELS, {"type": "SegDataPreProcessor", "size": (64, 64)}
     data = packed(coded_samples(3, masks=None, boxes=framework == "mmdet"), framework)
-    stock = registry.build(settings)(copy.deepcopy(data), training=True)["inputs"]
     cutmix = {"type": "cutmix_dense.CutMix", "p": 1.0, "region": {"type": "AreaBox", "area": (0.3, 0.5)}}
-    made = registry.build({**settings, "type": f"cutmix_dense.{settings['type']}", stage: [cutmix]})
+    with DefaultScope.overwrite_default_scope(framework):
+        stock = registry.build(settings)(copy.deepcopy(data), training=True)["inputs"]
+        made = registry.build({**settings, "type": f"cutmix_dense.{settings['type']}", stage: [cutmix]})
     mixed = []
     for one in (made, copy.deepcopy(made)):
         torch.manual_seed(0)

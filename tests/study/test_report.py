@@ -137,7 +137,7 @@ def test_one_seed_tells_nothing(finished):
 
 
 def test_the_text_is_the_same_again_and_free_of_this_machine(finished, tmp_path):
-    options = {"loader.dataset.root": str(tmp_path / "data"), "fake.steps": 3, "log": str(tmp_path)}
+    options = {"loader.dataset.root": str(tmp_path / "data"), "fake.steps": 3, "work_dir": str(tmp_path)}
     found = finished(options=options)
     text = markdown(found, sorted(PLOTS))
     assert text == markdown(finished(options=options), sorted(PLOTS))

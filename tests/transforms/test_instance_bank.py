@@ -221,7 +221,7 @@ def test_what_a_bank_refuses():
         mix(torch.stack(images), targets, inplace=True)
     with pytest.raises(ValueError, match="instances"):
         cd.CopyPaste(source=bank)
-    with pytest.raises(ValueError, match="pairings"):
+    with pytest.raises(ValueError, match="for a pairing with a SampleBank, got an InstanceBank"):
         cd.CopyPaste(source=bank, instances=1, pairing="bank")
     for wrong in ({"max_bytes": 0}, {"margin": -1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
