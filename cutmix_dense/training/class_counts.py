@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -41,9 +40,7 @@ class CheckClassesHook(Hook):
         path, part = ("model.student", model.student) if hasattr(model, "student") else ("model", model)
         if not isinstance(part, (Detector, Segmenter, Classifier)):
             return
-        count = _count(part, runner.cfg, path)
-        if count is None:
-            return
+        count = part.num_classes
         loops = {"train": runner._train_loop, "val": runner._val_loop, "test": runner._test_loop}
         for name, loop in loops.items():
             dataset = getattr(getattr(loop, "dataloader", None), "dataset", None)  # a dict is a loop that isn't run
@@ -56,13 +53,3 @@ class CheckClassesHook(Hook):
                     f"{name}_dataloader has {len(classes)} classes ({shown}){background}; "
                     f"set {path}.num_classes={len(classes)}"
                 )
-
-
-def _count(part: Any, config: Any, path: str) -> int | None:
-    """The number of classes that a model was made with: what it says itself, else its config; None if neither does."""
-    count = getattr(part, "num_classes", None)
-    if count is None:
-        for key in path.split("."):
-            config = config.get(key) or {}
-        count = config.get("num_classes") if isinstance(config, Mapping) else None  # a model that was built by hand
-    return count if isinstance(count, int) else None

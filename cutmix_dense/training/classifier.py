@@ -43,6 +43,7 @@ class Classifier(BaseModel):
         super().__init__(data_preprocessor=data_preprocessor or {"type": "cutmix_dense.MixPreprocessor"})
         settings = dict(network or {"type": "resnet18"})
         name = settings.pop("type")
+        self.num_classes = num_classes
         self.network = get_model(name, **{"weights": None, "num_classes": num_classes, **settings})
         self.label_smoothing = label_smoothing
         if small_images:

@@ -90,7 +90,7 @@ def test_fewer_classes_than_the_data_has_are_refused_in_a_line(tiny, tmp_path, c
 
 
 def test_a_checkpoint_of_another_model_is_not_evaluated(tiny, tmp_path, capsys):
-    """Of a semi-supervised model, of one with other classes, and without statistics, which may be missing."""
+    """A semi-supervised model's and one with other classes are refused; statistics may be missing."""
     from mmengine.config import Config
     from mmengine.registry import MODELS
 
