@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
-__all__ = ["finite", "interval", "positive", "share", "sides", "whole", "zoom"]
+__all__ = ["finite", "interval", "listed", "positive", "share", "sides", "whole", "zoom"]
 
 _ZOOM = (0.01, 30.0)
 """The least and the most that images are zoomed: a picture of 20,000 pixels at its own size on a canvas of 670."""
@@ -77,6 +77,29 @@ def sides(value: Any, name: str, what: str) -> tuple[int, int]:
         return whole(first, name), whole(second, name)
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be {what}, each at least 1, got {value!r}") from None
+
+
+def listed(value: Any, name: str, what: str) -> list[Any]:
+    """``value`` as a list.
+
+    Args:
+        value: as it was given; text isn't a list.
+        name: of the argument.
+        what: what it must be, such as ``"a sequence of class ids"``.
+
+    Raises:
+        TypeError: it can't be iterated, or is text.
+
+    Example:
+        >>> listed((1, 2), "classes", "a sequence of class ids")
+        [1, 2]
+    """
+    try:
+        if not isinstance(value, (str, bytes)):
+            return list(value)
+    except TypeError:  # a tensor of no dimension is an Iterable, too
+        pass
+    raise TypeError(f"{name} must be {what}, got {value!r}")
 
 
 def positive(value: float, name: str) -> float:

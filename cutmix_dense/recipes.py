@@ -7,9 +7,9 @@ the choice of input sizes are no mixing, and aren't part of a recipe.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar
 
 from cutmix_dense.checks import share, whole
 from cutmix_dense.transforms import Affine, Chain, CopyPaste, MixUp, Mosaic, RandomMix
@@ -18,6 +18,8 @@ __all__ = ["RECIPES", "dense_o2o", "lightly", "yolo26", "yolox"]
 
 Size = Literal["n", "s", "m", "l", "x"]
 """Size of a model."""
+
+Figures = TypeVar("Figures")
 
 
 def dense_o2o(
@@ -128,8 +130,7 @@ def lightly(
         ...     images, mixed = mix(torch.rand(4, 3, 32, 48), targets)
     """
     shares = {"ltdetr": 0.5, "ltdetrv2": 0.75}
-    if model not in shares:
-        raise ValueError(f"model must be one of {sorted(shares)}, got {model!r}")
+    both = _of_model(shares, model)
     if epochs is not None:
         epochs = whole(epochs, "epochs")
         start, stop = 4 if epochs > 12 else epochs // 3, epochs - min(12, round(epochs / 6))
@@ -139,7 +140,7 @@ def lightly(
         raise ValueError(
             f"window and copyblend_window must be given where epochs isn't, got {window} and {copyblend_window}"
         )
-    return _dense(window, copyblend_window, shares[model], shares[model], 0.5, common)
+    return _dense(window, copyblend_window, both, both, 0.5, common)
 
 
 def yolox(
@@ -186,9 +187,7 @@ def yolox(
         torch.Size([4, 3, 64, 64])
     """
     figures = {"nano": (0.5, (0.5, 1.5), False), "tiny": (1.0, (0.5, 1.5), False), "s": (1.0, (0.1, 2.0), True)}
-    if model not in figures:
-        raise ValueError(f"model must be one of {sorted(figures)}, got {model!r}")
-    mosaic, scale, blends = figures[model]
+    mosaic, scale, blends = _of_model(figures, model)
     window = _until(epochs, no_aug, "no_aug")
     moved = Affine(degrees=10, translate=0.1, shear=2, scale=scale, size=size, anchor="corner", **common)
     stages = [_windowed(_yolo_mosaic(size, mosaic, common), window), moved]
@@ -272,9 +271,7 @@ def yolo26(
         >>> cd.recipes.yolo26(100, "m", size=(64, 64))(torch.rand(8, 3, 48, 60)).shape
         torch.Size([8, 3, 64, 64])
     """
-    if model not in _YOLO26:
-        raise ValueError(f"model must be one of {get_args(Size)}, got {model!r}")
-    own = _YOLO26[model]
+    own = _of_model(_YOLO26, model)
     window = _until(own.epochs if epochs is None else epochs, close, "close")
     mosaic, mixup, paste = (0.5, 0.0, 0.0) if few_images else (own.mosaic, own.mixup, own.copy_paste)
     stages: list[Any] = [_windowed(_yolo_mosaic(size, mosaic, common), window)]
@@ -328,6 +325,13 @@ def _yolo_mosaic(size: tuple[int, int], p: float, common: dict[str, Any]) -> Mos
 
 def _windowed(transform: Any, window: tuple[int, int]) -> RandomMix:
     return RandomMix([transform], windows=[window])
+
+
+def _of_model(figures: Mapping[str, Figures], model: str) -> Figures:
+    """The figures of a model; ValueError for a model that has none."""
+    if not isinstance(model, str) or model not in figures:
+        raise ValueError(f"model must be one of {tuple(figures)}, got {model!r}")
+    return figures[model]
 
 
 def _until(epochs: int, last: int, name: str) -> tuple[int, int]:

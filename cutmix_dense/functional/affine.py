@@ -37,9 +37,13 @@ _MASK_BYTES = 2**26
 """Masks are moved in floating point, so many bytes at a time."""
 
 
+class _NotAMixPlan(TypeError, AttributeError):
+    """Only a ``MixPlan`` has the attribute that was asked for; ``hasattr`` says False."""
+
+
 @dataclass(frozen=True, eq=False)
 class AffinePlan:
-    """One affine map per image, on the host. Pixels of images, masks and maps, boxes and keypoints follow the same map.
+    """One affine map per image, on the host; images, masks, maps, boxes and keypoints follow it.
 
     A point p of an image goes to ``anchor of the canvas + shift + turn(scale · shear(p - anchor of the image))``.
 
@@ -49,9 +53,7 @@ class AffinePlan:
         scale: of both axes, > 0.
         shift: pixels, array order (y, x).
         shear: degrees along x and y.
-        sizes: valid size of every image, pixels.
-        canvas: size of every output, pixels.
-        frame: size of a padded output.
+        sizes, canvas: valid size of every image and of every output, pixels; ``frame``: of a padded output.
         anchor: the fixed point; see ``Anchor``.
     """
 
@@ -69,7 +71,7 @@ class AffinePlan:
 
         def __getattr__(self, name: str) -> Any:
             """Raise TypeError for what only a ``MixPlan`` has, as where a function for one got this."""
-            error = TypeError if not name.startswith("_") and name in dir(MixPlan) else AttributeError
+            error = _NotAMixPlan if not name.startswith("_") and name in dir(MixPlan) else AttributeError
             raise error(
                 f"plan must be a MixPlan, got an AffinePlan without {name!r}: apply it by the transform that made it"
             )

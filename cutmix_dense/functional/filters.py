@@ -66,7 +66,7 @@ class FilterRule:
         for value in size:
             if not (finite(value) and value >= 0):
                 raise ValueError(f"min_size must be at least 0 pixels, got {self.min_size!r}")
-        if not self.max_aspect >= 1:
+        if not (self.max_aspect == math.inf or (finite(self.max_aspect) and self.max_aspect >= 1)):
             raise ValueError(f"max_aspect must be at least 1, got {self.max_aspect!r}")
         limits = (float(visibility[0]), float(visibility[1])), (float(size[0]), float(size[1]))
         object.__setattr__(self, "limits", limits)

@@ -132,7 +132,13 @@ class TargetRules:
                 raise TypeError(f"{name} must be a sequence of keys, got {keys!r}")
             object.__setattr__(self, name, dict(keys) if isinstance(keys, Mapping) else tuple(keys))
         if self.flip_pairs is not None:
-            object.__setattr__(self, "flip_pairs", tuple((int(a), int(b)) for a, b in self.flip_pairs))
+            try:
+                pairs = tuple((int(left), int(right)) for left, right in self.flip_pairs)
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"flip_pairs must be pairs of keypoint indices such as ((1, 2), (3, 4)), got {self.flip_pairs!r}"
+                ) from None
+            object.__setattr__(self, "flip_pairs", pairs)
         check_instance_keys(self.instance_keys)
         if self.rule is not None and not isinstance(self.rule, (str, FilterRule)):
             kind = type(self.rule).__name__

@@ -83,7 +83,8 @@ class MultiBox(RegionSampler):
     def __post_init__(self) -> None:
         if not isinstance(self.box, RegionSampler):
             raise TypeError(f"box must be a region sampler, got {self.box!r}")
-        if not 1 <= self._range[0] <= self._range[1]:
+        ends = list(self.n) if isinstance(self.n, (tuple, list)) else [self.n] * 2
+        if len(ends) != 2 or not all(isinstance(end, int) for end in ends) or not 1 <= ends[0] <= ends[1]:
             raise ValueError(f"n must be at least 1, or (low, high) with 1 <= low <= high, got {self.n!r}")
         if self.mode not in ("union", "xor"):
             raise ValueError(f"mode must be 'union' or 'xor', got {self.mode!r}")

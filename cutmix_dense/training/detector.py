@@ -13,8 +13,10 @@ from torchvision.models import detection, get_model, list_models
 from torchvision.models.detection import FCOS, MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import mobilenet_backbone
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.fcos import FCOSHead
-from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork, FrozenBatchNorm2d
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork, FrozenBatchNorm2d, MultiScaleRoIAlign
 
 from cutmix_dense.checks import whole
 from cutmix_dense.functional.fields import IGNORED, INSTANCE_KEYS
@@ -23,7 +25,7 @@ from cutmix_dense.mmengine.scope import MODELS
 from cutmix_dense.training.names import check_name
 from cutmix_dense.training.preprocessor import data_sample
 
-__all__ = ["Detector", "maskrcnn_mobile", "small_fcos", "training_targets", "weighed_targets"]
+__all__ = ["Detector", "maskrcnn_mobile", "small_fcos", "small_maskrcnn", "training_targets", "weighed_targets"]
 
 
 class _SmallBackbone(nn.Module):
@@ -112,7 +114,50 @@ def maskrcnn_mobile(num_classes: int, backbone: str = "mobilenet_v3_small", **se
     return MaskRCNN(pyramid, num_classes, rpn_anchor_generator=anchors, **settings)
 
 
-_OURS: dict[str, Callable[..., nn.Module]] = {"maskrcnn_mobile": maskrcnn_mobile, "small_fcos": small_fcos}
+def small_maskrcnn(
+    num_classes: int,
+    widths: Sequence[int] = (16, 32, 48, 64),
+    levels: int = 3,
+    channels: int = 64,
+    hidden: int = 128,
+    anchor: float = 8.0,
+    **settings: Any,
+) -> MaskRCNN:
+    """The Mask R-CNN of torchvision (He 2017) on a thin backbone, for small images and one core.
+
+    Args:
+        num_classes: with the background.
+        widths: channels of the backbone after each halving.
+        levels: of the pyramid: the strides are the last ``levels`` of 2, 4, 8 …
+        channels: of the pyramid and the mask head.
+        hidden: width of the box head.
+        anchor: side of the finest level's anchors, pixels; twice as much at each next level.
+        settings: of ``torchvision.models.detection.MaskRCNN``.
+    """
+    backbone = _SmallBackbone(widths, levels, channels)
+    names = [str(index) for index in range(len(widths) - levels, len(widths))]
+    anchors = AnchorGenerator(
+        sizes=tuple((anchor * 2**i,) for i in range(levels)), aspect_ratios=((0.5, 1.0, 2.0),) * levels
+    )
+    network = MaskRCNN(
+        backbone,
+        rpn_anchor_generator=anchors,
+        box_roi_pool=MultiScaleRoIAlign(names, output_size=7, sampling_ratio=1),
+        box_head=TwoMLPHead(channels * 7**2, hidden),
+        box_predictor=FastRCNNPredictor(hidden, num_classes),
+        mask_roi_pool=MultiScaleRoIAlign(names, output_size=14, sampling_ratio=1),
+        mask_head=MaskRCNNHeads(channels, (channels, channels), dilation=1),
+        mask_predictor=MaskRCNNPredictor(channels, channels, num_classes),
+        **settings,
+    )
+    return network.to(memory_format=torch.channels_last)
+
+
+_OURS: dict[str, Callable[..., nn.Module]] = {
+    "maskrcnn_mobile": maskrcnn_mobile,
+    "small_fcos": small_fcos,
+    "small_maskrcnn": small_maskrcnn,
+}
 
 
 @MODELS.register_module()
@@ -124,11 +169,11 @@ class Detector(BaseModel):
 
     Args:
         num_classes: with the background, as torchvision counts.
-        network: ``dict(type="small_fcos", ...)`` or ``"maskrcnn_mobile"`` of this module; or ``dict(type=<name>)`` of
-            a detector in ``torchvision.models.detection`` with further arguments of its builder. Without ``weights``
-            and ``weights_backbone`` nothing is downloaded.
+        network: ``dict(type="small_fcos", ...)``, ``"small_maskrcnn"`` or ``"maskrcnn_mobile"`` of this module; or
+            ``dict(type=<name>)`` of a detector in ``torchvision.models.detection`` with further arguments of its
+            builder. Without ``weights`` and ``weights_backbone`` nothing is downloaded.
         own_resize: let torchvision's own transform resize images (``min_size``, ``max_size`` in ``network``); False:
-            they stay as the preprocessor gives them. ``small_fcos`` never resizes.
+            they stay as the preprocessor gives them. The small networks never resize.
         weighing: arguments of ``cutmix_dense.losses.weigh_losses``, such as ``dict(by="visibility")``: the losses weigh
             every instance, and leave out crowds and ignored instances. None: torchvision's own losses.
         data_preprocessor: see ``MixPreprocessor``, which normalises in the detector's place.
@@ -157,7 +202,7 @@ class Detector(BaseModel):
             self.network = get_model(name, **settings)
         transform: Any = self.network.transform
         transform.image_mean, transform.image_std = [0.0] * 3, [1.0] * 3  # normalised already
-        if name == "small_fcos" or not own_resize:
+        if name.startswith("small_") or not own_resize:
             transform.resize = _keep_size
         if weighing is not None:
             weigh_losses(self.network, **weighing)

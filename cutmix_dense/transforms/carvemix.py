@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from cutmix_dense.checks import positive, whole
+from cutmix_dense.checks import listed, positive, whole
 from cutmix_dense.masks import CarveMask
 from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.maskmix import MaskTransform
@@ -54,9 +54,8 @@ class CarveMix(MaskTransform):
         **common: Any,
     ) -> None:
         super().__init__(p=p, **common)
-        if isinstance(classes, (int, str)):
-            raise TypeError(f"classes must be a sequence of class ids or None, got {classes!r}")
-        self.classes = None if classes is None else tuple(whole(index, "classes", least=None) for index in classes)
+        given = None if classes is None else listed(classes, "classes", "a sequence of class ids or None")
+        self.classes = None if given is None else tuple(whole(index, "classes", least=None) for index in given)
         try:
             self.spacing = None if spacing is None else tuple(positive(float(step), "spacing") for step in spacing)
         except (TypeError, ValueError, RuntimeError, OverflowError):

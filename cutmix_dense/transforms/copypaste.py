@@ -134,8 +134,8 @@ class CopyPaste(DrawsPasted, MixTransform):
         self.overlap = float(overlap)
         self.context = _context(context)
         self.weights = weight_table(weights)
-        self.size_weights = None if size_weights is None else dict(size_weights)
         size_bounds(size_weights)
+        self.size_weights = None if size_weights is None else dict(size_weights)
         self.crowd = crowd
         self.scale = scale
         self.flip = float(flip)

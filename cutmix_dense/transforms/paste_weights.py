@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST
-from cutmix_dense.checks import finite, whole
+from cutmix_dense.checks import finite, listed, whole
 
 __all__ = ["CLASS_RULES", "SIZES", "balanced", "class_weights", "looked_up_weights", "size_bounds", "weight_table"]
 
@@ -69,7 +69,8 @@ def weight_table(weights: Any) -> dict[int, float] | str | None:
             + (": give cutmix_dense.class_weights(rule, frequencies)" if weights in CLASS_RULES else "")
         )
     values = weights.tolist() if isinstance(weights, Tensor) else weights
-    pairs = values.items() if isinstance(values, Mapping) else enumerate(values)
+    what = "None, 'balanced', or a weight of each class"
+    pairs = values.items() if isinstance(values, Mapping) else enumerate(listed(values, "weights", what))
     try:
         named = {int(name) if isinstance(name, str) else name: weight for name, weight in pairs}
         table = {whole(name, "weights", least=None): weight for name, weight in named.items()}

@@ -10,7 +10,7 @@ import torch
 from torchvision.transforms import v2
 
 from cutmix_dense.arrays.compiling import untraced
-from cutmix_dense.checks import finite
+from cutmix_dense.checks import finite, listed
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.switch import SharedNumber
@@ -75,9 +75,10 @@ class RandomMix(MixTransform):
         layouts = sorted({transform.layout for transform in transforms})
         if len(layouts) > 1:
             raise ValueError(f"transforms must be of one layout, got {layouts}")
-        weights = [1.0] * len(transforms) if weights is None else list(weights)
-        if len(weights) != len(transforms) or not all(finite(w) and w >= 0 for w in weights) or sum(weights) <= 0:
-            raise ValueError(f"weights must be {len(transforms)} numbers >= 0, not all 0, got {weights!r}")
+        count = len(transforms)
+        weights = [1.0] * count if weights is None else listed(weights, "weights", "a list of numbers or None")
+        if len(weights) != count or not all(finite(w) and w >= 0 for w in weights) or sum(weights) <= 0:
+            raise ValueError(f"weights must be {count} numbers >= 0, not all 0, got {weights!r}")
         if not (finite(idle) and idle >= 0):
             raise ValueError(f"idle must be at least 0, got {idle!r}")
         if not finite(close_last) or close_last < 0 or (close_last > 0 and (total is None or total < close_last)):
@@ -88,7 +89,7 @@ class RandomMix(MixTransform):
         self.idle = float(idle)
         self.total = total
         self.close_last = close_last
-        self.windows = None if windows is None else _checked(windows, len(transforms))
+        self.windows = None if windows is None else _checked(windows, count)
         self._step = SharedNumber(0)
         self._drawn: weakref.WeakKeyDictionary[MixPlan, MixTransform] = weakref.WeakKeyDictionary()
         if any(isinstance(member, MixUp) or member.instance_weights for member in self.members):
@@ -257,7 +258,8 @@ class RandomMix(MixTransform):
 
 def _checked(windows: Sequence[Window | None], count: int) -> list[Window]:
     """Windows as pairs, one per transform; ValueError for anything else."""
-    given = [(None, None) if window is None else window for window in windows]
+    what = "a list of (start, stop) or None, one per transform"
+    given = [(None, None) if window is None else window for window in listed(windows, "windows", what)]
     if len(given) != count:
         raise ValueError(f"windows must hold one per transform ({count}), got {len(given)}")
     for window in given:

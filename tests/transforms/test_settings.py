@@ -250,6 +250,15 @@ class TestRules:
         ),
         (lambda: cd.CutMix()(torch.rand(3, 3, 8, 9), outputs=0), "outputs must be"),
         (lambda: cd.CutMix()(torch.rand(3, 3, 8, 9), outputs="2"), "outputs must be .* got '2'"),
+        (lambda: cd.FilterRule(max_aspect="4"), "max_aspect must be at least 1, got '4'"),
+        (lambda: cd.FilterRule(max_aspect=float("nan")), "max_aspect must be at least 1, got nan"),
+        (lambda: cd.regions.MultiBox(n="3"), r"n must be at least 1, or \(low, high\) .*, got '3'"),
+        (lambda: cd.regions.MultiBox(n=(1, 2, 3)), r"n must be at least 1, .*, got \(1, 2, 3\)"),
+        (lambda: cd.CopyPaste(size_weights="small"), "size_weights must map sizes to weights, got 'small'"),
+        (lambda: cd.CopyPaste(size_weights=2.0), "size_weights must map sizes to weights, got 2.0"),
+        (lambda: cd.CopyPaste(flip_pairs=[(1, 2, 3)]), r"flip_pairs must be pairs of keypoint indices.*\(1, 2, 3\)"),
+        (lambda: cd.CopyPaste(flip_pairs="lr"), "flip_pairs must be pairs of keypoint indices.*'lr'"),
+        (lambda: cd.recipes.yolox(model=["s"]), r"model must be one of \('nano', 'tiny', 's'\), got \['s'\]"),
     ],
 )
 def test_values_of_another_kind_are_named(make, message):
@@ -264,6 +273,11 @@ def test_values_of_another_kind_are_named(make, message):
         (lambda: cd.RandomMix(cd.CutMix()), "transforms must be a list of mixing transforms"),
         (lambda: cd.CarveMix(classes=2), "classes must be a sequence of class ids or None, got 2"),
         (lambda: cd.Mosaic(fill="grey"), "fill must be a number, one number per channel, or None, got 'grey'"),
+        (lambda: cd.CarveMix(classes=object()), "classes must be a sequence of class ids or None, got <object"),
+        (lambda: cd.CarveMix(classes=torch.tensor(2)), r"classes must be a sequence of class ids .*tensor\(2\)"),
+        (lambda: cd.CopyPaste(weights=3), "weights must be None, 'balanced', or a weight of each class, got 3"),
+        (lambda: cd.RandomMix([cd.CutMix()], weights=1.0), "weights must be a list of numbers or None, got 1.0"),
+        (lambda: cd.RandomMix([cd.CutMix()], windows=5), "windows must be a list of .start, stop. or None.*got 5"),
     ],
 )
 def test_containers_of_another_kind_are_named(make, message):
