@@ -26,7 +26,7 @@ from cutmix_dense.transforms.box_format import output_sizes
 from cutmix_dense.transforms.frames import are_frames, frames_named
 from cutmix_dense.transforms.layout import Layout, has_frames
 from cutmix_dense.transforms.pool import Images, Pool
-from cutmix_dense.transforms.targets import TargetMixer
+from cutmix_dense.transforms.targets import TargetMixer, check_maps
 
 __all__ = ["Affine"]
 
@@ -186,7 +186,9 @@ class Affine(MixTransform):
         reports: list[Any] = []
         if pool.targets is not None:
             # the targets lie in what holds all of the moved image, the canvas is cut out of that
-            there = replace(pool, targets=self._moved(pool.targets, plan, "targets"), sizes=torch.from_numpy(areas))
+            there = replace(
+                pool, targets=self._moved(pool.targets, plan, pool, "targets"), sizes=torch.from_numpy(areas)
+            )
             keys, by_name = (*self.label_keys, *label_keys), self.labels_getter == "default"
             mixer = TargetMixer(self.rules, keys, self.labels_by, by_name, self.interpolation)
             mixed = mixer.mix(there.targets, crops, there, reports=return_report)
@@ -223,45 +225,57 @@ class Affine(MixTransform):
                 canvases[index] = rewrap(moved, images[index])
         return canvases
 
-    def _moved(self, value: Any, plan: AffinePlan, name: str) -> Any:
+    def _moved(self, value: Any, plan: AffinePlan, pool: Pool, name: str) -> Any:
         """Targets as they lie in what holds all of their moved images; see ``AffinePlan.crops``."""
         if isinstance(value, Mapping):
             if is_padded(value):
-                return self._moved_slots(value, plan, name)
+                return self._moved_slots(value, plan, pool, name)
             kept = IMAGE_KEYS.union(self.image_keys)
             return {
-                key: item if key in kept else self._moved(item, plan, f"{name}[{key!r}]") for key, item in value.items()
+                key: item if key in kept else self._moved(item, plan, pool, f"{name}[{key!r}]")
+                for key, item in value.items()
             }
         if has_pair(value):
             raise TypeError(f"{name} is a SemanticPair, which can't be moved: move before a MixUp, not behind it")
+        several = isinstance(value, (list, tuple)) or (isinstance(value, Tensor) and value.ndim > 0)
+        if several and len(value) != len(pool):
+            raise ValueError(f"{name} must have one entry per image ({len(pool)}), got {len(value)}")
         if has_frames(self.layout) and are_frames(value):
-            length = len(value[0])
             for number, clip in enumerate(value):
-                if len(clip) != length:
-                    raise ValueError(f"{name}[{number}] must hold a dict per frame ({length}), got {len(clip)}")
+                if len(clip) != pool.frames:
+                    raise ValueError(f"{name}[{number}] must hold a dict per frame ({pool.frames}), got {len(clip)}")
+            with frames_named(pool.frames, name):
+                check_maps([frame for clip in value for frame in clip], pool, self.rules)
             columns = []
             for time, frame in enumerate(zip(*value)):
                 with frames_named(partial(_at, time), name):
-                    columns.append(self._moved(list(frame), plan, "targets"))
+                    columns.append(self._moved_rows(frame, plan, "targets"))
             return [list(clip) for clip in zip(*columns)]
         if isinstance(value, (list, tuple)) and value and are_dicts(value):
-            boxes = [{"boxes": row["boxes"]} if "boxes" in row else {} for row in value]
-            mixed_instances(boxes, plan.fitted(), self.rules)  # warns of broken boxes, or refuses them, where they lie
-            return [
-                move_rows(row, plan, index, self.rules, f"{name}[{index}]") if plan.moved[index] else row
-                for index, row in enumerate(value)
-            ]
+            check_maps(value, pool, self.rules)
+            return self._moved_rows(value, plan, name)
         per_pixel = isinstance(value, Tensor) and value.ndim > 2
         if isinstance(value, (list, tuple)):
-            per_pixel = any(isinstance(item, Tensor) and item.ndim > 1 for item in value)
+            per_pixel = all(isinstance(item, Tensor) and item.ndim > 1 for item in value)
         if not per_pixel:
             return value
+        for index, item in enumerate(value):
+            pool.check_size(item, index, f"{name}[{index}]")
         return [
             move_map(item, plan, index, self.ignore_index, name) if plan.moved[index] else item
             for index, item in enumerate(value)
         ]
 
-    def _moved_slots(self, value: Mapping[str, Any], plan: AffinePlan, name: str) -> dict[str, Any]:
+    def _moved_rows(self, value: Sequence[Mapping[str, Any]], plan: AffinePlan, name: str) -> list[Mapping[str, Any]]:
+        """Targets of one image each, moved; nothing is cut yet."""
+        boxes = [{"boxes": row["boxes"]} if "boxes" in row else {} for row in value]
+        mixed_instances(boxes, plan.fitted(), self.rules)  # warns of broken boxes, or refuses them, where they lie
+        return [
+            move_rows(row, plan, index, self.rules, f"{name}[{index}]") if plan.moved[index] else row
+            for index, row in enumerate(value)
+        ]
+
+    def _moved_slots(self, value: Mapping[str, Any], plan: AffinePlan, pool: Pool, name: str) -> dict[str, Any]:
         """Padded boxes and the rows of their slots as ``_moved`` moves lists; other entries as in any dict."""
         slots, names = value["boxes"].shape[:2], {"valid", *INSTANCE_KEYS, *self.rules.instance_keys}
         if slots[0] != len(plan.moved):
@@ -272,7 +286,7 @@ class Affine(MixTransform):
             move_rows(row, plan, index, self.rules, f"{name}[{index}]") if plan.moved[index] else row
             for index, row in enumerate({key: item[i] for key, item in rows.items()} for i in range(slots[0]))
         ]
-        rest = self._moved({key: item for key, item in value.items() if key not in rows}, plan, name)
+        rest = self._moved({key: item for key, item in value.items() if key not in rows}, plan, pool, name)
         return {**rest, **{key: torch.stack([image[key] for image in images]) for key in rows}}
 
 

@@ -268,21 +268,29 @@ class Pool:
             targets: one dict per image; for clips one per frame, clip after clip.
             keys: keys of per-pixel tensors.
         """
-        sizes, either = self.sizes.tolist(), {*keys, IGNORED}
+        either = {*keys, IGNORED}
         for index, target in enumerate(targets):
             held = either.intersection(target)
             if not held:
                 continue
-            size = sizes[index // self.frames]
             ignored = target.get(IGNORED)
             nested = {"masks": ignored.get("masks")} if isinstance(ignored, Mapping) else {}
             for key, value in [*((key, target[key]) for key in keys if key in held), *nested.items()]:
-                if not isinstance(value, Tensor) or value.numel() == 0:
-                    continue
-                if list(value.shape[-self.ndim :]) not in (size, list(self.frame)):
-                    raise ValueError(
-                        f"targets[{index}][{key!r}] must have its image's size {tuple(size)}, got {tuple(value.shape)}"
-                    )
+                if isinstance(value, Tensor) and value.numel():
+                    self.check_size(value, index // self.frames, f"targets[{index}][{key!r}]")
+
+    def check_size(self, value: Tensor, index: int, name: str) -> None:
+        """Raise ValueError unless a per-pixel tensor has the valid or the padded size of an image.
+
+        Args:
+            value: height and width last; for volumes depth before them.
+            index: of the image.
+            name: how the error names it.
+        """
+        size = self.sizes[index].tolist()
+        if list(value.shape[-self.ndim :]) not in (size, list(self.frame)):
+            boxes = ": boxes go into a dict, {'boxes': …, 'labels': …}" if value.shape[1:] in ((4,), (5,), (6,)) else ""
+            raise ValueError(f"{name} must have its image's size {tuple(size)}, got {tuple(value.shape)}{boxes}")
 
 
 def _semantic_maps(targets: Any, keys: Sequence[str]) -> Sequence[Tensor] | None:

@@ -187,12 +187,7 @@ class TargetMixer:
     def _mix_instances(
         self, targets: Sequence[Mapping[str, Any]], plan: MixPlan, pool: Pool, mixed: MixedTargets
     ) -> list[dict[str, Any]]:
-        given = set().union(*targets)
-        kinds = {key: {type(target[key]) for target in targets if key in target} for key in given - INSTANCE_KEYS}
-        maps = {key for key, types in kinds.items() if any(issubclass(kind, tv_tensors.Mask) for kind in types)}
-        maps |= given & {"masks", MAP_KEY, *SEMANTIC_KEYS, *self.rules.semantic_keys}
-        if maps or IGNORED in given:
-            pool.check_maps(targets, sorted(maps))
+        check_maps(targets, pool, self.rules)
         here, device = rows_of(pool.host_rows, targets, self.rules)
         padded = isinstance(pool.images, Tensor)
         result = mixed_instances(here, plan, self.rules, padded, mixed.wanted, device, pool.frames)
@@ -301,14 +296,8 @@ class TargetMixer:
         return mix_labels(labels, plan, self.rules.num_classes, weight=weight)
 
     def _mix_list(self, name: str, values: list[Tensor], plan: MixPlan, pool: Pool) -> Any:
-        for index, (value, size) in enumerate(zip(values, pool.sizes.tolist())):
-            if list(value.shape[-pool.ndim :]) not in (size, list(pool.frame)):
-                boxes = (
-                    ": boxes go into a dict, {'boxes': …, 'labels': …}" if value.shape[1:] in ((4,), (5,), (6,)) else ""
-                )
-                raise ValueError(
-                    f"{name}[{index}] must have its image's size {tuple(size)}, got {tuple(value.shape)}{boxes}"
-                )
+        for index, value in enumerate(values):
+            pool.check_size(value, index, f"{name}[{index}]")
             if pool.clips and (value.ndim < 3 or len(value) != pool.frames):
                 raise ValueError(
                     f"{name}[{index}] must have one value per frame ({pool.frames}), got {tuple(value.shape)}"
@@ -327,6 +316,16 @@ class TargetMixer:
         """How scaled layers of a map are read: nearest if it holds ids, by its dtype or name, or the images are so."""
         nearest = not value.is_floating_point() or name in _IDS or self.interpolation == "nearest"
         return "nearest" if nearest else "bilinear"
+
+
+def check_maps(targets: Sequence[Mapping[str, Any]], pool: Pool, rules: TargetRules) -> None:
+    """Raise ValueError unless masks and maps in dicts have their image's size; see ``Pool.check_maps``."""
+    given = set().union(*targets)
+    kinds = {key: {type(target[key]) for target in targets if key in target} for key in given - INSTANCE_KEYS}
+    maps = {key for key, types in kinds.items() if any(issubclass(kind, tv_tensors.Mask) for kind in types)}
+    maps |= given & {"masks", MAP_KEY, *SEMANTIC_KEYS, *rules.semantic_keys}
+    if maps or IGNORED in given:
+        pool.check_maps(targets, sorted(maps))
 
 
 def _is_map(value: Tensor, dims: int, pool: Pool) -> bool:

@@ -449,6 +449,32 @@ def test_targets_that_are_refused():
             mix(images, [{"boxes": rotated}] * 2)
 
 
+@pytest.mark.parametrize("of", ["mixed", "all"])
+@pytest.mark.parametrize("key", ["masks", "semantic"])
+def test_masks_and_maps_of_another_size_are_refused(key, of):
+    whole, small = torch.ones(1, 20, 30, dtype=torch.uint8), torch.ones(1, 16, 12, dtype=torch.uint8)
+    rows = [{"boxes": torch.tensor([[1.0, 2, 9, 9]]), key: mask} for mask in (whole, small)]
+    images = torch.rand(2, 3, 20, 30)
+    with pytest.raises(
+        ValueError, match=rf"targets\[1\]\['{key}'\] must have its image's size \(20, 30\), got \(1, 16, 12"
+    ):
+        cd.Affine(of=of)(images, rows)
+    with pytest.raises(ValueError, match=rf"targets\[0\]\[1\]\['{key}'\] must have its image's size \(20, 30\)"):
+        cd.Affine(of=of, layout="BTCHW")(images[None], [rows])
+    for maps, name in (([whole[0], small[0]], r"targets\[1\]"), (small.expand(2, -1, -1), r"targets\[0\]")):
+        with pytest.raises(ValueError, match=rf"{name} must have its image's size"):
+            cd.Affine(of=of)(images, maps)
+
+
+def test_a_target_too_many_is_refused():
+    images, row = torch.rand(2, 3, 20, 30), {"boxes": torch.tensor([[1.0, 2, 9, 9]])}
+    for targets in ([row] * 3, torch.zeros(3, 20, 30).long(), [torch.zeros(20, 30).long()] * 3):
+        with pytest.raises(ValueError, match=r"targets must have one entry per image \(2\), got 3"):
+            cd.Affine()(images, targets)
+    with pytest.raises(TypeError, match="got a list of .'NoneType', 'Tensor'"):
+        cd.Affine()(images, [torch.zeros(20, 30).long(), None])
+
+
 @pytest.mark.parametrize("p", [1.0, 0.5])
 def test_masks_and_maps_of_a_padded_batch_stay_in_its_frame(p):
     """As by every mix: masks empty in the padding, maps with the base's; what comes in its image's size stays so."""
@@ -518,5 +544,6 @@ def test_plans_of_a_mix_and_of_an_affine_are_told_apart():
     with pytest.raises(TypeError, match="must be an AffinePlan, got a MixPlan"):
         cd.Affine().apply_plan(cd.CutMix().make_plan(images), images)
     assert not hasattr(plan, "anything")
+    assert not hasattr(plan, "of_frames")
     copied = pickle.loads(pickle.dumps(copy.deepcopy(plan)))
     assert copied.sizes.tolist() == plan.sizes.tolist()
