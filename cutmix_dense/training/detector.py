@@ -39,6 +39,8 @@ class _SmallBackbone(nn.Module):
 
     def __init__(self, widths: Sequence[int], levels: int, out_channels: int) -> None:
         super().__init__()
+        if not whole(levels, "levels") <= len(widths):
+            raise ValueError(f"levels must be at most {len(widths)}, the number of widths, got {levels}")
         self.stages = nn.ModuleList()
         before = 3
         for width in widths:
@@ -85,7 +87,7 @@ def small_fcos(
         settings: of ``torchvision.models.detection.FCOS``.
 
     Raises:
-        ValueError: ``channels`` isn't a multiple of 32.
+        ValueError: ``channels`` isn't a multiple of 32, or ``levels`` is above the number of widths.
     """
     if whole(channels, "channels") % 32:
         raise ValueError(f"channels must be a multiple of 32, for the head's group norm, got {channels}")
@@ -133,6 +135,9 @@ def small_maskrcnn(
         hidden: width of the box head.
         anchor: side of the finest level's anchors, pixels; twice as much at each next level.
         settings: of ``torchvision.models.detection.MaskRCNN``.
+
+    Raises:
+        ValueError: ``levels`` is above the number of widths.
     """
     backbone = _SmallBackbone(widths, levels, channels)
     names = [str(index) for index in range(len(widths) - levels, len(widths))]

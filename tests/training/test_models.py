@@ -97,8 +97,9 @@ def test_a_small_detector_learns_one_scene():
         assert (sample["prediction"]["boxes"][best] - target["boxes"][0]).abs().max() < 4
 
 
-def test_mask_rcnn_gives_losses_and_masks_at_the_size_of_the_file():
-    settings = {"type": "maskrcnn_mobile", "box_score_thresh": 0.0, "box_detections_per_img": 5}
+@pytest.mark.parametrize("network", ["maskrcnn_mobile", "small_maskrcnn"])
+def test_mask_rcnn_gives_losses_and_masks_at_the_size_of_the_file(network):
+    settings = {"type": network, "box_score_thresh": 0.0, "box_detections_per_img": 5}
     model = Detector(3, settings, own_resize=False)
     masks = torch.zeros(1, 64, 64, dtype=torch.bool)
     masks[:, 4:40, 8:50] = True
@@ -235,6 +236,10 @@ def test_keypoints_reach_their_network(weighing):
     ("make", "message"),
     [
         (lambda: Detector(3, {"type": "small_fcos", "channels": 48}), "channels must be a multiple of 32, .*, got 48"),
+        (
+            lambda: Detector(3, {"type": "small_fcos", "widths": (8, 8), "levels": 3}),
+            "levels must be at most 2, .*, got 3",
+        ),
         (lambda: Detector(3, {"type": "small_fcoss"}), "got 'small_fcoss': did you mean 'small_fcos'"),
         (lambda: Detector(1), "num_classes must be a whole number of at least 2, got 1"),
         (lambda: Segmenter(1), "num_classes must be at least 2, as the softmax of one class"),
