@@ -111,18 +111,21 @@ class MixPL:
         generator = call_generator(generator)
         count, cache = len(images), self.bank.max_samples
         both = self.bank.join(images, targets)
+        if isinstance(images, Tensor) and both.images.shape[1:] != images.shape[1:]:  # larger images are in the cache
+            both = self.bank.join([*images], targets)
         draws = uniform(1, 2, generator)[0]
         order = count + torch.randperm(cache, generator=generator, device="cpu")
         pool, pseudo = self._erased(both.images, both.targets, both.sizes, count, generator)
         full = len(pool) - count == cache and not self.erase.closed
-        views = [DetectionView(pool[:count], pseudo[:count])]
+        views = [DetectionView(_together(pool[:count], images), pseudo[:count])]
         if full:
             stored = [int(index) for index in order]
             mates = [stored[index % cache] for index in range(count)]
             tiles = [stored[(count + index) % cache] for index in range(_TILES)]
             everybody = _rows(pool, [*range(count), *mates])
             blend = [*pseudo[:count], *(pseudo[index] for index in mates)]
-            views = [DetectionView(*self.mixup(everybody, blend, outputs=count, generator=generator))]
+            blended, labels = self.mixup(everybody, blend, outputs=count, generator=generator)
+            views = [DetectionView(_together(blended, images), labels)]
             four = [pool[index] for index in tiles], [pseudo[index] for index in tiles]
             mosaic, theirs = self._mosaic(draws)(*four, outputs=1, generator=generator)
             views.append(DetectionView(torch.stack(mosaic), theirs, self.mosaic_weight))
@@ -176,6 +179,11 @@ def _mirrored(plan: MixPlan, first: int) -> MixPlan:
     scale[first:, :, -1] = -1
     shift[first:, :, -1] = plan.canvas[first:, -1:].to(shift.dtype)
     return replace(plan, scale=scale, shift=shift, unscaled=None)
+
+
+def _together(mixed: Images, images: Images) -> Images:
+    """Mixed images as one tensor where the batch was one."""
+    return torch.stack(list(mixed)) if isinstance(images, Tensor) and not isinstance(mixed, Tensor) else mixed
 
 
 def _rows(images: Images, index: list[int]) -> Images:

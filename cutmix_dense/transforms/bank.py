@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torchvision import tv_tensors
 
-from cutmix_dense.arrays.blocks import block_of, spatial
 from cutmix_dense.arrays.host import HOST, tensor_of
 from cutmix_dense.checks import whole
-from cutmix_dense.functional.fields import SEMANTIC_KEYS
-from cutmix_dense.functional.segments import MAP_KEY
+from cutmix_dense.functional.padded import is_padded
 from cutmix_dense.functional.wrapping import rewrap
+from cutmix_dense.transforms.framing import PER_PIXEL, cropped, enlarged, is_per_pixel, maps_enlarged
 from cutmix_dense.warned import warn_caller
 
 __all__ = ["Joined", "SampleBank"]
@@ -25,7 +25,7 @@ class Joined(NamedTuple):
     """A batch followed by the samples of a bank.
 
     Attributes:
-        images: a tensor if the batch is one (bank images are cropped or padded to its frame), else a list.
+        images: a tensor if the batch is one, in a frame that holds the largest of all images; else a list.
         targets: in the form of the batch.
         sizes: valid size of every image; None for a list.
     """
@@ -84,28 +84,31 @@ class SampleBank:
             semantic_keys: further keys of semantic maps.
             ndim: number of spatial axes: 2 for images, 3 for volumes.
         """
-        like, per_pixel = _kind(images[0]), _PER_PIXEL.union(semantic_keys)
+        like, per_pixel = _kind(images[0]), PER_PIXEL.union(semantic_keys)
         fits = [_kind(image) == like and _same_form(target, targets) for image, target in self._samples]
         stored, theirs = ([sample[part] for sample, fit in zip(self._samples, fits) if fit] for part in range(2))
         if not isinstance(images, Tensor):
             return Joined([*images, *stored], _append(targets, theirs, None, per_pixel), None)
-        frame = tuple(images.shape[-ndim:])
-        valid = tensor_of([frame] * len(images) if sizes is None else sizes).to(HOST, torch.long)
-        shown = [[min(a, b) for a, b in zip(image.shape[-ndim:], frame)] for image in stored]
+        own = tuple(images.shape[-ndim:])
+        shown = [tuple(image.shape[-ndim:]) for image in stored]
+        frame = tuple(map(max, zip(own, *shown)))
+        valid = tensor_of([own] * len(images) if sizes is None else sizes).to(HOST, torch.long)
         more = torch.tensor(shown, dtype=torch.long, device=HOST).reshape(-1, ndim)
-        pool = torch.stack([*images.as_subclass(Tensor), *(_fit(image, frame) for image in stored)])
+        pool = torch.stack([enlarged(image, frame) for image in (*images.as_subclass(Tensor), *stored)])
+        if frame != own:
+            targets = maps_enlarged(targets, own, frame, per_pixel)
         return Joined(rewrap(pool, images), _append(targets, theirs, frame, per_pixel), torch.cat([valid, more]))
 
     def push(
         self, images: Any, targets: Any, sizes: Any = None, semantic_keys: Sequence[str] = (), ndim: int = 2
     ) -> None:
         """Store the unmixed samples of a batch; arguments as for ``join``."""
-        per_pixel = _PER_PIXEL.union(semantic_keys)
+        per_pixel = PER_PIXEL.union(semantic_keys)
         for index in range(len(images)):
             image = images[index]
             frame = tuple(image.shape[-ndim:])
             size = frame if sizes is None else tuple(int(n) for n in sizes[index])
-            sample = (_crop(image, size).detach().clone(), _take(targets, index, size, frame, per_pixel))
+            sample = (cropped(image, size).detach().clone(), _take(targets, index, size, frame, per_pixel))
             if _bytes(sample) <= self.max_bytes:
                 self._samples.append(sample)
             elif not self._warned:
@@ -145,10 +148,6 @@ def _same_form(stored: Any, targets: Any) -> bool:
     return stored is not None and isinstance(stored, Mapping) == isinstance(targets[0], Mapping)
 
 
-_PER_PIXEL = frozenset({"masks", MAP_KEY, *SEMANTIC_KEYS})
-"""Keys of a sample's target that hold a value per pixel."""
-
-
 def _take(targets: Any, index: int, size: tuple[int, ...], frame: tuple[int, ...], keys: Set[str]) -> Any:
     """The target of one sample, with maps cropped to its valid size."""
     if targets is None:
@@ -164,45 +163,52 @@ def _copied(value: Any, size: tuple[int, ...], frame: tuple[int, ...], per_pixel
         return {key: _copied(entry, size, frame, key in keys, keys) for key, entry in value.items()}
     if not isinstance(value, Tensor):
         return [_copied(entry, size, frame, False, keys) for entry in value] if isinstance(value, list) else value
-    framed = _is_per_pixel(value, per_pixel) and tuple(value.shape[-len(frame) :]) == frame
-    return rewrap((_crop(value, size) if framed else value).as_subclass(Tensor).detach().clone(), value)
+    framed = is_per_pixel(value, per_pixel) and tuple(value.shape[-len(frame) :]) == frame
+    return rewrap((cropped(value, size) if framed else value).as_subclass(Tensor).detach().clone(), value)
 
 
 def _append(targets: Any, stored: list[Any], frame: tuple[int, ...] | None, keys: Set[str]) -> Any:
-    """Targets of the batch, followed by those of the stored samples."""
+    """Targets of the batch, followed by those of the stored samples; ``frame`` is that of a batch in one tensor."""
     if targets is None or not stored:
         return targets
     if isinstance(targets, Mapping):
+        if is_padded(targets):
+            targets, stored = _even_slots(targets, stored)
         return {key: _append(value, [sample[key] for sample in stored], frame, keys) for key, value in targets.items()}
     if not isinstance(targets, Tensor):
         return [*targets, *(_fitted(sample, frame, True, keys) for sample in stored)]
     rows = [torch.as_tensor(sample, device=targets.device) for sample in stored]
-    rows = [_fit(row, frame) if frame is not None and row.ndim >= 2 else row for row in rows]
+    if frame is not None and tuple(targets.shape[-len(frame) :]) == frame and targets.ndim > len(frame):
+        rows = [enlarged(row, frame) for row in rows]
     return rewrap(torch.cat([targets.as_subclass(Tensor), torch.stack(rows).to(targets.dtype)]), targets)
+
+
+def _even_slots(
+    targets: Mapping[str, Any], stored: list[Mapping[str, Any]]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Padded boxes and those of stored samples with as many slots each; ``valid`` says which were added."""
+    count = targets["boxes"].shape[1]
+    slots = max(count, *(len(sample["boxes"]) for sample in stored))
+    if slots == count == min(len(sample["boxes"]) for sample in stored):
+        return dict(targets), [dict(sample) for sample in stored]
+    rows = {key for key, value in targets.items() if isinstance(value, Tensor) and value.shape[1:2] == (count,)}
+
+    def filled(sample: Mapping[str, Any], axis: int) -> dict[str, Any]:
+        boxes = sample["boxes"]
+        every = torch.ones(boxes.shape[: axis + 1], dtype=torch.bool, device=boxes.device)
+        given = {"valid": every, **sample}
+        more = (0, slots - boxes.shape[axis])
+        ends = {key: (0, 0) * (given[key].ndim - axis - 1) + more for key in rows | {"valid"}}
+        return {**given, **{key: pad(given[key], end) for key, end in ends.items()}}
+
+    return filled(targets, 1), [filled(sample, 0) for sample in stored]
 
 
 def _fitted(value: Any, frame: tuple[int, ...] | None, per_pixel: bool, keys: Set[str]) -> Any:
     """A target whose masks and maps have the frame's size, as in a padded batch."""
     if isinstance(value, Mapping):
         return {key: _fitted(entry, frame, key in keys, keys) for key, entry in value.items()}
-    return rewrap(_fit(value, frame), value) if frame is not None and _is_per_pixel(value, per_pixel) else value
-
-
-def _is_per_pixel(value: Any, known: bool) -> bool:
-    return isinstance(value, Tensor) and value.ndim >= 2 and (known or isinstance(value, tv_tensors.Mask))
-
-
-def _crop(value: Tensor, size: tuple[int, ...]) -> Tensor:
-    return rewrap(value.as_subclass(Tensor)[spatial(block_of(size))], value)
-
-
-def _fit(value: Tensor, frame: tuple[int, ...]) -> Tensor:
-    """A tensor cropped or padded to the frame, with zeros."""
-    ndim = len(frame)
-    plain = value.as_subclass(Tensor)[spatial(block_of(frame))]
-    fitted = plain.new_zeros((*plain.shape[:-ndim], *frame))
-    fitted[spatial(block_of(plain.shape[-ndim:]))] = plain
-    return fitted
+    return enlarged(value, frame) if frame is not None and is_per_pixel(value, per_pixel) else value
 
 
 _KIND = "tv_tensor"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar, get_args
 
 import torch
@@ -13,6 +14,7 @@ from torchvision.transforms import v2
 
 from cutmix_dense.arrays.compiling import untraced
 from cutmix_dense.checks import share
+from cutmix_dense.functional.pixel_checks import check_out
 from cutmix_dense.functional.pixels import Interpolation, few_launches, mix_images
 from cutmix_dense.functional.rules import RULE_NAMES, TargetRules, rules_of, takes_rules
 from cutmix_dense.pairing import PAIRINGS
@@ -23,6 +25,7 @@ from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.box_format import BoxForm, BoxFormat, Normalized, output_sizes
 from cutmix_dense.transforms.drawing import DrawsPartners
 from cutmix_dense.transforms.forms import LabelsGetter, read_form
+from cutmix_dense.transforms.framing import PER_PIXEL, cropped, maps_cropped
 from cutmix_dense.transforms.layout import LAYOUTS, Layout, has_frames
 from cutmix_dense.transforms.pool import Images, Pool
 from cutmix_dense.transforms.settings import NamedSettings, key_names
@@ -219,7 +222,9 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         if plan.frames not in (1, pool.frames):
             raise ValueError(f"plan must be of {pool.frames} frames or of whole clips, got one of {plan.frames} frames")
         # everything that can fail comes before the first write into an input
-        mixed = MixedTargets()
+        mixed, images = MixedTargets(), pool.images
+        if out is not None and pool.shown is not None and isinstance(images, Tensor):
+            check_out(cropped(images, pool.shown), replace(plan, frame=pool.shown), out)
         with few_launches(None if pool.targets is None else pool.images):
             if pool.targets is not None:
                 keys, by_name = (*self.label_keys, *label_keys), self.labels_getter == "default"
@@ -227,8 +232,12 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
                 mixed = mixer.mix(pool.targets, plan, pool, inplace, return_report)
             if return_report and len(mixed.reports) != 1:
                 raise ValueError(f"return_report needs one list of detection targets, got {len(mixed.reports)}")
-            mixed_images = self.mix_images(pool.images, plan, out=out, inplace=inplace)
+            mixed_images: Any = self.mix_images(images, plan, out=out if pool.shown is None else None, inplace=inplace)
         mixed.write()
+        if pool.shown is not None:
+            mixed.targets = maps_cropped(mixed.targets, pool.frame, pool.shown, PER_PIXEL.union(self.semantic_keys))
+            mixed_images = cropped(mixed_images, pool.shown)
+            mixed_images = mixed_images.clone() if out is None else out.copy_(mixed_images)
         if pool.box_form is not None:
             frames = self.normalized == "frame"
             unit = output_sizes(mixed_images, pool.ndim) if frames else plan.canvas[:: plan.frames].cpu()

@@ -38,6 +38,7 @@ class DrawsPartners:
     pairing: str | SampleBank
     layout: Layout
     semantic_keys: tuple[str, ...]
+    size: tuple[int, int] | None
     _switch: Switch
     _idle = False
     """Whether this object alone doesn't mix, while the copies that share its switch may."""
@@ -93,7 +94,9 @@ class DrawsPartners:
         assert isinstance(self.pairing, SampleBank)
         both = self.pairing.join(own.images, own.targets, sizes, self.semantic_keys, own.ndim)
         pool = Pool.of(both.images, both.targets, both.sizes, len(own), self.layout)
-        pool = replace(pool, box_form=own.box_form)
+        larger = isinstance(both.images, Tensor) and pool.frame != own.frame and self.size is None
+        shown = own.frame if larger else None
+        pool = replace(pool, box_form=own.box_form, shown=shown)
         return pool, pool
 
     def draw_partners(

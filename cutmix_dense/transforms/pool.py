@@ -54,6 +54,7 @@ class Pool:
         cut_outs: whether the images behind the outputs are cut-outs of a bank of instances.
         shrunk: of each image the scale of its cut-outs, where large ones were made to fit; None: 1.
         host_rows: rows of the targets that drawing brings to the host.
+        shown: frame of the results, where images of a bank need a larger one than the batch; None: ``frame``.
     """
 
     sizes: Int[Tensor, "pool d"]
@@ -67,6 +68,7 @@ class Pool:
     p: Float[np.ndarray, " b"] | None = None
     cut_outs: bool = False
     shrunk: Sequence[Float[np.ndarray, " _n"]] | None = None
+    shown: tuple[int, ...] | None = None
     host_rows: HostRows = field(default_factory=dict)
 
     def __len__(self) -> int:

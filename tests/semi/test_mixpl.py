@@ -150,6 +150,18 @@ def test_lists_of_any_size():
     assert len(views) == 2
 
 
+def test_batches_of_changing_sizes():
+    mixpl = semi.MixPL(cache=4, tile=((20, 30), (24, 36)))
+    shapes, views = [(20, 30), (26, 22), (16, 40)], []
+    for first in range(0, 18, 2):
+        height, width = shapes[first // 2 % 3]
+        views = mixpl.views(coded(2, height, width, first), pseudo(2, first, height, width), generator=seeded(first))
+        assert views[0].images.shape == (2, 3, height, width)
+        for target in views[0].targets:
+            assert (target["boxes"] <= torch.tensor([width, height]).repeat(2)).all()
+    assert len(views) == 2
+
+
 def test_a_generator_repeats_a_call_and_a_checkpoint_the_cache():
     one, two = semi.MixPL(cache=4), semi.MixPL(cache=4)
     one.views(coded(4), pseudo(4), generator=seeded(1))
