@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
@@ -49,12 +50,14 @@ class Field:
             computed anew; else see ``Scaling``.
         rank: number of dimensions of its tensor, if nothing else checks it.
         tensor: whether it must be a tensor, not a list of items.
+        listed: dtype of the tensor that a list of numbers becomes; None: a list stays one, or is refused.
     """
 
     of: Literal["instance", "image", "pixel"]
     change: Literal["follows", "measured", "length", "area", "inverse"] = "follows"
     rank: int | None = None
     tensor: bool = False
+    listed: torch.dtype | None = None
 
 
 STATED = "has_mask"
@@ -67,14 +70,14 @@ BEFORE = "origin_before"
 """Key under which the transforms of a chain hand on where an instance was before the first of them."""
 
 FIELDS: Mapping[str, Field] = {
-    "area": Field("instance", "area", rank=1, tensor=True),
+    "area": Field("instance", "area", rank=1, tensor=True, listed=torch.float32),
     "boxes": Field("instance", "measured", tensor=True),
     "category_id": Field("instance"),
     "class_labels": Field("instance"),
     "details": Field("instance"),
     "difficult": Field("instance"),
     STATED: Field("instance", rank=1, tensor=True),
-    "iscrowd": Field("instance", rank=1, tensor=True),
+    "iscrowd": Field("instance", rank=1, tensor=True, listed=torch.int64),
     "keypoints": Field("instance", "measured", tensor=True),
     "keypoints_visible": Field("instance", "measured", rank=2, tensor=True),
     "labels": Field("instance"),

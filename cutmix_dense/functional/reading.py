@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
 
 from cutmix_dense.arrays.host import HOST
 from cutmix_dense.functional.fields import (
@@ -28,18 +27,15 @@ from cutmix_dense.functional.fields import (
     is_map,
 )
 from cutmix_dense.functional.rotated import rotated_format
+from cutmix_dense.functional.row_values import check_rows_alike, rows_joined, rows_of_key, shape_of
 from cutmix_dense.functional.rules import TargetRules
 from cutmix_dense.functional.semantic import refuse_pair
-from cutmix_dense.functional.table import FieldTable, boxes_like
-from cutmix_dense.functional.wrapping import as_plain
+from cutmix_dense.functional.table import FieldTable
+from cutmix_dense.functional.wrapping import as_plain, numpy_remedy
 
 __all__ = ["FieldTable", "read_fields", "row_keys"]
 
 _dtype = attrgetter("dtype")
-
-_GEOMETRIC = tuple(
-    getattr(tv_tensors, name) for name in ("BoundingBoxes", "Mask", "KeyPoints") if hasattr(tv_tensors, name)
-)
 
 
 def read_fields(
@@ -74,7 +70,7 @@ def read_fields(
         rows = [{key: target[key] for key in target if key in of_instances} for target in targets]
         for index, target in enumerate(targets):
             others = {key: target[key] for key in target if key not in of_instances}
-            ignored[index] = _sort(table, others, index, image_keys, of_maps, of_instances)
+            ignored[index] = _sort(table, others, rows[index], index, image_keys, of_maps, of_instances)
     keys = dict.fromkeys(chain(*rows))  # in order of first appearance
     full = [{**keys, **row} for row in rows]
     plain = not any(ignored)
@@ -110,12 +106,16 @@ def row_keys(rules: TargetRules) -> frozenset[str]:
 def _sort(
     table: FieldTable,
     others: Mapping[str, Any],
+    read: Mapping[str, Any],
     index: int,
     image_keys: set[str],
     of_maps: frozenset[str],
     of_instances: frozenset[str],
 ) -> dict[str, Any]:
-    """Put the entries of a target that aren't of its instances into the table; return its ignored instances."""
+    """Put the entries of a target that aren't of its instances into the table; return its ignored instances.
+
+    ``read`` are those of its instances.
+    """
     ignored: dict[str, Any] = {}
     for key, value in others.items():
         if key == IGNORED:
@@ -132,7 +132,8 @@ def _sort(
         elif key in of_maps or (key not in image_keys and is_map(value)):
             refuse_pair(value, f"targets[{index}][{key!r}]")
             if not isinstance(value, Tensor):
-                raise TypeError(f"targets[{index}][{key!r}] must be a tensor, got {type(value).__name__}")
+                got = f"{type(value).__name__}{numpy_remedy(value)}"
+                raise TypeError(f"targets[{index}][{key!r}] must be a tensor, got {got}")
             if value.is_floating_point():
                 raise TypeError(
                     f"targets[{index}][{key!r}] must hold class ids, got {value.dtype}: {_beside(key, table.ndim)}"
@@ -147,14 +148,20 @@ def _sort(
             if is_annotations(value):
                 raise ValueError(f"targets[{index}][{key!r}] holds {RAW_ANNOTATIONS}")
             if key in COORDINATES:
+                if "boxes" in read or "masks" in read:
+                    raise ValueError(
+                        f"targets[{index}] holds the unknown key {key!r} beside 'boxes' or 'masks': leave it out "
+                        "(target_keys= of torchvision's wrap_dataset_for_transforms_v2 does), or name it in image_keys "
+                        "if it is to stay the base image's; instance_keys can't carry coordinates"
+                    )
                 raise ValueError(
-                    f"targets[{index}] holds the unknown key {key!r} ({_shape(value)}): give boxes as 'boxes' "
+                    f"targets[{index}] holds the unknown key {key!r} ({shape_of(value)}): give boxes as 'boxes' "
                     "(xyxy in pixels, or tv_tensors.BoundingBoxes of any format) and polygons as 'masks'; "
                     "instance_keys can't carry coordinates"
                 )
             dense = isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 1
             raise ValueError(
-                f"targets[{index}] holds the unknown key {key!r} ({_shape(value)}): name it in instance_keys (it "
+                f"targets[{index}] holds the unknown key {key!r} ({shape_of(value)}): name it in instance_keys (it "
                 "follows the instances), in image_keys (it stays the base image's) or in semantic_keys (a map of class "
                 f"ids){'; ' + _beside(key, table.ndim) if dense else ''}"
             )
@@ -207,10 +214,10 @@ def _collected(table: FieldTable, key: str, rows: list[dict[str, Any]], ignored:
     values = []
     for index, (row, extra) in enumerate(zip(rows, ignored)):
         where = f"targets[{index}]"
-        main = _rows(row, key, table.counts[index], where)
-        more = _rows(extra, key, table.ignored_counts[index], f"{where}['{IGNORED}']") if extra else None
-        values.append(_join(key, main, more))
-    _check_alike(key, values)
+        main = rows_of_key(row, key, table.counts[index], where)
+        more = rows_of_key(extra, key, table.ignored_counts[index], f"{where}['{IGNORED}']") if extra else None
+        values.append(rows_joined(key, main, more))
+    check_rows_alike(key, values)
     return values
 
 
@@ -236,81 +243,6 @@ def _read_at_once(table: FieldTable, key: str, values: list[Any]) -> bool:
     if known is None or known.rank in (None, joined.ndim):
         table.joined[key] = joined
     return key in table.joined
-
-
-def _rows(row: dict[str, Any], key: str, count: int, where: str) -> Any:
-    if key not in row:
-        if count and key == STATED:
-            device = next((given.device for given in row.values() if isinstance(given, Tensor)), None)
-            return torch.ones(count, dtype=torch.bool, device=device)
-        if count:
-            raise ValueError(
-                f"{where} has {count} instances but no {key!r}, which other targets have: give it for all, or for none"
-            )
-        return None
-    value = row[key]
-    known = FIELDS.get(key)
-    if known is not None and known.tensor and not isinstance(value, Tensor):
-        raise TypeError(f"{where}[{key!r}] must be a tensor, got {type(value).__name__}")
-    if not isinstance(value, (Tensor, list, tuple)):
-        raise TypeError(f"{where}[{key!r}] must be a tensor or a list, got {type(value).__name__}")
-    if key == STATED and isinstance(value, Tensor) and value.numel() and value.dtype != torch.bool:
-        raise TypeError(f"{where}[{key!r}] must hold bools, got {value.dtype}")
-    if isinstance(value, _GEOMETRIC) and key not in ("boxes", "masks", "keypoints"):
-        raise ValueError(
-            f"{where}[{key!r}] is a {type(value).__name__}, which would have to be mapped: only 'boxes', 'masks' and "
-            "'keypoints' are"
-        )
-    if isinstance(value, Tensor) and value.ndim == 0:
-        raise ValueError(f"{where}[{key!r}] must have one row per instance, got a single number")
-    length = value.shape[0] if isinstance(value, Tensor) else len(value)
-    if length != count and not (count == 0 and isinstance(value, Tensor) and value.numel() == 0):
-        raise ValueError(f"{where}[{key!r}] must have one row per instance ({count}), got {_shape(value)}")
-    rank = None if known is None else known.rank
-    if count and rank is not None and isinstance(value, Tensor) and value.ndim != rank:
-        raise ValueError(f"{where}[{key!r}] must have {rank} dimensions, got {tuple(value.shape)}")
-    if count or (isinstance(value, Tensor) and not length):
-        return value
-    return value[:0] if isinstance(value, Tensor) else None
-
-
-def _join(key: str, main: Any, more: Any) -> Any:
-    if more is None:
-        return main
-    if len(more) == 0:
-        return main if main is not None else more
-    if main is None or len(main) == 0:
-        return more
-    if isinstance(main, Tensor):
-        if key == "boxes" and getattr(more, "format", None) != getattr(main, "format", None):
-            more = boxes_like(more, main)
-        joined = torch.cat([as_plain(main), as_plain(more)])
-        return tv_tensors.wrap(joined, like=main) if isinstance(main, tv_tensors.TVTensor) else joined
-    return [*main, *more]
-
-
-def _check_alike(key: str, values: list[Any]) -> None:
-    first_index, first, device, trailing = -1, None, None, None
-    for index, value in enumerate(values):
-        if value is None or not (value.shape[0] if isinstance(value, Tensor) else len(value)):
-            continue
-        if first is None:
-            first_index, first = index, value
-            if isinstance(value, Tensor):
-                device, trailing = value.device, value.shape[1:]
-        if isinstance(value, Tensor) != isinstance(first, Tensor):
-            raise TypeError(f"targets[{index}][{key!r}] is a {type(value).__name__}, targets[{first_index}]'s is not")
-        if not isinstance(value, Tensor):
-            continue
-        if value.device != device:
-            raise ValueError(
-                f"targets[{index}][{key!r}] lies on {value.device}, targets[{first_index}][{key!r}] on {device}"
-            )
-        if key != "masks" and value.shape[1:] != trailing:
-            raise ValueError(
-                f"targets[{index}][{key!r}] has rows of shape {tuple(value.shape[1:])}, "
-                f"targets[{first_index}][{key!r}] of {tuple(first.shape[1:])}"
-            )
 
 
 def _device_of(table: FieldTable) -> torch.device:
@@ -339,12 +271,3 @@ def _beside(key: str, ndim: int) -> str:
     """Where a map of floating point goes."""
     axes = "B, D, H, W" if ndim == 3 else "B, H, W"
     return f"a map of floating point goes beside the list, {{'targets': [...], {key!r}: ({axes})}}"
-
-
-def _shape(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"tensor of shape {tuple(value.shape)}"
-    shape = getattr(value, "shape", None)
-    if shape is not None:
-        return f"array of shape {tuple(shape)}"
-    return f"{type(value).__name__} of length {len(value)}" if hasattr(value, "__len__") else type(value).__name__

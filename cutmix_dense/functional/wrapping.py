@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torchvision import tv_tensors
 
-__all__ = ["are_tensors", "as_plain", "rewrap"]
+__all__ = ["are_tensors", "as_plain", "numpy_remedy", "rewrap"]
 
 
 def are_tensors(values: Iterable[Any]) -> bool:
@@ -22,6 +23,11 @@ def as_plain(value: Tensor) -> Tensor:
     ``torch.compile`` can't trace ``as_subclass(Tensor)`` of a plain tensor.
     """
     return value if type(value) is Tensor else value.as_subclass(Tensor)
+
+
+def numpy_remedy(value: Any) -> str:
+    """The end of a message that refuses a value: what makes a tensor of it, if it is an array."""
+    return ": torch.from_numpy makes a tensor of it" if isinstance(value, np.ndarray) else ""
 
 
 def rewrap(value: Tensor, like: Tensor, **metadata: Any) -> Tensor:

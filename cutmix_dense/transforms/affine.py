@@ -23,10 +23,11 @@ from cutmix_dense.randomness import call_generator
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.box_format import output_sizes
+from cutmix_dense.transforms.extents import check_extents, check_size
 from cutmix_dense.transforms.frames import are_frames, frames_named
 from cutmix_dense.transforms.layout import Layout, has_frames
 from cutmix_dense.transforms.pool import Images, Pool
-from cutmix_dense.transforms.targets import TargetMixer, check_maps
+from cutmix_dense.transforms.targets import TargetMixer
 
 __all__ = ["Affine"]
 
@@ -245,14 +246,14 @@ class Affine(MixTransform):
                 if len(clip) != pool.frames:
                     raise ValueError(f"{name}[{number}] must hold a dict per frame ({pool.frames}), got {len(clip)}")
             with frames_named(pool.frames, name):
-                check_maps([frame for clip in value for frame in clip], pool, self.rules)
+                check_extents([frame for clip in value for frame in clip], pool, self.rules)
             columns = []
             for time, frame in enumerate(zip(*value)):
                 with frames_named(partial(_at, time), name):
                     columns.append(self._moved_rows(frame, plan, "targets"))
             return [list(clip) for clip in zip(*columns)]
         if isinstance(value, (list, tuple)) and value and are_dicts(value):
-            check_maps(value, pool, self.rules)
+            check_extents(value, pool, self.rules)
             return self._moved_rows(value, plan, name)
         per_pixel = isinstance(value, Tensor) and value.ndim > 2
         if isinstance(value, (list, tuple)):
@@ -260,7 +261,7 @@ class Affine(MixTransform):
         if not per_pixel:
             return value
         for index, item in enumerate(value):
-            pool.check_size(item, index, f"{name}[{index}]")
+            check_size(item, pool, index, f"{name}[{index}]")
         return [
             move_map(item, plan, index, self.ignore_index, name) if plan.moved[index] else item
             for index, item in enumerate(value)

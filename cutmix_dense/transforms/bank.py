@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Mapping, Sequence, Set
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,9 +19,9 @@ from cutmix_dense.checks import whole
 from cutmix_dense.functional.padded import is_padded
 from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.transforms.framing import PER_PIXEL, cropped, enlarged, is_per_pixel, maps_enlarged
-from cutmix_dense.warned import warn_caller
+from cutmix_dense.warned import reworded, warn_caller
 
-__all__ = ["Joined", "SampleBank"]
+__all__ = ["Joined", "SampleBank", "samples_named"]
 
 
 class Joined(NamedTuple):
@@ -134,6 +137,16 @@ class SampleBank:
             self._samples.popleft()
 
 
+def samples_named(count: int) -> AbstractContextManager[None]:
+    """A block whose messages name the samples of a bank, which follow ``count`` images of a batch, as such."""
+
+    def name(found: re.Match[str]) -> str:
+        index = int(found[1])
+        return found[0] if index < count else f"sample {index - count} of the bank"
+
+    return reworded(partial(re.sub, r"\btargets\[(\d+)\]", name))
+
+
 def _kind(image: Tensor) -> tuple[Any, ...]:
     """What images that are mixed have in common: axes, channels, dtype and device."""
     return image.ndim, image.shape[0], image.dtype, image.device
@@ -164,7 +177,8 @@ def _copied(value: Any, size: tuple[int, ...], frame: tuple[int, ...], per_pixel
     if not isinstance(value, Tensor):
         return [_copied(entry, size, frame, False, keys) for entry in value] if isinstance(value, list) else value
     framed = is_per_pixel(value, per_pixel) and tuple(value.shape[-len(frame) :]) == frame
-    return rewrap((cropped(value, size) if framed else value).as_subclass(Tensor).detach().clone(), value)
+    canvas = {"canvas_size": size} if hasattr(value, "canvas_size") else {}
+    return rewrap((cropped(value, size) if framed else value).as_subclass(Tensor).detach().clone(), value, **canvas)
 
 
 def _append(targets: Any, stored: list[Any], frame: tuple[int, ...] | None, keys: Set[str]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar, get_args
 
@@ -21,7 +22,7 @@ from cutmix_dense.pairing import PAIRINGS
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import TellsItsRank, call_generator
 from cutmix_dense.switch import Switch
-from cutmix_dense.transforms.bank import SampleBank
+from cutmix_dense.transforms.bank import SampleBank, samples_named
 from cutmix_dense.transforms.box_format import BoxForm, BoxFormat, Normalized, output_sizes
 from cutmix_dense.transforms.drawing import DrawsPartners
 from cutmix_dense.transforms.forms import LabelsGetter, read_form
@@ -311,9 +312,10 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         if self.banked and inplace:
             raise ValueError("inplace can't be used with a bank, whose images are no part of the batch")
         generator, own = call_generator(generator), self.pool_of(images, targets, sizes, outputs)
-        pool, mixed = self.joined(own, sizes, generator) if self.banked else (own, own)
-        plan = untraced(self.draw_plan, pool if p is None else pool.with_p(p), generator)
-        result = self.mix_pool(plan, mixed, inplace=inplace, **settings)
+        with samples_named(len(own)) if isinstance(self.pairing, SampleBank) else nullcontext():
+            pool, mixed = self.joined(own, sizes, generator) if self.banked else (own, own)
+            plan = untraced(self.draw_plan, pool if p is None else pool.with_p(p), generator)
+            result = self.mix_pool(plan, mixed, inplace=inplace, **settings)
         if isinstance(self.pairing, SampleBank):  # which stores boxes in pixels
             self.pairing.push(images, own.targets, sizes, self.semantic_keys, own.ndim)
         elif not self.banked:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST, fetched, sent, tensor_of
 from cutmix_dense.functional.boxes import exact_dtype
-from cutmix_dense.functional.fields import IGNORED, SEMANTIC_KEYS, is_map
+from cutmix_dense.functional.fields import SEMANTIC_KEYS, is_map
 from cutmix_dense.functional.masks import boxes_of_masks
 from cutmix_dense.functional.rotated import bounds_of
 from cutmix_dense.functional.segments import (
@@ -262,37 +262,6 @@ class Pool:
         return [
             value.as_subclass(Tensor).reshape(value.shape[-self.ndim :])[block] for value, block in zip(found, blocks)
         ]
-
-    def check_maps(self, targets: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
-        """Raise ValueError unless masks and maps have the valid or the padded size of their image.
-
-        Args:
-            targets: one dict per image; for clips one per frame, clip after clip.
-            keys: keys of per-pixel tensors.
-        """
-        either = {*keys, IGNORED}
-        for index, target in enumerate(targets):
-            held = either.intersection(target)
-            if not held:
-                continue
-            ignored = target.get(IGNORED)
-            nested = {"masks": ignored.get("masks")} if isinstance(ignored, Mapping) else {}
-            for key, value in [*((key, target[key]) for key in keys if key in held), *nested.items()]:
-                if isinstance(value, Tensor) and value.numel():
-                    self.check_size(value, index // self.frames, f"targets[{index}][{key!r}]")
-
-    def check_size(self, value: Tensor, index: int, name: str) -> None:
-        """Raise ValueError unless a per-pixel tensor has the valid or the padded size of an image.
-
-        Args:
-            value: height and width last; for volumes depth before them.
-            index: of the image.
-            name: how the error names it.
-        """
-        size = self.sizes[index].tolist()
-        if list(value.shape[-self.ndim :]) not in (size, list(self.frame)):
-            boxes = ": boxes go into a dict, {'boxes': …, 'labels': …}" if value.shape[1:] in ((4,), (5,), (6,)) else ""
-            raise ValueError(f"{name} must have its image's size {tuple(size)}, got {tuple(value.shape)}{boxes}")
 
 
 def _semantic_maps(targets: Any, keys: Sequence[str]) -> Sequence[Tensor] | None:

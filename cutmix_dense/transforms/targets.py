@@ -31,11 +31,13 @@ from cutmix_dense.functional.padded import is_padded, mixed_padded
 from cutmix_dense.functional.pixel_checks import check_inplace
 from cutmix_dense.functional.pixels import Interpolation
 from cutmix_dense.functional.reading import row_keys
-from cutmix_dense.functional.segments import MAP_KEY, PANOPTIC_KEYS
+from cutmix_dense.functional.segments import PANOPTIC_KEYS
 from cutmix_dense.functional.semantic import mix_maps, refuse_pair
 from cutmix_dense.functional.transfer import rows_of
+from cutmix_dense.functional.wrapping import numpy_remedy
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import weighs
+from cutmix_dense.transforms.extents import check_extents, check_size
 from cutmix_dense.transforms.frames import are_frames, detection_targets, frames_named
 from cutmix_dense.transforms.pool import Pool
 from cutmix_dense.transforms.tracks import KEY, check_tracks, separate_tracks
@@ -117,8 +119,8 @@ class TargetMixer:
                 return self._mix_padded(value, plan, pool, inplace, mixed)
             if isinstance(value, Mapping):
                 return {key: self._mix_entry(key, item, plan, pool, inplace, mixed) for key, item in value.items()}
-            remedy = ": torch.from_numpy makes a tensor of it" if isinstance(value, np.ndarray) else ""
-            raise TypeError(f"{name} must be a tensor, a list or a dict, got {type(value).__name__}{remedy}")
+            got = f"{type(value).__name__}{numpy_remedy(value)}"
+            raise TypeError(f"{name} must be a tensor, a list or a dict, got {got}")
         if len(value) != len(pool):
             raise ValueError(f"{name} must have one entry per image ({len(pool)}), got {len(value)}")
         if isinstance(value, Tensor):
@@ -139,6 +141,7 @@ class TargetMixer:
             raise TypeError(f"{name} hold {RAW_ANNOTATIONS}")
         kinds = sorted({type(item).__name__ for item in value})
         remedy = "; the target of an image without objects is {}" if any(item is None for item in value) else ""
+        remedy += next(filter(None, map(numpy_remedy, value)), "")
         raise TypeError(f"{name} must be a list of dicts, of maps or of classes, got a list of {kinds}{remedy}")
 
     def _mix_entry(self, key: str, value: Any, plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets) -> Any:
@@ -187,7 +190,7 @@ class TargetMixer:
     def _mix_instances(
         self, targets: Sequence[Mapping[str, Any]], plan: MixPlan, pool: Pool, mixed: MixedTargets
     ) -> list[dict[str, Any]]:
-        check_maps(targets, pool, self.rules)
+        check_extents(targets, pool, self.rules)
         here, device = rows_of(pool.host_rows, targets, self.rules)
         padded = isinstance(pool.images, Tensor)
         result = mixed_instances(here, plan, self.rules, padded, mixed.wanted, device, pool.frames)
@@ -297,7 +300,7 @@ class TargetMixer:
 
     def _mix_list(self, name: str, values: list[Tensor], plan: MixPlan, pool: Pool) -> Any:
         for index, value in enumerate(values):
-            pool.check_size(value, index, f"{name}[{index}]")
+            check_size(value, pool, index, f"{name}[{index}]")
             if pool.clips and (value.ndim < 3 or len(value) != pool.frames):
                 raise ValueError(
                     f"{name}[{index}] must have one value per frame ({pool.frames}), got {tuple(value.shape)}"
@@ -316,16 +319,6 @@ class TargetMixer:
         """How scaled layers of a map are read: nearest if it holds ids, by its dtype or name, or the images are so."""
         nearest = not value.is_floating_point() or name in _IDS or self.interpolation == "nearest"
         return "nearest" if nearest else "bilinear"
-
-
-def check_maps(targets: Sequence[Mapping[str, Any]], pool: Pool, rules: TargetRules) -> None:
-    """Raise ValueError unless masks and maps in dicts have their image's size; see ``Pool.check_maps``."""
-    given = set().union(*targets)
-    kinds = {key: {type(target[key]) for target in targets if key in target} for key in given - INSTANCE_KEYS}
-    maps = {key for key, types in kinds.items() if any(issubclass(kind, tv_tensors.Mask) for kind in types)}
-    maps |= given & {"masks", MAP_KEY, *SEMANTIC_KEYS, *rules.semantic_keys}
-    if maps or IGNORED in given:
-        pool.check_maps(targets, sorted(maps))
 
 
 def _is_map(value: Tensor, dims: int, pool: Pool) -> bool:

@@ -135,3 +135,23 @@ def test_padded_boxes_with_other_numbers_of_slots(valid):
                 assert box == [x.min(), y.min(), x.max() + 1, y.max() + 1]
                 pasted += int(number <= 2 * k)
     assert pasted
+
+
+def test_messages_name_samples_of_the_bank():
+    mix = cd.CutMix(p=1.0, pairing="bank")
+    target = {"boxes": torch.tensor([[2.0, 3, 20, 18]]), "labels": torch.tensor([1])}
+    mix(torch.rand(1, 3, 24, 36), [target])
+    masked = {**target, "masks": torch.ones(1, 24, 36, dtype=torch.bool)}
+    with pytest.raises(ValueError, match=r"^sample 0 of the bank has 1 instances but no 'masks'.* False in 'has_mask'"):
+        mix(torch.rand(1, 3, 24, 36), [masked])
+    with pytest.raises(ValueError, match=r"^targets\[0\] has 1 instances but no 'labels'"):
+        mix(torch.rand(1, 3, 24, 36), [{"boxes": target["boxes"]}])
+
+
+def test_boxes_of_a_padded_batch_state_the_size_of_their_image(recwarn):
+    mix = cd.CutMix(p=1.0, pairing="bank")
+    for k, frame in enumerate([(24, 36), (30, 40), (20, 28)]):
+        boxes = tv_tensors.BoundingBoxes([[2.0, 3, 12, 13]], format="XYXY", canvas_size=frame)
+        sizes = torch.tensor([[18, 26]])
+        mix(torch.rand(1, 3, *frame), [{"boxes": boxes, "labels": torch.tensor([1])}], sizes=sizes, generator=seeded(k))
+    assert not [warning for warning in recwarn if "canvas" in str(warning.message)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torchvision import tv_tensors
 import cutmix_dense as cd
 from cutmix_dense.functional import mix_instances
 from cutmix_dense.regions import AreaBox
+from cutmix_dense.warned import MixWarning
 
 SIZE = (20, 30)
 WHOLE = AreaBox((1, 1), (1, 1))
@@ -44,9 +47,7 @@ def test_masks_of_a_padded_batch_have_the_frame_even_if_only_the_full_image_has_
     ("key", "value"),
     [
         ("keypoints", [[[3.0, 3.0, 2.0]]]),
-        ("area", [36.0]),
         ("visibility", [1.0]),
-        ("iscrowd", [0]),
         ("masks", [torch.ones(SIZE)]),
     ],
 )
@@ -340,3 +341,56 @@ def test_weights_by_class_need_one_class_per_instance():
     row = {"boxes": torch.tensor([[2.0, 3, 20, 15]]), "labels": torch.rand(1, 4)}
     with pytest.raises(ValueError, match=r"targets\[0\]\['labels'\] must be one class .*got shape \(1, 4\)"):
         cd.CopyPaste(source="batch", instances=1, weights="balanced", p=1.0)(torch.rand(2, 3, 16, 24), [row] * 2)
+
+
+def test_lists_of_numbers_become_tensors_where_a_key_needs_one():
+    """As torchvision's wrapped COCO data sets give ``iscrowd`` and ``area``; ints in one image, floats in another."""
+    box, one = torch.tensor([[4.0, 4, 20, 16]]), torch.tensor([1])
+    rows = [
+        {"boxes": box, "labels": one, "iscrowd": [0], "area": [192]},
+        {"boxes": box.repeat(2, 1), "labels": one.repeat(2), "iscrowd": [0, 1], "area": [192.0, 96.5]},
+        {"boxes": box[:0], "labels": one[:0], "iscrowd": [], "area": []},
+    ]
+    _, mixed = cd.CutMix(p=0.0)(torch.rand(3, 3, 24, 36), rows)
+    assert [row["iscrowd"].tolist() for row in mixed] == [[0], [0, 1], []]
+    assert [row["area"].tolist() for row in mixed] == [[192.0], [192.0, 96.5], []]
+    assert {(row["iscrowd"].dtype, row["area"].dtype) for row in mixed} == {(torch.int64, torch.float32)}
+    _, mixed = cd.CutMix(p=1.0)(torch.rand(3, 3, 24, 36), rows)
+    assert all(len(row["iscrowd"]) == len(row["area"]) == len(row["boxes"]) for row in mixed)
+    with pytest.raises(TypeError, match=r"\['iscrowd'\] must be a tensor or a list of numbers, got \['a'\]"):
+        cd.CutMix()(torch.rand(1, 3, 24, 36), [{"boxes": box, "labels": one, "iscrowd": ["a"]}])
+
+
+@pytest.mark.parametrize("key", ["segmentation", "bbox"])
+def test_raw_coordinates_beside_boxes_are_to_be_left_out(key):
+    row = {"boxes": torch.tensor([[4.0, 4, 20, 16]]), "labels": torch.tensor([1]), key: [[4.0, 4, 16, 12]]}
+    with pytest.raises(ValueError, match=rf"targets\[0\] holds the unknown key '{key}' beside 'boxes'.*: leave it out"):
+        cd.CutMix()(torch.rand(2, 3, 24, 36), [row] * 2)
+
+
+def test_arrays_are_refused_with_the_remedy():
+    images, box = torch.rand(2, 3, 24, 36), np.array([[4.0, 4, 20, 16]])
+    for targets in (
+        [np.zeros((24, 36), dtype=np.int64)] * 2,
+        [{"boxes": box, "labels": torch.tensor([1])}] * 2,
+        [{"boxes": torch.from_numpy(box), "labels": np.array([1])}] * 2,
+        [{"boxes": torch.from_numpy(box), "semantic": np.zeros((24, 36))}] * 2,
+    ):
+        with pytest.raises(TypeError, match="ndarray.*: torch.from_numpy makes a tensor of it"):
+            cd.CutMix()(images, targets)
+
+
+@pytest.mark.parametrize("mix", [cd.CutMix(p=1.0), cd.Affine()], ids=lambda mix: type(mix).__name__)
+def test_boxes_of_another_canvas_warn(mix):
+    def rows(*canvas: int) -> list[dict]:
+        boxes = tv_tensors.BoundingBoxes([[2.0, 3, 20, 18]], format="XYXY", canvas_size=canvas)
+        return [{"boxes": boxes, "labels": torch.tensor([1])}] * 2
+
+    images = torch.rand(2, 3, 24, 36)
+    with pytest.warns(MixWarning, match=r"state a canvas of \(48, 72\), their image has \(24, 36\)"):
+        mix(images, rows(48, 72))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", MixWarning)
+        mix(images, rows(24, 36))
+        mix(images, rows(0, 0))  # says nothing
+        mix(images, rows(24, 36), sizes=torch.tensor([[24, 30], [24, 36]]))
