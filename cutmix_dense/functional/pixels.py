@@ -14,7 +14,7 @@ from torch import Tensor
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import HOST, sent, tensor_of
 from cutmix_dense.functional.pixel_checks import check_inplace, check_out, check_pool
-from cutmix_dense.functional.wrapping import are_tensors, as_plain, rewrap
+from cutmix_dense.functional.wrapping import are_tensors, as_plain, channels_like, rewrap
 from cutmix_dense.kernels import Interpolation, joined_launches, mix_batch, mix_list
 from cutmix_dense.kernels.device import serves
 from cutmix_dense.plan import MixPlan
@@ -193,10 +193,7 @@ def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: 
     )
     if inplace or out is not None:
         return images if inplace else out
-    behind = torch.channels_last if plan.ndim == 2 else torch.channels_last_3d
-    if plain.ndim == plan.ndim + 2 and plain.is_contiguous(memory_format=behind) and not plain.is_contiguous():
-        result = result.contiguous(memory_format=behind)
-    return rewrap(result, images)
+    return rewrap(channels_like(result, plain, plan.ndim), images)
 
 
 def _mix_clips(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: bool) -> Any:

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-__all__ = ["are_tensors", "as_plain", "numpy_remedy", "rewrap"]
+__all__ = ["are_tensors", "as_plain", "channels_like", "numpy_remedy", "rewrap"]
 
 
 def are_tensors(values: Iterable[Any]) -> bool:
@@ -23,6 +24,13 @@ def as_plain(value: Tensor) -> Tensor:
     ``torch.compile`` can't trace ``as_subclass(Tensor)`` of a plain tensor.
     """
     return value if type(value) is Tensor else value.as_subclass(Tensor)
+
+
+def channels_like(value: Tensor, like: Tensor, ndim: int) -> Tensor:
+    """A batch with its channels last in memory where those of ``like`` are; ``ndim`` spatial axes."""
+    behind = torch.channels_last if ndim == 2 else torch.channels_last_3d
+    last = like.ndim == ndim + 2 and like.is_contiguous(memory_format=behind) and not like.is_contiguous()
+    return value.contiguous(memory_format=behind) if last else value
 
 
 def numpy_remedy(value: Any) -> str:

@@ -17,7 +17,7 @@ from torchvision import tv_tensors
 from cutmix_dense.arrays.host import HOST, tensor_of
 from cutmix_dense.checks import whole
 from cutmix_dense.functional.padded import is_padded
-from cutmix_dense.functional.wrapping import rewrap
+from cutmix_dense.functional.wrapping import channels_like, rewrap
 from cutmix_dense.transforms.framing import PER_PIXEL, cropped, enlarged, is_per_pixel, maps_enlarged
 from cutmix_dense.warned import reworded, warn_caller
 
@@ -97,7 +97,8 @@ class SampleBank:
         frame = tuple(map(max, zip(own, *shown)))
         valid = tensor_of([own] * len(images) if sizes is None else sizes).to(HOST, torch.long)
         more = torch.tensor(shown, dtype=torch.long, device=HOST).reshape(-1, ndim)
-        pool = torch.stack([enlarged(image, frame) for image in (*images.as_subclass(Tensor), *stored)])
+        plain = images.as_subclass(Tensor)
+        pool = channels_like(torch.stack([enlarged(image, frame) for image in (*plain, *stored)]), plain, ndim)
         if frame != own:
             targets = maps_enlarged(targets, own, frame, per_pixel)
         return Joined(rewrap(pool, images), _append(targets, theirs, frame, per_pixel), torch.cat([valid, more]))

@@ -114,6 +114,14 @@ def test_an_output_size_of_its_own_stays():
         assert mix(batch(k)[0]).shape == (2, 3, 24, 36)
 
 
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_channels_last_stays(size):
+    mix = cd.CutMix(p=1.0, pairing="bank")
+    mix(batch(size)[0])
+    images = batch(1)[0].contiguous(memory_format=torch.channels_last)
+    assert mix(images).is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize("valid", [True, False])
 def test_padded_boxes_with_other_numbers_of_slots(valid):
     mix = cd.CutMix(p=1.0, pairing="bank", min_visibility=0.0)
