@@ -23,6 +23,9 @@ Stuff = Sequence[int] | Literal["all"]
 _IMAGES, _VALID, _LABELS = "pixel_values", "pixel_mask", "labels"
 _MASKS, _CLASSES = "mask_labels", "class_labels"
 
+_NO_CLASS, _LARGEST_CLASS = torch.iinfo(torch.int32).min, torch.iinfo(torch.int32).max
+"""Id of pixels without a class in maps of class ids, the same in all batches, and the largest id of a class."""
+
 
 def mix_batch(
     batch: Mapping[str, Any],
@@ -326,6 +329,8 @@ def _mix_universal(masks: Sequence[Tensor], classes: Sequence[Tensor], call: _Ca
         for key, value in ((_MASKS, mask), (_CLASSES, labels)):
             if not isinstance(value, Tensor):
                 raise TypeError(f"{key}[{index}] must be a tensor, got {type(value).__name__}: set return_tensors='pt'")
+        if len(labels) and (labels.is_floating_point() or labels.is_complex()):
+            raise TypeError(f"{_CLASSES}[{index}] must hold class ids, integers, got {labels.dtype}: use labels.long()")
         if labels.shape != mask.shape[:1]:
             raise ValueError(
                 f"{_CLASSES}[{index}] must have one class per mask ({len(mask)}), got {tuple(labels.shape)}"
@@ -362,21 +367,23 @@ def _mix_segments(
 
 
 def _mix_classes(masks: Sequence[Tensor], classes: Sequence[Tensor], call: _Call, stuff: Stuff) -> tuple[Any, Any, Any]:
-    """Stuff alone: maps of classes, in which nothing has to be measured."""
-    known = sorted({label for labels in classes for label in labels.tolist()})
+    """Stuff alone: maps of class ids, in which nothing has to be measured. A bank keeps them for later batches."""
     call.member = copy.copy(call.member)
-    call.member.ignore_index = len(known)  # after the codes of the classes
+    call.member.ignore_index = _NO_CLASS
     maps = []
     for index, (mask, labels) in enumerate(zip(masks, classes)):
-        code = torch.tensor([len(known), *map(known.index, labels.tolist())], dtype=torch.int32, device=mask.device)
-        maps.append(code.take(_numbers(mask, index, call).long()))
+        ids = labels.tolist()
+        if any(not _NO_CLASS < label <= _LARGEST_CLASS for label in ids):
+            raise ValueError(f"{_CLASSES}[{index}] must hold ids of 32 bits, above {_NO_CLASS}, got {ids}")
+        own = torch.tensor([_NO_CLASS, *ids], dtype=torch.int32, device=mask.device)
+        maps.append(own.take(_numbers(mask, index, call).long()))
     images, mixed = call(torch.stack(maps) if isinstance(call.images, Tensor) else maps)
     found, kinds = [], []
     for ids, mask, labels in zip(mixed, masks, classes):
-        counts = torch.bincount(ids.flatten(), minlength=len(known) + 1).tolist()
-        shown = [code for code in range(len(known)) if counts[code]]
+        runs = torch.unique_consecutive(ids.flatten())  # few, and much faster to sort than all pixels
+        shown = [label for label in runs.unique().tolist() if label != _NO_CLASS]
         found.append(_masks_of(ids, shown, mask))
-        kinds.append(_like(labels, [known[code] for code in shown]))
+        kinds.append(_like(labels, shown))
     return images, found, kinds
 
 

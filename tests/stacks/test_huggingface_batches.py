@@ -355,6 +355,30 @@ def test_classes_that_nothing_else_may_mean():
         assert all(torch.equal(mask, wanted == label) for mask, label in zip(got, names))
 
 
+@pytest.mark.parametrize("mix", [cd.CutMix, cd.ClassMix, cd.GridMix])
+@pytest.mark.parametrize("padded", [True, False])
+def test_partners_of_a_bank_keep_their_classes(mix, padded):
+    """Every batch has classes of its own, in an order of its own, and pixels without a class (0)."""
+    mix, met = mix(p=1.0, pairing=cd.SampleBank()), 0
+    for step, known in enumerate([[5, 1, 2], [8, 9, 7], [2, 9], [250], []] * 4):
+        ids = torch.zeros(1, *FRAME, dtype=torch.long)
+        for place, label in enumerate(known):
+            ids[:, 2:16, 2 + 9 * place : 9 + 9 * place] = label
+        batch = {"pixel_values": ids[:, None].expand(-1, 3, -1, -1).float().clone()}
+        if padded:
+            batch["pixel_mask"] = valid_masks([SIZES[step % 4]])
+            batch["pixel_values"] *= batch["pixel_mask"][:, None]
+        masks = [torch.stack([ids[0] == label for label in known]) if known else torch.zeros(0, *FRAME).bool()]
+        batch |= {"mask_labels": masks, "class_labels": [torch.tensor(known, dtype=torch.long)]}
+        after = mix_batch(batch, mix, stuff="all", generator=seeded(step))
+        painted = torch.zeros(FRAME, dtype=torch.long)
+        for mask, label in zip(after["mask_labels"][0], after["class_labels"][0].tolist()):
+            painted[mask] = label
+            met += label not in known
+        assert torch.equal(painted, after["pixel_values"][0, 0].long())
+    assert met > 5
+
+
 def test_things_beside_stuff():
     """Class 0 is stuff and joined; things stay apart and are dropped where hardly anything shows."""
     ids = torch.zeros(4, *FRAME, dtype=torch.long)
@@ -496,6 +520,10 @@ def test_what_is_refused_of_segments():
         mix_batch({**batch, "mask_labels": masks[:2]}, cd.CutMix(p=1.0))
     with pytest.raises(TypeError, match=r"mask_labels\[0\] must be a tensor, got ndarray"):
         mix_batch({**batch, "mask_labels": [mask.numpy() for mask in masks]}, cd.CutMix(p=1.0))
+    with pytest.raises(TypeError, match=r"class_labels\[0\] must hold class ids, integers, got torch.float32"):
+        mix_batch({**batch, "class_labels": [labels / 2 for labels in classes]}, cd.CutMix(p=1.0), stuff="all")
+    with pytest.raises(ValueError, match=r"class_labels\[0\] must hold ids of 32 bits"):
+        mix_batch({**batch, "class_labels": [labels + 2**31 for labels in classes]}, cd.CutMix(p=1.0), stuff="all")
     for form in ("ignore", "crowd"):
         with pytest.raises(ValueError, match=f"on_filtered of CutMix must be 'drop' for 'mask_labels', got '{form}'"):
             mix_batch(batch, cd.CutMix(on_filtered=form))
