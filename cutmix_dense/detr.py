@@ -187,7 +187,7 @@ class MixCollate:
         return mix_batch(samples, targets, self.mix)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch begins: mixing closes or opens, in persistent workers too."""
+        """Say which epoch begins: mixing closes or opens, in persistent workers too; what you closed stays closed."""
         if hasattr(self.collate, "set_epoch"):
             self.collate.set_epoch(epoch)
         stop = self._stop_epoch
@@ -197,7 +197,7 @@ class MixCollate:
                 return
         stop = getattr(self.collate, "stop_epoch", None) if stop is None else stop
         if stop is not None:
-            self.mix.close(epoch >= stop)
+            self.mix.close(epoch >= stop, by_schedule=True)
 
     def __getattr__(self, name: str) -> Any:
         """What isn't found here is the collate's."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from cutmix_dense.detr import is_nested, mix_batch
 from cutmix_dense.extras import require
 from cutmix_dense.randomness import generator_from
+from cutmix_dense.switch import BY_HAND
 from cutmix_dense.transforms import MixTransform
 
 __all__ = ["Key", "MixCallback"]
@@ -43,7 +44,8 @@ class MixCallback(Callback):
     """Mixes training batches after their transfer to the device; validation, test and prediction stay as they are.
 
     The mix comes after ``on_after_batch_transfer`` of the module or the data module, so every later hook, callbacks'
-    ``on_train_batch_start`` included, sees the mixed batch. Each rank draws its own plans.
+    ``on_train_batch_start`` included, sees the mixed batch. Each rank draws its own plans. What you close yourself, by
+    ``mix.close()``, stays closed.
 
     ``last_seed`` is the seed (63 bits) of the latest batch: ``mix(images, targets, generator=
     torch.Generator().manual_seed(seed))`` repeats its plan. Log it as text, metrics are too coarse for it.
@@ -128,7 +130,6 @@ class MixCallback(Callback):
         self.last_seed: int | None = None
         self._strategy: Any = None
         self._arrived = False
-        self._closed_now = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take our place behind the transfer of batches."""
@@ -190,9 +191,9 @@ class MixCallback(Callback):
         """What a checkpoint keeps: the mix (its bank, whether the user closed it) and the own generator."""
         generator = None if self.generator is None else self.generator.get_state()
         state = dict(self.mix.state_dict())
-        if self._closed_now:  # the schedule says so again after a resume; another training shall not find it closed
-            extra = {key: value for key, value in state.items() if isinstance(value, dict) and "closed" in value}
-            state |= {key: {**value, "closed": False} for key, value in extra.items()}
+        for key, value in state.items():
+            if isinstance(value, dict) and "closed" in value:  # a schedule says so again after a resume, and another
+                state[key] = {**value, "closed": value["closed"] == BY_HAND}  # training shall not find it closed
         return {"mix": state, "generator": generator}
 
     @property
@@ -213,9 +214,7 @@ class MixCallback(Callback):
         if self._strategy is not None:
             vars(self._strategy).pop("batch_to_device", None)  # the class's own shows again
             self._strategy = None
-        if self._closed_now:
-            self._closed_now = False
-            self.mix.close(False)
+        self.mix.close(False, by_schedule=True)
 
     def _mix_batch(self, trainer: Trainer, batch: Any) -> Any:
         drawn = torch.randint(2**63 - 1, (), generator=self.generator, device="cpu")
@@ -224,8 +223,7 @@ class MixCallback(Callback):
         if not self.by_epoch:
             self.mix.set_progress(trainer.global_step)
         if self.close_epochs or self.close_steps:
-            self._closed_now = self._is_closed(trainer)
-            self.mix.close(self._closed_now)
+            self.mix.close(self._is_closed(trainer), by_schedule=True)
         images, targets, *sizes = self._take(batch) if self.unpack is None else self.unpack(batch)
         if is_nested(images):
             if sizes:

@@ -12,10 +12,14 @@ from typing import Any
 
 import torch
 
-__all__ = ["SharedNumber", "Switch"]
+__all__ = ["BY_HAND", "BY_SCHEDULE", "SharedNumber", "Switch"]
 
 _known: weakref.WeakValueDictionary[str, SharedNumber] = weakref.WeakValueDictionary()
 """The numbers of this process by name; a fork inherits its parent's."""
+
+
+BY_HAND, BY_SCHEDULE = 1, 2
+"""Values of a switch that is on: who turned it on."""
 
 
 class SharedNumber:
@@ -70,14 +74,22 @@ class SharedNumber:
 
 
 class Switch(SharedNumber):
-    """A shared number that is on or off.
+    """A shared number that is on or off: 1 where it was turned on by hand, 2 where a schedule did it.
 
     Example:
         >>> closed = Switch()
         >>> closed.set(True)
+        >>> closed.schedule(False)  # not turned on by a schedule, so it stays
         >>> bool(closed)
         True
     """
+
+    def schedule(self, on: bool) -> None:
+        """Turn on or off by a schedule, which leaves alone what was turned on by hand."""
+        if on and not self:
+            self.set(BY_SCHEDULE)
+        elif not on and self.get() == BY_SCHEDULE:
+            self.set(False)
 
     @torch.compiler.disable(recursive=False)
     def __bool__(self) -> bool:

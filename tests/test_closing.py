@@ -136,6 +136,34 @@ def test_closing_a_copy_closes_the_original_and_another_transform_stays_open():
     assert not torch.equal(other(batch), batch)
 
 
+@pytest.mark.parametrize("wrap", [lambda mix: mix, lambda mix: cd.Chain([mix]), lambda mix: cd.RandomMix([mix])])
+def test_a_schedule_opens_only_what_it_has_closed(wrap):
+    mix = halves()
+    whole = wrap(mix)
+    for copied in (copy.copy, copy.deepcopy, lambda mix: pickle.loads(pickle.dumps(mix))):
+        whole.close(by_schedule=True)
+        assert mix.closed
+        copied(whole).close(False, by_schedule=True)  # whichever copy and whichever schedule says it
+        assert not mix.closed
+    mix.close()
+    for closed in (True, False):
+        whole.close(closed, by_schedule=True)
+        assert mix.closed
+    whole.close(by_schedule=True)
+    mix.close(False)
+    assert not mix.closed
+
+
+def test_closing_by_hand_outlasts_a_schedule_of_ones_own():
+    mix = cd.RandomMix([halves(), cd.MixUp()], total=4, close_last=1)
+    mix.members[0].close()
+    told = []
+    for step in (0, 3, 0):
+        mix.set_progress(step)
+        told.append([member.closed for member in mix.members])
+    assert told == [[True, False], [True, True], [True, False]]
+
+
 def test_a_deep_copy_of_a_module_has_its_own_settings():
     mix = cd.RandomMix([halves(), cd.MixUp()])
     twin = copy.deepcopy(mix)

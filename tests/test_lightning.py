@@ -220,10 +220,32 @@ def test_windows_of_steps(options, batches_of, wrap):
     assert mixed == [step in (3, 4) for step in range(6) for _ in range(batches_of)]
 
 
-def test_closing_by_hand_is_left_alone():
-    callback = MixCallback(cd.CutMix(p=1.0))
+@pytest.mark.parametrize("schedule", [{}, {"close_epochs": 1}, {"close_steps": 1}])
+def test_closing_by_hand_is_left_alone(schedule):
+    callback = MixCallback(cd.CutMix(p=1.0), **schedule)
     callback.mix.close()
-    assert fit(callback)[1].closed == [True, True]
+    module, seeds = fit(callback, max_epochs=2)
+    assert seeds.closed == [True] * 4
+    for seen, plain in zip(module.seen, batches() * 2):
+        assert torch.equal(seen[0], plain[0])
+    assert callback.mix.closed
+
+
+def test_closing_at_a_plateau_and_one_of_several_methods():
+    class Plateau(L.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 1:
+                mix.close()
+
+    mix = cd.CutMix(p=1.0)
+    module, _ = fit(MixCallback(mix, close_epochs=1), max_epochs=4, more=[Plateau()])
+    mixed = [not torch.equal(seen[0], plain[0]) for seen, plain in zip(module.seen, batches() * 4)]
+    assert mixed[:2] == [True] * 2
+    assert mixed[3:] == [False] * 5  # the batch between was on its way
+    several = cd.RandomMix([cd.CutMix(), cd.MixUp()])
+    several.members[1].close()
+    fit(MixCallback(several, close_epochs=1))
+    assert [member.closed for member in several.members] == [False, True]
 
 
 class Stop(L.Callback):
@@ -277,11 +299,8 @@ def test_resuming_restores_that_mixing_is_closed(tmp_path):
     callback.mix.close()
     fit(callback, more=[Stop(path)])
     assert fit(MixCallback(cd.CutMix(p=1.0)), max_epochs=2, ckpt_path=path)[1].closed == [True, True]
-    # a schedule says anew
-    assert (
-        fit(MixCallback(cd.CutMix(), close_epochs=1), max_epochs=3, ckpt_path=path)[1].closed
-        == [False] * 2 + [True] * 2
-    )
+    # closed by hand, so no schedule opens it
+    assert fit(MixCallback(cd.CutMix(p=1.0), close_epochs=1), max_epochs=3, ckpt_path=path)[1].closed == [True] * 4
 
 
 def test_dicts_keep_their_class_and_what_is_no_tensor():

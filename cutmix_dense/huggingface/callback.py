@@ -24,7 +24,8 @@ class MixCallback(TrainerCallback):
 
     Closing reaches persistent workers: batches of a closed epoch aren't mixed. Within an epoch, those that were made
     ahead (one, and ``dataloader_prefetch_factor`` per worker) still come mixed. Windows of steps begin and end so many
-    batches late, too.
+    batches late, too. What you close yourself, by ``mix.close()``,
+    stays closed.
 
     Args:
         mix: the transform; see ``mix_batch``.
@@ -76,7 +77,6 @@ class MixCallback(TrainerCallback):
         self.options: dict[str, Any] = {"stuff": stuff, "soft_labels": soft_labels, "keep_keys": keep_keys}
         self.collator: MixCollator | None = None
         """What collates the training batches, once training has begun."""
-        self._closed_now = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:
         """Put the mix behind the collator of the training loader.
@@ -85,7 +85,7 @@ class MixCallback(TrainerCallback):
             TypeError: a loader whose collator can't be reached.
             ValueError: it mixes already; a schedule without an end to count from.
         """
-        self._close(False)  # a training before this one may have ended by an error
+        self.mix.close(False, by_schedule=True)  # a training before this one may have ended by an error
         collate = getattr(train_dataloader, "collate_fn", None)
         if collate is None:
             raise TypeError(
@@ -109,7 +109,7 @@ class MixCallback(TrainerCallback):
         if self.by_epoch and self.mix.scheduled:
             self.mix.set_progress(epoch)
         if self.close_epochs:
-            self._close(epoch >= state.num_train_epochs - self.close_epochs)
+            self.mix.close(epoch >= state.num_train_epochs - self.close_epochs, by_schedule=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Count the steps for windows and closing, and make sure that batches do come through the mix.
@@ -126,20 +126,11 @@ class MixCallback(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Open what the schedule has closed."""
-        self._close(False)
+        self.mix.close(False, by_schedule=True)
 
     def _count_steps(self, state: Any) -> None:
         """Say which step begins to a mix whose windows count steps, and close for the last ones."""
         if not self.by_epoch:
             self.mix.set_progress(state.global_step)
         if self.close_steps:
-            self._close(state.global_step >= state.max_steps - self.close_steps)
-
-    def _close(self, closed: bool) -> None:
-        """Close or open by the schedule; what the user closed stays closed."""
-        if closed and not self.mix.closed:
-            self.mix.close()
-            self._closed_now = True
-        elif not closed and self._closed_now:
-            self.mix.close(False)
-            self._closed_now = False
+            self.mix.close(state.global_step >= state.max_steps - self.close_steps, by_schedule=True)

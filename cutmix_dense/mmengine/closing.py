@@ -32,7 +32,7 @@ class Closable:
         if self.mix is not None:
             self.mix.set_progress(step)
 
-    def close(self, closed: bool = True) -> None:
-        """Stop mixing (or start again)."""
+    def close(self, closed: bool = True, *, by_schedule: bool = False) -> None:
+        """Stop mixing (or start again); see ``MixTransform.close``."""
         if self.mix is not None:
-            self.mix.close(closed)
+            self.mix.close(closed, by_schedule=by_schedule)

@@ -24,7 +24,7 @@ class CloseMixHook(Hook):
     Loader workers share the switch, so that persistent ones needn't be started anew. Workers make batches ahead
     (``num_workers * prefetch_factor``): mixing per sample is closed so many iterations earlier, and none of the last
     ``num_last_iters`` is mixed. Mixing per batch is closed at the iteration itself. A resumed training is closed as if
-    it had never stopped. Other transforms of a strong pipeline are left alone.
+    it had never stopped. What was closed by hand stays closed. Other transforms of a strong pipeline are left alone.
 
     ``default_hooks = dict(close_mix=dict(type="cutmix_dense.CloseMixHook", num_last_epochs=2))`` adds it to a config;
     ``custom_hooks = [...]`` would replace the list that ``_base_`` has.
@@ -115,7 +115,7 @@ class CloseMixHook(Hook):
             dataset = runner.train_dataloader.dataset
             mixes: list[Any] = list(mixes_in_model(runner) if kind == "batch" else find_mixes(dataset))
             for mix in mixes:
-                mix.close(closed)
+                mix.close(closed, by_schedule=True)
             if mixes and closed:
                 runner.logger.info(
                     f"Mixing per {kind} is closed: epoch {runner.epoch + 1}, iteration {runner.iter + 1}"

@@ -148,9 +148,9 @@ class SampleMix(BaseTransform):
         self._unpaired = [member for member in self.mix.members if member.flip_pairs is None]
         self.cache: list[dict[str, Any]] = []
 
-    def close(self, closed: bool = True) -> None:
-        """Stop mixing (or start again), in copies and loader workers too."""
-        self.mix.close(closed)
+    def close(self, closed: bool = True, *, by_schedule: bool = False) -> None:
+        """Stop mixing (or start again), in copies and loader workers too; see ``MixTransform.close``."""
+        self.mix.close(closed, by_schedule=by_schedule)
 
     @property
     def scheduled(self) -> bool:

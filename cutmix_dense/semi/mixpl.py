@@ -90,9 +90,12 @@ class MixPL:
         self.tile = ((int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
         self._rules = rules
 
-    def close(self, closed: bool = True) -> None:
-        """Stop mixing, or start again: while it is closed, a call gives the batch as it is, and the cache goes on."""
-        self.erase.close(closed)
+    def close(self, closed: bool = True, *, by_schedule: bool = False) -> None:
+        """Stop mixing, or start again: while it is closed, a call gives the batch as it is, and the cache goes on.
+
+        Arguments as for ``MixTransform.close``.
+        """
+        self.erase.close(closed, by_schedule=by_schedule)
 
     def views(
         self, images: Images, targets: list[dict[str, Any]], *, generator: torch.Generator | None = None

@@ -99,11 +99,11 @@ class SemiDetector(TaughtModel):
         """Whether there is a mix."""
         return self.mix is not None or self.mixpl is not None
 
-    def close(self, closed: bool = True) -> None:
-        """Stop mixing (or start again)."""
-        super().close(closed)
+    def close(self, closed: bool = True, *, by_schedule: bool = False) -> None:
+        """Stop mixing (or start again); see ``MixTransform.close``."""
+        super().close(closed, by_schedule=by_schedule)
         if self.mixpl is not None:
-            self.mixpl.close(closed)
+            self.mixpl.close(closed, by_schedule=by_schedule)
 
     def forward(
         self,

@@ -323,13 +323,13 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         return result, plan
 
     def get_extra_state(self) -> dict[str, Any]:
-        """State for checkpoints: the bank's samples, and whether mixing is closed."""
+        """State for checkpoints: the bank's samples, and whether mixing is closed (1: by hand, 2: by a schedule)."""
         bank = self.pairing.state_dict() if isinstance(self.pairing, SampleBank) else None
-        return {"closed": self.closed, "bank": bank}
+        return {"closed": self._switch.get(), "bank": bank}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore the result of ``get_extra_state``."""
-        self.close(state["closed"])
+        self._switch.set(state["closed"])
         if isinstance(self.pairing, SampleBank) and state["bank"] is not None:
             self.pairing.load_state_dict(state["bank"])
 

@@ -110,10 +110,10 @@ class Chain(MixTransform):
         """Whether mixing is closed for all transforms."""
         return all(stage.closed for stage in self.stages)
 
-    def close(self, closed: bool = True) -> None:
+    def close(self, closed: bool = True, *, by_schedule: bool = False) -> None:
         """Stop mixing, or start again, in every copy; see ``MixTransform.close``."""
         for stage in self.stages:
-            stage.close(closed)
+            stage.close(closed, by_schedule=by_schedule)
 
     def unmixed(self) -> Chain:
         """A chain of copies that mix nothing."""

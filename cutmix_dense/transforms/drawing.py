@@ -62,13 +62,21 @@ class DrawsPartners:
         """Whether mixing is closed, here and in every copy."""
         return self._idle or bool(self._switch)
 
-    def close(self, closed: bool = True) -> None:
+    def close(self, closed: bool = True, *, by_schedule: bool = False) -> None:
         """Stop mixing, or start again: batches keep their form, as if ``p`` were 0.
 
         All copies share one switch: deep copies, copies pickled within a family of processes, and those in workers of a
         loader, forked or spawned, persistent or not. Batches that workers made ahead still come mixed.
+
+        Args:
+            closed: whether to stop.
+            by_schedule: that a schedule says so, as callbacks and hooks do: what was closed by hand stays closed, and
+                only what a schedule has closed opens again.
         """
-        self._switch.set(closed)
+        if by_schedule:
+            self._switch.schedule(closed)
+        else:
+            self._switch.set(closed)
 
     def unmixed(self: Transform) -> Transform:
         """A copy that mixes nothing, with the same settings, so that batches keep their form."""

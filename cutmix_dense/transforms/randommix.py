@@ -128,17 +128,17 @@ class RandomMix(MixTransform):
         for transform in self.transforms:
             cast("MixTransform", transform).set_progress(step)
         if self.close_last > 0 and self.total is not None:
-            self.close(step >= self.total - self.close_last)
+            self.close(step >= self.total - self.close_last, by_schedule=True)
 
     @property
     def closed(self) -> bool:
         """Whether mixing is closed for all transforms."""
         return all(transform.closed for transform in self.members)
 
-    def close(self, closed: bool = True) -> None:
+    def close(self, closed: bool = True, *, by_schedule: bool = False) -> None:
         """Stop mixing, or start again, in every copy; see ``MixTransform.close``."""
         for transform in self.members:
-            transform.close(closed)
+            transform.close(closed, by_schedule=by_schedule)
 
     def _open(self) -> list[float]:
         """Weights of the transforms: 0 for those whose window is closed."""

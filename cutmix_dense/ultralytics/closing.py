@@ -15,6 +15,7 @@ def close_with_mosaic(mix: MixTransform) -> Callable[[Any], None]:
     """A callback for ``on_train_epoch_start`` that closes a mix for the last ``close_mosaic`` epochs.
 
     It sets the switch anew in every epoch, so a resumed training and a second one with the same mix come out right.
+    What you close yourself, by ``mix.close()``, stays closed.
     A ``RandomMix`` is told the epoch by ``set_progress``: its windows count epochs here.
 
     Args:
@@ -56,6 +57,6 @@ def close_with_mosaic(mix: MixTransform) -> Callable[[Any], None]:
                 stacklevel=2,
             )
         mix.set_progress(trainer.epoch)
-        mix.close(trainer.epoch >= trainer.epochs - last)
+        mix.close(trainer.epoch >= trainer.epochs - last, by_schedule=True)
 
     return on_train_epoch_start

@@ -171,6 +171,14 @@ def test_batch_augments_are_closed_too(tmp_path):
     assert seen == [True] * 5 + [False] * 3
 
 
+def test_what_was_closed_by_hand_stays_closed(tmp_path):
+    mix = cached_mix()
+    mix.close()
+    hook = {"type": "cutmix_dense.CloseMixHook", "num_last_epochs": 1}
+    seen = train(tmp_path, hook, dataset=Images(mix), loop={"by_epoch": True, "max_epochs": 3}, name="by_hand")
+    assert not any(seen)
+
+
 def test_a_checkpoint_of_a_closed_training_mixes_again(tmp_path):
     augment = MODELS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
     model = Counting(augment)

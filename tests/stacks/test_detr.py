@@ -487,7 +487,8 @@ def test_schedules_of_a_mixing_collate():
     assert closed(MixCollate(plain, cd.RandomMix([cd.CutMix()], total=6, close_last=1))) == [False] * 5 + [True]
     own = cd.CutMix()
     own.close()
-    assert closed(MixCollate(plain, own)) == [True] * 6
+    assert closed(MixCollate(plain, own)) == closed(MixCollate(plain, own, stop_epoch=4)) == [True] * 6
+    assert closed(MixCollate(BatchImageCollate(stop_epoch=2), own)) == [True] * 6
     assert closed(MixCollate(plain, cd.CutMix(), stop_epoch=4), [5, 0]) == [True, False]
 
 

@@ -657,6 +657,9 @@ def test_mixing_closes_with_the_mosaic():
     with pytest.warns(UserWarning, match="close_mosaic=10 covers all 3 epochs"):
         callback(trainer(0, epochs=3, close_mosaic=10))
     assert mix.closed
+    mix.close()
+    callback(trainer(0))
+    assert mix.closed  # by hand
 
 
 def test_a_mix_has_one_schedule():
