@@ -62,7 +62,8 @@ class MixCallback(Callback):
             not together with ``close_epochs``.
         images_key: where the images are in a batch: an index of a tuple or list, or a key of a dict. Images are a
             tensor, a list of tensors, or a nested tensor.
-        targets_key: where the targets are; several places make a dict of targets, mixed by one plan.
+        targets_key: where the targets are; several places make a dict of targets, mixed by one plan. Class labels among
+            them are named in the mix: ``MixCallback(cd.CutMix(label_keys=[2], num_classes=9), targets_key=(1, 2))``.
         keep_keys: further places that hold tensors, or lists of rows of numbers, and stay the base image's; others with
             such are refused.
         unpack: takes the images and the targets, or (images, targets, sizes), out of a batch of any other form.

@@ -332,6 +332,31 @@ def test_several_targets_are_mixed_by_one_plan():
         assert torch.equal(seen["id"], plain["id"])
 
 
+@pytest.mark.parametrize("container", [tuple, list])
+def test_several_targets_of_a_tuple_are_mixed_by_one_plan(container):
+    """Each map holds what its image's pixels hold, so it must agree with them afterwards."""
+    images = torch.arange(4.0)[:, None, None, None].expand(-1, 3, HEIGHT, WIDTH).clone()
+    images[..., WIDTH // 2 :] += 10
+    maps, boxes = images[:, 0].long(), torch.tensor([[2.0, 3.0, 9.0, 12.0]])
+    rows = [{"boxes": boxes, "labels": torch.tensor([index])} for index in range(4)]
+    batch = container((images, maps, 2 * maps, torch.arange(4), rows, ["a", "b", "c", "d"]))
+    mix = cd.CutMix(p=1.0, label_keys=[3], num_classes=4)
+    mixed = MixCallback(mix, targets_key=(1, 2, 3, 4))._mix_batch(StandIn(), batch)
+    assert type(mixed) is container
+    assert not torch.equal(mixed[0], images)
+    assert torch.equal(mixed[1], mixed[0][:, 0].long())
+    assert torch.equal(mixed[2], 2 * mixed[1])
+    for index, share in enumerate(mixed[3]):
+        shown = mixed[1][index].flatten() % 10
+        assert torch.allclose(share, torch.bincount(shown, minlength=4) / shown.numel())
+        assert {"visibility", "origin"} <= mixed[4][index].keys()
+    assert mixed[5] is batch[5]
+    named = MixCallback(cd.CutMix(p=1.0), targets_key=(1, 2), keep_keys=(3, 4))
+    assert named._mix_batch(StandIn(), batch)[3] is batch[3]
+    with pytest.raises(ValueError, match=r"targets\[3\] is of unknown meaning: name it in label_keys"):
+        MixCallback(cd.CutMix(p=1.0), targets_key=(1, 3), keep_keys=(2, 4))._mix_batch(StandIn(), batch)
+
+
 def test_named_tuples_stay_named_tuples():
     callback = MixCallback(cd.CutMix(p=1.0))
     batch = callback._mix_batch(StandIn(), Pair(*batches()[0]))

@@ -175,7 +175,7 @@ class Affine(MixTransform):
         out: Tensor | None = None,
         inplace: bool = False,
         return_report: bool = False,
-        label_keys: Sequence[str] = (),
+        label_keys: Sequence[str | int] = (),
     ) -> Any:
         """Move the images and targets of a pool by given maps."""
         if not isinstance(plan, AffinePlan):

@@ -53,7 +53,7 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
             bank, which keeps the latest ones.
         fill: value of image pixels without an owner, one number or one per channel. None: grey for unsigned integers
             (114 of 255, at the same place in wider ranges), 0 for other dtypes.
-        label_keys: further keys of image-level labels in a dict of targets.
+        label_keys: further keys of image-level labels in a dict of targets, names or numbers.
         labels_by: whether image-level labels count by all ``"pixels"`` of a source, or by those of its visible
             ``"objects"``.
         interpolation: how scaled images are read: ``"antialias"`` (also None), ``"bilinear"`` or ``"nearest"``. Images
@@ -102,7 +102,7 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         pairing: str | SampleBank = "roll",
         fill: float | Sequence[float] | None = 0,
         interpolation: Interpolation | None = None,
-        label_keys: Sequence[str] = (),
+        label_keys: Sequence[str | int] = (),
         labels_by: LabelsBy = "pixels",
         labels_getter: LabelsGetter = "default",
         layout: Layout = "BCHW",
@@ -217,7 +217,7 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         out: Tensor | None = None,
         inplace: bool = False,
         return_report: bool = False,
-        label_keys: Sequence[str] = (),
+        label_keys: Sequence[str | int] = (),
     ) -> Any:
         """``apply_plan`` for the result of ``pool_of``; ``label_keys`` adds keys of image-level labels."""
         if plan.frames not in (1, pool.frames):

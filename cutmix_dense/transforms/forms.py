@@ -52,7 +52,7 @@ class Form:
     batch: Any
     give_back: Callable[[Any, Any], tuple[Any, ...]]
     container: Callable[[tuple[Any, ...]], Any] = tuple
-    label_keys: tuple[str, ...] = ()
+    label_keys: tuple[str | int, ...] = ()
 
     def returned(self, images: Any, targets: Any, *reports: Any) -> Any:
         """What the call returns: the batch in its form, then any reports."""
@@ -100,7 +100,7 @@ def read_form(inputs: tuple[Any, ...], layout: Layout, labels_getter: LabelsGett
     if labels is form.targets:
         return form
     entries = form.targets.items() if isinstance(form.targets, Mapping) else ()
-    keys = tuple(str(key) for key, value in entries if value is labels)
+    keys = tuple(key for key, value in entries if value is labels)
     if not keys:
         raise ValueError("labels_getter must return an entry of the targets themselves, got another tensor")
     return replace(form, label_keys=keys)

@@ -54,8 +54,8 @@ class NamedSettings:
         return super().__new__(cls)
 
 
-def key_names(keys: Sequence[str], name: str) -> tuple[str, ...]:
-    """Keys as a tuple; TypeError for anything else."""
-    if isinstance(keys, str) or not isinstance(keys, Iterable) or not all(isinstance(key, str) for key in keys):
+def key_names(keys: Sequence[str | int], name: str) -> tuple[str | int, ...]:
+    """Keys, or places of a tuple, as a tuple; TypeError for anything else."""
+    if isinstance(keys, str) or not isinstance(keys, Iterable) or not all(isinstance(key, (str, int)) for key in keys):
         raise TypeError(f"{name} must be a sequence of keys, got {keys!r}")
     return tuple(keys)

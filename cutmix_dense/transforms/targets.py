@@ -81,7 +81,7 @@ class TargetMixer:
     """Mix targets by a plan, with the settings of a ``MixTransform`` that concern them."""
 
     rules: TargetRules = field(default_factory=TargetRules)
-    label_keys: tuple[str, ...] = ()
+    label_keys: tuple[str | int, ...] = ()
     labels_by: LabelsBy = "pixels"
     labels_by_name: bool = True
     interpolation: Interpolation | None = None
@@ -152,8 +152,8 @@ class TargetMixer:
                 raise ValueError(f"targets[{key!r}] must have one entry per image ({len(pool)}), got {len(value)}")
             base = plan.bases
             return value[sent(base, value.device)] if isinstance(value, Tensor) else [value[i] for i in base.tolist()]
-        labels = LABEL_KEYS.union(self.label_keys)
-        if self.labels_by_name and "label" in key.lower() and key not in INSTANCE_KEYS:
+        labels = {*LABEL_KEYS, *self.label_keys}
+        if self.labels_by_name and isinstance(key, str) and "label" in key.lower() and key not in INSTANCE_KEYS:
             labels |= {key}
         if key in PANOPTIC_KEYS and key not in (*labels, *self.rules.semantic_keys):
             raise ValueError(

@@ -495,3 +495,19 @@ def test_dicts_of_a_class_come_back_in_it(kind, boxes):
     assert list(mixed)[: len(given)] == list(given)
     assert not mixed["image"].equal(images)
     assert given["image"] is images
+
+
+def test_keys_of_targets_may_be_numbers():
+    """As an adapter names the places of a tuple (image, map, labels)."""
+    images = torch.arange(4.0)[:, None, None, None].expand(-1, 3, 12, 18).clone()
+    maps, labels = images[:, 0].long(), torch.arange(4)
+    for mix in (cd.CutMix(p=1.0, num_classes=4, label_keys=[2]), cd.CutMix(p=1.0, num_classes=4, labels_getter=second)):
+        for several in (mix, cd.Chain([mix])):
+            mixed, targets = several(images, {1: maps, 2: labels})
+            assert torch.equal(targets[1], mixed[:, 0].long())
+            assert not torch.equal(targets[1], maps)
+            assert torch.allclose(targets[2], torch.nn.functional.one_hot(targets[1], 4).float().mean(dim=(1, 2)))
+
+
+def second(batch):
+    return batch[1][2]
