@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from importlib import import_module
@@ -56,10 +57,11 @@ class MixCallback(Callback):
     Args:
         mix: the transform.
         by_epoch: whether the windows of a ``RandomMix`` or a recipe count epochs, from 0; False: optimizer steps
-            (``trainer.global_step``), from 0.
-        close_epochs: number of last epochs, of ``Trainer(max_epochs=…)``, without mixing, >= 0.
+            (``trainer.global_step``), from 0. With manual optimization, every step of every optimizer counts.
+        close_epochs: number of last epochs, of ``Trainer(max_epochs=…)``, without mixing, >= 0. Where ``max_steps``
+            ends the training earlier, the last epoch is the one in which it does.
         close_steps: number of last optimizer steps, of ``Trainer(max_steps=…)`` or of all epochs, without mixing, >= 0;
-            not together with ``close_epochs``.
+            not together with ``close_epochs``. With manual optimization, they are counted back from ``max_steps``.
         images_key: where the images are in a batch: an index of a tuple or list, or a key of a dict. Images are a
             tensor, a list of tensors, or a nested tensor.
         targets_key: where the targets are; several places make a dict of targets, mixed by one plan. Class labels among
@@ -237,16 +239,9 @@ class MixCallback(Callback):
 
     def _is_closed(self, trainer: Trainer) -> bool:
         if self.close_epochs:
-            if trainer.max_epochs is None or trainer.max_epochs < 0:
-                raise ValueError(
-                    f"close_epochs needs Trainer(max_epochs=…), got {trainer.max_epochs}; or count in close_steps"
-                )
-            return trainer.current_epoch >= trainer.max_epochs - self.close_epochs
+            return trainer.current_epoch >= _last_epoch(trainer) - self.close_epochs
         if self.close_steps:
-            total = trainer.estimated_stepping_batches
-            if not 0 <= total < float("inf"):
-                raise ValueError(f"close_steps needs Trainer(max_steps=…) or epochs of known length, got {total} steps")
-            return trainer.global_step >= total - self.close_steps
+            return trainer.global_step >= _last_step(trainer) - self.close_steps
         return False
 
     def _take(self, batch: Any) -> tuple[Any, Any]:
@@ -281,6 +276,59 @@ class MixCallback(Callback):
             return mixed
         values = [entries.get(index, value) for index, value in enumerate(batch)]
         return type(batch)(*values) if hasattr(batch, "_fields") else type(batch)(values)
+
+
+def _last_epoch(trainer: Trainer) -> int:
+    """The number of epochs that a training has, by the first of its two bounds.
+
+    Raises:
+        ValueError: it has no bound of epochs, or one of steps that may come first and can't be told in epochs.
+    """
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    if epochs is None or epochs < 0:
+        raise ValueError(f"close_epochs needs Trainer(max_epochs=…), got {epochs}; or count in close_steps")
+    if steps < 0:
+        return epochs
+    each, unknown = _steps_of_epoch(trainer)
+    if unknown:
+        raise ValueError(
+            f"close_epochs needs Trainer(max_epochs=…) alone, got max_steps={steps} beside it and {unknown}, so that "
+            "nothing says which epoch is the last: leave max_steps out"
+        )
+    return min(epochs, math.ceil(steps / max(each, 1)))
+
+
+def _last_step(trainer: Trainer) -> int:
+    """The number of optimizer steps that a training has, by the first of its two bounds.
+
+    Raises:
+        ValueError: it has none, or one of epochs whose steps can't be told.
+    """
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    if epochs is None or epochs < 0:
+        if steps < 0:
+            raise ValueError(f"close_steps needs Trainer(max_steps=…) or (max_epochs=…), got {steps} and {epochs}")
+        return steps
+    each, unknown = _steps_of_epoch(trainer)
+    if unknown:
+        raise ValueError(
+            f"close_steps needs Trainer(max_steps=…, max_epochs=-1) here, got max_epochs={epochs} and {unknown}, so "
+            "that nothing says which step is the last; or count in close_epochs"
+        )
+    return each * epochs if steps < 0 else min(each * epochs, steps)
+
+
+def _steps_of_epoch(trainer: Trainer) -> tuple[int, str]:
+    """Optimizer steps of every epoch, as ``trainer.global_step`` counts them; and why nobody knows them, or ""."""
+    batches = trainer.num_training_batches
+    if not trainer.lightning_module.automatic_optimization:
+        return 0, "manual optimization, where every step of every optimizer counts"
+    if batches == math.inf:
+        return 0, "a training loader of unknown length"
+    callbacks: list[Any] = getattr(trainer, "callbacks", [])
+    if any(len({*getattr(each, "scheduling", {}).values()}) > 1 for each in callbacks):
+        return 0, "a GradientAccumulationScheduler"
+    return math.ceil(batches / trainer.accumulate_grad_batches), ""
 
 
 def _names(keys: Key | Sequence[Key]) -> tuple[Key, ...]:

@@ -20,6 +20,7 @@ L = pytest.importorskip("lightning.pytorch", exc_type=ImportError)
 
 from cutmix_dense.lightning import MixCallback  # noqa: E402
 
+Accumulation = L.callbacks.GradientAccumulationScheduler
 HEIGHT, WIDTH, BATCH = 16, 24, 4
 Pair = namedtuple("Pair", "images targets")
 
@@ -60,6 +61,18 @@ def dicts(rows):
 
 def loader(collate=pairs, count=8):
     return torch.utils.data.DataLoader(samples(count), batch_size=BATCH, collate_fn=collate)
+
+
+class Stream(torch.utils.data.DataLoader):
+    """A loader that doesn't say how long it is."""
+
+    def __init__(self):
+        super().__init__(Rows(), batch_size=BATCH, collate_fn=pairs)
+
+
+class Rows(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter(samples())
 
 
 class Watcher(L.LightningModule):
@@ -209,6 +222,52 @@ def test_the_last_steps_are_closed(options, open_batches):
     assert seeds.closed[-1]
     for seen, plain, closed in zip(module.seen, batches() * 4, seeds.closed):
         assert torch.equal(seen[0], plain[0]) == closed
+
+
+@pytest.mark.parametrize(
+    ("options", "open_batches"),
+    [
+        ({"max_epochs": 10, "max_steps": 5}, 4),
+        ({"max_epochs": 10, "max_steps": 4}, 2),
+        ({"max_epochs": 3, "max_steps": 50}, 4),
+        ({"max_epochs": 10, "max_steps": 2, "accumulate_grad_batches": 2}, 2),
+    ],
+)
+def test_the_last_epoch_is_the_one_in_which_steps_end_the_training(options, open_batches):
+    module, seeds = fit(MixCallback(cd.CutMix(p=1.0), close_epochs=1), **options)
+    assert seeds.closed == [False] * open_batches + [True] * (len(module.seen) - open_batches)
+    assert seeds.closed[-1]
+    for seen, plain, closed in zip(module.seen, batches() * 3, seeds.closed):
+        assert torch.equal(seen[0], plain[0]) == closed
+
+
+class Manual(Watcher):
+    """Two optimizers, each of which steps in every batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.manual_backward(loss)
+        for optimizer in self.optimizers():
+            optimizer.step()
+
+    def configure_optimizers(self):
+        return [super(Manual, self).configure_optimizers() for _ in range(2)]
+
+
+def test_steps_of_manual_optimization():
+    """``global_step`` counts every optimizer's."""
+    _, seeds = fit(MixCallback(cd.CutMix(p=1.0), close_steps=4), Manual(), max_epochs=-1, max_steps=12)
+    assert seeds.closed == [False] * 4 + [True] * 2
+    _, seeds = fit(MixCallback(cd.CutMix(p=1.0), close_epochs=1), Manual(), max_epochs=3)
+    assert seeds.closed == [False] * 4 + [True] * 2
+    with pytest.raises(ValueError, match="close_steps .*got max_epochs=3 and manual optimization, .*close_epochs"):
+        fit(MixCallback(cd.CutMix(p=1.0), close_steps=1), Manual(), max_epochs=3)
+    with pytest.raises(ValueError, match="close_epochs .*got max_steps=9 beside it and manual optimization"):
+        fit(MixCallback(cd.CutMix(p=1.0), close_epochs=1), Manual(), max_epochs=3, max_steps=9)
 
 
 @pytest.mark.parametrize(("options", "batches_of"), [({}, 1), ({"accumulate_grad_batches": 2}, 2)])
@@ -457,6 +516,9 @@ def test_wrong_arguments_are_refused(error, message, arguments):
     [
         ("max_epochs", {"close_epochs": 1}, {"max_epochs": -1, "max_steps": 2}),
         ("max_steps", {"close_steps": 1}, {"max_epochs": -1}),
+        ("max_steps=…, max_epochs=-1.*of unknown length", {"close_steps": 1}, {"loaders": (Stream(),)}),
+        ("alone, got max_steps=9 .*of unknown length", {"close_epochs": 1}, {"loaders": (Stream(),), "max_steps": 9}),
+        ("GradientAccumulationScheduler", {"close_steps": 1}, {"more": [Accumulation({0: 1, 1: 2})]}),
         ("one training dataloader", {}, {"loaders": ([loader(), loader()],)}),
         ("one training dataloader", {}, {"loaders": ({"a": loader()},)}),
         (r"no \[0, 1\]", {}, {"collate": dicts}),
