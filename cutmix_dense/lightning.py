@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from cutmix_dense import huggingface
 from cutmix_dense.detr import is_nested, mix_batch
 from cutmix_dense.extras import require
 from cutmix_dense.randomness import generator_from
@@ -19,6 +20,10 @@ from cutmix_dense.switch import BY_HAND
 from cutmix_dense.transforms import MixTransform
 
 __all__ = ["Key", "MixCallback"]
+
+_PADDING, _PADDED_IMAGES = "pixel_mask", "pixel_values"
+_PADDED_TARGETS = ("labels", "mask_labels", "class_labels")
+"""Keys of a padded batch as the image processors of transformers make it."""
 
 Key = int | str
 """Place of an entry in a batch: an index of a sequence, or a key of a dict."""
@@ -51,8 +56,9 @@ class MixCallback(Callback):
     ``last_seed`` is the seed (63 bits) of the latest batch: ``mix(images, targets, generator=
     torch.Generator().manual_seed(seed))`` repeats its plan. Log it as text, metrics are too coarse for it.
 
-    A nested tensor with a padding mask, as RF-DETR and DETR have it, is mixed by ``detr.mix_batch``: boxes are centres
-    and sizes in shares of the image there, and ``mix`` needn't say so.
+    A nested tensor with a padding mask, as RF-DETR and DETR have it, is mixed by ``detr.mix_batch``, and a dict with a
+    ``pixel_mask``, as the image processors of transformers pad, by ``huggingface.mix_batch``: boxes are centres and
+    sizes in shares of the image there, and ``mix`` needn't say so.
 
     Args:
         mix: the transform.
@@ -227,6 +233,11 @@ class MixCallback(Callback):
             self.mix.set_progress(trainer.global_step)
         if self.close_epochs or self.close_steps:
             self.mix.close(self._is_closed(trainer), by_schedule=True)
+        self._arrived = True
+        if self.unpack is None and isinstance(batch, MutableMapping) and _PADDING in batch:
+            self._check_padded(batch)
+            keep = [key for key in self.keep_keys if isinstance(key, str)]
+            return huggingface.mix_batch(batch, self.mix, soft_labels=True, keep_keys=keep, generator=generator)
         images, targets, *sizes = self._take(batch) if self.unpack is None else self.unpack(batch)
         if is_nested(images):
             if sizes:
@@ -234,8 +245,18 @@ class MixCallback(Callback):
             images, targets = mix_batch(images, targets, self.mix, generator=generator)
         else:
             images, targets = self.mix(images, targets, sizes=sizes[0] if sizes else None, generator=generator)
-        self._arrived = True
         return self._put(batch, images, targets) if self.pack is None else self.pack(batch, images, targets)
+
+    def _check_padded(self, batch: Mapping[Any, Any]) -> None:
+        """Raise ValueError for a ``pixel_mask`` beside other keys than transformers' models read with one."""
+        given = {*_names(self.targets_key)}
+        if self.images_key != _PADDED_IMAGES or given != {key for key in _PADDED_TARGETS if key in batch}:
+            raise ValueError(
+                f"{_PADDING!r} says which part of a padded image is picture, and is read beside {_PADDED_IMAGES!r} and "
+                f"all of {_PADDED_TARGETS} that the batch holds; got images_key={self.images_key!r} and "
+                f"targets_key={self.targets_key!r} for {[*batch]}: name those, or let unpack return (images, targets, "
+                "sizes)"
+            )
 
     def _is_closed(self, trainer: Trainer) -> bool:
         if self.close_epochs:
@@ -258,6 +279,12 @@ class MixCallback(Callback):
             raise ValueError(f"the batch has no {missing}, only {list(entries)}: name images_key and targets_key")
         others = entries.keys() - {self.images_key, *wanted, *self.keep_keys}
         unmixed = [key for key in entries if key in others and _holds_tensors(entries[key])]
+        images = entries[self.images_key]
+        if per_pixel := [key for key in unmixed if _is_per_pixel(entries[key], images)]:
+            raise ValueError(
+                f"the batch holds tensors per pixel in {per_pixel} that would stay unmixed: name them in targets_key; "
+                "or, if they say which part of a padded image is picture, let unpack return (images, targets, sizes)"
+            )
         if unmixed:
             raise ValueError(
                 f"the batch holds rows of numbers or tensors in {unmixed} that would stay unmixed: name them in "
@@ -333,6 +360,13 @@ def _steps_of_epoch(trainer: Trainer) -> tuple[int, str]:
 
 def _names(keys: Key | Sequence[Key]) -> tuple[Key, ...]:
     return (keys,) if isinstance(keys, (int, str)) else tuple(keys)
+
+
+def _is_per_pixel(value: Any, images: Any) -> bool:
+    """Whether it has the size of the images, as maps and padding masks have."""
+    images = images.tensors if is_nested(images) else images
+    tensors = isinstance(value, Tensor) and isinstance(images, Tensor)
+    return tensors and value.ndim > 2 and value.shape[-2:] == images.shape[-2:]
 
 
 def _holds_tensors(value: Any, lists: int = 0) -> bool:

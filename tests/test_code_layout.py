@@ -41,7 +41,7 @@ MAY_IMPORT = {
         "transforms",
         "warned",
     },
-    "lightning.py": {"detr", "extras", "randomness", "switch", "transforms"},
+    "lightning.py": {"detr", "extras", "huggingface", "randomness", "switch", "transforms"},
     "detr.py": {"arrays", "functional", "plan", "randomness", "transforms"},
     "polygon_bitmaps.py": set(),
     "detectron2.py": {"arrays", "functional", "randomness", "transforms", "polygon_bitmaps"},

@@ -681,6 +681,63 @@ def test_either_lightning_runs_the_callback_of_the_other():
     assert all(torch.equal(seen[0].tensors, batch[0].tensors) for seen, batch in zip(module.validated, plain))
 
 
+def processed(rows):
+    """What the processor of DETR in transformers makes of coded pictures: padded, boxes in shares of the frame."""
+    images, valid = torch.zeros(len(rows), 3, 24, 36), torch.zeros(len(rows), 24, 36, dtype=torch.long)
+    labels = []
+    for place, number in enumerate(rows):
+        height, width = [(24, 20), (14, 36)][number % 2]
+        images[place, :, :height, :width] = valid[place, :height, :width] = number + 1
+        boxes = torch.tensor([[5.0, 4, 10, 8]]) / torch.tensor([36, 24, 36, 24])
+        labels.append({"class_labels": torch.tensor([number]), "boxes": boxes, "size": torch.tensor([24, 36])})
+    return {"pixel_values": images, "pixel_mask": (valid > 0).long(), "labels": labels}
+
+
+@pytest.mark.parametrize("options", [{}, {"keep_keys": ("pixel_mask",)}])
+def test_padded_batches_of_transformers_are_mixed_within_their_masks(options):
+    callback = MixCallback(cd.CutMix(p=1.0), images_key="pixel_values", targets_key="labels", **options)
+    loader_of = torch.utils.data.DataLoader(range(8), batch_size=4, collate_fn=processed)
+    module, _ = fit(callback, Watcher("pixel_values"), loaders=(loader_of,))
+    for seen, plain in zip(module.seen, loader_of):
+        assert torch.equal(seen["pixel_mask"], plain["pixel_mask"])
+        assert torch.equal(seen["pixel_values"][:, 0] > 0, plain["pixel_mask"] > 0)  # every picture, and no padding
+        assert not torch.equal(seen["pixel_values"], plain["pixel_values"])
+        for image, label in zip(seen["pixel_values"], seen["labels"]):
+            for box, number in zip(label["boxes"] * torch.tensor([36, 24, 36, 24]), label["class_labels"]):
+                x, y, width, height = box.round(decimals=3).tolist()
+                block = image[0, int(y - height / 2) : int(y + height / 2), int(x - width / 2) : int(x + width / 2)]
+                assert (block == number + 1).any()
+
+
+def test_instances_of_transformers_beside_a_pixel_mask():
+    batch = processed(range(4))
+    batch["mask_labels"] = [(image[:1] > 0).float() for image in batch["pixel_values"]]
+    batch["class_labels"] = [label["class_labels"] for label in batch.pop("labels")]
+    targets = ("mask_labels", "class_labels")
+    mixed = MixCallback(cd.CutMix(p=1.0), images_key="pixel_values", targets_key=targets)._mix_batch(StandIn(), batch)
+    for image, masks, classes in zip(mixed["pixel_values"], mixed["mask_labels"], mixed["class_labels"]):
+        assert len(masks)
+        assert all((image[0][mask > 0] == number + 1).all() for mask, number in zip(masks, classes))
+
+
+@pytest.mark.parametrize(("keys", "change", "message"), [
+    ({"images_key": "image", "targets_key": "labels"}, {"image": torch.rand(4, 3, 24, 36)}, "got images_key='image'"),
+    ({"images_key": "pixel_values", "targets_key": (), "keep_keys": ["labels", "pixel_mask"]}, {}, r"targets_key=\(\)"),
+    ({}, {}, r"'pixel_mask' says which part .*got images_key=0 and targets_key=1 .* \(images, targets, sizes\)"),
+])  # fmt: skip
+def test_a_pixel_mask_is_never_kept_unread(keys, change, message):
+    with pytest.raises(ValueError, match=message):
+        MixCallback(cd.CutMix(), **keys)._mix_batch(StandIn(), {**processed(range(4)), **change})
+
+
+def test_a_padding_mask_isnt_to_be_kept():
+    batch = {"image": torch.rand(4, 3, 24, 36), "mask": torch.ones(4, 24, 36).bool(), "target": torch.rand(4, 9)}
+    callback = MixCallback(cd.CutMix(), images_key="image", targets_key="target")
+    with pytest.raises(ValueError, match=r"per pixel in \['mask'\] that would stay unmixed.*unpack return") as error:
+        callback._mix_batch(StandIn(), batch)
+    assert "keep_keys" not in str(error.value)
+
+
 def test_the_state_of_a_checkpoint_is_read_by_weights_only(tmp_path):
     callback = bank_callback()
     callback._mix_batch(StandIn(), next(iter(detections())))
