@@ -79,6 +79,7 @@ class MixCallback(Callback):
         generator: on the CPU, where one number per batch is drawn from; checkpoints keep its state, so that a resumed
             training goes on with the same plans. Default torch's global one, which ``seed_everything`` seeds and
             Lightning's checkpoints leave out. Ranks may be seeded alike.
+        name: names the callback's state in checkpoints, where several have a mix of one class and the same keys.
 
     Raises:
         ImportError: Lightning isn't installed.
@@ -100,6 +101,7 @@ class MixCallback(Callback):
         unpack: Callable[[Any], tuple[Any, ...]] | None = None,
         pack: Callable[[Any, Any, Any], Any] | None = None,
         generator: torch.Generator | None = None,
+        name: str = "",
     ) -> None:
         super().__init__()
         if not isinstance(mix, MixTransform):
@@ -124,6 +126,8 @@ class MixCallback(Callback):
             raise ValueError("unpack and pack belong together: give both or none")
         if generator is not None and not isinstance(generator, torch.Generator):
             raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a string, got {name!r}")
         if generator is not None and generator.device.type != "cpu":
             raise ValueError(f"generator must be on the CPU, got one on {generator.device}")
         self.mix = mix
@@ -136,6 +140,7 @@ class MixCallback(Callback):
         self.unpack = unpack
         self.pack = pack
         self.generator = generator
+        self.name = name
         self.last_seed: int | None = None
         self._strategy: Any = None
         self._arrived = False
@@ -207,8 +212,13 @@ class MixCallback(Callback):
 
     @property
     def state_key(self) -> str:
-        """Name of its state in a checkpoint, so that several callbacks get along."""
-        return self._generate_state_key(mix=repr(self.mix))
+        """Name of its state in a checkpoint, so that several callbacks get along.
+
+        It has nothing of the settings, which may be tuned before a resume or print differently in every process.
+        """
+        kinds = [type(member).__name__ for member in (self.mix, *self.mix.members)]
+        places = {"images_key": self.images_key, "targets_key": self.targets_key}
+        return self._generate_state_key(name=self.name, mix=", ".join(dict.fromkeys(kinds)), **places)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` gave; a bank's samples move to the device that is trained on."""

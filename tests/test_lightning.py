@@ -338,6 +338,50 @@ def test_resuming_goes_on_with_the_same_partners_and_plans(tmp_path):
     assert not same(list(fresh.seen[0]), list(whole.seen[2]))
 
 
+KEYS = """
+import cutmix_dense as cd
+from cutmix_dense.lightning import MixCallback
+settings = {"num_classes": 3, "pairing": "bank", "labels_getter": lambda batch: batch[1]["aux"]}
+print(MixCallback(cd.CutMix(**settings)).state_key)
+print(MixCallback(cd.RandomMix([cd.CutMix(**settings), cd.Chain([cd.FMix(), cd.Affine()])])).state_key)
+"""
+
+
+def test_checkpoints_know_a_callback_in_every_process():
+    """A function's repr has its address, which differs from process to process."""
+    told = [subprocess.run([sys.executable, "-c", KEYS], capture_output=True, text=True, check=True).stdout
+            for _ in range(2)]  # fmt: skip
+    assert told[0] == told[1]
+    single, several = told[0].split("\n")[:2]
+    assert single != several
+    assert single == MixCallback(cd.CutMix(alpha=0.3)).state_key
+
+
+def test_a_tuned_resume_goes_on_with_bank_and_generator(tmp_path):
+    path = tmp_path / "half.ckpt"
+    fit(bank_callback(), more=[Stop(path)])
+    mix = cd.CutMix(p=0.9, pairing=cd.SampleBank(max_samples=6), labels_getter=lambda batch: None)
+    callback = MixCallback(mix, generator=torch.Generator().manual_seed(77))
+    module, seeds = fit(callback, max_epochs=2, ckpt_path=path)
+    assert seeds.seeds == fit(bank_callback(), max_epochs=2)[1].seeds[2:]
+    assert (torch.cat([target["origin"] for target in module.seen[0][1]])[:, 0] >= BATCH).any()  # a partner of before
+
+
+def test_callbacks_with_a_state_each(tmp_path):
+    path = tmp_path / "two.ckpt"
+
+    def several():
+        first = MixCallback(cd.CutMix(pairing="bank"), images_key="image", targets_key="mask")
+        return [MixCallback(first.mix, images_key="a", targets_key="b", name=name) for name in ("", "c")] + [first]
+
+    callbacks = several()
+    assert len({callback.state_key for callback in callbacks}) == 3
+    trainer = L.Trainer(callbacks=callbacks, logger=False, enable_checkpointing=False, accelerator="cpu")
+    trainer.strategy.connect(Watcher())
+    trainer.save_checkpoint(path)
+    assert len(torch.load(path, weights_only=False)["callbacks"]) >= 3
+
+
 def test_a_schedule_leaves_the_mix_open_for_the_next_training(tmp_path):
     mix, saved = cd.CutMix(p=1.0), tmp_path / "closed.ckpt"
 
@@ -503,6 +547,7 @@ def test_nothing_is_left_behind_after_an_error():
         (ValueError, "unpack and pack", {"unpack": len}),
         (ValueError, "by_epoch=False .* mix has none", {"by_epoch": False}),
         (TypeError, "generator must be", {"generator": 3}),
+        (TypeError, "name must be a string, got 3", {"name": 3}),
         (ValueError, "schedule of its own", {"mix": cd.RandomMix([cd.CutMix()], total=3, close_last=1)}),
     ],
 )
