@@ -72,6 +72,7 @@ class MixCallback(Callback):
             tensor, a list of tensors, or a nested tensor.
         targets_key: where the targets are; several places make a dict of targets, mixed by one plan. Class labels among
             them are named in the mix: ``MixCallback(cd.CutMix(label_keys=[2], num_classes=9), targets_key=(1, 2))``.
+            None, or (): there are none, and images alone are mixed.
         keep_keys: further places that hold tensors, or lists of rows of numbers, and stay the base image's; others with
             such are refused.
         unpack: takes the images and the targets, or (images, targets, sizes), out of a batch of any other form.
@@ -96,7 +97,7 @@ class MixCallback(Callback):
         close_epochs: int = 0,
         close_steps: int = 0,
         images_key: Key = 0,
-        targets_key: Key | Sequence[Key] = 1,
+        targets_key: Key | Sequence[Key] | None = 1,
         keep_keys: Sequence[Key] = (),
         unpack: Callable[[Any], tuple[Any, ...]] | None = None,
         pack: Callable[[Any, Any, Any], Any] | None = None,
@@ -135,7 +136,7 @@ class MixCallback(Callback):
         self.close_epochs = close_epochs
         self.close_steps = close_steps
         self.images_key = images_key
-        self.targets_key = targets_key if isinstance(targets_key, (int, str)) else tuple(targets_key)
+        self.targets_key = targets_key if isinstance(targets_key, (int, str)) else _names(targets_key)
         self.keep_keys = _names(keep_keys)
         self.unpack = unpack
         self.pack = pack
@@ -368,8 +369,8 @@ def _steps_of_epoch(trainer: Trainer) -> tuple[int, str]:
     return math.ceil(batches / trainer.accumulate_grad_batches), ""
 
 
-def _names(keys: Key | Sequence[Key]) -> tuple[Key, ...]:
-    return (keys,) if isinstance(keys, (int, str)) else tuple(keys)
+def _names(keys: Key | Sequence[Key] | None) -> tuple[Key, ...]:
+    return (keys,) if isinstance(keys, (int, str)) else tuple(keys or ())
 
 
 def _is_per_pixel(value: Any, images: Any) -> bool:

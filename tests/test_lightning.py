@@ -474,6 +474,20 @@ def test_the_batch_itself_is_left_alone(collate, keys):
     assert same(batch, before)
 
 
+@pytest.mark.parametrize("targets_key", [None, ()])
+@pytest.mark.parametrize("form", [lambda images: {"image": images, "name": ["a"]}, lambda images: (images, ["a"])])
+def test_images_alone(targets_key, form):
+    images = batches()[0][0]
+    batch, key = form(images), "image" if isinstance(form(images), dict) else 0
+    callback = MixCallback(cd.CutMix(p=1.0), images_key=key, targets_key=targets_key)
+    mixed = callback._mix_batch(StandIn(), batch)
+    assert torch.equal(mixed[key], cuts(callback.last_seed, (images, None))[0])
+    assert not torch.equal(mixed[key], images)
+    assert type(mixed) is type(batch)
+    with pytest.raises(ValueError, match="would stay unmixed"):
+        callback._mix_batch(StandIn(), {"image": images, 0: images, "mask": images[:, 0]})
+
+
 def test_any_other_form_by_unpack_and_pack():
     callback = MixCallback(
         cd.CutMix(p=1.0),
