@@ -18,6 +18,7 @@ from torch.nn import ModuleList
 from torchvision import tv_tensors
 
 from cutmix_dense.functional.boxes import exact_dtype
+from cutmix_dense.normalized import LARGEST_SHARE, plain_boxes, refuse_integers, refuse_pixels, size_like
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms import Chain, MixTransform, RandomMix
 
@@ -33,9 +34,6 @@ _INSTANCE_KEYS = ("mixup",)
 
 _GIVEN = "keypoints as given"
 """Key under which normalised keypoints travel beside those in pixels, so that untouched ones come back bit by bit."""
-
-_LARGEST_SHARE = 2.0
-"""No coordinate of a normalised box is nearly as large; one of pixels nearly always is."""
 
 _ROUNDING = 8
 """How many units in the last place of an image's size a keypoint may be off a whole pixel and be meant as one."""
@@ -109,10 +107,12 @@ def mix_batch(
     images: Any = samples.tensors if nested else samples  # type: ignore[attr-defined]
     sizes = _valid_sizes(samples) if nested else None
     if form.normalized:
-        _refuse_integers(rows)
-        _refuse_pixels([row["boxes"] for row in rows if _plain_boxes(row.get("boxes"))], "boxes", mix)
+        refuse_integers(rows, "targets", ("boxes", "keypoints"))
+        boxes = [row["boxes"] for row in rows if plain_boxes(row.get("boxes"))]
         points = [_seen(row["keypoints"]) for row in rows if _plain_keypoints(row.get("keypoints"))]
-        _refuse_pixels(points, "keypoints", mix)
+        for name, values in (("boxes", boxes), ("keypoints", points)):
+            rule = f"{name} of the targets must be shares of the image, as DETRs take them"
+            refuse_pixels(values, rule, f"normalise them, wrap them in tv_tensors, or call {type(mix).__name__} itself")
         rows = [_keypoints_in(row, unit) for row, unit in zip(rows, _units(images, sizes, form))]
     mixed, rows = own(images, rows, sizes=sizes, generator=generator)
     member._warned = own._warned  # it says once that a batch of one can't be mixed
@@ -124,7 +124,7 @@ def mix_batch(
                 "Affine(size=...) after Mosaic(expand=...), in a Chain"
             )
         sizes = None
-        rows = [{**row, "size": _size_like(row["size"], resized)} if "size" in row else row for row in rows]
+        rows = [{**row, "size": size_like(row["size"], resized)} if "size" in row else row for row in rows]
     if form.normalized:
         rows = [_keypoints_out(row, unit) for row, unit in zip(rows, _units(mixed, sizes, form))]
     result = mixed if not nested else _like(samples, mixed, resized)
@@ -350,39 +350,13 @@ def _keypoints_out(row: dict[str, Any], unit: _Unit) -> dict[str, Any]:
     return {**row, "keypoints": torch.where((shares - given).abs() <= near, given, shares)}
 
 
-def _refuse_pixels(values: list[Tensor], name: str, mix: Any) -> None:
-    """Raise ValueError if most rows aren't shares of an image: read as such, each would be the whole image."""
-    rows = torch.cat(values) if values else torch.empty(0)
-    if not len(rows):
-        return
-    largest = rows.abs().amax(dim=1)
-    outside, most = torch.stack([(largest > _LARGEST_SHARE).to(rows.dtype).mean(), largest.max()]).tolist()
-    if outside > 0.5:
-        raise ValueError(
-            f"{name} of the targets must be shares of the image, as DETRs take them, got values up to {most:g}, which "
-            f"look like pixels: normalise them, wrap them in tv_tensors, or call {type(mix).__name__} itself"
-        )
-
-
-def _refuse_integers(rows: list[dict[str, Any]]) -> None:
-    """Raise TypeError for boxes or keypoints of integers, which can't be shares of an image."""
-    for index, row in enumerate(rows):
-        for key in ("boxes", "keypoints"):
-            value = row.get(key)
-            if type(value) is Tensor and value.numel() and not value.is_floating_point():
-                raise TypeError(
-                    f"targets[{index}][{key!r}] must hold shares of the image in floating point, got {value.dtype}: "
-                    "normalise them, or wrap them in tv_tensors"
-                )
-
-
 def _refuse_shares(rows: list[dict[str, Any]]) -> None:
     """Raise ValueError if ``BoundingBoxes``, which are in pixels by their nature, hold shares of the image."""
     found = [boxes for row in rows if isinstance(boxes := row.get("boxes"), tv_tensors.BoundingBoxes) and len(boxes)]
     if not found:
         return
     largest = torch.stack([boxes.as_subclass(Tensor).abs().max() for boxes in found]).max()
-    if bool(largest <= _LARGEST_SHARE):
+    if bool(largest <= LARGEST_SHARE):
         raise ValueError(
             f"tv_tensors.BoundingBoxes must be in pixels, got no value above {float(largest):g} in the batch, so they "
             "look normalised: give plain tensors, boxes.as_subclass(torch.Tensor)"
@@ -392,15 +366,6 @@ def _refuse_shares(rows: list[dict[str, Any]]) -> None:
 def _seen(points: Tensor) -> Tensor:
     """Those that an image shows, (M, 2)."""
     return (points if points.shape[-1] == 2 else points[points[..., 2] > 0])[..., :2].reshape(-1, 2)
-
-
-def _plain_boxes(boxes: Any) -> TypeGuard[Tensor]:
-    return (
-        isinstance(boxes, Tensor)
-        and not isinstance(boxes, tv_tensors.TVTensor)
-        and boxes.is_floating_point()
-        and boxes.ndim == 2
-    )
 
 
 def _plain_keypoints(points: Any) -> TypeGuard[Tensor]:
@@ -416,11 +381,6 @@ def _plain_keypoints(points: Any) -> TypeGuard[Tensor]:
 def _scale(unit: _Unit, like: Tensor) -> Float[Tensor, " 2"]:
     """Width and height."""
     return torch.tensor([unit.width, unit.height], dtype=exact_dtype(like.device), device=like.device)
-
-
-def _size_like(size: Any, given: tuple[int, int]) -> Any:
-    """(height, width) in the form of a target's ``size``."""
-    return torch.tensor(given, dtype=size.dtype, device=size.device) if isinstance(size, Tensor) else type(size)(given)
 
 
 def _like(samples: Any, images: Tensor, resized: tuple[int, int] | None) -> Any:

@@ -42,10 +42,11 @@ MAY_IMPORT = {
         "warned",
     },
     "lightning.py": {"detr", "extras", "huggingface", "randomness", "switch", "transforms"},
-    "detr.py": {"arrays", "functional", "plan", "randomness", "transforms"},
+    "detr.py": {"arrays", "functional", "normalized", "plan", "randomness", "transforms"},
+    "normalized.py": set(),
     "polygon_bitmaps.py": set(),
     "detectron2.py": {"arrays", "functional", "randomness", "transforms", "polygon_bitmaps"},
-    "huggingface": {"extras", "functional", "huggingface", "randomness", "switch", "transforms"},
+    "huggingface": {"extras", "functional", "huggingface", "normalized", "randomness", "switch", "transforms"},
     "ultralytics": {"arrays", "functional", "plan", "randomness", "transforms", "ultralytics", "warned"},
     "monai.py": {"extras", "functional", "plan", "randomness", "transforms"},
     "mmengine": {

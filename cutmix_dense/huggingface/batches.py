@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from cutmix_dense.functional import mix_pixels
+from cutmix_dense.normalized import plain_boxes, refuse_integers, refuse_pixels, size_like
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms import MixTransform, MixUp, SampleBank
 from cutmix_dense.transforms.chain import refuse_affine, refuse_chain
@@ -271,13 +272,19 @@ def _mix_detection(labels: Sequence[Mapping[str, Any]], call: _Call) -> dict[str
             )
     member = call.member
     if member.box_format == "xyxy" and not member.normalized:  # as a transform has it that wasn't told anything
+        refuse_integers(labels, _LABELS, ["boxes"])
+        refuse_pixels(
+            [label["boxes"] for label in labels if plain_boxes(label["boxes"])],
+            "boxes of the labels must be cxcywh in shares of the image, as image processors write them",
+            "divide them by its width and height, or wrap them in tv_tensors.BoundingBoxes, which say that they are",
+        )
         call.member = member = copy.copy(member)
         member.box_format, member.normalized = "cxcywh", _share(labels, call)
     images, rows = call([dict(label) for label in labels])
     mixed = []
     for label, row in zip(labels, rows):
         if call.resized is not None and "size" in row:
-            row = {**row, "size": _size_like(row["size"], call.resized)}
+            row = {**row, "size": size_like(row["size"], call.resized)}
         new: Any = copy.copy(label)
         new.clear()
         new.update(row)
@@ -307,11 +314,6 @@ def _share(labels: Sequence[Mapping[str, Any]], call: _Call) -> Literal[True, "f
         f"'size' of the labels must be the padded frame {call.frame} or each image's own size, got {got}: set "
         "box_format='cxcywh' and normalized='frame' or True in the mix, which says what boxes count in"
     )
-
-
-def _size_like(size: Any, given: tuple[int, int]) -> Any:
-    """(height, width) in the form of a label's ``size``."""
-    return torch.tensor(given, dtype=size.dtype, device=size.device) if isinstance(size, Tensor) else type(size)(given)
 
 
 def _mix_universal(masks: Sequence[Tensor], classes: Sequence[Tensor], call: _Call, stuff: Stuff) -> dict[str, Any]:

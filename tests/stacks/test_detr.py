@@ -211,6 +211,12 @@ def test_tv_tensors_say_themselves_what_they_hold(form):
         assert torch.allclose(target["boxes"].as_subclass(torch.Tensor), wanted, atol=1e-4)
 
 
+def test_a_size_as_an_array_comes_back_as_one():
+    given = [{**row, "size": np.array(row["size"], np.int32)} for row in shares(pixel_targets())]
+    targets = mix_batch(nested(), given, cd.Mosaic(p=1.0, size=(2, 3), interpolation="nearest"))[1]
+    assert all((row["size"].dtype, row["size"].tolist()) == (np.int32, [2, 3]) for row in targets)
+
+
 def test_a_mosaic_of_its_own_size_has_no_padding():
     given = shares(pixel_targets())
     mixed, targets = mix_batch(nested(), given, cd.Mosaic(p=1.0, size=(32, 48), interpolation="nearest"))

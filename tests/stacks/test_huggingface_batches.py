@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from oracle import coded_pool, decode, same
+from torchvision import tv_tensors
 from torchvision.ops import box_convert
 
 import cutmix_dense as cd
@@ -210,6 +211,46 @@ def test_a_method_with_a_size_of_its_own():
             if visibility < 0.999:
                 assert torch.allclose(box, torch.tensor(tight(mask)).float(), atol=1e-3)
     assert sum(len(label["boxes"]) for label in after["labels"]) > 4
+
+
+@pytest.mark.parametrize("kind", [np.array, tuple, list, torch.Size, lambda size: np.array(size, np.int32)])
+def test_a_size_in_any_form_comes_back_in_it(kind):
+    batch = detection(kind=dict)
+    for label in batch["labels"]:
+        label["size"] = kind(label["size"].tolist())
+    for size in ((2, 3), (30, 44)):
+        for given, label in zip(batch["labels"], mix_batch(batch, cd.Mosaic(size=size))["labels"]):
+            assert type(label["size"]) is type(given["size"])
+            assert getattr(label["size"], "dtype", None) == getattr(given["size"], "dtype", None)
+            assert tuple(label["size"]) == size
+
+
+@pytest.mark.parametrize("mix", [cd.CutMix(p=1.0), cd.CutMix(p=1.0, box_format="xyxy", normalized=False)])
+def test_boxes_in_pixels_are_told_how_to_be_given(mix):
+    batch = detection(kind=dict, sizes=[FRAME] * 4)
+    shares, number = [label["boxes"] for label in batch["labels"]], 3
+    corners = [box_convert(boxes * unit_of(FRAME), "cxcywh", "xyxy").round() for boxes in shares]
+    for places in (range(4), [number]):
+        for index in places:
+            batch["labels"][index]["boxes"] = corners[index]
+        for change in (lambda boxes: boxes, lambda boxes: boxes.double()):
+            labels = [{**label, "boxes": change(label["boxes"])} for label in batch["labels"]]
+            with pytest.raises(
+                ValueError, match="cxcywh in shares .* look like pixels: divide .*BoundingBoxes"
+            ) as error:
+                mix_batch({**batch, "labels": labels}, mix)
+            assert "normalized=" not in str(error.value)
+        for index in places:
+            batch["labels"][index]["boxes"] = shares[index]
+    labels = [{**label, "boxes": boxes.int()} for label, boxes in zip(batch["labels"], corners)]
+    with pytest.raises(TypeError, match=r"labels\[0\]\['boxes'\] must hold shares .* got torch.int32"):
+        mix_batch({**batch, "labels": labels}, mix)
+    wrapped = [tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=FRAME) for boxes in corners]
+    labels = [{**label, "boxes": boxes} for label, boxes in zip(batch["labels"], wrapped)]
+    mixed = mix_batch({**batch, "labels": labels}, mix, generator=seeded(1))
+    wanted = mix_batch(batch, mix, generator=seeded(1))
+    for label, want in zip(mixed["labels"], wanted["labels"]):
+        assert torch.allclose(label["boxes"], box_convert(want["boxes"] * unit_of(FRAME), "cxcywh", "xyxy"), atol=1e-3)
 
 
 @pytest.mark.parametrize("tensor", [True, False])
