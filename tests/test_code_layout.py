@@ -46,7 +46,16 @@ MAY_IMPORT = {
     "normalized.py": set(),
     "polygon_bitmaps.py": set(),
     "detectron2.py": {"arrays", "functional", "randomness", "transforms", "polygon_bitmaps"},
-    "huggingface": {"extras", "functional", "huggingface", "normalized", "randomness", "switch", "transforms"},
+    "huggingface": {
+        "extras",
+        "functional",
+        "huggingface",
+        "normalized",
+        "randomness",
+        "switch",
+        "transforms",
+        "warned",
+    },
     "ultralytics": {"arrays", "functional", "plan", "randomness", "transforms", "ultralytics", "warned"},
     "monai.py": {"extras", "functional", "plan", "randomness", "transforms"},
     "mmengine": {

@@ -11,10 +11,12 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from cutmix_dense.functional import mix_pixels
+from cutmix_dense.functional.fields import IGNORED
 from cutmix_dense.normalized import plain_boxes, refuse_integers, refuse_pixels, size_like
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms import MixTransform, MixUp, SampleBank
 from cutmix_dense.transforms.chain import refuse_affine, refuse_chain
+from cutmix_dense.warned import reworded
 
 __all__ = ["Stuff", "check_options", "mix_batch"]
 
@@ -280,16 +282,24 @@ def _mix_detection(labels: Sequence[Mapping[str, Any]], call: _Call) -> dict[str
         )
         call.member = member = copy.copy(member)
         member.box_format, member.normalized = "cxcywh", _share(labels, call)
-    images, rows = call([dict(label) for label in labels])
+    name = _CLASSES if any("labels" in label for label in labels) else "labels"  # as banks of cut-outs know them
+    with reworded(lambda message: message.replace(f"{name!r}", f"{_CLASSES!r}")):
+        images, rows = call([_renamed(label, _CLASSES, name) for label in labels])
     mixed = []
     for label, row in zip(labels, rows):
         if call.resized is not None and "size" in row:
             row = {**row, "size": size_like(row["size"], call.resized)}
         new: Any = copy.copy(label)
         new.clear()
-        new.update(row)
+        new.update(_renamed(row, name, _CLASSES))
         mixed.append(new)
     return {_IMAGES: images, _LABELS: mixed}
+
+
+def _renamed(row: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
+    """A target with another name for one of its keys, among what is ignored too."""
+    inner = {IGNORED: _renamed(row[IGNORED], old, new)} if isinstance(row.get(IGNORED), Mapping) else {}
+    return {new if key == old else key: value for key, value in {**row, **inner}.items()}
 
 
 def _share(labels: Sequence[Mapping[str, Any]], call: _Call) -> Literal[True, "frame"]:

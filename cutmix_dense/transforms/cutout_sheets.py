@@ -79,7 +79,7 @@ def wanted_keys(targets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 raise ValueError(f"targets[{index}]['boxes'] must be upright for a bank of cut-outs, got rotated boxes")
             if key not in wanted or len(value):
                 wanted[key] = value
-    if not any(map(_has_rows, targets)):  # images without objects have every key
+    if "class_labels" not in wanted and not any(map(_has_rows, targets)):  # images without objects have every key
         wanted.setdefault("labels", torch.zeros(0, dtype=torch.int64))
     return wanted
 
@@ -100,6 +100,8 @@ def fitted(target: Mapping[str, Tensor], wanted: Mapping[str, Any], size: Sequen
             found[key] = [{} for _ in range(count)]
             continue
         value = target.get(key)
+        if value is None and key == "class_labels":
+            value = target["labels"]
         if value is None and key in _FILLED:
             value = torch.full((count,), _FILLED[key], device=like.device)
         if value is None and key == BEFORE:  # of the batch that came into a chain, which the cut-out isn't from
@@ -205,8 +207,8 @@ def joined(images: Any, targets: Sequence[Mapping[str, Any]], cuts: list[dict[st
     masks = any(target.get("masks") is not None for target in own)
     if masks and any(STATED in cut for cut in cuts):
         for target in (*own, *cuts):
-            if STATED not in target and target.get("labels") is not None:
-                labels = target["labels"]
+            labels = target.get("labels", target.get("class_labels"))
+            if STATED not in target and labels is not None:
                 target[STATED] = torch.ones(len(labels), dtype=torch.bool, device=labels.device)
     keep = masks or not any(map(_has_rows, own))  # images without objects have every key
     bare = cuts if keep else [{k: v for k, v in cut.items() if k not in ("masks", STATED)} for cut in cuts]

@@ -118,8 +118,8 @@ class InstanceBank:
 
         Args:
             images: (C, H, W) each.
-            targets: of each a dict with ``labels``, and ``boxes`` (xyxy, pixels) or ``masks``; the other rows of
-                tensors follow their instance, keypoints excepted.
+            targets: of each a dict with ``labels`` or ``class_labels``, and ``boxes`` (xyxy, pixels) or ``masks``; the
+                other rows of tensors follow their instance, keypoints excepted.
 
         Returns:
             The number of cut-outs that were stored.
@@ -254,9 +254,13 @@ class InstanceBank:
         count = count_instances(target, "targets")
         if not count:
             return
+        if "labels" not in target and "class_labels" in target:  # the bank has one name for them
+            target = {"labels" if key == "class_labels" else key: value for key, value in target.items()}
         labels, masks = target.get("labels"), target.get("masks")
         if labels is None or (masks is None and target.get("boxes") is None):
-            raise ValueError(f"targets must have 'labels', and 'boxes' or 'masks', got only {sorted(target)}")
+            raise ValueError(
+                f"targets must have 'labels' or 'class_labels', and 'boxes' or 'masks', got only {sorted(target)}"
+            )
         boxes: Any = target.get("boxes")
         plain = boxes_of_masks(cast("Tensor", masks).as_subclass(Tensor)) if boxes is None else to_xyxy(boxes).detach()
         corners = plain.to(HOST, torch.float64).numpy()

@@ -253,6 +253,40 @@ def test_boxes_in_pixels_are_told_how_to_be_given(mix):
         assert torch.allclose(label["boxes"], box_convert(want["boxes"] * unit_of(FRAME), "cxcywh", "xyxy"), atol=1e-3)
 
 
+@pytest.mark.parametrize("key", ["labels", "class_labels"])
+@pytest.mark.parametrize("masks", [True, False])
+def test_cut_outs_of_a_bank_are_pasted(key, masks):
+    """Their pixels hold their class, which no pixel of the batch does."""
+    bank, box = cd.InstanceBank(), torch.tensor([[4.0, 3, 14, 10]])
+    bank.add([torch.full((3, 16, 20), label) for label in (120.0, 130.0)],
+             [{"boxes": box, key: torch.tensor([label])} for label in (120, 130)])  # fmt: skip
+    batch = detection(masks=masks, kind=dict)
+    for label in batch["labels"]:
+        label.pop("area")
+    mix = cd.CopyPaste(source=bank, instances=2, place="random", p=1.0, boxes="estimate")
+    mixed = mix_batch(batch, mix, generator=seeded(2))
+    met = 0
+    for image, label in zip(mixed["pixel_values"], mixed["labels"]):
+        assert {*label} - {"has_mask"} == {*batch["labels"][0], "visibility", "origin"}
+        boxes = box_convert(label["boxes"], "cxcywh", "xyxy") * unit_of(FRAME)
+        for one, (x0, y0, x1, y1) in zip(label["class_labels"].tolist(), boxes.round().int().tolist()):
+            met += one >= 120
+            assert one < 120 or (image[0, y0:y1, x0:x1] == one).any()
+    assert met > 3
+
+
+def test_ignored_instances_have_the_names_of_the_batch():
+    batch = detection(kind=dict)
+    batch["labels"][0]["ignored"] = {"boxes": batch["labels"][0]["boxes"][:1], "class_labels": torch.tensor([5])}
+    mixed = mix_batch(batch, cd.CutMix(p=1.0, on_filtered="ignore", min_visibility=0.9), generator=seeded(2))
+    found = [label["ignored"] for label in mixed["labels"] if len(label.get("ignored", ()))]
+    assert found
+    assert all("class_labels" in ignored and "labels" not in ignored for ignored in found)
+    wrong = [{**label, "class_labels": torch.tensor([1])} for label in batch["labels"]]
+    with pytest.raises(ValueError, match=r"\['class_labels'\] must have one row per instance"):
+        mix_batch({**batch, "labels": wrong}, cd.CutMix(p=1.0))
+
+
 @pytest.mark.parametrize("tensor", [True, False])
 def test_torchs_default_device_changes_nothing(tensor):
     batch = detection(kind=dict)

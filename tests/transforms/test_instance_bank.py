@@ -308,6 +308,23 @@ def test_a_weight_of_0_pastes_nothing(batched: bool):
     assert all(torch.equal(one, other) for one, other in zip(mixed, images)), "nor is anything of another image"
 
 
+@pytest.mark.parametrize("of_bank", ["labels", "class_labels"])
+@pytest.mark.parametrize("of_batch", ["labels", "class_labels"])
+@pytest.mark.parametrize("empty", [False, True])
+def test_classes_by_either_name(of_bank: str, of_batch: str, empty: bool):
+    """The pixels of a cut-out hold its class."""
+    donors, box = [torch.full((3, 20, 24), float(label)) for label in (7, 9)], torch.tensor([[5.0, 5, 15, 15]])
+    bank = cd.InstanceBank()
+    bank.add(donors, [{"boxes": box, of_bank: torch.tensor([label])} for label in (7, 9)])
+    assert bank.counts == {7: 1, 9: 1}
+    base = {"boxes": box[:0] if empty else box, of_batch: torch.zeros(0 if empty else 1, dtype=torch.long)}
+    mix = cd.CopyPaste(source=bank, instances=2, place="random", weights="balanced", p=1.0, boxes="estimate")
+    images, targets = mix(torch.zeros(4, 3, 40, 50), [base] * 4, generator=seeded(3))
+    for image, target in zip(images, targets):
+        assert {*target} == {"boxes", of_batch, "visibility", "origin"}
+        assert {*image.unique().tolist()} - {0} == {*target[of_batch].tolist()} - {0} != set()
+
+
 @pytest.mark.parametrize("batched", [False, True])
 @pytest.mark.parametrize("masks", [False, True])
 @pytest.mark.parametrize("stated", [False, True])
