@@ -115,7 +115,6 @@ def mix_batch(
             refuse_pixels(values, rule, f"normalise them, wrap them in tv_tensors, or call {type(mix).__name__} itself")
         rows = [_keypoints_in(row, unit) for row, unit in zip(rows, _units(images, sizes, form))]
     mixed, rows = own(images, rows, sizes=sizes, generator=generator)
-    member._warned = own._warned  # it says once that a batch of one can't be mixed
     resized = member.size
     if resized is not None:
         if tuple(mixed[0].shape[-2:]) != resized:

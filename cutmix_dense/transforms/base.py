@@ -143,7 +143,7 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         given = TargetRules.of(rules, type(self).__name__)
         for name in RULE_NAMES:
             setattr(self, name, getattr(given, name))
-        self._switch = Switch()
+        self._switch, self._warned = Switch(), Switch()
 
     def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
         """Check the images and targets of a call, with boxes as xyxy pixels; arguments as for the call."""

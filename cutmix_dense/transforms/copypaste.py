@@ -14,6 +14,7 @@ from cutmix_dense.functional.fields import count_instances
 from cutmix_dense.functional.segments import segments_as_instances
 from cutmix_dense.functional.transfer import bring_rows
 from cutmix_dense.plan import MixPlan
+from cutmix_dense.switch import Switch
 from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.frames import detection_targets, has_padded
@@ -89,7 +90,6 @@ class CopyPaste(DrawsPasted, MixTransform):
     """
 
     layouts: ClassVar[tuple[Layout, ...]] = ("BCHW", "BCDHW")
-    _warned_of_none = False
 
     def __init__(
         self,
@@ -110,6 +110,7 @@ class CopyPaste(DrawsPasted, MixTransform):
         **common: Any,
     ) -> None:
         super().__init__(p=p, **common)
+        self._warned_of_none = Switch()
         self.instances = checked_number(instances)
         if not isinstance(source, InstanceBank) and source not in SOURCES:
             raise ValueError(f"source must be one of {SOURCES} or an InstanceBank, got {source!r}")
@@ -210,7 +211,7 @@ class CopyPaste(DrawsPasted, MixTransform):
     def _warn_of_none(self) -> None:
         """Warn once that no target of a batch has instances."""
         if not (self._warned_of_none or self.closed or self.p == 0):
-            self._warned_of_none = True
+            self._warned_of_none.set(True)
             warn_caller(
                 "CopyPaste got targets without 'boxes' or 'masks', so it pastes nothing: give instances, or use "
                 "cutmix_dense.ClassMix, which pastes classes of maps"

@@ -43,8 +43,8 @@ class DrawsPartners:
     _idle = False
     """Whether this object alone doesn't mix, while the copies that share its switch may."""
 
-    _warned = False
-    """Whether this object has warned of a batch of one."""
+    _warned: Switch
+    """Whether this object, or a copy, as adapters make them for every batch, has warned of a batch of one."""
 
     mixes_panoptic: bool = True
     """Whether the method can mix panoptic maps; those that blend or turn pixels can't."""
@@ -160,10 +160,10 @@ class DrawsPartners:
 
     def _warn_of_one(self, pool: Pool, plan: MixPlan) -> None:
         """Warn once that a batch of one sample can't be mixed."""
-        if pool.sizes.shape[0] > 1 or self._warned or self.p == 0 or not self.partners or is_compiling() or self.closed:
+        if pool.sizes.shape[0] > 1 or is_compiling() or self._warned or self.p == 0 or not self.partners or self.closed:
             return
         if bool((plan.source[:, 1:] < 0).all()):
-            self._warned = True
+            self._warned.set(True)
             clips = has_frames(self.layout)  # of which there are no banks
             bank = ", or pairing=cutmix_dense.SampleBank(), which keeps the latest images as partners"
             warn_caller(

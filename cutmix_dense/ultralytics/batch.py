@@ -92,7 +92,8 @@ def mix_batch(
     if {"masks", "depth"} & set(batch):
         refuse_affine(mix, "'masks' and 'depth' of Ultralytics")
     images = batch["img"]
-    if len(images) == 1 and member.p > 0 and member.partners and not member.closed:
+    if len(images) == 1 and member.p > 0 and member.partners and not member.closed and not member._warned:
+        member._warned.set(True)  # here, as that a bank helps isn't true
         warn_caller("a batch of one image has no partner and stays as it is: use larger batches")
     rows = Rows.of(batch, member.instance_keys) if "bboxes" in batch else None
     targets: dict[str, Any] = {key: value for key, value in batch.items() if key in maps}
@@ -153,7 +154,6 @@ def _chosen(mix: MixTransform, generator: torch.Generator | None) -> tuple[MixTr
     generator = call_generator(generator)
     member = copy.copy(mix.choose(generator))
     member.box_format, member.normalized = "xyxy", False  # as Rows gives them
-    member._warned = True  # of a batch of one; that a bank helps isn't true here
     return member, generator
 
 
