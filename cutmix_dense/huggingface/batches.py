@@ -49,11 +49,15 @@ def mix_batch(
     semantic maps       ``labels``: (B, H, W) integers; the mix's ``ignore_index`` (255) is carried as data
     depth               ``labels``: (B, H, W) floating point; read nearest, never averaged; 0 where nothing is known
     classification      ``labels``: (B,) class ids, for the mix's ``num_classes``, or (B, K); comes back as (B, K)
+    video               as classification, of clips (B, T, C, H, W), for a mix of ``layout="BTCHW"``
     ==================  ===============================================================================================
 
     ``pixel_mask`` (B, H, W), where there is one, says which part of each padded image is picture. Regions lie in it and
     it stays the base's, as ``image_id``, ``size`` and ``orig_size`` do. The dicts of detection get ``visibility`` and
     ``origin``; see ``functional.mix_instances``.
+
+    Methods that blend pixels (``MixUp``, ``CopyPaste(blend=…)``) are for detection, whose dicts get a ``weight``, for
+    classification and images alone.
 
     Boxes are cxcywh, normalized. Processors that pad count in shares of the padded frame, and write its ``size``; where
     images were padded later, ``size`` is each image's own and so is the share. Where the mix has a ``box_format`` or
@@ -90,12 +94,19 @@ def mix_batch(
         got = type(images).__name__ if _IMAGES in batch else f"only {sorted(map(str, batch))}"
         raise TypeError(f"the batch must hold tensors in {_IMAGES!r} (return_tensors='pt'), got {got}")
     task = _task_of(batch)
+    _check_layout(images, task, mix)
     _refuse_others(batch, task, {*keep_keys})
     if stuff and task != "universal":
         raise ValueError(f"stuff is for universal segmentation, {_MASKS!r} and {_CLASSES!r}; the batch is of {task}")
-    blends = any(isinstance(member, MixUp) for member in mix.members)
-    if blends and (task in ("semantic maps", "depth") or stuff):
-        raise ValueError(f"MixUp blends pixels, and the labels of {task} have no form for that: use another method")
+    blending = [
+        member for member in mix.members if isinstance(member, MixUp) or getattr(member, "blend", "hard") != "hard"
+    ]
+    if blending and task in ("semantic maps", "universal", "depth"):
+        name = type(blending[0]).__name__
+        raise ValueError(
+            f"{name} blends pixels, and the labels of {task} have no form for that: use another method"
+            f"{'' if name == 'MixUp' else ', or blend=' + repr('hard')}"
+        )
     if task in ("detection", "universal", "depth"):
         refuse_chain(mix, f"batches of {task}")
     if task == "depth" or (stuff and stuff != "all"):
@@ -133,8 +144,8 @@ def check_options(mix: Any, stuff: Any, keep_keys: Any) -> None:
         raise TypeError(f"stuff must be a list of class ids or 'all', got {stuff!r}")
     if isinstance(keep_keys, str):
         raise TypeError(f"keep_keys must be a sequence of keys, got {keep_keys!r}")
-    if any(member.layout != "BCHW" for member in mix.members):
-        raise ValueError(f"mix must be of layout 'BCHW', got {sorted({member.layout for member in mix.members})}")
+    if mix.layout not in ("BCHW", "BTCHW"):
+        raise ValueError(f"mix must be of layout 'BCHW' (images) or 'BTCHW' (clips), got {mix.layout!r}")
 
 
 class _Call:
@@ -201,6 +212,23 @@ def _task_of(batch: Mapping[str, Any]) -> str:
         f"{_LABELS!r} must be a dict per image (detection), (B, H, W) (maps of class ids, or of depth in floating "
         f"point), (B,) class ids or (B, K), got {got}"
     )
+
+
+def _check_layout(images: Any, task: str, mix: MixTransform) -> None:
+    """Raise ValueError for clips whose mix isn't of them, or whose labels are more than classes."""
+    shape = tuple(images[0].shape) if len(images) else ()
+    clips = mix.layout == "BTCHW"
+    if shape and len(shape) != (4 if clips else 3):
+        kind, layout = ("clips (B, T, C, H, W)", "BCHW") if clips else ("images (B, C, H, W)", "BTCHW")
+        raise ValueError(
+            f"{_IMAGES!r} must be {kind} for a mix of layout {mix.layout!r}, got {len(images)} of {shape}: give the "
+            f"mix layout={layout!r}"
+        )
+    if clips and task not in ("classification", "images alone"):
+        raise ValueError(
+            f"clips are mixed here with class labels or alone, got labels of {task}: call {type(mix).__name__} itself "
+            "on images and targets"
+        )
 
 
 def _refuse_others(batch: Mapping[str, Any], task: str, keep: set[str]) -> None:

@@ -567,6 +567,27 @@ def test_what_is_refused(change, message):
         mix_batch({**maps(), **change}, cd.CutMix(p=1.0))
 
 
+@pytest.mark.parametrize("form", [torch.stack, list])
+def test_clips_and_their_classes(form):
+    """Every frame is cut by one region, and the label is the share of what shows."""
+    clips = form([torch.full((4, 3, *FRAME), float(number)) for number in range(3)])
+    mix = cd.CutMix(p=1.0, num_classes=3, layout="BTCHW")
+    batch = {"pixel_values": clips, "labels": torch.arange(3)}
+    mixed = mix_batch(batch, mix, soft_labels=True, generator=seeded(1))
+    for number, (clip, label) in enumerate(zip(mixed["pixel_values"], mixed["labels"])):
+        assert (clip == clip[:1, :1]).all()
+        assert (clip != number).any()
+        assert torch.allclose(label, torch.bincount(clip[0, 0].long().flatten(), minlength=3) / clip[0, 0].numel())
+    alone = mix_batch({"pixel_values": clips}, mix, generator=seeded(1))
+    assert same(alone["pixel_values"], mixed["pixel_values"])
+    with pytest.raises(ValueError, match=r"must be images .*got 3 of \(4, 3, 26, 40\): give the mix layout='BTCHW'"):
+        mix_batch(batch, cd.CutMix(num_classes=3), soft_labels=True)
+    with pytest.raises(ValueError, match=r"must be clips .*got 4 of \(3, 26, 40\): give the mix layout='BCHW'"):
+        mix_batch({**maps(), "labels": torch.arange(4)}, mix, soft_labels=True)
+    with pytest.raises(ValueError, match="clips are mixed here with class labels or alone, got labels of detection"):
+        mix_batch({**batch, "labels": [{"class_labels": torch.tensor([1]), "boxes": torch.rand(1, 4)}] * 3}, mix)
+
+
 def test_what_is_refused_of_instances():
     batch = detection()
     batch["labels"][0]["keypoints"] = torch.zeros(12, 3)
@@ -608,9 +629,18 @@ def test_what_is_refused_of_segments():
     assert mix_batch({**batch, "task_inputs": tasks}, cd.CutMix(p=1.0))["task_inputs"] is tasks
     with pytest.raises(ValueError, match="stuff is for universal segmentation"):
         mix_batch(maps(), cd.CutMix(p=1.0), stuff=[0])
-    for task, given, options in (("semantic maps", maps(), {}), ("universal", batch, {"stuff": "all"})):
-        with pytest.raises(ValueError, match=f"the labels of {task} have no form for that"):
+    universal_batch = ("universal", batch)
+    for (task, given), options in (
+        (("semantic maps", maps()), {}),
+        (universal_batch, {"stuff": "all"}),
+        (universal_batch, {"stuff": [0]}),
+        (universal_batch, {}),
+        (("depth", maps(torch.float32)), {}),
+    ):
+        with pytest.raises(ValueError, match=f"MixUp blends pixels, and the labels of {task} have no form for that"):
             mix_batch(given, cd.RandomMix([cd.CutMix(), cd.MixUp()]), **options)
+    with pytest.raises(ValueError, match="CopyPaste blends pixels, .* of universal have no form .*, or blend='hard'"):
+        mix_batch(batch, cd.CopyPaste(blend=0.5, p=1.0))
     with pytest.raises(ValueError, match="maps of depth can't be mixed with a bank"):
         mix_batch(maps(torch.float32), cd.CutMix(pairing="bank"))
 
@@ -640,7 +670,10 @@ def test_an_affine_is_refused_where_a_mix_is_followed():
 def test_options_that_are_wrong_with_any_batch():
     for options, message in (
         ({"mix": torch.nn.Identity()}, "mix must be a mixing transform, got Identity"),
-        ({"mix": cd.CutMix(layout="BTCHW")}, "mix must be of layout 'BCHW'"),
+        (
+            {"mix": cd.CutMix(layout="BCDHW")},
+            r"mix must be of layout 'BCHW' \(images\) or 'BTCHW' \(clips\), got 'BCDHW'",
+        ),
         ({"mix": cd.CutMix(), "stuff": "some"}, "stuff must be class ids or 'all', got 'some'"),
         ({"mix": cd.CutMix(), "stuff": 3}, "stuff must be a list of class ids or 'all', got 3"),
         ({"mix": cd.CutMix(), "keep_keys": "ids"}, "keep_keys must be a sequence of keys, got 'ids'"),
