@@ -104,7 +104,7 @@ def mix_batch(
     if blending and task in ("semantic maps", "universal", "depth"):
         name = type(blending[0]).__name__
         raise ValueError(
-            f"{name} blends pixels, and the labels of {task} have no form for that: use another method"
+            f"{name} blends pixels, and batches of {task} have no place for the weights: use another method"
             f"{'' if name == 'MixUp' else ', or blend=' + repr('hard')}"
         )
     if task in ("detection", "universal", "depth"):

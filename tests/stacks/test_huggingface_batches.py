@@ -637,7 +637,7 @@ def test_what_is_refused_of_segments():
         (universal_batch, {}),
         (("depth", maps(torch.float32)), {}),
     ):
-        with pytest.raises(ValueError, match=f"MixUp blends pixels, and the labels of {task} have no form for that"):
+        with pytest.raises(ValueError, match=f"MixUp blends pixels, and batches of {task} have no place"):
             mix_batch(given, cd.RandomMix([cd.CutMix(), cd.MixUp()]), **options)
     with pytest.raises(ValueError, match="CopyPaste blends pixels, .* of universal have no form .*, or blend='hard'"):
         mix_batch(batch, cd.CopyPaste(blend=0.5, p=1.0))
