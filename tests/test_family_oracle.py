@@ -44,6 +44,7 @@ from oracle import (
 
 import cutmix_dense as cd
 from cutmix_dense import functional as F
+from cutmix_dense.transforms.framing import PER_PIXEL, maps_cropped
 from cutmix_dense.transforms.pool import Pool
 
 Size = tuple[int, int]
@@ -606,6 +607,11 @@ def judge(batch: Batch, mix: Any, method: Method, seed: int, tally: Tally, bank:
     instances = F.mix_instances(
         targets["instances"], plan, boxes=mix.boxes, flip_pairs=mix.flip_pairs, **settings.kwargs()
     )
+    frame = tuple(plan.frame)
+    if batch.frame is not None and mix.size is None and frame != batch.frame:  # the bank holds larger images
+        exact = exact[..., : batch.frame[0], : batch.frame[1]]
+        semantic, instances = (maps_cropped(part, frame, batch.frame, PER_PIXEL) for part in (semantic, instances))
+        frame = batch.frame
     assert same(instances, out["instances"]), "the transform and the functions disagree on instances"
     assert same(semantic, out["semantic"]), "the transform and the functions disagree on maps"
     if not method.scaled:
@@ -615,7 +621,7 @@ def judge(batch: Batch, mix: Any, method: Method, seed: int, tally: Tally, bank:
     maps = cropped(targets["semantic"], sizes)
     rows = list(report.rows())
     owner, share = plan.owner_map().numpy(), plan.share().numpy()
-    keep_frame = batch.frame is not None and tuple(plan.frame) == batch.frame
+    keep_frame = batch.frame is not None and frame == batch.frame
     for b, base_size in enumerate(batch.sizes):
         canvas = tuple(plan.canvas[b].tolist())
         assert canvas == method.settings.get("size", base_size)

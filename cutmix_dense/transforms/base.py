@@ -25,6 +25,7 @@ from cutmix_dense.switch import Switch
 from cutmix_dense.transforms.bank import SampleBank, samples_named
 from cutmix_dense.transforms.box_format import BoxForm, BoxFormat, Normalized, output_sizes
 from cutmix_dense.transforms.drawing import DrawsPartners
+from cutmix_dense.transforms.extents import check_drawn_for
 from cutmix_dense.transforms.forms import LabelsGetter, read_form
 from cutmix_dense.transforms.framing import PER_PIXEL, cropped, maps_cropped
 from cutmix_dense.transforms.layout import LAYOUTS, Layout, has_frames
@@ -205,8 +206,13 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
         inplace: bool = False,
         return_report: bool = False,
     ) -> Any:
-        """Mix by a given plan; nothing is drawn. Arguments and result as for the call, always with targets."""
+        """Mix by a given plan; nothing is drawn. Arguments and result as for the call, always with targets.
+
+        Raises:
+            TypeError, ValueError: as for the call; an image is larger than the plan was drawn for.
+        """
         pool = self.pool_of(images, targets, sizes)
+        check_drawn_for(plan, pool)
         return self.mix_pool(plan, pool, out=out, inplace=inplace, return_report=return_report)
 
     def mix_pool(

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torchvision import tv_tensors
 
+from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.functional.fields import IGNORED, INSTANCE_KEYS, SEMANTIC_KEYS
 from cutmix_dense.functional.rules import TargetRules
 from cutmix_dense.functional.segments import MAP_KEY
+from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.pool import Pool
 from cutmix_dense.warned import warn_caller
 
-__all__ = ["check_extents", "check_size"]
+__all__ = ["check_drawn_for", "check_extents", "check_size"]
 
 
 def check_extents(targets: Sequence[Mapping[str, Any]], pool: Pool, rules: TargetRules) -> None:
@@ -46,7 +49,7 @@ def _check_canvases(targets: Sequence[Mapping[str, Any]], pool: Pool) -> None:
     for index, target in enumerate(targets):
         stated = tuple(getattr(target.get("boxes"), "canvas_size", (0, 0)))
         size = tuple(pool.sizes[index // pool.frames].tolist())
-        if stated not in ((0, 0), size, tuple(pool.frame)):
+        if stated not in ((0, 0), size, tuple(pool.frame), pool.shown):
             warn_caller(
                 f"targets[{index}]['boxes'] state a canvas of {stated}, their image has {size}: resize both "
                 "(transforms= of a torchvision dataset does, transform= resizes the image alone), or correct it"
@@ -80,3 +83,25 @@ def check_size(value: Tensor, pool: Pool, index: int, name: str) -> None:
     if list(value.shape[-pool.ndim :]) not in (size, list(pool.frame)):
         boxes = ": boxes go into a dict, {'boxes': …, 'labels': …}" if value.shape[1:] in ((4,), (5,), (6,)) else ""
         raise ValueError(f"{name} must have its image's size {tuple(size)}, got {tuple(value.shape)}{boxes}")
+
+
+def check_drawn_for(plan: MixPlan, pool: Pool) -> None:
+    """Raise ValueError for images larger than those that a plan was drawn for: the rest of them would be lost unsaid.
+
+    A layer that begins within its image is a crop, and passes. A plan on a device isn't waited for.
+    """
+    same = isinstance(pool.images, Tensor) and tuple(plan.frame) == tuple(pool.frame)
+    if same or is_compiling() or plan.frames > 1 or not plan.source.is_cpu:
+        return
+    source, _, _, extent, _ = plan.facts
+    if source.max(initial=-1) >= len(pool):
+        return  # which is refused with the images
+    sizes, first, end = pool.sizes.numpy()[source], extent[..., : plan.ndim], extent[..., plan.ndim :]
+    lost = (source >= 0) & (first == 0).all(axis=2) & (end < sizes).any(axis=2)
+    if lost.any():
+        output, layer = (int(places[0]) for places in np.nonzero(lost))
+        whole, drawn = tuple(sizes[output, layer].tolist()), tuple(end[output, layer].tolist())
+        raise ValueError(
+            f"plan must be drawn for these images: image {source[output, layer]} is {whole}, the plan was drawn for "
+            f"{drawn}; where the rest is padding, give sizes="
+        )

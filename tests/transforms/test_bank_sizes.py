@@ -163,3 +163,13 @@ def test_boxes_of_a_padded_batch_state_the_size_of_their_image(recwarn):
         sizes = torch.tensor([[18, 26]])
         mix(torch.rand(1, 3, *frame), [{"boxes": boxes, "labels": torch.tensor([1])}], sizes=sizes, generator=seeded(k))
     assert not [warning for warning in recwarn if "canvas" in str(warning.message)]
+
+
+def test_boxes_of_a_batch_smaller_than_the_bank_s_images_warn_of_nothing(recwarn):
+    mix = cd.CutMix(p=1.0, pairing="bank")
+    for frame in ((30, 40), (20, 28)):
+        boxes = tv_tensors.BoundingBoxes([[2.0, 3, 12, 13]], format="XYXY", canvas_size=frame)
+        target = {"boxes": boxes, "labels": torch.tensor([1])}
+        _, (mixed,) = mix(torch.rand(1, 3, *frame), [target], sizes=[[18, 24]], generator=seeded(0))
+        assert tuple(mixed["boxes"].canvas_size) in ((18, 24), frame)
+    assert not [warning for warning in recwarn if "canvas" in str(warning.message)]

@@ -394,3 +394,15 @@ def test_boxes_of_another_canvas_warn(mix):
         mix(images, rows(24, 36))
         mix(images, rows(0, 0))  # says nothing
         mix(images, rows(24, 36), sizes=torch.tensor([[24, 30], [24, 36]]))
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_plan_for_smaller_images_is_refused(listed):
+    small, large = torch.rand(2, 3, 16, 24), torch.rand(2, 3, 20, 30)
+    target = {"boxes": torch.tensor([[18.0, 2, 29, 12]]), "labels": torch.tensor([1])}
+    for mix in (cd.CutMix(p=1.0), cd.MixUp(p=1.0), cd.Mosaic(p=1.0), cd.FMix(p=1.0, boxes="estimate")):
+        plan = mix.make_plan(small)
+        with pytest.raises(ValueError, match=r"image [01] is \(20, 30\), the plan was drawn for \(16, 24\).*sizes="):
+            mix.apply_plan(plan, list(large) if listed else large, [target] * 2)
+    plan = cd.CutMix(p=1.0).make_plan(large, sizes=[[16, 24], [20, 30]])
+    cd.CutMix().apply_plan(plan, large)  # the padding beyond the sizes stays
