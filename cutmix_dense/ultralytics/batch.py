@@ -53,7 +53,8 @@ def mix_batch(
             - ``keypoints`` (n, K, 3) in shares of the image; hidden ones become (0, 0, 0). Of (n, K, 2) (0, 0);
             - ``semantic_mask`` (B, H, W), class ids with 255 for "ignore", and other maps of ``mix.semantic_keys``;
             - ``depth`` (B, 1, H, W), 0 where nothing is known: nearest pixels, values unchanged;
-            - ``cls`` (B,) without ``bboxes``: classes of images, for which ``mix`` needs ``num_classes``;
+            - ``cls`` (B,) without ``bboxes``: classes of images, for which ``mix`` needs ``num_classes``; the trainer's
+              plots take ids, so give its ``plot_training_samples`` the ``argmax(1)``;
             - ``mix.instance_keys``, rows that follow their instance, and ``mix.image_keys``, which stay the base's, as
               files and shapes do.
         mix: the method. Its ``box_format`` and ``normalized`` aren't read: the batch's are known.

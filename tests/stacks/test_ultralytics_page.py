@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,15 @@ def no_download(monkeypatch):
         raise AssertionError(f"a download was tried: {args}, {kwargs}")
 
     monkeypatch.setattr(downloads, "safe_download", refuse)
+
+
+@pytest.fixture
+def fonts(no_download, monkeypatch):
+    """Plots find a font without the network."""
+    from matplotlib import font_manager
+    from ultralytics.utils import plotting
+
+    monkeypatch.setattr(plotting, "check_font", lambda *args: font_manager.findfont("DejaVu Sans"))
 
 
 def draw(root: Path, task: str) -> Path:
@@ -254,6 +264,30 @@ def test_a_classifier_learns_from_probabilities(tmp_path, no_download):
         share = after["cls"][output, before["cls"][output]]
         assert partner == before["cls"][output] or torch.isclose(share, own, atol=1e-3)
     assert not torch.equal(before["img"], after["img"])
+
+
+def plots_of(trainer) -> list[str]:
+    """The pictures of training batches that a trainer wrote, once its threads have drawn them."""
+    for thread in threading.enumerate():
+        if "plot_images" in thread.name:
+            thread.join()
+    return sorted(path.name for path in Path(trainer.save_dir).glob("train_batch*"))
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_classifier_of_the_page_trains_and_draws_its_batches(tmp_path, fonts):
+    names: dict = {}
+    for snippet in blocks(PAGE, "python"):
+        if "class MixTrainer" in snippet or "class MixClassifier" in snippet:
+            exec(snippet, names)
+    names["MixClassifier"].mix.p = 1.0
+    places = {"data": str(draw(tmp_path / "data", "classify")), "project": str(tmp_path / "runs")}
+    options = {**QUICK, **places, "model": "yolo26n-cls.yaml", "epochs": 2, "close_mosaic": 1, "plots": True}
+    trainer = names["MixClassifier"](overrides=options)
+    trainer.train()
+    assert torch.isfinite(trainer.loss)
+    assert names["MixClassifier"].mix.closed
+    assert plots_of(trainer) == [f"train_batch{number}.jpg" for number in range(4)]  # 3: closed
 
 
 def test_the_page_trains_mixed_and_closes(tmp_path, monkeypatch, no_download):
