@@ -41,6 +41,7 @@ __all__ = [
     "grouped",
     "method_names",
     "open_from",
+    "option_names",
     "parse_transform",
     "positive",
     "reporting_errors",
@@ -74,9 +75,14 @@ def _options() -> dict[str, list[str]]:
     return {name: [f"{', '.join(layouts)}: {line}" for line, layouts in lines.items()] for name, lines in found.items()}
 
 
+def option_names() -> tuple[str, ...]:
+    """The arguments that are options of layouts."""
+    return tuple(_options())
+
+
 def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The options of layouts that were typed: words, numbers, True or False, or lists of them."""
-    given = {name: getattr(arguments, name, None) for name in _options()}
+    given = {name: getattr(arguments, name, None) for name in option_names()}
     return {name: _typed(name, words) for name, words in given.items() if words is not None}
 
 

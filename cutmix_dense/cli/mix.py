@@ -18,7 +18,8 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from cutmix_dense.cli.common import (
     counted,
     grouped,
     open_from,
+    option_names,
     positive,
     reporting_errors,
     transform_for,
@@ -132,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
             if type(error) is ValueError:  # an argument out of range
                 raise UserError(str(error)) from None
             raise
-        tell(report)
+        tell(report, partial(_remedy, arguments, dataset, transform))
     return 3 if arguments.strict and (report.skipped or report.broken) else 0
 
 
@@ -180,8 +182,13 @@ class _Counter:
         self.bar.update(self.task, completed=done, total=total, bad=f"{self.bad} skipped" if self.bad else "")
 
 
-def tell(report: CopyReport) -> None:
-    """Say what was made and what was not."""
+def tell(report: CopyReport, remedy_for: Callable[[str, str], str]) -> None:
+    """Say what was made and what was not.
+
+    Args:
+        report: that of the finished copy.
+        remedy_for: how a missing split is added, by its name in the copy and in the data set.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -208,19 +215,81 @@ def tell(report: CopyReport) -> None:
     if report.made_anew:
         console.print(f"recomputed: {', '.join(report.made_anew)}", markup=False)
     for name, split in report.absent.items():
-        words = ["cutmix-dense", "mix", report.source, report.root, "--to", "yolo", "--split", split]
-        words += ["--transform", "CutMix", "p=0"] * (name != "train")
-        if split:
-            remedy = f"This adds it{', unmixed' * (name != 'train')}: {shlex.join(map(str, words))}"
-        else:
-            remedy = (
-                "The data set has no such split: move pictures of another split into one called "
-                f"{name}, and copy it into the same folder with --split {name}"
-            )
+        remedy = remedy_for(name, split)
         console.print(
             f"missing: data.yaml has no {name}, and Ultralytics doesn't train without it. {remedy}", markup=False
         )
     console.print(f"report: {report.path}", markup=False)
+
+
+_OF_SAMPLES = ("layout", "pixels", "seed", "quality")
+"""Arguments that hold for every split: they say how samples are read, drawn and written."""
+
+_OF_MIXES = ("pool", "copies", "with_originals", "transform")
+"""Arguments that say what is mixed, which a split for validation isn't."""
+
+_PATHS = ("images", "annotations", "maps")
+"""Options of layouts that may lead to the files of one split alone."""
+
+
+def _remedy(arguments: argparse.Namespace, dataset: DenseDataset, transform: Any, name: str, split: str) -> str:
+    """How the split that a copy lacks is added: a command that reads it as this run has read its own.
+
+    A split for training is mixed as this run mixes, one for validation isn't mixed.
+    """
+    from cutmix_dense.data.mixed_sample import never_mixes
+
+    if not split:
+        return (
+            "The data set has no such split: move pictures of another split into one called "
+            f"{name}, and copy it into the same folder with --split {name}"
+        )
+    options = _options_for(arguments, dataset, split)
+    if options is None:
+        given = " and ".join(f"--{option}" for option in _PATHS if getattr(arguments, option, None))
+        return f"This adds it: the same command with --split {split} and with the {given} of that split"
+    mixes = name == "train"
+    unmixed = not (mixes and arguments.copies) or never_mixes(transform)
+    words = ["mix", arguments.root, arguments.output, "--to", arguments.to or dataset.layout, "--split", split]
+    words += _typed(arguments, (*_OF_SAMPLES, *(_OF_MIXES if mixes else ()))) + _typed(options, option_names())
+    words += [] if mixes else ["--transform", "CutMix", "p=0"]
+    return f"This adds it{', unmixed' * unmixed}: {shlex.join(map(str, ['cutmix-dense', *words]))}"
+
+
+def _typed(arguments: argparse.Namespace, names: Iterable[str]) -> list[Any]:
+    """Those of some arguments that differ from what they are by default, as they are typed."""
+    usual = parser().parse_args([str(arguments.root), str(arguments.output)])
+    words: list[Any] = []
+    for name in names:
+        value = getattr(arguments, name)
+        if value != getattr(usual, name):
+            flag = [f"--{name.replace('_', '-')}"]
+            words += flag if value is True else [*flag, *(value if isinstance(value, list) else [value])]
+    return words
+
+
+def _options_for(arguments: argparse.Namespace, dataset: DenseDataset, split: str) -> argparse.Namespace | None:
+    """The arguments by which another split is read; None if none of ours does.
+
+    Paths may lead to the files of this run's split alone, so they are taken only where they lead to other pictures:
+    first with the other split's name in place of this one's, then as they are, then left out.
+    """
+    paths = {name: words for name in _PATHS if (words := getattr(arguments, name, None)) is not None}
+    renamed = {name: [str(word).replace(dataset.split, split) for word in words] for name, words in paths.items()}
+    for chosen in (renamed, paths, dict.fromkeys(paths)) if paths else ({},):
+        other = argparse.Namespace(**{**vars(arguments), **chosen, "split": split})
+        if not paths or _leads_elsewhere(other, dataset):
+            return other
+    return None
+
+
+def _leads_elsewhere(arguments: argparse.Namespace, dataset: DenseDataset) -> bool:
+    """Whether arguments open a data set of other pictures than this one."""
+    try:
+        other = open_from(arguments)
+        return len(other) > 0 and other.image_path(0) not in {dataset.image_path(k) for k in range(len(dataset))}
+    except (UserError, ValueError, OSError):
+        return False
 
 
 def _cost(rows: Sequence[dict[str, Any]]) -> str:

@@ -344,6 +344,71 @@ def test_the_split_that_ultralytics_misses_is_told_and_added_by_the_command_that
     assert "missing" not in capsys.readouterr().out
 
 
+def added_by(told: str, words: str) -> list[str]:
+    """The arguments of the command that adds a missing split, behind some words."""
+    command = shlex.split(told.partition(f"This adds it{words}: cutmix-dense mix ")[2].splitlines()[0])
+    return [*command, "--workers", "0"]
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        (["--transform", "CutMix", "p=0"], ", unmixed"),
+        (["--copies", "0", "--with-originals"], ", unmixed"),
+        (["--transform", "GridMix", "p=1.0", "--copies", "2", "--with-originals", "--seed", "3"], ""),
+    ],
+)
+def test_a_missing_split_for_training_is_added_as_the_run_mixes(demo, tmp_path, capsys, own, words):
+    arguments = [str(demo / "coco"), str(tmp_path / "copy"), "--to", "yolo", "--split", "val", "--workers", "0", *own]
+    assert tool.main(arguments) == 0
+    command = added_by(capsys.readouterr().out, words)
+    assert command[command.index("--split") + 1] == "train"
+    assert set(own) <= set(command)
+    assert tool.main(command) == 0
+    found = [image.int() for image, _ in read_all(tmp_path / "copy", "yolo")]
+    sources = [image.int() for image, _ in read_all(demo / "coco", "coco")]
+    # as JPEG files may be written anew, by the largest difference between pixels
+    unmixed = [any((image - source).abs().max() < 40 for source in sources) for image in found]
+    assert (len(found), sum(unmixed)) == ((10, 10) if words else (30, 10))
+
+
+def test_a_missing_split_is_read_by_the_options_of_the_run(demo, tmp_path, capsys):
+    both = tmp_path / "both"  # two layouts, so that one must be named
+    shutil.copytree(demo / "coco", both)
+    shutil.copytree(demo / "voc", both, dirs_exist_ok=True)
+    usual = ["--to", "yolo", "--workers", "0", "--transform", "CutMix", "p=0"]
+    for layout, options in (("coco", ["--quality", "90", "--pixels", "rgb"]), ("voc", ["--task", "detection"])):
+        arguments = [str(both), str(tmp_path / layout), "--layout", layout, "--split", "train", *options, *usual]
+        assert tool.main(arguments) == 0
+        command = added_by(capsys.readouterr().out, ", unmixed")
+        assert {"--layout", layout, "--split", "val", *options} <= set(command)
+        assert tool.main(command) == 0
+        assert "missing: " not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("named", ["instances_train.json", "own.json"])
+def test_files_of_one_split_are_not_read_as_another(demo, tmp_path, capsys, named):
+    source = tmp_path / "coco"
+    shutil.copytree(demo / "coco", source)
+    (source / "annotations" / "instances_train.json").rename(source / "annotations" / named)
+    arguments = [str(source), str(tmp_path / "copy"), "--to", "yolo", "--workers", "0", "--layout", "coco"]
+    arguments += ["--annotations", f"annotations/{named}", "--transform", "CutMix", "p=0"]
+    assert tool.main(arguments) == 0
+    command = added_by(capsys.readouterr().out, ", unmixed")
+    assert f"annotations/{named}" not in command
+    assert tool.main(command) == 0
+    images = {split: set((tmp_path / "copy" / "images" / split).iterdir()) for split in ("train", "val")}
+    assert {split: len(found) for split, found in images.items()} == {"train": 10, "val": 4}
+
+
+def test_where_no_option_leads_to_the_missing_split_the_remedy_says_so(demo, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tool, "_leads_elsewhere", lambda *_: False)
+    arguments = [str(demo / "coco"), str(tmp_path / "copy"), "--to", "yolo", "--workers", "0", "--limit", "2"]
+    assert tool.main([*arguments, "--annotations", "annotations/instances_train.json"]) == 0
+    told = capsys.readouterr().out
+    assert "This adds it: the same command with --split val and with the --annotations of that split" in told
+
+
 def test_a_voc_set_is_read_whole(demo, tmp_path):
     assert VocDataset.whole(demo / "voc", "train") == {"task": "instances"}
     copy = tmp_path / "voc"
