@@ -191,6 +191,62 @@ def test_semantic_map_in_its_colours():
     assert (drawing[:, :, 365:] == GREY).all()
 
 
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8, torch.int32]
+)
+@pytest.mark.parametrize("channels", [(), (1,)])
+def test_a_map_of_any_dtype_is_one_of_class_ids(dtype, channels):
+    image = torch.full((3, 60, 80), 128, dtype=torch.uint8)
+    semantic = torch.zeros(60, 80, dtype=torch.long)
+    semantic[10:, 20:] = 2
+    semantic[:, 60:] = 255
+    expected = vis.draw_sample(image, semantic, CLASSES)
+    assert torch.equal(vis.draw_sample(image, semantic.to(dtype).reshape(*channels, 60, 80), CLASSES), expected)
+
+
+def test_of_several_channels_the_largest_is_drawn_and_one_of_fractions_is_refused():
+    image = torch.full((3, 60, 80), 128, dtype=torch.uint8)
+    semantic = torch.randint(0, 4, (60, 80), generator=torch.Generator().manual_seed(0))
+    scores = torch.nn.functional.one_hot(semantic, 4).permute(2, 0, 1) * 0.7
+    assert torch.equal(vis.draw_sample(image, scores, CLASSES), vis.draw_sample(image, semantic, CLASSES))
+    mixed = (semantic.float(), semantic.float(), torch.tensor(0.5))
+    whole = (semantic, semantic, torch.tensor(0.5))
+    drawn = [vis.draw_sample(image, {"semantic": maps}, CLASSES, semantic=True) for maps in (mixed, whole)]
+    assert torch.equal(*drawn)
+    for odd in (0.5, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"semantic of shape .* must hold class ids, got values such as {odd}"):
+            vis.draw_sample(image, torch.full((1, 60, 80), odd), CLASSES)
+
+
+def test_floats_that_are_no_shares_of_white_are_refused():
+    image = torch.rand(3, 30, 40, generator=torch.Generator().manual_seed(0))
+    normalised = (image - 0.45) / 0.225
+    assert vis.to_pil(image.double() * 1.05).size == (40, 30)  # as bicubic resizing leaves it
+    for draw in (vis.to_pil, lambda image: vis.draw_sample(image, None)):
+        for odd in (normalised, image * 255, (image * 255).half()):
+            with pytest.raises(ValueError, match=r"must be in \[0, 1\], got .*: undo Normalize, or divide by 255"):
+                draw(odd)
+        with pytest.raises(ValueError, match="it isn't finite"):
+            draw(image.where(image > 0.1, float("nan")))
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf"), 1e30])
+def test_what_is_not_finite_is_left_out(odd):
+    image = torch.full((3, 60, 80), 128, dtype=torch.uint8)
+    boxes, points = torch.tensor([[10.0, 10, 40, 30]]), torch.tensor([[[20.0, 20, 2], [30, 40, 2]]])
+    found = {"boxes": boxes, "labels": torch.tensor([1]), "keypoints": points}
+    more = {
+        "boxes": torch.cat([boxes, torch.tensor([[5.0, 5, odd, odd if odd < 1e9 else float("nan")]])]),
+        "labels": torch.tensor([1, 2]),
+        "keypoints": torch.cat([points, torch.tensor([[[odd, 5, 2], [7, odd, 2]]])]),
+    }
+    expected = vis.draw_sample(image, found, CLASSES)
+    assert torch.equal(vis.draw_sample(image, more, CLASSES), expected)
+    far = vis.draw_sample(image, {"boxes": torch.tensor([[5.0, 5, 1e30, 1e30]]), "labels": torch.tensor([1])}, CLASSES)
+    near = vis.draw_sample(image, {"boxes": torch.tensor([[5.0, 5, 80, 60]]), "labels": torch.tensor([1])}, CLASSES)
+    assert torch.equal(far, near)
+
+
 def test_ignored_instances_are_grey():
     box = torch.tensor([[20.0, 30.0, 60.0, 80.0]])
     target = {

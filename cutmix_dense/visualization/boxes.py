@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,12 +22,12 @@ from cutmix_dense.visualization.colors import Color
 from cutmix_dense.visualization.pictures import line_width_for
 from cutmix_dense.visualization.text import Rect, rect_area
 
-__all__ = ["Outline", "draw_outlines", "outline_of_mask", "outlines_of"]
+__all__ = ["FAR", "Outline", "draw_outlines", "outline_of_mask", "outlines_of"]
 
 _DARK: Color = (12, 14, 18)
 
-_FAR = 1e7
-"""Corners farther than this lie so far outside that Pillow, which counts in 32 bits, needn't know where."""
+FAR = 1e7
+"""Points farther than this lie so far outside that Pillow, which counts in 32 bits, needn't know where."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def outlines_of(
 
     Returns:
         One outline per box: of an upright one clipped to the drawing; None for a rotated one that lies wholly outside
-        of it or isn't finite. None where there are no boxes.
+        of it, and for any that isn't finite. None where there are no boxes.
 
     Raises:
         ValueError: rows of another length than their format's.
@@ -71,7 +72,11 @@ def outlines_of(
         return [_polygon(one, size) for one in corners]
     plain = to_xyxy(boxes).detach().cpu().as_subclass(Tensor).double()
     result: list[Outline | None] = []
-    for x0, y0, x1, y1 in plain.tolist():
+    for corners in plain.tolist():
+        if not all(map(math.isfinite, corners)):
+            result.append(None)
+            continue
+        x0, y0, x1, y1 = corners
         left = min(max(round(x0 * scale_x), 0), size[1] - 1)
         top = min(max(round(y0 * scale_y), 0), size[0] - 1)
         right = min(max(round(x1 * scale_x), left + 1), size[1])
@@ -83,7 +88,7 @@ def outlines_of(
 def _polygon(corners: Float[np.ndarray, "4 2"], size: tuple[int, int]) -> Outline | None:
     if not np.isfinite(corners).all():
         return None
-    corners = np.clip(corners, -_FAR, _FAR)
+    corners = np.clip(corners, -FAR, FAR)
     low, high = np.zeros((1, 2)), np.array([[size[1], size[0]]], dtype=np.float64)
     points, _ = clipped_points(corners[None], low, high)
     if not len(points):

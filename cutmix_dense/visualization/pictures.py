@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,13 +27,22 @@ __all__ = [
 ]
 
 
+_OVERSHOOT = 0.1
+"""Bicubic resizing leaves [0, 1] by less; it is clipped."""
+
+
 def to_pil(image: Tensor) -> Image.Image:
     """A (3, H, W) or (1, H, W) image, uint8 or float in [0, 1], as a Pillow RGB image."""
     return tvf.to_pil_image(as_rgb(image)).convert("RGB")
 
 
 def as_rgb(image: Tensor) -> UInt8[Tensor, "3 h w"]:
-    """Any image tensor as plain uint8 RGB on the CPU, in memory of its own."""
+    """Any image tensor as plain uint8 RGB on the CPU, in memory of its own.
+
+    Raises:
+        TypeError: no tensor.
+        ValueError: another shape or dtype, or floats that aren't in [0, 1].
+    """
     if not isinstance(image, Tensor):
         raise TypeError(f"image must be a tensor of shape (C, H, W), got {type(image).__name__}")
     if image.ndim != 3 or image.shape[0] not in (1, 3):
@@ -41,6 +51,12 @@ def as_rgb(image: Tensor) -> UInt8[Tensor, "3 h w"]:
     if pixels.dtype == torch.bool:
         pixels = pixels.to(torch.uint8) * 255
     elif pixels.is_floating_point():
+        low, high = (float(value) for value in pixels.aminmax()) if pixels.numel() else (0.0, 0.0)
+        if not -_OVERSHOOT <= low <= high <= 1 + _OVERSHOOT:  # NaN isn't, either
+            remedy = (
+                "undo Normalize, or divide by 255 what was bytes" if math.isfinite(high - low) else "it isn't finite"
+            )
+            raise ValueError(f"image of {pixels.dtype} must be in [0, 1], got {low:.3g} to {high:.3g}: {remedy}")
         pixels = (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8)
     elif pixels.dtype != torch.uint8:
         raise ValueError(f"image must be uint8 or float in [0, 1], got {pixels.dtype}")

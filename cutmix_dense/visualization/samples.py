@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as tvf
 from torchvision.utils import draw_keypoints, draw_segmentation_masks
 
 from cutmix_dense.functional.segments import INFO_KEY, has_segments_only, segments_as_instances
-from cutmix_dense.visualization.boxes import Outline, draw_outlines, outline_of_mask, outlines_of
+from cutmix_dense.visualization.boxes import FAR, Outline, draw_outlines, outline_of_mask, outlines_of
 from cutmix_dense.visualization.colors import IGNORED, Color, class_colors, color_at, line_color_for, text_color_on
 from cutmix_dense.visualization.masks import draw_masks
 from cutmix_dense.visualization.pictures import (
@@ -74,8 +74,10 @@ def draw_sample(
         target: a dict as detectors take it (any of ``boxes`` (N, 4) or of any tv_tensors format, rotated ones, which
             are drawn as polygons, among them, ``labels`` (N,), ``masks`` (N, H, W),
             ``keypoints`` (N, K, 2 or 3), ``visibility`` (N,), ``iscrowd`` (N,), ``semantic`` (H, W), ``ignored``), a
-            semantic map (H, W), or None. For a panoptic map (``panoptic``, ``segments_info``) without instances
-            the segments are drawn like instances, ``category_id`` as label; stuff gets no box.
+            semantic map, or None. A semantic map is (H, W) or (1, H, W) of class ids, in any dtype, or (C, H, W)
+            floats, of which the largest is the class. Boxes and keypoints that aren't finite are left out. For a
+            panoptic map (``panoptic``, ``segments_info``) without instances the segments are drawn like instances,
+            ``category_id`` as label; stuff gets no box.
         classes: class names; label i is called ``classes[i]``. Without them the number is shown.
         fit: (height, width) that the drawing fills as far as the image's shape allows. Without it the image keeps its
             size, enlarged by a whole factor until its longer side reaches `min_size`.
@@ -101,7 +103,7 @@ def draw_sample(
 
     Raises:
         TypeError: image is not a tensor, or target is neither dict, map nor None.
-        ValueError: shapes that do not belong together.
+        ValueError: shapes that do not belong together, or an image of floats that aren't in [0, 1].
     """
     height, width = image.shape[-2:]
     pixels = as_rgb(image)
@@ -255,18 +257,36 @@ def _visible_points(points: Tensor, shown: Any, index: int, scale_x: float, scal
         keep = plain[:, 2] > 0
     if shown is not None:
         keep = keep & shown[index].detach().cpu().bool()
+    keep = keep & (plain[:, :2].abs() < FAR).all(dim=1)  # NaN isn't
     return plain[keep][:, :2] * torch.tensor([scale_x, scale_y], dtype=torch.float64)
 
 
 def maps_of(semantic: Any) -> list[tuple[Tensor, float]]:
-    """The maps to draw over each other and how much each counts: a soft mix gives a pair of maps, or probabilities."""
+    """The maps to draw over each other and how much each counts: a soft mix gives a pair of maps, or probabilities.
+
+    Raises:
+        ValueError: a map of one channel in floating point that holds no class ids.
+    """
     if isinstance(semantic, tuple):
         first, second, weight = semantic
         share = float(weight.float().mean())
-        return [(first, share), (second, 1 - share)]
-    if semantic.is_floating_point():
-        return [(semantic.argmax(dim=0), 1.0)]
-    return [(semantic, 1.0)]
+        return [(_class_ids(first), share), (_class_ids(second), 1 - share)]
+    return [(_class_ids(semantic), 1.0)]
+
+
+def _class_ids(semantic: Tensor) -> Int[Tensor, "*one h w"]:
+    """The class ids of a map: whole numbers in any dtype, or the classes with the largest of several channels."""
+    if not semantic.is_floating_point():
+        return semantic
+    if semantic.ndim == 3 and len(semantic) > 1:
+        return semantic.argmax(dim=0)
+    odd = semantic[(semantic != semantic.round()) | semantic.isinf()]  # NaN is odd, too
+    if len(odd):
+        raise ValueError(
+            f"semantic of shape {tuple(semantic.shape)} must hold class ids, got values such as {float(odd[0]):g}: "
+            "round it, or give one channel per class"
+        )
+    return semantic.long()
 
 
 def _draw_semantic(
