@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
@@ -81,19 +82,24 @@ def family_rows(
     targets: list[Mapping[str, Any]] = []
     left_out: dict[str, str] = {}
     failure: SampleError | None = None
+    heard: dict[Any, Any] = {}
     for name, transform in transforms.items():
         if dataset.mix_layout not in transform.layouts:
             left_out[name] = f"not defined for {_SAMPLES[dataset.mix_layout]}"
             continue
-        try:
-            made = mix_sample(dataset, transform, index, seed=seed, pool=2)
-        except SampleError as error:
-            failure = error
-            left_out[name] = error.reason.rsplit(": ", 1)[-1].partition(";")[0]
-            continue
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                made = mix_sample(dataset, transform, index, seed=seed, pool=2)
+            except SampleError as error:
+                failure = error
+                left_out[name] = error.reason.rsplit(": ", 1)[-1].partition(";")[0]
+                continue
         if not made.mixed:
             left_out[name] = "has nothing to mix here"
             continue
+        for each in told:  # of a method that is left out, the remark says why
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno, registry=heard)
         chosen = _one_class(transform, made)
         if chosen is not None:
             transform = copy(transform)

@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 from torchvision import tv_tensors
 
+import cutmix_dense as cd
 from cutmix_dense.build import known_transforms
 from cutmix_dense.cli import browse
 from cutmix_dense.cli.common import build_transform, family
 from cutmix_dense.data.demo import make_demo_set
 from cutmix_dense.data.mixed_sample import mix_sample, open_complete
 from cutmix_dense.visualization.family import family_rows
+from cutmix_dense.warned import MixWarning, warn_caller
 
 
 @pytest.mark.parametrize("layout", ["coco", "voc", "cityscapes"])
@@ -57,6 +59,33 @@ def test_the_family_on_the_same_two_pictures(demo, tmp_path, layout, missing, ca
     remark = "left out: CarveMix, ClassMix (ClassMix, CarveMix and other masks made of classes need a semantic map of"
     assert (f"{remark} every image)" in told) == (missing == 2)
     assert sheet.stat().st_size > 10_000
+
+
+class Loud(cd.CutMix):
+    """A CutMix that warns in every call."""
+
+    def draw_plan(self, *args, **options):
+        warn_caller("heard")
+        return super().draw_plan(*args, **options)
+
+
+def test_methods_that_the_family_leaves_out_do_not_warn(tmp_path, capsys):
+    """The remark says why they are; what others warn of is told."""
+    rng = np.random.default_rng(0)
+    for folder, shape in (("images", (60, 80, 3)), ("masks", (60, 80))):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            Image.fromarray(rng.integers(0, 4, shape, dtype=np.uint8)).save(tmp_path / folder / f"{number}.png")
+    arguments = [str(tmp_path), "--index", "1", "--width", "120", "--out", str(tmp_path / "out"), "--family"]
+    assert browse.main(arguments) == 0
+    told = capsys.readouterr()
+    assert "left out: CopyPaste (has nothing to mix here)" in told.out
+    assert told.err == ""
+    dataset = open_complete(tmp_path, "image_masks")
+    with pytest.warns(MixWarning) as heard:
+        found = family_rows(dataset, 1, {"one": Loud(p=1.0), "two": Loud(p=1.0), "none": cd.CopyPaste(p=1.0)})
+    assert set(found.left_out) == {"none"}
+    assert {str(each.message) for each in heard} == {"heard"}
 
 
 def test_carvemix_of_the_family_carves_one_class_out_of_a_map_that_is_full_of_classes(demo):
