@@ -143,13 +143,36 @@ def test_labels_stay_inside_and_off_each_other(entries):
             assert (place[2] - place[0], place[3] - place[1]) == (width, height)
     for number, place in enumerate(shown):
         for other in shown[:number]:
-            smaller = max(text.rect_area(place), text.rect_area(other))
-            assert text._overlap(place, other) <= 0.2 * smaller
+            assert text._overlap(place, other) == 0  # else letters of the one that is drawn first are hidden
 
 
 def test_every_label_of_a_roomy_picture_is_written():
     boxes = [(x, y, x + 60, y + 50) for y in (20, 120, 220) for x in (5, 120, 240, 400)]
     assert all(text.place_labels(boxes, [(50, 16)] * 12, (300, 480)))
+
+
+def test_in_a_crowd_no_letter_of_a_label_is_hidden():
+    """Every label that is written in a crowd has the pixels that it has where nothing else is named."""
+    image = torch.full((3, 150, 200), 128, dtype=torch.uint8)
+    corner = torch.randint(0, 120, (24, 2), generator=torch.Generator().manual_seed(0))
+    boxes = torch.cat([corner, corner + 25], dim=1).float()
+    tags = [f"{'ab'[number % 2]}{number}" for number in range(24)]
+    target = {"boxes": boxes, "labels": torch.arange(24) % 4}
+    crowd = vis.draw_sample(image, target, CLASSES, tags=tags, boxes=False)
+    written = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(samples, "place_labels", lambda *args: written.append(text.place_labels(*args)) or written[0])
+        vis.draw_sample(image, target, CLASSES, tags=tags, boxes=False)
+        places = written[0]
+        assert 8 < sum(place is not None for place in places) < 24
+        for index, place in enumerate(places):
+            if place is None:
+                continue
+            alone = [place if number == index else None for number in range(24)]
+            patch.setattr(samples, "place_labels", lambda *_, alone=alone: alone)
+            x0, y0, x1, y1 = place
+            single = vis.draw_sample(image, target, CLASSES, tags=tags, boxes=False)
+            assert torch.equal(single[:, y0:y1, x0:x1], crowd[:, y0:y1, x0:x1]), tags[index]
 
 
 def test_mask_lies_on_its_pixels():

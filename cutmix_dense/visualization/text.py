@@ -119,10 +119,10 @@ def place_labels(
     canvas: tuple[int, int],
     points: Sequence[Any] | None = None,
 ) -> list[Rect | None]:
-    """A place for every label near its box: inside the picture, on as few other labels and small boxes as possible.
+    """A place for every label near its box: inside the picture, on no other label, on as few small boxes as possible.
 
-    Small boxes, which have fewer places, choose first. A label that would lie on another one, or hide other small
-    boxes, is left out (None): the box's colour still tells the class.
+    Small boxes, which have fewer places, choose first. A label that would lie on another one, and so hide letters, or
+    hide other small boxes, is left out (None): the box's colour still tells the class.
 
     Args:
         boxes: pixel rectangles (x0, y0, x1, y1) of the drawing.
@@ -143,24 +143,23 @@ def place_labels(
         candidates = _round_box(boxes[index], w, h) if corners is None else _at_points(corners, w, h)
         # What a label would hide: boxes not much larger than itself.
         small = [box for box in boxes if box is not boxes[index] and rect_area(box) < 6 * w * h]
-        best: tuple[float, float, Rect] | None = None
+        best: tuple[float, Rect] | None = None
         for rank, (left, top) in enumerate(candidates):
             # Slide into the picture; a far slide no longer belongs to the box, which the rank term expresses.
             inside_left = max(0, min(left, width - w))
             inside_top = max(0, min(top, height - h))
             rect = (inside_left, inside_top, inside_left + w, inside_top + h)
             slide = abs(inside_left - left) + abs(inside_top - top)
-            on_labels = sum(_overlap(rect, other) for other in placed) / (w * h)
             on_small = sum(_overlap(rect, box) for box in small) / (w * h)
             own = _overlap(rect, boxes[index]) / (w * h) if rect_area(boxes[index]) < 6 * w * h else 0.0
-            cost = 6.0 * on_labels + 1.5 * on_small + 0.9 * own + 0.02 * rank + 0.01 * slide
+            cost = 1.5 * on_small + 0.9 * own + 0.02 * rank + 0.01 * slide
+            if on_small > 0.7 or any(_overlap(rect, other) for other in placed):
+                continue
             if best is None or cost < best[0]:
-                best = (cost, on_small, rect)
-        assert best is not None
-        _, hidden, rect = best
-        if hidden <= 0.7 and max((_overlap(rect, other) for other in placed), default=0) <= 0.2 * w * h:
-            placed.append(rect)
-            result[index] = rect
+                best = (cost, rect)
+        if best is not None:
+            placed.append(best[1])
+            result[index] = best[1]
     return result
 
 
@@ -180,6 +179,14 @@ def _round_box(box: Rect, w: int, h: int) -> list[tuple[int, int]]:
         (x0 - w, y0),
         (x1, y1 - h),
         (x0 - w, y1 - h),
+        ((x0 + x1 - w) // 2, y0 - h),
+        ((x0 + x1 - w) // 2, y1),
+        (x1, (y0 + y1 - h) // 2),
+        (x0 - w, (y0 + y1 - h) // 2),
+        (x1 - w // 2, y0 - h),  # reaching beyond a side
+        (x0 - w // 2, y0 - h),
+        (x1 - w // 2, y1),
+        (x0 - w // 2, y1),
     ]
 
 
