@@ -57,7 +57,8 @@ def mix_batch(
               plots take ids, so give its ``plot_training_samples`` the ``argmax(1)``;
             - ``mix.instance_keys``, rows that follow their instance, and ``mix.image_keys``, which stay the base's, as
               files and shapes do.
-        mix: the method. Its ``box_format`` and ``normalized`` aren't read: the batch's are known.
+        mix: the method, no ``Chain``; an ``Affine`` only without masks, depth and rotated boxes. Its ``box_format`` and
+            ``normalized`` aren't read: the batch's are known.
         generator: a CPU generator that makes the call repeatable; see ``MixTransform``.
         overlap_mask: whether ``masks`` are one index map (h, w) per image, as Ultralytics makes them by default, or
             one mask per row: the trainer's ``args.overlap_mask``.
@@ -90,13 +91,13 @@ def mix_batch(
     maps = SEMANTIC_KEYS.union(member.semantic_keys)
     known = _ROWS | _STAYS | maps | {"img", "masks", "sem_masks", "depth", *member.image_keys, *member.instance_keys}
     _refuse_unknown(batch, known, member.instance_keys)
-    if {"masks", "depth"} & set(batch):
-        refuse_affine(mix, "'masks' and 'depth' of Ultralytics")
     images = batch["img"]
     if len(images) == 1 and member.p > 0 and member.partners and not member.closed and not member._warned:
         member._warned.set(True)  # here, as that a bank helps isn't true
         warn_caller("a batch of one image has no partner and stays as it is: use larger batches")
     rows = Rows.of(batch, member.instance_keys) if "bboxes" in batch else None
+    if {"masks", "depth"} & set(batch) or (rows is not None and rows.rotated):
+        refuse_affine(mix, "'masks', 'depth' and rotated boxes of Ultralytics")
     targets: dict[str, Any] = {key: value for key, value in batch.items() if key in maps}
     if rows is None and "cls" in batch:
         targets["labels"] = batch["cls"]

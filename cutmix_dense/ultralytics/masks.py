@@ -73,7 +73,8 @@ class ReducedMasks:
         if not height or (height * ratio, width * ratio) != rows.frame:
             raise ValueError(
                 f"batch['masks'] must divide the images' size {rows.frame} by a whole number, got {(height, width)}: "
-                "where multi_scale resizes the images alone, mix before preprocess_batch"
+                "choose a mask_ratio that divides imgsz; with multi_scale, which resizes the images alone, mix before "
+                "preprocess_batch"
             )
         if semantic is not None and tuple(semantic.shape) != (images, height, width):
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import subprocess
 import sys
 import warnings
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from oracle import Settings, coded_image, decode, expect_labels, stated_layers
+from snippets import ROOT
 from stacks.yolo import (
     CENTRE,
     HEIGHT,
@@ -27,6 +29,7 @@ from stacks.yolo import (
     same,
 )
 from torchvision import tv_tensors
+from torchvision.ops import box_convert
 
 import cutmix_dense as cd
 from cutmix_dense.ultralytics import close_with_mosaic, mix_batch
@@ -560,6 +563,24 @@ def test_one_of_several_methods_as_the_core_draws_it():
     same(mix_batch(batch, mix), first)
 
 
+def test_calls_in_turn_mix_as_the_core_does_in_turn():
+    """What is given instead of a Chain."""
+    batch = coded_batch(masks=None, points=0)
+    images, turn, core_turn = batch["img"], generator(3), generator(3)
+    corners = box_convert(batch["bboxes"], "cxcywh", "xyxy") * torch.tensor([WIDTH, HEIGHT, WIDTH, HEIGHT])
+    rows = [torch.from_numpy(rows_of(batch, number)) for number in range(len(images))]
+    targets = [{"boxes": corners[own], "labels": own} for own in rows]
+    for mix in (cd.Mosaic(p=1.0), cd.MixUp(p=1.0)):
+        batch = mix_batch(batch, mix, turn)
+        images, targets = mix(images, targets, generator=core_turn)
+        targets = [{key: target[key] for key in ("boxes", "labels")} for target in targets]
+    assert torch.equal(batch["img"], images)
+    assert len(batch["cls"]) > 12
+    assert batch["cls"][:, 0].tolist() == torch.cat([target["labels"] for target in targets]).tolist()
+    found = box_convert(batch["bboxes"], "cxcywh", "xyxy") * torch.tensor([WIDTH, HEIGHT, WIDTH, HEIGHT])
+    torch.testing.assert_close(found, torch.cat([target["boxes"] for target in targets]), atol=1e-3, rtol=0)
+
+
 SMALL = coded_batch((2, 2))
 
 
@@ -579,7 +600,8 @@ SMALL = coded_batch((2, 2))
         ({"bboxes": None}, cd.CutMix(), "belong to objects"),
         ({"masks": SMALL["masks"] + 2}, cd.CutMix(), r"batch\['masks'\]\[0\] must hold 0 … 2"),
         ({"masks": torch.zeros(4, 16, 24)}, cd.CutMix(), "overlap_mask=True"),
-        ({"masks": torch.zeros(2, 16, 20)}, cd.CutMix(), "multi_scale"),
+        ({"masks": torch.zeros(2, 16, 20)}, cd.CutMix(), "divides imgsz; with multi_scale"),
+        ({"masks": torch.zeros(2, 21, 32)}, cd.CutMix(), r"got \(21, 32\): choose a mask_ratio that divides imgsz"),
         ({"masks": None}, cd.CutMix(), "'sem_masks'"),
         ({"sem_masks": torch.zeros(2, 8, 12)}, cd.CutMix(), "sem_masks"),
         ({"depth": torch.rand(2, 1, 32, 48)}, cd.CutMix(p=1.0), "depth"),
@@ -607,8 +629,13 @@ SMALL = coded_batch((2, 2))
         ({}, cd.RandomMix([cd.CutMix(), cd.CutMix(on_filtered="crowd")]), "got 'crowd'"),
         ({}, cd.CutMix(pairing=cd.SampleBank()), "SampleBank"),
         ({}, cd.Chain([cd.CutMix()]), "one transform for batches of Ultralytics.* got a Chain"),
-        ({}, cd.Affine(), "without an Affine for 'masks' and 'depth' of Ultralytics"),
+        ({}, cd.Affine(), "without an Affine for 'masks', 'depth' and rotated boxes of Ultralytics"),
         ({}, cd.RandomMix([cd.CutMix(), cd.Affine()], weights=[1, 0]), "without an Affine for"),
+        (
+            {"masks": None, "sem_masks": None, "keypoints": None, "bboxes": torch.full((4, 5), 0.3)},
+            cd.RandomMix([cd.CutMix(), cd.Affine()], weights=[1, 0]),
+            "without an Affine for .* rotated boxes",
+        ),
         ({}, cd.CopyPaste(p=1.0, flip=1.0), "flip_pairs"),
     ],
 )
@@ -675,6 +702,14 @@ def test_a_mix_has_one_schedule():
         close_with_mosaic(cd.RandomMix([cd.CutMix()], total=20, close_last=3))
     with pytest.raises(TypeError, match="mix must be a mixing transform, got NoneType"):
         close_with_mosaic(None)
+
+
+def test_what_the_page_for_users_of_ultralytics_gives_its_trainer_is_accepted():
+    text = (ROOT / "docs" / "coming_from.md").read_text().partition("## Ultralytics")[2].partition("\n## ")[0]
+    given = re.search(r"In its trainer, .*?`(cd\.[^`]+)`", text, flags=re.DOTALL)[1]
+    mix = eval(given, {"cd": cd})
+    close_with_mosaic(mix)(trainer(16))
+    assert mix.closed
 
 
 def test_ultralytics_is_not_imported():
