@@ -29,7 +29,7 @@ from stacks.yolo import (
     same,
 )
 from torchvision import tv_tensors
-from torchvision.ops import box_convert
+from torchvision.ops import box_convert, masks_to_boxes
 
 import cutmix_dense as cd
 from cutmix_dense.ultralytics import close_with_mosaic, mix_batch
@@ -88,6 +88,36 @@ def test_what_pixels_prove_of_free_forms(name, masks, seed):
         batch["masks"][last][window] = 1
     mixed = mix_batch(batch, mix, generator(seed), overlap_mask=masks != "rows")
     assert check(batch, mixed, mix, seed, settings_of(mix)) > 0
+
+
+@pytest.mark.parametrize("name", ["GridMix", "StripeMix"])
+def test_a_box_exceeds_its_mask_by_slivers_thinner_than_a_pixel_of_the_mask(name):
+    mix, exceeding = getattr(cd, name)(p=1.0), 0
+    for seed in range(12):
+        batch = coded_batch(masks="rows", points=0, seed=seed)
+        drawn = row_masks(batch)
+        full = enlarged(torch.from_numpy(drawn), RATIO, pixels_of(batch)).numpy()
+        mixed = mix_batch(batch, mix, generator(seed), overlap_mask=False)
+        sources = [decode(image, (HEIGHT, WIDTH), [(HEIGHT, WIDTH)] * 5) for image in mixed["img"]]
+        for row, (number, corners) in enumerate(zip(mixed["cls"][:, 0].long().tolist(), pixels_of(mixed))):
+            prov, small = sources[int(mixed["batch_idx"][row])], mixed["masks"][row].numpy() > 0
+            if not drawn[number].any() or not small.any():
+                continue
+            shown = full[number][prov.y, prov.x] & (prov.source == int(batch["batch_idx"][number]))
+            assert not (shown[CENTRE::RATIO, CENTRE::RATIO] & ~small).any()
+            outer = masks_to_boxes(torch.from_numpy(shown)[None])[0] + torch.tensor([0, 0, 1, 1])
+            assert ((corners - outer).abs() < 1).all()
+            blocks = small.repeat(RATIO, axis=0).repeat(RATIO, axis=1)
+            beside = np.lib.stride_tricks.sliding_window_view(shown & ~blocks, (RATIO, RATIO))
+            assert not beside.all(axis=(2, 3)).any()
+            inner = masks_to_boxes(torch.from_numpy(blocks)[None])[0] + torch.tensor([0, 0, 1, 1])
+            exceeding += bool(((corners - inner) * torch.tensor([-1, -1, 1, 1]) > RATIO).any())
+    assert exceeding > 0
+
+
+def pixels_of(batch: dict) -> torch.Tensor:
+    """The boxes of a batch as corners in pixels."""
+    return box_convert(batch["bboxes"], "cxcywh", "xyxy") * torch.tensor([WIDTH, HEIGHT, WIDTH, HEIGHT])
 
 
 def test_an_object_without_a_pixel_in_its_mask_is_judged_by_its_box():
@@ -567,7 +597,7 @@ def test_calls_in_turn_mix_as_the_core_does_in_turn():
     """What is given instead of a Chain."""
     batch = coded_batch(masks=None, points=0)
     images, turn, core_turn = batch["img"], generator(3), generator(3)
-    corners = box_convert(batch["bboxes"], "cxcywh", "xyxy") * torch.tensor([WIDTH, HEIGHT, WIDTH, HEIGHT])
+    corners = pixels_of(batch)
     rows = [torch.from_numpy(rows_of(batch, number)) for number in range(len(images))]
     targets = [{"boxes": corners[own], "labels": own} for own in rows]
     for mix in (cd.Mosaic(p=1.0), cd.MixUp(p=1.0)):
@@ -577,8 +607,7 @@ def test_calls_in_turn_mix_as_the_core_does_in_turn():
     assert torch.equal(batch["img"], images)
     assert len(batch["cls"]) > 12
     assert batch["cls"][:, 0].tolist() == torch.cat([target["labels"] for target in targets]).tolist()
-    found = box_convert(batch["bboxes"], "cxcywh", "xyxy") * torch.tensor([WIDTH, HEIGHT, WIDTH, HEIGHT])
-    torch.testing.assert_close(found, torch.cat([target["boxes"] for target in targets]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(pixels_of(batch), torch.cat([target["boxes"] for target in targets]), atol=1e-3, rtol=0)
 
 
 SMALL = coded_batch((2, 2))
