@@ -889,6 +889,24 @@ def test_members_and_sources_of_another_kind_are_named():
         cda.CutMix(source="coco")
 
 
+@pytest.mark.parametrize("source", [lambda: sample(1), lambda one, two: sample(1), lambda *, rng: sample(1)])
+def test_a_source_that_does_not_take_the_generator_is_refused_before_it_is_called(source):
+    with pytest.raises(TypeError, match=r"source must take one argument, the numpy.random.Generator .* \(.*\): write"):
+        cda.CutMix(p=1.0, source=source)
+
+
+def partner(rng):
+    assert isinstance(rng, np.random.Generator)
+    return {"image": sample(1)["image"]}
+
+
+@pytest.mark.parametrize("source", [partner, lambda *given: partner(*given), lambda rng, more=2: partner(rng)])
+def test_a_source_that_takes_the_generator_is_called_with_it(source):
+    image = sample(0)["image"]
+    mixed = A.Compose([cda.CutMix(p=1.0, source=source)], seed=1)(image=image)["image"]
+    assert not np.array_equal(mixed, image)
+
+
 def test_a_mix_behind_totensor_is_told_its_place():
     image = sample(0)["image"]
     with pytest.raises(TypeError, match=r"got a tensor \(3, .*put the mix before ToTensorV2"):

@@ -165,6 +165,8 @@ class MixTransform(A.DualTransform):
         is_dataset = hasattr(source, "__getitem__") and hasattr(source, "__len__") and not isinstance(source, str)
         if source is not None and not is_dataset and not callable(source):
             raise TypeError(f"source must be a dataset or a callable, got {type(source).__name__}")
+        if not is_dataset:
+            _check_callable(source)
         check_partner_fit(partner_fit)
         invalid = self._invalid(arguments, strict)
         super().__init__(p=p)
@@ -525,6 +527,23 @@ def _mixes(pipeline: Any) -> Iterator[MixTransform]:
         yield from _mixes(pipeline.partner_transform)
     for step in pipeline.transforms if isinstance(pipeline, A.BaseCompose) else ():
         yield from _mixes(step)
+
+
+def _check_callable(source: Any) -> None:
+    """Raise TypeError for a source that can't be called with a generator alone; None is none."""
+    if source is None:
+        return
+    try:
+        signature = inspect.signature(source)
+    except (TypeError, ValueError):  # of some that are written in C nobody knows
+        return
+    try:
+        signature.bind(None)
+    except TypeError:
+        raise TypeError(
+            "source must take one argument, the numpy.random.Generator that it draws with, as source(rng), got a "
+            f"callable with the signature {signature}: write lambda rng: … or name the argument"
+        ) from None
 
 
 def _partner_transform(given: Any) -> Any:
