@@ -21,6 +21,7 @@ from cutmix_dense.transforms.chain import refuse_affine, refuse_chain
 require("monai.transforms", "monai", distribution="monai")
 
 from monai.data.box_utils import convert_box_mode, get_boxmode, standardize_empty_box  # noqa: E402
+from monai.data.meta_tensor import MetaTensor  # noqa: E402
 from monai.transforms.inverse import InvertibleTransform  # noqa: E402
 from monai.transforms.transform import MapTransform, Randomizable  # noqa: E402
 from monai.utils.misc import ensure_tuple  # noqa: E402
@@ -475,10 +476,10 @@ def _plain(value: Value, key: str) -> Column:
 
 
 def _tensor(value: Value) -> Tensor:
-    """A tensor, an array, a number or rows of numbers as a tensor without metadata."""
-    plain: Tensor = convert_to_tensor(
-        value if isinstance(value, (Tensor, np.ndarray)) else np.asarray(value), track_meta=False
-    )
+    """A tensor, an array, a number or rows of numbers as a tensor without metadata, in the memory format it has."""
+    if isinstance(value, Tensor):
+        return value.as_subclass(Tensor)
+    plain: Tensor = convert_to_tensor(np.asarray(value), track_meta=False)
     return plain
 
 
@@ -500,10 +501,13 @@ def _converted(value: Any, like: Value) -> Any:
         return [_converted(part, each) for part, each in zip(value, like, strict=True)]
     if not isinstance(like, (Tensor, np.ndarray)):
         return value
-    dtype: Any = like.dtype
-    if value.is_floating_point():
-        dtype = value.dtype if isinstance(like, Tensor) else value[:0].cpu().numpy().dtype
-    return convert_to_dst_type(value, dst=like, dtype=dtype)[0]
+    if isinstance(like, np.ndarray):
+        kept = value[:0].cpu().numpy().dtype if value.is_floating_point() else like.dtype
+        return convert_to_dst_type(value, dst=like, dtype=kept)[0]
+    # not by MONAI's conversion, which makes every tensor contiguous: the memory format stays
+    dtype = value.dtype if value.is_floating_point() else like.dtype
+    plain = value.as_subclass(Tensor).to(like.device, dtype)
+    return MetaTensor(plain).copy_meta_from(like) if isinstance(like, MetaTensor) else plain
 
 
 def _holds_tensors(value: Any) -> bool:

@@ -95,6 +95,31 @@ def test_metadata_and_arrays_keep_their_kind():
         assert np.array_equal(out["label"][index, 0][own], meta["label"][index, 0][own])
 
 
+@pytest.mark.parametrize("kind", [torch.Tensor, MetaTensor])
+@pytest.mark.parametrize("method", ["CutMix", "MixUp", "CowMix"])
+@pytest.mark.parametrize(
+    ("shape", "memory"), [((3, 2, 12, 10), torch.channels_last), ((3, 2, 8, 10, 12), torch.channels_last_3d)]
+)
+def test_the_memory_format_stays(shape, memory, method, kind):
+    layout = "BCHW" if len(shape) == 4 else "BCDHW"
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    label = (image > 0.5).float()
+    data = {"image": image, "second": 2 * image, "label": label}
+    mix = getattr(cd, method)(p=1.0, layout=layout)
+    mixes = [Mixd(mix, ["image", "second"], "label").set_random_state(3) for _ in range(2)]
+    expected = mixes[0](dict(data))
+    strided = {key: value.contiguous(memory_format=memory) for key, value in data.items()}
+    if kind is MetaTensor:
+        strided = {key: MetaTensor(value, meta={"filename_or_obj": key}) for key, value in strided.items()}
+    mixed = mixes[1](strided)
+    for key, value in data.items():
+        assert type(mixed[key]) is kind, key
+        assert mixed[key].is_contiguous(memory_format=memory), key
+        assert torch.equal(torch.as_tensor(mixed[key]), expected[key]), key
+        assert not torch.equal(expected[key], value), key
+        assert kind is torch.Tensor or mixed[key].meta["filename_or_obj"] == key
+
+
 def test_carvemix_looks_at_the_map():
     pytest.importorskip("scipy")
     data = coded()
