@@ -7,6 +7,7 @@ that bring copies of them.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from torchvision import tv_tensors
 
 from cutmix_dense.polygon_bitmaps import draw_in_windows
 from cutmix_dense.transforms import MixTransform, MixUp
+from cutmix_dense.warned import reworded
 
 __all__ = ["MixedLoader", "mix_batch"]
 
@@ -103,7 +105,8 @@ def mix_batch(
     if maps and any(isinstance(member, MixUp) for member in mix.members):
         raise ValueError(f"{', '.join(maps)} hold one class per pixel and can't be blended: use methods without MixUp")
     given = [sample["image"] for sample in samples]
-    images, mixed, *report = mix(given, targets, generator=generator, return_report=return_report)
+    with reworded(_in_our_words):
+        images, mixed, *report = mix(given, targets, generator=generator, return_report=return_report)
     result = []
     examples = _examples(samples) if with_instances else {}
     for image, target in zip(images, mixed):
@@ -245,7 +248,7 @@ def _target(sample: Sample, index: int, keys: _Keys) -> dict[str, Any]:
         if key == "instances":
             target |= _rows(value, where, sample["image"], keys)
         elif key == "sem_seg" or key in keys.semantic:
-            target[key] = value
+            target[key] = _class_map(value, where)
         elif key == _PANOPTIC:
             target |= _panoptic(sample, where)
         elif key == _SEGMENTS and _PANOPTIC in sample:
@@ -270,6 +273,40 @@ def _is_plain(value: Any) -> bool:
     """Whether a value is one of the image as a whole that needs no name: a number or a word."""
     scalar = isinstance(value, Tensor) and value.ndim == 0
     return value is None or scalar or isinstance(value, (str, bytes, bool, int, float, np.generic, os.PathLike))
+
+
+def _class_map(value: Any, where: str) -> Tensor:
+    """A map of class ids as it is; raises for another type or dtype, with what a mapper does about it."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{where} must be a tensor (H, W) of class ids, got {_told(value)}: torch.as_tensor makes one")
+    if value.is_floating_point():
+        raise TypeError(f"{where} must hold class ids, got {value.dtype}: convert it by .long() in the mapper")
+    return value
+
+
+def _in_our_words(message: str) -> str:
+    """A message of the core with the names that a batch of Detectron2 has for what it is about."""
+    message = re.sub(r"targets\[(\d+)\](?:\['(\w+)'\])?", lambda found: _place(found[1], found[2]), message)
+    message = re.sub(r"'(\w+)'", lambda found: f"'{_FIELDS.get(found[1], found[1])}'", message)
+    for pattern, words in _WORDS.items():
+        message = re.sub(pattern, words, message)
+    return message
+
+
+_WORDS = {
+    r"\b(every|other) target(s?)\b": r"\1 sample\2",
+    r"\btargets must hold one of class ids, as 'semantic' in each dict": "samples must hold one, as 'sem_seg'",
+    r"; declare their format.*": "; give them as BoxMode.XYXY_ABS in the mapper",
+}
+"""What the core says, and what is said here."""
+
+
+def _place(index: str, key: str | None) -> str:
+    """Where a batch holds what the core calls ``targets[index]``, or an entry of it."""
+    if key is None or key in _FIELDS:
+        field = f".{_FIELDS[key]}" if key else ""
+        return f"batch[{index}]['instances']{field}"
+    return f"batch[{index}]['{_PANOPTIC if key == 'panoptic' else key}']"
 
 
 def _panoptic(sample: Sample, where: str) -> dict[str, Any]:

@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "detr.py": {"arrays", "functional", "normalized", "plan", "randomness", "transforms"},
     "normalized.py": set(),
     "polygon_bitmaps.py": set(),
-    "detectron2.py": {"arrays", "functional", "randomness", "transforms", "polygon_bitmaps"},
+    "detectron2.py": {"arrays", "functional", "randomness", "transforms", "polygon_bitmaps", "warned"},
     "huggingface": {
         "extras",
         "functional",

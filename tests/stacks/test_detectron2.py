@@ -10,6 +10,7 @@ import copy
 import importlib.util
 import multiprocessing
 import pickle
+import re
 import types
 from functools import partial
 
@@ -34,6 +35,7 @@ from torchvision import tv_tensors
 import cutmix_dense as cd
 from cutmix_dense.detectron2 import MixedLoader, mix_batch
 from cutmix_dense.polygon_bitmaps import draw_in_windows
+from cutmix_dense.warned import MixWarning
 
 SIZES = [(34, 52), (40, 36), (34, 52), (28, 60), (46, 30)]
 CLASSES = 7
@@ -717,6 +719,55 @@ def test_what_cannot_be_mixed_is_refused_by_name(structures, change, kind, messa
     for p in (1.0, 0.0):
         with pytest.raises(kind, match=message):
             mix_batch(batch, cd.CutMix(p=p, instance_keys=("gt_other",)))
+
+
+def only_one_has(name, value):
+    def change(batch, structures):
+        made = batch[0]["instances"]
+        made.set(name, value(len(made), structures))
+
+    return change
+
+
+def box_of(*corners):
+    def change(batch, structures):
+        for sample in batch:
+            made = sample["instances"]
+            made.set("gt_boxes", structures.Boxes(torch.tensor([corners] * len(made)).reshape(-1, 4)))
+
+    return change
+
+
+WORDED = [
+    (only_one_has("gt_iscrowd", lambda n, s: torch.zeros(n).long()), r"batch\[\d\]\['instances'\] has .*'gt_iscrowd'"),
+    (only_one_has("gt_keypoints", lambda n, s: s.Keypoints(torch.ones(n, 5, 3))), "but no 'gt_keypoints', which other"),
+    (with_field("gt_iscrowd", lambda n, s: torch.zeros(n, 2)), r"batch\[0\]\['instances'\].gt_iscrowd must have 1 dim"),
+    (with_field("gt_area", lambda n, s: [1.0] * n), r"batch\[0\]\['instances'\].gt_area must be a tensor"),
+    (with_entry("sem_seg", lambda s: torch.zeros(34, 52)), r"batch\[0\]\['sem_seg'\].*torch.float32: .*\.long\(\)"),
+    (with_entry("sem_seg", lambda s: np.zeros((34, 52), int)), r"batch\[0\]\['sem_seg'\].*ndarray: torch.as_tensor"),
+    (with_entry("further", lambda s: torch.zeros(34, 52)), r"batch\[0\]\['further'\] must hold class ids"),
+    (with_entry("sem_seg", lambda s: torch.zeros(9, 9).long()), r"batch\[0\]\['sem_seg'\] must have its image's size"),
+    (box_of(1.0, 2.0, float("nan"), 9.0), r"batch\[0\]\['instances'\].gt_boxes\[0\] must be finite"),
+    (box_of(0.1, 0.1, 0.5, 0.6), "normalised xyxy or xywh; give them as BoxMode.XYXY_ABS in the mapper$"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), WORDED, ids=[message[-20:] for _, message in WORDED])
+def test_the_core_speaks_of_the_batch_and_its_fields(structures, change, message):
+    batch, _ = coded_batch(structures, keypoints=False, masks=None, empty=())
+    change(batch, structures)
+    with pytest.raises((TypeError, ValueError), match=message) as refused:
+        mix_batch(batch, cd.CutMix(p=1.0, semantic_keys=("further",)))
+    assert not re.search(r"targets|box_format|'(iscrowd|keypoints|boxes|masks)'", str(refused.value))
+
+
+def test_warnings_and_needs_of_methods_speak_of_the_batch(structures):
+    batch, _ = coded_batch(structures, keypoints=False, masks=None, empty=())
+    batch[0]["instances"].gt_boxes.tensor[0] = torch.tensor([900.0, 900, 950, 950])
+    with pytest.warns(MixWarning, match=r"batch\[0\]\['instances'\].gt_boxes\[0\]"):
+        mix_batch(batch, cd.CutMix(p=1.0))
+    with pytest.raises(ValueError, match="samples must hold one, as 'sem_seg'"):
+        mix_batch([{"image": sample["image"]} for sample in batch], cd.ClassMix(p=1.0))
 
 
 @pytest.mark.parametrize(
