@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST, as_tensor, sent
@@ -112,9 +112,7 @@ def mixed_instances(
             "panoptic keys (then carry is per segment) or the instances, not both"
         )
     source = plan.source.numpy() if plan.source.is_cpu else plan.facts.source  # all facts at once take many calls
-    last = np.maximum.reduce(source, axis=None, initial=-1)
-    if last >= len(targets):
-        raise ValueError(f"targets must hold {last + 1} images for this plan, got {len(targets)}")
+    _check_count(source, targets)
 
     base = source[:, 0].tolist()
     mixed: list[Target] = [dict(table.image[index]) for index in base]
@@ -175,6 +173,13 @@ def mixed_instances(
     return (mixed, report_of(entries, judged.verdict, outcome)) if return_report else mixed
 
 
+def _check_count(source: Int[np.ndarray, "b s"], targets: Sequence[Any]) -> None:
+    """Raise ValueError unless there is a target for every image of a plan."""
+    last = np.maximum.reduce(source, axis=None, initial=-1)
+    if last >= len(targets):
+        raise ValueError(f"targets must hold {last + 1} images for this plan, got {len(targets)}")
+
+
 def _size_of(plan: MixPlan, index: int) -> tuple[int, ...]:
     """The part of a pool image that the plan may show, from its origin."""
     used = plan.facts.source == index
@@ -193,6 +198,9 @@ def object_pixels(targets: Sequence[Mapping[str, Any]], plan: MixPlan, **rules: 
         targets: as for ``mix_instances``.
         plan: who owns each output pixel; where its outputs are frames of clips, so are the rows.
         rules: as for ``mix_instances``; only those that name keys matter.
+
+    Raises:
+        TypeError, ValueError: as for ``mix_instances``.
     """
     named = TargetRules.of(rules, "object_pixels")
     keys: Any = {name: getattr(named, name) for name in ("instance_keys", "image_keys", "semantic_keys")}
@@ -200,6 +208,7 @@ def object_pixels(targets: Sequence[Mapping[str, Any]], plan: MixPlan, **rules: 
     plan = plan.of_frames(plan.frames)
     targets, segments = take_panoptic(targets, (*given.instance_keys, *given.image_keys, *given.semantic_keys))
     table = read_fields(targets, given, plan.ndim, partial(_size_of, plan))
+    _check_count(plan.facts.source, targets)
     if segments is not None and not table.instances:
         return segments.thing_pixels(plan)
     total = torch.zeros(len(plan) * plan.layers, dtype=exact_dtype(table.device), device=table.device)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import sent, tensor_of
 from cutmix_dense.plan import MixPlan
 
@@ -57,6 +58,11 @@ def mix_labels(
     if plan.frames > 1:
         source, counts = plan.per_clip(source // plan.frames), plan.per_clip(counts)
     if weight is not None:
+        shape = tuple(plan.source.shape)
+        here = weight.device.type == "cpu" and not is_compiling()
+        if tuple(weight.shape) != shape or (here and not bool((weight >= 0).all())):
+            got = tuple(weight.shape) if tuple(weight.shape) != shape else weight.tolist()
+            raise ValueError(f"weight must hold numbers of at least 0, one per layer {shape}, got {got}")
         weight = plan.per_clip(sent(weight, counts.device, counts.dtype))
         counts = torch.where(weight.sum(dim=1, keepdim=True) > 0, weight, counts)
     share = counts / counts.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)

@@ -93,6 +93,9 @@ def mixed_padded(targets: Mapping[str, Any], plan: MixPlan, rules: TargetRules) 
         raise ValueError(f"on_filtered must be 'drop' for padded boxes, got {rules.on_filtered!r}")
     if rules.split != "hull":
         raise ValueError(f"split must be 'hull' for padded boxes, whose number of slots is fixed, got {rules.split!r}")
+    if not is_padded(targets):
+        got = sorted(map(str, targets)) if isinstance(targets, Mapping) else type(targets).__name__
+        raise TypeError(f"targets must be a dict with 'boxes' (P, N, 4), padded, got {got}: mix_instances takes lists")
     boxes = targets["boxes"]
     if boxes.shape[2] in _ROTATED or (type(boxes) is not Tensor and rotated_format(boxes) is not None):
         raise ValueError(

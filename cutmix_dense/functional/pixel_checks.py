@@ -69,6 +69,7 @@ def check_inplace(images: Tensor, plan: MixPlan) -> None:
         )
     if images.requires_grad and images.is_leaf:
         raise ValueError("inplace can't write to a leaf tensor that requires grad")
+    _check_memory(images, "a batch that is written in place")
 
 
 def check_out(images: Tensor, plan: MixPlan, out: Tensor) -> None:
@@ -81,9 +82,14 @@ def check_out(images: Tensor, plan: MixPlan, out: Tensor) -> None:
             f"out must be {images.dtype} of shape {shape} on {images.device}, "
             f"got {out.dtype} of shape {tuple(out.shape)} on {out.device}"
         )
-    if any(step == 0 and length > 1 for step, length in zip(out.stride(), out.shape)):
-        raise ValueError(
-            f"out must have memory of its own for every pixel, got the strides {out.stride()}, as 'expand' makes them"
-        )
+    _check_memory(out, "out")
     if out.untyped_storage().data_ptr() == images.untyped_storage().data_ptr():
         raise ValueError("out must not share memory with the images; use inplace=True to write into them")
+
+
+def _check_memory(value: Tensor, name: str) -> None:
+    if any(step == 0 and length > 1 for step, length in zip(value.stride(), value.shape)):
+        raise ValueError(
+            f"{name} must have memory of its own for every pixel, got the strides {value.stride()}, as 'expand' makes "
+            "them"
+        )

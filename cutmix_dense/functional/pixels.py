@@ -141,6 +141,8 @@ class _Reading:
 
 
 def _mix(pool: Any, plan: MixPlan, read: _Reading, out: Tensor | None, inplace: bool) -> Any:
+    if isinstance(plan, (Tensor, list, tuple)):
+        raise TypeError(f"plan must be a MixPlan, got a {type(plan).__name__}: the images come before it")
     if plan.frames > 1:
         return _mix_clips(pool, plan, read, out, inplace)
     feather, whole = read.feather, isinstance(pool, Tensor)

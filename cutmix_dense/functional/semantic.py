@@ -12,6 +12,7 @@ from torch import Tensor
 from cutmix_dense.arrays.blocks import block_of, spatial
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import sent
+from cutmix_dense.checks import whole
 from cutmix_dense.functional.pixels import mix_pixels
 from cutmix_dense.functional.rules import SoftSemantic
 from cutmix_dense.plan import MixPlan
@@ -67,6 +68,7 @@ def mix_semantic(maps: Maps, plan: MixPlan, *, ignore_index: int = 255, inplace:
 
 def holds(dtype: torch.dtype, ignore_index: int) -> bool:
     """Whether an integer dtype, or bool, has a value for what is ignored."""
+    ignore_index = whole(ignore_index, "ignore_index", least=None)
     bounds = None if dtype == torch.bool else torch.iinfo(dtype)
     return ignore_index in (0, 1) if bounds is None else bounds.min <= ignore_index <= bounds.max
 

@@ -63,6 +63,9 @@ class PlanMakers(PlanFields):
         """
         if mode not in ("union", "xor"):
             raise ValueError(f"mode must be 'union' or 'xor', got {mode!r}")
+        for name, given in (("source", source), ("rectangles", rectangles), ("sizes", sizes)):
+            if not isinstance(given, Tensor):
+                raise TypeError(f"{name} must be a tensor, got {type(given).__name__}")
         batch, patches, ndim = source.shape[0], rectangles.shape[1], sizes.shape[1]
         if rectangles.shape != (batch, patches, 2 * ndim):
             raise ValueError(f"rectangles must have shape ({batch}, P, {2 * ndim}), got {tuple(rectangles.shape)}")
@@ -279,7 +282,8 @@ class PlanMakers(PlanFields):
         owner = torch.zeros(
             (len(source), *(edge.shape[1] - 1 for edge in edges)), dtype=torch.long, device=source.device
         )
-        weight = torch.where(source >= 0, weight.clamp(min=1e-12), 0)  # a layer alone shows whole, however light
+        light = torch.where(weight >= 0, weight.clamp(min=1e-12), weight)  # a layer alone shows whole, however light
+        weight = torch.where(source >= 0, light, 0)
         return cls.from_grid(source, edges, owner, sizes, frame=frame, weight=weight, check=check)
 
 

@@ -88,7 +88,7 @@ class SampleBank:
             ndim: number of spatial axes: 2 for images, 3 for volumes.
         """
         like, per_pixel = _kind(images[0]), PER_PIXEL.union(semantic_keys)
-        fits = [_kind(image) == like and _same_form(target, targets) for image, target in self._samples]
+        fits = [_kind(image) == like and _same_form(target, targets, ndim) for image, target in self._samples]
         stored, theirs = ([sample[part] for sample, fit in zip(self._samples, fits) if fit] for part in range(2))
         if not isinstance(images, Tensor):
             return Joined([*images, *stored], _append(targets, theirs, None, per_pixel), None)
@@ -153,13 +153,21 @@ def _kind(image: Tensor) -> tuple[Any, ...]:
     return image.ndim, image.shape[0], image.dtype, image.device
 
 
-def _same_form(stored: Any, targets: Any) -> bool:
-    """Whether a stored target has the form of a batch's targets."""
+def _same_form(stored: Any, targets: Any, ndim: int) -> bool:
+    """Whether a stored target has the form of a batch's targets; rows of instances are compared where they are read."""
     if targets is None:
         return True
     if isinstance(targets, Mapping):
-        return isinstance(stored, Mapping) and all(key in stored for key in targets)
-    return stored is not None and isinstance(stored, Mapping) == isinstance(targets[0], Mapping)
+        if not isinstance(stored, Mapping) or any(key not in stored for key in targets):
+            return False
+        return is_padded(targets) or all(_same_form(stored[key], targets[key], ndim) for key in targets)
+    one, other = stored, targets[0]
+    if one is None or isinstance(one, Mapping) or isinstance(other, Mapping):
+        return isinstance(one, Mapping) and isinstance(other, Mapping)
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return isinstance(targets, Tensor) or isinstance(one, Tensor) == isinstance(other, Tensor)
+    fixed = one.ndim - ndim if one.ndim >= ndim else one.ndim  # the axes before those of pixels, or all of a label's
+    return one.ndim == other.ndim and one.dtype == other.dtype and one.shape[:fixed] == other.shape[:fixed]
 
 
 def _take(targets: Any, index: int, size: tuple[int, ...], frame: tuple[int, ...], keys: Set[str]) -> Any:
@@ -195,7 +203,7 @@ def _append(targets: Any, stored: list[Any], frame: tuple[int, ...] | None, keys
     rows = [torch.as_tensor(sample, device=targets.device) for sample in stored]
     if frame is not None and tuple(targets.shape[-len(frame) :]) == frame and targets.ndim > len(frame):
         rows = [enlarged(row, frame) for row in rows]
-    return rewrap(torch.cat([targets.as_subclass(Tensor), torch.stack(rows).to(targets.dtype)]), targets)
+    return rewrap(torch.cat([targets.as_subclass(Tensor), torch.stack(rows)]), targets)
 
 
 def _even_slots(

@@ -265,3 +265,25 @@ def test_samples_too_large_for_the_bank_are_told_of_once():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         mix(torch.rand(1, 3, 32, 48))
+
+
+@pytest.mark.parametrize(
+    ("stored", "targets"),
+    [
+        (torch.full((1, *SIZE), 300), torch.ones(1, *SIZE, dtype=torch.uint8)),  # 300 would become 44
+        (torch.full((1, *SIZE), 0.7), torch.ones(1, *SIZE, dtype=torch.long)),
+        (torch.ones(1, 1, *SIZE).long(), torch.ones(1, *SIZE).long()),
+        (torch.tensor([1]), torch.tensor([[0.0, 1.0, 0.0]])),
+        ({"a": torch.ones(1, *SIZE).long()}, {"a": torch.ones(1, *SIZE).byte()}),
+        ([torch.ones(*SIZE).long()], [{"boxes": torch.tensor([[3.0, 2, 9, 8]]), "labels": torch.tensor([1])}]),
+    ],
+)
+def test_targets_of_another_form_are_no_partners(stored, targets):
+    mix = cd.CutMix(p=1.0, pairing="bank", num_classes=3, region=cd.regions.AreaBox(area=(0.5, 0.5)))
+    mix(torch.zeros(1, 3, *SIZE), stored)
+    mixed, result = mix(torch.ones(1, 3, *SIZE), targets)
+    assert (mixed == 1).all()
+    if isinstance(targets, torch.Tensor) and targets.ndim > 2:
+        assert torch.equal(result, targets)
+    mixed, _ = mix(torch.full((1, 3, *SIZE), 2.0), targets, generator=seeded(0))
+    assert (mixed == 1).any(), "a sample of the same form is one"
