@@ -219,7 +219,7 @@ def test_pipelines_are_saved_loaded_replayed_and_closed(tmp_path):
         assert np.array_equal(closed["image"], out["call"]["image"])
         assert list(closed["labels"]) == ["cat", "dog"]
     with pytest.raises(ValueError, match=r'source can.t be saved.*"type": "InstanceBank", "file"'):
-        A.to_dict(A.Compose([mixes.CopyPaste(source=bank_of(), instances=1)]))
+        A.to_dict(A.Compose([mixes.CopyPaste(source=bank_of(), instances=1, place="random")]))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_pipelines_are_saved_loaded_replayed_and_closed(tmp_path):
 )
 def test_settings_that_are_refused(settings, error, words):
     if isinstance(settings.get("weights"), dict):
-        settings = {"source": bank_of(), "instances": 1, "names": {3: "kite", 7: "bird"}, **settings}
+        settings = {"source": bank_of(), "instances": 1, "place": "random", "names": {3: "kite", 7: "bird"}, **settings}
     with pytest.raises(error, match=words):
         mixes.CopyPaste(**settings)
 
@@ -266,16 +266,16 @@ def test_calls_that_are_refused():
     with pytest.raises(ValueError, match="label_field must be one of bbox_params"):
         own("self", instances=1, place="random", weights={"cat": 1.0}, label_field="class")
     with pytest.raises(ValueError, match=r"cut-out \d of source\['labels'\] must hold words"):
-        own(bank_of(), instances=1, label_field="labels")
+        own(bank_of(), instances=1, place="random", label_field="labels")
     with pytest.raises(ValueError, match="estimate"):
-        own(bank_of(), masks=False, instances=1, names={3: "kite", 7: "bird"}, label_field="labels")
+        own(bank_of(), masks=False, instances=1, place="random", names={3: "kite", 7: "bird"}, label_field="labels")
     image = np.zeros((60, 80, 3), dtype=np.uint8)
     params = A.BboxParams("pascal_voc", label_fields=["labels", "colour"])
-    paste = mixes.CopyPaste(source=bank_of(), instances=1, p=1.0)
+    paste = mixes.CopyPaste(source=bank_of(), instances=1, place="random", p=1.0)
     with pytest.raises(ValueError, match="label_field must say which label field"):
         A.Compose([paste], bbox_params=params)(image=image, bboxes=[], labels=[], colour=[])
     mapped = {"image": image, "bboxes": [], "labels": [], "mask": np.zeros((60, 80), dtype=np.uint8)}
     with pytest.raises(ValueError, match=r"cut-out \d of source must have 'mask'"):
         A.Compose([paste], bbox_params=A.BboxParams("pascal_voc", label_fields=["labels"]))(**mapped)
     with pytest.raises(ValueError, match="source can't be a bank within RandomMix"):
-        mixes.RandomMix(transforms=[cd.CopyPaste(source=bank_of(), instances=1)])
+        mixes.RandomMix(transforms=[cd.CopyPaste(source=bank_of(), instances=1, place="random")])

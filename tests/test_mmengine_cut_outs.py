@@ -183,7 +183,9 @@ def test_a_sample_needs_no_partner(bank, source, given):
 
 
 def test_what_is_refused(bank):
-    mix = MODELS.build({"type": "cutmix_dense.CopyPaste", "source": of_file(bank), "instances": 1, "p": 1.0})
+    mix = MODELS.build(
+        {"type": "cutmix_dense.CopyPaste", "source": of_file(bank), "instances": 1, "place": "random", "p": 1.0}
+    )
     with pytest.raises(ValueError, match="float32 like the batch, got torch.uint8: mix before"):
         mix(*batch(dtype=torch.float32))
     images, samples = batch()
@@ -192,7 +194,9 @@ def test_what_is_refused(bank):
     with pytest.raises(ValueError, match="cut-outs, which have no gt_sem_seg"):
         mix(images, samples)
     sample = {"img": picture(), "gt_bboxes": BASE.numpy(), "gt_bboxes_labels": np.array([1, 2])}
-    one = TRANSFORMS.build({"type": "cutmix_dense.CopyPaste", "source": of_file(bank), "instances": 1, "p": 1.0})
+    one = TRANSFORMS.build(
+        {"type": "cutmix_dense.CopyPaste", "source": of_file(bank), "instances": 1, "place": "random", "p": 1.0}
+    )
     with pytest.raises(ValueError, match="cut-outs, which have no gt_seg_map"):
         one({**sample, "gt_seg_map": np.zeros((40, 60), dtype=np.uint8)})
     with pytest.raises(KeyError, match="mix_results"):

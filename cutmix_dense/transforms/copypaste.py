@@ -52,7 +52,8 @@ class CopyPaste(DrawsPasted, MixTransform):
         source: whose instances: of the ``"partner"``, of the image it``"self"``, or of any other image of the
             ``"batch"`` (of those behind ``outputs=``, if there are some), or of an ``InstanceBank``.
         place: where an instance goes: ``"same"``, where it is in its image (an image's own only with ``scale`` or
-            ``flip``); anywhere (``"random"``); or in a cell of a ``"grid"`` of its own, which has a cell for each.
+            ``flip``; not for a bank, whose cut-outs have no image); anywhere (``"random"``); or in a cell of a
+            ``"grid"`` of its own, which has a cell for each.
         overlap: the most of any box on the image, pasted ones included, that pasted ones may hide together, in [0, 1].
             10 random places are tried, or every cell of a grid.
         context: how much wider than its box an instance without a mask is cut on every side, as a share of the box's
@@ -129,6 +130,11 @@ class CopyPaste(DrawsPasted, MixTransform):
             raise ValueError(
                 "place must be 'random' or 'grid' for source='self', got 'same', where an image's instances would lie "
                 "on themselves (unless scale or flip change them)"
+            )
+        if isinstance(source, InstanceBank) and place == "same":
+            raise ValueError(
+                "place must be 'random' or 'grid' for an InstanceBank, got 'same': its cut-outs no longer lie in the "
+                "images that they were cut from"
             )
         self.source = source
         self.place: Place = place

@@ -176,7 +176,9 @@ def test_one_of_several_methods_pastes_cut_outs(root, tmp_path):
     assert stamp["parameters"]["cut_outs"] == [paste.source.fingerprint]
 
 
-@pytest.mark.parametrize("text", ["CopyPaste(source='{}', instances=2)", "CopyPaste(source={}, instances=2)"])
+@pytest.mark.parametrize(
+    "text", ["CopyPaste(source='{}', instances=2, place='grid')", "CopyPaste(source={}, instances=2, place='grid')"]
+)
 def test_a_bank_is_named_as_in_python(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
     bank_of(tmp_path / "bank.pt")

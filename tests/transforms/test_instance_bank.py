@@ -202,11 +202,11 @@ def test_crowds_and_broken_boxes_are_left_out():
 def test_what_a_bank_refuses():
     images, targets = boxes_of([1])
     bank = cd.InstanceBank()
-    empty = cd.CopyPaste(source=bank, instances=1, p=1.0)
+    empty = cd.CopyPaste(source=bank, instances=1, place="random", p=1.0)
     with pytest.raises(ValueError, match="at least one cut-out"):
         empty(images, targets)
     bank.add(images, targets)
-    mix = cd.CopyPaste(source=bank, instances=1, p=1.0)
+    mix = cd.CopyPaste(source=bank, instances=1, place="random", p=1.0)
     with pytest.raises(ValueError, match="bank.map"):
         mix([(images[0] * 255).byte()], targets)
     with pytest.raises(ValueError, match="semantic"):
@@ -223,6 +223,8 @@ def test_what_a_bank_refuses():
         cd.CopyPaste(source=bank)
     with pytest.raises(ValueError, match="for a pairing with a SampleBank, got an InstanceBank"):
         cd.CopyPaste(source=bank, instances=1, pairing="bank")
+    with pytest.raises(ValueError, match="place must be 'random' or 'grid' for an InstanceBank, got 'same'"):
+        cd.CopyPaste(source=bank, instances=1)
     for wrong in ({"max_bytes": 0}, {"margin": -1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             cd.InstanceBank(**wrong)
