@@ -181,7 +181,7 @@ OPTIONS: dict[str, Mutation] = {
         {"overlap": 0.3},
     ),
     "InstanceBank, fingerprint": Mutation(
-        "transforms.instance_bank:InstanceBank.add",
+        "transforms.instance_bank:InstanceBank._take",
         'self._fingerprint = ""',
         "pass",
         "transforms.test_instance_bank:test_a_bank_that_grows_is_another_one",

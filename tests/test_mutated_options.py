@@ -304,7 +304,7 @@ OPTIONS: dict[str, Mutation] = {
         {"batched": True, "masks": False, "own_masks": False},
     ),
     "InstanceBank, cuts": Mutation(
-        "transforms.instance_bank:InstanceBank._cut",
+        "transforms.cut_instances:Cutter.cut",
         "torch.tensor([left, top, left, top]",
         "torch.tensor([top, left, top, left]",
         "transforms.test_instance_bank:test_what_is_pasted_is_what_was_cut",

@@ -5,40 +5,46 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cutmix_dense.arrays.blocks import spatial
 from cutmix_dense.arrays.host import HOST
-from cutmix_dense.checks import finite, whole
-from cutmix_dense.functional.boxes import to_xyxy
-from cutmix_dense.functional.fields import INSTANCE_KEYS, STATED, are_dicts, count_instances
-from cutmix_dense.functional.masks import boxes_of_masks
-from cutmix_dense.functional.wrapping import rewrap
+from cutmix_dense.checks import finite, listed, whole
+from cutmix_dense.functional.fields import are_dicts
+from cutmix_dense.functional.wrapping import numpy_remedy, rewrap
 from cutmix_dense.regions import uniform
+from cutmix_dense.transforms.cut_instances import Cutter
 from cutmix_dense.transforms.cutout_sheets import BankedBatch, fitted, joined, sheets, wanted_keys
+from cutmix_dense.warned import warn_caller
 
 __all__ = ["InstanceBank", "bank_of"]
+
+_MISSING: Any = object()
+"""Stands for what isn't there."""
 
 
 class InstanceBank:
     """Cut-outs of single instances, with their masks or boxes, for ``CopyPaste(source=bank)``.
 
     Args:
-        max_bytes: total size of the stored tensors, at least 1, default 256 MB. A full bank takes no more: offer
-            instances in random order, as ``tools/instance_bank.py`` does.
+        max_bytes: total size of the stored tensors, at least 1, default 256 MB. With the first cut-out for which there
+            is no room the bank is ``full`` and takes no more, smaller ones neither: offer instances in random order,
+            as ``cutmix-dense bank`` does.
         margin: how much of the picture round a box is kept on every side, as a share of the box's length, default
             0.25; at least as much as the ``context`` to paste.
         file: what ``save`` wrote, for configs: the bank has its cut-outs, its two bounds and its classes.
-        classes: names of the classes, by label, where they are known. A mixed copy checks them against its data set's.
+        classes: names of the classes, a sequence by label, where they are known. A mixed copy checks them against its
+            data set's.
 
     Raises:
+        TypeError: ``classes`` is one text.
         ValueError: an argument is out of range, or given beside ``file``; a file that ``save`` didn't write.
 
     Example:
@@ -67,8 +73,12 @@ class InstanceBank:
         max_bytes, margin = 256 * 2**20 if max_bytes is None else max_bytes, 0.25 if margin is None else margin
         if not (finite(margin) and 0 <= margin <= 10):
             raise ValueError(f"margin must lie in [0, 10] of a box's side, got {margin!r}")
-        self.max_bytes, self.margin, self.classes = whole(max_bytes, "max_bytes"), float(margin), tuple(classes)
+        self.max_bytes, self.margin = whole(max_bytes, "max_bytes"), float(margin)
+        self.classes = tuple(listed(classes, "classes", "a sequence of names"))
         self.nbytes = 0
+        self._waiting = 0  # bytes of the first cut-out for which there was no room
+        self._warned = False
+        self._cutter = Cutter()
         self._cuts: list[tuple[Tensor, dict[str, Tensor]]] = []
         self._fingerprint = ""
         if file is not None:
@@ -89,6 +99,11 @@ class InstanceBank:
     def counts(self) -> Counter[int]:
         """Number of cut-outs of each class."""
         return Counter(int(target["labels"][0]) for _, target in self._cuts)
+
+    @property
+    def full(self) -> bool:
+        """Whether a cut-out was offered for which there is no room; ``add`` takes no more then."""
+        return 0 < self._waiting > self.max_bytes - self.nbytes
 
     @property
     def dtype(self) -> torch.dtype | None:
@@ -124,29 +139,80 @@ class InstanceBank:
         Returns:
             The number of cut-outs that were stored.
 
+        Warns:
+            UserWarning: a box without area or outside of its image, once per process; a cut-out larger than
+                ``max_bytes``, once per bank. Both are left out.
+
         Raises:
-            ValueError: a target lacks what is needed, or an image isn't (C, H, W).
+            TypeError: images that aren't tensors, targets that aren't dicts of tensors.
+            ValueError: a target lacks what is needed, or has it in another number or size; NaN; boxes that are broken
+                as a whole, as those of a mix are (of the last 32 images, in whatever calls); an image that isn't
+                (C, H, W); more images than targets, or fewer.
         """
+        if isinstance(targets, Mapping):
+            raise TypeError(
+                f"targets must be dicts, one for each image, got one dict of {sorted(map(str, targets))}: give a list, "
+                "with the valid rows of each image where they are a padded batch"
+            )
+        if isinstance(images, Tensor) and images.ndim != 4:
+            raise ValueError(f"images must be (C, H, W) each, or one (B, C, H, W), got {tuple(images.shape)}")
+        if isinstance(images, Sized) and isinstance(targets, Sized) and len(images) != len(targets):
+            raise ValueError(f"targets must be one for each image ({len(images)}), got {len(targets)}")
         before = len(self)
-        for image, target in zip(images, targets):
-            if image.ndim != 3:
-                raise ValueError(f"images must be (C, H, W) each, got {tuple(image.shape)}")
-            for cut in self._cut(image, target):
-                size = sum(value.numel() * value.element_size() for value in (cut[0], *cut[1].values()))
-                if self.nbytes + size > self.max_bytes:
-                    return len(self) - before
-                self._cuts.append(cut)
-                self.nbytes += size
-                self._fingerprint = ""
+        for index, (image, target) in enumerate(zip_longest(images, targets, fillvalue=_MISSING)):
+            if self.full:
+                break
+            if image is _MISSING or target is _MISSING:
+                given, more = ("targets", "images")[:: 1 if target is _MISSING else -1]
+                raise ValueError(f"targets must be one for each image, got {index} {given} and more {more}")
+            for cut in self._cutter.cut(image, target, self.margin, index):
+                if not self._take(cut):
+                    break
         return len(self) - before
+
+    def _take(self, cut: tuple[Tensor, dict[str, Tensor]]) -> bool:
+        """Store a cut-out if there is room; whether there may be for another."""
+        size = sum(value.numel() * value.element_size() for value in (cut[0], *cut[1].values()))
+        if size > self.max_bytes:
+            if not self._warned:
+                self._warned = True
+                warn_caller(
+                    f"InstanceBank(max_bytes={self.max_bytes}) doesn't hold a cut-out of {size} bytes, which is left "
+                    "out, and so are further ones: raise max_bytes"
+                )
+            return True
+        if self.nbytes + size > self.max_bytes:
+            self._waiting = size
+            return False
+        self._cuts.append(cut)
+        self.nbytes += size
+        self._fingerprint = ""
+        return True
 
     def map(self, change: Callable[[Tensor], Tensor]) -> InstanceBank:
         """A bank with every picture changed, such as converted and normalised like those of the batches.
 
         Args:
-            change: from (C, h, w) to a picture of the same size.
+            change: from (C, h, w) to a picture of the same size; all of one dtype and number of channels.
+
+        Raises:
+            TypeError: ``change`` gives something else than a tensor.
+            ValueError: ``change`` gives another size, or pictures of several dtypes or numbers of channels.
         """
-        return self._like([(change(image), target) for image, target in self._cuts])
+        changed = [change(image) for image, _ in self._cuts]
+        for (image, _), made in zip(self._cuts, changed):
+            if not isinstance(made, Tensor):
+                raise TypeError(f"change must give a tensor (C, h, w), got {type(made).__name__}{numpy_remedy(made)}")
+            if made.ndim != 3 or made.shape[1:] != image.shape[1:]:
+                was, got = tuple(image.shape), tuple(made.shape)
+                raise ValueError(
+                    f"change must keep the size of a picture, on which its box and mask lie, got {got} of {was}: "
+                    "CopyPaste(scale=…) pastes at another size"
+                )
+            if (made.dtype, len(made)) != (changed[0].dtype, len(changed[0])):
+                first, other = (f"{each.dtype} of {len(each)} channels" for each in (changed[0], made))
+                raise ValueError(f"change must give pictures of one dtype and channels, got {first} and {other}")
+        return self._like([(made.as_subclass(Tensor), target) for made, (_, target) in zip(changed, self._cuts)])
 
     def to(self, device: torch.device | str) -> InstanceBank:
         """A bank on another device."""
@@ -159,20 +225,23 @@ class InstanceBank:
 
     def state_dict(self) -> dict[str, Any]:
         """The cut-outs as plain tensors, which ``torch.load`` accepts with ``weights_only=True``."""
-        names = {"classes": list(self.classes)} if self.classes else {}
-        return {"max_bytes": self.max_bytes, "margin": self.margin, "cuts": list(self._cuts), **names}
+        more: dict[str, Any] = {"classes": list(self.classes)} if self.classes else {}
+        more |= {"waiting": self._waiting} if self.full else {}
+        return {"max_bytes": self.max_bytes, "margin": self.margin, "cuts": list(self._cuts), **more}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore ``state_dict``."""
         self.max_bytes, self.margin = state["max_bytes"], state["margin"]
         self.classes = tuple(state.get("classes", ()))
+        self._waiting = state.get("waiting", 0)
         self._cuts = [(image, dict(target)) for image, target in state["cuts"]]
         self._fingerprint = ""
         self.nbytes = self._like(self._cuts).nbytes
 
     def save(self, path: str | Path) -> None:
-        """Write the bank to a file."""
-        torch.save(self.state_dict(), path)
+        """Write the bank to a file, in a folder that is there."""
+        with Path(path).open("wb") as file:  # torch raises no OSError where that fails
+            torch.save(self.state_dict(), file)
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> InstanceBank:
@@ -248,51 +317,6 @@ class InstanceBank:
         bank._cuts = cuts
         bank.nbytes = sum(v.numel() * v.element_size() for image, t in cuts for v in (image, *t.values()))
         return bank
-
-    def _cut(self, image: Tensor, target: Mapping[str, Any]) -> Iterable[tuple[Tensor, dict[str, Tensor]]]:
-        """The instances of one image, one after another."""
-        count = count_instances(target, "targets")
-        if not count:
-            return
-        if "labels" not in target and "class_labels" in target:  # the bank has one name for them
-            target = {"labels" if key == "class_labels" else key: value for key, value in target.items()}
-        labels, masks = target.get("labels"), target.get("masks")
-        if labels is None or (masks is None and target.get("boxes") is None):
-            raise ValueError(
-                f"targets must have 'labels' or 'class_labels', and 'boxes' or 'masks', got only {sorted(target)}"
-            )
-        boxes: Any = target.get("boxes")
-        plain = boxes_of_masks(cast("Tensor", masks).as_subclass(Tensor)) if boxes is None else to_xyxy(boxes).detach()
-        corners = plain.to(HOST, torch.float64).numpy()
-        crowd = target.get("iscrowd")
-        height, width = image.shape[-2:]
-        for row in range(count):
-            x0, y0, x1, y1 = corners[row].tolist()
-            if crowd is not None and bool(crowd[row]):
-                continue
-            if not (min(x1, width) > max(x0, 0) and min(y1, height) > max(y0, 0)):  # NaN too
-                continue
-            across, down = self.margin * (x1 - x0), self.margin * (y1 - y0)
-            left, top = max(0, int(np.floor(x0 - across))), max(0, int(np.floor(y0 - down)))
-            block = spatial(
-                (
-                    slice(top, min(height, int(np.ceil(y1 + down)))),
-                    slice(left, min(width, int(np.ceil(x1 + across)))),
-                )
-            )
-            one = {
-                key: value[row : row + 1].as_subclass(Tensor).detach().clone()
-                for key, value in target.items()
-                if isinstance(value, Tensor) and value.ndim and len(value) == count and key in INSTANCE_KEYS
-                if key not in ("boxes", "masks", "keypoints", "keypoints_visible", "origin")
-            }
-            offset = torch.tensor([left, top, left, top], dtype=plain.dtype, device=plain.device)
-            one["boxes"] = plain[row : row + 1].clone() - offset
-            if masks is not None and (target.get(STATED) is None or bool(target[STATED][row])):
-                one["masks"] = masks.as_subclass(Tensor)[row : row + 1][block].detach().clone()
-                if not bool(one["masks"].any()):
-                    continue
-            yield image.as_subclass(Tensor)[block].detach().clone(), one
 
 
 def bank_of(transform: Any) -> InstanceBank | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torchvision import tv_tensors
 from torchvision.ops import box_convert
 
 import cutmix_dense as cd
+from cutmix_dense.functional import broken
 
 
 def pictures(count: int, masks: bool, first: int, rng: np.random.Generator, least: int = 14) -> tuple[list, list]:
@@ -188,15 +190,129 @@ def test_instances_under_a_name_of_their_own():
 
 def test_crowds_and_broken_boxes_are_left_out():
     target = {
-        "boxes": torch.tensor([[1.0, 1, 5, 5], [2, 2, 6, 6], [9, 9, 3, 3], [float("nan")] * 4]),
+        "boxes": torch.tensor([[1.0, 1, 5, 5], [2, 2, 6, 6], [9, 9, 3, 3], [20, 1, 30, 6]]),
         "labels": torch.tensor([1, 2, 3, 4]),
-        "iscrowd": torch.tensor([1, 0, 0, 0]),
+        "iscrowd": [1, 0, 0, 0],  # as torchvision's datasets give it
     }
     bank = cd.InstanceBank(margin=0.5)
-    assert bank.add([torch.rand(3, 8, 12)], [target]) == 1
+    with warning_anew(), pytest.warns(UserWarning, match="is dropped: box 2 of target 0"):
+        assert bank.add([torch.rand(3, 8, 12)], [target]) == 1
     ((image, cut),) = bank._cuts
     assert tuple(image.shape) == (3, 8, 8)
     assert cut["boxes"].tolist() == [[2, 2, 6, 6]]
+    assert cut["iscrowd"].tolist() == [0]
+
+
+@contextmanager
+def warning_anew():
+    """As in a process that hasn't warned of a broken box."""
+    before, broken._warned = broken._warned, False
+    yield
+    broken._warned = before
+
+
+@pytest.mark.filterwarnings("ignore:a box has no area")
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(
+    ("box", "told"),
+    [
+        ([0.2, 0.3, 0.5, 0.7], "all lie within the first pixel.*look like normalised xyxy"),
+        ([0.5, 0.5, 0.25, 0.25], "all lie within the first pixel.*look like normalised xywh or cxcywh"),
+        ([100.0, 80, 40, 30], "4 of 4 have no area.*look like xywh"),
+    ],
+)
+def test_boxes_that_are_broken_as_a_whole_are_refused(box: list[float], told: str, together: bool):
+    """As a mix refuses them, also where every call brings one picture of one object."""
+    image, target = torch.zeros(3, 120, 160), {"boxes": torch.tensor([box]), "labels": torch.tensor([1])}
+    bank = cd.InstanceBank(margin=0)
+    calls = [([image] * 4, [target] * 4)] if together else [([image], [target])] * 4
+    with pytest.raises(ValueError, match=told) as error:
+        _ = [bank.add(*call) for call in calls]
+    assert "give tv_tensors.BoundingBoxes with their format" in str(error.value)
+    assert "of the transforms" not in str(error.value)
+    form = {"xywh": "XYWH"}.get(told[-4:])
+    if form is not None:  # what the message advises
+        boxes = tv_tensors.BoundingBoxes([box], format=form, canvas_size=(120, 160))
+        assert bank.add([image] * 4, [{**target, "boxes": boxes}] * 4) == 4
+        assert tuple(bank[0][0].shape) == (3, 30, 40)
+
+
+def test_targets_that_do_not_fit_their_images_are_refused():
+    image, rows = torch.zeros(3, 12, 16), {"boxes": torch.tensor([[2.0, 3, 9, 9]]), "labels": torch.tensor([1])}
+    nan = torch.tensor([[2.0, 3, float("nan"), 9]])
+    two = torch.tensor([1, 0])
+    for images, targets, error, told in (
+        ([image] * 3, [rows], ValueError, r"targets must be one for each image \(3\), got 1"),
+        (iter([image] * 3), [rows], ValueError, "one for each image, got 1 targets and more images"),
+        ([image], iter([rows] * 3), ValueError, "one for each image, got 1 images and more targets"),
+        (image, [rows], ValueError, r"images must be \(C, H, W\) each, or one \(B, C, H, W\), got \(3, 12, 16\)"),
+        (image[None].numpy(), [rows], TypeError, r"images\[0\] must be a tensor, got ndarray: torch.from_numpy"),
+        (image[None], {"boxes": torch.zeros(1, 3, 4)}, TypeError, r"got one dict of \['boxes'\]: give a list"),
+        (image[None], two[:1], TypeError, r"targets\[0\] must be a dict"),
+        ([image], [{**rows, "boxes": nan}], ValueError, r"targets\[0\]\['boxes'\]\[0\] must be finite"),
+        ([image], [{**rows, "labels": [1]}], TypeError, r"targets\[0\]\['labels'\] must be a tensor, got list"),
+        ([image], [{**rows, "labels": two}], ValueError, r"\['labels'\] must have one row per instance \(1\)"),
+        ([image], [{**rows, "scores": two}], ValueError, r"\['scores'\] must have one row per instance \(1\)"),
+        ([image], [{**rows, "masks": torch.ones(1, 6, 8).bool()}], ValueError, r"must be \(1, 12, 16\), as its image"),
+    ):
+        bank = cd.InstanceBank()
+        with pytest.raises(error, match=told):
+            bank.add(images, targets)
+        assert len(bank) <= 1
+    with pytest.raises(TypeError, match="classes must be a sequence of names, got 'car'"):
+        cd.InstanceBank(classes="car")
+
+
+def test_a_full_bank_takes_no_smaller_ones(tmp_path):
+    """Large and small ones, offered in turn, are held in the same number."""
+    image = torch.zeros(3, 100, 100, dtype=torch.uint8)
+    large, small = ({"boxes": torch.tensor([[0.0, 0, s, s]]), "labels": torch.tensor([s])} for s in (90, 10))
+    bank = cd.InstanceBank(max_bytes=2**17, margin=0)
+    for _ in range(20):
+        bank.add([image], [large])
+        bank.add([image], [small])
+    assert bank.full
+    assert bank.counts == {90: 5, 10: 5}
+    bank.save(tmp_path / "bank.pt")
+    again = cd.InstanceBank(file=tmp_path / "bank.pt")
+    assert again.add([image], [small]) == 0
+    again.max_bytes *= 2
+    assert again.add([image], [small]) == 1
+
+
+def test_a_cut_out_larger_than_its_bank_is_left_out():
+    image = torch.zeros(3, 100, 100, dtype=torch.uint8)
+    large, small = ({"boxes": torch.tensor([[0.0, 0, s, s]]), "labels": torch.tensor([s])} for s in (90, 10))
+    bank = cd.InstanceBank(max_bytes=2000, margin=0)
+    with pytest.warns(
+        UserWarning, match=r"InstanceBank\(max_bytes=2000\) doesn't hold a cut-out of 24324 bytes"
+    ) as told:
+        assert bank.add([image] * 4, [large, small, large, small]) == 2
+    assert len(told) == 1
+    assert not bank.full
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_a_change_that_resizes_pictures_is_refused(masks: bool):
+    bank = cd.InstanceBank(margin=0)
+    bank.add(*pictures(2, masks, 50, np.random.default_rng(1)))
+    numbers = iter([torch.uint8, torch.float32, torch.uint8, torch.float32])
+    for change, error, told in (
+        (lambda x: torch.nn.functional.interpolate(x[None], scale_factor=2)[0], ValueError, "keep the size"),
+        (lambda x: x[:, ::2, ::2], ValueError, "change must keep the size of a picture"),
+        (lambda x: x[None], ValueError, "keep the size"),
+        (lambda x: x.numpy(), TypeError, r"change must give a tensor \(C, h, w\), got ndarray: torch.from_numpy"),
+        (
+            lambda x: x.to(next(numbers)),
+            ValueError,
+            "one dtype and channels, got torch.uint8 of 3 channels and torch.fl",
+        ),
+    ):
+        with pytest.raises(error, match=told):
+            bank.map(change)
+    grey = bank.map(lambda x: tv_tensors.Image(x[:1] / 2))
+    assert type(grey[0][0]) is torch.Tensor
+    assert torch.equal(grey[0][0], bank[0][0][:1] / 2)
 
 
 def test_what_a_bank_refuses():
