@@ -16,7 +16,7 @@ from cutmix_dense.albumentations.rows import Rows
 from cutmix_dense.albumentations.samples import Samples
 from cutmix_dense.albumentations.transforms import MixTransform
 from cutmix_dense.build import from_config
-from cutmix_dense.transforms.cutout_sheets import joined
+from cutmix_dense.transforms.cutout_sheets import area_of, joined
 
 __all__ = ["CopyPaste"]
 
@@ -148,7 +148,7 @@ class CopyPaste(MixTransform):
         found["bboxes"] = boxes if normalised else convert_bboxes_from_albumentations(boxes, form, shape)
         label = int(target["labels"][0])
         fields = processor.params.label_fields or ()
-        known = {**_COUNTS, "area": float((boxes[0, 2:] - boxes[0, :2]).prod() * size[0] * size[1])}
+        known = {**_COUNTS, "area": float(area_of(target)[0])}
         for field in fields:
             if field == self.mask_index_field:
                 found[field] = [0]

@@ -23,7 +23,7 @@ from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.paste_draws import SOURCES, DrawsPasted, Source
 from cutmix_dense.transforms.paste_number import checked_number
 from cutmix_dense.transforms.paste_weights import size_bounds, weight_table
-from cutmix_dense.transforms.pasted import check_rows, may_be_pasted
+from cutmix_dense.transforms.pasted import check_rows, may_be_pasted, with_tensors
 from cutmix_dense.transforms.placing import Place
 from cutmix_dense.transforms.pool import Pool
 from cutmix_dense.warned import warn_caller
@@ -203,7 +203,7 @@ class CopyPaste(DrawsPasted, MixTransform):
             raise ValueError(f"targets must be a list of dicts of instances for CopyPaste, got {got}")
         here = bring_rows(pool.host_rows, targets, self.rules)
         pool = pool if here is targets else replace(pool, targets=here)
-        targets = [segments_as_instances(target) for target in here]
+        targets = [segments_as_instances(target) for target in with_tensors(here)]
         if self.flip > 0 and self.flip_pairs is None and any(target.get("keypoints") is not None for target in targets):
             raise ValueError("flip_pairs must be given for keypoints when flip is above 0, got None (may be empty)")
         counts = [count_instances(target, "targets") for target in targets]

@@ -20,7 +20,7 @@ from cutmix_dense.functional.pixels import mix_images
 from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["BankedBatch", "Sheet", "fitted", "joined", "sheets", "wanted_keys"]
+__all__ = ["BankedBatch", "Sheet", "area_of", "completed", "fitted", "joined", "sheets", "wanted_keys"]
 
 
 class BankedBatch(NamedTuple):
@@ -55,14 +55,37 @@ class Sheet(NamedTuple):
     shrunk: Float[np.ndarray, " n"]
 
 
-_FILLED = {"iscrowd": 0, "difficult": 0, "truncated": 0, "occluded": 0, "visibility": 1, "weight": 1, STATED: 1}
+_FILLED = {"iscrowd": 0, "difficult": 0, "truncated": 0, "occluded": 0, "visibility": 1, "weight": 1}
 """Rows that a cut-out may lack, and what it gets then."""
+
+
+def area_of(target: Mapping[str, Tensor]) -> Float[Tensor, " n"]:
+    """Pixels of the masks of cut-outs; of those without one the area of their boxes."""
+    masks, boxes = target.get("masks"), target["boxes"]
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1) if masks is None else (masks != 0).flatten(1).sum(dim=1)
+    return area.to(torch.float32)
+
+
+def completed(target: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The rows of a cut-out, with those of a batch's that follow from others or are the same for all."""
+    found, boxes = dict(target), target["boxes"]
+    for key in wanted.keys() - target.keys():
+        if key == "class_labels":
+            found[key] = target["labels"]
+        elif key == "area":
+            found[key] = area_of(target)
+        elif key in _FILLED:
+            found[key] = torch.full((len(boxes),), _FILLED[key], dtype=wanted[key].dtype, device=boxes.device)
+        elif key == BEFORE:  # of the batch that came into a chain, which the cut-out isn't from
+            found[key] = torch.full((len(boxes), 2), -1, device=boxes.device)
+    return found
 
 
 def wanted_keys(targets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The keys of instances in a batch, each with an example: a tensor, or a list of ``details``.
 
     Raises:
+        TypeError: rows that aren't a tensor.
         ValueError: a key that a cut-out can't have.
     """
     wanted: dict[str, Any] = {}
@@ -71,7 +94,11 @@ def wanted_keys(targets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             if key in IMAGE_KEYS or key == IGNORED:
                 continue
             instances = key in INSTANCE_KEYS and key not in ("keypoints", "keypoints_visible")
-            if not instances or not (isinstance(value, Tensor) or key == "details"):
+            if instances and not (isinstance(value, Tensor) or key == "details"):
+                raise TypeError(
+                    f"targets[{index}][{key!r}] must be a tensor for a bank of cut-outs, got {type(value).__name__}"
+                )
+            if not instances:
                 raise ValueError(
                     f"targets[{index}] must hold instances alone for a bank of cut-outs, which can't have {key!r}"
                 )
@@ -89,7 +116,7 @@ def _has_rows(target: Mapping[str, Any]) -> bool:
 
 
 def fitted(target: Mapping[str, Tensor], wanted: Mapping[str, Any], size: Sequence[int]) -> dict[str, Any]:
-    """The rows of a cut-out, or of a sheet of them, with the keys, dtypes and classes of a batch's, and its mask.
+    """The ``completed`` rows of a cut-out, or of a sheet of them, with a batch's keys, dtypes and classes, and masks.
 
     A bank holds no ``details``: those of a cut-out are empty.
     """
@@ -100,15 +127,8 @@ def fitted(target: Mapping[str, Tensor], wanted: Mapping[str, Any], size: Sequen
             found[key] = [{} for _ in range(count)]
             continue
         value = target.get(key)
-        if value is None and key == "class_labels":
-            value = target["labels"]
-        if value is None and key in _FILLED:
-            value = torch.full((count,), _FILLED[key], device=like.device)
-        if value is None and key == BEFORE:  # of the batch that came into a chain, which the cut-out isn't from
-            value = torch.full((count, 2), -1, device=like.device)
-        if value is None and key == "area":
-            sides = target["boxes"][:, 2:] - target["boxes"][:, :2]
-            value = sides.prod(dim=1)
+        if value is None and key == STATED:
+            value = torch.full((count,), "masks" in target, device=like.device)
         if value is None and key != "masks":
             raise ValueError(
                 f"source must hold {key!r} of every cut-out, as the batch has it; add it to the bank's rows"

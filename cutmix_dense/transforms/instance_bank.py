@@ -21,7 +21,8 @@ from cutmix_dense.functional.fields import are_dicts
 from cutmix_dense.functional.wrapping import numpy_remedy, rewrap
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.cut_instances import Cutter
-from cutmix_dense.transforms.cutout_sheets import BankedBatch, fitted, joined, sheets, wanted_keys
+from cutmix_dense.transforms.cutout_sheets import BankedBatch, completed, fitted, joined, sheets, wanted_keys
+from cutmix_dense.transforms.pasted import with_tensors
 from cutmix_dense.warned import warn_caller
 
 __all__ = ["InstanceBank", "bank_of"]
@@ -292,14 +293,15 @@ class InstanceBank:
         if not are_dicts(targets):
             raise ValueError("targets must be a list of dicts of instances for a bank of cut-outs, which has no others")
         like = images[0]
-        parts = [self._cuts[row] for row in rows.tolist()]
+        targets = with_tensors(targets)
+        wanted = wanted_keys(targets)
+        parts = [(image, completed(target, wanted)) for image, target in map(self._cuts.__getitem__, rows.tolist())]
         for image, _ in parts:
             if (image.dtype, image.device, image.shape[0]) != (like.dtype, like.device, like.shape[0]):
                 raise ValueError(
                     f"source must hold pictures like the batch's, {like.dtype} of {like.shape[0]} channels on "
                     f"{like.device}, got {image.dtype} of {image.shape[0]} on {image.device}: use bank.map or bank.to"
                 )
-        wanted = wanted_keys(targets)
         if not isinstance(images, Tensor):
             cut = [(image, fitted(target, wanted, image.shape[-2:])) for image, target in parts]
             return joined([*images, *(image for image, _ in cut)], targets, [target for _, target in cut], None)

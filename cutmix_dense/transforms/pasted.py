@@ -15,13 +15,30 @@ from cutmix_dense.arrays.broadcast import along
 from cutmix_dense.arrays.host import HOST, fetched, sent, tensor_of
 from cutmix_dense.functional import mix_semantic
 from cutmix_dense.functional.cut_stack import union_at_once
-from cutmix_dense.functional.fields import STATED
+from cutmix_dense.functional.fields import FIELDS, STATED, count_instances
 from cutmix_dense.functional.masks import mark_masks
+from cutmix_dense.functional.row_values import rows_of_key
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import ranges_of
 from cutmix_dense.transforms.pool import Pool
 
-__all__ = ["by_masks", "check_rows", "may_be_pasted", "moved", "paint", "rectangles_of", "unstated"]
+__all__ = ["by_masks", "check_rows", "may_be_pasted", "moved", "paint", "rectangles_of", "unstated", "with_tensors"]
+
+
+def with_tensors(targets: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Targets with tensors for the lists of numbers that a mix reads, as torchvision's datasets give ``iscrowd``."""
+    found = list(targets)
+    for index, target in enumerate(targets):
+        lists = [key for key, value in target.items() if isinstance(value, (list, tuple)) and _may_be_listed(key)]
+        if lists:
+            where = f"targets[{index}]"
+            count = count_instances(target, where)
+            found[index] = {**target, **{key: rows_of_key(target, key, count, where) for key in lists}}
+    return found
+
+
+def _may_be_listed(key: str) -> bool:
+    return key in FIELDS and FIELDS[key].listed is not None
 
 
 def check_rows(targets: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> None:

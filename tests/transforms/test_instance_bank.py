@@ -362,6 +362,72 @@ def test_rows_that_a_batch_has_besides():
     assert out[0]["image_id"] == 7
 
 
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("shrink", [1, 6])
+def test_rows_of_each_cut_out_are_its_own(batched: bool, shrink: int):
+    """Area by pixels of a mask, by the box without one, or as it was given; beside cut-outs that lack it."""
+    bank, side = cd.InstanceBank(margin=0), 10 * shrink
+    corner = torch.zeros(1, 20 * shrink, 20 * shrink, dtype=torch.bool)  # an L of 36 % of its box
+    corner[0, :side, : side // 5] = corner[0, 4 * side // 5 : side, :side] = True
+    box = torch.tensor([[0.0, 0, side, side]])
+    stated = {"boxes": box, "area": torch.tensor([7.0 * shrink**2]), "difficult": torch.tensor([1])}
+    for number, rows in enumerate([{"masks": corner}, {"boxes": box}, stated], 1):
+        bank.add([torch.ones(1, 20 * shrink, 20 * shrink)], [{**rows, "labels": torch.tensor([number])}])
+    mask = torch.zeros(1, 40, 40, dtype=torch.bool)
+    mask[0, 1:5, 1:5] = True
+    base = {"boxes": torch.tensor([[1.0, 1, 5, 5]]), "labels": torch.tensor([0]), "area": torch.tensor([16.0])}
+    base |= {"difficult": torch.tensor([0]), "masks": mask}
+    settings = {"place": "grid", "overlap": 0.0, "scale": (1 / shrink, 1 / shrink), "boxes": "estimate"}
+    mix = cd.CopyPaste(source=bank, instances=3, p=1.0, **settings)
+    images, seen = torch.zeros(8, 1, 40, 40), Counter()
+    _, targets = mix(images if batched else list(images), [base] * 8, generator=seeded(4))
+    for target in targets:
+        pixels = target["masks"].flatten(1).sum(dim=1)
+        sides = (target["boxes"][:, 2:] - target["boxes"][:, :2]).prod(dim=1)
+        for row, label in enumerate(target["labels"].tolist()):
+            seen[label] += 1
+            wanted = (pixels[row], pixels[row], sides[row], 0.07 * sides[row])[label]
+            assert target["area"][row] == pytest.approx(float(wanted), rel=0.01 if label != 1 or shrink == 1 else 0.15)
+            assert int(target["difficult"][row]) == (label == 3)
+            assert bool(target["has_mask"][row]) == (label < 2)
+    assert min(seen[label] for label in range(4)) > 2
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("source", ["partner", "self", "batch", "bank"])
+def test_lists_of_numbers_are_read(source: str, batched: bool):
+    """``iscrowd`` as torchvision's datasets give it, as tensors give it; a crowd isn't pasted."""
+    box, bank = torch.tensor([[2.0, 2, 10, 12], [20, 8, 30, 18]]), cd.InstanceBank()
+    bank.add([torch.rand(1, 40, 50)], [{"boxes": box, "labels": torch.tensor([1, 2]), "iscrowd": [0, 1]}])
+    assert bank.counts == {1: 1}
+    more = {} if source == "partner" else {"instances": 1, "place": "random"}
+    mix = cd.CopyPaste(source=bank if source == "bank" else source, p=1.0, **more)
+    images = torch.rand(4, 1, 40, 50)
+    images = images if batched else list(images)
+    rows = {"boxes": box, "labels": torch.tensor([3, 4])}
+    lists = {"iscrowd": [0, 1], "area": [80.0, 50.0]}
+    tensors = {"iscrowd": torch.tensor([0, 1]), "area": torch.tensor([80.0, 50.0])}
+    mixed, found = mix(images, [{**rows, **lists}] * 4, generator=seeded(1))
+    same, wanted = mix(images, [{**rows, **tensors}] * 4, generator=seeded(1))
+    assert all(map(torch.equal, mixed, same))
+    for target, other in zip(found, wanted):
+        assert target.keys() == other.keys()
+        assert all(torch.equal(target[key], other[key]) for key in target)
+        pasted = target["labels"][target["iscrowd"] == 0]
+        assert 4 not in pasted.tolist()
+
+
+def test_rows_that_no_cut_out_can_have_are_named():
+    images, targets = boxes_of([1])
+    bank = cd.InstanceBank()
+    bank.add(images, targets)
+    mix = cd.CopyPaste(source=bank, instances=1, place="random", p=1.0)
+    with pytest.raises(TypeError, match=r"targets\[0\]\['labels'\] must be a tensor for a bank of cut-outs, got list"):
+        mix(images, [{**targets[0], "labels": ["cat"]}])
+    with pytest.raises(ValueError, match="which can't have 'keypoints'"):
+        mix(images, [{**targets[0], "keypoints": torch.zeros(1, 2, 3)}])
+
+
 @pytest.mark.parametrize(("form", "own"), [("XYWH", [30.0, 30, 10, 10]), ("CXCYWH", [35.0, 35, 10, 10])])
 def test_boxes_of_cut_outs_have_the_format_of_the_batch(form, own):
     bank = cd.InstanceBank(margin=0.5)
