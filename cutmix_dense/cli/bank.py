@@ -6,29 +6,40 @@
     cutmix-dense bank /data/coco --bgr --out bank.pt  # for configs of MMDetection
     cutmix-dense mix /data/coco runs/pasted --transform CopyPaste source=bank.pt instances=1,3 place=random
 
-Pictures are opened in random order until the bank is full, so a small bank is an even sample of the data set. With
-``--folder`` every picture below ROOT with an alpha band is a cut-out. Its mask is where it is more opaque than
-transparent (alpha above 127 of 255), and its class is the name of its folder. Classes are numbered from 1 in
-alphabetical order.
+Pictures are opened in random order until there is no room for the next instance, so a small bank is an even sample of
+the data set; an instance larger than the whole bank is left out. With ``--folder`` every picture below ROOT with an
+alpha band is a cut-out. Its mask is where it is more opaque than transparent (alpha above 127 of 255), and its class is
+the name of its folder. Classes are numbered from 1 in alphabetical order.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from cutmix_dense.cli.common import add_dataset_arguments, counted, grouped, open_from, positive
+from cutmix_dense.cli.common import (
+    add_dataset_arguments,
+    counted,
+    given_options,
+    grouped,
+    open_from,
+    positive,
+    within,
+)
 from cutmix_dense.cli.errors import UserError, add_verbosity, parser_of, reporting_errors
 from cutmix_dense.data import DatasetError, DenseDataset, SampleError
 from cutmix_dense.data.files import walked
 from cutmix_dense.data.pictures import read_picture
+from cutmix_dense.warned import reworded
 
 if TYPE_CHECKING:  # it loads torch, which --help doesn't need
     from torch import Tensor
 
+
+Item = TypeVar("Item")
 
 _NONE = ("", "background")
 """Names in place 0 that are no class."""
@@ -41,7 +52,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--folder", action="store_true", help="ROOT is a folder of pictures with an alpha band")
     result.add_argument("--out", type=Path, required=True, help="file to write")
     result.add_argument("--most-megabytes", type=positive(), default=256, help="size of the bank (default: 256)")
-    result.add_argument("--margin", type=float, default=0.25, help="border around a box, as a share of its side")
+    result.add_argument(
+        "--margin", type=within(0, 10), default=0.25, help="border around a box, as a share of its side"
+    )
     result.add_argument("--bgr", action="store_true", help="store pictures as MMDetection loads them, blue first")
     result.add_argument("--seed", type=positive(0), default=0, help="random seed for the order of the pictures")
     add_verbosity(result)
@@ -52,15 +65,18 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = parser().parse_args(argv)
     with reporting_errors("bank", arguments.traceback, lists_notes=True):
-        names: tuple[str, ...]
         problems: list[SampleError] = []
         dataset: DenseDataset | None = None
+        if arguments.out.is_dir():
+            raise UserError(f"--out: {arguments.out} is a folder: name the file to write in it")
         if arguments.folder:
+            _refuse_options(arguments)
             names, paths = cut_outs_of(Path(arguments.root))
-            samples, total = _cut_outs(paths, names, problems), len(paths)
+            samples, total = _cut_outs(_shuffled(paths, arguments.seed), names, problems), len(paths)
         else:
-            dataset = open_from(arguments)
-            names, samples, total = dataset.classes, _shuffled(dataset, arguments.seed, problems), len(dataset)
+            dataset = _opened(arguments)
+            names, samples, total = dataset.classes, _samples(dataset, arguments.seed, problems), len(dataset)
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
         from rich.console import Console
         from rich.progress import track
 
@@ -68,10 +84,14 @@ def main(argv: list[str] | None = None) -> int:
 
         bank = InstanceBank(arguments.most_megabytes * 2**20, arguments.margin, classes=names)
         for image, target in track(samples, "cutting out", total, transient=True, console=Console(stderr=True)):
-            if bank.nbytes > 0.99 * bank.max_bytes:
+            with reworded(lambda message: message.replace("raise max_bytes", "raise --most-megabytes")):
+                try:
+                    bank.add([image.flip(0) if arguments.bgr else image], [target])
+                except (TypeError, ValueError) as error:
+                    raise DatasetError(f"{arguments.root}: {error}") from error
+            if bank.full:
                 break
-            bank.add([image.flip(0) if arguments.bgr else image], [target])
-        for line in grouped((str(problem.path), problem.reason) for problem in problems).values():
+        for line in grouped(sorted((str(problem.path), problem.reason) for problem in problems)).values():
             print(f"bank: skipped {line}", file=sys.stderr)
         for line in grouped(dataset.take_notes() if dataset is not None else ()).values():
             print(f"bank: {line}", file=sys.stderr)
@@ -87,13 +107,40 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _shuffled(dataset: DenseDataset, seed: int, problems: list[SampleError]) -> Iterator[tuple[Tensor, Any]]:
-    """The samples of a data set in random order."""
+def _opened(arguments: argparse.Namespace) -> DenseDataset:
+    """The data set; UserError for one of whose samples no instance can be cut out."""
+    dataset = open_from(arguments)
+    if not dataset.has_instances:
+        raise UserError(
+            f"{arguments.root}: has no boxes or masks of instances ({dataset.layout}) to be cut out: name "
+            "another folder or --layout, or paste what its maps show with --transform ClassMix"
+        )
+    if dataset.mix_layout != "BCHW":
+        raise UserError(f"{arguments.root}: must hold pictures, not clips or volumes ({dataset.layout})")
+    return dataset
+
+
+def _refuse_options(arguments: argparse.Namespace) -> None:
+    """Raise UserError for options of data sets, which a folder of cut-outs isn't."""
+    options = [name for name in ("layout", "split", "pixels") if getattr(arguments, name) is not None]
+    for name in (*options, *given_options(arguments)):
+        raise UserError(
+            f"--{name.replace('_', '-')} is for data sets, not for --folder, which takes all pictures: drop it"
+        )
+
+
+def _shuffled(items: Sequence[Item], seed: int) -> Iterator[Item]:
+    """Items in random order."""
     import torch
 
     from cutmix_dense.randomness import generator_from
 
-    for index in torch.randperm(len(dataset), generator=generator_from("instance_bank", seed)).tolist():
+    yield from (items[index] for index in torch.randperm(len(items), generator=generator_from("instance_bank", seed)))
+
+
+def _samples(dataset: DenseDataset, seed: int, problems: list[SampleError]) -> Iterator[tuple[Tensor, Any]]:
+    """The samples of a data set in random order."""
+    for index in _shuffled(range(len(dataset)), seed):
         try:
             image, target = dataset[index]
         except SampleError as error:
@@ -118,23 +165,30 @@ def cut_outs_of(folder: Path) -> tuple[tuple[str, ...], list[Path]]:
     return ("", *sorted({path.parent.name for path in found})), found
 
 
-def _cut_outs(paths: list[Path], names: tuple[str, ...], problems: list[SampleError]) -> Iterator[tuple[Tensor, Any]]:
+def _cut_outs(
+    paths: Iterable[Path], names: tuple[str, ...], problems: list[SampleError]
+) -> Iterator[tuple[Tensor, Any]]:
     import torch
 
     for path in paths:
         try:
             pixels = read_picture(path, "stored")
-            if pixels.shape[2] != 4:
-                raise SampleError(path, f"must have four bands, the last one alpha, got {pixels.shape[2]}")
+            if pixels.shape[2] not in (2, 4):
+                raise SampleError(
+                    path, f"must have an alpha band behind grey or three colours, got {pixels.shape[2]} bands"
+                )
             picture = torch.from_numpy(pixels).movedim(2, 0)
             half = (1 if picture.is_floating_point() else torch.iinfo(picture.dtype).max) / 2
-            mask = (picture[3:] > half).contiguous()
+            mask = (picture[-1:] > half).contiguous()
             if not mask.any():
-                raise SampleError(path, f"alpha must be above {half:g} somewhere, got at most {picture[3].max():g}")
+                raise SampleError(path, f"alpha must be above {half:g} somewhere, got at most {picture[-1].max():g}")
         except SampleError as error:
             problems.append(error)
             continue
-        yield picture[:3].contiguous(), {"masks": mask, "labels": torch.tensor([names.index(path.parent.name)])}
+        yield (
+            picture[:-1].expand(3, -1, -1).contiguous(),
+            {"masks": mask, "labels": torch.tensor([names.index(path.parent.name)])},
+        )
 
 
 if __name__ == "__main__":

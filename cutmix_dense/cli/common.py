@@ -46,6 +46,7 @@ __all__ = [
     "positive",
     "reporting_errors",
     "transform_for",
+    "within",
 ]
 
 
@@ -185,6 +186,21 @@ def positive(least: int = 1, most: int | None = None) -> Callable[[str], int]:
         if value < least or (most is not None and value > most):
             allowed = f"be at least {least}" if most is None else f"lie in {least}..{most}"
             raise argparse.ArgumentTypeError(f"must {allowed}, got {value}")
+        return value
+
+    return number
+
+
+def within(least: float, most: float) -> Callable[[str], float]:
+    """A type for argparse: a number in [least, most]."""
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"must lie in [{least:g}, {most:g}], got {text}")
         return value
 
     return number
