@@ -298,7 +298,8 @@ def _dense(
     for name, value in (("mosaic", mosaic), ("mixup", mixup), ("copyblend", copyblend)):
         share(value, name)
     pairing = common.pop("pairing", None)
-    mosaics = Mosaic(grid=(2, 2), jitter=0, scale=(0.5, 0.5), p=mosaic, fill=0, pairing=pairing or "shuffle", **common)
+    pairing = "shuffle" if pairing is None else pairing
+    mosaics = Mosaic(grid=(2, 2), jitter=0, scale=(0.5, 0.5), p=mosaic, fill=0, pairing=pairing, **common)
     moved = Affine(degrees=10, translate=0.1, scale=(0.5, 1.5), fill=0, **common)
     stages: list[Any] = [_windowed(mosaics, window), moved]
     blends: list[Any] = []

@@ -320,3 +320,21 @@ def test_parts_can_be_left_out():
     assert set(parts(cd.recipes.dense_o2o(mixup=0))) == {"Mosaic", "Affine", "CopyPaste"}
     shares = np.array([cd.recipes.dense_o2o(mixup=1).stages[2].weights]).ravel()
     assert shares.tolist() == [1, 0]
+
+
+def single(value: int) -> tuple[torch.Tensor, list[dict[str, torch.Tensor]]]:
+    """A batch of one, whose pixels all hold its label."""
+    return torch.full((1, 1, 48, 64), float(value)), [{"boxes": BOXES.clone(), "labels": torch.tensor([value, value])}]
+
+
+def test_an_empty_bank_reaches_the_mosaic():
+    assert parts(cd.recipes.lightly(72, pairing=(bank := cd.SampleBank())))["Mosaic"][0].pairing is bank
+    bank = cd.SampleBank(max_samples=5)
+    mix = cd.recipes.dense_o2o(58, pairing=bank, mosaic=1, mixup=0, copyblend=0)
+    assert parts(mix)["Mosaic"][0].pairing is bank
+    mix.set_progress(5)
+    for value in range(1, 12):
+        mixed, after = mix(*single(value), generator=seeded(value))
+        assert len(bank) == min(value, 5)
+    assert len(mixed.unique()) > 2
+    assert len(after[0]["labels"].unique()) > 1

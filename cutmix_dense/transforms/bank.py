@@ -70,6 +70,10 @@ class SampleBank:
         """Number of stored samples."""
         return len(self._samples)
 
+    def __bool__(self) -> bool:
+        """True, so that an empty bank isn't taken for no bank."""
+        return True
+
     @property
     def nbytes(self) -> int:
         """Bytes of all stored tensors."""

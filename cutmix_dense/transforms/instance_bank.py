@@ -92,6 +92,10 @@ class InstanceBank:
         """Number of cut-outs."""
         return len(self._cuts)
 
+    def __bool__(self) -> bool:
+        """True, so that an empty bank isn't taken for no bank."""
+        return True
+
     def __getitem__(self, row: int) -> tuple[Tensor, dict[str, Tensor]]:
         """A cut-out: its picture (C, h, w), and a target of one instance there."""
         return self._cuts[row]

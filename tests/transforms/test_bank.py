@@ -57,6 +57,12 @@ def test_the_bank_holds_unmixed_samples():
     assert all("weight" not in t for t in targets)
 
 
+@pytest.mark.parametrize("bank", [cd.SampleBank(), cd.InstanceBank()])
+def test_an_empty_bank_is_a_bank(bank):
+    assert len(bank) == 0
+    assert bank
+
+
 def test_named_bank():
     mix = cd.CutMix(p=1.0, pairing="bank")
     mix(*sample(1), generator=seeded(0))
