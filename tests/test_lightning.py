@@ -341,9 +341,11 @@ def test_resuming_goes_on_with_the_same_partners_and_plans(tmp_path):
 KEYS = """
 import cutmix_dense as cd
 from cutmix_dense.lightning import MixCallback
-settings = {"num_classes": 3, "pairing": "bank", "labels_getter": lambda batch: batch[1]["aux"]}
+getter = {"labels_getter": lambda batch: batch[1]["aux"]}
+settings = {"num_classes": 3, "pairing": "bank", **getter}
 print(MixCallback(cd.CutMix(**settings)).state_key)
-print(MixCallback(cd.RandomMix([cd.CutMix(**settings), cd.Chain([cd.FMix(), cd.Affine()])])).state_key)
+chain = cd.Chain([cd.FMix(**getter), cd.Affine(**getter)])
+print(MixCallback(cd.RandomMix([cd.CutMix(**settings), chain])).state_key)
 """
 
 

@@ -58,10 +58,6 @@ class Chain(MixTransform):
         v2.Transform.__init__(self)  # the settings are those of the transforms
         check_transforms(transforms)
         self.transforms = torch.nn.ModuleList(transforms)
-        for name in ("layout", "box_format", "normalized", "labels_getter"):
-            found = list(dict.fromkeys(getattr(member, name) for member in self.members))
-            if len(found) > 1:
-                raise ValueError(f"transforms must be of one {name}, got {found}")
         self.layout = self.members[0].layout
         self.labels_getter = self.members[0].labels_getter
 

@@ -35,7 +35,7 @@ class RandomMix(MixTransform):
     training begins; until then the step is 0.
 
     Args:
-        transforms: mixing transforms of one layout.
+        transforms: mixing transforms, all of one layout, box format, normalisation and ``labels_getter``.
         weights: how often each is drawn, >= 0; default equally.
         total: length of the training, in the steps that ``set_progress`` counts (epochs, iterations).
         close_last: number of last steps without mixing; needs ``total``.
@@ -45,7 +45,7 @@ class RandomMix(MixTransform):
 
     Raises:
         TypeError: a transform doesn't mix.
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range; the transforms differ in how they read a batch.
 
     Source: YOLOX closes Mosaic and MixUp for the last epochs; DEIM and LightlyTrain schedule by windows.
 
@@ -72,9 +72,6 @@ class RandomMix(MixTransform):
     ) -> None:
         v2.Transform.__init__(self)  # the settings are those of the transforms
         check_transforms(transforms)
-        layouts = sorted({transform.layout for transform in transforms})
-        if len(layouts) > 1:
-            raise ValueError(f"transforms must be of one layout, got {layouts}")
         count = len(transforms)
         weights = [1.0] * count if weights is None else listed(weights, "weights", "a list of numbers or None")
         if len(weights) != count or not all(finite(w) and w >= 0 for w in weights) or sum(weights) <= 0:
@@ -84,7 +81,7 @@ class RandomMix(MixTransform):
         if not finite(close_last) or close_last < 0 or (close_last > 0 and (total is None or total < close_last)):
             raise ValueError(f"close_last must be at least 0 and at most total = {total!r}, got {close_last!r}")
         self.transforms = torch.nn.ModuleList(transforms)
-        self.layout = layouts[0]
+        self.layout = self.members[0].layout
         self.weights = [float(weight) for weight in weights]
         self.idle = float(idle)
         self.total = total
@@ -271,7 +268,12 @@ def _checked(windows: Sequence[Window | None], count: int) -> list[Window]:
 
 
 def check_transforms(transforms: Any) -> None:
-    """Raise TypeError unless these are mixing transforms, at least one."""
+    """Raise TypeError unless these are mixing transforms, at least one; ValueError if they read a batch differently."""
     several = isinstance(transforms, (Sequence, torch.nn.ModuleList)) and len(transforms) > 0
     if not several or not all(isinstance(transform, MixTransform) for transform in transforms):
         raise TypeError(f"transforms must be a list of mixing transforms, at least one, got {transforms!r}")
+    members = [member for transform in transforms for member in transform.members]
+    for name in ("layout", "box_format", "normalized", "labels_getter"):
+        found = list(dict.fromkeys(getattr(member, name) for member in members))
+        if len(found) > 1:
+            raise ValueError(f"transforms must be of one {name}, got {found}: give the same to all")

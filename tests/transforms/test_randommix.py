@@ -127,3 +127,34 @@ def test_bad_values(arguments: dict):
 def test_bad_transforms(transforms: list):
     with pytest.raises(TypeError, match="transforms"):
         cd.RandomMix(transforms)
+
+
+@pytest.mark.parametrize("several", [cd.RandomMix, cd.Chain])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("layout", {"layout": "BTCHW"}),
+        ("box_format", {"box_format": "xywh"}),
+        ("normalized", {"normalized": True}),
+        ("normalized", {"normalized": "frame"}),
+        ("labels_getter", {"labels_getter": lambda batch: batch["y"]}),
+    ],
+)
+def test_transforms_read_a_batch_alike(several, name, settings):
+    other = cd.CutMix(**settings)
+    for given in ([other, cd.StripeMix()], [cd.StripeMix(), cd.RandomMix([other])], [cd.Chain([cd.MixUp()]), other]):
+        with pytest.raises(ValueError, match=f"transforms must be of one {name}, got .*: give the same to all"):
+            several(given)
+    assert getattr(several([other, cd.RandomMix([cd.StripeMix(**settings)])]).members[1], name) == settings[name]
+
+
+def test_every_transform_finds_an_object_in_the_format_of_all():
+    images = torch.zeros(2, 1, 32, 48)
+    images[:, :, 4:12, 20:40] = 1
+    objects = [{"boxes": torch.tensor([[20.0, 4, 20, 8]]), "labels": torch.tensor([1])}] * 2
+    mix = cd.RandomMix([cd.CutMix(p=1.0, box_format="xywh"), cd.StripeMix(p=1.0, box_format="xywh")])
+    for seed in range(8):
+        _, mixed = mix(images, objects, generator=seeded(seed))
+        x, y, width, height = mixed[0]["boxes"].T
+        ends = [x.min(), y.min(), (x + width).max(), (y + height).max()]
+        assert ends == [20, 4, 40, 12]  # both images have the object at one place
