@@ -45,13 +45,14 @@ def whole(value: Any, name: str, least: int | None = 1) -> int:
     """``value`` as an int.
 
     Raises:
-        ValueError: it isn't a whole number, or is below ``least``.
+        ValueError: it isn't a whole number (True and False aren't), or is below ``least``.
 
     Example:
         >>> whole(2.0, "num_classes")
         2
     """
-    if not (finite(value) and value == int(value) and (least is None or value >= least)):
+    truth = str(getattr(value, "dtype", type(value).__name__)).endswith("bool")  # of Python, numpy or torch
+    if truth or not (finite(value) and value == int(value) and (least is None or value >= least)):
         limit = "" if least is None else f" of at least {least}"
         raise ValueError(f"{name} must be a whole number{limit}, got {value!r}")
     return int(value)

@@ -10,7 +10,7 @@ import torch
 from torchvision.transforms import v2
 
 from cutmix_dense.arrays.compiling import untraced
-from cutmix_dense.checks import finite, listed
+from cutmix_dense.checks import finite, listed, whole
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.switch import SharedNumber
@@ -78,8 +78,11 @@ class RandomMix(MixTransform):
             raise ValueError(f"weights must be {count} numbers >= 0, not all 0, got {weights!r}")
         if not (finite(idle) and idle >= 0):
             raise ValueError(f"idle must be at least 0, got {idle!r}")
-        if not finite(close_last) or close_last < 0 or (close_last > 0 and (total is None or total < close_last)):
-            raise ValueError(f"close_last must be at least 0 and at most total = {total!r}, got {close_last!r}")
+        total = None if total is None else whole(total, "total", 0)
+        close_last = whole(close_last, "close_last", 0)
+        if close_last > (total or 0):
+            remedy = ": give total, the length of the training" if total is None else ""
+            raise ValueError(f"close_last must be at most total = {total}, got {close_last}{remedy}")
         self.transforms = torch.nn.ModuleList(transforms)
         self.layout = self.members[0].layout
         self.weights = [float(weight) for weight in weights]
@@ -259,12 +262,18 @@ def _checked(windows: Sequence[Window | None], count: int) -> list[Window]:
     given = [(None, None) if window is None else window for window in listed(windows, "windows", what)]
     if len(given) != count:
         raise ValueError(f"windows must hold one per transform ({count}), got {len(given)}")
-    for window in given:
-        pair = isinstance(window, (tuple, list)) and len(window) == 2
-        ends = [end for end in window if end is not None] if pair else []
-        if not pair or not all(isinstance(end, int) and end >= 0 for end in ends) or ends != sorted(ends):
-            raise ValueError(f"windows must be (start, stop), steps with 0 <= start <= stop or None, got {window!r}")
-    return [(window[0], window[1]) for window in given]
+    return [_pair(window) for window in given]
+
+
+def _pair(window: Any) -> Window:
+    """One window; ValueError for anything else."""
+    try:
+        start, stop = (None if end is None else whole(end, "windows", 0) for end in window)
+    except (TypeError, ValueError):
+        start, stop = -1, None
+    if start == -1 or (start is not None and stop is not None and start > stop):
+        raise ValueError(f"windows must be (start, stop), steps with 0 <= start <= stop or None, got {window!r}")
+    return start, stop
 
 
 def check_transforms(transforms: Any) -> None:

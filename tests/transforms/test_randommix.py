@@ -116,10 +116,16 @@ def test_without_a_generator_calls_differ():
         {"transforms": [cd.CutMix()], "close_last": 2},
         {"transforms": [cd.CutMix()], "total": 3, "close_last": 4},
         {"transforms": [cd.CutMix()], "total": 3, "close_last": -1},
+        {"transforms": [cd.CutMix()], "total": 3, "close_last": 1.5},
+        {"transforms": [cd.CutMix()], "total": 3, "close_last": True},
+        {"transforms": [cd.CutMix()], "total": "10", "close_last": 2},
+        {"transforms": [cd.CutMix()], "total": "10"},
+        {"transforms": [cd.CutMix()], "total": -1},
+        {"transforms": [cd.CutMix()], "total": float("inf")},
     ],
 )
 def test_bad_values(arguments: dict):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=f"^{list(arguments)[-1]} must|^total must"):
         cd.RandomMix(**arguments)
 
 

@@ -6,6 +6,7 @@ import copy
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -146,8 +147,23 @@ def test_one_within_another():
         ([(3, 1), None], "start <= stop"),
         ([(-1, 1), None], "0 <="),
         ([5, None], "must be"),
+        ([(True, 3), None], r"start <= stop or None, got \(True, 3\)"),
+        ([(0, np.True_), None], "must be"),
+        ([(0, 2.5), None], "must be"),
+        ([(0, "3"), None], "must be"),
+        ([(0, 1, 2), None], "must be"),
+        ([(0,), None], "must be"),
+        (["03", None], "must be"),
     ],
 )
 def test_windows_that_are_refused(windows, message):
     with pytest.raises(ValueError, match=message):
         cd.RandomMix([cd.CutMix(), cd.MixUp()], windows=windows)
+
+
+@pytest.mark.parametrize("number", [np.int64, np.uint8, float, torch.tensor])
+def test_windows_take_whole_numbers_of_any_kind(number):
+    mix = cd.RandomMix([cd.MixUp(p=1.0, lam=0.5)], windows=[[number(2), number(3)]], total=number(4))
+    assert mix.windows == [(2, 3)]
+    assert [kinds(mix, step) for step in range(4)] == [{"unmixed"}, {"unmixed"}, {"blend"}, {"unmixed"}]
+    assert cd.RandomMix([cd.MixUp()], windows=np.array([[2, 3]])).windows == [(2, 3)]
