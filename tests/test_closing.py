@@ -154,14 +154,76 @@ def test_a_schedule_opens_only_what_it_has_closed(wrap):
     assert not mix.closed
 
 
+def mixes(mix: cd.MixTransform) -> bool:
+    """Whether one of several batches comes back mixed."""
+    batch = torch.stack([source(0), source(1)])
+    return any(not torch.equal(mix(batch, generator=torch.Generator().manual_seed(seed)), batch) for seed in range(6))
+
+
+def told(whole: cd.MixTransform, steps, *watched: cd.MixTransform) -> list[list[bool]]:
+    """Which of the watched transforms mix in each step of the whole."""
+    found = []
+    for step in steps:
+        whole.set_progress(step)
+        found.append([mixes(mix) for mix in watched])
+    return found
+
+
 def test_closing_by_hand_outlasts_a_schedule_of_ones_own():
-    mix = cd.RandomMix([halves(), cd.MixUp()], total=4, close_last=1)
-    mix.members[0].close()
-    told = []
-    for step in (0, 3, 0):
+    one, other = halves(), cd.MixUp(p=1.0, lam=0.5)
+    mix = cd.RandomMix([one, other], total=4, close_last=1)
+    one.close()
+    assert told(mix, (0, 3, 0), mix) == [[True], [False], [True]]
+    assert (one.closed, other.closed) == (True, False)
+    other.close()
+    assert told(mix, (0, 3, 0), mix) == [[False], [False], [False]]
+    mix.set_progress(3)
+    mix.close(False)  # by hand, until a schedule says otherwise
+    assert mixes(mix)
+    assert told(mix, (3, 0), mix) == [[False], [True]]
+
+
+def test_a_schedule_within_another_keeps_its_own_end():
+    inner = cd.RandomMix([halves()], total=10, close_last=6)
+    outer = cd.RandomMix([inner, cd.StripeMix(p=1.0)], weights=[1, 0], total=20, close_last=2)
+    expected = [[True, True], [False, False], [False, False], [False, False], [True, True]]
+    assert told(outer, (3, 4, 9, 18, 0), inner, outer) == expected
+    late = cd.RandomMix([halves()], total=20, close_last=2)
+    early = cd.RandomMix([late], total=10, close_last=6)
+    assert told(early, (3, 4, 19), late, early) == [[True, True], [True, False], [False, False]]
+    assert [late.closed, early.closed] == [True, True]
+
+
+@pytest.mark.parametrize("within", [cd.Chain, cd.RandomMix])
+def test_a_transform_of_two_schedules_obeys_each_in_its_place(within):
+    shared = halves()
+    first, second = (cd.RandomMix([shared], total=10, close_last=last) for last in (5, 1))
+    expected = [[True, True], [False, True], [False, False], [True, True]]
+    assert told(within([first, second]), (4, 6, 9, 4), first, second) == expected
+    assert mixes(shared)
+
+
+def test_a_schedule_from_outside_does_not_undo_ones_own():
+    mix = cd.Chain([cd.RandomMix([halves()], total=10, close_last=5), cd.RandomMix([halves()], total=10)])
+    first, second = mix.stages
+    seen = []
+    for step, closed in ((3, False), (6, False), (9, True), (3, False)):
         mix.set_progress(step)
-        told.append([member.closed for member in mix.members])
-    assert told == [[True, False], [True, True], [True, False]]
+        mix.close(closed, by_schedule=True)  # as callbacks do
+        seen.append([mixes(first), mixes(second)])
+    assert seen == [[True, True], [False, True], [False, False], [True, True]]
+
+
+def test_a_chain_that_is_over_keeps_its_form():
+    fit = cd.Affine(degrees=0, translate=0, scale=(1, 1), size=(20, 30), of="all")
+    mix = cd.RandomMix([cd.Chain([cd.RandomMix([cd.Chain([fit, halves()])])])], total=4, close_last=1)
+    batch = torch.stack([source(0), source(1)])
+    mix.set_progress(2)
+    assert not torch.equal(mix(batch)[:, :, :12, :18], batch)
+    mix.set_progress(3)
+    over = mix(batch)
+    assert over.shape[-2:] == (20, 30)
+    assert torch.equal(over[:, :, :12, :18], batch)
 
 
 def test_a_deep_copy_of_a_module_has_its_own_settings():

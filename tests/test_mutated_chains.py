@@ -149,7 +149,9 @@ OPTIONS: dict[str, Mutation] = {
         f"{CHAIN}:test_every_form_of_a_batch_comes_back",
     ),
     "Chain, set_progress": Mutation("transforms.chain:Chain.set_progress", "stage.set_progress(step)", "pass", ALL),
-    "Chain, close": Mutation("transforms.chain:Chain.close", "stage.close(closed)", "pass", ALL),
+    "Chain, close": Mutation(
+        "transforms.chain:Chain.close", "stage.close(closed, by_schedule=by_schedule)", "pass", ALL
+    ),
     "Chain, unmixed": Mutation(
         "transforms.chain:Chain.unmixed",
         "stage.unmixed() for stage",
@@ -213,7 +215,7 @@ OPTIONS: dict[str, Mutation] = {
         f"{WINDOWS}:test_transforms_are_drawn_in_their_windows",
     ),
     "RandomMix, close_last": Mutation(
-        "transforms.randommix:RandomMix.set_progress",
+        "transforms.randommix:RandomMix._reach",
         "step >= self.total - self.close_last",
         "step > self.total - self.close_last",
         f"{WINDOWS}:test_transforms_are_drawn_in_their_windows",
@@ -226,7 +228,7 @@ OPTIONS: dict[str, Mutation] = {
     ),
     "RandomMix, the step in checkpoints": Mutation(
         "transforms.randommix:RandomMix.set_extra_state",
-        'self._step.set(state["step"])',
+        'self._reach(state["step"])',
         "pass",
         f"{WINDOWS}:test_the_step_survives_copies_and_checkpoints",
     ),

@@ -13,7 +13,7 @@ from cutmix_dense.arrays.compiling import untraced
 from cutmix_dense.checks import finite, listed, whole
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
-from cutmix_dense.switch import SharedNumber
+from cutmix_dense.switch import SharedNumber, Switch
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.mixup import MixUp
 from cutmix_dense.transforms.pool import Images, Pool
@@ -32,7 +32,9 @@ class RandomMix(MixTransform):
     ``instance_weights`` for all, so instances carry ``weight`` in every batch. Semantic maps have the form that the
     drawn transform gives: pairs or probabilities after a ``MixUp``, else maps. Panoptic maps are refused in the first
     call if one of the transforms can't mix them (``MixUp``, ``Affine``). Call ``set_progress`` when a step of the
-    training begins; until then the step is 0.
+    training begins; until then the step is 0. The schedule decides about draws here alone: another ``RandomMix``, round
+    or beside this one, that holds the same transforms has its own. What ``close`` has closed stays closed;
+    ``close(False)`` also opens what the schedule has closed, until the next ``set_progress``.
 
     Args:
         transforms: mixing transforms, all of one layout, box format, normalisation and ``labels_getter``.
@@ -91,6 +93,7 @@ class RandomMix(MixTransform):
         self.close_last = close_last
         self.windows = None if windows is None else _checked(windows, count)
         self._step = SharedNumber(0)
+        self._over = Switch()
         self._drawn: weakref.WeakKeyDictionary[MixPlan, MixTransform] = weakref.WeakKeyDictionary()
         if any(isinstance(member, MixUp) or member.instance_weights for member in self.members):
             for member in self.members:
@@ -124,21 +127,26 @@ class RandomMix(MixTransform):
 
         The last ``close_last`` of ``total`` steps don't mix; in other steps, transforms with an open window do.
         """
-        self._step.set(step)
+        self._reach(step)
         for transform in self.transforms:
             cast("MixTransform", transform).set_progress(step)
-        if self.close_last > 0 and self.total is not None:
-            self.close(step >= self.total - self.close_last, by_schedule=True)
+
+    def _reach(self, step: int) -> None:
+        """Take a step, and whether mixing is over by then."""
+        self._step.set(step)
+        self._over.set(self.close_last > 0 and self.total is not None and step >= self.total - self.close_last)
 
     @property
     def closed(self) -> bool:
-        """Whether mixing is closed for all transforms."""
-        return all(transform.closed for transform in self.members)
+        """Whether mixing is closed for all transforms, or over by ``close_last``."""
+        return bool(self._over) or all(cast("MixTransform", transform).closed for transform in self.transforms)
 
     def close(self, closed: bool = True, *, by_schedule: bool = False) -> None:
         """Stop mixing, or start again, in every copy; see ``MixTransform.close``."""
-        for transform in self.members:
-            transform.close(closed, by_schedule=by_schedule)
+        if not (closed or by_schedule):
+            self._over.set(False)
+        for transform in self.transforms:
+            cast("MixTransform", transform).close(closed, by_schedule=by_schedule)
 
     def _open(self) -> list[float]:
         """Weights of the transforms: 0 for those whose window is closed."""
@@ -153,13 +161,13 @@ class RandomMix(MixTransform):
         none = sum(weights) == 0
         weights = [*(self.weights if none else weights), *([self.idle] if self.idle else [])]
         index = int(torch.multinomial(torch.tensor(weights, dtype=torch.float64, device="cpu"), 1, generator=generator))
-        idle, index = none or index == len(self.weights), index % len(self.weights)
+        idle, index = none or index == len(self.weights) or bool(self._over), index % len(self.weights)
         member = cast("MixTransform", self.transforms[index]).choose(generator)
         return member.unmixed() if idle else member
 
     def unmixed(self) -> MixTransform:
         """A copy of the first transform that mixes nothing."""
-        return self.members[0].unmixed()
+        return cast("MixTransform", self.transforms[0]).unmixed()
 
     def forward(self, *inputs: Any, generator: torch.Generator | None = None, **options: Any) -> Any:
         """Mix a batch by one of the transforms; arguments and result are its own."""
@@ -241,7 +249,7 @@ class RandomMix(MixTransform):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore the result of ``get_extra_state``."""
-        self._step.set(state["step"])
+        self._reach(state["step"])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_drawn": {}}
