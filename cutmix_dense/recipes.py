@@ -3,16 +3,19 @@
 Every recipe is a ``Chain``: call it as any mix, and tell it which epoch begins by ``set_progress(epoch)``. Lightning's
 callback, ``detr.MixCollate`` and MMEngine's ``MixScheduleHook`` do that. Photometric changes, crops, flips and
 the choice of input sizes are no mixing, and aren't part of a recipe.
+
+``common`` of every recipe are arguments of ``MixTransform`` for all its transforms, but for ``p``, which recipes set. A
+``SampleBank`` as ``pairing`` is that of the Mosaic; transforms behind it get banks of their own with its bounds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from cutmix_dense.checks import share, whole
-from cutmix_dense.transforms import Affine, Chain, CopyPaste, MixUp, Mosaic, RandomMix
+from cutmix_dense.transforms import Affine, Chain, CopyPaste, MixUp, Mosaic, RandomMix, SampleBank
 
 __all__ = ["RECIPES", "dense_o2o", "lightly", "yolo26", "yolox"]
 
@@ -46,10 +49,10 @@ def dense_o2o(
                                                         to 0.55; objects below 100 square pixels aren't taken
     ============================  ====================  =============================================================
 
-    Deviations: the images of a mosaic come from the batch, not from a cache of 50 (``pairing=cd.SampleBank(...)`` has
-    one); each is centred on the mosaic's point, not on the corner of its cell, which differs for images that aren't
-    square; CopyBlend draws its opacity per object, takes objects of other images only, and cuts objects that have masks
-    by these.
+    Deviations: the images of a mosaic come from the batch, not from a cache of 50, which
+    ``pairing=cd.SampleBank(max_samples=50)`` is; each is centred on the mosaic's point, not on the corner of its cell,
+    which differs for images that aren't square; CopyBlend draws its opacity per object, takes objects of other images
+    only, and cuts objects that have masks by these.
 
     Args:
         epochs: length of the training.
@@ -60,7 +63,7 @@ def dense_o2o(
         mosaic: share of the samples that become mosaics.
         mixup: share of the batches that are blended.
         copyblend: share of the other batches with CopyBlend; 0 for DEIM and RT-DETRv4, which have none.
-        common: arguments of all transforms, such as ``box_format`` and ``min_visibility``.
+        common: arguments of all transforms, such as ``box_format``, ``min_visibility`` and ``pairing``.
 
     Raises:
         ValueError: an argument is out of range.
@@ -188,11 +191,11 @@ def yolox(
     """
     figures = {"nano": (0.5, (0.5, 1.5), False), "tiny": (1.0, (0.5, 1.5), False), "s": (1.0, (0.1, 2.0), True)}
     mosaic, scale, blends = _of_model(figures, model)
-    window = _until(epochs, no_aug, "no_aug")
+    window, pairings = _until(epochs, no_aug, "no_aug"), _pairings(common)
     moved = Affine(degrees=10, translate=0.1, shear=2, scale=scale, size=size, anchor="corner", **common)
-    stages = [_windowed(_yolo_mosaic(size, mosaic, common), window), moved]
+    stages = [_windowed(_yolo_mosaic(size, mosaic, {**common, **next(pairings)}), window), moved]
     if blends:
-        stages.append(_windowed(MixUp(lam=0.5, p=1.0, **common), window))
+        stages.append(_windowed(MixUp(lam=0.5, p=1.0, **common, **next(pairings)), window))
     return Chain(stages)
 
 
@@ -271,10 +274,10 @@ def yolo26(
         >>> cd.recipes.yolo26(100, "m", size=(64, 64))(torch.rand(8, 3, 48, 60)).shape
         torch.Size([8, 3, 64, 64])
     """
-    own = _of_model(_YOLO26, model)
+    own, pairings = _of_model(_YOLO26, model), _pairings(common)
     window = _until(own.epochs if epochs is None else epochs, close, "close")
     mosaic, mixup, paste = (0.5, 0.0, 0.0) if few_images else (own.mosaic, own.mixup, own.copy_paste)
-    stages: list[Any] = [_windowed(_yolo_mosaic(size, mosaic, common), window)]
+    stages: list[Any] = [_windowed(_yolo_mosaic(size, mosaic, {**common, **next(pairings)}), window)]
     if masks and paste:
         own_objects: Any = {"source": "self", "place": "random", "flip": 1.0, "overlap": 0.3}
         stages.append(_windowed(CopyPaste(p=paste, **own_objects, **common), window))
@@ -282,7 +285,7 @@ def yolo26(
     turn: Any = {"degrees": own.degrees, "shear": own.shear, "translate": own.translate, "scale": scale}
     stages.append(Affine(**turn, size=size, of="all", **common))
     if mixup:
-        stages.append(_windowed(MixUp(alpha=32.0, p=mixup, **common), window))
+        stages.append(_windowed(MixUp(alpha=32.0, p=mixup, **common, **next(pairings)), window))
     return Chain(stages)
 
 
@@ -297,12 +300,13 @@ def _dense(
     """Mosaic and its affine map, then MixUp or CopyBlend or neither."""
     for name, value in (("mosaic", mosaic), ("mixup", mixup), ("copyblend", copyblend)):
         share(value, name)
-    pairing = common.pop("pairing", None)
-    pairing = "shuffle" if pairing is None else pairing
-    mosaics = Mosaic(grid=(2, 2), jitter=0, scale=(0.5, 0.5), p=mosaic, fill=0, pairing=pairing, **common)
+    pairings, common = _pairings(common), dict(common)
+    first: Any = {"pairing": "shuffle", **next(pairings)}
+    mosaics = Mosaic(grid=(2, 2), jitter=0, scale=(0.5, 0.5), p=mosaic, fill=0, **common, **first)
     moved = Affine(degrees=10, translate=0.1, scale=(0.5, 1.5), fill=0, **common)
     stages: list[Any] = [_windowed(mosaics, window), moved]
     blends: list[Any] = []
+    common |= next(pairings)  # one bank for both, of which a batch meets one
     shares, windows = [], []
     if mixup:
         blends.append(MixUp(weight=(0.45, 0.55), same_weight=True, p=1.0, **common))
@@ -322,6 +326,21 @@ def _dense(
 def _yolo_mosaic(size: tuple[int, int], p: float, common: dict[str, Any]) -> Mosaic:
     """Four images as large as the output on a canvas of twice its sides, round a centre in its middle half."""
     return Mosaic(size=size, expand=2, scale=(0.5, 0.5), jitter=0.5, p=p, **common)
+
+
+def _pairings(common: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Take ``pairing`` out of ``common``: the argument, where it is given, for one stage after the other.
+
+    A bank is the first stage's; those behind it have their own, since a bank of two would hold mixes of itself.
+    """
+
+    def stages(pairing: Any) -> Iterator[dict[str, Any]]:
+        while True:
+            yield {} if pairing is None else {"pairing": pairing}
+            if isinstance(pairing, SampleBank):
+                pairing = SampleBank(pairing.max_bytes, pairing.max_samples)
+
+    return stages(common.pop("pairing", None))
 
 
 def _windowed(transform: Any, window: tuple[int, int]) -> RandomMix:

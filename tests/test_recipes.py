@@ -338,3 +338,46 @@ def test_an_empty_bank_reaches_the_mosaic():
         assert len(bank) == min(value, 5)
     assert len(mixed.unique()) > 2
     assert len(after[0]["labels"].unique()) > 1
+
+
+BANKED = {
+    "dense_o2o": {"epochs": 58, "start": 0},
+    "lightly": {"window": (0, 9), "copyblend_window": (0, 9)},
+    "yolox": {"size": (48, 64)},
+    "yolo26": {"model": "m", "size": (48, 64), "masks": True},
+}
+
+
+@pytest.mark.parametrize("name", BANKED)
+def test_batches_of_one_are_mixed_by_banks_of_every_stage(name):
+    """The given bank holds what came in, those behind it what their transforms got."""
+    bank = cd.SampleBank(max_samples=9, max_bytes=2**24)
+    mix = getattr(cd.recipes, name)(pairing=bank, **BANKED[name])
+    banks = [{member.pairing for member in stage.members if member.banked} for stage in mix.stages]
+    blends = [kinds for kinds in banks if kinds]
+    assert [len(kinds) for kinds in blends] == [1, 1]
+    assert blends[0] == {bank}
+    assert not blends[1] & blends[0]
+    assert str(next(iter(blends[1]))) == str(bank)
+    several = 0
+    for value in range(1, 30):
+        images, targets = single(value)
+        targets[0]["masks"] = torch.zeros(2, 48, 64, dtype=torch.bool)
+        targets[0]["masks"][0, 4:16, 4:20] = targets[0]["masks"][1, 8:28, 22:44] = True
+        _, after = mix(images, targets, generator=seeded(value))
+        several += len(after[0]["labels"].unique()) > 1
+        assert [float(image.unique()) for image, _ in bank._samples] == list(range(max(1, value - 8), value + 1))
+        assert set(after[0]["labels"].tolist()) <= set(range(1, value + 1))
+    assert several > 8
+
+
+@pytest.mark.parametrize("pairing", ["bank", "swap", None])
+@pytest.mark.parametrize("name", BANKED)
+def test_a_pairing_by_name_is_that_of_all_partners(name, pairing):
+    found = parts(getattr(cd.recipes, name)(pairing=pairing, **BANKED[name]))
+    for part in ("Mosaic", "MixUp"):
+        member = found[part][0]
+        if pairing is None:
+            assert member.pairing == ("shuffle" if part == "Mosaic" and "size" not in BANKED[name] else "roll")
+        else:
+            assert member.banked if pairing == "bank" else member.pairing == pairing

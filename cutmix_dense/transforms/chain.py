@@ -15,6 +15,7 @@ from cutmix_dense.functional.fields import BEFORE
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms.affine import Affine
+from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.forms import read_form
 from cutmix_dense.transforms.instance_bank import bank_of
@@ -36,13 +37,13 @@ class Chain(MixTransform):
     ``SampleBank``, image and index are those in its own batch, or behind the batch if the first transform has the bank.
 
     Args:
-        transforms: in their order; all of one layout, box format and normalisation. A ``RandomMix`` gives one of them
-            a window of epochs.
+        transforms: in their order; all of one layout, box format, normalisation and ``labels_getter``, each with a
+            ``SampleBank`` of its own or none. A ``RandomMix`` gives one of them a window of epochs.
 
     Raises:
         TypeError: a transform doesn't mix.
-        ValueError: they differ in how they read a batch; ``outputs``, ``return_report`` or ``inplace`` in the call,
-            which are of one mix; a plan is asked for, since a chain has several.
+        ValueError: they differ in how they read a batch, or share a ``SampleBank``; ``outputs``, ``return_report`` or
+            ``inplace`` in the call, which are of one mix; a plan is asked for, since a chain has several.
 
     Source: the order of DEIM's (``engine/data``) and Ultralytics' pipelines.
 
@@ -57,6 +58,7 @@ class Chain(MixTransform):
     def __init__(self, transforms: Sequence[MixTransform]) -> None:
         v2.Transform.__init__(self)  # the settings are those of the transforms
         check_transforms(transforms)
+        refuse_shared_banks(transforms)
         self.transforms = torch.nn.ModuleList(transforms)
         self.layout = self.members[0].layout
         self.labels_getter = self.members[0].labels_getter
@@ -198,6 +200,22 @@ class Chain(MixTransform):
     def extra_repr(self) -> str:
         """Nothing; the transforms follow as submodules."""
         return ""
+
+
+def refuse_shared_banks(stages: Sequence[MixTransform]) -> None:
+    """Raise ValueError if transforms behind each other share a bank of samples: the later ones would put mixes into it.
+
+    Those of one stage, of which a batch meets one, may share a bank.
+    """
+    places: dict[int, int] = {}
+    for place, stage in enumerate(stages):
+        for member in stage.members:
+            uses = isinstance(member.pairing, SampleBank) and not isinstance(member, Affine)  # which takes no partner
+            if uses and places.setdefault(id(member.pairing), place) != place:
+                raise ValueError(
+                    f"pairing of two transforms of a Chain is the same {member.pairing!r}, which would hold images "
+                    f"that the first has mixed: give {type(member).__name__} a SampleBank of its own"
+                )
 
 
 def refuse_chain(mix: MixTransform, where: str) -> None:

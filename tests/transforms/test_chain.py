@@ -349,3 +349,30 @@ def test_maps_that_a_mixup_has_paired_are_refused_by_name(behind, count):
         assert 'soft_semantic="probabilities", num_classes=K' in str(told.value)
     soft = cd.Chain([cd.MixUp(p=1.0, soft_semantic="probabilities", num_classes=2), cd.CutMix(p=1.0)])
     assert soft(images, maps)[1].shape == (count, 2, 20, 30)
+
+
+def test_transforms_behind_each_other_share_no_bank():
+    bank = cd.SampleBank(max_samples=3)
+    first, second = cd.Mosaic(pairing=bank), cd.MixUp(pairing=bank)
+    for stages in (
+        [first, second],
+        [first, cd.Affine(), cd.RandomMix([cd.CutMix(), second])],
+        [cd.Chain([first, cd.StripeMix()]), second],
+        [cd.RandomMix([cd.CutMix(), cd.RandomMix([first])]), cd.Cutout(pairing=bank)],
+    ):
+        with pytest.raises(ValueError, match=r"the same SampleBank\(.*max_samples=3\).*a SampleBank of its own"):
+            cd.Chain(stages)
+    cd.Chain([cd.RandomMix([first, second]), cd.Affine(pairing=bank)])  # of two a batch meets one; no partner is taken
+    cd.Chain([cd.CutMix(pairing="bank"), cd.MixUp(pairing="bank")])
+
+
+def test_each_transform_keeps_what_it_got_in_its_own_bank():
+    banks = cd.SampleBank(), cd.SampleBank()
+    chain = cd.Chain([cd.StripeMix(p=1.0, pairing=banks[0]), cd.MixUp(p=1.0, lam=0.5, pairing=banks[1])])
+    for value in range(6):
+        target = {"boxes": torch.tensor([[1.0, 1, 9, 9]]), "labels": torch.tensor([value])}
+        chain(torch.full((1, 3, 20, 30), 2.0**value), [target], generator=seeded(value))
+    pure, mixed = ([image.unique().tolist() for image, _ in bank._samples] for bank in banks)
+    assert pure == [[2.0**value] for value in range(6)]
+    assert all(set(values) <= {2.0**value for value in range(6)} for values in mixed)  # stripes, and no blend
+    assert sum(len(values) == 2 for values in mixed) == 5
