@@ -10,12 +10,14 @@ the choice of input sizes are no mixing, and aren't part of a recipe.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from cutmix_dense.checks import share, whole
-from cutmix_dense.transforms import Affine, Chain, CopyPaste, MixUp, Mosaic, RandomMix, SampleBank
+from cutmix_dense.setting_names import name_hint
+from cutmix_dense.transforms import Affine, Chain, CopyPaste, MixTransform, MixUp, Mosaic, RandomMix, SampleBank
 
 __all__ = ["RECIPES", "dense_o2o", "lightly", "yolo26", "yolox"]
 
@@ -66,6 +68,7 @@ def dense_o2o(
         common: arguments of all transforms, such as ``box_format``, ``min_visibility`` and ``pairing``.
 
     Raises:
+        TypeError: ``common`` holds what the recipe sets, or what not all transforms have.
         ValueError: an argument is out of range.
 
     Source: Intellindust-AI-Lab/DEIMv2 (0fff8d4), ``configs/base/deimv2.yml`` lines 82–124,
@@ -83,6 +86,7 @@ def dense_o2o(
     for name, value in (("epochs", epochs), ("start", start), ("flat", flat), ("no_aug", no_aug)):
         if value is not None or name in ("epochs", "start"):
             whole(value, name, None)
+    _check(dense_o2o, common)
     no_aug = min(12 if epochs >= 100 else 8, epochs // 7) if no_aug is None else no_aug
     flat = min(start + (epochs - no_aug) // 2, epochs - no_aug) if flat is None else flat
     if not 0 <= start <= flat <= epochs - no_aug:
@@ -118,6 +122,7 @@ def lightly(
         common: arguments of all transforms.
 
     Raises:
+        TypeError: ``common`` holds what the recipe sets, or what not all transforms have.
         ValueError: an argument is out of range, or a window is missing.
 
     Source: lightly-ai/lightly-train (8f5a75c), in ``src/lightly_train``: ``_task_models/ltdetr_object_detection/
@@ -132,6 +137,7 @@ def lightly(
         >>> for step in range(8):
         ...     images, mixed = mix(torch.rand(4, 3, 32, 48), targets)
     """
+    _check(lightly, common)
     shares = {"ltdetr": 0.5, "ltdetrv2": 0.75}
     both = _of_model(shares, model)
     if epochs is not None:
@@ -177,6 +183,7 @@ def yolox(
         common: arguments of all transforms.
 
     Raises:
+        TypeError: ``common`` holds what the recipe sets, or what not all transforms have.
         ValueError: an argument is out of range.
 
     Source: Megvii-BaseDetection/YOLOX (6ddff48), ``yolox/exp/yolox_base.py`` lines 51–82,
@@ -191,6 +198,7 @@ def yolox(
     """
     figures = {"nano": (0.5, (0.5, 1.5), False), "tiny": (1.0, (0.5, 1.5), False), "s": (1.0, (0.1, 2.0), True)}
     mosaic, scale, blends = _of_model(figures, model)
+    _check(yolox, common)
     window, pairings = _until(epochs, no_aug, "no_aug"), _pairings(common)
     moved = Affine(degrees=10, translate=0.1, shear=2, scale=scale, size=size, anchor="corner", **common)
     stages = [_windowed(_yolo_mosaic(size, mosaic, {**common, **next(pairings)}), window), moved]
@@ -261,6 +269,7 @@ def yolo26(
         common: arguments of all transforms.
 
     Raises:
+        TypeError: ``common`` holds what the recipe sets, or what not all transforms have.
         ValueError: an argument is out of range.
 
     Source: Ultralytics' documentation, ``docs/en/guides/yolo26-training-recipe.md`` (06ebee1), sections "Optimizer and
@@ -274,6 +283,7 @@ def yolo26(
         >>> cd.recipes.yolo26(100, "m", size=(64, 64))(torch.rand(8, 3, 48, 60)).shape
         torch.Size([8, 3, 64, 64])
     """
+    _check(yolo26, common)
     own, pairings = _of_model(_YOLO26, model), _pairings(common)
     window = _until(own.epochs if epochs is None else epochs, close, "close")
     mosaic, mixup, paste = (0.5, 0.0, 0.0) if few_images else (own.mosaic, own.mixup, own.copy_paste)
@@ -300,10 +310,10 @@ def _dense(
     """Mosaic and its affine map, then MixUp or CopyBlend or neither."""
     for name, value in (("mosaic", mosaic), ("mixup", mixup), ("copyblend", copyblend)):
         share(value, name)
-    pairings, common = _pairings(common), dict(common)
+    pairings, common = _pairings(common), {"fill": 0, **common}
     first: Any = {"pairing": "shuffle", **next(pairings)}
-    mosaics = Mosaic(grid=(2, 2), jitter=0, scale=(0.5, 0.5), p=mosaic, fill=0, **common, **first)
-    moved = Affine(degrees=10, translate=0.1, scale=(0.5, 1.5), fill=0, **common)
+    mosaics = Mosaic(grid=(2, 2), jitter=0, scale=(0.5, 0.5), p=mosaic, **common, **first)
+    moved = Affine(degrees=10, translate=0.1, scale=(0.5, 1.5), **common)
     stages: list[Any] = [_windowed(mosaics, window), moved]
     blends: list[Any] = []
     common |= next(pairings)  # one bank for both, of which a batch meets one
@@ -326,6 +336,19 @@ def _dense(
 def _yolo_mosaic(size: tuple[int, int], p: float, common: dict[str, Any]) -> Mosaic:
     """Four images as large as the output on a canvas of twice its sides, round a centre in its middle half."""
     return Mosaic(size=size, expand=2, scale=(0.5, 0.5), jitter=0.5, p=p, **common)
+
+
+def _check(recipe: Callable[..., Chain], common: Mapping[str, Any]) -> None:
+    """Raise TypeError for arguments that aren't for all transforms of a recipe."""
+    shared = inspect.signature(MixTransform).parameters.keys() - {"p"}
+    for name in common.keys() - shared:
+        if any(name in inspect.signature(part).parameters for part in (Mosaic, Affine, MixUp, CopyPaste)):
+            raise TypeError(
+                f"{recipe.__name__} sets {name!r} itself where a transform has it, got {common[name]!r}: change it in "
+                "the transform, one of mix.members, or give transforms of your own to a Chain"
+            )
+        known = [*inspect.signature(recipe).parameters.keys() - {"common"}, *shared]
+        raise TypeError(f"{recipe.__name__} has no setting {name!r}: {name_hint(name, sorted(known))}")
 
 
 def _pairings(common: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -95,7 +95,7 @@ MAY_IMPORT = {
     "semi": {"arrays", "checks", "functional", "plan", "randomness", "regions", "semi", "transforms", "warned"},
     "losses": {"extras", "functional", "losses"},
     "build.py": {"functional", "masks", "recipes", "regions", "setting_names", "transforms"},
-    "recipes.py": {"checks", "transforms"},
+    "recipes.py": {"checks", "setting_names", "transforms"},
     "data": {"data", "extras", "functional", "plan", "randomness", "transforms"},
     "visualization": {"data", "functional", "plan", "transforms", "visualization"},
     "training": {

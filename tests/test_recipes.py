@@ -381,3 +381,33 @@ def test_a_pairing_by_name_is_that_of_all_partners(name, pairing):
             assert member.pairing == ("shuffle" if part == "Mosaic" and "size" not in BANKED[name] else "roll")
         else:
             assert member.banked if pairing == "bank" else member.pairing == pairing
+
+
+@pytest.mark.parametrize("name", BANKED)
+def test_fill_is_that_of_every_transform(name):
+    settings = {key: value for key, value in BANKED[name].items() if key != "masks"}
+    mix = getattr(cd.recipes, name)(fill=114, **settings)
+    assert {member.fill for member in mix.members} == {114}
+    images = torch.full((4, 1, 48, 64), 7, dtype=torch.uint8)
+    targets = [{"boxes": BOXES.clone(), "labels": torch.tensor([1, 2])}] * 4
+    shown = torch.cat([mix(images, targets, generator=seeded(seed))[0].flatten() for seed in range(8)])
+    assert (int(shown.min()), int(shown.max())) == (7, 114)
+    plain = {member.fill for member in getattr(cd.recipes, name)(**settings).members}
+    assert plain == ({0, None} if "size" in settings else {0})
+
+
+@pytest.mark.parametrize("name", BANKED)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"p": 0.7}, "sets 'p' itself where a transform has it, got 0.7: change it in the transform"),
+        ({"scale": (0.5, 1)}, "sets 'scale' itself"),
+        ({"lam": 0.3, "box_format": "xywh"}, "sets 'lam' itself"),
+        ({"instances": 2}, "sets 'instances' itself"),
+        ({"min_visibilty": 0.3}, "has no setting 'min_visibilty': did you mean 'min_visibility'"),
+        ({"epoch": 3}, "has no setting 'epoch': did you mean 'epochs'"),
+    ],
+)
+def test_what_a_recipe_sets_itself_is_refused_by_name(name, settings, message):
+    with pytest.raises(TypeError, match=f"^{name} {message}"):
+        getattr(cd.recipes, name)(**BANKED[name], **settings)
