@@ -57,7 +57,8 @@ class Affine(MixTransform):
         common: arguments of ``MixTransform``; ``interpolation`` is ``"bilinear"`` (also None) or ``"nearest"``.
 
     Raises:
-        ValueError: an argument is out of range; rotated boxes or panoptic targets.
+        ValueError: an argument is out of range; rotated boxes or panoptic targets; ``outputs`` below the number of
+            images, since there are no partners.
         TypeError: a map of floating point, which has no value for what the moved image doesn't reach.
 
     Source: ``RandomAffine`` of torchvision, as DEIM's Mosaic uses it (``engine/data/transforms/mosaic.py``).
@@ -112,6 +113,16 @@ class Affine(MixTransform):
     def partners(self) -> int:
         """No other image is needed."""
         return 0
+
+    def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
+        """Check the images and targets of a call; ``outputs`` can't leave any out, since nobody is a partner."""
+        pool = super().pool_of(images, targets, sizes, outputs)
+        if pool.outputs < len(pool):
+            raise ValueError(
+                f"outputs must be the number of images ({len(pool)}) for an Affine, which takes no partner, got "
+                f"{outputs}: leave it out, and give the images to be moved alone"
+            )
+        return pool
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> AffinePlan:  # type: ignore[override]
         """Draw a map per image: an ``AffinePlan``, which takes the place of a ``MixPlan`` here."""

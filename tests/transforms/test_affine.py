@@ -547,3 +547,19 @@ def test_plans_of_a_mix_and_of_an_affine_are_told_apart():
     assert not hasattr(plan, "of_frames")
     copied = pickle.loads(pickle.dumps(copy.deepcopy(plan)))
     assert copied.sizes.tolist() == plan.sizes.tolist()
+
+
+@pytest.mark.parametrize("mix", [cd.Affine(degrees=5), cd.RandomMix([cd.Affine(degrees=5), cd.Affine()])])
+def test_outputs_leave_no_image_out(mix):
+    images = torch.rand(3, 1, 16, 24)
+    for call in (mix, mix.make_plan, mix.pool_of):
+        for given in (images, list(images)):
+            with pytest.raises(
+                ValueError, match=r"outputs must be the number of images \(3\) for an Affine.*got 2: leave"
+            ):
+                call(given, outputs=2)
+        with pytest.raises(ValueError, match="outputs must be a whole number from 1 to"):
+            call(images, outputs=4)
+    alike = [mix(images, generator=torch.Generator().manual_seed(3), **more) for more in ({}, {"outputs": 3})]
+    assert torch.equal(*alike)
+    assert not torch.equal(alike[0], images)
