@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from cutmix_dense.arrays.compiling import untraced
+from cutmix_dense.functional.affine import AffinePlan
 from cutmix_dense.functional.fields import BEFORE
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
@@ -160,10 +161,9 @@ class Chain(MixTransform):
                 plan: Any = member.draw_plan(pool, generator)
                 plan = plan if mixed is None or member.of == "all" else plan.within(mixed)
                 result = member.mix_pool(plan, pool, **own)
-                mixed = torch.from_numpy(plan.moved)
             else:
                 result, plan = member.mix_batch(images, targets, sizes, generator, **own)
-                mixed = mixed_by(plan)
+            mixed = mixed_by(plan)
             images, targets = result
             targets = renamed(targets, BEFORE, "origin") if number else told_apart(targets, member, count)
             sizes = valid_sizes(images, plan)
@@ -236,8 +236,10 @@ def refuse_affine(mix: MixTransform, where: str) -> None:
         )
 
 
-def mixed_by(plan: MixPlan) -> Bool[Tensor, " b"]:
-    """Which outputs of a plan show another image than the base, on the host."""
+def mixed_by(plan: MixPlan | AffinePlan) -> Bool[Tensor, " b"]:
+    """Which outputs of a plan show another image than the base, or are moved; on the host."""
+    if isinstance(plan, AffinePlan):
+        return torch.from_numpy(plan.moved)
     source = plan.source.cpu()[:: plan.frames]
     return (source[:, 1:] >= 0).any(dim=1)
 

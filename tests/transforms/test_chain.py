@@ -376,3 +376,19 @@ def test_each_transform_keeps_what_it_got_in_its_own_bank():
     assert pure == [[2.0**value] for value in range(6)]
     assert all(set(values) <= {2.0**value for value in range(6)} for values in mixed)  # stripes, and no blend
     assert sum(len(values) == 2 for values in mixed) == 5
+
+
+@pytest.mark.parametrize("within", [lambda chain: chain, lambda chain: cd.RandomMix([chain])])
+def test_a_chain_that_ends_with_an_affine_map_is_a_stage(within):
+    turn = {"degrees": 0, "translate": 0, "scale": (0.5, 0.5), "fill": 9}
+    flat = cd.Chain([cd.StripeMix(p=0.5), cd.Affine(**turn), cd.Affine(**turn), cd.StripeMix(p=1.0)])
+    nested = cd.Chain([within(cd.Chain(flat.stages[:2])), *flat.stages[2:]])
+    changed = 0
+    for seed in range(6):
+        expected = flat(IMAGES, generator=seeded(seed))
+        if within(flat) is flat:
+            assert torch.equal(nested(IMAGES, generator=seeded(seed)), expected)
+        mixed = nested(IMAGES, generator=seeded(seed))
+        assert mixed.shape == IMAGES.shape
+        changed += bool((mixed == 9).any())
+    assert changed > 2
