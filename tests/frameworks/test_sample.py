@@ -424,7 +424,7 @@ def test_settings_without_a_meaning_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         build({**member, "type": "cutmix_dense.CutMix"})
     with pytest.raises(ValueError, match=message):
-        build({"type": "cutmix_dense.RandomMix", "transforms": [{"type": "Mosaic"}, member]})
+        build({"type": "cutmix_dense.RandomMix", "transforms": [dict(member), member]})
     if {"pairing", "instance_weights"} & set(settings):
         mmdet.registry.MODELS.build({**member, "type": "cutmix_dense.CutMix"})
         return
