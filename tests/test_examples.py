@@ -46,6 +46,8 @@ WITHOUT = {
     "pairing.PAIRINGS": "a constant",
     "plan.PlanFacts": "a view of the fields of MixPlan",
     "regions.ObjectBoxes": "an argument: ObjectBox shows it",
+    "switch.BY_HAND": "a constant",
+    "switch.BY_SCHEDULE": "a constant",
     "semi.DetectionView": "a result: MixPL shows it",
     "semi.MakesViews": "a protocol: MixPL is one",
     "semi.MixedConsistency": "a result: mixed_consistency shows it",

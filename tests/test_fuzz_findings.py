@@ -78,7 +78,7 @@ def test_a_plan_of_small_integers_mixes_labels():
         ({"masks": [1, 2]}, TypeError),
         ({"masks": torch.ones((3, 9, 9), dtype=torch.bool)}, ValueError),
         ({"iscrowd": torch.zeros(3)}, ValueError),
-        ({"iscrowd": [0, 0]}, TypeError),
+        ({"iscrowd": ["a", "b"]}, TypeError),
         ({"labels": torch.ones(3)}, ValueError),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else value.__name__,

@@ -34,6 +34,7 @@ from torchvision import tv_tensors
 
 import cutmix_dense as cd
 from cutmix_dense.detectron2 import MixedLoader, mix_batch
+from cutmix_dense.functional import broken
 from cutmix_dense.polygon_bitmaps import draw_in_windows
 from cutmix_dense.warned import MixWarning
 
@@ -742,7 +743,7 @@ WORDED = [
     (only_one_has("gt_iscrowd", lambda n, s: torch.zeros(n).long()), r"batch\[\d\]\['instances'\] has .*'gt_iscrowd'"),
     (only_one_has("gt_keypoints", lambda n, s: s.Keypoints(torch.ones(n, 5, 3))), "but no 'gt_keypoints', which other"),
     (with_field("gt_iscrowd", lambda n, s: torch.zeros(n, 2)), r"batch\[0\]\['instances'\].gt_iscrowd must have 1 dim"),
-    (with_field("gt_area", lambda n, s: [1.0] * n), r"batch\[0\]\['instances'\].gt_area must be a tensor"),
+    (with_field("gt_area", lambda n, s: ["a"] * n), r"batch\[0\]\['instances'\].gt_area must be a tensor"),
     (with_entry("sem_seg", lambda s: torch.zeros(34, 52)), r"batch\[0\]\['sem_seg'\].*torch.float32: .*\.long\(\)"),
     (with_entry("sem_seg", lambda s: np.zeros((34, 52), int)), r"batch\[0\]\['sem_seg'\].*ndarray: torch.as_tensor"),
     (with_entry("further", lambda s: torch.zeros(34, 52)), r"batch\[0\]\['further'\] must hold class ids"),
@@ -761,7 +762,8 @@ def test_the_core_speaks_of_the_batch_and_its_fields(structures, change, message
     assert not re.search(r"targets|box_format|'(iscrowd|keypoints|boxes|masks)'", str(refused.value))
 
 
-def test_warnings_and_needs_of_methods_speak_of_the_batch(structures):
+def test_warnings_and_needs_of_methods_speak_of_the_batch(structures, monkeypatch):
+    monkeypatch.setattr(broken, "_warned", False)  # broken boxes are warned of once
     batch, _ = coded_batch(structures, keypoints=False, masks=None, empty=())
     batch[0]["instances"].gt_boxes.tensor[0] = torch.tensor([900.0, 900, 950, 950])
     with pytest.warns(MixWarning, match=r"batch\[0\]\['instances'\].gt_boxes\[0\]"):

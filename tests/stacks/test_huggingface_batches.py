@@ -639,7 +639,7 @@ def test_what_is_refused_of_segments():
     ):
         with pytest.raises(ValueError, match=f"MixUp blends pixels, and batches of {task} have no place"):
             mix_batch(given, cd.RandomMix([cd.CutMix(), cd.MixUp()]), **options)
-    with pytest.raises(ValueError, match="CopyPaste blends pixels, .* of universal have no form .*, or blend='hard'"):
+    with pytest.raises(ValueError, match="CopyPaste blends pixels, .* of universal have no place .*, or blend='hard'"):
         mix_batch(batch, cd.CopyPaste(blend=0.5, p=1.0))
     with pytest.raises(ValueError, match="maps of depth can't be mixed with a bank"):
         mix_batch(maps(torch.float32), cd.CutMix(pairing="bank"))
