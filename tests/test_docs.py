@@ -251,10 +251,13 @@ ELSEWHERE = {
     "loader = solver.cfg.train_dataloader": (
         "tests/stacks/test_detr.py::test_the_solver_of_the_page_mixes_until_its_epoch"
     ),
+    "class MixClassifier(ClassificationTrainer):": (
+        "tests/stacks/test_ultralytics_page.py::test_the_classifier_of_the_page_trains_and_draws_its_batches"
+    ),
     "model_config = RFDETRNanoConfig()": "tests/stacks/test_rfdetr.py::test_every_pixel_box_and_mask_agrees",
 }
-"""Blocks within a framework that isn't on PyPI, or that would download weights, by a line, and the test that runs them
-on what it makes in their place, and asserts what is mixed."""
+"""Blocks within a framework that isn't on PyPI, that would download weights, or that define what a page doesn't run, by
+a line, and the test that runs them on what it makes in their place, and asserts what is mixed."""
 
 
 def is_config(snippet: str) -> bool:

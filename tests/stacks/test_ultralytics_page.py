@@ -283,9 +283,17 @@ def test_the_classifier_of_the_page_trains_and_draws_its_batches(tmp_path, fonts
     names["MixClassifier"].mix.p = 1.0
     places = {"data": str(draw(tmp_path / "data", "classify")), "project": str(tmp_path / "runs")}
     options = {**QUICK, **places, "model": "yolo26n-cls.yaml", "epochs": 2, "close_mosaic": 1, "plots": True}
-    trainer = names["MixClassifier"](overrides=options)
+    shares = []
+
+    class Watched(names["MixClassifier"]):
+        def plot_training_samples(self, batch, ni):
+            shares.append(batch["cls"].max(dim=1).values)
+            super().plot_training_samples(batch, ni)
+
+    trainer = Watched(overrides=options)
     trainer.train()
     assert torch.isfinite(trainer.loss)
+    assert (torch.cat(shares) < 1).any(), "nothing was mixed"
     assert names["MixClassifier"].mix.closed
     assert plots_of(trainer) == [f"train_batch{number}.jpg" for number in range(4)]  # 3: closed
 
