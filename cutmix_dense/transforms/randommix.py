@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import torch
@@ -69,7 +69,7 @@ class RandomMix(MixTransform):
         weights: Sequence[float] | None = None,
         total: int | None = None,
         close_last: int = 0,
-        windows: Sequence[Window | None] | None = None,
+        windows: Iterable[Iterable[Any] | None] | None = None,
         idle: float = 0.0,
     ) -> None:
         v2.Transform.__init__(self)  # the settings are those of the transforms
@@ -264,7 +264,7 @@ class RandomMix(MixTransform):
         return f"weights={self.weights}, total={self.total}, close_last={self.close_last}{windows}{idle}"
 
 
-def _checked(windows: Sequence[Window | None], count: int) -> list[Window]:
+def _checked(windows: Iterable[Iterable[Any] | None], count: int) -> list[Window]:
     """Windows as pairs, one per transform; ValueError for anything else."""
     what = "a list of (start, stop) or None, one per transform"
     given = [(None, None) if window is None else window for window in listed(windows, "windows", what)]

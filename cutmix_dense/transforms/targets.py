@@ -144,7 +144,9 @@ class TargetMixer:
         remedy += next(filter(None, map(numpy_remedy, value)), "")
         raise TypeError(f"{name} must be a list of dicts, of maps or of classes, got a list of {kinds}{remedy}")
 
-    def _mix_entry(self, key: str, value: Any, plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets) -> Any:
+    def _mix_entry(
+        self, key: str | int, value: Any, plan: MixPlan, pool: Pool, inplace: bool, mixed: MixedTargets
+    ) -> Any:
         if key in IMAGE_KEYS or key in self.rules.image_keys:
             if not isinstance(value, (Tensor, list, tuple)) or (isinstance(value, Tensor) and value.ndim == 0):
                 raise TypeError(f"targets[{key!r}] must have one entry per image, got {type(value).__name__}")

@@ -163,7 +163,7 @@ def test_windows_that_are_refused(windows, message):
 
 @pytest.mark.parametrize("number", [np.int64, np.uint8, float, torch.tensor])
 def test_windows_take_whole_numbers_of_any_kind(number):
-    mix = cd.RandomMix([cd.MixUp(p=1.0, lam=0.5)], windows=[[number(2), number(3)]], total=number(4))
+    mix = cd.RandomMix([cd.MixUp(p=1.0, lam=0.5)], windows=[[number(2), number(3)]], total=4)
     assert mix.windows == [(2, 3)]
     assert [kinds(mix, step) for step in range(4)] == [{"unmixed"}, {"unmixed"}, {"blend"}, {"unmixed"}]
     assert cd.RandomMix([cd.MixUp()], windows=np.array([[2, 3]])).windows == [(2, 3)]
