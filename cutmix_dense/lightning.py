@@ -245,7 +245,7 @@ class MixCallback(Callback):
         if self.close_epochs or self.close_steps:
             self.mix.close(self._is_closed(trainer), by_schedule=True)
         self._arrived = True
-        if self.unpack is None and isinstance(batch, MutableMapping) and _PADDING in batch:
+        if self.unpack is None and self._is_of_transformers(batch):
             self._check_padded(batch)
             keep = [key for key in self.keep_keys if isinstance(key, str)]
             return huggingface.mix_batch(batch, self.mix, soft_labels=True, keep_keys=keep, generator=generator)
@@ -257,6 +257,10 @@ class MixCallback(Callback):
         else:
             images, targets = self.mix(images, targets, sizes=sizes[0] if sizes else None, generator=generator)
         return self._put(batch, images, targets) if self.pack is None else self.pack(batch, images, targets)
+
+    def _is_of_transformers(self, batch: Any) -> bool:
+        """Whether it is a padded batch of transformers' processors; a map of that name may be a target."""
+        return isinstance(batch, MutableMapping) and _PADDING in batch and _PADDING not in _names(self.targets_key)
 
     def _check_padded(self, batch: Mapping[Any, Any]) -> None:
         """Raise ValueError for a ``pixel_mask`` beside other keys than transformers' models read with one."""

@@ -48,8 +48,8 @@ def refuse_pixels(values: Sequence[Tensor], rule: str, remedy: str) -> None:
     if not found:
         return
     large = [rows.abs() > LARGEST_SHARE for rows in found]
-    rows = torch.cat([each.any(dim=1) for each in large]).double().mean()
-    numbers = torch.stack([each.double().mean() for each in large]).max()
+    rows = torch.cat([each.any(dim=1) for each in large]).float().mean()
+    numbers = torch.stack([each.float().mean() for each in large]).max()
     largest = torch.stack([each.abs().max() for each in found]).max()
     outside, inside_one, most = torch.stack([rows, numbers, largest.to(rows)]).tolist()
     if max(outside, inside_one) > 0.5:

@@ -791,6 +791,15 @@ def test_a_pixel_mask_is_never_kept_unread(keys, change, message):
         MixCallback(cd.CutMix(), **keys)._mix_batch(StandIn(), {**processed(range(4)), **change})
 
 
+def test_a_map_may_be_named_as_a_padding_mask():
+    images = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 3, 24, 36).clone()
+    batch = {"image": images, "pixel_mask": images[:, 0].long()}
+    callback = MixCallback(cd.CutMix(p=1.0), images_key="image", targets_key="pixel_mask")
+    mixed = callback._mix_batch(StandIn(), batch)
+    assert torch.equal(mixed["pixel_mask"].float(), mixed["image"][:, 0])
+    assert not torch.equal(mixed["image"], images)
+
+
 def test_a_padding_mask_isnt_to_be_kept():
     batch = {"image": torch.rand(4, 3, 24, 36), "mask": torch.ones(4, 24, 36).bool(), "target": torch.rand(4, 9)}
     callback = MixCallback(cd.CutMix(), images_key="image", targets_key="target")

@@ -19,6 +19,12 @@ from cutmix_dense.warned import warn_caller
 
 __all__ = ["check_drawn_for", "check_extents", "check_size"]
 
+_ROUNDING = 2
+"""Pixels by which a stated canvas may differ: torchvision rounds those of rotated images otherwise than the images."""
+
+_warned = False
+"""Whether this process has warned of a canvas."""
+
 
 def check_extents(targets: Sequence[Mapping[str, Any]], pool: Pool, rules: TargetRules) -> None:
     """Check masks, maps and boxes in dicts.
@@ -32,7 +38,7 @@ def check_extents(targets: Sequence[Mapping[str, Any]], pool: Pool, rules: Targe
         ValueError: a mask or a map has neither the valid nor the padded size of its image.
 
     Warns:
-        MixWarning: the ``canvas_size`` of boxes is neither; (0, 0) says nothing.
+        MixWarning: the ``canvas_size`` of boxes is neither, once per process; (0, 0) says nothing.
     """
     given = set().union(*targets)
     kinds = {key: {type(target[key]) for target in targets if key in target} for key in given - INSTANCE_KEYS}
@@ -46,15 +52,23 @@ def check_extents(targets: Sequence[Mapping[str, Any]], pool: Pool, rules: Targe
 
 
 def _check_canvases(targets: Sequence[Mapping[str, Any]], pool: Pool) -> None:
+    global _warned
     for index, target in enumerate(targets):
-        stated = tuple(getattr(target.get("boxes"), "canvas_size", (0, 0)))
-        size = tuple(pool.sizes[index // pool.frames].tolist())
-        if stated not in ((0, 0), size, tuple(pool.frame), pool.shown):
-            warn_caller(
-                f"targets[{index}]['boxes'] state a canvas of {stated}, their image has {size}: resize both "
-                "(transforms= of a torchvision dataset does, transform= resizes the image alone), or correct it"
-            )
-            return
+        boxes = target.get("boxes")
+        if _warned or not isinstance(boxes, tv_tensors.BoundingBoxes) or not len(boxes):
+            continue
+        stated, size = tuple(boxes.canvas_size), tuple(pool.sizes[index // pool.frames].tolist())
+        known = ((0, 0), size, tuple(pool.frame), pool.shown)
+        if stated in known or max(abs(one - other) for one, other in zip(stated, size)) <= _ROUNDING:
+            continue
+        _warned = True
+        padded = isinstance(pool.images, Tensor) and all(one <= other for one, other in zip(stated, pool.frame))
+        remedy = "where the rest is padding, give sizes=; else " * padded
+        warn_caller(
+            f"targets[{index}]['boxes'] state a canvas of {stated}, their image has {size}: {remedy}resize both "
+            "(transforms= of a torchvision dataset does, transform= resizes the image alone), or correct it. Further "
+            "ones aren't told of"
+        )
 
 
 def _check_maps(targets: Sequence[Mapping[str, Any]], pool: Pool, keys: Sequence[str]) -> None:
@@ -88,7 +102,8 @@ def check_size(value: Tensor, pool: Pool, index: int, name: str) -> None:
 def check_drawn_for(plan: MixPlan, pool: Pool) -> None:
     """Raise ValueError for images larger than those that a plan was drawn for: the rest of them would be lost unsaid.
 
-    A layer that begins within its image is a crop, and passes. A plan on a device isn't waited for.
+    A layer that begins within its image is a crop, and passes; one that only ends there is taken for that of a smaller
+    image, so such crops go through ``cutmix_dense.functional``. A plan on a device isn't waited for.
     """
     same = isinstance(pool.images, Tensor) and tuple(plan.frame) == tuple(pool.frame)
     if same or is_compiling() or plan.frames > 1 or not plan.source.is_cpu:

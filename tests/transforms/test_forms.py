@@ -12,6 +12,7 @@ from torchvision import tv_tensors
 import cutmix_dense as cd
 from cutmix_dense.functional import mix_instances
 from cutmix_dense.regions import AreaBox
+from cutmix_dense.transforms import extents
 from cutmix_dense.warned import MixWarning
 
 SIZE = (20, 30)
@@ -380,20 +381,40 @@ def test_arrays_are_refused_with_the_remedy():
             cd.CutMix()(images, targets)
 
 
-@pytest.mark.parametrize("mix", [cd.CutMix(p=1.0), cd.Affine()], ids=lambda mix: type(mix).__name__)
-def test_boxes_of_another_canvas_warn(mix):
-    def rows(*canvas: int) -> list[dict]:
-        boxes = tv_tensors.BoundingBoxes([[2.0, 3, 20, 18]], format="XYXY", canvas_size=canvas)
-        return [{"boxes": boxes, "labels": torch.tensor([1])}] * 2
+def boxes_of(*canvas: int, count: int = 1) -> list[dict]:
+    boxes = tv_tensors.BoundingBoxes(
+        torch.tensor([[2.0, 3, 12, 14]] * count).reshape(-1, 4), format="XYXY", canvas_size=canvas
+    )
+    return [{"boxes": boxes, "labels": torch.ones(count, dtype=torch.long)}] * 2
 
+
+@pytest.mark.parametrize("mix", [cd.CutMix(p=1.0), cd.Affine()], ids=lambda mix: type(mix).__name__)
+def test_boxes_of_another_canvas_warn_once(mix, monkeypatch):
+    monkeypatch.setattr(extents, "_warned", False)
     images = torch.rand(2, 3, 24, 36)
-    with pytest.warns(MixWarning, match=r"state a canvas of \(48, 72\), their image has \(24, 36\)"):
-        mix(images, rows(48, 72))
+    with pytest.warns(MixWarning, match=r"state a canvas of \(48, 72\), their image has \(24, 36\): resize both"):
+        mix(images, boxes_of(48, 72))
     with warnings.catch_warnings():
         warnings.simplefilter("error", MixWarning)
-        mix(images, rows(24, 36))
-        mix(images, rows(0, 0))  # says nothing
-        mix(images, rows(24, 36), sizes=torch.tensor([[24, 30], [24, 36]]))
+        mix(images, boxes_of(48, 72))
+
+
+def test_a_canvas_within_a_padded_batch_asks_for_sizes(monkeypatch):
+    monkeypatch.setattr(extents, "_warned", False)
+    with pytest.warns(MixWarning, match="where the rest is padding, give sizes=; else resize both"):
+        cd.CutMix(p=1.0)(torch.rand(2, 3, 24, 36), boxes_of(20, 30))
+
+
+def test_canvases_that_say_nothing_wrong(monkeypatch):
+    monkeypatch.setattr(extents, "_warned", False)
+    mix, images = cd.CutMix(p=1.0), torch.rand(2, 3, 24, 36)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", MixWarning)
+        mix(images, boxes_of(24, 36))
+        mix(images, boxes_of(0, 0))  # as adapters write it
+        mix(images, boxes_of(24, 36), sizes=torch.tensor([[24, 30], [24, 36]]))
+        mix(images, boxes_of(1, 1, count=0))
+        mix(images, boxes_of(24, 37))  # torchvision's, of a rotated image
 
 
 @pytest.mark.parametrize("listed", [True, False])
