@@ -22,7 +22,9 @@ PER_PIXEL = frozenset({"masks", MAP_KEY, *SEMANTIC_KEYS})
 
 
 def enlarged(value: Tensor, frame: tuple[int, ...]) -> Tensor:
-    """A per-pixel tensor with zeros behind it, up to the frame."""
+    """A per-pixel tensor with zeros behind it, up to the frame; itself if it fills that."""
+    if _fills(value, frame):
+        return value
     ndim = len(frame)
     plain = value.as_subclass(Tensor)
     whole = plain.new_zeros((*plain.shape[:-ndim], *frame))

@@ -118,7 +118,7 @@ def folder_of(path, sides):
 
 
 def test_a_small_bank_is_an_even_sample(tmp_path, capsys):
-    """Of a folder, too: large and small ones in the same share, from all over the folder."""
+    """A full bank of a folder has large and small cut-outs in the same share, from all parts of the folder."""
     cuts = folder_of(tmp_path / "cuts", [150, 10] * 60)
     arguments = [str(cuts), "--folder", "--margin", "0", "--most-megabytes", "1", "--out"]
     large, small, first = 0, 0, 0
