@@ -1,4 +1,4 @@
-"""Detection and instance segmentation by torchvision's detectors, or a small FCOS made of its parts."""
+"""Detection and instance segmentation by torchvision's detectors, or by small ones made of its parts."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from cutmix_dense.losses import Weighing, weigh_losses
 from cutmix_dense.mmengine.scope import MODELS
 from cutmix_dense.training.names import check_name
 from cutmix_dense.training.preprocessor import data_sample
+from cutmix_dense.training.query_detector import small_rtdetr
 
 __all__ = ["Detector", "maskrcnn_mobile", "small_fcos", "small_maskrcnn", "training_targets", "weighed_targets"]
 
@@ -162,25 +163,28 @@ _OURS: dict[str, Callable[..., nn.Module]] = {
     "maskrcnn_mobile": maskrcnn_mobile,
     "small_fcos": small_fcos,
     "small_maskrcnn": small_maskrcnn,
+    "small_rtdetr": small_rtdetr,
 }
 
 
 @MODELS.register_module()
 class Detector(BaseModel):
-    """A torchvision detector under MMEngine.
+    """A torchvision detector, or a small RT-DETR, under MMEngine.
 
-    torchvision's detectors know neither crowds nor ignore regions nor instance weights: without ``weighing`` crowds are
+    These detectors know neither crowds nor ignore regions nor instance weights: without ``weighing`` crowds are
     left out of the training targets, and ``target["ignored"]``, ``visibility`` and ``weight`` aren't read.
 
     Args:
         num_classes: with the background, as torchvision counts.
-        network: ``dict(type="small_fcos", ...)``, ``"small_maskrcnn"`` or ``"maskrcnn_mobile"`` of this module; or
-            ``dict(type=<name>)`` of a detector in ``torchvision.models.detection`` with further arguments of its
-            builder. Without ``weights`` and ``weights_backbone`` nothing is downloaded.
+        network: ``dict(type="small_fcos", ...)``, ``"small_maskrcnn"`` or ``"maskrcnn_mobile"`` of this module;
+            ``"small_rtdetr"`` of ``query_detector``, which needs transformers; or ``dict(type=<name>)`` of a detector
+            in ``torchvision.models.detection`` with further arguments of its builder. Without ``weights`` and
+            ``weights_backbone`` nothing is downloaded.
         own_resize: let torchvision's own transform resize images (``min_size``, ``max_size`` in ``network``); False:
             they stay as the preprocessor gives them. The small networks never resize.
-        weighing: arguments of ``cutmix_dense.losses.weigh_losses``, such as ``dict(by="visibility")``: the losses weigh
-            every instance, and leave out crowds and ignored instances. None: torchvision's own losses.
+        weighing: for torchvision's networks, arguments of ``cutmix_dense.losses.weigh_losses``, such as
+            ``dict(by="visibility")``: the losses weigh every instance, and leave out crowds and ignored instances.
+            None: the network's own losses.
         data_preprocessor: see ``MixPreprocessor``, which normalises in the detector's place.
 
     Raises:
@@ -205,10 +209,11 @@ class Detector(BaseModel):
             check_name(name, (*_OURS, *list_models(module=detection)))
             settings = {"weights": None, "weights_backbone": None, "num_classes": num_classes, **settings}
             self.network = get_model(name, **settings)
-        transform: Any = self.network.transform
-        transform.image_mean, transform.image_std = [0.0] * 3, [1.0] * 3  # normalised already
-        if name.startswith("small_") or not own_resize:
-            transform.resize = _keep_size
+        transform: Any = getattr(self.network, "transform", None)  # of torchvision's networks
+        if transform is not None:
+            transform.image_mean, transform.image_std = [0.0] * 3, [1.0] * 3  # normalised already
+            if name.startswith("small_") or not own_resize:
+                transform.resize = _keep_size
         if weighing is not None:
             weigh_losses(self.network, **weighing)
 
