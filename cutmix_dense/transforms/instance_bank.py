@@ -152,7 +152,7 @@ class InstanceBank:
             TypeError: images that aren't tensors, targets that aren't dicts of tensors.
             ValueError: a target lacks what is needed, or has it in another number or size; NaN; boxes that are broken
                 as a whole, as those of a mix are (of the last 32 images, in whatever calls); an image that isn't
-                (C, H, W); more images than targets, or fewer.
+                (C, H, W); more images than targets, or fewer. After an error the bank holds what it held before.
         """
         if isinstance(targets, Mapping):
             raise TypeError(
@@ -163,7 +163,17 @@ class InstanceBank:
             raise ValueError(f"images must be (C, H, W) each, or one (B, C, H, W), got {tuple(images.shape)}")
         if isinstance(images, Sized) and isinstance(targets, Sized) and len(images) != len(targets):
             raise ValueError(f"targets must be one for each image ({len(images)}), got {len(targets)}")
-        before = len(self)
+        before, nbytes = len(self), self.nbytes
+        try:
+            self._cut_all(images, targets)
+        except BaseException:  # a second try with the remedy in it doesn't store twice
+            del self._cuts[before:]
+            self.nbytes, self._fingerprint = nbytes, ""
+            raise
+        return len(self) - before
+
+    def _cut_all(self, images: Iterable[Tensor], targets: Iterable[Mapping[str, Any]]) -> None:
+        """Cut images until the bank is full; what was cut before an error stays."""
         for index, (image, target) in enumerate(zip_longest(images, targets, fillvalue=_MISSING)):
             if self.full:
                 break
@@ -173,7 +183,6 @@ class InstanceBank:
             for cut in self._cutter.cut(image, target, self.margin, index):
                 if not self._take(cut):
                     break
-        return len(self) - before
 
     def _take(self, cut: tuple[Tensor, dict[str, Tensor]]) -> bool:
         """Store a cut-out if there is room; whether there may be for another."""

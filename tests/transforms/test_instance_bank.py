@@ -256,9 +256,11 @@ def test_targets_that_do_not_fit_their_images_are_refused():
         ([image], [{**rows, "masks": torch.ones(1, 6, 8).bool()}], ValueError, r"must be \(1, 12, 16\), as its image"),
     ):
         bank = cd.InstanceBank()
+        bank.add([image + 1], [rows])
+        before = bank.nbytes, bank.fingerprint
         with pytest.raises(error, match=told):
             bank.add(images, targets)
-        assert len(bank) <= 1
+        assert (len(bank), bank.nbytes, bank.fingerprint) == (1, *before)
     with pytest.raises(TypeError, match="classes must be a sequence of names, got 'car'"):
         cd.InstanceBank(classes="car")
 
