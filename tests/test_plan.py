@@ -10,6 +10,7 @@ import torch
 import cutmix_dense as cd
 from cutmix_dense import MixPlan, semi
 from cutmix_dense.functional import mix_instances, mix_pixels
+from cutmix_dense.plan import ownership
 from cutmix_dense.plan.memo import Once
 from cutmix_dense.plan.ownership import shared_weights, shows_at
 from cutmix_dense.plan.rectangles import cover
@@ -82,6 +83,40 @@ def test_a_rectangle_beyond_the_partner_is_fill():
     assert plan.owned_pixels()[0].tolist() == [0, 60]
     assert plan.has_fill()
     assert (plan.owner_map()[0, 5:] == -1).all()
+
+
+@pytest.mark.parametrize("even", [True, False])
+@pytest.mark.parametrize("name", ["CutMix", "ResizeMix", "Mosaic", "RICAP", "GridMix", "CowMix", "FMix", "CopyPaste"])
+def test_fill_is_what_the_owner_map_leaves_of_the_canvas(name, even, generator):
+    sizes = [(40, 60)] * 4 if even else [(40, 60), (24, 60), (40, 36), (50, 70)]
+    images = [torch.zeros(3, *size, dtype=torch.uint8) for size in sizes]
+    targets = [
+        {
+            "boxes": torch.tensor([[4.0, 4, 20, 20]]),
+            "labels": torch.tensor([1]),
+            "masks": (torch.arange(h)[:, None] < 20)[None].expand(1, h, w),
+        }
+        for h, w in sizes
+    ]
+    mix = getattr(cd, name)(p=0.7)
+    found = set()
+    for _ in range(12):
+        plan = mix.make_plan(images, targets, generator=generator)
+        left = [
+            bool((owner[:height, :width] < 0).any())
+            for owner, (height, width) in zip(plan.owner_map(), plan.canvas.tolist())
+        ]
+        assert plan.has_fill() == any(left)
+        found.add(any(left))
+    assert name not in ("Mosaic", "RICAP") or even or True in found
+
+
+def test_pixels_are_not_counted_where_all_layers_cover_their_canvas(generator, monkeypatch):
+    """It takes 45 times as long for a map of owners of 640 x 640."""
+    images = torch.zeros(4, 3, 40, 60)
+    plan = cd.CowMix(p=0.7, boxes="estimate").make_plan(images, generator=generator)
+    monkeypatch.setattr(ownership, "owned_pixels", None)
+    assert not plan.has_fill()
 
 
 def test_the_map_ends_at_the_canvas():

@@ -172,8 +172,24 @@ def owned_pixels(plan: PlanFields) -> Float[Tensor, "b s"]:
 @Once
 def has_fill(plan: PlanFields) -> bool:
     """Whether some canvas pixel belongs to no layer."""
+    if _all_shown(plan):
+        return False
     owned = owned_pixels(plan).sum(dim=1)
     return bool((owned.round() < plan.canvas.prod(dim=1)).any())
+
+
+def _all_shown(plan: PlanFields) -> bool:
+    """Whether all cells of a hard plan on the host belong to layers that reach over their whole canvas.
+
+    Most plans are like that, and pixels needn't be counted then. If not, there may or may not be fill.
+    """
+    if plan.weight is not None or plan.device.type != "cpu" or is_compiling():
+        return False
+    owner, (low, high) = plan.owner.numpy(), pixel_ranges(plan)
+    reaches = ((low <= 0) & (high >= plan.canvas[:, None])).all(dim=2).numpy()
+    within = tuple(range(1, owner.ndim))
+    owns = [np.logical_or.reduce(owner == layer, axis=within) for layer in range(plan.layers)]
+    return owner.min(initial=0) >= 0 and bool((reaches.T | ~np.array(owns)).all())
 
 
 # --------------------------------------------------------------------------------------------------------------- pixels
