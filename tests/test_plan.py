@@ -10,7 +10,6 @@ import torch
 import cutmix_dense as cd
 from cutmix_dense import MixPlan, semi
 from cutmix_dense.functional import mix_instances, mix_pixels
-from cutmix_dense.plan import ownership
 from cutmix_dense.plan.memo import Once
 from cutmix_dense.plan.ownership import shared_weights, shows_at
 from cutmix_dense.plan.rectangles import cover
@@ -111,12 +110,17 @@ def test_fill_is_what_the_owner_map_leaves_of_the_canvas(name, even, generator):
     assert name not in ("Mosaic", "RICAP") or even or True in found
 
 
-def test_pixels_are_not_counted_where_all_layers_cover_their_canvas(generator, monkeypatch):
-    """It takes 45 times as long for a map of owners of 640 x 640."""
-    images = torch.zeros(4, 3, 40, 60)
-    plan = cd.CowMix(p=0.7, boxes="estimate").make_plan(images, generator=generator)
-    monkeypatch.setattr(ownership, "owned_pixels", None)
-    assert not plan.has_fill()
+@pytest.mark.parametrize("even", [True, False])
+@pytest.mark.parametrize("name", ["CowMix", "FMix"])
+def test_pixels_of_a_map_are_counted_as_its_cells_are(name, even, generator):
+    sizes = [(40, 60)] * 4 if even else [(40, 60), (24, 60), (40, 36), (50, 70)]
+    images = [torch.zeros(3, *size, dtype=torch.uint8) for size in sizes]
+    for _ in range(6):
+        plan = getattr(cd, name)(p=0.7, boxes="estimate").make_plan(images, generator=generator)
+        counted = plan.owned_pixels()
+        owner = plan.owner_map()
+        expected = torch.stack([(owner == layer).flatten(1).sum(1) for layer in range(plan.layers)], dim=1)
+        assert torch.equal(counted, expected.double())
 
 
 def test_the_map_ends_at_the_canvas():

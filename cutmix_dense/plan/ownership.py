@@ -145,6 +145,16 @@ def cells_of(
     return shows, torch.stack(stacked).to(dtype)[:, :, output]
 
 
+def _counted(plan: PlanFields) -> Float[Tensor, "b s"]:
+    """Number of pixels of each layer of a plan on the host with a cell per pixel, counted where the layer reaches."""
+    owner, (low, high) = plan.owner.numpy(), (bound.tolist() for bound in pixel_ranges(plan))
+    counts = np.zeros((len(plan), plan.layers))
+    for output, layer in np.ndindex(*counts.shape):
+        reached = tuple(slice(*ends) for ends in zip(low[output][layer], high[output][layer]))
+        counts[output, layer] = np.count_nonzero(owner[output][reached] == layer)
+    return torch.from_numpy(counts)
+
+
 def _layer_cells(plan: PlanFields, layer: int) -> Float[Tensor, "b *g"]:
     """Number of pixels of every cell that lie in the extent of one layer, whoever owns them."""
     low, high = (bound[:, layer] for bound in pixel_ranges(plan))
@@ -158,8 +168,12 @@ def _layer_cells(plan: PlanFields, layer: int) -> Float[Tensor, "b *g"]:
 def owned_pixels(plan: PlanFields) -> Float[Tensor, "b s"]:
     """Number of canvas pixels that belong to each layer."""
     if plan.weight is None:
-        owned = [(_layer_cells(plan, layer) * (plan.owner == layer)).flatten(1).sum(1) for layer in range(plan.layers)]
-        pixels = torch.stack(owned, dim=1)
+        by_pixel = plan.free_form and tuple(plan.owner.shape[1:]) == tuple(plan.frame)
+        if by_pixel and plan.device.type == "cpu" and not is_compiling():
+            pixels = _counted(plan)
+        else:
+            owned = [_layer_cells(plan, layer) * (plan.owner == layer) for layer in range(plan.layers)]
+            pixels = torch.stack([cells.flatten(1).sum(1) for cells in owned], dim=1)
         if plan.opacity is None:
             return pixels
         shows = pixels * plan.opacity
@@ -172,24 +186,8 @@ def owned_pixels(plan: PlanFields) -> Float[Tensor, "b s"]:
 @Once
 def has_fill(plan: PlanFields) -> bool:
     """Whether some canvas pixel belongs to no layer."""
-    if _all_shown(plan):
-        return False
     owned = owned_pixels(plan).sum(dim=1)
     return bool((owned.round() < plan.canvas.prod(dim=1)).any())
-
-
-def _all_shown(plan: PlanFields) -> bool:
-    """Whether all cells of a hard plan on the host belong to layers that reach over their whole canvas.
-
-    Most plans are like that, and pixels needn't be counted then. If not, there may or may not be fill.
-    """
-    if plan.weight is not None or plan.device.type != "cpu" or is_compiling():
-        return False
-    owner, (low, high) = plan.owner.numpy(), pixel_ranges(plan)
-    reaches = ((low <= 0) & (high >= plan.canvas[:, None])).all(dim=2).numpy()
-    within = tuple(range(1, owner.ndim))
-    owns = [np.logical_or.reduce(owner == layer, axis=within) for layer in range(plan.layers)]
-    return owner.min(initial=0) >= 0 and bool((reaches.T | ~np.array(owns)).all())
 
 
 # --------------------------------------------------------------------------------------------------------------- pixels
