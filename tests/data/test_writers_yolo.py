@@ -17,10 +17,12 @@ from cutmix_dense.data import DatasetError, open_dataset
 from cutmix_dense.data.details import STATED
 from cutmix_dense.data.pictures import PictureInfo
 from cutmix_dense.data.writers import YoloWriter
+from cutmix_dense.data.writers.edges import rotated_in_picture
 from cutmix_dense.data.writers.yolo import one_polygon
 
 CLASSES = ("background", "ant", "bee fly")
 SIZE = (37, 53)
+WITHOUT_AREA = "boxes without area in the picture, left out"
 
 
 def picture(size=SIZE, seed=0):
@@ -309,6 +311,13 @@ def written(draw):
     return (height, width), task, made
 
 
+def has_area(box):
+    if len(box) == 4:
+        return box[2] > box[0] and box[3] > box[1]
+    points = box.reshape(4, 2).astype(np.float64)
+    return np.linalg.matrix_rank(points - points[0], tol=1e-4) == 2
+
+
 def tight(mask):
     ys, xs = np.nonzero(mask)
     return [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
@@ -324,7 +333,9 @@ def test_what_is_written_reads_back(tmp_path_factory, case):
     if task == "obb":
         tensors["boxes"] = tv_tensors.BoundingBoxes(tensors["boxes"], format="XYXYXYXY", canvas_size=size)
     lost, _ = write(root, {"a": (picture(size), tensors)}, task=task)
-    assert lost == {"a": {}}
+    shown = np.array([has_area(box) for box in made["boxes"]], dtype=bool)
+    assert lost == {"a": {} if shown.all() else {WITHOUT_AREA: int((~shown).sum())}}
+    made = {key: value[shown] for key, value in made.items()}
     dataset = open_dataset(root)
     again = dataset[0][1]
     assert dataset.task == task
@@ -441,3 +452,146 @@ def test_fields_of_pictures_are_counted(tmp_path):
     info = PictureInfo("a.png", {"license": 3, "weather": "rain"})
     lost, _ = write(tmp_path, {"a": (picture(), target([[3, 4, 20, 30]], [2]), info), "b": (picture(), target([], []))})
     assert lost == {"a": {"license of pictures": 1, "weather of pictures": 1}, "b": {}}
+
+
+CLIPPED = "boxes beyond the edge (clipped to the picture)"
+REFITTED = "rotated boxes beyond the edge (the smallest round what the picture shows)"
+BEYOND = [[50, 30, 70, 50], [-5, -5, 100, 80], [30, 30, 20, 20], [60, 40, 70, 45], [5, 5, 5, 9], [-20, 3, 0, 9]]
+SHOWN = [[50, 30, 53, 37], [0, 0, 53, 37], None, None, None, None]
+
+
+def taken_by_ultralytics(root, key, task, classes=2, shape=(0, 0)):
+    """What Ultralytics says of a label file, "" if it takes it; the boxes that it reads, in pixels."""
+    utils = pytest.importorskip("ultralytics.data.utils", reason="Ultralytics itself judges the files")
+    (text,), (image,) = root.rglob(f"{key}.txt"), root.rglob(f"{key}.jpg")
+    said = utils.verify_image_label((str(image), str(text), "", task == "pose", classes, *shape, False))
+    return said[-1], None if said[1] is None else said[1][:, 1:] * [53, 37, 53, 37]
+
+
+def beyond(task):
+    """A sample for each kind of box beyond the edge, each beside a good one."""
+    samples, good = {}, [5, 5, 15, 15]
+    for number, box in enumerate(BEYOND):
+        made = target([good, box], [1, 2])
+        if task == "segment":
+            masks = torch.zeros(2, *SIZE, dtype=torch.bool)
+            masks[0, 5:15, 5:15] = True
+            made |= {"masks": masks, "has_mask": torch.tensor([True, False])}
+        if task == "pose":
+            made["keypoints"] = torch.tensor([[[6.0, 7, 2]], [[52, 36, 1]]])
+        samples[f"a{number}"] = picture(), made
+    return samples
+
+
+@pytest.mark.parametrize("task", ["detect", "segment", "pose"])
+def test_boxes_beyond_the_edge_are_clipped_or_left_out_and_counted(tmp_path, task):
+    lost, lines = write(tmp_path, beyond(task), task=task)
+    for number, box in enumerate(SHOWN):
+        counted = {name: count for name, count in lost[f"a{number}"].items() if not name.startswith("masks")}
+        assert counted == {CLIPPED: 1} if box else {WITHOUT_AREA: 1}
+        found = lines[f"a{number}"]
+        assert [line[0] for line in found] == ["0"] + ["1"] * bool(box)
+        assert all(0 <= float(word) <= 1 for line in found for word in line[1:5])
+        if box:
+            x, y, w, h = np.array(found[1][1:5], dtype=float) * [53, 37, 53, 37]
+            assert np.allclose([x - w / 2, y - h / 2, x + w / 2, y + h / 2], box, atol=1e-5)
+
+
+@pytest.mark.parametrize("task", ["detect", "pose"])
+def test_ultralytics_takes_boxes_that_were_beyond_the_edge(tmp_path, task):
+    write(tmp_path, beyond(task), task=task)
+    for number, box in enumerate(SHOWN):
+        reason, boxes = taken_by_ultralytics(tmp_path, f"a{number}", task, shape=(1, 3) if task == "pose" else (0, 0))
+        assert reason == ""
+        assert np.allclose(boxes[0], [10, 10, 10, 10], atol=1e-4)
+        assert len(boxes) == 1 + bool(box)
+
+
+def test_edges_rounded_are_not_counted(tmp_path):
+    sample = picture(), target([[10, 4, 53.000004, 37.000004], [-0.000001, 0, 5, 5]], [1, 1])
+    lost, lines = write(tmp_path, {"a": sample})
+    assert lost == {"a": {}}
+    assert all(0 <= float(word) <= 1 for line in lines["a"] for word in line[1:])
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_keypoints_beyond_the_edge_are_not_labelled(tmp_path, dims):
+    points = [[[10.5, 20.25, 2], [54, 4, 1], [-1, 5, 2], [99, -99, 0], [53, 37, 2], [4, 37.5, 2]]]
+    sample = picture(), target([[3, 4, 60, 30]], [1], keypoints=points)
+    lost, lines = write(tmp_path, {"a": sample}, task="pose", points=(6, dims))
+    assert lost["a"] == {CLIPPED: 1, "keypoints beyond the edge (written as not labelled)": 3}
+    values = np.array(lines["a"][0][5:], dtype=float).reshape(6, dims)
+    assert np.allclose(values[:, :2] * [53, 37], [[10.5, 20.25], [0, 0], [0, 0], [0, 0], [53, 37], [0, 0]], atol=1e-5)
+    if dims == 3:
+        assert values[:, 2].tolist() == [2, 0, 0, 0, 2, 0]
+    reason, _ = taken_by_ultralytics(tmp_path, "a", "pose", shape=(6, dims))
+    assert reason == ""
+
+
+def turned(x, y, width, height, degrees):
+    angle = np.deg2rad(degrees)
+    corners = np.array([[-width, -height], [width, -height], [width, height], [-width, height]]) / 2
+    return (corners @ [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]] + [x, y]).ravel().tolist()
+
+
+OVER = {  # and whether it stays, is refitted, or shows nothing
+    "a little": (turned(50, 20, 14, 6, 30), "stays"),
+    "its centre": (turned(56, 20, 14, 6, 30), "refitted"),
+    "larger than the picture": (turned(25, 18, 90, 70, 20), "refitted"),
+    "corner": (turned(-3, -3, 20, 12, 45), "refitted"),
+    "outside": (turned(80, 20, 14, 6, 30), "left out"),
+    "no area": ([5, 5, 20, 20, 20, 20, 5, 5], "left out"),
+}
+
+
+def rotated_sample(corners):
+    boxes = torch.tensor([turned(20, 15, 12, 6, 10), corners], dtype=torch.float32)
+    boxes = tv_tensors.BoundingBoxes(boxes, format="XYXYXYXY", canvas_size=SIZE)
+    return picture(), {"boxes": boxes, "labels": torch.tensor([1, 2])}
+
+
+@needs_rotated
+@pytest.mark.parametrize("name", OVER)
+def test_rotated_boxes_beyond_the_edge(tmp_path, name):
+    corners, outcome = OVER[name]
+    lost, lines = write(tmp_path, {"a": rotated_sample(corners)})
+    assert lost["a"] == {"stays": {}, "refitted": {REFITTED: 1}, "left out": {WITHOUT_AREA: 1}}[outcome]
+    assert [line[0] for line in lines["a"]] == ["0"] + ["1"] * (outcome != "left out")
+    if outcome == "left out":
+        return
+    found = np.array(lines["a"][1][1:], dtype=float).reshape(4, 2) * [53, 37]
+    if outcome == "stays":
+        assert np.allclose(found.ravel(), corners, atol=1e-4)
+    # each point of the box that the picture shows lies in what is written
+    ys, xs = np.mgrid[:37:0.25, :53:0.25]
+    was, now = (pixels_in(each, xs, ys) for each in (np.reshape(corners, (4, 2)), found))
+    assert was.any()
+    assert now[was].all()
+
+
+def pixels_in(corners, xs, ys):
+    sides = np.roll(corners, -1, axis=0) - corners
+    turns = [dx * (ys - y) - dy * (xs - x) for (x, y), (dx, dy) in zip(corners, sides)]
+    return np.all([turn >= -1e-3 for turn in turns], axis=0) | np.all([turn <= 1e-3 for turn in turns], axis=0)
+
+
+@needs_rotated
+@pytest.mark.parametrize("name", OVER)
+def test_ultralytics_takes_rotated_boxes_that_were_beyond_the_edge(tmp_path, name):
+    write(tmp_path, {"a": rotated_sample(OVER[name][0])})
+    reason, boxes = taken_by_ultralytics(tmp_path, "a", "obb")
+    assert reason == ""
+    assert len(boxes) == 1 + (OVER[name][1] != "left out")
+
+
+@needs_rotated
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_any_rotated_box_goes_no_further_than_ultralytics_takes(seed):
+    rng = np.random.default_rng(seed)
+    corners = np.array(turned(*rng.uniform(-60, 100, 2), *rng.uniform(1, 150, 2), rng.uniform(0, 360)))
+    found, _ = rotated_in_picture(corners, SIZE)
+    if found is not None:
+        low, high = found.reshape(4, 2).min(axis=0) / [53, 37], found.reshape(4, 2).max(axis=0) / [53, 37]
+        assert ((low + high) / 2 >= 0).all()
+        assert max(*(low + high) / 2, *(high - low)) <= 1.01

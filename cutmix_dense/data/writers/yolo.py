@@ -18,6 +18,7 @@ from cutmix_dense.data.extras import opencv
 from cutmix_dense.data.files import write_atomic
 from cutmix_dense.data.masks import decode_segmentation
 from cutmix_dense.data.writers.base import REDRAWN, Sample, Writer
+from cutmix_dense.data.writers.edges import box_in_picture, is_in_picture, rotated_in_picture
 
 if TYPE_CHECKING:
     from cutmix_dense.data.readers.base import DenseDataset
@@ -26,6 +27,7 @@ __all__ = ["YoloWriter", "one_polygon"]
 
 _ORDER = ("train", "val", "valid", "test")
 _USUAL = re.compile(r"(train|val)(?:20\d\d)?|valid(?:ation)?")
+_NOT_SHOWN = "boxes without area in the picture, left out"
 _NEAR = 200
 """With more parts and holes than this, the nearest one isn't looked for."""
 
@@ -38,6 +40,11 @@ class YoloWriter(Writer):
     to it by lines of no width, there and back, from which pycocotools draws exactly the mask. Shares have as many
     decimals as give the edges back within a millionth of a pixel. An instance that a mix left as it was, of a set that
     was YOLO, keeps the numbers of its line word for word. An image without instances has an empty file.
+
+    Ultralytics leaves out a picture, with all its objects, for one line that goes beyond its edges. So boxes are
+    clipped to the picture, and those without area in it are left out. Rotated boxes that go further than Ultralytics
+    takes become the smallest ones round what shows of them. Keypoints beyond the edge become unlabelled. Each is
+    counted in what is lost.
 
     Crowds are left out, as YOLO has no word for them and a loss would take them for objects; they are counted in what
     is lost, and so are `difficult`, semantic maps, details and whatever is said of pictures. Polygons of another layout
@@ -138,6 +145,9 @@ class YoloWriter(Writer):
                 sample.lost["crowds, left out"] += 1
                 continue
             words = self._stated(sample, i) or self._words(sample, i, task, points)
+            if words is None:
+                sample.lost[_NOT_SHOWN] += 1
+                continue
             lines.append(" ".join([str(int(sample.labels[i]) - self._first), *words]) + "\n")
         if sample.semantic is not None:
             sample.lost["semantic map"] += 1
@@ -161,23 +171,34 @@ class YoloWriter(Writer):
                 sample.lost[name] += 1
         return None if words is None else [str(word) for word in words]
 
-    def _words(self, sample: Sample, i: int, task: str, points: tuple[int, int] | None) -> list[str]:
+    def _words(self, sample: Sample, i: int, task: str, points: tuple[int, int] | None) -> list[str] | None:
+        """The numbers of an instance's line; None where nothing of its box lies in the picture."""
         if task == "segment" and sample.masks is not None and sample.has_mask[i] and sample.masks[i].any():
             sample.lost[REDRAWN] += self._redraws
             polygon = one_polygon(sample.masks[i])
             if not _draws(polygon, sample.masks[i]):
                 sample.lost["masks that a polygon doesn't hold exactly"] += 1
             return _shares(polygon, sample.size)
+        if task == "obb" and sample.corners is not None:
+            corners, refitted = rotated_in_picture(sample.corners[i], sample.size)
+            sample.lost["rotated boxes beyond the edge (the smallest round what the picture shows)"] += refitted
+            return None if corners is None else _shares(corners.tolist(), sample.size)
+        box, clipped = box_in_picture(sample.boxes[i], sample.size)
+        if box is None:
+            return None
+        sample.lost["boxes beyond the edge (clipped to the picture)"] += clipped
         if task == "segment":
             sample.lost[
                 "masks (none stated, or empty: written as boxes, which trainers may refuse beside polygons)"
             ] += 1
-        if task == "obb" and sample.corners is not None:
-            return _shares(sample.corners[i].tolist(), sample.size)
-        x1, y1, x2, y2 = sample.boxes[i].tolist()
+        x1, y1, x2, y2 = box.tolist()
         words = _shares([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], sample.size)
         if points is not None and sample.keypoints is not None:
             for x, y, flag in sample.keypoints[i].tolist():
+                outside = not is_in_picture(x, y, sample.size)
+                sample.lost["keypoints beyond the edge (written as not labelled)"] += outside and flag > 0
+                if outside:
+                    x, y, flag = 0.0, 0.0, 0.0
                 if points[1] == 3:
                     words += [*_shares([x, y], sample.size), str(int(flag))]
                 else:
