@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cutmix_dense.data.writers.base import Writer
     from cutmix_dense.transforms.layout import Layout
 
-__all__ = ["DenseDataset", "finite", "inside_folder", "instance_target", "needed_folder"]
+__all__ = ["DenseDataset", "broken_boxes", "finite", "inside_folder", "instance_target", "needed_folder"]
 
 _LARGEST = 1e18  # of a coordinate: the area of a box between two of them is finite in float32
 _MOST_NOTES = 10_000
@@ -42,8 +42,9 @@ class DenseDataset(ABC):
     - `semantic` (H, W) uint8, 255 = ignore;
     - `panoptic` (H, W) int32 ids of segments, 0 = void, and `segments_info`, what they are.
 
-    Boxes that are broken in the file (zero or negative sides, outside the image) are passed on as they are. What can't
-    be read of a sample whose rest can is left out and said in `notes`.
+    Boxes that are broken in the file (zero or negative sides, outside of the image) are passed on as they are, and said
+    in `notes`: torchvision's detectors stop on those without area. What can't be read of a sample whose rest can is
+    left out and said there, too.
 
     A layout is one file: its reader, which says how its folders are recognised (`find_splits`), which options it takes
     (`options`) and who writes it (`writer`); `readers.layouts.READERS` lists the readers.
@@ -68,7 +69,7 @@ class DenseDataset(ABC):
         has_panoptic: whether targets have `panoptic` and `segments_info`.
         mix_layout: the `layout` that a transform needs for its samples: images, clips or volumes.
         flip_pairs: (left, right) keypoints that change names where an image is mirrored.
-        notes: what was left out of samples read so far: (file, what is wrong) and how often.
+        notes: what was left out of samples read so far, or is broken in them: (file, what is wrong) and how often.
     """
 
     layout: ClassVar[str]
@@ -131,7 +132,18 @@ class DenseDataset(ABC):
         if not -len(self) <= number < len(self):
             raise IndexError(f"sample {number} of a split of {len(self)}")
         image, target = self._load(number % len(self))
+        self._note_boxes(number % len(self), image.shape, target)
         return sample_tensors(image, target, self.mix_layout)
+
+    def _note_boxes(self, index: int, shape: tuple[int, ...], target: Any) -> None:
+        """Note the broken boxes of a sample, or of each frame of a clip."""
+        for frame, part in enumerate(target if isinstance(target, list) else [target]):
+            if "boxes" not in part:
+                continue
+            where = f"frame {frame}, instance" if isinstance(target, list) else "instance"
+            for row, told in broken_boxes(part["boxes"], (shape[-2], shape[-1])).items():
+                numbers = ", ".join(f"{value:g}" for value in part["boxes"][row])
+                self.note(self.image_path(index), f"{where} {row} (counted from 0): {told}, got [{numbers}]")
 
     def note(self, path: str | Path, reason: str) -> None:
         """Remember what had to be left out of a sample; the first time, warn."""
@@ -194,6 +206,25 @@ def finite(value: Any) -> float:
     if not abs(number) <= _LARGEST:
         raise ValueError(f"{value!r} is not finite, or beyond {_LARGEST:g}")
     return number
+
+
+def broken_boxes(boxes: Float[np.ndarray, "n c"], size: tuple[int, int]) -> dict[int, str]:
+    """What is wrong with each box that an image of (H, W) can't show, by its row.
+
+    Args:
+        boxes: (N, 4) xyxy; or (N, 8), the corners of rotated boxes.
+        size: (H, W) of the image.
+    """
+    if boxes.shape[1] == 8:
+        without = polygon_area(boxes) == 0
+        boxes = np.concatenate([(points := boxes.reshape(-1, 4, 2)).min(axis=1), points.max(axis=1)], axis=1)
+    else:
+        without = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
+    outside = (boxes[:, :2] >= size[::-1]).any(axis=1) | (boxes[:, 2:] <= 0).any(axis=1)
+    return {
+        int(row): "its box has no area" if without[row] else "its box lies outside of the picture"
+        for row in np.flatnonzero(without | outside)
+    }
 
 
 def instance_target(
