@@ -370,6 +370,52 @@ def test_boxes_in_shares_of_the_sides_are_refused(make_coco):
     assert len(open_dataset(make_coco(none))[1][1]["boxes"]) == 3
 
 
+def a_file_of(make_coco, boxes, images=6, stated=True, size=(40, 60)):
+    """A file whose boxes belong to its images in turn."""
+    sizes = {"height": size[0], "width": size[1]} if stated else {}
+    names = ("a.jpg", "b.jpg")
+    entries = [{"id": i, "file_name": names[i % 2], **sizes} for i in range(images)]
+    return make_coco([note(k, k % images, bbox=list(box)) for k, box in enumerate(boxes)], images=entries)
+
+
+def corners_anywhere(count=30, seed=0):
+    rng = np.random.default_rng(seed)
+    low = rng.integers(0, (45, 26), (count, 2))
+    return np.concatenate([low, low + rng.integers(3, 15, (count, 2))], axis=1).tolist()
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_boxes_that_are_corners_are_refused(make_coco, stated):
+    told = r"instances_train\.json: bbox must be .* of 30 leave their pictures, \[.* as x1, y1, x2, y2 they fit.* Write"
+    with pytest.raises(DatasetError, match=told):
+        open_dataset(a_file_of(make_coco, corners_anywhere(), stated=stated))
+    one_is_broken = [*corners_anywhere(29), [50, 30, 40, 20]]
+    with pytest.raises(DatasetError, match=told):
+        open_dataset(a_file_of(make_coco, one_is_broken, stated=stated))
+    sides = [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in corners_anywhere()]
+    assert open_dataset(a_file_of(make_coco, sides, stated=stated))[0][1]["boxes"][0].tolist() == corners_anywhere()[0]
+
+
+def test_odd_boxes_are_no_corners(make_coco):
+    """Careless, few, of one image, close to the lens, or of images that were made smaller: none is refused."""
+    corners = corners_anywhere(200, seed=1)
+    beyond = [box for box in corners if box[0] + box[2] > 62 or box[1] + box[3] > 42]
+    sides = [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in corners]
+    files = {
+        "over the right edge": [[x, y, 70 - x, h] for x, y, _, h in sides],
+        "few": beyond[:7],
+        "as large as the picture": [[0, 0, 60, 40]] * 20,
+        "a little larger than the picture": [[-1, -1, 64, 44]] * 20,
+        "close to the lens": [[4, 3, 55, 36]] * 20,
+        "images made smaller": [[2 * value for value in box] for box in sides],
+        "without area": [[0, 0, 0, 0]] * 20,
+        "no boxes": [[1, 2, "x", 4], [3], ["nan"] * 4] * 5,
+    }
+    for name, boxes in files.items():
+        assert len(open_dataset(a_file_of(make_coco, boxes))) == 6, name
+    assert len(open_dataset(a_file_of(make_coco, beyond[:20], images=2))) == 2
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_whatever_is_odd_costs_itself_alone(make_coco, data):

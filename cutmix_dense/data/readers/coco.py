@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,8 +21,9 @@ from cutmix_dense.data.masks import (
     odd_parts,
     stated_segmentation,
 )
-from cutmix_dense.data.pictures import PictureInfo
+from cutmix_dense.data.pictures import PictureInfo, picture_size
 from cutmix_dense.data.readers.base import DenseDataset, finite, instance_target, needed_folder
+from cutmix_dense.data.readers.box_formats import check_not_corners
 from cutmix_dense.data.readers.coco_files import (
     categories_of,
     check_in_pixels,
@@ -39,6 +41,8 @@ __all__ = ["CocoDataset", "flip_pairs_of"]
 
 _MEASURED = ("bbox", "area", "segmentation", "keypoints", "num_keypoints", "iscrowd")
 _KNOWN = frozenset({*_MEASURED, "id", "image_id", "category_id"})
+_CHECKED = 50
+"""So many pictures are measured of a file that states no sizes."""
 
 
 class CocoDataset(DenseDataset):
@@ -63,7 +67,7 @@ class CocoDataset(DenseDataset):
 
     Raises:
         DatasetError: no annotation file or image folder, or several that may be meant; a JSON that is not COCO; boxes
-            that are shares of the image's sides.
+            that are shares of the image's sides, or corners.
         SampleError: on access, an image that cannot be read or whose annotations make no sense.
     """
 
@@ -107,6 +111,7 @@ class CocoDataset(DenseDataset):
         self.header = header_of(content, told)
         self.notes.update({(str(self.annotations), reason): 1 for reason in told})
         sizes = {image["id"]: _size_or_none(image, self.annotations) for image in self._images}
+        check_not_corners(self._sized(content["annotations"], sizes), self.annotations)
         states = [
             check_segmentation(annotation.get("segmentation"), sizes.get(annotation["image_id"]))
             for annotation in content["annotations"]
@@ -124,6 +129,23 @@ class CocoDataset(DenseDataset):
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def _sized(
+        self, annotations: Sequence[Mapping[str, Any]], sizes: Mapping[Any, tuple[int, int] | None]
+    ) -> Iterator[tuple[Any, Any, tuple[int, int]]]:
+        """The image, the `bbox` and the image's size of each annotation that states a box.
+
+        Of a file that states no sizes, those of its first pictures.
+        """
+        known = dict(sizes)
+        if not any(known.values()):
+            for index, image in enumerate(self._images[:_CHECKED]):
+                with suppress(SampleError, OSError):  # said when it is read
+                    known[image["id"]] = picture_size(self.image_path(index))
+        for each in annotations:
+            size = known.get(each["image_id"])
+            if size is not None and each.get("bbox"):
+                yield each["image_id"], each["bbox"], size
 
     def image_path(self, index: int) -> Path:
         """The image file of sample `index`."""

@@ -14,7 +14,8 @@ from cutmix_dense.data.errors import DatasetError, SampleError, blaming
 from cutmix_dense.data.masks import stated_segmentation
 from cutmix_dense.data.pictures import PictureInfo, Pixels, decode_picture
 from cutmix_dense.data.readers.base import DenseDataset
-from cutmix_dense.data.readers.hf_rows import OWN, Objects, check_boxes, check_format, find_columns, items_of
+from cutmix_dense.data.readers.box_formats import check_format
+from cutmix_dense.data.readers.hf_rows import OWN, Objects, check_boxes, find_columns, items_of
 
 __all__ = ["HuggingFaceDataset"]
 

@@ -20,12 +20,11 @@ from cutmix_dense.data.files import read_lines
 from cutmix_dense.data.masks import stated_segmentation
 from cutmix_dense.data.pictures import PictureInfo, picture_size
 from cutmix_dense.data.readers.base import DenseDataset, needed_folder
+from cutmix_dense.data.readers.box_formats import BOX_FORMATS, check_format
 from cutmix_dense.data.readers.hf_rows import (
-    BOX_FORMATS,
     OWN,
     Objects,
     check_boxes,
-    check_format,
     find_columns,
     items_of,
 )

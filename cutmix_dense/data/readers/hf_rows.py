@@ -11,11 +11,9 @@ from cutmix_dense.data.details import STATED
 from cutmix_dense.data.errors import DatasetError
 from cutmix_dense.data.masks import box_of_segmentation, check_room, decode_segmentation, stated_segmentation
 from cutmix_dense.data.readers.base import finite, instance_target
+from cutmix_dense.data.readers.box_formats import corners_of, fits
 
-__all__ = ["BOX_FORMATS", "OWN", "Columns", "Objects", "check_boxes", "check_format", "find_columns"]
-
-BOX_FORMATS = ("xywh", "xyxy", "cxcywh", "relative_xywh", "relative_xyxy", "relative_cxcywh")
-"""What a box's four numbers are: Hugging Face's own is COCO's xywh in pixels; relative ones count in image sides."""
+__all__ = ["OWN", "Columns", "Objects", "check_boxes", "find_columns"]
 
 OWN = frozenset({"file_name", "height", "id", "image_id", "width"})
 """Keys of an image and of its objects that each layout makes anew."""
@@ -239,25 +237,6 @@ def items_of(row: Mapping[str, Any], columns: Columns) -> list[dict[str, Any]]:
     return [{columns.boxes: box, **{name: values[i] for name, values in lists.items()}} for i, box in enumerate(boxes)]
 
 
-def corners_of(given: Any, box_format: str, size: tuple[int, int]) -> list[float]:
-    """(x0, y0, x1, y1) in pixels of a box in one of ``BOX_FORMATS``; ValueError for what is no box."""
-    if not isinstance(given, (list, tuple)) or len(given) != 4:
-        raise ValueError(f"a box must be four numbers, {box_format}, got {given!r}")
-    a, b, c, d = (finite(value) for value in given)
-    if box_format.startswith("relative_"):
-        a, b, c, d = a * size[1], b * size[0], c * size[1], d * size[0]
-    kind = box_format.removeprefix("relative_")
-    if kind == "xyxy":
-        return [a, b, c, d]
-    return [a, b, a + c, b + d] if kind == "xywh" else [a - c / 2, b - d / 2, a + c / 2, b + d / 2]
-
-
-def check_format(box_format: str) -> None:
-    """Raise ValueError unless ``box_format`` is one of ``BOX_FORMATS``."""
-    if box_format not in BOX_FORMATS:
-        raise ValueError(f"box_format must be one of {BOX_FORMATS}, got {box_format!r}")
-
-
 def check_boxes(
     boxes: Sequence[Any], box_format: str, sized: Sequence[tuple[Any, tuple[int, int]]], where: object
 ) -> None:
@@ -288,21 +267,12 @@ def check_boxes(
     if relative or box_format not in usual or not sized:
         return
     other = usual[1 - usual.index(box_format)]
-    misfits = {kind: sum(not _fits(box, kind, size) for box, size in sized) for kind in usual}
+    misfits = {kind: sum(not fits(box, kind, size) for box, size in sized) for kind in usual}
     if misfits[box_format] > 0.3 * len(sized) and misfits[other] == 0:
         raise DatasetError(
             f"{where}: {misfits[box_format]} of {len(sized)} boxes lie outside of their images as {box_format}, "
             f'and none as {other}; box_format="{other}" reads them so'
         )
-
-
-def _fits(box: Any, box_format: str, size: tuple[int, int]) -> bool:
-    """Whether a box lies in its image and has an inside; two pixels off is careless drawing."""
-    try:
-        x0, y0, x1, y1 = corners_of(box, box_format, size)
-    except (ValueError, TypeError, OverflowError):
-        return True  # said when its image is read
-    return x0 >= -2 and y0 >= -2 and x1 <= size[1] + 2 and y1 <= size[0] + 2 and x1 > x0 and y1 > y0
 
 
 def _is_finite(value: Any) -> bool:
