@@ -589,6 +589,21 @@ def test_foreign_folders_are_refused(demo, tmp_path):
     for place in (demo / "coco", demo / "coco" / "mixed", demo):
         with pytest.raises(DatasetError, match="must not lie"):
             copy_of(demo, "coco", place)
+    (tmp_path / "link").symlink_to(demo)
+    (tmp_path / "pictures").symlink_to(demo / "coco" / "train")
+    for place in ("link", "link/coco", "link/coco/mixed", "pictures/mixed"):
+        with pytest.raises(DatasetError, match="must not lie.*name a folder elsewhere"):
+            copy_of(demo, "coco", tmp_path / place)
+    with pytest.raises(DatasetError, match="must not lie"):
+        copy_of(tmp_path / "link", "coco", demo / "coco" / "mixed")
+    set_of_links = tmp_path / "set"
+    set_of_links.mkdir()
+    for part in ("annotations", "train"):
+        (set_of_links / part).symlink_to(demo / "coco" / part)
+    dataset = open_complete(set_of_links, "coco")
+    with pytest.raises(DatasetError, match="must not lie"):
+        mix_dataset(dataset, demo / "coco" / "train" / "mixed", cd.CutMix())
+    assert not list((demo / "coco").rglob("mixed*"))
     (tmp_path / "file").write_text("")
     with pytest.raises(DatasetError, match="is a file"):
         copy_of(demo, "coco", tmp_path / "file")
