@@ -229,6 +229,7 @@ class _Look(NamedTuple):
     palette: bytes | None
     complete: bool
     lossy: str  # what is to be said of those that are stored with loss
+    marked: Mapping[frozenset[int], list[str]]  # the values besides 0 that a map holds, and the maps that hold these
 
 
 def find_form(
@@ -284,6 +285,8 @@ def find_form(
         return replace(_binary(look, stated, (*given, *marked), tables, files), lossy=asked, doubt=look.lossy)
     stated = {number: name for number, name in stated.items() if number not in ignored or number < IGNORE}
     doubt = "" if stated else _doubt(look.values, ignored)
+    if binary is None and IGNORE not in given and len(stated) <= 2:
+        doubt = _two_codings(look) or doubt
     if not stated:
         stated = {number: str(number) for number in look.values if number not in ignored and number < IGNORE}
     counted = [number for number in stated if number not in ignored]
@@ -294,6 +297,22 @@ def find_form(
     unsure = binary is None and not look.complete and look.values <= {0} and len(stated) <= 2
     return MapForm(
         "ids", names, ignored, mode=look.modes[0], palette=look.palette, unsure=unsure, doubt=doubt, files=files
+    )
+
+
+def _two_codings(look: _Look) -> str:
+    """What is to be said of maps of 0 and 255 beside maps of 0 and 1, where none holds both 1 and 255; "" for others.
+
+    A value for "no class" stands at the border of objects, so it would stand beside a 1 somewhere.
+    """
+    full, ones, both = (look.marked.get(frozenset(values), []) for values in ({IGNORE}, {1}, {1, IGNORE}))
+    if not full or not ones or both or not look.values <= {0, 1, IGNORE}:
+        return ""
+    return (
+        f"some masks hold 0 and {IGNORE} ({full[0]} and {len(full) - 1} more of those that were looked at), others 0 "
+        f"and 1 ({ones[0]} and {len(ones) - 1} more), none both 1 and {IGNORE}; read as ids, so {IGNORE} means no "
+        f"class. If it is the foreground, multiply the masks of 0 and 1 by {IGNORE} (binary=True alone refuses them); "
+        f"if not, binary=False reads them without this note"
     )
 
 
@@ -374,6 +393,7 @@ def _look_at(maps: Sequence[tuple[Path, Path]], *, lossy: bool) -> _Look:
     first: SampleError | None = None
     pixels = 0
     told = ""
+    marked: dict[frozenset[int], list[str]] = {}
     for number in order:
         path, picture = chosen[number]
         try:
@@ -396,6 +416,7 @@ def _look_at(maps: Sequence[tuple[Path, Path]], *, lossy: bool) -> _Look:
             )
         modes.append(mode)
         values.update(found)
+        marked.setdefault(frozenset(found) - {0}, []).append(path.name)
         if colors is not None:
             full = [*colors, *[0] * (768 - len(colors))]
             palette = palette or bytes(full)
@@ -404,7 +425,7 @@ def _look_at(maps: Sequence[tuple[Path, Path]], *, lossy: bool) -> _Look:
             break
     if not modes:
         raise DatasetError(f"no map can be read; the first: {first}")
-    return _Look(modes, frozenset(values), colored, frozenset(palettes), palette, len(modes) == len(maps), told)
+    return _Look(modes, frozenset(values), colored, frozenset(palettes), palette, len(modes) == len(maps), told, marked)
 
 
 def _has_colors(image: Image.Image) -> bool:

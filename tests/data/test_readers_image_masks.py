@@ -461,6 +461,41 @@ def test_black_and_white_jpegs_are_read_where_binary_is_asked_for(tmp_path, mode
         open_dataset(tmp_path, binary=True)
 
 
+def of_codings(root, *codings):
+    """A set with a mask for each of some codings: the values that it holds besides 0, from the left."""
+    for number, values in enumerate(codings):
+        picture(root / "images" / f"{number}.jpg")
+        put(root / "masks" / f"{number}.png", ids(*values))
+    return root
+
+
+@pytest.mark.parametrize("names", [None, "background\ncat\n"])
+def test_two_codings_of_one_object_are_noted(tmp_path, names):
+    root = of_codings(tmp_path, [1], [255], [255], [])
+    if names:
+        (root / "classes.txt").write_text(names)
+    with pytest.warns(DataWarning, match="some masks hold 0 and 255"):
+        dataset = open_dataset(root)
+    ((_, reason),) = dataset.take_notes()
+    assert "(1.png and 1 more of those that were looked at), others 0 and 1 (0.png and 0 more)" in reason
+    assert [int(dataset[i][1]["semantic"][0, 0]) for i in range(4)] == [1, 255, 255, 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        open_dataset(root, binary=False)
+        open_dataset(root, ignore=[255])
+        pixels = np.asarray(Image.open(root / "masks" / "0.png"))
+        Image.fromarray(pixels * 255).save(root / "masks" / "0.png")  # what the note says
+        dataset = open_dataset(root)
+    assert [int(dataset[i][1]["semantic"][0, 0]) for i in range(4)] == [1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("codings", [([1], [255], [1, 255]), ([1], [1], []), ([1], [2], [255]), ([1, 2], [255])])
+def test_values_for_no_class_are_no_coding(tmp_path, codings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        open_dataset(of_codings(tmp_path, *codings))
+
+
 @pytest.mark.parametrize(
     ("values", "told"),
     [((128, 255), "0, 128, 255"), ((85, 170), "0, 85, 170"), ((1, 2), ""), ((7, 11, 21), ""), ((1, 255), "")],
