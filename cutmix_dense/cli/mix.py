@@ -2,6 +2,7 @@
 
     cutmix-dense mix runs/demo/data/voc runs/voc-mixed --copies 2
     cutmix-dense mix /data/labelimg /data/yolo --to yolo --transform Mosaic
+    cutmix-dense mix /data/cvat /data/yolo --to yolo --as-split train
     cutmix-dense mix /data/coco /data/coco-cutmix --split train2017 --with-originals --transform CutMix p=0.5
     cutmix-dense mix /nfs/coco /nfs/coco-cutmix --split train2017 --ray auto
 
@@ -19,6 +20,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,8 +41,9 @@ from cutmix_dense.cli.common import (
 )
 from cutmix_dense.cli.errors import parser_of
 from cutmix_dense.data.copy_folder import check_output
-from cutmix_dense.data.errors import kind_of
+from cutmix_dense.data.errors import DatasetError, kind_of
 from cutmix_dense.data.readers.layouts import READERS
+from cutmix_dense.data.splits import check_split_name
 
 if TYPE_CHECKING:  # the report loads torch, which --help doesn't need
     from cutmix_dense.data import DenseDataset
@@ -61,6 +64,12 @@ def parser() -> argparse.ArgumentParser:
         "--to",
         choices=tuple(name for name, reader in READERS.items() if reader.writer is not None),
         help="layout of the copy (default: the dataset's)",
+    )
+    result.add_argument(
+        "--as-split",
+        type=_split_name,
+        metavar="NAME",
+        help="what the copy calls the split, as train (default: what the dataset calls it)",
     )
     add_transform_argument(result)
     result.add_argument(
@@ -91,6 +100,13 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def _split_name(text: str) -> str:
+    try:
+        return check_split_name(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a plain folder name, as train, got {text!r}") from None
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = parser().parse_args(argv)
@@ -119,6 +135,7 @@ def main(argv: list[str] | None = None) -> int:
                     limit=arguments.limit,
                     pool=arguments.pool,
                     quality=arguments.quality,
+                    split=arguments.as_split,
                     to=arguments.to,
                     ray=arguments.ray,
                     on_progress=counter,
@@ -144,7 +161,7 @@ def _check_layout(dataset: DenseDataset, arguments: argparse.Namespace) -> None:
     if writer is None:  # the copy itself says which can be written
         return
     try:
-        writer.like(dataset, arguments.output, dataset.split, arguments.quality)
+        writer.like(dataset, arguments.output, arguments.as_split or dataset.split, arguments.quality)
     except ValueError as error:
         if arguments.to in (None, dataset.layout) or type(error) is not ValueError:
             raise UserError(str(error)) from None
@@ -240,10 +257,7 @@ def _remedy(arguments: argparse.Namespace, dataset: DenseDataset, transform: Any
     from cutmix_dense.data.mixed_sample import never_mixes
 
     if not split:
-        return (
-            "The data set has no such split: move pictures of another split into one called "
-            f"{name}, and copy it into the same folder with --split {name}"
-        )
+        return _remedy_without(arguments, dataset, name)
     options = _options_for(arguments, dataset, split)
     if options is None:
         given = " and ".join(f"--{option}" for option in _PATHS if getattr(arguments, option, None))
@@ -254,6 +268,32 @@ def _remedy(arguments: argparse.Namespace, dataset: DenseDataset, transform: Any
     words += _typed(arguments, (*_OF_SAMPLES, *(_OF_MIXES if mixes else ()))) + _typed(options, option_names())
     words += [] if mixes else ["--transform", "CutMix", "p=0"]
     return f"This adds it{', unmixed' * unmixed}: {shlex.join(map(str, ['cutmix-dense', *words]))}"
+
+
+def _remedy_without(arguments: argparse.Namespace, dataset: DenseDataset, name: str) -> str:
+    """What to do where no split of the data set is usually called as the one that the copy lacks."""
+    writer = READERS[arguments.to or dataset.layout].writer
+    assert writer is not None  # there is a copy
+    found: list[str] = []
+    with suppress(DatasetError, OSError):  # the copy is made, whatever else lies in the source
+        found = dataset.find_splits(dataset.root)
+    copied = arguments.as_split or dataset.split
+    if name == "train" and writer.name_of(copied) != "val":
+        return (
+            f"The data set has no split of this name. If {dataset.split!r} is for training, copy it into a new folder "
+            f"by the same command with --as-split {name}"
+        )
+    others = [each for each in found if each != dataset.split and writer.name_of(each) not in ("train", "val")]
+    use = "training" if name == "train" else "validation"
+    if others:
+        return (
+            f"The data set has no split of this name. If {others[0]!r} is for {use}, this adds it: the same command "
+            f"with --split {shlex.quote(others[0])} --as-split {name}"
+        )
+    return (
+        f"The data set has none for {use}. Put other pictures and their annotations into a split or a data set of "
+        f"their own, of the same classes, and copy it into the same folder with --as-split {name}"
+    )
 
 
 def _typed(arguments: argparse.Namespace, names: Iterable[str]) -> list[Any]:

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["SPLITS", "folders_in", "names_of_split", "words_of"]
+__all__ = ["SPLITS", "check_split_name", "folders_in", "names_of_split", "words_of"]
 
 SPLITS = frozenset({"train", "val", "test"})
 """What splits are usually called, by `words_of`."""
@@ -14,6 +14,13 @@ SPLITS = frozenset({"train", "val", "test"})
 _ALIKE = (("val", "valid", "validation"),)
 _USUAL = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
 _PLAIN = frozenset({"annotation", "annotations", "coco", "data", "image", "images", "instances", "labels", "panoptic"})
+
+
+def check_split_name(split: str) -> str:
+    """The name of a split that is to be written; ValueError unless a folder can be called so."""
+    if not split or split.startswith(".") or os.path.basename(split) != split:
+        raise ValueError(f"split must be a plain folder name, got {split!r}")
+    return split
 
 
 def names_of_split(split: str) -> tuple[str, ...]:

@@ -339,9 +339,55 @@ def test_the_split_that_ultralytics_misses_is_told_and_added_by_the_command_that
     shutil.copytree(tmp_path / "a copy", tmp_path / "one")  # without a split for validation
     (tmp_path / "one" / "data.yaml").write_text("\n".join(line for line in said if not line.startswith("val:")))
     assert tool.main([str(tmp_path / "one"), str(tmp_path / "again"), "--workers", "0"]) == 0
-    assert "The data set has no such split: move pictures of another split" in capsys.readouterr().out
+    assert "The data set has none for validation. Put other pictures" in capsys.readouterr().out
     assert tool.main([str(demo / "coco"), str(tmp_path / "coco"), "--workers", "0", "--limit", "2"]) == 0
     assert "missing" not in capsys.readouterr().out
+
+
+def renamed(demo, root, *splits):
+    """The demo set with its splits called otherwise, as CVAT calls its only one "default"."""
+    (root / "annotations").mkdir(parents=True)
+    for old, new in zip(("train", "val"), splits):
+        shutil.copytree(demo / "coco" / old, root / new)
+        shutil.copy(demo / "coco" / "annotations" / f"instances_{old}.json", root / f"annotations/instances_{new}.json")
+    return root
+
+
+def test_a_split_of_another_name_becomes_one_that_ultralytics_trains_on(demo, tmp_path, capsys):
+    """What is printed leads to a set that has both splits."""
+    only = renamed(demo, tmp_path / "only", "default")
+    typed = [str(only), "--to", "yolo", "--workers", "0", "--limit", "2", "--transform", "CutMix", "p=0"]
+    assert tool.main([typed[0], str(tmp_path / "first"), *typed[1:]]) == 0
+    told = capsys.readouterr().out
+    assert "If 'default' is for training, copy it into a new folder by the same command with --as-split train" in told
+    assert "data.yaml has no val, and Ultralytics doesn't train without it. The data set has none for valid" in told
+    out = tmp_path / "second"
+    assert tool.main([typed[0], str(out), *typed[1:], "--as-split", "train"]) == 0
+    told = capsys.readouterr().out
+    assert "has no train" not in told
+    assert "copy it into the same folder with --as-split val" in told
+    other = renamed(demo, tmp_path / "other", "unused", "default")
+    assert tool.main([str(other), str(out), *typed[1:], "--split", "default", "--as-split", "val"]) == 0
+    assert "missing" not in capsys.readouterr().out
+    assert {"train: images/train", "val: images/val"} <= set((out / "data.yaml").read_text().splitlines())
+    assert len(open_dataset(out, split="train")) == len(open_dataset(out, split="val")) == 2
+
+
+def test_a_split_that_may_be_for_validation_is_named(demo, tmp_path, capsys):
+    root, out = renamed(demo, tmp_path / "set", "train", "checked"), tmp_path / "out"
+    typed = [str(root), str(out), "--to", "yolo", "--workers", "0", "--transform", "CutMix", "p=0"]
+    assert tool.main(typed) == 0
+    told = capsys.readouterr().out
+    assert "If 'checked' is for validation, this adds it: the same command with --split checked --as-split val" in told
+    assert tool.main([*typed, "--split", "checked", "--as-split", "val"]) == 0
+    assert "missing" not in capsys.readouterr().out
+
+
+def test_the_name_of_a_split_is_checked_first(demo, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        tool.main([str(demo / "coco"), str(tmp_path / "out"), "--as-split", "a/b"])
+    assert "--as-split: must be a plain folder name, as train, got 'a/b'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def added_by(told: str, words: str) -> list[str]:

@@ -21,6 +21,7 @@ from cutmix_dense.data.errors import DatasetError
 from cutmix_dense.data.files import dump_json, inside, write_atomic
 from cutmix_dense.data.masks import boxes_from_masks, polygon_area, tight_area
 from cutmix_dense.data.pictures import PictureInfo, encode_picture, suffix_for
+from cutmix_dense.data.splits import check_split_name
 
 if TYPE_CHECKING:
     from cutmix_dense.data.readers.base import DenseDataset
@@ -123,9 +124,8 @@ class Writer(ABC):
     """Endings of picture files that the layout's users read; None: all that are written."""
 
     def __init__(self, root: str | Path, *, classes: Sequence[str], split: str = "train", quality: int = 95) -> None:
-        if not split or split.startswith(".") or os.path.basename(split) != split:
-            raise ValueError(f"split must be a plain folder name, got {split!r}")
-        self.root, self.split, self.classes, self.quality = Path(root), split, tuple(classes), quality
+        self.root, self.split = Path(root), check_split_name(split)
+        self.classes, self.quality = tuple(classes), quality
         self._staging = self.root / ".staging" / split
 
     @classmethod
