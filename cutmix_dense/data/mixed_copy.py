@@ -25,6 +25,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from cutmix_dense.data.copy_folder import check_output
+from cutmix_dense.data.copy_lock import only_writer, remove_ended
 from cutmix_dense.data.copy_report import CopyReport, summary
 from cutmix_dense.data.copy_stamp import begin, copy_parameters
 from cutmix_dense.data.copy_work import Job, Work, indented_json, read_record
@@ -62,6 +63,8 @@ def mix_dataset(
 ) -> CopyReport:
     """Write a mixed copy of `dataset` to `output`; a run that was interrupted goes on where it stopped.
 
+    Of one split of a copy there is one writer at a time: a second run is told who writes.
+
     Each sample of the copy is one mix of its base with `pool` - 1 partners. A file that
     cannot be read costs the samples it is the base of; as a partner it is replaced by the next choice. Both are
     reported. Instances and segments that the transform moves to ``target["ignored"]`` are written as crowds
@@ -96,8 +99,9 @@ def mix_dataset(
     Raises:
         ValueError: an argument out of range, a layout that is only read or that has no place for such samples; a bank
             of cut-outs of other classes; no Ray cluster at the address.
-        DatasetError: an output that belongs to something else or was begun with other parameters; no sample at all
-            could be made; a machine of the cluster does not see the dataset or the output.
+        DatasetError: an output that belongs to something else, was begun with other parameters, or is being written by
+            another run; no sample at all could be made; a machine of the cluster does not see the dataset or the
+            output.
         MixError: the transform raised something else than ValueError, or a worker was lost.
         ImportError: `ray` without the extra.
     """
@@ -132,43 +136,58 @@ def mix_dataset(
     stamp = root / f"mixed_copy.{split}.json"
     records = root / f".mixed_copy.{split}"
     if begin(root, stamp, parameters):
-        _tidy(root, split, records)
+        remove_ended(root, split)
+        return _found_finished(dataset, writer, stamp, records, len(jobs), on_progress)
+    with only_writer(root, split):
+        if begin(root, stamp, parameters):  # another run has ended since
+            return _found_finished(dataset, writer, stamp, records, len(jobs), on_progress)
+        made, skipped = _recorded(jobs, records)
+        done = {key: record for key, record in made.items() if writer.has(key)}
+        if len(done) < len(made) and _is_listed(root, writer, len(made)):
+            writer.discard()  # an earlier run had listed its samples; only its report is missing
+            _close(root, split, stamp, summary(parameters, jobs, made, skipped, writer.made_anew), records)
+            return _finished(dataset, writer, stamp, len(made))
+        pending = [job for job in jobs if job.key not in done]
+        resumed = len(done)
+        work = Work(dataset, writer, transform, records, seed, pool, length)
         if on_progress is not None:
-            on_progress(len(jobs), len(jobs), None)
-        return _finished(dataset, writer, stamp, len(jobs))
+            on_progress(len(done), len(jobs), None)
+        skipped = []  # they get another try
+        with _telling_of_lost_workers(), closing(_hand_out(work, pending, workers, ray, stamp)) as made_now:
+            for finished, record in enumerate(made_now, start=1):
+                if "failed" in record:
+                    with_whom = ", ".join(record.get("partners", []))
+                    raise MixError(f"{record['base']}{f' with {with_whom}' if with_whom else ''}: {record['failed']}")
+                if "skipped" in record:
+                    skipped.append(record)
+                else:
+                    done[record["sample"]] = record
+                if on_progress is not None:
+                    on_progress(resumed + finished, len(jobs), record)
+        if not done:
+            reasons = {record["sample"]: record["skipped"] for record in skipped}
+            first = next(reasons[job.key] for job in jobs if job.key in reasons)
+            raise DatasetError(
+                f"none of the {len(jobs)} samples could be made; the first: {first['file']}: {first['reason']}"
+            )
+        writer.finish([job.key for job in jobs if job.key in done])
+        _close(root, split, stamp, summary(parameters, jobs, done, skipped, writer.made_anew), records)
+        return _finished(dataset, writer, stamp, resumed)
 
-    made, skipped = _recorded(jobs, records)
-    done = {key: record for key, record in made.items() if writer.has(key)}
-    if len(done) < len(made) and _is_listed(root, writer, len(made)):
-        writer.discard()  # an earlier run had listed its samples; only its report is missing
-        _close(root, split, stamp, summary(parameters, jobs, made, skipped, writer.made_anew), records)
-        return _finished(dataset, writer, stamp, len(made))
-    pending = [job for job in jobs if job.key not in done]
-    resumed = len(done)
-    work = Work(dataset, writer, transform, records, seed, pool, length)
+
+def _found_finished(
+    dataset: DenseDataset,
+    writer: Writer,
+    stamp: Path,
+    records: Path,
+    count: int,
+    on_progress: Callable[[int, int, dict[str, Any] | None], None] | None,
+) -> CopyReport:
+    """The report of a copy that an earlier run finished, which may have been killed as it tidied up."""
+    _tidy(writer.root, writer.split, records)
     if on_progress is not None:
-        on_progress(len(done), len(jobs), None)
-    skipped = []  # they get another try
-    with _telling_of_lost_workers(), closing(_hand_out(work, pending, workers, ray, stamp)) as made_now:
-        for finished, record in enumerate(made_now, start=1):
-            if "failed" in record:
-                with_whom = ", ".join(record.get("partners", []))
-                raise MixError(f"{record['base']}{f' with {with_whom}' if with_whom else ''}: {record['failed']}")
-            if "skipped" in record:
-                skipped.append(record)
-            else:
-                done[record["sample"]] = record
-            if on_progress is not None:
-                on_progress(resumed + finished, len(jobs), record)
-    if not done:
-        reasons = {record["sample"]: record["skipped"] for record in skipped}
-        first = next(reasons[job.key] for job in jobs if job.key in reasons)
-        raise DatasetError(
-            f"none of the {len(jobs)} samples could be made; the first: {first['file']}: {first['reason']}"
-        )
-    writer.finish([job.key for job in jobs if job.key in done])
-    _close(root, split, stamp, summary(parameters, jobs, done, skipped, writer.made_anew), records)
-    return _finished(dataset, writer, stamp, resumed)
+        on_progress(count, count, None)
+    return _finished(dataset, writer, stamp, count)
 
 
 def _hand_out(

@@ -912,3 +912,19 @@ def test_boxes_that_are_broken_as_a_whole_are_mended_in_the_data_set(tmp_path, c
     with pytest.raises(SystemExit):
         tool.main([str(tmp_path), str(tmp_path.parent / "out"), "--workers", "0", "--transform", "CutMix", "p=1"])
     assert capsys.readouterr().err.endswith("they look like normalised xyxy or xywh; correct them in the data set\n")
+
+
+def test_two_runs_of_one_copy_at_once(demo, tmp_path):
+    """The second is told who writes, and afterwards finds the copy finished; nothing else is left."""
+
+    def again(done, total, record):
+        if done == 2:
+            with pytest.raises(DatasetError, match=rf"another run is writing the split 'train'.*process {os.getpid()}"):
+                copy_of(demo, "coco", tmp_path / "out")
+            tried.append(done)
+
+    tried = []
+    first = copy_of(demo, "coco", tmp_path / "out", on_progress=again)
+    assert tried
+    assert copy_of(demo, "coco", tmp_path / "out").written == first.written
+    assert not [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
