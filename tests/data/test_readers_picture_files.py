@@ -111,6 +111,16 @@ def test_a_picture_that_is_missing_is_not_another_of_its_name(tmp_path, twin, be
         dataset[1]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_why_a_picture_is_not_taken_is_true(tmp_path, there):
+    for file in ("sub/c.png", "e.png")[: 1 + there]:
+        save_image(tmp_path / file)
+    files = NamedFiles(tmp_path, ["/home/u/set/e.png", "sub/c.png"], tmp_path / "table.json")
+    reason = r"the 'e.png' there isn't taken for it, as 'sub/c.png' is there with" if there else "which has no 'e.png'"
+    with pytest.raises(SampleError, match=f"{reason}.*; correct the name, or give its folder with images="):
+        files.path(0)
+
+
 def test_two_names_never_mean_one_file(tmp_path):
     names = ["cam1/1.png", "cam2/1.png", "cam2/2.png", "/a/cam3/2.png", "cam4/3.png"]
     for name in ("1.png", "2.png", "3.png"):

@@ -55,7 +55,7 @@ class NamedFiles:
 
     def __init__(self, folder: Path, names: Iterable[Any], table: Path) -> None:
         self._folder, self._names, self._table = folder, list(names), table
-        self._left_out: set[Parts] = set()  # before folders that are there
+        self._left_out: dict[Parts, Parts] = {}  # before folders that are there, and a name that shows it
         self._alike: dict[str, list[Parts]] = {}  # names with the same last part, each backwards, sorted
         if not any("/" in name or "\\" in name for name in map(str, self._names)):
             return
@@ -72,7 +72,7 @@ class NamedFiles:
         for parts in list(by_folder.values())[:_FOLDERS_SEEN]:
             start = _start(folder, parts, len(parts) - 1)
             if start is not None:
-                self._left_out.add(parts[:start])
+                self._left_out.setdefault(parts[:start], parts)
 
     def path(self, index: int) -> Path:
         """The file of the name `index`, whether it is there or not.
@@ -82,11 +82,11 @@ class NamedFiles:
         """
         name = self._names[index]
         parts = _parts(name)
-        known = (len(begin) + 1 for begin in self._left_out if parts[: len(begin)] == begin)
+        known = {len(begin) + 1: shown for begin, shown in self._left_out.items() if parts[: len(begin)] == begin}
         start = _start(self._folder, parts, min([len(parts), *known]))
         try:
             if start is None:
-                return _named(self._folder, name)
+                return _named(self._folder, name, known[min(known)] if known else ())
             self._check(name, parts, start)
             return inside(self._folder, "/".join(parts[start:]))
         except ValueError as error:
@@ -125,14 +125,25 @@ def _start(folder: Path, parts: Parts, stop: int) -> int | None:
     return None
 
 
-def _named(folder: Path, name: Any) -> Path:
-    """What a name means where no file is there."""
+def _named(folder: Path, name: Any, shown: Parts = ()) -> Path:
+    """What a name means where no file is there.
+
+    Args:
+        folder: of the pictures.
+        name: as the table states it.
+        shown: a name of the table whose folders are there, so that none of this one's may be left out.
+    """
     try:
         return inside(folder, str(name))
     except ValueError as error:
-        last = (_parts(name) or ("",))[-1]
-        told = f"{error}, which has no {last!r}; correct the name, or give its folder with images="
-        raise ValueError(told) from error
+        parts = _parts(name) or ("",)
+        told = f"{error}, which has no {parts[-1]!r}"
+        if _start(folder, parts, len(parts)) is not None:
+            told = (
+                f"{error}; the {parts[-1]!r} there isn't taken for it, as {'/'.join(shown)!r} is there with its "
+                "folders, so it may be another picture"
+            )
+        raise ValueError(f"{told}; correct the name, or give its folder with images=") from error
 
 
 def find_images(root: Path, split: str, annotations: Path, names: Sequence[str], kind: str = "instances") -> Path:
