@@ -20,6 +20,9 @@ from cutmix_dense.data.readers import DenseDataset
 
 __all__ = ["begin", "copy_parameters"]
 
+_OF_OTHERS = frozenset({"dataset", "layout", "split", "images"})
+"""Parameters whose change means that other files are copied, whether any has changed or not."""
+
 
 def copy_parameters(
     dataset: DenseDataset,
@@ -82,9 +85,19 @@ def begin(root: Path, stamp: Path, parameters: dict[str, Any]) -> bool:
         changed = [key for key in keys if before.get(key) != parameters.get(key)]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{stamp}: is not the stamp of a mixed copy ({error})") from error
+    if _OF_OTHERS.intersection(changed):
+        changed = [key for key in changed if key != "content"]  # of other files, of course
+    if changed == ["content"]:
+        raise DatasetError(
+            f"{root}: was begun when the pictures or annotations of {parameters['dataset']!r} were others: they have "
+            "changed since. Name a new folder, or restore the files"
+        )
     if changed:
         told = "; ".join(
-            f"{key}: {_short(before.get(key))} there, {_short(parameters.get(key))} now" for key in changed
+            "pictures or annotations of the data set have changed since"
+            if key == "content"
+            else f"{key}: {_short(before.get(key))} there, {_short(parameters.get(key))} now"
+            for key in changed
         )
         raise DatasetError(f"{root}: was begun with other parameters ({told}). Use the same ones, or a new folder")
     return bool(begun.get("finished"))

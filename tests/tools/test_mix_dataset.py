@@ -618,13 +618,28 @@ def test_other_parameters_are_refused(demo, tmp_path):
     for change, told in (
         ({"seed": 5}, "seed: 4 there, 5 now"),
         ({"copies": 3}, "copies"),
-        ({"limit": 4}, "images: 10"),
+        ({"limit": 4}, r"\(images: 10 there, 4 now\)"),
     ):
         with pytest.raises(DatasetError, match=told):
             copy_of(demo, "coco", tmp_path / "out", **{"copies": 1, **change})
     dataset = open_complete(demo / "coco", "coco")
     with pytest.raises(DatasetError, match="transform"):
         mix_dataset(dataset, tmp_path / "out", cd.CutMix(p=0.5), seed=4, copies=1)
+
+
+@pytest.mark.parametrize("what", ["picture", "annotation"])
+def test_a_copy_of_a_data_set_that_has_changed_says_so(demo, tmp_path, what):
+    shutil.copytree(demo / "coco", tmp_path / "set" / "coco")
+    copy_of(tmp_path / "set", "coco", tmp_path / "out", copies=1)
+    if what == "picture":
+        next((tmp_path / "set" / "coco" / "train").glob("*.jpg")).open("ab").write(b"\0")
+    else:
+        table = tmp_path / "set" / "coco" / "annotations" / "instances_train.json"
+        table.write_text(table.read_text() + "\n")
+    with pytest.raises(DatasetError, match="the pictures or annotations of 'coco' were others.* Name a new folder"):
+        copy_of(tmp_path / "set", "coco", tmp_path / "out", copies=1)
+    with pytest.raises(DatasetError, match=r"\(seed: 4 there, 5 now\)|have changed since; seed: 4 there"):
+        copy_of(tmp_path / "set", "coco", tmp_path / "out", copies=1, seed=5)
 
 
 def test_foreign_folders_are_refused(demo, tmp_path):
