@@ -226,7 +226,7 @@ def tell(report: CopyReport, remedy_for: Callable[[str, str], str]) -> None:
         files, samples = counted(len(report.broken), "file"), counted(len(report.skipped), "sample")
         console.print(f"{files} could not be used, {samples} skipped", markup=False)
     for line in grouped((note["file"], note["reason"]) for note in report.notes).values():
-        console.print(f"left out: {line}", markup=False)
+        console.print(f"noted: {line}", markup=False)
     for name, count in report.not_kept.items():
         console.print(f"not kept: {name} ({count:,})", markup=False)
     if report.made_anew:

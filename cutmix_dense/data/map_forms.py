@@ -212,6 +212,12 @@ class MapForm:
                 f"{where}, but the maps of this dataset hold 0 and {self._on} alone, background and foreground; "
                 "binary=False reads ids, ignore= names values that mean no class",
             )
+        if value > IGNORE:
+            return SampleError(
+                path,
+                f"{where}, and {IGNORE - 1} is the largest id; renumber the masks as 0 … {IGNORE - 1}, or give the "
+                "values that mean no class as ignore=",
+            )
         return SampleError(
             path,
             f"{where}, but the {len(self.classes)} classes are 0 … {len(self.classes) - 1}; name them all with "
@@ -317,8 +323,15 @@ def _two_codings(look: _Look) -> str:
 
 
 def _doubt(values: Iterable[int], ignored: tuple[int, ...]) -> str:
-    """What is to be said of values far apart, which may be grey levels as well as ids; "" for others."""
+    """What is to be said of values too large for ids, or far apart, which may be grey levels as well; "" for others."""
     found = sorted(values)
+    large = [value for value in found if value > IGNORE and value not in ignored]
+    if large:
+        return (
+            f"masks hold {', '.join(map(str, large[:5]))}{' …' * (len(large) > 5)}, and {IGNORE - 1} is the largest "
+            "id, so the masks with these are refused; renumber them as 0 … 254, or give the values that mean no class as "
+            "ignore="
+        )
     read = [value for value in found if value not in ignored]
     if len(found) < 2 or not read or min(high - low for low, high in pairwise(found)) < _FAR:
         return ""

@@ -190,9 +190,14 @@ def test_other_folders_are_no_masks(tmp_path, make_coco):
 def test_ids_are_never_wrapped(tmp_path):
     root = one_each(tmp_path, ids(1, 300, dtype=np.uint16))
     with pytest.raises(
-        SampleError, match=r"masks/a\.png: holds the value 300 \(row 0, column 1\), but the \d+ classes are"
+        SampleError, match=r"masks/a\.png: holds the value 300 \(row 0, column 1\), and 254 is the largest id; renumber"
     ):
         open_dataset(root)[0]
+    ((_, reason),) = open_dataset(root).notes
+    assert reason.startswith("masks hold 300, and 254 is the largest id, so the masks with these are refused; renumber")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        open_dataset(root, ignore=300)
     assert open_dataset(root, ignore=300)[0][1]["semantic"][0, :3].tolist() == [1, 255, 0]
 
 

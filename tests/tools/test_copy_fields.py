@@ -258,7 +258,7 @@ def test_a_file_with_something_wrong_is_told_at_the_end(root, tmp_path, capsys):
     path.write_text(json.dumps(content))
     assert tool.main([str(root), str(tmp_path / "copy"), "--transform", "CutMix", "p=0", "--workers", "1"]) == 0
     told = capsys.readouterr().out
-    assert "left out: annotations/instances_train.json: annotation 100 of a.png is left out: bbox must be" in told
+    assert "noted: annotations/instances_train.json: annotation 100 of a.png is left out: bbox must be" in told
     assert "annotation 111 of b.png: its mask has no pixel" in told
     assert len(read(tmp_path / "copy")["annotations"]) == 11  # the first has no mask to measure a box round
 
