@@ -329,8 +329,8 @@ def _doubt(values: Iterable[int], ignored: tuple[int, ...]) -> str:
     if large:
         return (
             f"masks hold {', '.join(map(str, large[:5]))}{' …' * (len(large) > 5)}, and {IGNORE - 1} is the largest "
-            "id, so the masks with these are refused; renumber them as 0 … 254, or give the values that mean no class as "
-            "ignore="
+            f"id, so the masks with these are refused; renumber them as 0 … {IGNORE - 1}, or give the values that mean "
+            "no class as ignore="
         )
     read = [value for value in found if value not in ignored]
     if len(found) < 2 or not read or min(high - low for low, high in pairwise(found)) < _FAR:

@@ -266,7 +266,7 @@ def test_an_instance_with_keypoints_that_make_no_sense_is_kept_without(make_coco
     ("change", "told"),
     [
         ({"area": float("inf")}, "its area is measured: .* is not finite"),
-        ({"area": "big"}, "its area is measured: could not convert"),
+        ({"area": "big"}, "its area is measured: must be a number, got 'big'"),
         ({"iscrowd": "no"}, "its iscrowd is taken for 0: invalid literal"),
         ({"iscrowd": 2**40}, "its iscrowd is taken for 0: must be 0 or 1"),
         ({"bbox": [1, 2, 3]}, "its bbox is measured round its segmentation: bbox must be"),

@@ -138,7 +138,7 @@ def test_images_with_words_for_ids_keep_their_annotations(make_coco):
         (EXTERNAL, "DOCTYPE"),
         ("<annotation>" + "<part>" * 100_000, "no element found|recursion|too"),
         (f"<annotation>{OBJECT.format('1', '1e308', '2', '2', 0)}</annotation>", "beyond 1e"),
-        (f"<annotation>{OBJECT.format(1, 1, 'x', 2, 0)}</annotation>", "object 1: could not convert"),
+        (f"<annotation>{OBJECT.format(1, 1, 'x', 2, 0)}</annotation>", "object 1: must be a number, got 'x'"),
     ],
 )
 def test_a_broken_xml_is_named(make_voc, xml, reason):

@@ -170,7 +170,51 @@ def test_bad_xml_is_named(make_voc, xml, message):
         dataset[0]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+NAMED = (
+    "<annotation><object><name>{}</name><bndbox><xmin>5</xmin><ymin>6</ymin><xmax>20</xmax><ymax>30</ymax></bndbox>"
+    "</object></annotation>"
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (NAMED.format("Bär").encode("latin-1"), "not well-formed.*: its text isn't in the encoding.*save it as UTF-8"),
+        (NAMED.format("cat & dog").encode(), "not well-formed.*: an & in a text must be written as &amp;"),
+        (NAMED.format("a<b").encode(), ".*: correct the file there"),
+        (NAMED.format("&eacute;").encode(), "undefined entity.*: write the character itself in its place"),
+        (NAMED.format("cat").encode()[:-40], ".*: the file is cut off or broken, copy it again"),
+        (NAMED.format("cat").encode()[:-40] + bytes(40), ".*: the file is cut off or broken, copy it again"),
+        (b'<?xml version="1.0" encoding="big5"?>\xff\xff', "can't be read in its encoding, big5.*save it as UTF-8"),
+        (b'<?xml version="1.0" encoding="x-odd"?><annotation/>', "can't be read in its encoding, x-odd"),
+    ],
+)
+def test_the_reason_of_xml_that_can_not_be_read_is_true(make_voc, content, message):
+    root = make_voc({"a": []})
+    dataset = open_dataset(root)
+    (root / "Annotations" / "a.xml").write_bytes(content)
+    with pytest.raises(SampleError, match=rf"a\.xml: {message}"):
+        dataset[0]
+
+
+@pytest.mark.parametrize("encoding", ["gb2312", "gb18030", "big5", "shift_jis", "euc-kr", "utf-16", "utf-8"])
+def test_encodings_of_several_bytes(make_voc, encoding):
+    root, name = make_voc({"a": []}), "\u4e00\u4eba"  # which all of these have
+    text = f'<?xml version="1.0" encoding="{encoding}"?>{NAMED.format(name)}'
+    (root / "Annotations" / "a.xml").write_bytes(text.encode(encoding))
+    dataset = open_dataset(root)
+    assert dataset.classes == ("background", name)
+    assert dataset[0][1]["boxes"].tolist() == [[4, 5, 20, 30]]
+
+
+def test_a_doctype_without_entities_does_no_harm(make_voc):
+    root = make_voc({"a": []})
+    text = f'<?xml version="1.0"?><!DOCTYPE annotation SYSTEM "voc.dtd">{NAMED.format("cat")}'
+    (root / "Annotations" / "a.xml").write_text(text)
+    assert len(open_dataset(root)[0][1]["boxes"]) == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "gb2312"])
 def test_entities_are_refused(make_voc, encoding):
     bomb = (
         f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE annotation [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>'
@@ -594,7 +638,7 @@ def test_polygons_are_masks(tmp_path):
     [
         (SQUARE.replace("<y3>15</y3>", ""), "a corner of its <polygon> has no x or no y"),
         (SQUARE.replace("24", "nan"), "'nan' is not finite"),
-        (SQUARE.replace("24", ""), "could not convert"),
+        (SQUARE.replace("24", ""), "must be a number, got"),
     ],
 )
 def test_a_broken_polygon_costs_its_object(tmp_path, polygon, reason):

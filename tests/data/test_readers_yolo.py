@@ -101,7 +101,10 @@ BAD = {
     "2 0.5 0.5 0.1 0.1": r"class 2 has no name, ids are 0\.\.1",
     "-1 0.5 0.5 0.1 0.1": "begins with the id of a class",
     "0.5 0.5 0.5 0.1 0.1": "begins with the id of a class",
-    "cat 0.5 0.5 0.1 0.1": "could not convert",
+    "cat 0.5 0.5 0.1 0.1": "must be a number, got 'cat'",
+    "0,0.5,0.5,0.2,0.2": "must be a number, got '0,0.5,0.5,0.2,0.2'; decimals have a point, and",
+    "0 0,5 0.5 0.1 0.1": "must be a number, got '0,5'; decimals have a point",
+    "# a comment": "must be a number, got '#'",
     "0 nan 0.5 0.1 0.1": "nan",
     "0 0.5 inf 0.1 0.1": "inf",
     "0 352 120 40 30": "got 352: divide pixels",
@@ -129,7 +132,7 @@ def test_files_that_are_no_text_or_too_deep(tmp_path):
     root = make(tmp_path, {"a.jpg": "", "b.jpg": BOX})
     (root / "labels" / "train" / "a.txt").write_bytes(b"\xff\xfe0\0")
     dataset = open_dataset(root)
-    with pytest.raises(SampleError, match=r"a\.txt: .*utf-8"):
+    with pytest.raises(SampleError, match=r"a\.txt: is no text in UTF-8"):
         dataset[0]
     assert len(dataset[1][1]["labels"]) == 1
 
@@ -663,3 +666,12 @@ def test_classes_that_are_counted_and_not_named(tmp_path):
         dataset = open_dataset(root)
     assert dataset.classes == ("background", "0", "1", "2")
     assert not open_dataset(root, classes=["a", "b", "c"]).notes
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_text_that_is_not_utf_8_says_what_to_do(tmp_path, encoding):
+    _, dataset = read(tmp_path, "0 0.5 0.5 0.1 0.1\n")
+    (text,) = tmp_path.rglob("a.txt")
+    text.write_bytes("0 0.5 0.5 0.1 0.1 ä\n".encode(encoding))
+    with pytest.raises(SampleError, match=r"a\.txt: is no text in UTF-8; save it as UTF-8"):
+        dataset[0]

@@ -186,7 +186,7 @@ def test_what_json_cannot_hold_costs_its_field_alone(root, tmp_path):
     assert report.not_kept == {f"NaN in {name}": 1 for name in names}
     reasons = [note["reason"] for note in report.notes]
     assert reasons == [
-        "annotation 102 of a.png: its area is measured: could not convert string to float: 'large'",
+        "annotation 102 of a.png: its area is measured: must be a number, got 'large'",
         "annotation 112 of b.png: parts of its segmentation that hold half a point are left out (1)",
         "is left out of its copies: NaN in categories.weight",
         "is left out of its copies: NaN in info.version",

@@ -202,7 +202,12 @@ def needed_folder(folder: Path, what: str, splits: list[str] | None = None) -> P
 
 def finite(value: Any) -> float:
     """A coordinate or an area of a file; ValueError unless it is a number of at most 1e18 in size."""
-    number = float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        comma = isinstance(value, str) and "," in value
+        told = "; decimals have a point, and numbers are divided by spaces" if comma else ""
+        raise ValueError(f"must be a number, got {value!r:.80}{told}") from None
     if not abs(number) <= _LARGEST:
         raise ValueError(f"{value!r} is not finite, or beyond {_LARGEST:g}")
     return number

@@ -10,10 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
+from xml.parsers.expat import errors
 
 from cutmix_dense.data.class_tables import VOC_CLASSES
 from cutmix_dense.data.colors import Color, read_labelmap
-from cutmix_dense.data.errors import DatasetError, SampleError, blaming
+from cutmix_dense.data.errors import MEND, DatasetError, SampleError, blaming
 from cutmix_dense.data.files import read_lines, walked
 from cutmix_dense.data.pictures import PICTURE_SUFFIXES
 from cutmix_dense.data.spelling import Names
@@ -315,22 +316,80 @@ def _ends(name: str) -> bool:
 # ----------------------------------------------------------------------------------------------------------------- XML
 
 
-class _NoDoctype(ElementTree.TreeBuilder):
-    """Entities can only be declared in a DOCTYPE, and no VOC file needs one."""
+_CUT_OFF = frozenset(
+    errors.codes[text]
+    for text in (
+        errors.XML_ERROR_NO_ELEMENTS,
+        errors.XML_ERROR_UNCLOSED_TOKEN,
+        errors.XML_ERROR_PARTIAL_CHAR,
+        errors.XML_ERROR_UNCLOSED_CDATA_SECTION,
+    )
+)
+"""What the parser says of a file whose end is missing."""
+
+_ENCODING = re.compile(rb"""^\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]{1,40})["']""")
+
+
+class _NoEntities(ElementTree.TreeBuilder):
+    """Entities can only be declared in a DOCTYPE, and no VOC file needs one; a DOCTYPE alone does no harm."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        self._declares = b"<!ENTITY" in content.replace(b"\0", b"")  # in UTF-16, too
 
     def doctype(self, name: str, public: str | None, system: str | None) -> None:
-        raise ValueError("a DOCTYPE (entity declarations) is refused")
+        if self._declares:
+            raise ValueError("declares entities in a DOCTYPE, which is refused; remove the DOCTYPE")
 
 
 def parse_xml(path: Path) -> ElementTree.Element:
-    """The root element; SampleError if the file is missing, broken, of another kind, or declares a document type."""
-    with blaming(path):  # ElementTree.ParseError is a SyntaxError
-        tree = ElementTree.parse(path, parser=ElementTree.XMLParser(target=_NoDoctype())).getroot()
-        if tree is None or tree.tag != "annotation":
-            raise ValueError(f"not a VOC annotation, the root element is <{getattr(tree, 'tag', '')}>")
+    """The root element; SampleError if the file is missing, broken, of another kind, or declares entities."""
+    with blaming(path):
+        content = path.read_bytes()
+        try:
+            tree = _root_of(content)
+        except ElementTree.ParseError as error:
+            raise ValueError(f"{error}: {_remedy_of(error, content)}") from error
+        if tree.tag != "annotation":
+            raise ValueError(f"not a VOC annotation, the root element is <{tree.tag}>")
         if tree.find("object") is None and tree.find("objects/object") is not None:
             raise ValueError("not a VOC annotation, its objects lie in <objects>, as FAIR1M's do")
         return tree
+
+
+def _root_of(content: bytes) -> ElementTree.Element:
+    """The root element, of a file in an encoding of several bytes a character as well; those expat doesn't know."""
+    declared = _ENCODING.match(content)
+    name = declared[1].decode() if declared else ""
+    try:
+        return ElementTree.fromstring(content, ElementTree.XMLParser(target=_NoEntities(content)))
+    except (ValueError, LookupError) as error:
+        if not name or "encoding" not in str(error):
+            raise
+    except ElementTree.ParseError as error:
+        if not name or error.code != errors.codes[errors.XML_ERROR_UNKNOWN_ENCODING]:
+            raise
+    try:
+        plain = content.decode(name).encode()
+    except (LookupError, UnicodeError) as error:
+        raise ValueError(f"can't be read in its encoding, {name}: {error}; save it as UTF-8") from error
+    return ElementTree.fromstring(plain, ElementTree.XMLParser(target=_NoEntities(plain), encoding="utf-8"))
+
+
+def _remedy_of(error: ElementTree.ParseError, content: bytes) -> str:
+    """What to do with a file that the parser refuses."""
+    if error.code in _CUT_OFF or (b"\0" in content and content[:2] not in (b"\xff\xfe", b"\xfe\xff")):
+        return MEND
+    if error.code == errors.codes[errors.XML_ERROR_UNDEFINED_ENTITY]:
+        return "write the character itself in its place"
+    try:
+        lines = content.decode("utf-8").splitlines()
+    except UnicodeDecodeError:
+        return "its text isn't in the encoding that its first line names, UTF-8 where it names none; save it as UTF-8"
+    line = lines[min(error.position[0], len(lines)) - 1]
+    if re.search(r"&(?!#?\w+;)", line):
+        return "an & in a text must be written as &amp;"
+    return "correct the file there"
 
 
 def xmls_of(place: VocFolders) -> dict[str, str]:

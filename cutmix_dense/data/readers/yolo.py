@@ -407,7 +407,7 @@ def _fault(words: list[str]) -> str:
 
 
 def _class_id(word: str) -> int:
-    number = float(word)
+    number = finite(word)
     if not 0 <= number < 1e9 or number != int(number):
         raise ValueError(f"a line begins with the id of a class, got {word!r}")
     return int(number)

@@ -117,5 +117,7 @@ def label_lines(path: Path) -> list[tuple[int, list[str]]]:
     except SampleError as error:
         if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
             return []
+        if isinstance(error.__cause__, UnicodeDecodeError):
+            raise SampleError(path, "is no text in UTF-8; save it as UTF-8") from error
         raise
     return [(number, words) for number, line in enumerate(lines, 1) if (words := line.split())]
