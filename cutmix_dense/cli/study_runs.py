@@ -149,7 +149,7 @@ def duration(seconds: float) -> str:
 
 
 def show_status(folder: StudyFolder) -> int:
-    """A row per run."""
+    """A row per run, and below them why runs failed."""
     from rich.console import Console
     from rich.table import Table
 
@@ -157,14 +157,18 @@ def show_status(folder: StudyFolder) -> int:
     table = Table("run", "state", metric, title=folder.study.title, title_justify="left")
     finished = 0
     runs = folder.runs()
+    failed = {}
     for run in runs:
         result, state = run.result(), run.state()
-        failure = run.read("failure") if state == "failed" else None
+        if state == "failed" and (failure := run.read("failure")):
+            failed[run.name] = failure["why"]
         finished += result is not None
-        value = f"{result['metrics'][metric]:.2f}" if result else ""
-        table.add_row(run.name, f"{state}: {failure['why']}" if failure else state, value)
+        value = result["metrics"].get(metric) if result else None
+        table.add_row(run.name, state, "" if result is None else "–" if value is None else f"{value:.2f}")
     console = Console(highlight=False)
     console.print(table)
+    for name, why in failed.items():
+        console.print(f"{name} failed: {why}", markup=False, soft_wrap=True)
     console.print(f"{finished} of {len(runs)} runs finished")
     return 0
 

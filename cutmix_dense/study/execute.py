@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -20,6 +21,8 @@ from cutmix_dense.study.settings import StudyError
 __all__ = ["Commands", "Progress", "run_all"]
 
 _TAIL = 30
+_ERROR = re.compile(r"[\w.-]+: error: |[\w.]*(?:Error|Exception|Interrupt)\b(?:: |$)")
+"""How a line begins in which a command or a traceback says what went wrong."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,15 @@ def _stage(run: Run, stage: str, command: Sequence[str], processes: Processes, l
     run.write("spent", spent)
     if outcome.code:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
-        raise _failure(run, stage, f"{stage} ended with {outcome.code}", "\n".join(lines))
+        reason = _reason(lines) if outcome.code > 0 else ""  # a process that a signal ended says nothing of it
+        why = f"{stage} ended with {outcome.code}" + (f": {reason}" if reason else "")
+        raise _failure(run, stage, why, "\n".join(lines))
+
+
+def _reason(lines: Sequence[str]) -> str:
+    """The line that says what went wrong: the last one that names an error, else the last that isn't empty."""
+    said = [line.strip() for line in lines if line.strip()]
+    return next((line for line in reversed(said) if _ERROR.match(line)), said[-1] if said else "")
 
 
 def _failure(run: Run, stage: str, why: str, tail: str = "") -> StudyError:

@@ -110,7 +110,8 @@ def _incomplete(finished: Finished) -> list[str]:
         variant, _, seed = name.partition("/seed-")
         alike.setdefault((variant, state), []).append(seed)
     listed = "; ".join(f"{variant}{_seeds(seeds)} ({state})" for (variant, state), seeds in alike.items())
-    return [f"**Incomplete**: {len(finished.states)} of {total} runs are missing: {listed}.", ""]
+    reasons = " `cutmix-dense study status` says why runs failed." if "failed" in finished.states.values() else ""
+    return [f"**Incomplete**: {len(finished.states)} of {total} runs are missing: {listed}.{reasons}", ""]
 
 
 def _seeds(seeds: list[str]) -> str:

@@ -79,9 +79,28 @@ def test_a_failure_is_written_down_and_the_others_go_on(folder, commands):
     assert len(progress.done) == 12
     run = study.run("worse", 1)
     failure = run.read("failure")
-    assert (failure["stage"], failure["why"], run.state()) == ("train", "train ended with 3", "failed")
-    assert "the loss is NaN" in failure["log"]
+    why = "train ended with 3: Traceback: the loss is NaN"
+    assert (failure["stage"], failure["why"], run.state()) == ("train", why, "failed")
+    assert failure["log"].startswith("training with ")
     assert run.result() is None
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ("a table of hooks\ntrain: error: /nope: no such set\n\n", "train: error: /nope: no such set"),
+        ("Traceback (most recent call last):\n  raise\na.b.BrokenError: no [loss]\n", "a.b.BrokenError: no [loss]"),
+        ("ValueError: first\nRuntimeError: then\n  of epoch 2\nwarn(\n", "RuntimeError: then"),
+        ("the Error is known\nits end\n \n", "its end"),
+        ("", ""),
+    ],
+)
+def test_a_failure_says_what_the_log_says(folder, commands, tmp_path, written, why):
+    script = tmp_path / "fail.py"
+    script.write_text(f"import sys\nsys.stdout.write({written!r})\nsys.exit(2)\n")
+    run = folder().run("baseline", 0)
+    execute.run_all([run], execute.Commands((sys.executable, str(script)), commands.measure), METRIC)
+    assert run.read("failure")["why"] == "train ended with 2" + (f": {why}" if why else "")
 
 
 def test_a_metric_that_isnt_measured_is_a_failure(folder, commands):

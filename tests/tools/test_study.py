@@ -66,9 +66,14 @@ def test_a_failed_run_shows_in_the_exit_code_the_report_and_the_status(call, mak
     told = capsys.readouterr().err
     assert "study: worse/seed-0 failed: train ended with 3" in told
     assert "the loss is NaN" in told
-    assert "worse seed 0 (failed)" in (tmp_path / "out" / "report.md").read_text()
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "worse seed 0 (failed). `cutmix-dense study status` says why" in report
     assert call("status", path) == 0
-    assert "failed: train ended with 3" in capsys.readouterr().out
+    assert "failed: train ended with 3: Traceback: the loss is NaN" in capsys.readouterr().out
+    failure = tmp_path / "out" / "worse" / "seed-0" / "failure.json"
+    failure.write_text(failure.read_text().replace("the loss is NaN", "no [sky] in [/data]"))
+    assert call("status", path) == 0  # brackets are no markup
+    assert "Traceback: no [sky] in [/data]" in capsys.readouterr().out
 
 
 def test_variants_that_change_nothing_are_refused_by_name(call, make_study, tmp_path, capsys):
