@@ -1,7 +1,7 @@
 # Few, large objects whose class may show in a small part of them: where do box mixes harm, and which setting mends it?
 title = "Mixing for detection of animals (COCO layout)"
 metric = "coco/bbox_AP50"
-per_class = "coco/bbox_AP50/"
+per_class = "coco/bbox_AP/"
 baseline = "baseline"
 config = "../detection/fcos-small_animals_baseline.py"
 seeds = tuple(range(10))

@@ -1,7 +1,7 @@
 # Do mixes help with many small objects, most of one class? House fronts, COCO layout; boxes, pasted by masks.
 title = "Mixing for detection on house fronts (COCO layout)"
 metric = "coco/bbox_AP50"
-per_class = "coco/bbox_AP50/"
+per_class = "coco/bbox_AP/"
 baseline = "baseline"
 config = "../detection/fcos-small_facade_baseline.py"
 seeds = tuple(range(10))

@@ -1,7 +1,7 @@
 # Do mixes help instance segmentation, by another family of detectors? House fronts, COCO layout; boxes and masks.
 title = "Mixing for instance segmentation on house fronts (COCO layout)"
 metric = "coco/segm_AP50"
-per_class = "coco/segm_AP50/"
+per_class = "coco/segm_AP/"
 baseline = "baseline"
 config = "../instances/maskrcnn-small_facade_baseline.py"
 seeds = tuple(range(10))

@@ -210,7 +210,7 @@ def _per_class(finished: Finished) -> list[str]:
     if not classes:
         return []
     start = finished.study.per_class
-    lines = ["## Per class", "", "Mean ± sd:", ""]
+    lines = ["## Per class", "", f"Mean ± sd of `{start.rstrip('/')}`:", ""]
     rows = [[name, *(forms.mean(finished.spread(v, start + name)) for v in finished.compared)] for name in classes]
     lines += forms.table(["class", *finished.compared], rows)
     lines += [

@@ -105,7 +105,7 @@ def test_whether_the_table_counts_is_said_in_words(finished, untrained, told):
 
 def test_per_class_and_robustness(finished):
     text = markdown(finished())
-    assert "| class | baseline | cutmix | worse | same |" in text
+    assert "Mean ± sd of `semantic/IoU`:\n\n| class | baseline | cutmix | worse | same |" in text
     assert text.index("| road | 20.17 ± 1.26 |") < text.index("| sky | 40.17 ± 1.26 |")
     assert "| sky | **+5.00 (+4.75 … +5.25)** | **-3.10 (-3.35 … -2.85)** | +0.07 (-2.43 … +2.57) |" in text
     assert "| variant | none | centre 10% | centre 50% | boundary 30% |" in text
