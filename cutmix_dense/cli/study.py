@@ -8,7 +8,8 @@
     cutmix-dense study summary configs/studies/bccd-detection.py --published docs/studies
 
 A study trains several variants of one config with several seeds. The same command continues it: finished runs aren't
-repeated, and killed runs continue from their last checkpoint. The report covers the finished runs and lists missing
+repeated, and killed runs continue from their last checkpoint. The model before training is measured first: nothing is
+trained if it lacks a metric that the study names. The report covers the finished runs and lists missing
 ones. With `--published`, the runs of a published report count as finished: another machine can add seeds to it, or make
 its tables again from the CSV. With a `plan` in its config, a study runs as many seeds as its pilot requires, and its
 report gives a verdict.

@@ -7,6 +7,8 @@ import json
 import signal
 import sys
 import time
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,12 @@ from cutmix_dense.cli.train import typed_options
 from cutmix_dense.data.files import dump_json, write_atomic
 from cutmix_dense.study.decision import seeds_to_run
 from cutmix_dense.study.execute import Commands, Progress, run_all
-from cutmix_dense.study.folders import UNTRAINED, StudyFolder
+from cutmix_dense.study.folders import Run, StudyFolder
+from cutmix_dense.study.measured_names import check_names
 from cutmix_dense.study.plan_record import adopt_plans, record_plan
 from cutmix_dense.study.published import RUNS, Published, read_published
 from cutmix_dense.study.report import write_report
-from cutmix_dense.study.settings import Study, load_study
+from cutmix_dense.study.settings import Study, StudyError, load_study
 from cutmix_dense.study.summary import write_summary
 from cutmix_dense.study.tables import collect
 
@@ -28,6 +31,9 @@ __all__ = ["TRAIN", "Watch", "open_folder", "run", "show_status", "summarize", "
 
 TRAIN = (sys.executable, str(Path(__file__).resolve().with_name("train.py")))
 """The program that trains a run, by its path: a run's process needs no installed package."""
+
+_PATIENCE = 0.5
+"""Seconds between two looks at a run that another process does."""
 
 
 def open_folder(arguments: argparse.Namespace) -> StudyFolder:
@@ -78,28 +84,54 @@ def absolute(path: Path | None) -> Path | None:
 
 
 def run(folder: StudyFolder, arguments: argparse.Namespace, commands: Commands) -> int:
-    """Do what is missing of the seeds that the plan asks for, and write the report; returns the exit code."""
+    """Do what is missing of the seeds that the plan asks for, and write the report; returns the exit code.
+
+    The model before training comes first, alone: if it can't be measured, or not in what the study names, no training
+    would end in a result.
+
+    Raises:
+        StudyError: see ``check_names``.
+    """
     runs = folder.runs(tuple(arguments.only))
     folder.refuse_stale(runs, arguments.redo)
     write_atomic(folder.out / "options.json", dump_json(folder.options))
     record_plan(folder)
     signal.signal(signal.SIGTERM, _interrupt)
-    threads, seeds = max(1, cores() // arguments.jobs), seeds_to_run(collect(folder))
-    while True:
-        wanted = [run for run in runs if run.variant == UNTRAINED or run.seed in seeds]
-        with Watch(folder.study, len(wanted)) as watch:
-            progress = run_all(
-                wanted, commands, folder.study.metric, jobs=arguments.jobs, threads=threads, on_progress=watch
-            )
-            watch(progress)
-        asked = seeds_to_run(collect(folder))  # more than the pilot's, once that is finished
-        if progress.failed or asked == seeds:
-            break
-        seeds = asked
+    untrained, *trainings = runs
+    _await(untrained)
+    progress = _do([untrained], folder, arguments, commands)
+    if measured := untrained.result():
+        check_names(folder.study, measured)
+        seeds = seeds_to_run(collect(folder))
+        while True:
+            progress = _do([run for run in trainings if run.seed in seeds], folder, arguments, commands)
+            asked = seeds_to_run(collect(folder))  # more than the pilot's, once that is finished
+            if progress.failed or asked == seeds:
+                break
+            seeds = asked
     for name, why in progress.failed.items():
         print(f"study: {name} failed: {why}", file=sys.stderr)
     tell_report(folder, arguments.publish)
     return 1 if progress.failed else 0
+
+
+def _await(run: Run) -> None:
+    """Let another process finish a run that it is at, as a study that was begun twice for different variants is."""
+    if run.is_locked():
+        print(f"study: {run.name} is running in another process, and is waited for", file=sys.stderr)
+    while run.is_locked():
+        time.sleep(_PATIENCE)
+
+
+def _do(runs: Sequence[Run], folder: StudyFolder, arguments: argparse.Namespace, commands: Commands) -> Progress:
+    """Do what is missing of runs, with a bar that shows it, if anything is."""
+    threads = max(1, cores() // arguments.jobs)
+    if all(run.result() is not None for run in runs):
+        return Progress(0)
+    with Watch(folder.study, len(runs)) as watch:
+        progress = run_all(runs, commands, folder.study.metric, jobs=arguments.jobs, threads=threads, on_progress=watch)
+        watch(progress)
+    return progress
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -179,6 +211,11 @@ def tell_report(folder: StudyFolder, publish: Path | None) -> None:
     from rich.table import Table
 
     finished = collect(folder)
+    if finished.untrained:
+        try:
+            check_names(folder.study, finished.untrained)
+        except StudyError as error:  # a report of what there is, without the columns of these names
+            warnings.warn(str(error), stacklevel=1)
     folder.out.mkdir(parents=True, exist_ok=True)
     path = write_report(finished, folder.out, publish)
     table = Table("variant", f"{folder.study.metric} mean ± sd", "difference [95%]", "verdict")

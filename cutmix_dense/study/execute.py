@@ -186,7 +186,8 @@ def _failure(run: Run, stage: str, why: str, tail: str = "") -> StudyError:
 
 def _result(run: Run, metric: str) -> dict[str, Any]:
     measured = run.read("measured") or {"metrics": {}}
-    if measured["metrics"].get(metric) is None:
+    # before training a metric may have no value yet, as the precision of no detections
+    if run.variant != UNTRAINED and measured["metrics"].get(metric) is None:
         known = ", ".join(sorted(measured["metrics"]))
         raise _failure(run, "measure", f"the metric {metric!r} isn't a number among those measured: {known}")
     curve, losses = read_log(run.work, metric)

@@ -128,8 +128,11 @@ class Finished:
         """Whether the table counts (None: can't be said yet), and why, in words."""
         untrained, baseline = self.untrained_metric(), self.spread(self.study.baseline, self.study.metric)
         if untrained is None or baseline is None:
-            lacking = "the untrained model" if untrained is None else "the baseline"
-            return None, f"It can't be said yet whether this table counts: {lacking} has not been measured."
+            lacking = "the baseline has not been measured"
+            if untrained is None:
+                known = self.untrained is not None  # no detections, say, have no precision
+                lacking = f"the untrained model has {f'no {self.study.metric}' if known else 'not been measured'}"
+            return None, f"It can't be said yet whether this table counts: {lacking}."
         ratio = f"{baseline.mean / untrained:.1f}×" if untrained > 0 else ""
         good = baseline.mean > 0 and baseline.mean >= COUNTS * untrained
         reached = f"The untrained model has {self.study.metric} {untrained:.2f}, the baseline {baseline.mean:.2f}"

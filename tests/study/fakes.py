@@ -49,8 +49,8 @@ def measure(config: dict, settings: dict, out: Path, trained: bool) -> int:
     value = value_of(config) if trained else config["fake"].get("untrained", 4.0)
     metrics = {
         METRIC: value,
-        "semantic/IoU/sky": value + 10,
-        "semantic/IoU/road": value - 10,
+        "semantic/IoU/sky": None if value is None else value + 10,
+        "semantic/IoU/road": None if value is None else value - 10,
         "semantic/IoU/none": None,
     }
     occluded = [

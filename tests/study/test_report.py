@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -101,6 +102,16 @@ def test_the_main_table(finished):
 )
 def test_whether_the_table_counts_is_said_in_words(finished, untrained, told):
     assert told in markdown(finished(untrained=untrained))
+
+
+def test_an_untrained_model_may_have_no_value(finished):
+    known = finished()
+    assert known.untrained is not None
+    without = replace(known, untrained={**known.untrained, "metrics": {METRIC: None}})
+    assert without.counts() == (
+        None,
+        "It can't be said yet whether this table counts: the untrained model has no semantic/mIoU.",
+    )
 
 
 def test_per_class_and_robustness(finished):

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,65 @@ def test_a_failed_run_shows_in_the_exit_code_the_report_and_the_status(call, mak
     failure.write_text(failure.read_text().replace("the loss is NaN", "no [sky] in [/data]"))
     assert call("status", path) == 0  # brackets are no markup
     assert "Traceback: no [sky] in [/data]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("metric = 'semantic/mIou'", "metric: 'semantic/mIou' isn't measured, did you mean 'semantic/mIoU'?"),
+        ("reliability = {'semantic/IoU/rod': 'lower'}", "reliability: 'semantic/IoU/rod' isn't measured"),
+        ("per_class = 'semantic/IoU50/'", "'semantic/IoU50/' and a class, did you mean 'semantic/IoU/'?"),
+    ],
+)
+def test_a_metric_that_isnt_measured_is_told_before_anything_is_trained(call, make_study, tmp_path, capsys, more, told):
+    path = make_study(more=f"seeds = (0,)\n{more}")
+    for words in (["--jobs", "3"], ["--only", "same"]):  # the second time, what the first measured is known
+        assert code_of(call, "run", path, *words) == 2
+        error = capsys.readouterr().err
+        assert told in error
+        assert error.count("\n") == 1
+    assert sorted(file.parent.name for file in (tmp_path / "out").rglob("result.json")) == ["untrained"]
+    assert not list((tmp_path / "out").glob("*/seed-*"))
+    assert call("status", path) == 0
+    capsys.readouterr()
+    assert call("report", path) == 0
+    warned = capsys.readouterr().err
+    assert warned.startswith("study: warning: stand_ins.py: ")
+    assert told in warned
+    assert call("run", make_study(more="seeds = (0,)"), "--only", "same") == 0
+
+
+def test_a_model_that_cant_be_measured_before_training_is_not_trained(call, make_study, tmp_path, commands, capsys):
+    path = make_study(more="seeds = (0,)")
+    script = tmp_path / "fail.py"
+    script.write_text("raise ValueError('no validation set')")
+    broken = type(commands)(commands.train, (sys.executable, str(script)))
+    assert tool.main(["run", str(path), "--out", str(tmp_path / "out")], broken) == 1
+    assert "untrained failed: measure ended with 1: ValueError: no validation set" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*/seed-*"))
+    assert call("run", path, "--only", "same") == 0
+
+
+def test_a_metric_without_a_value_before_training_is_no_failure(call, make_study, tmp_path, capsys):
+    path = make_study(more="seeds = (0,)\noptions['fake.untrained'] = None\nper_class = ''")
+    assert call("run", path, "--only", "baseline") == 0
+    assert "the untrained model has no semantic/mIoU" in " ".join(capsys.readouterr().out.split())
+    assert call("status", path) == 0
+    assert "–" in capsys.readouterr().out
+
+
+def test_what_another_study_measures_is_waited_for(call, make_study, tmp_path, capsys):
+    from cutmix_dense.study.folders import StudyFolder
+    from cutmix_dense.study.settings import load_study
+
+    path = make_study(more="seeds = (0,)")
+    untrained = StudyFolder(load_study(path), tmp_path / "out", {}).untrained()
+    with ExitStack() as held:
+        held.enter_context(untrained.locked())
+        threading.Timer(1.0, held.close).start()
+        assert call("run", path, "--only", "same") == 0
+    assert "study: untrained is running in another process, and is waited for" in capsys.readouterr().err
+    assert untrained.result() is not None
 
 
 def test_variants_that_change_nothing_are_refused_by_name(call, make_study, tmp_path, capsys):
