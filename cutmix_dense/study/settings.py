@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from cutmix_dense.extras import require
+from cutmix_dense.study.budget import refuse_early_stop
 from cutmix_dense.study.occlusion import Occlusion, OcclusionKind
 from cutmix_dense.study.plan import Plan, plan_from
 from cutmix_dense.study.reliability import Better, reliability_from
@@ -118,7 +119,8 @@ class Study:
             An ``mmengine.Config``: the variant's file, the study's options, the variant's, ``extra``.
 
         Raises:
-            StudyError: a file that isn't there, an option that doesn't fit it or that nothing reads.
+            StudyError: a file that isn't there, an option that doesn't fit it or that nothing reads, a hook that ends
+                trainings early.
         """
         config_class = require("mmengine", "train").Config
         from cutmix_dense.training.config_keys import check_key
@@ -134,6 +136,10 @@ class Study:
                     _change(config, key, json.loads(json.dumps(value)))
                 except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
                     raise StudyError(f"variants.{variant}: {key} doesn't fit {arm.config.name}: {error}") from error
+        try:
+            refuse_early_stop(config)
+        except ValueError as error:
+            raise StudyError(f"variants.{variant}: {error}") from error
         return config
 
     def data_options(self, root: str | Path | None) -> dict[str, Any]:

@@ -100,3 +100,45 @@ def test_files_that_are_missing(make_study, tmp_path):
     study = load_study(make_study(more="data_keys = ()"))
     with pytest.raises(StudyError, match="--data-root"):
         study.data_options("/data")
+
+
+STOPPING = """
+from mmengine.hooks import EarlyStoppingHook
+from mmengine.registry import HOOKS
+@HOOKS.register_module(force=True)
+class Patience(EarlyStoppingHook):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("hooks", "place"),
+    [
+        ("default_hooks = dict(stop=dict(type='EarlyStoppingHook', monitor='a'))", "default_hooks.stop"),
+        ("custom_hooks = [dict(type='NoHook'), dict(type='mmengine.EarlyStoppingHook')]", "custom_hooks.1"),
+        ("custom_hooks = [dict(type='mmengine.hooks.EarlyStoppingHook')]", "custom_hooks.0"),
+        ("custom_hooks = [dict(type='Patience')]\ncustom_imports = dict(imports=['patience'])", "custom_hooks.0"),
+        ("custom_hooks = [dict(type='patience_by_path.Patience')]", "custom_hooks.0"),
+    ],
+)
+def test_a_hook_that_ends_trainings_early_is_refused(make_study, tmp_path, monkeypatch, hooks, place):
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("patience", "patience_by_path"):
+        (tmp_path / f"{name}.py").write_text(STOPPING)
+    study = load_study(make_study())
+    training = tmp_path / "training.py"
+    training.write_text(f"{training.read_text()}\n{hooks}\n")
+    remedy = f"set {place}=None" if "default" in place else "remove it from custom_hooks"
+    with pytest.raises(StudyError, match=rf"variants\.cutmix: {place} must not be an EarlyStoppingHook, .*; {remedy}"):
+        study.compose("cutmix", 0)
+    key, _, name = place.partition(".")
+    config = study.compose("cutmix", 0, {f"{key}.{name}": None} if "default" in place else {key: []})
+    assert not (config[key] and config[key][name])
+
+
+def test_other_hooks_stay(make_study, tmp_path):
+    study = load_study(make_study())
+    training = tmp_path / "training.py"
+    hooks = "default_hooks = dict(a=None, b=dict(type='CheckpointHook'))\ncustom_hooks = [dict(type='gone.Hook')]\n"
+    training.write_text(f"{training.read_text()}\n{hooks}custom_imports = dict(imports='gone')\n")
+    assert study.compose("cutmix", 0).default_hooks.b.type == "CheckpointHook"
