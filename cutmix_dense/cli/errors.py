@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import itertools
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +26,9 @@ _SETTINGS = ("boxes", "interpolation")
 _FIRST_NOTE = " (further ones are counted in `notes`)"
 """Behind the warning of what is left out of a data set first, for programs that read its ``notes``."""
 
+_MISSING = "the following arguments are required: "
+"""How argparse begins to tell what wasn't given."""
+
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -34,6 +38,8 @@ class UserError(Exception):
 
 class Parser(argparse.ArgumentParser):
     """A parser that tells a mistake in one line, as the commands tell theirs, with a hint for a misspelt option."""
+
+    _words: Sequence[str] = ()
 
     def parse_args(self, *given: Any, **named: Any) -> Any:
         """As argparse's; an unknown option is told with the known one that is meant."""
@@ -45,6 +51,22 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unknown argument{'s' * (len(unknown) > 1)} {' '.join(unknown)}{hint}")
         return found
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's; the words are kept for messages."""
+        self._words = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def _swallowed(self, missing: str) -> str:
+        """Which option with an open number of values took the words that are missing behind it; empty if none did."""
+        for option, action in self._option_string_actions.items():
+            if action.nargs in ("?", "*", "+") and option in self._words:
+                behind = self._words[self._words.index(option) + 1 :]
+                taken = list(itertools.takewhile(lambda word: not word.startswith("-"), behind))
+                if len(taken) > (action.nargs == "+"):  # more than it needs
+                    taken = taken[:1] if action.nargs == "?" else taken
+                    return f"; {option} took {' '.join(taken)}: put {missing} before it"
+        return ""
+
     def _options(self) -> list[str]:
         """All options, those of subcommands among them."""
         inner = [action.choices.values() for action in self._actions if isinstance(action.choices, dict)]
@@ -55,6 +77,7 @@ class Parser(argparse.ArgumentParser):
         """Say what is wrong, and end with the code 2."""
         command = self.prog.split()[1] if " " in self.prog else self.prog
         told = message.removeprefix("argument ")
+        told += self._swallowed(message.removeprefix(_MISSING)) if message.startswith(_MISSING) else ""
         print(f"{command}: error: {told} ({self.prog} --help shows the arguments)", file=sys.stderr)
         raise SystemExit(2)
 

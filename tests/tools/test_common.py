@@ -13,6 +13,7 @@ import pytest
 import cutmix_dense as cd
 from cutmix_dense.build import known_parts, known_transforms
 from cutmix_dense.cli import browse, study
+from cutmix_dense.cli import main as program
 from cutmix_dense.cli.common import (
     SpecError,
     as_typed,
@@ -343,3 +344,29 @@ for tool in sys.argv[1:]:
     done = subprocess.run([sys.executable, "-c", code, *scripts], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("--seed SEED") >= 3
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("train --resume det.py", "CONFIG; --resume took det.py: put CONFIG before it ("),
+        ("train --cfg-options a.b=1 det.py --amp", "CONFIG; --cfg-options took a.b=1 det.py: put CONFIG before it ("),
+        (
+            "train --resume --cfg-options a.b=1 det.py",
+            "CONFIG; --cfg-options took a.b=1 det.py: put CONFIG before it (",
+        ),
+        (
+            "evaluate --cfg-options a.b=1 det.py w.pth",
+            "CONFIG, CHECKPOINT; --cfg-options took a.b=1 det.py w.pth: put CONFIG, CHECKPOINT before it (",
+        ),
+        ("study run --only a b study.py", "STUDY; --only took a b study.py: put STUDY before it ("),
+        ("train", "CONFIG ("),
+        ("train --resume --amp", "CONFIG ("),
+        ("train --cfg-options a.b=1", "CONFIG ("),
+    ],
+)
+def test_an_option_that_took_what_is_missing_is_named(words, told, capsys):
+    with pytest.raises(SystemExit) as end:
+        program.main(words.split())
+    assert end.value.code == 2
+    assert f"error: the following arguments are required: {told}" in capsys.readouterr().err
