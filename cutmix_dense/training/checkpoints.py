@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from cutmix_dense.data.files import dump_json, write_atomic
 from cutmix_dense.mmengine.checkpoints import allow_checkpoints
 from cutmix_dense.mmengine.scope import HOOKS
-from cutmix_dense.training.errors import TrainingError
+from cutmix_dense.training.errors import BrokenCheckpointError, TrainingError
 
 __all__ = [
     "MetricsFileHook",
@@ -34,10 +34,64 @@ __all__ = [
     "checkpoints_in",
     "finite",
     "newest_checkpoint",
+    "read_checkpoint",
     "read_metrics",
 ]
 
 _NAME = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
+
+
+def read_checkpoint(path: str | Path, *, resume: bool = False) -> Mapping[str, Any]:
+    """What a checkpoint holds, on the CPU; tensors are read from the file when they are used.
+
+    Args:
+        path: a file that MMEngine or ``torch.save`` wrote; a state dict alone is one as well.
+        resume: whether a training shall go on from it, for which weights aren't enough.
+
+    Returns:
+        Its content.
+
+    Raises:
+        BrokenCheckpointError: the file was cut off, or is no checkpoint.
+        TrainingError: there is no such file, torch's safe loader refuses it, or no training can go on from it.
+
+    Example:
+        >>> read_checkpoint("epoch_1.pth")
+        Traceback (most recent call last):
+        cutmix_dense.training.errors.TrainingError: epoch_1.pth: no such checkpoint
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise TrainingError(f"{path}: no such checkpoint")
+    whole = zipfile.is_zipfile(file)  # else cut off, or of a torch before 1.6, whose files can't be mapped
+    try:
+        found = torch.load(file, map_location="cpu", mmap=whole)
+    except Exception as error:  # torch raises many kinds for a broken file
+        if whole and isinstance(error, UnpicklingError):
+            refused = next((line for line in str(error).splitlines() if "nsupported" in line), str(error)).strip()
+            raise TrainingError(
+                f"{path} holds what torch's safe loader refuses ({refused}); a checkpoint of this training has no such "
+                "thing: if you trust the file, allow its class with torch.serialization.add_safe_globals in a module "
+                "of custom_imports"
+            ) from error
+        raise BrokenCheckpointError(_broken(path, type(error).__name__)) from error
+    if not isinstance(found, Mapping):
+        raise BrokenCheckpointError(_broken(path, f"it holds a {type(found).__name__}"))
+    lacking = [name for name in ("state_dict", "meta", "message_hub") if not isinstance(found.get(name), Mapping)]
+    lacking += [f"meta.{name}" for name in ("epoch", "iter") if "meta" not in lacking and name not in found["meta"]]
+    if resume and lacking:
+        raise TrainingError(
+            f"{path} has no {', '.join(lacking)}, so no training can go on from it; to begin a new one with its "
+            f"weights, leave --resume out and set load_from={path}"
+        )
+    return found
+
+
+def _broken(path: str | Path, why: str) -> str:
+    return (
+        f"{path} can't be read as a checkpoint ({why}): it was cut off as it was written or copied, or is another kind "
+        "of file; give one that is whole"
+    )
 
 
 def newest_checkpoint(work_dir: str | Path) -> str | None:
@@ -47,16 +101,13 @@ def newest_checkpoint(work_dir: str | Path) -> str | None:
     before: so the files themselves are looked at, newest first.
 
     Raises:
-        UnpicklingError: a whole checkpoint that holds what ``allow_checkpoints`` doesn't allow.
+        TrainingError: a whole checkpoint that holds what ``allow_checkpoints`` doesn't allow.
     """
-    found = checkpoints_in(work_dir)
-    for path in found:
+    for path in checkpoints_in(work_dir):
         try:
-            torch.load(path, map_location="cpu", mmap=True)
-        except Exception as error:  # torch raises many kinds for a broken file
-            if isinstance(error, UnpicklingError) and zipfile.is_zipfile(path):  # whole, but not safe to load
-                raise
-            print_log(f"{path} can't be read ({type(error).__name__}), so the one before it is taken", "current")
+            read_checkpoint(path)
+        except BrokenCheckpointError as error:
+            print_log(f"{error}; the one before it is taken", "current")
         else:
             return str(path)
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["EmptySubsetError", "TrainingError"]
+__all__ = ["BrokenCheckpointError", "EmptySubsetError", "TrainingError"]
 
 
 class EmptySubsetError(ValueError):
@@ -22,4 +22,14 @@ class TrainingError(ValueError):
         >>> raise TrainingError("model.num_classes must be at least 4, got 3")
         Traceback (most recent call last):
         cutmix_dense.training.errors.TrainingError: model.num_classes must be at least 4, got 3
+    """
+
+
+class BrokenCheckpointError(TrainingError):
+    """A file that holds no checkpoint, or only a part of one.
+
+    Example:
+        >>> raise BrokenCheckpointError("epoch_1.pth can't be read as a checkpoint")
+        Traceback (most recent call last):
+        cutmix_dense.training.errors.BrokenCheckpointError: epoch_1.pth can't be read as a checkpoint
     """
