@@ -112,7 +112,9 @@ def as_typed(message: str) -> str:
 
 
 @contextmanager
-def reporting_errors(program: str, traceback: bool = False, *, lists_notes: bool = False) -> Iterator[None]:
+def reporting_errors(
+    program: str, traceback: bool = False, *, lists_notes: bool = False, has_options: bool = True
+) -> Iterator[None]:
     """Turn what a user can mend into one line on stderr.
 
     Exit codes: 1 for a failure of the work itself, 2 for a mistake in what was asked for, 130 for Ctrl-C. Warnings for
@@ -122,7 +124,10 @@ def reporting_errors(program: str, traceback: bool = False, *, lists_notes: bool
         program: begins every line.
         traceback: let errors pass.
         lists_notes: the program lists at its end what was left out of a data set, so the warning of the first is none.
+        has_options: settings of data sets and transforms are options of the program, and are told as those; else they
+            are keys of its config.
     """
+    as_given = as_typed if has_options else str
     others = warnings.showwarning
 
     def tell(message: Warning | str, category: type[Warning], filename: str, *args: Any, **more: Any) -> None:
@@ -131,7 +136,7 @@ def reporting_errors(program: str, traceback: bool = False, *, lists_notes: bool
             return others(message, category, filename, *args, **more)
         told = str(message).removesuffix(_FIRST_NOTE)
         if not (lists_notes and told != str(message)):
-            print(f"{program}: warning: {as_typed(told)}", file=sys.stderr)
+            print(f"{program}: warning: {as_given(told)}", file=sys.stderr)
         return None
 
     try:
@@ -144,7 +149,7 @@ def reporting_errors(program: str, traceback: bool = False, *, lists_notes: bool
     except (UserError, DatasetError, MixError, ImportError, OSError) as error:
         if traceback:
             raise
-        print(f"{program}: error: {as_typed(_words(error))}", file=sys.stderr)
+        print(f"{program}: error: {as_given(_words(error))}", file=sys.stderr)
         raise SystemExit(1 if _is_failure(error) else 2) from None
 
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cutmix_dense.cli.errors import UserError, parser_of, reporting_errors
-from cutmix_dense.cli.train import add_config_arguments, leave_group, read_config
+from cutmix_dense.cli.train import add_config_arguments, check_loop, leave_group, read_config, telling_mistakes
 from cutmix_dense.data.files import dump_json, write_atomic
+
+if TYPE_CHECKING:  # it loads torch, which --help doesn't need
+    from mmengine.runner import Runner
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,23 +31,24 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Read the command line and evaluate; returns the exit code."""
     args = parser().parse_args(arguments)
-    with reporting_errors("evaluate", args.traceback):
+    with reporting_errors("evaluate", args.traceback, has_options=False):
         if not Path(args.checkpoint).is_file():
             raise UserError(f"{args.checkpoint}: no such checkpoint")
         cfg = read_config(args)
+        check_loop(cfg, "test", args.config)
         from mmengine.dist import is_main_process
-        from mmengine.runner import Runner
 
         from cutmix_dense.training.checkpoints import WholeCheckpointHook, finite
-        from cutmix_dense.training.errors import TrainingError
+        from cutmix_dense.training.started import work_with
 
         cfg.load_from, cfg.resume = args.checkpoint, False
-        runner = Runner.from_cfg(cfg)
-        runner.register_hook(WholeCheckpointHook())
-        try:
-            metrics = runner.test()
-        except TrainingError as error:
-            raise UserError(str(error)) from error
+
+        def test(runner: Runner) -> dict[str, float]:
+            runner.register_hook(WholeCheckpointHook())
+            return runner.test()
+
+        with telling_mistakes():
+            metrics = work_with(cfg, test)
         if args.out is not None and is_main_process():
             write_atomic(args.out, dump_json(finite(metrics)))
         leave_group()

@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None, commands: Commands | None = None) -> int
         commands: the programs that train and measure.
     """
     arguments = parser().parse_args(argv)
-    with reporting_errors("study", arguments.traceback):
+    with reporting_errors("study", arguments.traceback, has_options=False):
         for path in arguments.studies if arguments.command == "summary" else [arguments.study]:
             if not path.is_file():
                 raise UserError(f"there is no study {path}")

@@ -11,8 +11,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cutmix_dense.cli.errors import UserError, add_verbosity, parser_of, reporting_errors
 from cutmix_dense.extras import require
@@ -20,6 +22,11 @@ from cutmix_dense.extras import require
 if TYPE_CHECKING:  # it loads torch, which --help and a config that isn't there don't need
     from mmengine.config import Config
 
+_LOOPS = {
+    "train": ("train_dataloader", "train_cfg", "optim_wrapper"),
+    "test": ("test_dataloader", "test_cfg", "test_evaluator"),
+}
+"""What a config must have for a loop."""
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
@@ -42,12 +49,11 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Read the command line and train; returns the exit code."""
     args = parser().parse_args(arguments)
-    with reporting_errors("train", args.traceback):
+    with reporting_errors("train", args.traceback, has_options=False):
         cfg = read_config(args)
-        from mmengine.runner import Runner
-
+        check_loop(cfg, "train", args.config)
         from cutmix_dense.training.checkpoints import checkpoints_in, newest_checkpoint
-        from cutmix_dense.training.errors import TrainingError
+        from cutmix_dense.training.started import work_with
 
         if args.amp:
             _use_amp(cfg)
@@ -55,20 +61,17 @@ def main(arguments: list[str] | None = None) -> int:
             if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
                 raise UserError("--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config")
             cfg.auto_scale_lr.enable = True
-        if args.resume:
-            cfg.resume = True
-            cfg.load_from = newest_checkpoint(cfg.work_dir) if args.resume == "auto" else args.resume
-            cfg.resume = cfg.load_from is not None
-        elif old := checkpoints_in(cfg.work_dir):
+        if not args.resume and (old := checkpoints_in(cfg.work_dir)):
             raise UserError(
                 f"{cfg.work_dir} holds {old[0].name} of an earlier training, which a later --resume would mistake for "
                 "this one's: give --resume to go on with it, or another --work-dir"
             )
-        runner = Runner.from_cfg(cfg)
-        try:
-            runner.train()
-        except TrainingError as error:
-            raise UserError(str(error)) from error
+        with telling_mistakes():
+            if args.resume:
+                newest = newest_checkpoint(cfg.work_dir) if args.resume == "auto" else args.resume
+                cfg.resume = newest is not None
+                cfg.load_from = newest or cfg.get("load_from")  # a first start keeps the config's weights
+            work_with(cfg, lambda runner: runner.train())
         leave_group()
     return 0
 
@@ -132,6 +135,39 @@ def read_config(args: argparse.Namespace) -> Config:
             "checkpoint before it writes the new one, and a kill between the two would leave none"
         )
     return cfg
+
+
+def check_loop(cfg: Config, loop: Literal["train", "test"], path: str) -> None:
+    """Refuse a config without what a loop runs on.
+
+    Args:
+        cfg: the config.
+        loop: "train", or "test", which an evaluation runs.
+        path: of the config, for the message.
+
+    Raises:
+        UserError: keys are missing or None.
+    """
+    missing = [key for key in _LOOPS[loop] if cfg.get(key) is None]
+    if missing:
+        what = "trained" if loop == "train" else "evaluated"
+        remedy = "" if loop == "train" else ", for example test_dataloader = val_dataloader for the validation set"
+        raise UserError(f"{path} has no {' and no '.join(missing)}: nothing can be {what}; add what is missing{remedy}")
+
+
+@contextmanager
+def telling_mistakes() -> Iterator[None]:
+    """Tell what the training package finds wrong as mistakes of the user.
+
+    Raises:
+        UserError: for a ``TrainingError``.
+    """
+    from cutmix_dense.training.errors import TrainingError
+
+    try:
+        yield
+    except TrainingError as error:
+        raise UserError(str(error)) from error
 
 
 def typed_options(words: list[str]) -> dict[str, Any]:

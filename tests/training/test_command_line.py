@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
 
 from cutmix_dense.cli import evaluate, train
+from cutmix_dense.cli.errors import UserError
+from cutmix_dense.training import TrainingError
+from cutmix_dense.training.names import check_name
+from cutmix_dense.training.started import work_with
 
 
 def refused(main, words, capsys):
@@ -91,9 +99,6 @@ def test_fewer_classes_than_the_data_has_are_refused_in_a_line(tiny, tmp_path, c
 
 def test_a_checkpoint_of_another_model_is_not_evaluated(tiny, tmp_path, capsys):
     """A semi-supervised model's and one with other classes are refused; statistics may be missing."""
-    from mmengine.config import Config
-    from mmengine.registry import MODELS
-
     model = MODELS.build(Config.fromfile(tiny).model)
     state, count = model.state_dict(), len(list(model.parameters()))
     assert count > 4
@@ -114,6 +119,163 @@ def test_a_checkpoint_of_another_model_is_not_evaluated(tiny, tmp_path, capsys):
     weights = {name: value for name, value in state.items() if name in dict(model.named_parameters())}
     assert len(weights) < len(state)
     assert evaluate.main([str(word) for word in words("weights.pth", weights)]) == 0
+
+
+@pytest.fixture(scope="module")
+def state(tiny):
+    """The weights of a tiny model."""
+    return MODELS.build(Config.fromfile(tiny).model).state_dict()
+
+
+NAMES = itertools.count()
+CLOSE = "default_hooks.close"
+
+
+def refused_start(main, words, work_dir, capsys):
+    """What is told of a checkpoint, in a line behind what MMEngine prints."""
+    settings = ["--cfg-options", "log_level=ERROR", f"experiment_name=start_{next(NAMES)}"]
+    told = refused(main, [*words, *settings, "--work-dir", work_dir], capsys).strip().splitlines()
+    assert [line for line in told if ": error: " in line] == told[-1:]
+    return told[-1]
+
+
+def starts(tiny, file):
+    """Every way to name a checkpoint."""
+    return [
+        (evaluate.main, [tiny, file]),
+        (train.main, [tiny, "--resume", file]),
+        (train.main, [tiny, "--cfg-options", f"load_from={file}"]),
+        (train.main, [tiny, "--resume", "--cfg-options", f"load_from={file}"]),
+    ]
+
+
+@pytest.mark.parametrize("content", ["part", "half", "empty", "text", "archive", "list"])
+def test_what_is_no_whole_checkpoint_is_told_with_its_name(tiny, state, tmp_path, capsys, content):
+    file = tmp_path / "given.pth"
+    torch.save([1, 2] if content == "list" else {"state_dict": state, "meta": {}}, file)
+    whole = file.read_bytes()
+    if content == "archive":
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("notes.txt", "nothing of torch")
+    elif content != "list":
+        parts = {"part": whole[:3000], "half": whole[: len(whole) // 2], "empty": b"", "text": b"hello\n"}
+        file.write_bytes(parts[content])
+    for main, words in starts(tiny, file):
+        told = refused_start(main, words, tmp_path / "run", capsys)
+        assert f"error: {file} can't be read as a checkpoint (" in told
+
+
+def test_a_checkpoint_that_isnt_there_is_told(tiny, tmp_path, capsys):
+    for main, words in starts(tiny, tmp_path / "none.pth"):
+        told = refused_start(main, words, tmp_path / "run", capsys)
+        assert told.endswith(f"error: {tmp_path / 'none.pth'}: no such checkpoint")
+
+
+@pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6), reason="torch loads safely by default from 2.6 on"
+)
+def test_a_checkpoint_that_isnt_safe_to_load_is_told(tiny, state, tmp_path, capsys):
+    torch.save({"state_dict": state, "meta": {"root": Path("data")}}, tmp_path / "epoch_1.pth")
+    for main, given in starts(tiny, tmp_path / "epoch_1.pth"):
+        told = refused_start(main, given, tmp_path / "run", capsys)
+        assert f"error: {tmp_path / 'epoch_1.pth'} holds what torch's safe loader refuses (" in told
+    assert "epoch_1.pth holds" in refused_start(train.main, [tiny, "--resume"], tmp_path, capsys)
+
+
+def test_weights_alone_cant_be_gone_on_with(tiny, state, tmp_path, capsys):
+    file = tmp_path / "weights.pth"
+    lacking = {"no state_dict, meta, message_hub": state, "no message_hub, meta.epoch, meta.iter": None}
+    for told, content in lacking.items():
+        torch.save(content or {"state_dict": state, "meta": {}}, file)
+        error = refused_start(train.main, [tiny, "--resume", file], tmp_path, capsys)
+        assert f"{file} has {told}, so no training can go on from it" in error
+        assert f"set load_from={file}" in error
+
+
+def test_a_file_in_the_old_format_of_torch_is_evaluated(tiny, state, tmp_path):
+    file = tmp_path / "old.pth"
+    torch.save({"state_dict": state}, file, _use_new_zipfile_serialization=False)
+    options = ["--work-dir", str(tmp_path), "--cfg-options", "log_level=ERROR", "experiment_name=old"]
+    assert evaluate.main([str(tiny), str(file), *options]) == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("model.data_preprocessor.mix.p=1.5", "CutMix: p must lie in [0, 1], got 1.5"),
+        ("model.data_preprocessor.mix.q=1", "CutMix has no setting 'q': known are alpha, p,"),
+        ("model.network.type=SmallUNett", "did you mean"),
+        ("train_dataloader.dataset.layout=cityscape", "error: layout must be one of ('coco',"),
+        (
+            "val_evaluator.type=cutmix_dense.CocoMetric val_evaluator.iou_types=x",
+            "iou_types must be among ('bbox', 'segm')",
+        ),
+        (
+            f"{CLOSE}.type=cutmix_dense.CloseMixHook",
+            "exactly one of num_last_epochs and num_last_iters must be above 0",
+        ),
+        (
+            f"model.data_preprocessor.mix=None {CLOSE}.type=cutmix_dense.CloseMixHook {CLOSE}.num_last_epochs=1",
+            "CloseMixHook found nothing of cutmix_dense that mixes",
+        ),
+    ],
+)
+def test_settings_that_are_refused_are_told_in_a_line(tiny, tmp_path, capsys, option, told):
+    name = f"refused_{next(NAMES)}"
+    options = ["--cfg-options", *option.split(), "log_level=ERROR"]
+    words = [tiny, "--work-dir", tmp_path, *options]
+    error = refused(train.main, [*words, f"experiment_name={name}"], capsys)
+    assert error.count("\ntrain: error: ") + error.startswith("train: error: ") == 1
+    assert told in error
+    assert "Traceback" not in error
+    words += [f"experiment_name={name}_again", "--traceback"]
+    with pytest.raises(UserError) as raised:
+        train.main([str(word) for word in words])
+    assert raised.value.__cause__ is not None
+
+
+def test_only_what_this_package_says_before_the_first_batch_is_a_mistake(tiny, tmp_path):
+    """Errors of others, of our code's own slips, and of a training that runs keep their traceback."""
+
+    def config(name):
+        cfg = Config.fromfile(tiny)
+        cfg.merge_from_dict({"work_dir": str(tmp_path), "experiment_name": name, "log_level": "ERROR"})
+        return cfg
+
+    def others(runner):
+        raise ValueError("of others")
+
+    def slip(runner):
+        check_name("a", 3)
+
+    def running(runner):
+        runner.call_hook("before_train")
+        check_name("a", ["b"])
+
+    with pytest.raises(TrainingError, match="network must name one of b, got 'a'"):
+        work_with(config("said"), lambda runner: check_name("a", ["b"]))
+    for kind, work in ((ValueError, others), (TypeError, slip), (ValueError, running)):
+        with pytest.raises(kind) as raised:
+            work_with(config(work.__name__), work)
+        assert raised.type is kind
+
+
+@pytest.mark.parametrize(
+    ("main", "keys", "told"),
+    [
+        (train.main, ("train_dataloader", "train_cfg", "optim_wrapper"), "nothing can be trained"),
+        (evaluate.main, ("test_dataloader", "test_cfg", "test_evaluator"), "test_dataloader = val_dataloader"),
+    ],
+)
+def test_a_config_without_the_loop_is_told_what_it_lacks(tiny, tmp_path, capsys, main, keys, told):
+    more = [tiny] if main is evaluate.main else []
+    for lacking in (keys, keys[:1], keys[2:]):
+        config = tmp_path / "lacking.py"
+        config.write_text(f"_base_ = [{str(tiny)!r}]\n" + "".join(f"{key} = None\n" for key in lacking))
+        error = refused(main, [config, *more, "--work-dir", tmp_path / "run"], capsys)
+        assert f"error: {config} has no {' and no '.join(lacking)}: " in error
+        assert told in error
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_used_folder_is_not_trained_over(tiny, tmp_path, capsys):
