@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cutmix_dense.cli.common import cores
+from cutmix_dense.cli.config_options import typed_options
 from cutmix_dense.cli.errors import UserError
-from cutmix_dense.cli.train import typed_options
 from cutmix_dense.data.files import dump_json, write_atomic
 from cutmix_dense.study.decision import seeds_to_run
 from cutmix_dense.study.execute import Commands, Progress, run_all

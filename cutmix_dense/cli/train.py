@@ -14,8 +14,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from cutmix_dense.cli.config_options import merge_options, typed_options
 from cutmix_dense.cli.errors import UserError, add_verbosity, parser_of, reporting_errors
 from cutmix_dense.extras import require
 
@@ -86,7 +87,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="change settings of the config: train_cfg.max_epochs=2 model.data_preprocessor.mix.p=0.5",
+        help="change settings of the config: train_cfg.max_epochs=2 \"model.weighing=dict(by='visibility')\"",
     )
     parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="launcher that started the processes")
     # torch.distributed.launch passes it, torchrun sets the variable
@@ -104,7 +105,7 @@ def read_config(args: argparse.Namespace) -> Config:
         os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     if not Path(args.config).is_file():
         raise UserError(f"{args.config}: no such config")
-    _check_options(args.cfg_options)
+    options = typed_options(args.cfg_options)
     require("mmengine", "train")
     import torch
     from mmengine.config import Config
@@ -112,7 +113,6 @@ def read_config(args: argparse.Namespace) -> Config:
     from cutmix_dense.training.checkpoints import allow_checkpoints
     from cutmix_dense.training.config_keys import check_key
 
-    options = typed_options(args.cfg_options)
     cfg = Config.fromfile(args.config)
     for key in options:
         try:
@@ -120,7 +120,7 @@ def read_config(args: argparse.Namespace) -> Config:
         except ValueError as error:
             raise UserError(f"--cfg-options {key}: {error}") from error
     cfg.launcher = args.launcher
-    cfg.merge_from_dict(options)
+    merge_options(cfg, options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get("work_dir") is None:
@@ -168,28 +168,6 @@ def telling_mistakes() -> Iterator[None]:
         yield
     except TrainingError as error:
         raise UserError(str(error)) from error
-
-
-def typed_options(words: list[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` words with values as MMEngine reads them.
-
-    Raises:
-        UserError: a word without ``=``.
-    """
-    _check_options(words)
-    if not words:
-        return {}
-    from mmengine.config import DictAction
-
-    typed = argparse.ArgumentParser(exit_on_error=False)
-    typed.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
-    return typed.parse_args(["--cfg-options", *words]).cfg_options
-
-
-def _check_options(words: list[str]) -> None:
-    for word in words:
-        if "=" not in word:
-            raise UserError(f"--cfg-options must be KEY=VALUE, got {word!r}")
 
 
 def _distribute_on_cpu(cfg: Config) -> None:
