@@ -126,7 +126,8 @@ class DenseTrainingDataset(TrainingDataset):
             the task needs, and ``image_id``.
         images: image folder, where it isn't the layout's.
         annotations: annotation file or folder, where it isn't the layout's.
-        classes: VOC only, names of the classes.
+        classes: names of the classes from 1 on, in the order of their labels, for layouts whose files may not list
+            all of them alike: COCO, whose splits may state other categories each, and VOC.
         keep_classes: segmentation only: the classes to learn, by name, numbered as listed; others become 255.
         options: see ``TrainingDataset``.
 

@@ -225,3 +225,24 @@ def test_string_ids(make_coco):
     root = make_coco([], images=[{"id": "x", "file_name": "a.jpg"}])
     assert open_dataset(root)[0][1]["image_id"] == "x"
     assert json.loads((root / "annotations" / "instances_train.json").read_text())["images"][0]["id"] == "x"
+
+
+def test_stated_classes_number_the_labels(make_coco):
+    """As of a split whose file lists other categories than the others' files."""
+    root = make_coco([annotation(1, segmentation=SQUARE, area=77.5), annotation(2, category=4, segmentation=SQUARE)])
+    dataset = open_dataset(root, classes=["zebra", "cow", "ant"])
+    assert dataset.classes == ("background", "zebra", "cow", "ant")
+    assert dataset.category_ids == (-1, 90, 91, 4)
+    assert [category.get("name") for category in dataset.categories] == [None, "zebra", "cow", "ant"]
+    target = dataset[-1][1]
+    assert target["labels"].tolist() == [1, 3]
+    assert target["area"].tolist() == [77.5, 100.0]
+    only = make_coco([annotation(1)])
+    assert open_dataset(only, classes=["background", "zebra"]).classes == ("background", "zebra")
+    for names, told in (
+        (["cow"], r"classes must name every category with annotations, got \['cow'\] and no 'zebra'"),
+        (["zebra", "zebra"], "'zebra' is there twice"),
+        (["cow", "zebra", "cow"], "classes must differ"),
+    ):
+        with pytest.raises(DatasetError, match=told):
+            open_dataset(only, classes=names)

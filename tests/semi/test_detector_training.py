@@ -158,7 +158,7 @@ def test_strong_views_move_nothing(runner_of):
 @pytest.mark.parametrize("run", ["train", "val", "test"])
 def test_fewer_classes_than_the_data_has_are_refused(runner_of, run):
     runner = runner_of("fcos-small_bccd-1of10_supervised", **{"model.student.num_classes": 8})
-    told = rf"model\.student\.num_classes must be at least 9, got 8: the dataset of {run}_dataloader .*the background"
+    told = rf"model\.student\.num_classes must be 9, got 8: the dataset of {run}_dataloader .*the background"
     with pytest.raises(ValueError, match=told):
         getattr(runner, run)()
 

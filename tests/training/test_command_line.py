@@ -88,13 +88,91 @@ def test_the_other_small_configs_train_and_evaluate(task, demo, runs, tmp_path):
     assert all(value is None or 0 <= value <= 100 for value in scores.values())
 
 
-def test_fewer_classes_than_the_data_has_are_refused_in_a_line(tiny, tmp_path, capsys):
-    few = ["--work-dir", tmp_path, "--cfg-options", "model.num_classes=18", "log_level=ERROR"]
+@pytest.mark.parametrize("count", [18, 20])
+def test_another_number_of_classes_than_the_data_has_is_refused_in_a_line(tiny, tmp_path, capsys, count):
+    wrong = ["--work-dir", tmp_path, "--cfg-options", f"model.num_classes={count}", "log_level=ERROR"]
     for main, words, part in ((train.main, [tiny], "train"), (evaluate.main, [tiny, tiny], "test")):
-        told = refused(main, [*words, *few, f"experiment_name=few_{part}"], capsys)
-        assert "error: model.num_classes must be at least 19, got 18" in told
+        told = refused(main, [*words, *wrong, f"experiment_name=count_{count}_{part}"], capsys)
+        assert f"error: model.num_classes must be 19, got {count}" in told
         assert f"the dataset of {part}_dataloader has 19 classes (road, sidewalk, building, wall, fence, …)" in told
         assert "set model.num_classes=19" in told
+
+
+def test_other_classes_in_another_loop_are_refused_in_a_line(tiny, tmp_path, capsys):
+    """The same number, in another order: every score would be that of another class."""
+    words = [tiny, "--work-dir", tmp_path, "--cfg-options", "model.num_classes=2", "log_level=ERROR"]
+    words += ["experiment_name=other", "train_dataloader.dataset.keep_classes=[sky,road]"]
+    told = refused(train.main, [*words, "val_dataloader.dataset.keep_classes=[road, sky]"], capsys)
+    assert "error: val_dataloader must have the classes of train_dataloader, in their order: it has 2, " in told
+    assert "['road', 'sky'], and train_dataloader has 2, ['sky', 'road'], which first differ at 0; state " in told
+    assert "keep_classes of segmentation" in told
+
+
+def test_a_checkpoint_of_other_classes_is_not_evaluated_or_resumed(tiny, tmp_path, capsys):
+    """Its weights may begin a training; and one that doesn't say its classes is evaluated."""
+    from mmengine.config import Config
+    from mmengine.registry import MODELS
+
+    kept = [f"{part}_dataloader.dataset.keep_classes=[sky, road]" for part in ("train", "val", "test")]
+    options = ["--work-dir", tmp_path / "run", "--cfg-options", *kept, "model.num_classes=2", "log_level=ERROR"]
+    config = Config.fromfile(tiny).model
+    config.num_classes = 2
+    state = {"state_dict": MODELS.build(config).state_dict(), "meta": {}}
+
+    def save(name, *classes):
+        meta = {"dataset_meta": {"classes": classes}, "epoch": 1, "iter": 3} if classes else {}
+        torch.save({**state, "meta": meta}, tmp_path / name)
+        return tmp_path / name
+
+    other = save("other.pth", "road", "sky")
+    told = refused(evaluate.main, [tiny, other, *options, "experiment_name=other_test"], capsys)
+    assert f"test_dataloader must have the classes of the checkpoint {other}, in their order: it has 2, " in told
+    told = refused(train.main, [tiny, *options, "experiment_name=other_resumed", "--resume", other], capsys)
+    assert f"train_dataloader must have the classes of the checkpoint {other}" in told
+    for name, classes in (("same.pth", ("sky", "road")), ("silent.pth", ())):
+        words = [tiny, save(name, *classes), *options, f"experiment_name={name}"]
+        assert evaluate.main([str(word) for word in words]) == 0
+    words = [tiny, *options, "experiment_name=begun", f"load_from={other}", "train_cfg.max_epochs=1"]
+    assert train.main([str(word) for word in words]) == 0
+
+
+def test_splits_of_coco_with_other_categories_need_stated_classes(demo, tmp_path, capsys):
+    """A val file that lists only what occurs in it; with ``classes`` both number alike, and so may a larger model."""
+    import json
+    import shutil
+
+    root = shutil.copytree(demo / "coco", tmp_path / "coco")
+    (file,) = root.rglob("*val*.json")
+    content = json.loads(file.read_text())
+    dropped = content["categories"].pop(0)
+    content["annotations"] = [each for each in content["annotations"] if each["category_id"] != dropped["id"]]
+    file.write_text(json.dumps(content))
+    config = tmp_path / "boxes.py"
+    base = Path(__file__).parents[2] / "configs" / "detection" / "fcos-small_coco_baseline.py"
+    config.write_text(
+        f"_base_ = [{str(base)!r}]\n"
+        "model = dict(network=dict(widths=(8, 8), levels=1), data_preprocessor=dict(size=(24, 32)))\n"
+        f"_common = dict(root={str(root)!r}, layout='coco')\n"
+        "train_dataloader = dict(batch_size=4, dataset=dict(**_common, split='train', limit=4), num_workers=0, "
+        "persistent_workers=False)\n"
+        "val_dataloader = dict(dataset=dict(**_common, split='val'), num_workers=0, persistent_workers=False)\n"
+        "test_dataloader = val_dataloader\ntrain_cfg = dict(max_epochs=1, val_interval=1)\n"
+    )
+    words = [config, "--work-dir", tmp_path / "run", "--cfg-options", "log_level=ERROR"]
+    told = refused(train.main, [*words, "experiment_name=unstated"], capsys)
+    assert "val_dataloader must have the classes of train_dataloader" in told
+    assert "first differ at 1; state the same names" in told
+    alone = [
+        "train_dataloader.dataset.split=val",
+        "experiment_name=fewer",
+        f"model.num_classes={len(content['categories']) + 2}",
+    ]
+    told = refused(train.main, [*words, *alone], capsys)
+    assert told.rstrip().endswith("or state the names of all that the model knows as classes of the dataset")
+    names = [category["name"] for category in (*content["categories"], dropped)] + ["cow"]
+    stated = [f"{part}_dataloader.dataset.classes={names}" for part in ("train", "val")]
+    options = ["experiment_name=stated", f"model.num_classes={len(names) + 1}", *stated]
+    assert train.main([str(word) for word in (*words, *options)]) == 0
 
 
 def test_a_checkpoint_of_another_model_is_not_evaluated(tiny, tmp_path, capsys):

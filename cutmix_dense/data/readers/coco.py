@@ -25,6 +25,7 @@ from cutmix_dense.data.pictures import PictureInfo, picture_size
 from cutmix_dense.data.readers.base import DenseDataset, finite, instance_target, needed_folder
 from cutmix_dense.data.readers.box_formats import check_not_corners
 from cutmix_dense.data.readers.coco_files import (
+    categories_named,
     categories_of,
     check_in_pixels,
     find_annotations,
@@ -63,11 +64,13 @@ class CocoDataset(DenseDataset):
             JSON file, or the one whose name shares a word with the split's, as `images_val`.
         annotations: JSON file, if it is not `annotations/instances_<split>.json`, `annotations/<split>.json`,
             `<split>/_annotations.coco.json`, or the only COCO JSON of that name in the folder or one below.
+        classes: names of the classes from 1 on, a leading "background" allowed, so that splits whose files list other
+            categories have the same labels. Default: the file's, by their ids.
         common: `pixels` and `details`; see `DenseDataset`.
 
     Raises:
         DatasetError: no annotation file or image folder, or several that may be meant; a JSON that is not COCO; boxes
-            that are shares of the image's sides, or corners.
+            that are shares of the image's sides, or corners; `classes` without a category that has annotations.
         SampleError: on access, an image that cannot be read or whose annotations make no sense.
     """
 
@@ -76,6 +79,7 @@ class CocoDataset(DenseDataset):
     options: ClassVar = {
         "images": "image folder, if it is not <split>/, images/<split>/, images/ or beside the JSON file",
         "annotations": "JSON file, if it is not annotations/instances_<split>.json or another in the folder",
+        "classes": "names of the classes, from 1 on",
     }
     writer = CocoWriter
 
@@ -86,6 +90,7 @@ class CocoDataset(DenseDataset):
         *,
         images: str | Path | None = None,
         annotations: str | Path | None = None,
+        classes: Sequence[str] | None = None,
         **common: Any,
     ) -> None:
         super().__init__(root, split, **common)
@@ -105,6 +110,9 @@ class CocoDataset(DenseDataset):
         for annotation in content["annotations"]:
             self._found.get(annotation["image_id"], []).append(annotation)
         categories = categories_of(content, told)
+        if classes is not None:
+            used = {each["category_id"] for each in content["annotations"] if "category_id" in each}
+            categories = categories_named(categories, classes, used, self.annotations)
         self.categories: tuple[dict[str, Any], ...] = ({}, *categories)
         self.classes = ("background", *(str(category["name"]) for category in categories))
         self.category_ids: tuple[int | str, ...] = (-1, *(category["id"] for category in categories))

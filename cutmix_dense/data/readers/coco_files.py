@@ -6,7 +6,7 @@ import json
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from cutmix_dense.data.sniff import coco_lists, largest
 from cutmix_dense.data.splits import names_of_split
 
 __all__ = [
+    "categories_named",
     "categories_of",
     "check_in_pixels",
     "find_annotations",
@@ -136,6 +137,46 @@ def categories_of(content: Mapping[str, Any], told: list[str]) -> list[dict[str,
         kept.setdefault("name", str(category["name"]))  # NaN
     told += [f"is left out of its copies: {name}" for name in lost]
     return sorted(found, key=lambda category: category["id"])
+
+
+def categories_named(
+    categories: Sequence[Mapping[str, Any]], names: Sequence[str], used: Collection[Any], path: Path
+) -> list[dict[str, Any]]:
+    """Categories in the order of stated names, with an id of its own for a name that the file doesn't have.
+
+    Args:
+        categories: the file's.
+        names: a leading "background" is left out.
+        used: ids of categories that have annotations, whose names must be stated.
+        path: the file, for messages.
+
+    Raises:
+        DatasetError: names that are the same or that fit two categories; a category with annotations isn't named.
+
+    Example:
+        >>> categories_named([{"id": 3, "name": "cat"}, {"id": 8, "name": "dog"}], ["dog", "cow"], [8], Path("a.json"))
+        [{'id': 8, 'name': 'dog'}, {'id': 9, 'name': 'cow'}]
+    """
+    names = [str(name).strip() for name in names]
+    names = names[1:] if names[:1] == ["background"] else names
+    found: dict[str, Mapping[str, Any]] = {}
+    for category in categories:
+        name = str(category["name"]).strip()
+        if name in names and (name in found or names.count(name) > 1):
+            raise DatasetError(f"{path}: classes must tell the categories apart, got {names}: {name!r} is there twice")
+        if name not in names and category["id"] in used:
+            raise DatasetError(
+                f"{path}: classes must name every category with annotations, got {names} and no {name!r}"
+            )
+        found[name] = category
+    if len(set(names)) < len(names):
+        raise DatasetError(f"{path}: classes must differ, got {names}")
+    ids = [category["id"] for category in categories]
+    whole = all(isinstance(value, int) for value in ids)
+    last = max(ids, default=0) if whole else 0
+    further = [name for name in names if name not in found]
+    fresh = {name: last + number if whole else name for number, name in enumerate(further, 1)}
+    return [dict(found.get(name) or {"id": fresh[name], "name": name}) for name in names]
 
 
 def _numbered(annotations: list[Any], path: Path) -> list[dict[str, Any]]:
