@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,17 +13,17 @@ from mmengine.registry import Registry
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.datasets import CIFAR10
-from torchvision.transforms import v2
 
 from cutmix_dense.data import DatasetError, find_layouts, open_dataset
 from cutmix_dense.mmengine.scope import DATASETS
 from cutmix_dense.randomness import generator_from
 from cutmix_dense.training.errors import EmptySubsetError
+from cutmix_dense.training.sample_transforms import build_transforms, check_rows, with_fill
 from cutmix_dense.training.seeding import random_state
 from cutmix_dense.training.standin import CLASSES as SHAPES
 from cutmix_dense.training.standin import draw_shape
 
-__all__ = ["ClassificationDataset", "DenseTrainingDataset", "TrainingDataset", "build_transforms", "collate"]
+__all__ = ["ClassificationDataset", "DenseTrainingDataset", "TrainingDataset", "collate"]
 
 FUNCTIONS = Registry(
     "function", parent=mmengine_registry.FUNCTIONS, scope="cutmix_dense", locations=["cutmix_dense.training"]
@@ -53,7 +53,7 @@ class TrainingDataset(Dataset[dict[str, Any]]):
     Args:
         count: number of samples before a subset is taken.
         classes: names of the classes.
-        transforms: see ``build_transforms``.
+        transforms: see ``sample_transforms.build_transforms``.
         limit: take so many samples only; with ``fraction`` a share in (0, 1]. They are the first of a permutation by
             ``subset_seed``, so that smaller subsets lie in larger ones.
         fraction: see ``limit``.
@@ -64,7 +64,8 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         seed: of the random steps; ``EpochSampler`` sets the training's.
 
     Raises:
-        ValueError: an argument out of its range; a subset that is empty (``EmptySubsetError``).
+        ValueError: an argument out of its range; a subset that is empty (``EmptySubsetError``); on access, transforms
+            that leave a target with another number of boxes than labels.
     """
 
     def __init__(
@@ -111,7 +112,9 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         if self.transforms is None:
             return sample
         with random_state("sample", self.seed, epoch, index):
-            return self.transforms(sample)
+            sample = self.transforms(sample)
+        check_rows(sample["target"])
+        return sample
 
 
 @DATASETS.register_module()
@@ -170,7 +173,7 @@ class DenseTrainingDataset(TrainingDataset):
             self._to_kept = _class_table(names, keep_classes)
             names = tuple(keep_classes)
         map_fill = 255 if task == "segmentation" else 0
-        super().__init__(len(self.reader), names, transforms=_with_fill(transforms, map_fill), **options)
+        super().__init__(len(self.reader), names, transforms=with_fill(transforms, map_fill), **options)
 
     def read(self, index: int) -> tuple[tv_tensors.Image, dict[str, Any]]:
         """Image and target ``index`` of the split, with the task's keys."""
@@ -237,63 +240,6 @@ class ClassificationDataset(TrainingDataset):
         else:
             image, label = torch.from_numpy(self.source.data[index]).permute(2, 0, 1), self.source.targets[index]
         return tv_tensors.Image(image.contiguous()), {"image_id": index, "label": torch.tensor(label)}
-
-
-def build_transforms(configs: Sequence[Any]) -> v2.Compose | None:
-    """Transforms of ``torchvision.transforms.v2`` by name: ``dict(type="RandomHorizontalFlip", p=0.5)``, nested too.
-
-    Words stand for torchvision's enumerations (``interpolation="nearest"``, ``policy="cifar10"``).
-
-    Raises:
-        ValueError: an unknown type.
-        TypeError, ValueError: what the transform raises for its arguments, with its name in front.
-    """
-    built = [_build_transform(config) for config in configs]
-    return v2.Compose(built) if built else None
-
-
-def _build_transform(config: Any, key: str = "") -> Any:
-    if isinstance(config, str) and key == "interpolation":
-        return v2.InterpolationMode(config)
-    if isinstance(config, str) and key == "policy":
-        return v2.AutoAugmentPolicy(config)
-    if isinstance(config, (list, tuple)):
-        return [_build_transform(item) for item in config]
-    if not isinstance(config, Mapping) or "type" not in config:
-        return config
-    kind = getattr(v2, str(config["type"]), None)
-    if not (isinstance(kind, type) and issubclass(kind, v2.Transform)):
-        raise ValueError(f"transforms must be named as in torchvision.transforms.v2, got {config['type']!r}")
-    try:
-        return kind(**{name: _build_transform(value, name) for name, value in config.items() if name != "type"})
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{config['type']}: {error}") from error
-
-
-_FILLING = (
-    "RandomAffine",
-    "RandomRotation",
-    "RandomPerspective",
-    "RandomCrop",
-    "Pad",
-    "RandomZoomOut",
-    "ElasticTransform",
-)
-
-
-def _with_fill(configs: Sequence[Any], map_fill: int) -> list[Any]:
-    """Geometric transforms fill semantic maps with 255 (nobody knows the class there), unless they say otherwise."""
-    filled: list[Any] = []
-    for config in configs:
-        if isinstance(config, Mapping):
-            config = {
-                key: _with_fill(value, map_fill) if key == "transforms" and isinstance(value, (list, tuple)) else value
-                for key, value in config.items()
-            }
-            if config.get("type") in _FILLING and not isinstance(config.get("fill"), Mapping):
-                config["fill"] = {tv_tensors.Mask: map_fill, "others": config.get("fill", 0)}
-        filled.append(config)
-    return filled
 
 
 def _class_table(names: Sequence[str], kept: Sequence[str]) -> torch.Tensor:

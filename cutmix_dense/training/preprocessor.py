@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
-from torchvision.transforms import v2
 
 from cutmix_dense.build import from_config
 from cutmix_dense.mmengine.scope import MODELS
 from cutmix_dense.randomness import generator_from, rank_seed
 from cutmix_dense.training.held_mix import HoldsMix
+from cutmix_dense.training.sample_transforms import build_transforms
 from cutmix_dense.transforms import SampleBank
 
 __all__ = ["MixPreprocessor", "data_sample"]
@@ -56,6 +56,8 @@ class MixPreprocessor(BaseDataPreprocessor, HoldsMix):
         if built is not None and any(isinstance(member.pairing, SampleBank) for member in built.members):
             raise ValueError("mix can't pair with a bank here: MMEngine's checkpoints would not contain it")
         self.size = None if size is None else (int(size[0]), int(size[1]))
+        resize = {"type": "Resize", "size": self.size, "antialias": True}
+        self._resizing = None if size is None else build_transforms([resize])
         self.last_seed: int | None = None
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
@@ -98,15 +100,9 @@ class MixPreprocessor(BaseDataPreprocessor, HoldsMix):
         return (images.as_subclass(Tensor).float() / 255 - self.mean) / self.std
 
     def _resize(self, image: Tensor, target: dict[str, Any], training: bool) -> tuple[Tensor, dict[str, Any]]:
-        assert self.size is not None
-        resize = v2.Resize(list(self.size), antialias=True)
-        if not training:
-            return resize(image), target
-        height, width = image.shape[-2:]
-        image, target = resize(image, target)
-        if "area" in target:
-            target["area"] = target["area"] * (self.size[0] * self.size[1] / (height * width))
-        return image, target
+        assert self._resizing is not None
+        made = self._resizing({"image": image, "target": target if training else {}})
+        return made["image"], made["target"] if training else target
 
 
 def data_sample(target: dict[str, Any], prediction: dict[str, Tensor]) -> dict[str, Any]:

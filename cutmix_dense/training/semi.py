@@ -14,9 +14,10 @@ from cutmix_dense.data import DatasetError
 from cutmix_dense.mmengine.scope import DATASETS, MODELS
 from cutmix_dense.randomness import generator_from, rank_seed
 from cutmix_dense.semi import Consistency, mixed_consistency, mixed_views
-from cutmix_dense.training.data import FUNCTIONS, build_transforms, collate
+from cutmix_dense.training.data import FUNCTIONS, collate
 from cutmix_dense.training.errors import EmptySubsetError
 from cutmix_dense.training.preprocessor import MixPreprocessor
+from cutmix_dense.training.sample_transforms import build_transforms
 from cutmix_dense.training.seeding import random_state
 from cutmix_dense.training.segmenter import Segmenter, scores_of
 from cutmix_dense.training.taught import Evaluated, MeanTeacherHook, TaughtModel

@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 
 from cutmix_dense.data import DatasetError, open_dataset
 from cutmix_dense.training import ClassificationDataset, DenseTrainingDataset, PictureDataset, collate
-from cutmix_dense.training.data import build_transforms
+from cutmix_dense.training.sample_transforms import build_transforms
 from cutmix_dense.training.standin import CLASSES
 
 
