@@ -28,12 +28,17 @@ def warn_caller(message: str) -> None:
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED:
         frame, level = frame.f_back, level + 1
-    warnings.warn(rewrite(message) if rewrite else message, MixWarning, stacklevel=level)
+    message = rewrite(message) if rewrite else message
+    if message:
+        warnings.warn(message, MixWarning, stacklevel=level)
 
 
 @contextmanager
 def reworded(rewrite: Callable[[str], str]) -> Iterator[None]:
-    """A block whose warnings by ``warn_caller``, and whose TypeErrors and ValueErrors, get a rewritten message."""
+    """A block whose warnings by ``warn_caller``, and whose TypeErrors and ValueErrors, get a rewritten message.
+
+    A warning whose new message is empty isn't told.
+    """
     before = _rewrite.set(rewrite)
     try:
         yield

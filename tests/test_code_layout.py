@@ -110,6 +110,7 @@ MAY_IMPORT = {
         "semi",
         "training",
         "transforms",
+        "warned",
     },
     "study": {"data", "extras", "functional", "plan", "randomness", "study", "training", "visualization"},
     "transforms": {

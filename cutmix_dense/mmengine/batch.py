@@ -71,7 +71,8 @@ class BatchMix(nn.Module, Closable):
     branch to the other, are refused.
 
     Warns:
-        UserWarning: a batch of one image, which has no partner and stays as it is; once.
+        UserWarning: a batch of one image, which has no partner and stays as it is; once, and not after larger batches,
+            where it is the last of an epoch.
 
     Raises:
         ValueError: an argument out of range or without a meaning here; annotations that can't be mixed, named with the
@@ -189,8 +190,9 @@ class BatchMix(nn.Module, Closable):
         return mixed, torch.from_numpy(plan.moved) if moves else mixed_by(plan)
 
     def _warn_of_one(self, count: int, member: MixTransform) -> None:
-        """Say once that a batch of one image can't be mixed."""
-        if count > 1 or self._warned or member.closed or not member.p or not member.partners:
+        """Say once that a batch of one image can't be mixed; after larger batches it is the last of an epoch."""
+        self._warned = self._warned or count > 1
+        if self._warned or member.closed or not member.p or not member.partners:
             return
         self._warned = True
         warnings.warn(

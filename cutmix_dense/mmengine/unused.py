@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.model import BaseDataPreprocessor
 from mmengine.runner import Runner
 
 from cutmix_dense.mmengine.batch import BatchMix
+from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.mmengine.cut_outs import check_resumed
 from cutmix_dense.mmengine.hook import find_mixes, mixes_in_model, parts_of
 from cutmix_dense.mmengine.schedule import MixScheduleHook, scheduled_mixes
 from cutmix_dense.mmengine.scope import HOOKS, MODELS, TRANSFORMS
+from cutmix_dense.transforms import MixTransform
 
-__all__ = ["CheckMixHook", "check_runners"]
+__all__ = ["CheckMixHook", "UnusedSettingsError", "check_runners"]
 
 _PREFIX = "cutmix_dense."
 _READ_BY_RUNNER = set(inspect.signature(Runner.__init__).parameters)
 """The top keys of a config that mean something; all others are variables, which MMEngine keeps but never reads."""
 _HOOKS = {"CloseMixHook": "close_mix", "MixScheduleHook": "mix_schedule", "WeighLossesHook": "weigh_losses"}
 """The hooks that a config names, and what the docs call them in ``default_hooks``."""
+
+
+class UnusedSettingsError(ValueError):
+    """A config has settings of this package that nothing uses; the message has their paths, reasons and remedies.
+
+    Example:
+        >>> raise UnusedSettingsError("train_dataloader.batch_size=1: a batch of one image has no partner")
+        Traceback (most recent call last):
+        cutmix_dense.mmengine.unused.UnusedSettingsError: train_dataloader.batch_size=1: a batch of one image has no ...
+    """
 
 
 @HOOKS.register_module()
@@ -33,7 +46,8 @@ class CheckMixHook(Hook):
     Importing ``cutmix_dense.mmengine`` gives it to every ``Runner``; a config needn't name it.
 
     Raises:
-        ValueError: at the start of a training, with the path of each setting, why nothing uses it, and the remedy:
+        UnusedSettingsError: at the start of a training, with the path of each setting, why nothing uses it, and the
+            remedy:
 
             - a top-level ``data_preprocessor`` beside a model that has its own: MMEngine takes the model's;
             - a variable (``train_pipeline``) that no dataloader and no hook has got, as happens where ``_base_`` had
@@ -63,7 +77,7 @@ class CheckMixHook(Hook):
         mixes = _batch_mixes(runner)
         problems = find_unused(runner.cfg)
         problems += _unbuilt(runner.cfg, {type(mix).__name__ for mix in mixes})
-        problems += _lonely(mixes, runner.train_dataloader)
+        problems += _lonely(mixes, _own_preprocessors(runner), runner.train_dataloader)
         if not any(isinstance(hook, MixScheduleHook) for hook in runner.hooks):
             problems += [
                 f"{_PREFIX}{type(mix).__name__} has windows, and nothing tells it which epoch or iteration begins: "
@@ -71,7 +85,9 @@ class CheckMixHook(Hook):
                 for mix in scheduled_mixes(runner)
             ]
         if problems:
-            raise ValueError("the config has settings of cutmix_dense that nothing uses:\n- " + "\n- ".join(problems))
+            raise UnusedSettingsError(
+                "the config has settings of cutmix_dense that nothing uses:\n- " + "\n- ".join(problems)
+            )
         _check_branches(runner.train_dataloader.dataset)
 
     def before_train(self, runner: Any) -> None:
@@ -216,17 +232,31 @@ def _unbuilt(config: Mapping[str, Any], built: set[str]) -> list[str]:
     return problems
 
 
-def _lonely(mixes: list[BatchMix], loader: Any) -> list[str]:
+def _own_preprocessors(runner: Any) -> list[Closable]:
+    """Data preprocessors of this package that mix the batches of the loader themselves, as ``MixPreprocessor``."""
+    found = mixes_in_model(runner)
+    return [part for part in found if isinstance(part, BaseDataPreprocessor) and not isinstance(part, BatchMix)]
+
+
+def _lonely(mixes: list[BatchMix], preprocessors: list[Closable], loader: Any) -> list[str]:
     """Mixes of batches that have one image each."""
     size = getattr(loader, "batch_size", None) or getattr(loader.batch_sampler, "batch_size", None)
-    if size != 1 or not any(member.p > 0 and member.partners for mix in mixes for member in mix.mix.members):
-        return []
-    names = ", ".join(sorted({f"{_PREFIX}{type(mix).__name__}" for mix in mixes}))
-    return [
-        f"train_dataloader.batch_size=1: a batch of one image has no partner on its device, so {names} never "
-        "mixes. Write train_dataloader = dict(batch_size=2) or more, or mix per sample, in the "
-        "pipeline"
-    ]
+    problems = []
+    held: Sequence[Closable]
+    for held, elsewhere in ((mixes, ", or mix per sample, in the pipeline"), (preprocessors, "")):
+        if size == 1 and any(_needs_partners(part.mix) for part in held):
+            names = ", ".join(
+                sorted({_PREFIX + type(part if isinstance(part, BatchMix) else part.mix).__name__ for part in held})
+            )
+            problems.append(
+                f"train_dataloader.batch_size=1: a batch of one image has no partner on its device, so {names} never "
+                f"mixes. Write train_dataloader = dict(batch_size=2) or more{elsewhere}"
+            )
+    return problems
+
+
+def _needs_partners(mix: MixTransform | None) -> bool:
+    return mix is not None and any(member.p > 0 and member.partners for member in mix.members)
 
 
 def _check_branches(dataset: Any) -> None:

@@ -88,11 +88,14 @@ class MixPreprocessor(BaseDataPreprocessor, HoldsMix):
         self.last_seed = rank_seed()
         generator = generator_from(self.last_seed)
         sizes = [target.pop("orig_size") for target in targets]
-        if targets and "label" in targets[0]:
-            images, labels = self.mix(images, torch.stack([target["label"] for target in targets]), generator=generator)
-            mixed = [{**target, "label": label} for target, label in zip(targets, labels)]
-        else:
-            images, mixed = self.mix(images, targets, generator=generator)
+        with self.mixing(len(images)):
+            if targets and "label" in targets[0]:
+                images, labels = self.mix(
+                    images, torch.stack([target["label"] for target in targets]), generator=generator
+                )
+                mixed = [{**target, "label": label} for target, label in zip(targets, labels)]
+            else:
+                images, mixed = self.mix(images, targets, generator=generator)
         return images, [{**target, "orig_size": size} for target, size in zip(mixed, sizes)]
 
     def normalize(self, images: Tensor) -> Tensor:

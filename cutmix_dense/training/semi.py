@@ -242,33 +242,35 @@ class SemiSegmenter(TaughtModel):
             (unlabelled, partners), (view, strong_partners) = self.halved(unlabelled), self.halved(view)
             if self.mix is None or not self.mix.partners:
                 partners = strong_partners = None  # arms without a paste see the same images
-        result = mixed_consistency(
-            self.student.logits,
-            self.teacher,
-            unlabelled,
-            self.mix,
-            partners=partners,
-            strong=view,
-            strong_partners=strong_partners,
-            consistency=self.consistency,
-            ignore_index=self.student.ignore_index,
-            generator=generator_from(rank_seed()),
-        )
+        with self.mixing(len(unlabelled)):
+            result = mixed_consistency(
+                self.student.logits,
+                self.teacher,
+                unlabelled,
+                self.mix,
+                partners=partners,
+                strong=view,
+                strong_partners=strong_partners,
+                consistency=self.consistency,
+                ignore_index=self.student.ignore_index,
+                generator=generator_from(rank_seed()),
+            )
         return {"loss_consistency": self.weight * result.loss, **result.logs}
 
     def _losses_of_views(self, unlabelled: Tensor, strong: list[Tensor]) -> dict[str, Tensor]:
         if self.paired:
             raise ValueError("paired must be False with several strong views, which the transform pairs")
-        result = mixed_views(
-            self.student.logits,
-            self.teacher,
-            unlabelled,
-            self.mix,
-            strong,
-            consistency=self.consistency,
-            ignore_index=self.student.ignore_index,
-            generator=generator_from(rank_seed()),
-        )
+        with self.mixing(len(unlabelled)):
+            result = mixed_views(
+                self.student.logits,
+                self.teacher,
+                unlabelled,
+                self.mix,
+                strong,
+                consistency=self.consistency,
+                ignore_index=self.student.ignore_index,
+                generator=generator_from(rank_seed()),
+            )
         return {"loss_consistency": self.weight * result.loss, **result.logs}
 
 

@@ -130,15 +130,16 @@ class SemiDetector(TaughtModel):
         return losses
 
     def _unlabelled_losses(self, unlabelled: Tensor, strong: Tensor | None) -> dict[str, Tensor]:
-        step = mixed_detection(
-            lambda images, targets: self.student(images, targets, mode="loss"),
-            self.teacher,
-            unlabelled,
-            self.mix if self.mixpl is None else self.mixpl,
-            strong=strong,
-            loss_weights=self.loss_weights,
-            generator=generator_from(rank_seed()),
-            **self.boxes,
-        )
+        with self.mixing(len(unlabelled)):
+            step = mixed_detection(
+                lambda images, targets: self.student(images, targets, mode="loss"),
+                self.teacher,
+                unlabelled,
+                self.mix if self.mixpl is None else self.mixpl,
+                strong=strong,
+                loss_weights=self.loss_weights,
+                generator=generator_from(rank_seed()),
+                **self.boxes,
+            )
         named = {f"loss_unlabelled_{name.removeprefix('loss_')}": loss for name, loss in step.losses.items()}
         return {**{name: self.weight * loss for name, loss in named.items()}, **step.logs}

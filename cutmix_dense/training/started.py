@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,10 +66,8 @@ def work_with(cfg: Any, work: Callable[[Runner], Found]) -> Found:
 
 
 def _is_said(error: Exception) -> bool:
-    """Whether this package raised an error itself, with a message for the user; of others the traceback says more."""
+    """Whether this package raised an error; of others the traceback says more."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    if trace is None or not Path(trace.tb_frame.f_code.co_filename).is_relative_to(_PACKAGE):
-        return False
-    return dis.opname[trace.tb_frame.f_code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
+    return trace is not None and Path(trace.tb_frame.f_code.co_filename).is_relative_to(_PACKAGE)

@@ -401,6 +401,9 @@ def test_a_batch_of_one_is_said_to_stay():
         closed.close()
         closed(images, None)
         mmdet.registry.MODELS.build({"type": "cutmix_dense.CutMix", "p": 0.0})(images, None)
+        larger = mmdet.registry.MODELS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
+        larger(images.expand(3, -1, -1, -1), None)
+        larger(images, None)  # the last batch of an epoch
 
 
 def test_an_empty_image_and_ignored_boxes_alone_are_mixed():

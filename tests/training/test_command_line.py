@@ -359,3 +359,26 @@ def test_a_config_without_the_loop_is_told_what_it_lacks(tiny, tmp_path, capsys,
 def test_a_used_folder_is_not_trained_over(tiny, tmp_path, capsys):
     (tmp_path / "epoch_3.pth").write_bytes(b"")
     assert "--resume" in refused(train.main, [tiny, "--work-dir", tmp_path], capsys)
+
+
+def test_batches_of_one_image_are_refused_where_they_would_be_mixed(tiny, tmp_path, capsys):
+    words = ["--cfg-options", "log_level=ERROR", "train_dataloader.batch_size=1"]
+    told = refused(train.main, [tiny, "--work-dir", tmp_path / "one", *words, "experiment_name=one"], capsys)
+    assert "train_dataloader.batch_size=1: a batch of one image has no partner on its device, so" in told
+    assert told.rstrip().endswith(
+        "cutmix_dense.CutMix never mixes. Write train_dataloader = dict(batch_size=2) or more"
+    )
+    alone = ["train_cfg.max_epochs=1", "train_dataloader.dataset.limit=2", "val_evaluator=None", "val_cfg=None"]
+    alone += ["val_dataloader=None"]
+    for number, mix in enumerate(("None", "dict(type=Cutout)", "dict(type=CutMix, p=0)")):
+        options = [f"experiment_name=alone_{number}", f"model.data_preprocessor.mix={mix}", *alone]
+        given = (tiny, "--work-dir", tmp_path / str(number), *words, *options)
+        assert train.main([str(word) for word in given]) == 0
+
+
+def test_a_last_batch_of_one_image_is_no_cause_to_warn(tiny, tmp_path, capsys):
+    """Eleven images in batches of five: each epoch ends with one image."""
+    words = [tiny, "--work-dir", tmp_path, "--cfg-options", "log_level=ERROR", "experiment_name=last"]
+    words += ["train_dataloader.batch_size=5", "train_dataloader.dataset.limit=11", "train_cfg.max_epochs=2"]
+    assert train.main([str(word) for word in [*words, "model.data_preprocessor.mix.p=1.0"]]) == 0
+    assert "batch of one" not in capsys.readouterr().err

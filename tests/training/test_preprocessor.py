@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torchvision import tv_tensors
@@ -10,6 +12,7 @@ from torchvision.transforms.v2 import functional as TF
 import cutmix_dense as cd
 from cutmix_dense.randomness import generator_from
 from cutmix_dense.training import DenseTrainingDataset, MixPreprocessor, collate
+from cutmix_dense.warned import MixWarning
 
 
 def batch_of(demo, task, layout="coco", count=4, size=None):
@@ -77,6 +80,22 @@ def test_targets_are_resized_in_training_only(demo):
         assert during["masks"].shape[-2:] == (24, 16)
         torch.testing.assert_close(during["area"], before["area"] / 8)
         assert during["orig_size"] == after["orig_size"] == (48, 64)
+
+
+def test_the_warning_of_a_batch_of_one_fits_a_training(demo):
+    """No bank is advised, which would be refused; and nothing is told of the last batch of an epoch."""
+    alone, several = batch_of(demo, "detection", count=1), batch_of(demo, "detection", count=3)
+    preprocessor = MixPreprocessor(mix={"type": "CutMix", "p": 1.0})
+    with pytest.warns(MixWarning, match="CutMix got a batch of one image, .* stays as it is: use larger batches$"):
+        made = preprocessor(alone, training=True)
+    assert torch.equal(made["images"], MixPreprocessor()(alone)["images"])
+    other = MixPreprocessor(mix={"type": "CutMix", "p": 1.0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other(several, training=True)
+        made = other(alone, training=True)
+    assert torch.equal(made["images"], MixPreprocessor()(alone)["images"])
+    assert made["targets"][0]["visibility"].tolist() == [1.0] * len(alone["targets"][0]["boxes"])
 
 
 def test_labels_become_probabilities():
