@@ -22,6 +22,7 @@ from cutmix_dense.checks import whole
 from cutmix_dense.functional.fields import IGNORED, INSTANCE_KEYS
 from cutmix_dense.losses import Weighing, weigh_losses
 from cutmix_dense.mmengine.scope import MODELS
+from cutmix_dense.training.errors import TrainingError
 from cutmix_dense.training.names import check_name
 from cutmix_dense.training.preprocessor import data_sample
 from cutmix_dense.training.query_detector import small_rtdetr
@@ -179,7 +180,9 @@ class Detector(BaseModel):
         network: ``dict(type="small_fcos", ...)``, ``"small_maskrcnn"`` or ``"maskrcnn_mobile"`` of this module;
             ``"small_rtdetr"`` of ``query_detector``, which needs transformers; or ``dict(type=<name>)`` of a detector
             in ``torchvision.models.detection`` with further arguments of its builder. Without ``weights`` and
-            ``weights_backbone`` nothing is downloaded.
+            ``weights_backbone`` nothing is downloaded. Mask R-CNN needs ``masks`` in the targets (``task="instances"``
+            of ``DenseTrainingDataset``); Keypoint R-CNN needs ``keypoints``, which no task of it has, and so a dataset
+            of your own.
         own_resize: let torchvision's own transform resize images (``min_size``, ``max_size`` in ``network``); False:
             they stay as the preprocessor gives them. The small networks never resize.
         weighing: for torchvision's networks, arguments of ``cutmix_dense.losses.weigh_losses``, such as
@@ -189,6 +192,7 @@ class Detector(BaseModel):
 
     Raises:
         ValueError: an unknown network, or fewer than two classes.
+        TrainingError: (in training) targets without the masks or keypoints that the network learns from.
     """
 
     def __init__(
@@ -222,10 +226,9 @@ class Detector(BaseModel):
         images = [image.as_subclass(Tensor) for image in images]
         if mode == "loss":
             weighing = getattr(self.network, "weighing", None)
-            heads = getattr(self.network, "roi_heads", None)
-            keys = ("masks", "keypoints") if heads is not None and heads.has_keypoint() else ("masks",)
-            given = targets or []
-            given = training_targets(given, keys) if weighing is None else weighed_targets(given, weighing)
+            given, needed = targets or [], _learns_from(self.network)
+            _check_needed(given, needed, type(self.network).__name__)
+            given = training_targets(given, needed) if weighing is None else weighed_targets(given, weighing)
             losses = self.network(images, given)
             return {name if name.startswith("loss") else f"loss_{name}": value for name, value in losses.items()}
         found = self.network(images)
@@ -258,6 +261,24 @@ class Detector(BaseModel):
                 masks = F.interpolate(masks, size=(height, width), mode="bilinear", align_corners=False)
             prediction["masks"] = masks[:, 0] > 0.5 if len(masks) else masks.new_zeros(0, height, width).bool()
         return data_sample(target, prediction)
+
+
+def _learns_from(network: nn.Module) -> list[str]:
+    """What a network's heads learn from beside boxes and labels."""
+    heads: Any = getattr(network, "roi_heads", None)  # of torchvision's R-CNNs
+    has = {} if heads is None else {"masks": heads.has_mask(), "keypoints": heads.has_keypoint()}
+    return [key for key, needed in has.items() if needed]
+
+
+def _check_needed(targets: Sequence[dict[str, Any]], needed: Sequence[str], network: str) -> None:
+    """Refuse targets without what a network's heads learn from, which torchvision looks up and doesn't find."""
+    remedies = {
+        "masks": "the task 'instances' of DenseTrainingDataset has them",
+        "keypoints": "no task of DenseTrainingDataset reads them, so take another network, or a dataset of your own",
+    }
+    for key in needed:
+        if any(key not in target for target in targets):
+            raise TrainingError(f"the targets of a {network} must have {key}, got {list(targets[0])}: {remedies[key]}")
 
 
 def training_targets(targets: Sequence[dict[str, Any]], keys: Sequence[str] = ("masks",)) -> list[dict[str, Tensor]]:

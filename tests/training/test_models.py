@@ -9,7 +9,7 @@ from torchvision import tv_tensors
 
 import cutmix_dense as cd
 from cutmix_dense.functional.semantic import SemanticPair
-from cutmix_dense.training import Classifier, Detector, Segmenter
+from cutmix_dense.training import Classifier, Detector, Segmenter, TrainingError
 from cutmix_dense.training.detector import training_targets
 from cutmix_dense.training.segmenter import SmallUNet, semantic_loss
 
@@ -221,6 +221,20 @@ def test_predictions_need_no_targets():
     assert alone["prediction"].keys() == beside["prediction"].keys()
     assert len(alone["prediction"]["boxes"])
     assert (alone["prediction"]["boxes"][:, 2::2] <= 32).all()
+
+
+@pytest.mark.parametrize(
+    ("network", "key", "remedy"),
+    [
+        ({"type": "small_maskrcnn"}, "masks", "task 'instances' of Dense"),
+        ({"type": "keypointrcnn_resnet50_fpn", "min_size": 64, "max_size": 96}, "keypoints", "no task of Dense"),
+    ],
+)
+def test_what_a_network_learns_from_must_be_there(network, key, remedy):
+    model = Detector(2, network)
+    told = rf"the targets of a (Mask|Keypoint)RCNN must have {key}, got \['image_id', 'boxes', .*: .*{remedy}"
+    with pytest.raises(TrainingError, match=told):
+        model(torch.rand(1, 3, 48, 64), [boxes_target([[4, 4, 40, 40]])], mode="loss")
 
 
 @pytest.mark.parametrize("weighing", [None, {"by": "visibility"}])
