@@ -16,13 +16,14 @@ from cutmix_dense.mmengine.batch import BatchMix
 from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.mmengine.cut_outs import check_resumed
 from cutmix_dense.mmengine.hook import find_mixes, mixes_in_model, parts_of
+from cutmix_dense.mmengine.naming import PREFIX as _PREFIX
+from cutmix_dense.mmengine.naming import is_batch_mix, type_of
 from cutmix_dense.mmengine.schedule import MixScheduleHook, scheduled_mixes
 from cutmix_dense.mmengine.scope import HOOKS, MODELS, TRANSFORMS
 from cutmix_dense.transforms import MixTransform
 
 __all__ = ["CheckMixHook", "UnusedSettingsError", "check_runners"]
 
-_PREFIX = "cutmix_dense."
 _READ_BY_RUNNER = set(inspect.signature(Runner.__init__).parameters)
 """The top keys of a config that mean something; all others are variables, which MMEngine keeps but never reads."""
 _HOOKS = {"CloseMixHook": "close_mix", "MixScheduleHook": "mix_schedule", "WeighLossesHook": "weigh_losses"}
@@ -194,7 +195,7 @@ def find_unused(config: Mapping[str, Any]) -> list[str]:
 def _reason(key: str, setting: _Setting, model: Any) -> str:
     off = f"If nothing is to be mixed there, remove it, or write {key} = None over an inherited one."
     if key == "data_preprocessor":
-        own = _name(model["data_preprocessor"]) or "another one"
+        own = type_of(model["data_preprocessor"]) or "another one"
         return (
             f"MMEngine takes a top-level data_preprocessor only for a model without one, and this model has {own}. "
             f"Write model = dict(data_preprocessor=dict(type='{_PREFIX}…', augments_before_normalize=[…])). {off}"
@@ -220,7 +221,7 @@ def _batch_mixes(runner: Any) -> list[BatchMix]:
 def _unbuilt(config: Mapping[str, Any], built: set[str]) -> list[str]:
     """Mixes in a model's settings of which the model has none."""
     problems: list[str] = []
-    mixes = [setting for setting in _settings(config.get("model"), "model") if _is_batch_mix(setting.name)]
+    mixes = [setting for setting in _settings(config.get("model"), "model") if is_batch_mix(setting.name)]
     for setting in mixes:
         name = setting.name.removeprefix(_PREFIX)
         is_part = any(setting.path.startswith(f"{outer.path}.") for outer in mixes)  # built by the one that holds it
@@ -276,7 +277,7 @@ def _check_branches(dataset: Any) -> None:
 def _settings(value: Any, path: str, beside: tuple[str, ...] = (), *, nested: bool = True) -> Iterator[_Setting]:
     """The dicts of this package in a value; those within others only if ``nested``."""
     if isinstance(value, Mapping):
-        name = _name(value)
+        name = type_of(value)
         ours = _is_ours(name)
         if ours:
             inner = tuple(sorted(one.name for key in value for one in _settings(value[key], key)))
@@ -285,30 +286,15 @@ def _settings(value: Any, path: str, beside: tuple[str, ...] = (), *, nested: bo
             for key in value:
                 yield from _settings(value[key], f"{path}.{key}", nested=nested)
     elif isinstance(value, (list, tuple)):
-        types = tuple(_name(item) for item in value)
+        types = tuple(type_of(item) for item in value)
         for index, item in enumerate(value):
             yield from _settings(item, f"{path}[{index}]", types, nested=nested)
 
 
-def _name(value: Any) -> str:
-    """The type that a dict names, by a string or, in configs of pure Python, by the class itself."""
-    kind = value.get("type", "") if isinstance(value, Mapping) else ""
-    if isinstance(kind, str):
-        return kind
-    prefix = _PREFIX if getattr(kind, "__module__", "").startswith(_PREFIX) else ""
-    return prefix + getattr(kind, "__name__", str(kind))
-
-
 def _is_ours(name: str) -> bool:
     """Whether a type of this package mixes, runs mixes, or is a hook of theirs."""
-    scope, _, short = name.rpartition(".")
-    if f"{scope}." != _PREFIX:
+    short = name.removeprefix(_PREFIX)
+    if short == name:
         return False
     runs = short in MODELS.module_dict and short.lower().endswith("preprocessor")
-    return runs or short in _HOOKS or short in TRANSFORMS.module_dict or _is_batch_mix(name)
-
-
-def _is_batch_mix(name: str) -> bool:
-    """Whether a type is a method of this package for batches; every method is one for samples, too."""
-    kind = MODELS.module_dict.get(name.removeprefix(_PREFIX))
-    return isinstance(kind, type) and issubclass(kind, BatchMix)
+    return runs or short in _HOOKS or short in TRANSFORMS.module_dict or is_batch_mix(name)

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from snippets import ROOT
 
 from cutmix_dense.mmengine.sample import CutMix
-from cutmix_dense.mmengine.unused import CheckMixHook, check_runners, find_unused
+from cutmix_dense.mmengine.unused import CheckMixHook, _unbuilt, check_runners, find_unused
 
 RETINANET = "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py"
 YOLOX = "mmdet::yolox/yolox_tiny_8xb8-300e_coco.py"
@@ -303,6 +303,40 @@ def test_configs_of_pure_python_name_classes():
     assert problem.startswith("train_pipeline[0], cutmix_dense.CutMix: ")
     config.train_dataloader.dataset.pipeline = [step]
     assert find_unused(config) == []
+
+
+PURE = """from cutmix_dense.mmengine import CloseMixHook, DetDataPreprocessor
+from cutmix_dense.mmengine import batch
+from cutmix_dense.mmengine.sample import CutMix, RandomMix
+train_pipeline = [dict(type=RandomMix, transforms=[dict(type="CutMix")], max_cached_images=5)]
+test_pipeline = [dict(type=CutMix, max_cached_images=5)]
+data_preprocessor = dict(type=DetDataPreprocessor, batch_augments=[dict(type=batch.RICAP)])
+hooks = [dict(type=CloseMixHook, num_last_epochs=1)]
+model = dict(type="A", data_preprocessor=dict(type="B", batch_augments=[dict(type=batch.CutMix)]))
+train_dataloader = dict(dataset=dict(pipeline={pipeline}))
+default_hooks = dict({hooks})
+"""
+
+
+@pytest.mark.parametrize("dumps", [0, 1, 2])
+@pytest.mark.parametrize("used", [False, True])
+def test_a_dumped_config_of_pure_python_is_checked_as_it_was(dumps, used, tmp_path):
+    """MMEngine writes import paths for its classes."""
+    path = tmp_path / "written.py"
+    close = "close_mix=dict(type=CloseMixHook, num_last_epochs=2)"
+    path.write_text(PURE.format(pipeline="train_pipeline" if used else "[]", hooks=close if used else ""))
+    config = Config.fromfile(path, lazy_import=True)
+    for number in range(dumps):
+        config.dump(tmp_path / f"{number}.py")
+        config = Config.fromfile(tmp_path / f"{number}.py")
+    given = config.test_pipeline[0]["type"]
+    assert given == "cutmix_dense.mmengine.sample.CutMix" if dumps else given is CutMix
+    unused = {"test_pipeline[0], cutmix_dense.CutMix", "data_preprocessor, cutmix_dense.DetDataPreprocessor"}
+    unused |= set() if used else {"train_pipeline[0], cutmix_dense.RandomMix", "hooks[0], cutmix_dense.CloseMixHook"}
+    assert {problem.partition(": ")[0] for problem in find_unused(config)} == unused
+    (unbuilt,) = _unbuilt(config, {"RICAP"})
+    assert unbuilt.startswith("model.data_preprocessor.batch_augments[0], cutmix_dense.CutMix: ")
+    assert _unbuilt(config, {"CutMix"}) == []
 
 
 def test_a_model_without_one_takes_the_top_level_one():
