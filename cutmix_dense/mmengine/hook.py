@@ -11,10 +11,10 @@ from mmengine.runner import IterBasedTrainLoop
 
 from cutmix_dense.checks import whole
 from cutmix_dense.mmengine.closing import Closable
-from cutmix_dense.mmengine.sample import SampleMix
+from cutmix_dense.mmengine.replaced import SampleMixes, kept_mixes
 from cutmix_dense.mmengine.scope import HOOKS
 
-__all__ = ["CloseMixHook"]
+__all__ = ["CloseMixHook", "made_ahead", "mixes_in_model"]
 
 
 @HOOKS.register_module()
@@ -25,6 +25,7 @@ class CloseMixHook(Hook):
     (``num_workers * prefetch_factor``): mixing per sample is closed so many iterations earlier, and none of the last
     ``num_last_iters`` is mixed. Mixing per batch is closed at the iteration itself. A resumed training is closed as if
     it had never stopped. What was closed by hand stays closed. Other transforms of a strong pipeline are left alone.
+    It runs behind hooks that replace a pipeline (MMDetection's ``PipelineSwitchHook``), and closes the new one, too.
 
     ``default_hooks = dict(close_mix=dict(type="cutmix_dense.CloseMixHook", num_last_epochs=2))`` adds it to a config;
     ``custom_hooks = [...]`` would replace the list that ``_base_`` has.
@@ -47,6 +48,8 @@ class CloseMixHook(Hook):
     Source: the closing of Mosaic and MixUp is YOLOX's (``YOLOXModeSwitchHook`` in MMDetection).
     """
 
+    priority = "LOWEST"
+
     def __init__(self, num_last_epochs: int = 0, num_last_iters: int = 0) -> None:
         num_last_epochs = whole(num_last_epochs, "num_last_epochs", None)
         num_last_iters = whole(num_last_iters, "num_last_iters", None)
@@ -58,6 +61,7 @@ class CloseMixHook(Hook):
         self.num_last_epochs = num_last_epochs
         self.num_last_iters = num_last_iters
         self.closed: dict[str, bool] = {}
+        self._samples = SampleMixes()
 
     def before_train(self, runner: Any) -> None:
         """Refuse what can't be closed."""
@@ -66,14 +70,16 @@ class CloseMixHook(Hook):
                 f"num_last_epochs={self.num_last_epochs} has no meaning here: the training loop counts "
                 f"{runner.max_iters} iterations and no epochs. Write num_last_iters=… instead"
             )
-        self.closed = {}
-        of_batches, of_samples = [*mixes_in_model(runner)], [*find_mixes(runner.train_dataloader.dataset)]
+        self.closed, self._samples = {}, SampleMixes()
+        of_batches = any(True for _ in mixes_in_model(runner))
+        of_samples = bool(self._samples.of(runner) or kept_mixes(runner))
         if not of_batches and not of_samples:
             raise ValueError(
                 "CloseMixHook found nothing of cutmix_dense that mixes in this training: neither the pipelines of "
-                "train_dataloader.dataset nor model.data_preprocessor hold a mix. Put one there, or leave the hook out"
+                "train_dataloader.dataset and of hooks (switch_pipeline) nor model.data_preprocessor hold a mix. Put "
+                "one there, or leave the hook out"
             )
-        self._warn_of_none(runner, bool(of_batches), bool(of_samples))
+        self._warn_of_none(runner, of_batches, of_samples)
 
     def before_train_epoch(self, runner: Any) -> None:
         """Close or open for an epoch, or for the iterations whose batches are made next."""
@@ -108,18 +114,19 @@ class CloseMixHook(Hook):
         self._switch(runner, runner.iter + ahead >= first, runner.iter >= first)
 
     def _switch(self, runner: Any, samples: bool, batches: bool) -> None:
-        for kind, closed in (("sample", samples), ("batch", batches)):
-            if self.closed.get(kind) == closed:
-                continue
-            self.closed[kind] = closed
-            dataset = runner.train_dataloader.dataset
-            mixes: list[Any] = list(mixes_in_model(runner) if kind == "batch" else find_mixes(dataset))
+        """Tell every mix that there is by now."""
+        every: tuple[tuple[str, bool, list[Any]], ...] = (
+            ("sample", samples, [*self._samples.of(runner)]),
+            ("batch", batches, [*mixes_in_model(runner)]),
+        )
+        for kind, closed, mixes in every:
             for mix in mixes:
                 mix.close(closed, by_schedule=True)
-            if mixes and closed:
+            if mixes and closed and not self.closed.get(kind):
                 runner.logger.info(
                     f"Mixing per {kind} is closed: epoch {runner.epoch + 1}, iteration {runner.iter + 1}"
                 )
+            self.closed[kind] = bool(mixes) and closed
 
 
 def mixes_in_model(runner: Any) -> Iterator[Closable]:
@@ -132,19 +139,3 @@ def made_ahead(runner: Any) -> int:
     """Batches that the loader's workers make before they are asked for."""
     loader = runner.train_dataloader
     return loader.num_workers * (loader.prefetch_factor or 0) if loader.num_workers else 0
-
-
-def find_mixes(dataset: Any) -> Iterator[SampleMix]:
-    """Every mix in the pipelines of a dataset and of the datasets it wraps."""
-    return (part for part in parts_of(dataset) if isinstance(part, SampleMix))
-
-
-def parts_of(dataset: Any) -> Iterator[Any]:
-    """A dataset or a transform, and all that it holds of both, however deep."""
-    yield dataset
-    for name in ("dataset", "datasets", "pipeline", "transforms", "branch_pipelines"):
-        inner = getattr(dataset, name, ())
-        inner = list(inner.values()) if isinstance(inner, dict) else inner
-        for item in inner if isinstance(inner, (list, tuple)) else [inner]:
-            if item is not dataset and item != ():
-                yield from parts_of(item)

@@ -15,10 +15,11 @@ from mmengine.runner import Runner
 from cutmix_dense.mmengine.batch import BatchMix
 from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.mmengine.cut_outs import check_resumed
-from cutmix_dense.mmengine.hook import find_mixes, mixes_in_model, parts_of
+from cutmix_dense.mmengine.hook import mixes_in_model
 from cutmix_dense.mmengine.naming import PREFIX as _PREFIX
 from cutmix_dense.mmengine.naming import is_batch_mix, type_of
-from cutmix_dense.mmengine.schedule import MixScheduleHook, scheduled_mixes
+from cutmix_dense.mmengine.replaced import find_mixes, parts_of
+from cutmix_dense.mmengine.schedule import MixScheduleHook, scheduled_names
 from cutmix_dense.mmengine.scope import HOOKS, MODELS, TRANSFORMS
 from cutmix_dense.transforms import MixTransform
 
@@ -81,9 +82,9 @@ class CheckMixHook(Hook):
         problems += _lonely(mixes, _own_preprocessors(runner), runner.train_dataloader)
         if not any(isinstance(hook, MixScheduleHook) for hook in runner.hooks):
             problems += [
-                f"{_PREFIX}{type(mix).__name__} has windows, and nothing tells it which epoch or iteration begins: "
+                f"{name} has windows, and nothing tells it which epoch or iteration begins: "
                 f"write default_hooks = dict(mix_schedule=dict(type='{_PREFIX}MixScheduleHook'))"
-                for mix in scheduled_mixes(runner)
+                for name in dict.fromkeys(scheduled_names(runner))
             ]
         if problems:
             raise UnusedSettingsError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ import torch
 pytest.importorskip("mmengine", reason="needs MMEngine")
 
 import numpy as np
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.runner import Runner
 
 from cutmix_dense.mmengine import HOOKS, MODELS, TRANSFORMS
@@ -48,7 +51,33 @@ class Counting(BaseModel):
         return {"loss": self.weight * 0}
 
 
-def train(tmp_path, hook, *, dataset, augment=None, loop, workers=0, name, log="ERROR"):
+@MMENGINE_HOOKS.register_module()
+class Switching(Hook):
+    """Replaces the pipeline as MMDetection's PipelineSwitchHook does, workers included."""
+
+    def __init__(self, switch_epoch, switch_pipeline):
+        self.switch_epoch = switch_epoch
+        self.switch_pipeline = switch_pipeline
+
+    def before_train_epoch(self, runner):
+        if runner.epoch == self.switch_epoch:
+            runner.train_dataloader.dataset.pipeline = [TRANSFORMS.build(step) for step in self.switch_pipeline]
+            runner.train_dataloader._DataLoader__initialized = False
+            runner.train_dataloader._iterator = None
+        else:
+            runner.train_dataloader._DataLoader__initialized = True
+
+
+@MMENGINE_HOOKS.register_module()
+class SwitchingWithin(Hook):
+    """Replaces the pipeline at the first iteration, when workers have begun with the old one."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 0:
+            runner.train_dataloader.dataset.pipeline = [cached_mix()]
+
+
+def train(tmp_path, *hooks, dataset, augment=None, loop, workers=0, name, log="ERROR"):
     persistent = {"persistent_workers": True} if workers else {}
     model = Counting(augment)
     runner = Runner(
@@ -64,7 +93,7 @@ def train(tmp_path, hook, *, dataset, augment=None, loop, workers=0, name, log="
         },
         optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.0}},
         train_cfg=loop,
-        custom_hooks=[hook],
+        custom_hooks=[*hooks],
         default_hooks={"checkpoint": None, "logger": None},
         experiment_name=name,
         log_level=log,
@@ -74,7 +103,15 @@ def train(tmp_path, hook, *, dataset, augment=None, loop, workers=0, name, log="
 
 
 def cached_mix():
-    return TRANSFORMS.build({"type": "cutmix_dense.CutMix", "p": 1.0, "max_cached_images": 6})
+    return TRANSFORMS.build(MIX)
+
+
+MIX = {
+    "type": "cutmix_dense.CutMix",
+    "p": 1.0,
+    "max_cached_images": 6,
+    "region": {"type": "AreaBox", "area": (0.3, 0.4)},
+}
 
 
 def test_persistent_workers_stop_mixing_for_the_last_epochs(tmp_path):
@@ -89,6 +126,96 @@ def test_persistent_workers_stop_mixing_for_the_last_epochs(tmp_path):
     assert len(seen) == 10
     assert all(seen[2:6])
     assert not any(seen[6:])
+
+
+def by_epoch(seen, epochs=5):
+    """Whether the batches of each epoch were mixed; None where some were and others weren't."""
+    count = len(seen) // epochs
+    parts = [seen[start : start + count] for start in range(0, len(seen), count)]
+    return [part[0] if len(set(part)) == 1 else None for part in parts]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("switch", [0, 2, 3, 4])
+def test_a_pipeline_that_is_switched_is_closed_too(tmp_path, switch, workers):
+    """Before, in and behind the epoch that closes."""
+    seen = train(
+        tmp_path,
+        {"type": "cutmix_dense.CloseMixHook", "num_last_epochs": 2},
+        {"type": "Switching", "switch_epoch": switch, "switch_pipeline": [MIX]},
+        dataset=Images(cached_mix()),
+        loop={"by_epoch": True, "max_epochs": 5},
+        workers=workers,
+        name=f"switched{switch}{workers}",
+    )
+    assert by_epoch(seen) == [True] * 3 + [False] * 2
+
+
+@pytest.mark.parametrize("kept", ["settings", "nested", "built"])
+@pytest.mark.parametrize("name", ["switch_pipeline", "new_train_pipeline", "new_train_dataset"])
+def test_a_mix_that_a_hook_keeps_for_later_counts(tmp_path, name, kept):
+    """Its training begins without any mix."""
+    built = TRANSFORMS.build(MIX)
+    steps = {"settings": [MIX], "nested": [{"type": "RandomApply", "transforms": MIX}], "built": [built]}[kept]
+    switching = Switching(2, [MIX])
+    del switching.switch_pipeline
+    setattr(switching, name, {"pipeline": steps} if name == "new_train_dataset" else steps)
+    close = HOOKS.build({"type": "cutmix_dense.CloseMixHook", "num_last_epochs": 2})
+    runner = SimpleNamespace(
+        train_loop=None,
+        train_dataloader=SimpleNamespace(dataset=Images(lambda sample: sample)),
+        model=Counting(),
+        hooks=[close, switching],
+        max_epochs=5,
+    )
+    close.before_train(runner)
+    runner.hooks = [close]
+    with pytest.raises(ValueError, match=r"found nothing .* of hooks \(switch_pipeline\)"):
+        close.before_train(runner)
+
+
+def test_a_training_may_begin_without_a_mix(tmp_path):
+    seen = train(
+        tmp_path,
+        {"type": "cutmix_dense.CloseMixHook", "num_last_epochs": 2},
+        {"type": "Switching", "switch_epoch": 1, "switch_pipeline": [MIX]},
+        dataset=Images(lambda sample: sample),
+        loop={"by_epoch": True, "max_epochs": 5},
+        name="warm-up",
+    )
+    assert by_epoch(seen) == [False, True, True, False, False]
+
+
+@pytest.mark.parametrize("switch", [1, 3, 4])
+def test_a_switched_pipeline_is_closed_by_iterations(tmp_path, switch):
+    seen = train(
+        tmp_path,
+        {"type": "cutmix_dense.CloseMixHook", "num_last_iters": 5},
+        {"type": "Switching", "switch_epoch": switch, "switch_pipeline": [MIX]},
+        dataset=Images(cached_mix()),
+        loop={"by_epoch": True, "max_epochs": 5},
+        name=f"switched_iterations{switch}",
+    )
+    assert seen == [True] * 5 + [False] * 5
+
+
+@pytest.mark.parametrize("hook", ["CloseMixHook", "MixScheduleHook"])
+def test_workers_that_go_on_with_a_replaced_pipeline_are_told_too(tmp_path, hook):
+    windows = {"type": "cutmix_dense.RandomMix", "transforms": [{**MIX, "type": "CutMix"}], "windows": [(0, 11)]}
+    del windows["transforms"][0]["max_cached_images"]
+    settings = {"CloseMixHook": {"num_last_iters": 9}, "MixScheduleHook": {"by_epoch": False}}[hook]
+    mix = cached_mix() if hook == "CloseMixHook" else TRANSFORMS.build({**windows, "max_cached_images": 6})
+    seen = train(
+        tmp_path,
+        {"type": f"cutmix_dense.{hook}", **settings},
+        {"type": "SwitchingWithin"},
+        dataset=Images(mix),
+        loop={"by_epoch": False, "max_iters": 20},
+        workers=2,
+        name=f"within_{hook}",
+    )
+    assert all(seen[2:6])
+    assert not any(seen[11 if hook == "CloseMixHook" else 16 :])
 
 
 @pytest.mark.parametrize("workers", [0, 2])

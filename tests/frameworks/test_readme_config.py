@@ -36,7 +36,7 @@ from trainings import coco as coco_settings
 
 from cutmix_dense import InstanceBank
 from cutmix_dense.mmengine import BatchMix, CloseMixHook, WeighLossesHook
-from cutmix_dense.mmengine.hook import find_mixes
+from cutmix_dense.mmengine.replaced import find_mixes
 
 RETINANET = "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py"
 RTMDET_TINY = "mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py"

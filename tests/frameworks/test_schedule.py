@@ -8,7 +8,7 @@ import torch
 pytest.importorskip("mmengine", reason="needs MMEngine")
 
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
-from test_hook import Images, train
+from test_hook import Images, by_epoch, train
 
 import cutmix_dense as cd
 from cutmix_dense.mmengine import HOOKS, MODELS, TRANSFORMS
@@ -64,6 +64,36 @@ def test_windows_of_iterations(tmp_path, workers):
     mix = TRANSFORMS.build(windowed((2, 5), max_cached_images=6))
     seen = train(tmp_path, hook, dataset=Images(mix), loop=ITERS, workers=0, name=f"is-{workers}")
     assert seen == expected
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("switch", "expected"), [(1, [0, 1, 1, 0]), (2, [0, 1, 1, 0]), (3, [0, 1, 1, 0])])
+def test_windows_of_a_pipeline_that_is_switched(tmp_path, switch, expected, workers):
+    """Before, in and behind the window; in the last epoch of it, too."""
+    settings = windowed((1, 3), max_cached_images=6)
+    switching = {"type": "Switching", "switch_epoch": switch, "switch_pipeline": [settings]}
+    dataset, name = Images(TRANSFORMS.build(settings)), f"switched-{switch}-{workers}"
+    seen = train(tmp_path, HOOK, switching, dataset=dataset, loop=EPOCHS, workers=workers, name=name)
+    assert by_epoch(seen, 4) == expected
+
+
+@pytest.mark.parametrize("outer", ["alone", "RandomMix", "list"])
+def test_windows_that_only_a_switched_pipeline_has(tmp_path, outer):
+    """They need the hook, and are enough for it."""
+    settings = windowed((2, 4), max_cached_images=6)
+    if outer == "RandomMix":
+        inner = {**windowed((2, 4)), "type": "RandomMix"}
+        settings = {"type": "cutmix_dense.RandomMix", "transforms": [inner], "max_cached_images": 6}
+    pipeline = [settings] if outer != "list" else [{"type": "Steps", "transforms": [settings]}]
+    switching = {"type": "Switching", "switch_epoch": 1, "switch_pipeline": pipeline}
+    with pytest.raises(ValueError, match="RandomMix has windows.*MixScheduleHook"):
+        train(tmp_path, switching, dataset=Plain(), loop=EPOCHS, name=f"only-{outer}")
+    if outer != "list":
+        seen = train(tmp_path, HOOK, switching, dataset=Plain(), loop=EPOCHS, name=f"both-{outer}")
+        assert by_epoch(seen, 4) == [0, 0, 1, 1]
+    switching["switch_pipeline"] = [windowed(None, max_cached_images=6) | {"windows": None}]
+    with pytest.raises(ValueError, match=r"no mix with windows .* of hooks \(switch_pipeline\)"):
+        train(tmp_path, HOOK, switching, dataset=Plain(), loop=EPOCHS, name=f"neither-{outer}")
 
 
 def test_windows_need_the_hook_and_the_hook_needs_windows(tmp_path):

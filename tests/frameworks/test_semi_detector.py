@@ -154,7 +154,8 @@ def test_copies_and_saved_models_mix_as_the_model_does(repeated):
 
 def test_windows_are_told_by_the_hook():
     model = detector({"type": "cutmix_dense.RandomMix", "transforms": [CUTMIX], "windows": [(1, 2)]})
-    runner = SimpleNamespace(model=model, train_dataloader=SimpleNamespace(dataset=()), train_loop=None)
+    loader = SimpleNamespace(dataset=())
+    runner = SimpleNamespace(model=model, train_dataloader=loader, train_loop=None, hooks=[])
     hook = HOOKS.build({"type": "cutmix_dense.MixScheduleHook"})
     hook.before_train(runner)
     mixed = []

@@ -212,6 +212,27 @@ def test_the_mix_of_a_semi_supervised_detector(start):
         start(RETINANET, SEMI.format(windows=""), batch_size=1)
 
 
+def test_a_pipeline_that_is_switched_later(start, data, tmp_path):
+    """Its windows need the hook, and its mix is one that can be closed."""
+    window = 'dict(type="cutmix_dense.RandomMix", transforms=[dict(type="CutMix")], windows=[(1, 2)])'
+    switch = 'dict(type="PipelineSwitchHook", switch_epoch=1, switch_pipeline=[{}, dict(type="PackDetInputs")])'
+    lines = f"custom_hooks = [{switch.format(window)}]\n"
+    schedule = 'default_hooks = dict(mix_schedule=dict(type="cutmix_dense.MixScheduleHook"))\n'
+    with pytest.raises(ValueError, match=r"cutmix_dense\.RandomMix has windows.*MixScheduleHook"):
+        start(RETINANET, lines)
+    with pytest.raises(Started):
+        start(RETINANET, lines, schedule)
+    for each in (lines + schedule, f"custom_hooks = [{switch.format(MIX)}]\n{CLOSE}"):
+        runner = runner_of(written(RETINANET, each), data(RETINANET), tmp_path)
+        runner.train_loop  # noqa: B018 – built by asking for it
+        runner.call_hook("before_train")
+        ours, theirs = (
+            next(index for index, hook in enumerate(runner.hooks) if type(hook).__name__.startswith(names))
+            for names in (("Close", "MixSch"), "PipelineSwitch")
+        )
+        assert ours > theirs
+
+
 def test_methods_within_a_method(start):
     inner = 'dict(type="cutmix_dense.RandomMix", transforms=[dict(type="cutmix_dense.RICAP")])'
     mixing = DET.replace('dict(type="cutmix_dense.CutMix")', inner)
