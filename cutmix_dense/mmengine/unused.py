@@ -55,7 +55,7 @@ class CheckMixHook(Hook):
             - a variable (``train_pipeline``) that no dataloader and no hook has got, as happens where ``_base_`` had
               read its own before;
             - ``batch_augments`` that a preprocessor keeps as dicts and never builds, as MMSegmentation's own does;
-            - mixes of batches of one image, which have no partner;
+            - mixes of batches of one image, which have no partner; for ``SemiMixDetector``, of one unlabelled image;
             - windows of a recipe or a ``RandomMix`` without ``MixScheduleHook``;
             - a mix of samples in one of several branches of ``MultiBranch``: the others show the same sample unmixed,
               and pseudo-labels go from branch to branch;
@@ -80,6 +80,7 @@ class CheckMixHook(Hook):
         problems = find_unused(runner.cfg)
         problems += _unbuilt(runner.cfg, {type(mix).__name__ for mix in mixes})
         problems += _lonely(mixes, _own_preprocessors(runner), runner.train_dataloader)
+        problems += _lonely_unlabelled(runner)
         if not any(isinstance(hook, MixScheduleHook) for hook in runner.hooks):
             problems += [
                 f"{name} has windows, and nothing tells it which epoch or iteration begins: "
@@ -259,6 +260,29 @@ def _lonely(mixes: list[BatchMix], preprocessors: list[Closable], loader: Any) -
 
 def _needs_partners(mix: MixTransform | None) -> bool:
     return mix is not None and any(member.p > 0 and member.partners for member in mix.members)
+
+
+def _lonely_unlabelled(runner: Any) -> list[str]:
+    """Mixes between a teacher and its student, of batches that have one unlabelled image each."""
+    sampler: Any = getattr(runner.train_dataloader.batch_sampler, "sampler", None)
+    shares = getattr(sampler, "num_per_source", ())  # of MMDetection's MultiSourceSampler and its kind
+    parts = getattr(getattr(sampler, "dataset", None), "datasets", ())
+    if sum(share for share, part in zip(shares, parts) if "unsup_student" in _branches_of(part)) != 1:
+        return []
+    given = f"batch_size={sampler.batch_size}, source_ratio={sampler.source_ratio}"
+    mixers: list[Any] = [module for module in mixes_in_model(runner) if hasattr(module, "batch_mix")]
+    return [
+        f"{_PREFIX}{type(mixer).__name__} mixes the unlabelled images, of which train_dataloader.sampler takes one per "
+        f"batch ({given}): it has no partner, so {_PREFIX}{type(mixer.batch_mix).__name__} never mixes. Write "
+        "train_dataloader = dict(batch_size=3, sampler=dict(batch_size=3, source_ratio=[1, 2])), or larger numbers"
+        for mixer in mixers
+        if _needs_partners(mixer.mix)
+    ]
+
+
+def _branches_of(dataset: Any) -> set[str]:
+    """The branches into which the pipelines of a dataset part."""
+    return {name for part in parts_of(dataset) for name in getattr(part, "branch_pipelines", {})}
 
 
 def _check_branches(dataset: Any) -> None:

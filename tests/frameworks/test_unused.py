@@ -212,6 +212,45 @@ def test_the_mix_of_a_semi_supervised_detector(start):
         start(RETINANET, SEMI.format(windows=""), batch_size=1)
 
 
+SEMI_BATCHES = """custom_imports = dict(imports=["cutmix_dense.mmengine", "cutmix_dense.mmengine.semi_detector"])
+model = dict(
+    type="cutmix_dense.SemiMixDetector", mix=dict(type="cutmix_dense.{mix}"),
+    detector=dict(backbone=dict(depth=18, base_channels=8), neck=dict(in_channels=[8, 16, 32, 64])),
+)
+train_dataloader = dict(
+    batch_size={count}, num_workers=0, persistent_workers=False,
+    sampler=dict(type="{sampler}", batch_size={count}, source_ratio={ratio}),
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("sampler", "ratio", "mix", "refused"),
+    [
+        ("GroupMultiSourceSampler", [1, 1], "CutMix", True),
+        ("MultiSourceSampler", [1, 1], "Mosaic", True),
+        ("MultiSourceSampler", [3, 1], "CutMix", True),
+        ("MultiSourceSampler", [1, 2], "CutMix", False),
+        ("MultiSourceSampler", [1, 1], 'CopyPaste", source="self", place="random', False),
+    ],
+)
+def test_one_unlabelled_image_in_a_batch(sampler, ratio, mix, refused, start, data):
+    annotations = data(SOFT_TEACHER) / "annotations" / "instances_train2017.json"
+    for part in ("", "-unlabeled"):
+        copied = data(SOFT_TEACHER) / "semi_anns" / f"instances_train2017.1@10{part}.json"
+        copied.parent.mkdir(exist_ok=True)
+        copied.write_text(annotations.read_text())
+    lines = SEMI_BATCHES.format(sampler=sampler, ratio=ratio, count=sum(ratio), mix=mix)
+    if not refused:
+        with pytest.raises(Started):
+            start(SOFT_TEACHER, lines)
+        return
+    given = rf"batch_size={sum(ratio)}, source_ratio=\[{ratio[0]}, 1\]"
+    with pytest.raises(ValueError, match=rf"{given}.* cutmix_dense\.{mix} never mixes.*source_ratio=\[1, 2\]") as error:
+        start(SOFT_TEACHER, lines)
+    assert str(error.value).count("\n- ") == 1
+
+
 def test_a_pipeline_that_is_switched_later(start, data, tmp_path):
     """Its windows need the hook, and its mix is one that can be closed."""
     window = 'dict(type="cutmix_dense.RandomMix", transforms=[dict(type="CutMix")], windows=[(1, 2)])'
