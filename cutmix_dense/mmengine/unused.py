@@ -29,6 +29,8 @@ _READ_BY_RUNNER = set(inspect.signature(Runner.__init__).parameters)
 """The top keys of a config that mean something; all others are variables, which MMEngine keeps but never reads."""
 _HOOKS = {"CloseMixHook": "close_mix", "MixScheduleHook": "mix_schedule", "WeighLossesHook": "weigh_losses"}
 """The hooks that a config names, and what the docs call them in ``default_hooks``."""
+_HOOKS_OF_MMENGINE = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
+"""What ``default_hooks`` has without a config; None leaves one out."""
 
 
 class UnusedSettingsError(ValueError):
@@ -103,7 +105,8 @@ def check_runners(check: type[Hook] = CheckMixHook) -> None:
     """Have every ``Runner`` that is made from now on check its config; a second call changes nothing.
 
     MMEngine has no place where a package that a config imports could add a hook of its own: so ``register_hooks`` adds
-    it.
+    it. It also takes None for any entry of ``default_hooks``, by which a config leaves out a hook of its ``_base_``;
+    MMEngine takes it for its own six alone.
 
     Args:
         check: the class of the hook, which takes no arguments.
@@ -114,13 +117,20 @@ def check_runners(check: type[Hook] = CheckMixHook) -> None:
         return
 
     @functools.wraps(original)
-    def register_hooks(self: Any, *args: Any, **settings: Any) -> None:
-        original(self, *args, **settings)
+    def register_hooks(self: Any, default_hooks: Mapping[str, Any] | None = None, *args: Any, **settings: Any) -> None:
+        original(self, _without_none(default_hooks), *args, **settings)
         if not any(isinstance(hook, check) for hook in self.hooks):
             self.register_hook(check())
 
     register_hooks.checks = (*checks, check)  # type: ignore[attr-defined]
     Runner.register_hooks = register_hooks
+
+
+def _without_none(default_hooks: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The hooks of a config, but those of other names than MMEngine's that it leaves out."""
+    if default_hooks is None:
+        return None
+    return {name: hook for name, hook in default_hooks.items() if hook is not None or name in _HOOKS_OF_MMENGINE}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 pytest.importorskip("mmengine", reason="needs MMEngine")
 
 import numpy as np
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -77,7 +78,7 @@ class SwitchingWithin(Hook):
             runner.train_dataloader.dataset.pipeline = [cached_mix()]
 
 
-def train(tmp_path, *hooks, dataset, augment=None, loop, workers=0, name, log="ERROR"):
+def train(tmp_path, *hooks, dataset, augment=None, loop, workers=0, name, log="ERROR", more=None):
     persistent = {"persistent_workers": True} if workers else {}
     model = Counting(augment)
     runner = Runner(
@@ -94,7 +95,7 @@ def train(tmp_path, *hooks, dataset, augment=None, loop, workers=0, name, log="E
         optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.0}},
         train_cfg=loop,
         custom_hooks=[*hooks],
-        default_hooks={"checkpoint": None, "logger": None},
+        default_hooks={"checkpoint": None, "logger": None, **(more or {})},
         experiment_name=name,
         log_level=log,
     )
@@ -277,6 +278,39 @@ def test_a_hook_that_closes_everything_is_warned_of(tmp_path, capsys, last, loop
     else:
         assert not any(seen[2 * workers :])  # workers of a loop of iterations begin before any hook
         assert re.search(f"CloseMixHook closes mixing from the start of this training to its end: .*{said}", told)
+
+
+def test_none_leaves_an_inherited_hook_out(tmp_path, capsys):
+    """As the warning says; MMEngine takes None for its own hooks alone."""
+    loop = {"by_epoch": True, "max_epochs": 1}
+    written = {"close_mix": {"type": "cutmix_dense.CloseMixHook", "num_last_epochs": 1}}
+    seen = train(tmp_path, dataset=Images(cached_mix()), loop=loop, name="there", log="WARNING", more=written)
+    assert not any(seen)
+    (name,) = re.findall(r"leave the hook out \(default_hooks\.(\w+)=None\)", " ".join(capsys.readouterr().out.split()))
+    child = Config({"default_hooks": written})
+    child.merge_from_dict({f"default_hooks.{name}": None})
+    seen = train(tmp_path, dataset=Images(cached_mix()), loop=loop, name="left-out", more=child.default_hooks)
+    assert all(seen)
+
+
+def test_none_for_hooks_of_mmengine_means_what_it_did(tmp_path):
+    own = dict.fromkeys(("timer", "sampler_seed", "param_scheduler"))
+    others = dict.fromkeys(("mix_schedule", "weigh_losses", "visualization"))
+    kept = {}
+    hooks = {**own, **others, "noting": Noting(kept)}
+    seen = train(tmp_path, dataset=Images(cached_mix()), loop={"by_epoch": True, "max_epochs": 1}, name="o", more=hooks)
+    assert all(seen)
+    assert kept["hooks"] == {"RuntimeInfoHook", "CheckMixHook", "Noting"}
+
+
+class Noting(Hook):
+    """Notes which hooks a training has."""
+
+    def __init__(self, kept):
+        self.kept = kept
+
+    def before_train(self, runner):
+        self.kept["hooks"] = {type(hook).__name__ for hook in runner.hooks}
 
 
 def test_batch_augments_are_closed_too(tmp_path):
