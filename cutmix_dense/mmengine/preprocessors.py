@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -29,13 +29,15 @@ def __getattr__(name: str) -> Any:
 
 
 @MODELS.register_module()
-def DetDataPreprocessor(*args: Any, augments_before_normalize: Sequence[dict] = (), **settings: Any) -> nn.Module:
+def DetDataPreprocessor(
+    *args: Any, augments_before_normalize: Sequence[dict] | None = (), **settings: Any
+) -> nn.Module:
     """MMDetection's ``DetDataPreprocessor``, which can also mix before it normalises.
 
     Args:
         args: mmdet's.
         augments_before_normalize: batch augments for the images as they were loaded, one byte per value: mixing moves
-            a quarter of the bytes. They come as a list, not yet padded, colours not yet converted.
+            a quarter of the bytes. They come as a list, not yet padded, colours not yet converted. None turns them off.
         settings: mmdet's, ``batch_augments`` for the normalised batch among them.
 
     In a config it goes into the model, where the base has its own: ``model = dict(data_preprocessor=dict(type=
@@ -43,6 +45,7 @@ def DetDataPreprocessor(*args: Any, augments_before_normalize: Sequence[dict] = 
 
     Raises:
         ImportError: no mmdet.
+        TypeError: augments that aren't a list of configs.
 
     Example:
         >>> import mmdet.models
@@ -58,13 +61,14 @@ def DetDataPreprocessor(*args: Any, augments_before_normalize: Sequence[dict] = 
     require("mmdet", "mmdet")
     from mmdet.models import DetDataPreprocessor as Original
 
+    _listed("batch_augments", settings.get("batch_augments"))
     return _mixing(Original)(augments_before_normalize, *args, **settings)
 
 
 @MODELS.register_module()
 def SegDataPreProcessor(
     *args: Any,
-    augments_before_normalize: Sequence[dict] = (),
+    augments_before_normalize: Sequence[dict] | None = (),
     batch_augments: Sequence[dict] | None = None,
     **settings: Any,
 ) -> nn.Module:
@@ -78,6 +82,7 @@ def SegDataPreProcessor(
 
     Raises:
         ImportError: no mmseg.
+        TypeError: augments that aren't a list of configs.
 
     Example:
         >>> import mmseg.models
@@ -100,15 +105,27 @@ def SegDataPreProcessor(
     from mmseg.models import SegDataPreProcessor as Original
 
     made = _mixing(Original)(augments_before_normalize, *args, **settings)
-    if batch_augments:
-        made.batch_augments = _Chain(batch_augments)
+    if own := _listed("batch_augments", batch_augments):
+        made.batch_augments = _Chain(own)
     return made
+
+
+def _listed(name: str, augments: Any) -> Sequence[Mapping[str, Any]]:
+    """The configs of augments; None is none of them."""
+    if augments is None:
+        return ()
+    if not isinstance(augments, (list, tuple)) or not all(isinstance(each, Mapping) for each in augments):
+        raise TypeError(
+            f"{name} must be a list of configs, or None for no augments, got {augments!r}: write "
+            f"{name}=[dict(type='cutmix_dense.CutMix')]"
+        )
+    return augments
 
 
 class _Chain(nn.ModuleList):
     """Batch augments, one after the other."""
 
-    def __init__(self, augments: Sequence[dict]) -> None:
+    def __init__(self, augments: Sequence[Mapping[str, Any]]) -> None:
         super().__init__(MODELS.build(augment) for augment in augments)
 
     def forward(self, inputs: Any, data_samples: Any) -> tuple[Any, Any]:
@@ -122,9 +139,9 @@ def _mixing(original: type[nn.Module]) -> type[Any]:
     """A framework's preprocessor with batch augments in front of its own work."""
 
     class Mixing(original):  # type: ignore[misc, valid-type]
-        def __init__(self, augments: Sequence[dict], *args: Any, **settings: Any) -> None:
+        def __init__(self, augments: Sequence[dict] | None, *args: Any, **settings: Any) -> None:
             super().__init__(*args, **settings)
-            self.augments_before_normalize = _Chain(augments)
+            self.augments_before_normalize = _Chain(_listed("augments_before_normalize", augments))
 
         def forward(self, data: Any, training: bool = False) -> Any:
             if training and len(self.augments_before_normalize):

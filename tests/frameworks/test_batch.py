@@ -268,6 +268,30 @@ def test_metainfo_of_elements_stays():
     assert {sample.gt_instances.note for sample in after} == {3}
 
 
+PREPROCESSORS = [
+    (mmdet.registry.MODELS, {"type": "cutmix_dense.DetDataPreprocessor"}),
+    (mmseg.registry.MODELS, {"type": "cutmix_dense.SegDataPreProcessor", "size": (24, 36)}),
+]
+
+
+@pytest.mark.parametrize("name", ["augments_before_normalize", "batch_augments"])
+@pytest.mark.parametrize(("registry", "settings"), PREPROCESSORS, ids=["mmdet", "mmseg"])
+def test_augments_are_a_list_or_none(registry, settings, name):
+    """None turns off what a config inherits: images leave as they came."""
+    images = [torch.full((3, 24, 36), value, dtype=torch.uint8) for value in (0, 200)]
+    samples = [SegDataSample(metainfo={"img_shape": (24, 36)}) for _ in images]
+    for sample in samples:
+        sample.gt_sem_seg = PixelData(data=torch.zeros(1, 24, 36, dtype=torch.long))
+    one = {"type": "cutmix_dense.CutMix", "p": 1.0, "region": {"type": "AreaBox", "area": (0.3, 0.4)}}
+    for off, values in ((None, 1), ([], 1), ((), 1), ([one], 2)):
+        made = registry.build({**settings, name: off})
+        batch = {"inputs": list(images), "data_samples": copy.deepcopy(samples)}
+        assert [len(image.unique()) for image in made(batch, training=True)["inputs"]] == [values] * 2
+    for wrong in (one, "cutmix_dense.CutMix", ["cutmix_dense.CutMix"], [[one]], 1):
+        with pytest.raises(TypeError, match=rf"{name} must be a list of configs, .* write {name}=\[dict\(type="):
+            registry.build({**settings, name: wrong})
+
+
 def test_a_model_does_not_know_of_the_mix():
     """A checkpoint from a closed training must not close the next one, nor need ours to be loaded."""
     settings = {"mean": MEAN, "std": STD}
