@@ -10,7 +10,7 @@ from mmengine.structures import PixelData
 from torch import Tensor
 
 from cutmix_dense.functional.fields import INSTANCE_KEYS
-from cutmix_dense.mmengine.fields import check_texts, reason_against
+from cutmix_dense.mmengine.fields import check_same_keys, check_texts, reason_against
 from cutmix_dense.mmengine.rows import name_of
 from cutmix_dense.mmengine.structures import as_tensor, padded_masks
 from cutmix_dense.transforms import MixTransform, MixUp
@@ -73,6 +73,10 @@ def check_elements(samples: Sequence[Any], mix: MixTransform, image_keys: Sequen
             raise ValueError("ignored_instances can't be mixed without gt_instances beside them")
         for name, fields in fields_of(sample).items():
             _check_fields(name, fields, mix)
+    for name in INSTANCES:
+        if name in names:
+            elements = [getattr(sample, name) for sample in samples]
+            check_same_keys(name, [(len(element), element.keys()) for element in elements])
     if "gt_instance_labels" in names and any(member.on_filtered == "ignore" for member in mix.members):
         raise ValueError("on_filtered must be 'drop' for MMPose, which has no instances to be ignored")
 
@@ -101,7 +105,8 @@ def maps_of(
         ``ignore_index``.
 
     Raises:
-        ValueError: an element that isn't one map per pixel; ids whose ignored one isn't the method's.
+        ValueError: an element that isn't one map per pixel, or not of its image's size; ids whose ignored one isn't the
+            method's.
     """
     found: dict[str, tuple[Any, Any]] = {}
     names = dict.fromkeys(name for sample in samples for name in sample.keys())  # noqa: SIM118 – no mapping
@@ -109,10 +114,11 @@ def maps_of(
         if name in (*INSTANCES, IGNORED, *image_keys):
             continue
         maps = [as_tensor(_map_of(sample, name)) for sample in samples]
-        if name in _VALUE_MAPS:
-            _check_values(name, maps, inputs, mix)
-        else:
+        if name not in _VALUE_MAPS:
             _check_ids(name, samples, mix)
+        elif any(isinstance(member, MixUp) for member in mix.members):
+            raise ValueError(f"{name} can't be blended: use methods without MixUp")
+        _check_sizes(name, maps, samples, inputs)
         same = all(value.shape == maps[0].shape for value in maps)
         stacked = same and isinstance(inputs, Tensor) and maps[0].shape[-2:] == inputs.shape[-2:]
         found[name] = (torch.stack(maps) if stacked else maps, _VALUE_MAPS.get(name))
@@ -142,14 +148,19 @@ def _map_of(sample: Any, name: str) -> Any:
     return fields[0][1]
 
 
-def _check_values(name: str, maps: Sequence[Tensor], inputs: Tensor | list[Tensor], mix: MixTransform) -> None:
-    if any(isinstance(member, MixUp) for member in mix.members):
-        raise ValueError(f"{name} can't be blended: use methods without MixUp")
-    for value, image in zip(maps, inputs):
-        if value.shape[-2:] != image.shape[-2:]:
+def _check_sizes(name: str, maps: Sequence[Tensor], samples: Sequence[Any], inputs: Tensor | list[Tensor]) -> None:
+    """Refuse maps of another scale; those of ids may be padded as the images are, or not."""
+    frame = (max(image.shape[-2] for image in inputs), max(image.shape[-1] for image in inputs))
+    for value, sample, image in zip(maps, samples, inputs):
+        size = (image.shape[-2], image.shape[-1])
+        fitting = [size]
+        if name not in _VALUE_MAPS:
+            fitting += [frame, size_of(sample, frame)] if isinstance(inputs, Tensor) else [frame]
+        if tuple(value.shape[-2:]) not in fitting:
+            scaled = "GenerateTarget" if name == "gt_fields" else "SegRescale"
             raise ValueError(
-                f"{name} must have the size of its image {tuple(image.shape[-2:])}, got {tuple(value.shape)}: mix "
-                "samples in the pipeline, before GenerateTarget, or leave it out"
+                f"{name} must have the size of its image {size}, got {tuple(value.shape)}: leave {scaled} out, or mix "
+                "samples in the pipeline, before it"
             )
 
 

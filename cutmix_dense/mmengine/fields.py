@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ __all__ = [
     "check_image_keys",
     "check_instance_keys",
     "check_key_list",
+    "check_same_keys",
     "check_texts",
     "holds_arrays",
     "reason_against",
@@ -57,6 +58,18 @@ _REASONS = {
     }.items()
     for key in keys.split()
 }
+
+_LOADED = {
+    key: setting
+    for setting, keys in {
+        "with_bbox": "gt_bboxes bboxes",
+        "with_keypoints": "gt_keypoints",
+        "with_label": "gt_bboxes_labels labels",
+        "with_mask": "gt_masks masks",
+    }.items()
+    for key in keys.split()
+}
+"""Keys of instances, and the setting of LoadAnnotations that makes them."""
 
 _SHARED = ("text", "texts", "stuff_text", "caption_prompt", "custom_entities")
 """What says which words the labels stand for; a mix can carry it where all images have the same."""
@@ -120,6 +133,24 @@ def check_image_keys(image_keys: Iterable[str], mixed: Iterable[str]) -> None:
             raise ValueError(f"image_keys can't name {key!r}, which is mixed")
         if _REASONS.get(key, _IMAGE_LABEL) != _IMAGE_LABEL:
             raise ValueError(f"image_keys can't name {key!r}, which {_REASONS[key]}")
+
+
+def check_same_keys(holder: str, images: Sequence[tuple[int, Collection[str]]]) -> None:
+    """Raise ValueError where some instances have a key that those of another image lack.
+
+    Args:
+        holder: what holds the instances.
+        images: per image, how many instances it has, and the keys of them.
+    """
+    for key in dict.fromkeys(key for _, keys in images for key in keys):
+        lacking = sum(key not in keys for count, keys in images if count)
+        if lacking:
+            setting = _LOADED.get(key)
+            remedy = f"give LoadAnnotations the same {setting}" if setting else "give it"
+            raise ValueError(
+                f"{holder} of {lacking} of {len(images)} images lack {key!r}, which those of the others have: {remedy} "
+                "in all data sets that are mixed"
+            )
 
 
 def check_texts(samples: Sequence[Mapping[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from cutmix_dense.mmengine.fields import IMAGE_KEYS, check_texts, holds_arrays, reason_against
+from cutmix_dense.mmengine.fields import IMAGE_KEYS, check_same_keys, check_texts, holds_arrays, reason_against
 from cutmix_dense.transforms import MixTransform, MixUp
 
 __all__ = [
@@ -137,6 +137,14 @@ def check_results(
                 "branches that change the colours of some samples only"
             )
     check_texts(samples)
+    check_same_keys("the instances", [(_count(sample, columns), sample.keys() & {*columns}) for sample in samples])
+    for key in maps:
+        for sample in samples:
+            if key not in VALUE_MAPS and key in sample and np.shape(sample[key])[:2] != sample["img"].shape[:2]:
+                size, given = sample["img"].shape[:2], np.shape(sample[key])
+                raise ValueError(
+                    f"{key} must have the size of its image {size}, got {given}: put the mix before SegRescale"
+                )
     known = {*columns, *maps, *image_keys, *IMAGE_KEYS, FLAGS, "img"}
     for sample in samples:
         for key, value in sample.items():
@@ -152,6 +160,11 @@ def check_results(
                 "results hold 'invalid_segs', polygons of the whole image that a mix can't move: put "
                 "BottomupGetHeatmapMask before the mix, which mixes the mask that it makes"
             )
+
+
+def _count(sample: Mapping[str, Any], columns: Sequence[str]) -> int:
+    """How many instances a sample has."""
+    return max((len(sample[key]) for key in (*_DETECTION, *_POSE) if key in columns and key in sample), default=0)
 
 
 def _check_image(sample: Any) -> None:
