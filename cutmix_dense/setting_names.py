@@ -34,6 +34,13 @@ def peer_hint(name: str, known: Collection[str]) -> str:
 
 
 _ALPHA = (("alpha", "did you mean 'alpha'?"),)
+_PIPELINE = (
+    (
+        "",
+        "only transforms of MMEngine's pipelines have it: write type='cutmix_dense.…' in the pipeline; configs of pure "
+        "Python import the class from cutmix_dense.mmengine.sample",
+    ),
+)
 _OCCLUSION = "rule='mmdet_copy_paste' has MMDetection's numbers, min_visibility is a share of each object"
 _PEERS: dict[str, tuple[tuple[str, str], ...]] = {
     # MMDetection and MMSegmentation: Mosaic, MixUp, CopyPaste
@@ -60,6 +67,8 @@ _PEERS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "pad_val": (("fill", "did you mean 'fill'?"),),
     "seg_pad_val": (("ignore_index", "did you mean 'ignore_index'? Maps have it where no image lies"),),
+    "max_cached_images": _PIPELINE,
+    "random_pop": _PIPELINE,
     "bbox_clip_border": (("", "leave it out: upright boxes always end at the canvas"),),
     "max_iters": (("", "leave it out: a partner without objects is taken, too"),),
     "max_num_pasted": (

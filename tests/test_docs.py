@@ -254,6 +254,7 @@ ELSEWHERE = {
     "class MixClassifier(ClassificationTrainer):": (
         "tests/stacks/test_ultralytics_page.py::test_the_classifier_of_the_page_trains_and_draws_its_batches"
     ),
+    "step = dict(type=sample.CutMix": "tests/frameworks/test_pure_python.py::test_the_classes_of_the_page_mix",
     "model_config = RFDETRNanoConfig()": "tests/stacks/test_rfdetr.py::test_every_pixel_box_and_mask_agrees",
 }
 """Blocks within a framework that isn't on PyPI, that would download weights, or that define what a page doesn't run, by

@@ -11,6 +11,9 @@
   recipes and a ``RandomMix`` with windows which epoch or iteration begins; ``WeighLossesHook``, which makes
   MMDetection's losses count each instance by its ``visibility`` or ``weight``.
 
+Configs of pure Python name the classes: ``from cutmix_dense.mmengine.sample import CutMix`` for a pipeline, and
+``from cutmix_dense.mmengine.batch import CutMix`` for a batch. ``cutmix_dense.CutMix`` itself mixes tensors alone.
+
 The import also does two things for every training of the process:
 
 - every ``Runner`` checks its config before it trains (``CheckMixHook``): a setting of this package that nothing uses is
@@ -30,6 +33,8 @@ Example:
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from cutmix_dense.extras import require
 
@@ -60,6 +65,18 @@ __all__ = [
     "allow_checkpoints",
     "weigh_detector",
 ]
+
+if not TYPE_CHECKING:  # which shall go on to know all names
+
+    def __getattr__(name: str) -> Any:
+        """Say where a method is, which has one class for samples and another one for batches."""
+        if name in TRANSFORMS.module_dict and name in MODELS.module_dict:
+            raise ImportError(
+                f"cutmix_dense.mmengine has two classes {name}: import it from cutmix_dense.mmengine.sample for a "
+                "pipeline, from cutmix_dense.mmengine.batch for batch_augments and augments_before_normalize"
+            )
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 check_runners()
 allow_checkpoints()

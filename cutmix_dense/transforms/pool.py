@@ -25,7 +25,7 @@ from cutmix_dense.functional.segments import (
     segments_as_instances,
 )
 from cutmix_dense.functional.transfer import HostRows
-from cutmix_dense.functional.wrapping import are_tensors, as_plain
+from cutmix_dense.functional.wrapping import are_tensors, as_plain, numpy_remedy
 from cutmix_dense.regions import ObjectBoxes
 from cutmix_dense.transforms.box_format import BoxForm
 from cutmix_dense.transforms.frames import detection_targets, frames_named
@@ -132,10 +132,16 @@ class Pool:
             own = torch.from_numpy(np.array(every, dtype=np.int64))
             frame = tuple(map(max, zip(*every)))
         else:
-            kinds = sorted({type(i).__name__ for i in images}) if isinstance(images, (list, tuple)) else ""
+            values = images if isinstance(images, (list, tuple)) else [images]
+            kinds = "" if values is not images else f" {sorted({type(i).__name__ for i in images})}"
+            arrays = next(filter(None, map(numpy_remedy, values)), "")
+            arrays += (
+                "; pipelines of arrays have their own classes, see cutmix_dense.mmengine.sample and .albumentations"
+            )
+            remedy = arrays if any(isinstance(image, np.ndarray) for image in values) else ""
             raise TypeError(
                 f"images must be a tensor {shape_of(layout)} or a list of tensors {shape_of(layout, batch=False)}, "
-                f"got {type(images).__name__} {kinds}"
+                f"got {type(images).__name__}{kinds}{remedy}"
             )
         count = own.shape[0]
         if count == 0:

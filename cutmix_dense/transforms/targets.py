@@ -142,6 +142,8 @@ class TargetMixer:
         kinds = sorted({type(item).__name__ for item in value})
         remedy = "; the target of an image without objects is {}" if any(item is None for item in value) else ""
         remedy += next(filter(None, map(numpy_remedy, value)), "")
+        if any(hasattr(item, "metainfo") for item in value):
+            remedy = ": data samples of MMEngine have their own classes, see cutmix_dense.mmengine.batch"
         raise TypeError(f"{name} must be a list of dicts, of maps or of classes, got a list of {kinds}{remedy}")
 
     def _mix_entry(
