@@ -313,7 +313,7 @@ def test_settings_that_are_refused_are_told_in_a_line(tiny, tmp_path, capsys, op
 
 
 def test_only_what_this_package_says_before_the_first_batch_is_a_mistake(tiny, tmp_path):
-    """Errors of others, of our code's own slips, and of a training that runs keep their traceback."""
+    """Errors of others, and of a training that runs, keep their traceback."""
 
     def config(name):
         cfg = Config.fromfile(tiny)
@@ -323,19 +323,16 @@ def test_only_what_this_package_says_before_the_first_batch_is_a_mistake(tiny, t
     def others(runner):
         raise ValueError("of others")
 
-    def slip(runner):
-        check_name("a", 3)
-
     def running(runner):
         runner.call_hook("before_train")
         check_name("a", ["b"])
 
     with pytest.raises(TrainingError, match="network must name one of b, got 'a'"):
         work_with(config("said"), lambda runner: check_name("a", ["b"]))
-    for kind, work in ((ValueError, others), (TypeError, slip), (ValueError, running)):
-        with pytest.raises(kind) as raised:
+    for work in (others, running):
+        with pytest.raises(ValueError, match="of others|network must name") as raised:
             work_with(config(work.__name__), work)
-        assert raised.type is kind
+        assert raised.type is ValueError
 
 
 @pytest.mark.parametrize(
