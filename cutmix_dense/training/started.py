@@ -22,7 +22,7 @@ _PACKAGE = Path(__file__).parents[1]
 class _StartHook(Hook):
     """Reads the checkpoint that a Runner starts from, and notes that a loop has begun; other hooks check before it."""
 
-    priority = "VERY_LOW"
+    priority = "LOWEST"
     begun = False
 
     def before_run(self, runner: Any) -> None:

@@ -117,7 +117,7 @@ def test_a_checkpoint_of_other_classes_is_not_evaluated_or_resumed(tiny, tmp_pat
     options = ["--work-dir", tmp_path / "run", "--cfg-options", *kept, "model.num_classes=2", "log_level=ERROR"]
     config = Config.fromfile(tiny).model
     config.num_classes = 2
-    state = {"state_dict": MODELS.build(config).state_dict(), "meta": {}}
+    state = {"state_dict": MODELS.build(config).state_dict(), "message_hub": {}}
 
     def save(name, *classes):
         meta = {"dataset_meta": {"classes": classes}, "epoch": 1, "iter": 3} if classes else {}
