@@ -52,7 +52,7 @@ class Counting(BaseModel):
         return {"loss": self.weight * 0}
 
 
-@MMENGINE_HOOKS.register_module()
+@MMENGINE_HOOKS.register_module(force=True)  # the module may be imported under two names
 class Switching(Hook):
     """Replaces the pipeline as MMDetection's PipelineSwitchHook does, workers included."""
 
@@ -69,7 +69,7 @@ class Switching(Hook):
             runner.train_dataloader._DataLoader__initialized = True
 
 
-@MMENGINE_HOOKS.register_module()
+@MMENGINE_HOOKS.register_module(force=True)  # the module may be imported under two names
 class SwitchingWithin(Hook):
     """Replaces the pipeline at the first iteration, when workers have begun with the old one."""
 
