@@ -9,7 +9,7 @@ from typing import Any
 
 from cutmix_dense.data.files import write_atomic
 from cutmix_dense.study import forms, plots
-from cutmix_dense.study.decision import decisions
+from cutmix_dense.study.decision import decisions, seeds_to_run
 from cutmix_dense.study.pictures import PICTURE, draw_pictures
 from cutmix_dense.study.plan_record import read_plans
 from cutmix_dense.study.published import RESULTS, RUNS, write_runs
@@ -100,18 +100,21 @@ def markdown(finished: Finished, images: Sequence[str] = (), plans: Sequence[Map
 
 
 def _incomplete(finished: Finished) -> list[str]:
-    if not finished.states:
-        return []
-    total = len(finished.study.variants) * len(finished.study.seeds) + 1
-    if len(finished.states) == total:
-        return ["**Not run.** No run of this study is finished.", ""]
+    asked = seeds_to_run(finished)
+    total, missing = len(finished.study.variants) * len(asked) + 1, 0
     alike: dict[tuple[str, str], list[str]] = {}
     for name, state in finished.states.items():
         variant, _, seed = name.partition("/seed-")
-        alike.setdefault((variant, state), []).append(seed)
+        if not seed or int(seed) in asked:
+            alike.setdefault((variant, state), []).append(seed)
+            missing += 1
+    if not missing:
+        return []
+    if missing == total:
+        return ["**Not run.** No run of this study is finished.", ""]
     listed = "; ".join(f"{variant}{_seeds(seeds)} ({state})" for (variant, state), seeds in alike.items())
     reasons = " `cutmix-dense study status` says why runs failed." if "failed" in finished.states.values() else ""
-    return [f"**Incomplete**: {len(finished.states)} of {total} runs are missing: {listed}.{reasons}", ""]
+    return [f"**Incomplete**: {missing} of {total} runs are missing: {listed}.{reasons}", ""]
 
 
 def _seeds(seeds: list[str]) -> str:
@@ -121,7 +124,7 @@ def _seeds(seeds: list[str]) -> str:
 
 def _setting(finished: Finished) -> list[str]:
     study = finished.study
-    seeds = ", ".join(map(str, study.seeds))
+    seeds = ", ".join(map(str, seeds_to_run(finished)))
     lines = [
         f"- metric: `{study.metric}` in percent on the validation set, of the **last** checkpoint (never the best)"
     ]
