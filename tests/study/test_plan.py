@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -151,3 +152,16 @@ def test_the_record_is_plain_json(make_study, tmp_path):
     folder = StudyFolder(load_study(make_study(more=PLAN.format(seeds=4))), tmp_path / "out", {})
     record_plan(folder)
     assert json.loads((folder.out / "plan.json").read_text())[0]["plan"]["compare"] == ["cutmix", "worse", "same"]
+
+
+@pytest.mark.parametrize("lacking", [0, 2])
+def test_only_seeds_that_the_plan_asks_for_are_missing(planned, lacking):
+    """The pilot's three: all differences are far from 0 and alike."""
+    alike = [9.0, 9.1, 8.9]
+    found = planned(cutmix=alike, worse=alike, same=alike)
+    states = {f"{name}/seed-{seed}": "missing" for name in found.study.variants for seed in range(3, 8)}
+    states |= {f"same/seed-{seed}": "interrupted" for seed in range(3 - lacking, 3)}
+    text = markdown(replace(found, states=states))
+    assert "- seeds: 0, 1, 2; runs of one seed" in text
+    assert ("Incomplete" in text) == bool(lacking)
+    assert not lacking or "**Incomplete**: 2 of 13 runs are missing: same seeds 1, 2 (interrupted).\n" in text
