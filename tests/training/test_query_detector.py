@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cutmix_dense.training import Detector
-from tests.training.test_models import boxes_target
+from tests.training.test_models import boxes_target, check_it_learns_one_scene
 
 pytest.importorskip("transformers")
 
@@ -95,21 +95,8 @@ def test_nothing_but_empty_targets_trains():
 
 def test_it_learns_one_scene():
     torch.manual_seed(0)
-    image, targets = torch.zeros(2, 3, 64, 64), []
-    for i, (x, y, side) in enumerate([(6, 8, 24), (30, 20, 32)]):
-        image[i, i, y : y + side, x : x + side] = 3.0
-        targets.append(boxes_target([[x, y, x + side, y + side]], (64, 64), labels=torch.tensor([i + 1])))
     model = Detector(3, {**SMALL, "channels": 32})
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(120):
-        loss = sum(model(image, targets, mode="loss").values())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    for sample, target in zip(model.eval()(image, targets, mode="predict"), targets):
-        best = sample["prediction"]["scores"].argmax()
-        assert sample["prediction"]["labels"][best] == target["labels"][0]
-        assert (sample["prediction"]["boxes"][best] - target["boxes"][0]).abs().max() < 5
+    check_it_learns_one_scene(model, (64, 64), [(6, 8, 24), (30, 20, 32)], steps=120, rate=3e-3, near=5)
 
 
 @pytest.mark.parametrize(
