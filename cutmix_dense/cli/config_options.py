@@ -7,7 +7,6 @@ keep a text what it is: ``'1,2'``. Numbers, lists and tuples are read as MMEngin
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -85,10 +84,22 @@ def merge_options(config: Config, options: Mapping[str, Any]) -> None:
         UserError: a key that doesn't fit the config.
     """
     for key, value in options.items():
+        for begin, rest in _ways_of(key):
+            if isinstance(there := _found(config, begin), (type(None), bool, int, float, str)):
+                raise UserError(
+                    f"--cfg-options {key} doesn't fit the config, where {begin} is {there!r}: write "
+                    f'"{begin}=dict({rest}=…)"'
+                )
         try:
             config.merge_from_dict({key: _replacing(value, _found(config, key))}, allow_list_keys=True)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"--cfg-options {key} doesn't fit the config: {error}") from error
+
+
+def _ways_of(key: str) -> Iterator[tuple[str, str]]:
+    """The beginnings of a dotted key, and the step that follows each."""
+    steps = key.split(".")
+    return ((".".join(steps[:count]), steps[count]) for count in range(1, len(steps)))
 
 
 def _container(begin: str, inside: str) -> Any:
@@ -134,11 +145,8 @@ def _scalar(text: str) -> Any:
 
 
 def _unquoted(text: str) -> str:
-    """What stands between quotes, with Python's escapes; as it stands where Python can't read it."""
-    try:
-        return str(ast.literal_eval(text))
-    except (SyntaxError, ValueError):
-        return text[1:-1]
+    """What stands between quotes; a backslash counts only before a quote, as paths of Windows have others."""
+    return re.sub(r"\\(['\"])", r"\1", text[1:-1])
 
 
 def _split(text: str, separator: str, most: int = -1) -> list[str]:

@@ -23,8 +23,9 @@ def check_output(root: Path, dataset: DenseDataset) -> None:
     with suppress(SampleError, IndexError):  # said by who reads it
         pictures = Path(os.path.realpath(dataset.image_path(0).parent))
     if target.is_relative_to(source) or target.is_relative_to(pictures) or source.is_relative_to(target):
+        touched = pictures if target.is_relative_to(pictures) else source
         raise DatasetError(
-            f"{root}: the copy must not lie in the dataset it is made from, nor around it ({source}); name "
+            f"{root}: the copy must not lie in the dataset it is made from, nor around it ({touched}); name "
             "a folder elsewhere"
         )
     if root.exists() and not root.is_dir():

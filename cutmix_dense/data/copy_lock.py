@@ -38,6 +38,10 @@ def only_writer(root: Path, split: str) -> Iterator[None]:
             "it: the same command then gives its report. If you end that run, the same command continues where it "
             "stopped"
         ) from None
+    except (OSError, NotImplementedError) as error:  # of file systems without locks
+        raise DatasetError(
+            f"{root}: can't be locked against a second run ({error}); write the copy to a local disk, and move it"
+        ) from error
     try:
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         writer.write_text(f"process {os.getpid()} on {socket.gethostname()}, since {since}", encoding="utf-8")

@@ -257,9 +257,10 @@ def _lonely(mixes: list[BatchMix], preprocessors: list[Closable], loader: Any) -
     problems = []
     held: Sequence[Closable]
     for held, elsewhere in ((mixes, ", or mix per sample, in the pipeline"), (preprocessors, "")):
-        if size == 1 and any(_needs_partners(part.mix) for part in held):
+        lonely = [part for part in held if _needs_partners(part.mix)]
+        if size == 1 and lonely:
             names = ", ".join(
-                sorted({_PREFIX + type(part if isinstance(part, BatchMix) else part.mix).__name__ for part in held})
+                sorted({_PREFIX + type(part if isinstance(part, BatchMix) else part.mix).__name__ for part in lonely})
             )
             problems.append(
                 f"train_dataloader.batch_size=1: a batch of one image has no partner on its device, so {names} never "
@@ -269,7 +270,9 @@ def _lonely(mixes: list[BatchMix], preprocessors: list[Closable], loader: Any) -
 
 
 def _needs_partners(mix: MixTransform | None) -> bool:
-    return mix is not None and any(member.p > 0 and member.partners for member in mix.members)
+    """Whether a mix does something, and nothing without partners; a ``Cutout`` in it works alone."""
+    able = [] if mix is None else [member for member in mix.members if member.p > 0]
+    return bool(able) and all(member.partners for member in able)
 
 
 def _lonely_unlabelled(runner: Any) -> list[str]:

@@ -99,9 +99,14 @@ def _compare(name: str, classes: Sequence[str], other: str, wanted: Sequence[str
         count = min(len(classes), len(wanted))
         place = next((i for i in range(count) if classes[i] != wanted[i]), count)
         raise TrainingError(
-            f"{name} must have the classes of {other}, in their order: it has {len(classes)}, {list(classes)}, and "
-            f"{other} has {len(wanted)}, {list(wanted)}, which first differ at {place}; {_REMEDY}"
+            f"{name} must have the classes of {other}, in their order: it has {len(classes)} ({_shown(classes)}), and "
+            f"{other} has {len(wanted)} ({_shown(wanted)}); class {place} is {_at(classes, place)} in the first and "
+            f"{_at(wanted, place)} in the second; {_REMEDY}"
         )
+
+
+def _at(classes: Sequence[str], place: int) -> str:
+    return repr(classes[place]) if place < len(classes) else "none"
 
 
 def _shown(classes: Sequence[str]) -> str:

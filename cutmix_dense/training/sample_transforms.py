@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torchvision
 from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from cutmix_dense.functional.boxes import to_xyxy
 from cutmix_dense.functional.fields import INSTANCE_KEYS
 
 __all__ = ["build_transforms", "check_rows", "rows_beside_boxes", "with_fill"]
@@ -34,6 +36,10 @@ def build_transforms(configs: Sequence[Any]) -> v2.Compose | None:
     return v2.Compose(built) if built else None
 
 
+_FILTERS_SEVERAL = [int(part) for part in torchvision.__version__.split(".")[:2]] >= [0, 18]
+"""Whether ``SanitizeBoundingBoxes`` takes several tensors to filter."""
+
+
 def _build_transform(config: Any, key: str = "") -> Any:
     if isinstance(config, str) and key == "interpolation":
         return v2.InterpolationMode(config)
@@ -47,7 +53,9 @@ def _build_transform(config: Any, key: str = "") -> Any:
     if not (isinstance(kind, type) and issubclass(kind, v2.Transform)):
         raise ValueError(f"transforms must be named as in torchvision.transforms.v2, got {config['type']!r}")
     settings = {name: _build_transform(value, name) for name, value in config.items() if name != "type"}
-    if kind is v2.SanitizeBoundingBoxes:
+    if kind is v2.SanitizeBoundingBoxes and "labels_getter" not in settings:
+        if not _FILTERS_SEVERAL:
+            raise ValueError("SanitizeBoundingBoxes filters areas and flags, too, since torchvision 0.18: update it")
         settings.setdefault("labels_getter", rows_beside_boxes)
     try:
         built = kind(**settings)
@@ -137,7 +145,7 @@ def _ratio(after: Tensor, before: Tensor, otherwise: Tensor) -> Tensor:
 
 
 def _box_areas(boxes: Tensor) -> Tensor:
-    corners = boxes.as_subclass(Tensor).float()
+    corners = to_xyxy(boxes, "boxes").float()
     return (corners[:, 2:] - corners[:, :2]).clamp(min=0).prod(dim=1)
 
 

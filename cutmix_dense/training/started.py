@@ -59,7 +59,7 @@ def work_with(cfg: Any, work: Callable[[Runner], Found]) -> Found:
         return work(runner)
     except TrainingError:
         raise
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError) as error:  # RuntimeErrors are torch's
         if hook.begun or not _is_said(error):
             raise
         raise TrainingError(str(error)) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torchvision import tv_tensors
 
 from cutmix_dense.data import DatasetError, SampleError, open_dataset
 from cutmix_dense.data.errors import DataWarning
+from cutmix_dense.data.readers.coco_files import categories_named
 
 SQUARE = [[10, 5, 20, 5, 20, 15, 10, 15]]
 
@@ -239,6 +241,7 @@ def test_stated_classes_number_the_labels(make_coco):
     assert target["area"].tolist() == [77.5, 100.0]
     only = make_coco([annotation(1)])
     assert open_dataset(only, classes=["background", "zebra"]).classes == ("background", "zebra")
+    assert open_dataset(only, classes="zebra").classes == ("background", "zebra")
     for names, told in (
         (["cow"], r"classes must name every category with annotations, got \['cow'\] and no 'zebra'"),
         (["zebra", "zebra"], "'zebra' is there twice"),
@@ -246,3 +249,12 @@ def test_stated_classes_number_the_labels(make_coco):
     ):
         with pytest.raises(DatasetError, match=told):
             open_dataset(only, classes=names)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_two_categories_of_a_name_the_used_one_is_meant(first):
+    """Roboflow's files have a category that no annotation uses, often with the only class's name."""
+    categories = [{"id": 0, "name": "dogs"}, {"id": 1, "name": "dogs"}][:: 1 if first else -1]
+    assert categories_named(categories, ["dogs"], [1], Path("a.json")) == [{"id": 1, "name": "dogs"}]
+    with pytest.raises(DatasetError, match="'dogs' is there twice"):
+        categories_named(categories, ["dogs"], [0, 1], Path("a.json"))

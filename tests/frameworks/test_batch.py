@@ -344,7 +344,7 @@ def test_copies_and_saved_models_mix_as_the_model_does(framework, stage, tmp_pat
 
 def test_what_would_stay_unmixed_is_refused():
     mix = mmdet.registry.MODELS.build({"type": "cutmix_dense.CutMix", "p": 1.0})
-    data = packed(coded_samples(2))
+    data = packed(coded_samples(2, maps=False))
     for sample in data["data_samples"]:
         sample.set_metainfo({"img_shape": (26, 40)})
         sample.proposals = InstanceData(bboxes=torch.zeros(3, 4))

@@ -27,6 +27,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "training.md"
         ('"None"', "None"),
         ("'it's'", "it's"),
         (r"'C:\Users'", r"C:\Users"),
+        (r"'C:\temp\new'", r"C:\temp\new"),
+        (r"'it\'s, so'", "it's, so"),
         ("['traffic sign','car']", ["traffic sign", "car"]),
         ("[traffic sign, car]", ["traffic sign", "car"]),
         ("traffic sign, it's", ["traffic sign", "it's"]),
@@ -117,6 +119,9 @@ def test_dicts_change_keys_or_take_the_place_of_what_is_none():
     }
     merge_options(config, typed_options(["model.net=dict(_delete_=True, type=C)"]))
     assert config.model.net == {"type": "C"}
+    none = config_class({"model": {"mix": None}})
+    with pytest.raises(UserError, match=r'where model.mix is None: write "model.mix=dict\(p=…\)"'):
+        merge_options(none, typed_options(["model.mix.p=0.5"]))
     with pytest.raises(UserError, match="--cfg-options model.steps.7.p doesn't fit the config"):
         merge_options(config, {"model.steps.7.p": 1})
 

@@ -8,6 +8,7 @@ import pickle
 import pytest
 import torch
 from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from cutmix_dense.training import DenseTrainingDataset
 from cutmix_dense.training.sample_transforms import build_transforms, check_rows
@@ -74,6 +75,15 @@ def test_areas_follow_a_crop_by_what_is_left():
     config = {"type": "RandomResizedCrop", "size": (80, 90), "scale": (0.2, 0.5)}
     area, before, made = area_after(config, (0, 0, 60, 40))
     torch.testing.assert_close(area, torch.tensor([80 * 90 * 0.5]))  # the whole canvas, half of it the object
+
+
+@pytest.mark.parametrize("form", ["CXCYWH", "XYWH"])
+def test_areas_follow_a_crop_in_every_box_format(form):
+    given = sample_of((5, 10, 25, 30))
+    corners = given["target"]["boxes"]
+    given["target"]["boxes"] = v2.functional.convert_bounding_box_format(corners, new_format=form)
+    made = build_transforms([{"type": "CenterCrop", "size": (20, 30)}])(given)["target"]
+    torch.testing.assert_close(made["area"], given["target"]["area"] * 0.5)
 
 
 def test_areas_of_turned_objects_follow_their_masks_alone():

@@ -157,18 +157,20 @@ def categories_named(
         >>> categories_named([{"id": 3, "name": "cat"}, {"id": 8, "name": "dog"}], ["dog", "cow"], [8], Path("a.json"))
         [{'id': 8, 'name': 'dog'}, {'id': 9, 'name': 'cow'}]
     """
-    names = [str(name).strip() for name in names]
+    names = [str(name).strip() for name in ([names] if isinstance(names, str) else names)]
     names = names[1:] if names[:1] == ["background"] else names
     found: dict[str, Mapping[str, Any]] = {}
     for category in categories:
         name = str(category["name"]).strip()
-        if name in names and (name in found or names.count(name) > 1):
+        twice = name in found and found[name]["id"] in used and category["id"] in used
+        if name in names and (twice or names.count(name) > 1):
             raise DatasetError(f"{path}: classes must tell the categories apart, got {names}: {name!r} is there twice")
         if name not in names and category["id"] in used:
             raise DatasetError(
                 f"{path}: classes must name every category with annotations, got {names} and no {name!r}"
             )
-        found[name] = category
+        if name not in found or category["id"] in used:  # Roboflow's files name an unused one after the project
+            found[name] = category
     if len(set(names)) < len(names):
         raise DatasetError(f"{path}: classes must differ, got {names}")
     ids = [category["id"] for category in categories]
