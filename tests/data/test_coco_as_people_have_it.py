@@ -370,12 +370,13 @@ def test_boxes_in_shares_of_the_sides_are_refused(make_coco):
     assert len(open_dataset(make_coco(none))[1][1]["boxes"]) == 3
 
 
-def a_file_of(make_coco, boxes, images=6, stated=True, size=(40, 60)):
-    """A file whose boxes belong to its images in turn."""
+def a_file_of(make_coco, boxes, images=6, stated=True, size=(40, 60), said=lambda *box: {}):
+    """A file whose boxes belong to its images in turn; `said` gives what else an annotation says."""
     sizes = {"height": size[0], "width": size[1]} if stated else {}
     names = ("a.jpg", "b.jpg")
     entries = [{"id": i, "file_name": names[i % 2], **sizes} for i in range(images)]
-    return make_coco([note(k, k % images, bbox=list(box)) for k, box in enumerate(boxes)], images=entries)
+    notes = [note(k, k % images, bbox=list(box), **said(*box)) for k, box in enumerate(boxes)]
+    return make_coco(notes, images=entries)
 
 
 def corners_anywhere(count=30, seed=0):
@@ -386,7 +387,7 @@ def corners_anywhere(count=30, seed=0):
 
 @pytest.mark.parametrize("stated", [True, False])
 def test_boxes_that_are_corners_are_refused(make_coco, stated):
-    told = r"instances_train\.json: bbox must be .* of 30 leave their pictures, \[.* as x1, y1, x2, y2 they fit.* Write"
+    told = r"instances_train\.json: boxes must be \[x, y, width.* of 30 don't lie in .* they do: write \[x1"
     with pytest.raises(DatasetError, match=told):
         open_dataset(a_file_of(make_coco, corners_anywhere(), stated=stated))
     one_is_broken = [*corners_anywhere(29), [50, 30, 40, 20]]
@@ -414,6 +415,51 @@ def test_odd_boxes_are_no_corners(make_coco):
     for name, boxes in files.items():
         assert len(open_dataset(a_file_of(make_coco, boxes))) == 6, name
     assert len(open_dataset(a_file_of(make_coco, beyond[:20], images=2))) == 2
+
+
+def outline(x0, y0, x1, y1):
+    return [[x0, y0, x1, y0, x1, y1, x0, y1]]
+
+
+OFFSETS = {"a little": [3, 3, 60, 40], "padded": [5, 4, 58, 40]}
+
+
+@pytest.mark.parametrize("box", OFFSETS.values(), ids=OFFSETS)
+@pytest.mark.parametrize("stated", [True, False])
+def test_the_file_s_areas_and_masks_tell_sides_from_corners(make_coco, box, stated):
+    """Boxes as large as their pictures that begin inside them fit as corners, too."""
+    x, y, third, fourth = box
+    sides: dict[str, dict[str, Any]] = {
+        "area": {"area": third * fourth},
+        "area, rounded": {"area": third * fourth + 0.4},
+        "mask beyond the edge": {"area": 7, "segmentation": outline(x, y, x + third, y + fourth)},
+        "mask in the picture": {"area": 7, "segmentation": outline(x, y, 60, 40)},
+    }
+    corners: dict[str, dict[str, Any]] = {
+        "area": {"area": (third - x) * (fourth - y)},
+        "odd": {"area": "many", "segmentation": 3},
+        "nothing": {},
+    }
+    for name, more in sides.items():
+        dataset = open_dataset(a_file_of(make_coco, [box] * 20, stated=stated, said=lambda *_, more=more: more))
+        assert dataset[0][1]["boxes"][0].tolist() == [x, y, x + third, y + fourth], name
+    if box != [3, 3, 60, 40]:  # of which both formats mean the same part of the picture
+        corners["mask"] = {"segmentation": outline(*box), "area": third * fourth}
+    for more in corners.values():
+        with pytest.raises(DatasetError, match=r"if they are sides, state each area, width"):
+            open_dataset(a_file_of(make_coco, [box] * 20, stated=stated, said=lambda *_, more=more: more))
+
+
+def test_most_areas_decide(make_coco):
+    def with_areas(share):
+        turns = iter(range(20))
+        return a_file_of(
+            make_coco, [[5, 4, 58, 40]] * 20, said=lambda *_: {"area": 2320} if next(turns) < 20 * share else {}
+        )
+
+    assert len(open_dataset(with_areas(0.6))) == 6
+    with pytest.raises(DatasetError, match="boxes must be"):
+        open_dataset(with_areas(0.4))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -173,9 +173,9 @@ def test_what_is_refused(make):
         HuggingFaceDataset(make(image=[png(PIXELS)], objects=[relative]))
     found = HuggingFaceDataset(make(image=[png(PIXELS)], objects=[relative]), box_format="relative_xywh")[0][1]["boxes"]
     assert found[0].tolist() == pytest.approx([6, 8, 36, 28], abs=1e-4)
-    corners = {"bbox": [[30.0, 20.0, 55.0, 38.0]], "category": [0]}
-    with pytest.raises(DatasetError, match='box_format="xyxy"'):
-        HuggingFaceDataset(make(image=[png(PIXELS)], objects=[corners]))
+    corners = {"bbox": [[30.0, 20.0, 55.0, 38.0]] * 3, "category": [0] * 3}
+    with pytest.raises(DatasetError, match=r'9 of 9 .*box_format="xyxy" reads'):
+        HuggingFaceDataset(make(image=[png(PIXELS)] * 3, objects=[corners] * 3))
 
 
 def test_a_broken_picture_is_named(make):

@@ -193,17 +193,48 @@ def test_box_formats(tmp_path, box_format, box):
             open_dataset(root)
 
 
+CORNERS = [[30, 20, 55, 38], [35, 5, 50, 25], [20, 25, 50, 39], [40, 10, 58, 30]]
+SIDES = [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in CORNERS]
+
+
+def rows_of(boxes: list[Any], count: int = 3, **more: Any) -> list[Any]:
+    """Rows that have the same boxes each."""
+    lists = {"bbox": boxes, "category": [0] * len(boxes), **more}
+    return [row(lists, f"{i}.jpg") for i in range(count)]
+
+
 def test_boxes_of_another_format_are_refused(tmp_path):
-    corners = [row({"bbox": [[30, 20, 55, 38], [2, 2, 9, 9]], "category": [0, 0]}, f"{i}.jpg") for i in range(3)]
-    with pytest.raises(DatasetError, match=r'3 of 6 boxes lie outside .* as xywh, and none as xyxy; box_format="xyxy"'):
-        open_dataset(write(tmp_path / "corners", corners))
-    sides = [row({"bbox": [[30, 20, 10, 8]], "category": [0]})]
-    with pytest.raises(DatasetError, match='box_format="xywh"'):
-        open_dataset(write(tmp_path / "sides", sides), box_format="xyxy")
-    with pytest.raises(DatasetError, match=r'go up to 30.*box_format="xywh"'):
+    told = r"12 of 12 don't lie in their pictures, \[30, .* of image 0 \(60×40\) .* they do: box_format=\"xyxy\" reads"
+    with pytest.raises(DatasetError, match=told):
+        open_dataset(write(tmp_path / "corners", rows_of(CORNERS)))
+    one_is_odd = [*CORNERS * 6, [30, 20, 30, 20]]
+    with pytest.raises(DatasetError, match="72 of 75 don't lie"):
+        open_dataset(write(tmp_path / "odd", rows_of(one_is_odd)))
+    with pytest.raises(DatasetError, match=r'must be \[x1, y1, x2, y2\].*box_format="xywh" reads'):
+        open_dataset(write(tmp_path / "sides", rows_of(SIDES)), box_format="xyxy")
+    assert open_dataset(tmp_path / "sides")[0][1]["boxes"].tolist() == CORNERS
+    assert open_dataset(tmp_path / "corners", box_format="xyxy")[0][1]["boxes"].tolist() == CORNERS
+    with pytest.raises(DatasetError, match=r'go up to 40.*box_format="xywh"'):
         open_dataset(tmp_path / "sides", box_format="relative_xywh")
     with pytest.raises(ValueError, match="box_format must be one of"):
         open_dataset(tmp_path / "sides", box_format="yolo")
+
+
+def test_few_odd_boxes_are_of_no_other_format(tmp_path):
+    """Two in five beyond the edge, boxes of too few images, and whole pictures whose areas say what they are."""
+    beyond = [[30, 20, 40, 30]] * 4 + [[1, 1, 20, 20]] * 6
+    whole = [[5, 4, 58, 40]] * 4
+    for name, rows in {
+        "beyond": rows_of(beyond),
+        "one image": rows_of(CORNERS * 3, count=1),
+        "areas": rows_of(whole, area=[58 * 40] * 4),
+        "masks": rows_of(whole, segmentation=[[[5, 4, 60, 4, 60, 40, 5, 40]]] * 4),
+    }.items():
+        x, y, width, height = rows[0]["objects"]["bbox"][0]
+        boxes = open_dataset(write(tmp_path / name, rows))[0][1]["boxes"]
+        assert boxes[0].tolist() == [x, y, x + width, y + height], name
+    with pytest.raises(DatasetError, match="boxes must be"):
+        open_dataset(write(tmp_path / "whole", rows_of(whole)))
 
 
 def test_a_one_pixel_picture_of_boxes_is_read(tmp_path):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from cutmix_dense.data.errors import DatasetError
+from cutmix_dense.data.masks import box_of_segmentation, stated_segmentation
 from cutmix_dense.data.readers.base import finite
 
-__all__ = ["BOX_FORMATS", "check_format", "check_not_corners", "corners_of", "fits"]
+__all__ = ["BOX_FORMATS", "StatedBox", "check_format", "check_sides_and_corners", "corners_of"]
 
 BOX_FORMATS = ("xywh", "xyxy", "cxcywh", "relative_xywh", "relative_xyxy", "relative_cxcywh")
 """What a box's four numbers are: Hugging Face's own is COCO's xywh in pixels; relative ones count in image sides."""
@@ -20,6 +22,29 @@ handful of careless boxes, must not cost a data set."""
 
 _ODD = 0.05
 """Share of the boxes of a file that may be broken, whatever format they have."""
+
+_LOOKED = 200
+"""So many boxes beyond the edge are compared with their areas and masks."""
+
+_WORDS = {"xywh": "[x, y, width, height]", "xyxy": "[x1, y1, x2, y2]"}
+
+
+class StatedBox(NamedTuple):
+    """A box as a file states it, and what the file says of its extent besides.
+
+    Attributes:
+        image: which image it is of.
+        box: the four numbers.
+        size: (H, W) of the image.
+        area: the stated area.
+        segmentation: the stated mask.
+    """
+
+    image: Hashable
+    box: Any
+    size: tuple[int, int]
+    area: Any = None
+    segmentation: Any = None
 
 
 def corners_of(given: Any, box_format: str, size: tuple[int, int]) -> list[float]:
@@ -41,44 +66,78 @@ def check_format(box_format: str) -> None:
         raise ValueError(f"box_format must be one of {BOX_FORMATS}, got {box_format!r}")
 
 
-def fits(box: Any, box_format: str, size: tuple[int, int]) -> bool:
-    """Whether a box lies in its image and has an inside; two pixels off is careless drawing."""
-    try:
-        x0, y0, x1, y1 = corners_of(box, box_format, size)
-    except (ValueError, TypeError, OverflowError):
-        return True  # said when its image is read
-    return x0 >= -2 and y0 >= -2 and x1 <= size[1] + 2 and y1 <= size[0] + 2 and x1 > x0 and y1 > y0
-
-
-def check_not_corners(boxes: Iterable[tuple[Hashable, Any, tuple[int, int]]], where: Path) -> None:
-    """Refuse boxes that should be [x, y, width, height] and are [x1, y1, x2, y2].
+def check_sides_and_corners(
+    boxes: Iterable[StatedBox],
+    where: object,
+    box_format: str = "xywh",
+    remedy: str = "write [x1, y1, x2 - x1, y2 - y1] instead; if they are sides, state each area, width · height",
+) -> None:
+    """Refuse boxes that should be [x, y, width, height] and are [x1, y1, x2, y2], or the other way round.
 
     Of corners read as sides, about three in four leave the image: those whose middle lies right of the image's or below
     it. Of sides read as corners hardly any fit, as both sides must be longer than the way from the image's edge. So
-    boxes are refused if more than half leave their images as sides, and nearly all fit as corners. Neither happens to a
-    file of boxes that hang over the edge, or whose images were made smaller.
+    boxes are refused if more than half don't fit as they should be, and nearly all fit as the other format. Boxes that
+    hang over the edge, or whose images were made smaller, do neither. Sides as long as those of the image, of boxes
+    that begin a little inside it, do both: nothing is refused where the file's own areas, or its masks, show of most
+    boxes that don't fit that their format is the right one.
 
     Args:
-        boxes: the image, the four numbers, and the (H, W) of the image, of each box of a file.
+        boxes: of a file, or of a part of it.
         where: for the message.
+        box_format: what they should be, "xywh" or "xyxy".
+        remedy: what to do, for the message.
 
     Raises:
-        DatasetError: they are, with what to do.
+        DatasetError: they are in the other format.
     """
+    other = _other(box_format)
     given = list(boxes)
     if len(given) < _FEWEST:
         return
-    misfits, beyond = 0, []
-    for image, box, size in given:
-        misfits += not fits(box, "xyxy", size)
+    misfits, wrong = 0, []
+    for each in given:
+        misfits += not _fits(each, other)
         if misfits > _ODD * len(given):
             return  # soon, where boxes are as they should be
-        if not fits(box, "xywh", size):
-            beyond.append((image, box, size))
-    if len(beyond) > len(given) / 2 and len({image for image, *_ in beyond}) >= _IMAGES:
-        image, box, size = beyond[0]
-        raise DatasetError(
-            f"{where}: bbox must be [x, y, width, height], but {len(beyond)} of {len(given)} leave their pictures, "
-            f"{box} of image {image!r} ({size[1]}×{size[0]}) for one, and as x1, y1, x2, y2 they fit: they look like "
-            "corners. Write [x1, y1, x2 - x1, y2 - y1] instead"
-        )
+        if not _fits(each, box_format):
+            wrong.append(each)
+    if len(wrong) <= len(given) / 2 or len({each.image for each in wrong}) < _IMAGES:
+        return
+    looked = wrong[:: -(-len(wrong) // _LOOKED)]
+    if sum(_is_confirmed(each, box_format) for each in looked) > len(looked) / 2:
+        return
+    image, box, (height, width) = wrong[0][:3]
+    raise DatasetError(
+        f"{where}: boxes must be {_WORDS[box_format]}, but {len(wrong)} of {len(given)} don't lie in their pictures, "
+        f"{box} of image {image!r} ({width}×{height}) for one, and as {_WORDS[other]} they do: {remedy}"
+    )
+
+
+def _other(box_format: str) -> str:
+    return "xyxy" if box_format == "xywh" else "xywh"
+
+
+def _fits(stated: StatedBox, box_format: str) -> bool:
+    """Whether a box lies in its image and has an inside; two pixels off is careless drawing."""
+    (height, width) = stated.size
+    try:
+        x0, y0, x1, y1 = corners_of(stated.box, box_format, stated.size)
+    except (ValueError, TypeError, OverflowError):
+        return True  # said when its image is read
+    return x0 >= -2 and y0 >= -2 and x1 <= width + 2 and y1 <= height + 2 and x1 > x0 and y1 > y0
+
+
+def _is_confirmed(stated: StatedBox, box_format: str) -> bool:
+    """Whether a box's mask, or without one its area, is that of a box in this format rather than in the other one."""
+    try:
+        boxes = [corners_of(stated.box, kind, stated.size) for kind in (box_format, _other(box_format))]
+        segmentation = stated_segmentation(stated.segmentation)
+        if segmentation is not None:  # of a box beyond the edge, the mask shows what the picture does
+            edges = np.array([*boxes, box_of_segmentation(segmentation, stated.size)])
+            own, others, extent = np.clip(edges, 0, [*stated.size[::-1], *stated.size[::-1]])
+            return bool(abs(own - extent).sum() <= abs(others - extent).sum())
+        area = finite(stated.area)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    own, others = (abs(max(x1 - x0, 0) * max(y1 - y0, 0) - area) for x0, y0, x1, y1 in boxes)
+    return own < others and own <= 0.02 * area + 1  # files round

@@ -23,7 +23,7 @@ from cutmix_dense.data.masks import (
 )
 from cutmix_dense.data.pictures import PictureInfo, picture_size
 from cutmix_dense.data.readers.base import DenseDataset, finite, instance_target, needed_folder
-from cutmix_dense.data.readers.box_formats import check_not_corners
+from cutmix_dense.data.readers.box_formats import StatedBox, check_sides_and_corners
 from cutmix_dense.data.readers.coco_files import (
     categories_named,
     categories_of,
@@ -119,7 +119,7 @@ class CocoDataset(DenseDataset):
         self.header = header_of(content, told)
         self.notes.update({(str(self.annotations), reason): 1 for reason in told})
         sizes = {image["id"]: _size_or_none(image, self.annotations) for image in self._images}
-        check_not_corners(self._sized(content["annotations"], sizes), self.annotations)
+        check_sides_and_corners(self._sized(content["annotations"], sizes), self.annotations)
         states = [
             check_segmentation(annotation.get("segmentation"), sizes.get(annotation["image_id"]))
             for annotation in content["annotations"]
@@ -140,8 +140,8 @@ class CocoDataset(DenseDataset):
 
     def _sized(
         self, annotations: Sequence[Mapping[str, Any]], sizes: Mapping[Any, tuple[int, int] | None]
-    ) -> Iterator[tuple[Any, Any, tuple[int, int]]]:
-        """The image, the `bbox` and the image's size of each annotation that states a box.
+    ) -> Iterator[StatedBox]:
+        """The `bbox` of each annotation that states one, of images of known size.
 
         Of a file that states no sizes, those of its first pictures.
         """
@@ -153,7 +153,7 @@ class CocoDataset(DenseDataset):
         for each in annotations:
             size = known.get(each["image_id"])
             if size is not None and each.get("bbox"):
-                yield each["image_id"], each["bbox"], size
+                yield StatedBox(each["image_id"], each["bbox"], size, each.get("area"), each.get("segmentation"))
 
     def image_path(self, index: int) -> Path:
         """The image file of sample `index`."""

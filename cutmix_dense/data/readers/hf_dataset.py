@@ -14,7 +14,7 @@ from cutmix_dense.data.errors import DatasetError, SampleError, blaming
 from cutmix_dense.data.masks import stated_segmentation
 from cutmix_dense.data.pictures import PictureInfo, Pixels, decode_picture
 from cutmix_dense.data.readers.base import DenseDataset
-from cutmix_dense.data.readers.box_formats import check_format
+from cutmix_dense.data.readers.box_formats import StatedBox, check_format
 from cutmix_dense.data.readers.hf_rows import OWN, Objects, check_boxes, find_columns, items_of
 
 __all__ = ["HuggingFaceDataset"]
@@ -125,15 +125,15 @@ class HuggingFaceDataset(DenseDataset):
         self.has_masks, self._some_without = any(states), any(states) and not all(states)
         check_boxes([item.get(columns.boxes) for item in items], box_format, self._sized(), "dataset")
 
-    def _sized(self) -> list[tuple[Any, tuple[int, int]]]:
-        found: list[tuple[Any, tuple[int, int]]] = []
+    def _sized(self) -> list[StatedBox]:
+        found: list[StatedBox] = []
         if self._objects is None:
             return found
         for index in range(min(len(self), _CHECKED)):
             try:
                 with Image.open(io.BytesIO(self._content(index, self._image))) as picture:
                     size = (picture.height, picture.width)
-                items = self._objects.items(self._rows[index])
+                found += self._objects.boxes(index, self._rows[index], size)
             except (
                 SampleError,
                 ValueError,
@@ -143,7 +143,6 @@ class HuggingFaceDataset(DenseDataset):
                 Image.DecompressionBombError,
             ):
                 continue  # said when it is read
-            found += [(item.get(self._objects.columns.boxes), size) for item in items]
         return found
 
     def __len__(self) -> int:

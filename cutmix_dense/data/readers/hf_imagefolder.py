@@ -20,7 +20,7 @@ from cutmix_dense.data.files import read_lines
 from cutmix_dense.data.masks import stated_segmentation
 from cutmix_dense.data.pictures import PictureInfo, picture_size
 from cutmix_dense.data.readers.base import DenseDataset, needed_folder
-from cutmix_dense.data.readers.box_formats import BOX_FORMATS, check_format
+from cutmix_dense.data.readers.box_formats import BOX_FORMATS, StatedBox, check_format
 from cutmix_dense.data.readers.hf_rows import (
     OWN,
     Objects,
@@ -166,15 +166,15 @@ class HuggingFaceFolder(DenseDataset):
             raise SampleError(path, f"{error} in {self.annotations}") from error
         return image, target
 
-    def _sized(self) -> list[tuple[Any, tuple[int, int]]]:
+    def _sized(self) -> list[StatedBox]:
         """The boxes of some rows, with the sizes of their images."""
-        found: list[tuple[Any, tuple[int, int]]] = []
+        found: list[StatedBox] = []
         columns = self._objects.columns
         rows = [(i, row) for i, row in enumerate(self._rows[: 20 * _CHECKED]) if _items(row, columns)]
         for i, row in rows[:_CHECKED]:
             with contextlib.suppress(SampleError, OSError):  # said when it is read
                 size = _stated_size(row) or picture_size(self.image_path(i))
-                found += [(item.get(columns.boxes), size) for item in _items(row, columns)]
+                found += self._objects.boxes(i, row, size)
         return found
 
 

@@ -11,7 +11,7 @@ from cutmix_dense.data.details import STATED
 from cutmix_dense.data.errors import DatasetError
 from cutmix_dense.data.masks import box_of_segmentation, check_room, decode_segmentation, stated_segmentation
 from cutmix_dense.data.readers.base import finite, instance_target
-from cutmix_dense.data.readers.box_formats import corners_of, fits
+from cutmix_dense.data.readers.box_formats import StatedBox, check_sides_and_corners, corners_of
 
 __all__ = ["OWN", "Columns", "Objects", "check_boxes", "find_columns"]
 
@@ -123,6 +123,20 @@ class Objects:
     def items(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         """One dict for each object of a row; ValueError where its lists are of different lengths."""
         return items_of(row, self.columns)
+
+    def boxes(self, image: int, row: Mapping[str, Any], size: tuple[int, int]) -> list[StatedBox]:
+        """What a row says of the extent of its objects; ValueError where its lists are of different lengths.
+
+        Args:
+            image: number of the row.
+            row: as the data set has it.
+            size: (H, W) of its image.
+        """
+        names = (self.columns.area, self.columns.masks)
+        return [
+            StatedBox(image, item.get(self.columns.boxes), size, *(item.get(name) if name else None for name in names))
+            for item in self.items(row)
+        ]
 
     def target(
         self,
@@ -237,15 +251,13 @@ def items_of(row: Mapping[str, Any], columns: Columns) -> list[dict[str, Any]]:
     return [{columns.boxes: box, **{name: values[i] for name, values in lists.items()}} for i, box in enumerate(boxes)]
 
 
-def check_boxes(
-    boxes: Sequence[Any], box_format: str, sized: Sequence[tuple[Any, tuple[int, int]]], where: object
-) -> None:
+def check_boxes(boxes: Sequence[Any], box_format: str, sized: Sequence[StatedBox], where: object) -> None:
     """Refuse boxes that are of another format as a whole, as relative ones or corners.
 
     Args:
         boxes: all of a split, as the file states them.
         box_format: what they are said to be.
-        sized: some of them, with the (H, W) of their images.
+        sized: some of them, with the sizes of their images.
         where: for the message.
 
     Raises:
@@ -264,15 +276,9 @@ def check_boxes(
             f'box_format="{box_format.removeprefix("relative_")}" reads pixels'
         )
     usual = ("xywh", "xyxy")
-    if relative or box_format not in usual or not sized:
-        return
-    other = usual[1 - usual.index(box_format)]
-    misfits = {kind: sum(not fits(box, kind, size) for box, size in sized) for kind in usual}
-    if misfits[box_format] > 0.3 * len(sized) and misfits[other] == 0:
-        raise DatasetError(
-            f"{where}: {misfits[box_format]} of {len(sized)} boxes lie outside of their images as {box_format}, "
-            f'and none as {other}; box_format="{other}" reads them so'
-        )
+    if box_format in usual:
+        other = usual[1 - usual.index(box_format)]
+        check_sides_and_corners(sized, where, box_format, f'box_format="{other}" reads them so')
 
 
 def _is_finite(value: Any) -> bool:
