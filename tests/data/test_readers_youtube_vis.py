@@ -302,3 +302,34 @@ def test_a_clip_that_fills_the_memory_is_not_made(make_clips, monkeypatch):
     with pytest.raises(SampleError, match=r"00000\.png: 500 channels and masks of 36×24 take"):
         dataset[0]
     assert len(dataset[1][1]) == 3
+
+
+@pytest.mark.parametrize(("videos", "area", "refused"), [(3, None, True), (3, 96, False), (2, None, False)])
+def test_boxes_that_are_corners_are_refused(make_clips, videos, area, refused):
+    """Boxes of three videos or more; the areas of the file tell sides, and four zeros are no box."""
+    box = [5, 6, SIZE[1] - 2, SIZE[0] - 2]
+
+    def change(content):
+        content["videos"] = [{**content["videos"][0], "id": number + 1} for number in range(videos)]
+        count = LENGTHS[0]
+        content["annotations"] = [
+            {
+                "id": number + 1,
+                "video_id": number % videos + 1,
+                "category_id": 4,
+                "bboxes": [[0, 0, 0, 0], *[box] * (count - 1)],
+                "areas": [0, *[area and box[2] * box[3]] * (count - 1)],
+            }
+            for number in range(4 * videos)
+        ]
+
+    root = make_clips(change)
+    if refused:
+        with pytest.raises(
+            DatasetError, match=r"instances\.json: boxes must be \[x, y, width.*they do: write \[x1, y1"
+        ):
+            open_dataset(root, frames=None)
+        return
+    targets = open_dataset(root, frames=None)[0][1]
+    assert len(targets[0]["boxes"]) == 0
+    assert targets[1]["boxes"][0].tolist() == [5, 6, 5 + box[2], 6 + box[3]]

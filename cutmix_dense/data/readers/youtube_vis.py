@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -20,6 +20,7 @@ from cutmix_dense.data.masks import (
 )
 from cutmix_dense.data.pictures import PictureInfo
 from cutmix_dense.data.readers.base import DenseDataset, finite, inside_folder, instance_target, needed_folder
+from cutmix_dense.data.readers.box_formats import StatedBox, check_sides_and_corners
 from cutmix_dense.data.readers.coco_files import (
     categories_of,
     header_of,
@@ -38,6 +39,8 @@ _OF_VIDEO = frozenset({"id", "file_names", "width", "height", "length"})
 _OF_TRACK = frozenset(
     {"id", "video_id", "category_id", "iscrowd", "segmentations", "bboxes", "areas", "width", "height", "length"}
 )
+
+_NO_BOX: tuple[Any, ...] = (None, [], [0, 0, 0, 0])
 
 
 class YouTubeVisDataset(DenseDataset):
@@ -65,7 +68,7 @@ class YouTubeVisDataset(DenseDataset):
 
     Raises:
         ValueError: `frames` below 1.
-        DatasetError: no annotation file or image folder, or a JSON of another kind.
+        DatasetError: no annotation file or image folder, a JSON of another kind, or boxes that are corners.
         SampleError: on access, a frame that cannot be read or an annotation that makes no sense.
     """
 
@@ -118,6 +121,7 @@ class YouTubeVisDataset(DenseDataset):
         self.category_ids: tuple[int, ...] = (-1, *(category["id"] for category in categories))
         self._labels = {category: label for label, category in enumerate(self.category_ids) if label}
         sizes = {video["id"]: _size_or_none(video, self.annotations) for video in self._videos}
+        check_sides_and_corners(_sized(content["annotations"], sizes), self.annotations)
         kinds = [kind for each in content["annotations"] for kind in _kinds(each, sizes.get(each["video_id"]))]
         self._some_without = False in kinds
         self.has_masks = True in kinds or not self._some_without
@@ -288,7 +292,7 @@ def _entry(annotation: Mapping[str, Any], key: str, frame: int) -> Any:
 
 def _box(bbox: Any) -> list[float] | None:
     """x0, y0, x1, y1; None where none is stated, also as four zeros."""
-    if bbox is None or bbox == [] or bbox == [0, 0, 0, 0]:
+    if bbox in _NO_BOX:
         return None
     if not isinstance(bbox, (list, tuple)) or len(bbox) != 4:
         raise ValueError(f"bbox must be [x, y, width, height], got {bbox!r}")
@@ -301,8 +305,21 @@ def _kinds(annotation: Mapping[str, Any], size: tuple[int, int] | None) -> set[b
     masks, boxes = (annotation[key] if key in _per_frame(annotation) else [] for key in ("segmentations", "bboxes"))
     found = [check_segmentation(mask, size) for mask in masks]
     found += [False] * (len(boxes) - len(found))
-    without = any(not there and bbox not in (None, [], [0, 0, 0, 0]) for there, bbox in zip(found, boxes))
+    without = any(not there and bbox not in _NO_BOX for there, bbox in zip(found, boxes))
     return ({True} if any(found) else set()) | ({False} if without else set())
+
+
+def _sized(
+    annotations: Iterable[Mapping[str, Any]], sizes: Mapping[Any, tuple[int, int] | None]
+) -> Iterator[StatedBox]:
+    """The boxes of all frames, of videos of known size."""
+    for each in annotations:
+        size = sizes.get(each["video_id"])
+        boxes = each["bboxes"] if size is not None and "bboxes" in _per_frame(each) else []
+        for frame, bbox in enumerate(boxes):
+            if size is not None and bbox not in _NO_BOX:
+                area, segmentation = (_entry(each, name, frame) for name in ("areas", "segmentations"))
+                yield StatedBox(each["video_id"], bbox, size, area, segmentation)
 
 
 def _size_or_none(video: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
