@@ -197,6 +197,20 @@ def test_the_reason_of_xml_that_can_not_be_read_is_true(make_voc, content, messa
         dataset[0]
 
 
+@pytest.mark.parametrize("encoding", ["iso-8859-1", "windows-1252", "gbk", "shift_jis", "utf-16", "utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_bare_ampersand_is_told_in_any_encoding(make_voc, encoding, end):
+    root = make_voc({"a": []})
+    dataset = open_dataset(root)
+    letter = "猫" if encoding in ("gbk", "shift_jis") else "é"
+    declared = encoding.removesuffix("-sig")
+    lines = [f'<?xml version="1.0" encoding="{declared}"?>', f"<!-- {letter} -->", NAMED.format(f"{letter} & dog")]
+    for words, message in ((lines, "an & in a text"), ([*lines[:2], NAMED.format("a<b")], "correct the file there")):
+        (root / "Annotations" / "a.xml").write_bytes(end.join(words).encode(encoding))
+        with pytest.raises(SampleError, match=rf"a\.xml: .*line 3, .*: {message}"):
+            dataset[0]
+
+
 @pytest.mark.parametrize("encoding", ["gb2312", "gb18030", "big5", "shift_jis", "euc-kr", "utf-16", "utf-8"])
 def test_encodings_of_several_bytes(make_voc, encoding):
     root, name = make_voc({"a": []}), "\u4e00\u4eba"  # which all of these have

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import os
 import re
@@ -329,6 +330,8 @@ _CUT_OFF = frozenset(
 
 _ENCODING = re.compile(rb"""^\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]{1,40})["']""")
 
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
 
 class _NoEntities(ElementTree.TreeBuilder):
     """Entities can only be declared in a DOCTYPE, and no VOC file needs one; a DOCTYPE alone does no harm."""
@@ -357,10 +360,17 @@ def parse_xml(path: Path) -> ElementTree.Element:
         return tree
 
 
+def _encoding_of(content: bytes) -> str:
+    """The encoding that an XML file begins with or names; none where it does neither, which means UTF-8."""
+    if content[:2] in _UTF_16:
+        return "utf-16"
+    declared = _ENCODING.match(content.removeprefix(codecs.BOM_UTF8))
+    return declared[1].decode() if declared else ""
+
+
 def _root_of(content: bytes) -> ElementTree.Element:
     """The root element, of a file in an encoding of several bytes a character as well; those expat doesn't know."""
-    declared = _ENCODING.match(content)
-    name = declared[1].decode() if declared else ""
+    name = _encoding_of(content)
     try:
         return ElementTree.fromstring(content, ElementTree.XMLParser(target=_NoEntities(content)))
     except (ValueError, LookupError) as error:
@@ -378,14 +388,15 @@ def _root_of(content: bytes) -> ElementTree.Element:
 
 def _remedy_of(error: ElementTree.ParseError, content: bytes) -> str:
     """What to do with a file that the parser refuses."""
-    if error.code in _CUT_OFF or (b"\0" in content and content[:2] not in (b"\xff\xfe", b"\xfe\xff")):
+    if error.code in _CUT_OFF or (b"\0" in content and content[:2] not in _UTF_16):
         return MEND
     if error.code == errors.codes[errors.XML_ERROR_UNDEFINED_ENTITY]:
         return "write the character itself in its place"
     try:
-        lines = content.decode("utf-8").splitlines()
-    except UnicodeDecodeError:
+        text = content.decode(_encoding_of(content) or "utf-8")
+    except (LookupError, UnicodeError):
         return "its text isn't in the encoding that its first line names, UTF-8 where it names none; save it as UTF-8"
+    lines = re.split(r"\r\n?|\n", text)  # as the parser counts them
     line = lines[min(error.position[0], len(lines)) - 1]
     if re.search(r"&(?!#?\w+;)", line):
         return "an & in a text must be written as &amp;"
