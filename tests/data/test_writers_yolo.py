@@ -468,6 +468,16 @@ def taken_by_ultralytics(root, key, task, classes=2, shape=(0, 0)):
     return said[-1], None if said[1] is None else said[1][:, 1:] * [53, 37, 53, 37]
 
 
+def points_of_ultralytics(root, key, shape):
+    """(N, K, 3) shares and flags that Ultralytics reads of a label file."""
+    utils = pytest.importorskip("ultralytics.data.utils", reason="Ultralytics itself judges the files")
+    (text,), (image,) = root.rglob(f"{key}.txt"), root.rglob(f"{key}.jpg")
+    return utils.verify_image_label((str(image), str(text), "", True, 2, *shape, False))[4]
+
+
+AT_ZERO = "keypoints beyond the edge or not labelled (written at 0 0, which Ultralytics takes for labelled)"
+
+
 def beyond(task):
     """A sample for each kind of box beyond the edge, each beside a good one."""
     samples, good = {}, [5, 5, 15, 15]
@@ -519,13 +529,27 @@ def test_keypoints_beyond_the_edge_are_not_labelled(tmp_path, dims):
     points = [[[10.5, 20.25, 2], [54, 4, 1], [-1, 5, 2], [99, -99, 0], [53, 37, 2], [4, 37.5, 2]]]
     sample = picture(), target([[3, 4, 60, 30]], [1], keypoints=points)
     lost, lines = write(tmp_path, {"a": sample}, task="pose", points=(6, dims))
-    assert lost["a"] == {CLIPPED: 1, "keypoints beyond the edge (written as not labelled)": 3}
+    told = {3: {"keypoints beyond the edge (written as not labelled)": 3}, 2: {AT_ZERO: 4}}
+    assert lost["a"] == {CLIPPED: 1, **told[dims]}
     values = np.array(lines["a"][0][5:], dtype=float).reshape(6, dims)
     assert np.allclose(values[:, :2] * [53, 37], [[10.5, 20.25], [0, 0], [0, 0], [0, 0], [53, 37], [0, 0]], atol=1e-5)
     if dims == 3:
         assert values[:, 2].tolist() == [2, 0, 0, 0, 2, 0]
     reason, _ = taken_by_ultralytics(tmp_path, "a", "pose", shape=(6, dims))
     assert reason == ""
+    labelled = points_of_ultralytics(tmp_path, "a", (6, dims))[0, :, 2] > 0
+    assert labelled.tolist() == ([True, False, False, False, True, False] if dims == 3 else [True] * 6)
+
+
+def test_points_without_flags_that_are_not_labelled_are_counted(tmp_path):
+    """In two columns, points at 0 0 are labelled for Ultralytics: of a copy, too, what a mix covered."""
+    points = [[[0, 0, 0], [7, 8, 0], [10, 9, 1], [-3, 4, 0]]]
+    sample = picture(), target([[3, 4, 40, 30]], [1], keypoints=points)
+    lost, lines = write(tmp_path, {"a": sample}, task="pose", points=(4, 2))
+    assert lost["a"] == {AT_ZERO: 3, "flags of hidden keypoints": 1}
+    assert [lines["a"][0][k] for k in (5, 6, 7, 8, 11, 12)] == ["0"] * 6
+    assert open_dataset(tmp_path)[0][1]["keypoints"][0, :, 2].tolist() == [0, 0, 2, 0]
+    assert (points_of_ultralytics(tmp_path, "a", (4, 2))[0, :, 2] > 0).all()
 
 
 def turned(x, y, width, height, degrees):

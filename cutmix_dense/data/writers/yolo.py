@@ -28,6 +28,9 @@ __all__ = ["YoloWriter", "one_polygon"]
 _ORDER = ("train", "val", "valid", "test")
 _USUAL = re.compile(r"(train|val)(?:20\d\d)?|valid(?:ation)?")
 _NOT_SHOWN = "boxes without area in the picture, left out"
+_AT_ZERO = "keypoints beyond the edge or not labelled (written at 0 0, which Ultralytics takes for labelled)"
+"""Of two columns. Ultralytics takes negative shares for unlabelled, but 8.3.150 leaves out a picture that has one."""
+
 _NEAR = 200
 """With more parts and holes than this, the nearest one isn't looked for."""
 
@@ -44,7 +47,9 @@ class YoloWriter(Writer):
     Ultralytics leaves out a picture, with all its objects, for one line that goes beyond its edges. So boxes are
     clipped to the picture, and those without area in it are left out. Rotated boxes that go further than Ultralytics
     takes become the smallest ones round what shows of them. Keypoints beyond the edge become unlabelled. Each is
-    counted in what is lost.
+    counted in what is lost. Without flags (`kpt_shape` [n, 2]) nothing says so: they, and all that are not labelled or
+    were covered by a mix, are written at 0 0. Our reader takes that for unlabelled, Ultralytics for a labelled corner
+    of the picture; they are counted.
 
     Crowds are left out, as YOLO has no word for them and a loss would take them for objects; they are counted in what
     is lost, and so are `difficult`, semantic maps, details and whatever is said of pictures. Polygons of another layout
@@ -196,14 +201,14 @@ class YoloWriter(Writer):
         if points is not None and sample.keypoints is not None:
             for x, y, flag in sample.keypoints[i].tolist():
                 outside = not is_in_picture(x, y, sample.size)
-                sample.lost["keypoints beyond the edge (written as not labelled)"] += outside and flag > 0
-                if outside:
-                    x, y, flag = 0.0, 0.0, 0.0
                 if points[1] == 3:
-                    words += [*_shares([x, y], sample.size), str(int(flag))]
+                    sample.lost["keypoints beyond the edge (written as not labelled)"] += outside and flag > 0
+                    words += [*_shares([0, 0] if outside else [x, y], sample.size), str(0 if outside else int(flag))]
                 else:
-                    words += _shares([x, y] if flag else [0, 0], sample.size)
-                    sample.lost["flags of hidden keypoints"] += int(flag == 1)
+                    absent = outside or flag == 0
+                    sample.lost[_AT_ZERO] += absent
+                    sample.lost["flags of hidden keypoints"] += not absent and flag == 1
+                    words += _shares([0, 0] if absent else [x, y], sample.size)
         return words
 
     def _shape(self, sample: Sample) -> tuple[int, int]:
