@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool
@@ -342,3 +342,8 @@ def _write_shapes(
 
 refuse_names(MODELS, WITHOUT_FORM)
 globals().update(register_family(BatchMix, MODELS, {"Affine": CoreAffine, "Chain": CoreChain, **RECIPES}))
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> type[BatchMix]:
+        """The method of that name, for type checkers: what the line above makes they can't see."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -348,3 +348,8 @@ refuse_names(
     },
 )
 globals().update(register_family(SampleMix, TRANSFORMS))  # under their names, so that loader workers can unpickle them
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> type[SampleMix]:
+        """The method of that name, for type checkers: what the line above makes they can't see."""
