@@ -2,7 +2,7 @@
 
 ``KEY=VALUE``, where a value is a number, True, False, None, a list (``[a, b]`` or ``a,b``), a tuple (``(48, 64)``), a
 dict (``dict(type=CutMix, p=0.5)`` or ``{type: CutMix, p: 0.5}``), or else a text as it stands, blanks included. Quotes
-keep a text what it is: ``'1,2'``. Numbers, lists and tuples are read as MMEngine reads them.
+keep a text from being read as anything else: ``'1,2'``. Numbers, lists and tuples are read as MMEngine reads them.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def merge_options(config: Config, options: Mapping[str, Any]) -> None:
         UserError: a key that doesn't fit the config.
     """
     for key, value in options.items():
-        for begin, rest in _ways_of(key):
+        for begin, rest in _beginnings(key):
             if isinstance(there := _found(config, begin), (type(None), bool, int, float, str)):
                 raise UserError(
                     f"--cfg-options {key} doesn't fit the config, where {begin} is {there!r}: write "
@@ -96,8 +96,8 @@ def merge_options(config: Config, options: Mapping[str, Any]) -> None:
             raise UserError(f"--cfg-options {key} doesn't fit the config: {error}") from error
 
 
-def _ways_of(key: str) -> Iterator[tuple[str, str]]:
-    """The beginnings of a dotted key, and the step that follows each."""
+def _beginnings(key: str) -> Iterator[tuple[str, str]]:
+    """Each beginning of a dotted key, and the step behind it."""
     steps = key.split(".")
     return ((".".join(steps[:count]), steps[count]) for count in range(1, len(steps)))
 

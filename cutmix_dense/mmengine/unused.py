@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -254,17 +254,15 @@ def _own_preprocessors(runner: Any) -> list[Closable]:
 def _lonely(mixes: list[BatchMix], preprocessors: list[Closable], loader: Any) -> list[str]:
     """Mixes of batches that have one image each."""
     size = getattr(loader, "batch_size", None) or getattr(loader.batch_sampler, "batch_size", None)
+    augments = [(type(part).__name__, part.mix) for part in mixes]
+    held = [(type(part.mix).__name__, part.mix) for part in preprocessors]
     problems = []
-    held: Sequence[Closable]
-    for held, elsewhere in ((mixes, ", or mix per sample, in the pipeline"), (preprocessors, "")):
-        lonely = [part for part in held if _needs_partners(part.mix)]
-        if size == 1 and lonely:
-            names = ", ".join(
-                sorted({_PREFIX + type(part if isinstance(part, BatchMix) else part.mix).__name__ for part in lonely})
-            )
+    for named, elsewhere in ((augments, ", or mix per sample, in the pipeline"), (held, "")):
+        names = sorted({_PREFIX + name for name, mix in named if _needs_partners(mix)})
+        if size == 1 and names:
             problems.append(
-                f"train_dataloader.batch_size=1: a batch of one image has no partner on its device, so {names} never "
-                f"mixes. Write train_dataloader = dict(batch_size=2) or more{elsewhere}"
+                f"train_dataloader.batch_size=1: a batch of one image has no partner on its device, so "
+                f"{', '.join(names)} never mixes. Write train_dataloader = dict(batch_size=2) or more{elsewhere}"
             )
     return problems
 

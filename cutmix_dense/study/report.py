@@ -101,13 +101,13 @@ def markdown(finished: Finished, images: Sequence[str] = (), plans: Sequence[Map
 
 def _incomplete(finished: Finished) -> list[str]:
     asked = seeds_to_run(finished)
-    total, missing = len(finished.study.variants) * len(asked) + 1, 0
+    total = len(finished.study.variants) * len(asked) + 1
     alike: dict[tuple[str, str], list[str]] = {}
     for name, state in finished.states.items():
         variant, _, seed = name.partition("/seed-")
         if not seed or int(seed) in asked:
             alike.setdefault((variant, state), []).append(seed)
-            missing += 1
+    missing = sum(map(len, alike.values()))
     if not missing:
         return []
     if missing == total:

@@ -22,7 +22,6 @@ from cutmix_dense.training.checkpoints import (  # noqa: E402
     allow_checkpoints,
     newest_checkpoint,
 )
-from cutmix_dense.training.class_counts import CheckClassesHook  # noqa: E402
 from cutmix_dense.training.classifier import Classifier  # noqa: E402
 from cutmix_dense.training.data import (  # noqa: E402
     ClassificationDataset,
@@ -34,6 +33,7 @@ from cutmix_dense.training.detector import Detector  # noqa: E402
 from cutmix_dense.training.errors import TrainingError  # noqa: E402
 from cutmix_dense.training.pictures import PictureDataset  # noqa: E402
 from cutmix_dense.training.preprocessor import MixPreprocessor  # noqa: E402
+from cutmix_dense.training.same_classes import CheckClassesHook  # noqa: E402
 from cutmix_dense.training.seeding import EpochSampler, SeedHook, random_state  # noqa: E402
 from cutmix_dense.training.segmenter import Segmenter  # noqa: E402
 

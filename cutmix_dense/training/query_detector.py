@@ -16,7 +16,7 @@ from cutmix_dense.extras import require
 __all__ = ["QueryDetector", "small_rtdetr"]
 
 _STRIDE = 32
-"""Of the coarsest features: their sides must be whole numbers."""
+"""Pixels per step of the coarsest features, which divides the sides of a batch."""
 
 
 class QueryDetector(nn.Module):

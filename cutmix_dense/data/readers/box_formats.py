@@ -74,12 +74,12 @@ def check_sides_and_corners(
 ) -> None:
     """Refuse boxes that should be [x, y, width, height] and are [x1, y1, x2, y2], or the other way round.
 
-    Of corners read as sides, about three in four leave the image: those whose middle lies right of the image's or below
-    it. Of sides read as corners hardly any fit, as both sides must be longer than the way from the image's edge. So
-    boxes are refused if more than half don't fit as they should be, and nearly all fit as the other format. Boxes that
-    hang over the edge, or whose images were made smaller, do neither. Sides as long as those of the image, of boxes
-    that begin a little inside it, do both: nothing is refused where the file's own areas, or its masks, show of most
-    boxes that don't fit that their format is the right one.
+    Corners that are read as sides leave the image in about three of four cases: where the middle of the box lies right
+    of the image's middle, or below it. Sides that are read as corners hardly ever fit, since each side must be longer
+    than the way from the image's edge. So boxes are refused if more than half don't fit as they should be, and nearly
+    all fit as the other format. Boxes that hang over the edge, and boxes of images that were made smaller, do neither.
+    Boxes as large as their image that begin a little inside it do both. So nothing is refused if the file's own areas
+    or masks confirm the stated format for most of the boxes that don't fit.
 
     Args:
         boxes: of a file, or of a part of it.

@@ -143,7 +143,7 @@ class CocoDataset(DenseDataset):
     ) -> Iterator[StatedBox]:
         """The `bbox` of each annotation that states one, of images of known size.
 
-        Of a file that states no sizes, those of its first pictures.
+        If the file states no sizes, the first pictures are measured.
         """
         known = dict(sizes)
         if not any(known.values()):
