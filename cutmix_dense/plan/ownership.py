@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -155,32 +156,48 @@ def _counted(plan: PlanFields) -> Float[Tensor, "b s"]:
     return torch.from_numpy(counts)
 
 
-def _layer_cells(plan: PlanFields, layer: int) -> Float[Tensor, "b *g"]:
-    """Number of pixels of every cell that lie in the extent of one layer, whoever owns them."""
-    low, high = (bound[:, layer] for bound in pixel_ranges(plan))
-    area = torch.ones((len(plan),) + (1,) * plan.ndim, dtype=torch.float64, device=plan.device)
-    for axis, edges in enumerate(plan.edges):
-        ends = torch.minimum(high[:, axis, None], edges[:, 1:]), torch.maximum(low[:, axis, None], edges[:, :-1])
-        area = area * along((ends[0] - ends[1]).clamp(min=0), axis, plan.ndim)
+def _layer_cells(
+    xp: Any, edges: Sequence[Int[Column, "b _edges"]], low: Int[Column, "b d"], high: Int[Column, "b d"]
+) -> Int[Column, "b *g"]:
+    """Number of pixels of every cell in the pixel range of one layer, whoever owns them; ``xp`` is numpy or torch."""
+    area: Any = 1
+    for axis, edge in enumerate(edges):
+        ends = xp.minimum(xp.maximum(edge, low[:, axis, None]), high[:, axis, None])
+        area = area * along(ends[:, 1:] - ends[:, :-1], axis, len(edges))
     return area
 
 
 def owned_pixels(plan: PlanFields) -> Float[Tensor, "b s"]:
     """Number of canvas pixels that belong to each layer."""
-    if plan.weight is None:
-        by_pixel = plan.free_form and tuple(plan.owner.shape[1:]) == tuple(plan.frame)
-        if by_pixel and plan.device.type == "cpu" and not is_compiling():
-            pixels = _counted(plan)
-        else:
-            owned = [_layer_cells(plan, layer) * (plan.owner == layer) for layer in range(plan.layers)]
-            pixels = torch.stack([cells.flatten(1).sum(1) for cells in owned], dim=1)
-        if plan.opacity is None:
-            return pixels
-        shows = pixels * plan.opacity
-        return torch.cat([shows[:, :1] + (pixels - shows).sum(dim=1, keepdim=True), shows[:, 1:]], dim=1)
-    cells = torch.stack([_layer_cells(plan, layer) for layer in range(plan.layers)], dim=1)
-    weight = everywhere(plan.weight.double(), plan.ndim) * (cells > 0)
-    return (cells * weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-300)).flatten(2).sum(2)
+    if plan.weight is not None:
+        low, high = pixel_ranges(plan)
+        layers = [_layer_cells(torch, plan.edges, low[:, s], high[:, s]) for s in range(plan.layers)]
+        cells = torch.stack(layers, dim=1)
+        weight = everywhere(plan.weight.double(), plan.ndim) * (cells > 0)
+        return (cells * weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-300)).flatten(2).sum(2)
+    pixels = _owned_pixels(plan)
+    if plan.opacity is None:
+        return pixels
+    shows = pixels * plan.opacity
+    return torch.cat([shows[:, :1] + (pixels - shows).sum(dim=1, keepdim=True), shows[:, 1:]], dim=1)
+
+
+def _owned_pixels(plan: PlanFields) -> Float[Tensor, "b s"]:
+    """Number of pixels that each layer of a hard plan owns."""
+    fields: Any = (*pixel_ranges(plan), plan.owner, *plan.edges)
+    host = plan.device.type == "cpu" and not is_compiling()
+    if host and plan.free_form and tuple(plan.owner.shape[1:]) == tuple(plan.frame):
+        return _counted(plan)
+    if host:  # numpy is cheaper for a few cells
+        fields = map(Tensor.numpy, fields)
+    low, high, owner, *edges = fields
+    owned = [
+        (_layer_cells(np if host else torch, edges, low[:, layer], high[:, layer]) * (owner == layer))
+        .reshape(len(plan), -1)
+        .sum(1)
+        for layer in range(plan.layers)
+    ]
+    return torch.from_numpy(np.array(owned, dtype=np.float64).T) if host else torch.stack(owned, dim=1).double()
 
 
 @Once
