@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex64, Float, Float32
 from torch import Tensor
 
 from cutmix_dense.arrays.broadcast import along
-from cutmix_dense.arrays.fourier import Fields
 
-__all__ = ["Band", "bands_of_blur", "bands_of_decay", "falling_amplitude", "fields_of", "passed_by_blur"]
+__all__ = ["Band", "bands_of_blur", "bands_of_decay", "falling_amplitude", "field_of", "passed_by_blur"]
 
 _HERE: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
 """Dtype and device of all noise."""
@@ -94,19 +93,30 @@ def passed_by_blur(sigma: Float[Tensor, " b"], bands: Sequence[Band]) -> list[Fl
     return factors
 
 
-def fields_of(bands: Sequence[Band], frame: tuple[int, ...]) -> Fields:
-    """What transforms spectra of the frequencies of bands back to fields.
+def field_of(
+    spectrum: Complex64[np.ndarray, "*frequencies"], bands: Sequence[Band], frame: tuple[int, ...]
+) -> Float32[np.ndarray, "*frame"]:
+    """The field of a spectrum.
 
     Args:
+        spectrum: an amplitude for each frequency of the bands.
         bands: the band of every axis.
-        frame: size of a field; at most the periods.
+        frame: size of the field; at most the periods.
 
     Example:
-        >>> bands = bands_of_decay((4, 6), decay=1.0)
-        >>> fields_of(bands, (4, 6))(torch.ones(4, 4, dtype=torch.complex64).numpy()).shape
-        (4, 6)
+        >>> bands, spectrum = bands_of_decay((4, 6), decay=1.0), np.zeros((4, 4), dtype=np.complex64)
+        >>> spectrum[0, 0] = 24.0  # frequency 0 alone
+        >>> field_of(spectrum, bands, (2, 3)).tolist()
+        [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
     """
-    return Fields([len(line) for _, line in bands], [period for period, _ in bands], frame)
+    for axis, (period, line) in enumerate(bands[:-1]):
+        padded = np.zeros((*spectrum.shape[:axis], period, *spectrum.shape[axis + 1 :]), dtype=np.complex64)
+        lines, given, front = padded.swapaxes(0, axis), spectrum.swapaxes(0, axis), (len(line) + 1) // 2
+        lines[:front] = given[:front]
+        lines[period - len(line) + front :] = given[front:]
+        spectrum = np.fft.ifft(padded, axis=axis).swapaxes(0, axis)[: frame[axis]].swapaxes(0, axis)
+    field = np.fft.irfft(spectrum, n=bands[-1].period)[..., : frame[-1]]
+    return np.ascontiguousarray(field, dtype=np.float32)
 
 
 def bands_of_decay(frame: Sequence[int], decay: float) -> list[Band]:

@@ -14,7 +14,7 @@ from test_samplers import SIGMAS, assert_mean, assert_uniform
 import cutmix_dense as cd
 from cutmix_dense.masks import ClassMask, CowMask, FourierMask
 from cutmix_dense.masks.noise import _mark_lowest
-from cutmix_dense.noise import bands_of_decay, fields_of, passed_by_blur
+from cutmix_dense.noise import Band, bands_of_decay, field_of, passed_by_blur
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -283,6 +283,27 @@ def test_cowmix_sigma_is_log_uniform():
     assert abs(rate - linear) > 0.1 * linear
 
 
+@pytest.mark.parametrize("kept", [0.2, 1.0])
+@pytest.mark.parametrize(
+    "frame", [(1, 1), (2, 1), (1, 4), (5, 7), (40, 36), (17, 66), (53, 48), (8, 12, 15), (3, 53, 4)]
+)
+def test_fields_are_those_of_a_fourier_transform_in_double_precision(frame: tuple[int, ...], kept: float):
+    """Also those that are shorter than the periods."""
+    last = len(frame) - 1
+    lines = [np.fft.fftfreq(n) for n in frame[:last]] + [np.fft.rfftfreq(frame[last])]
+    inside = [np.abs(line) <= kept / 2 for line in lines]
+    bands = [Band(n, torch.from_numpy(line[part])) for n, line, part in zip(frame, lines, inside)]
+    counts = [len(band.frequencies) for band in bands]
+    spectrum = np.random.default_rng(0).normal(size=(*counts, 2)).astype(np.float32).view(np.complex64)[..., 0]
+    whole = np.zeros([len(line) for line in lines], dtype=np.complex128)
+    whole[np.ix_(*inside)] = spectrum
+    expected = np.fft.irfftn(whole, frame, axes=range(last + 1))
+    for size in (frame, tuple(-(-2 * n // 3) for n in frame)):
+        found = field_of(spectrum, bands, size)
+        assert found.shape == size
+        assert np.abs(found - expected[tuple(map(slice, size))]).max() <= 1e-6 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("frame", [(20, 30), (31, 20), (6, 7, 15)])
 def test_cowmix_noise_is_white_before_it_is_blurred(frame: tuple[int, ...]):
     """All frequencies count alike, those too that a real spectrum has but once: the mean of a line shows it."""
@@ -290,7 +311,7 @@ def test_cowmix_noise_is_white_before_it_is_blurred(frame: tuple[int, ...]):
     noise, bands = sampler.draw(1500, frame, seeded(31)).noise, sampler._bands(frame)
     for factors in passed_by_blur(torch.full((len(noise),), 1e-3, dtype=torch.float64), bands):
         noise = noise * factors[..., None]
-    fields = np.stack([fields_of(bands, frame)(spectrum) for spectrum in torch.view_as_complex(noise).numpy()])
+    fields = np.stack([field_of(spectrum, bands, frame) for spectrum in torch.view_as_complex(noise).numpy()])
     variance = fields.var()
     for axis in range(1, fields.ndim):
         means = fields.mean(axis=axis)

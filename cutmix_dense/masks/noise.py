@@ -18,7 +18,7 @@ from cutmix_dense.arrays.spread import lying_between, mean_and_spread
 from cutmix_dense.checks import finite, interval, positive
 from cutmix_dense.masks.base import MaskSampler, NoiseDraws
 from cutmix_dense.native.threads import split
-from cutmix_dense.noise import Band, bands_of_blur, bands_of_decay, falling_amplitude, fields_of, passed_by_blur
+from cutmix_dense.noise import Band, bands_of_blur, bands_of_decay, falling_amplitude, field_of, passed_by_blur
 from cutmix_dense.regions import beta, uniform
 
 __all__ = ["CowMask", "FourierMask"]
@@ -158,15 +158,14 @@ def _masks(
         weigh: multiplies the noise of a sample in place.
         cut: writes the mask of a sample from its field, both within the area that counts.
     """
-    fields, drawn, areas = fields_of(bands, frame), noise.numpy(), sizes.tolist()
+    drawn, areas = noise.numpy(), sizes.tolist()
     masks = np.empty((len(areas), *frame), dtype=bool)
 
     def make(first: int, last: int) -> None:
-        field = np.empty(frame, dtype=np.float32)
         for sample in range(first, last):
             spectrum, mask, valid = drawn[sample].copy(), masks[sample], block_of(areas[sample])
             weigh(sample, spectrum)
-            fields(spectrum.view(np.complex64)[..., 0], into=field)
+            field = field_of(spectrum.view(np.complex64)[..., 0], bands, frame)
             if mask.shape != tuple(areas[sample]):
                 mask.fill(False)
             cut(sample, field[valid], mask[valid])

@@ -95,8 +95,8 @@ def backends() -> Backend:
     """The backend that mixes tensors on the host, and why: the compiled library or the reference in torch.
 
     ``CUTMIX_DENSE_BACKEND=native`` or ``reference`` in the environment forces either. Both give the same mixes, but for
-    a pixel in some millions at the border of a noise mask, whose field is rounded in another order. Tensors on a device
-    and those that need a gradient don't use the library.
+    the rounding of filtered pixels and of a cow mask's threshold, which may move a pixel of its border. Tensors on a
+    device and those that need a gradient don't use the library.
 
     Example:
         >>> import cutmix_dense as cd

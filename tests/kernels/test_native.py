@@ -19,7 +19,6 @@ import torch
 import cutmix_dense as cd
 from cutmix_dense import MixPlan, kernels, native
 from cutmix_dense.arrays.dtypes import as_signed
-from cutmix_dense.arrays.fourier import Fields
 from cutmix_dense.arrays.host import as_tensor
 from cutmix_dense.arrays.shrunk import shrunk_grey
 from cutmix_dense.arrays.spread import lying_between, mean_and_spread
@@ -505,28 +504,6 @@ def test_values_between_two_are_those_in_their_order(kind, low, monkeypatch):
     expected = lying_between(values, np.float32(low), np.float32(low + 1))
     assert found[0] == expected[0] == (values < low).sum()
     assert np.array_equal(found[1], expected[1])
-
-
-@pytest.mark.parametrize("kept", [0.2, 1.0])
-@pytest.mark.parametrize(
-    "frame", [(1, 1), (2, 1), (1, 4), (5, 7), (40, 36), (17, 66), (53, 48), (64, 106), (8, 12, 15), (3, 53, 4)]
-)
-def test_fields_are_those_of_a_fourier_transform_in_double_precision(frame, kept, backend):
-    """Lengths of all factors, some too large for the library; shorter fields than the periods."""
-    rng, last = np.random.default_rng(0), len(frame) - 1
-    lines = [np.fft.fftfreq(n) for n in frame[:last]] + [np.fft.rfftfreq(frame[last])]
-    inside = [np.abs(line) <= kept / 2 for line in lines]
-    counts = [int(part.sum()) for part in inside]
-    numbers = rng.normal(size=(*counts, 2)).astype(np.float32)
-    spectrum = numbers.view(np.complex64)[..., 0]
-    whole = np.zeros([len(line) for line in lines], dtype=np.complex128)
-    whole[np.ix_(*inside)] = spectrum
-    expected = np.fft.irfftn(whole, frame, axes=range(last + 1))
-    for size in (frame, tuple(-(-2 * n // 3) for n in frame)):
-        block = tuple(slice(n) for n in size)
-        found = Fields(counts, frame, size)(spectrum)
-        assert found.shape == size
-        assert np.abs(found - expected[block]).max() <= 1e-6 * np.abs(expected).max()
 
 
 @lru_cache
