@@ -25,7 +25,6 @@ from cutmix_dense.kernels.gather import blend_gather, mix_gather
 from cutmix_dense.kernels.layered import mix_layered
 from cutmix_dense.kernels.layers import blank, empty_batch
 from cutmix_dense.kernels.native_pixels import mix_native, suits_native
-from cutmix_dense.kernels.numpy_pixels import note_writing
 from cutmix_dense.kernels.patches import exchange, joined_launches, mix_patches, patches_for, sent_with_plan
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.soft import mix_soft
@@ -100,8 +99,8 @@ def mix_batch(
         mix_layered(pool, plan, fill, interpolation, framed=True, out=result)
     if inplace and result is not pool:
         return pool.copy_(result)
-    if inplace or out is not None:
-        note_writing(result)
+    if (inplace or out is not None) and not result.is_inference():
+        result[:0].zero_()  # nothing is written, but counted, in case a backward has saved the tensor
     return result
 
 

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from cutmix_dense.arrays.broadcast import along, everywhere, within
 from cutmix_dense.arrays.dtypes import counted_in, exact_dtype, full_precision
-from cutmix_dense.kernels.numpy_pixels import round_into
-from cutmix_dense.kernels.resample import Interpolation, in_dtype, triangle_weights
+from cutmix_dense.kernels.resample import Interpolation, in_dtype, round_into, triangle_weights
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import inside_of, keeps_padding
 

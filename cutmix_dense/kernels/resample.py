@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from cutmix_dense.arrays.dtypes import counted_in, limits_of
-from cutmix_dense.kernels.numpy_pixels import nearest_pixels, pick_pixels, round_into
+from cutmix_dense.arrays.dtypes import as_signed, counted_in, limits_of
+from cutmix_dense.arrays.host import in_numpy
 
-__all__ = ["Interpolation", "in_dtype", "resample", "triangle_weights"]
+__all__ = ["Interpolation", "in_dtype", "resample", "round_into", "triangle_weights"]
 
 Interpolation = Literal["nearest", "bilinear", "antialias"]
 """How a scaled layer is read: the nearest pixel, two taps per axis, or a triangle filter as wide as a shrunk pixel."""
@@ -50,8 +51,11 @@ def resample(
     if interpolation != "nearest" and not coarse and _resizes(image, scale, shift, extent):
         return _resized(image, scale, shift, extent[1], window, interpolation)
     if interpolation == "nearest":
-        axes = zip(zip(*window), scale, shift, zip(*extent))
-        return pick_pixels(image, [nearest_pixels(image, at, s, t, valid) for at, s, t, valid in axes])
+        picked = as_signed(image)
+        for axis, (start, stop, s, t, low, high) in enumerate(zip(*window, scale, shift, *extent)):
+            position = (torch.arange(start, stop, dtype=torch.float32, device=image.device) + 0.5 - t) / s
+            picked = picked.index_select(axis - len(scale), position.floor().long().clamp(low, high - 1))
+        return picked if picked.dtype == dtype else picked.view(dtype)  # a view of the same dtype has no gradient
     positions = [
         (torch.arange(start, stop, dtype=real, device=image.device) + 0.5 - t) / s
         for start, stop, s, t in zip(*window, scale, shift)
@@ -164,3 +168,16 @@ def in_dtype(pixels: Tensor, dtype: torch.dtype) -> Tensor:
     whole = torch.empty_like(pixels, dtype=dtype)
     round_into(whole, pixels.clamp(*limits_of(dtype)))
     return whole
+
+
+def round_into(target: Shaped[Tensor, "..."], values: Float[Tensor, "..."]) -> None:
+    """Write values rounded into a tensor of whole numbers that holds them; ``values`` may be overwritten.
+
+    Of 64 bits the last numbers have no float64: they are clamped to the last one that has.
+    """
+    if target.element_size() == 8:
+        values = values.clamp(*limits_of(target.dtype))
+    if in_numpy(target, values):
+        np.copyto(target.numpy(), values.round_().numpy(), casting="unsafe")
+    else:
+        target.copy_(values.round_())

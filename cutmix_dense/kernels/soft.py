@@ -15,8 +15,7 @@ from cutmix_dense.arrays.blur import gaussian_blur
 from cutmix_dense.arrays.dtypes import counted_in
 from cutmix_dense.arrays.host import HOST, sent
 from cutmix_dense.kernels.layers import background, lay_background, read, windows
-from cutmix_dense.kernels.numpy_pixels import round_into
-from cutmix_dense.kernels.resample import Interpolation
+from cutmix_dense.kernels.resample import Interpolation, round_into
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import shared_weights
 

@@ -11,8 +11,7 @@ from cutmix_dense.arrays.blocks import filled, spatial
 from cutmix_dense.arrays.dtypes import as_signed, counted_in, limits_of
 from cutmix_dense.arrays.host import HOST, sent
 from cutmix_dense.kernels.layers import read, windows
-from cutmix_dense.kernels.numpy_pixels import round_into
-from cutmix_dense.kernels.resample import Interpolation
+from cutmix_dense.kernels.resample import Interpolation, round_into
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import opaque
 

@@ -1,4 +1,4 @@
-"""What a window of a scaled layer shows, against weights written plainly; pixels put and picked in any layout."""
+"""What a window of a scaled layer shows, against weights written plainly; pixels put and read in any layout."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import torch
 
 from cutmix_dense.arrays.dtypes import as_signed, counted_in, limits_of
 from cutmix_dense.kernels.layered import _put
-from cutmix_dense.kernels.numpy_pixels import pick_pixels, round_into
-from cutmix_dense.kernels.resample import resample
+from cutmix_dense.kernels.resample import resample, round_into
 
 DTYPES = [torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
@@ -62,12 +61,12 @@ def test_a_window_is_what_the_filter_says(dtype, behind):
 
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.bool, torch.int64])
 @pytest.mark.parametrize("behind", [False, True])
-def test_pixels_are_picked_and_put_as_torch_does(dtype, behind):
+def test_nearest_pixels_are_read_and_put_as_torch_does(dtype, behind):
     torch.manual_seed(0)
     image, other = (image_of(torch.float32, (7, 9), 3, behind).mul(200).to(dtype) for _ in range(2))
-    places = [torch.tensor([6, 0, 0, 3]), torch.tensor([8, 2, 1])]
-    picked = pick_pixels(image[:, :, 1:], [places[0], places[1] - 1])
-    assert torch.equal(picked, image.index_select(1, places[0]).index_select(2, places[1]))
+    found = resample(image, [0.5, -2.0], [0.0, 18.0], ([0, 3], [5, 9]), ([0, 7], [4, 15]), "nearest")
+    places = [torch.tensor([1, 3, 4, 4]), torch.tensor([5, 4, 4, 3, 3, 3, 3, 3])]
+    assert torch.equal(found, image.index_select(1, places[0]).index_select(2, places[1]))
     mask = torch.rand(5, 6) < 0.5
     target, before = other.clone(), other.clone()
     _put(target[:, 1:6, 2:8], mask.numpy(), image[:, 1:6, 2:8])
@@ -109,11 +108,11 @@ def test_limits_are_the_last_numbers_that_both_hold(dtype):
     assert as_signed(target).view(dtype).numpy().tolist() == target.numpy().tolist()
 
 
-def test_gradients_flow_through_what_is_put_and_picked():
+def test_gradients_flow_through_what_is_put_and_read():
     image = torch.rand(3, 4, 5, requires_grad=True)
     target = torch.zeros(3, 4, 5)
     _put(target, np.eye(4, 5, dtype=bool), image)
-    pick_pixels(target, [torch.tensor([0, 1]), torch.tensor([0])]).sum().backward()
+    resample(target, [1.5, 1.0], [0.0, 0.0], ([0, 0], [4, 5]), ([0, 0], [2, 1]), "nearest").sum().backward()
     expected = torch.zeros(3, 4, 5)
     expected[:, 0, 0] = 1
     assert torch.equal(image.grad, expected)
