@@ -29,7 +29,9 @@ MASKS = "functional.test_masks"
 
 MEASUREMENTS: dict[str, Mutation] = {
     "boxes, cells": seen_by("seen:_seen_by_cells", "(area * shown)", "(area * touched)", BY_HAND),
-    "boxes, cells, box": seen_by("seen:_seen_by_cells", "xp.where(shows, high,", "xp.where(meets, high,", BY_HAND),
+    "boxes, cells, box": seen_by(
+        "seen:_seen_by_cells", "torch.where(shows, high,", "torch.where(meets, high,", BY_HAND
+    ),
     "boxes, sums": Mutation(
         "seen:_seen_by_sums",
         "count < pixels,",

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -18,7 +14,7 @@ from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.dtypes import exact_dtype
 from cutmix_dense.arrays.host import Column, as_column, as_tensor
 from cutmix_dense.functional.measured import Measured, base_apart
-from cutmix_dense.functional.seen import Seen, measure_of, seen_whole
+from cutmix_dense.functional.seen import seen_whole, seen_within
 from cutmix_dense.functional.wrapping import as_plain
 from cutmix_dense.kernels.native_instances import measure_boxes
 from cutmix_dense.plan import MixPlan
@@ -52,60 +48,50 @@ def visible_boxes(
     if plan.opacity is not None:
         own, base = (visible_boxes(boxes, one, output, layer, covered=covered) for one in (opaque(plan), beneath(plan)))
         return base_apart(own, base, layer)
-    xp, compiling = torch if isinstance(boxes, Tensor) else np, is_compiling()
-    if xp is np and native.library is not None and not compiling:
-        return Measured(*measure_boxes(boxes, plan, output, layer, covered))
-    if xp is torch and boxes.device.type == "cpu" and not compiling:
+    if isinstance(boxes, Tensor) and (boxes.device.type != "cpu" or is_compiling()):
+        return _visible(boxes, plan, output, layer, covered)
+    if isinstance(boxes, Tensor):
         given = (as_column(column, boxes.device) for column in (boxes, output, layer))
         seen = visible_boxes(next(given), plan, *given, covered=covered)
         return Measured(*(as_tensor(column) for column in seen))
-    columns: Column
-    columns = np.ascontiguousarray(boxes.T, dtype=np.float64) if xp is np else boxes.to(exact_dtype(boxes.device)).T
-    seen_within = measure_of(plan, output, layer) if covered else partial(seen_whole, xp)
-    return _visible(xp, columns, placement_of(plan, output, layer, columns.dtype), seen_within)
+    if native.library is not None:
+        return Measured(*measure_boxes(boxes, plan, output, layer, covered))
+    with torch.no_grad():
+        tensors = _visible(as_tensor(boxes), plan, as_tensor(output), as_tensor(layer), covered)
+    return Measured(*map(np.asarray, tensors))
 
 
-def _visible(xp: Any, boxes: Column, placement: Column, seen_within: Callable[[Column], Seen]) -> Measured:
-    """The same in arrays of ``xp``, numpy or torch, one column per box: (2·D, n) ``boxes``, (6, D, n) ``placement``.
+def _visible(
+    boxes: Float[Tensor, "n ends"], plan: MixPlan, output: Int[Tensor, " n"], layer: Int[Tensor, " n"], covered: bool
+) -> Measured:
+    """``visible_boxes`` in torch, one column per box."""
+    columns, ndim = boxes.to(exact_dtype(boxes.device)).T, plan.ndim
+    finite = columns.isfinite().all(dim=0)
+    given = torch.where(finite, columns, 0.0).reshape(2, ndim, -1).flip(1)  # array order, as all in a plan
+    broken = (given[1] <= given[0]).any(dim=0)
+    given = torch.where(given[1] < given[0], given[0], given)
 
-    ``seen_within`` measures intervals (2, D, n) of the canvas: lows, then highs.
-    """
-    ndim = len(boxes) // 2
-    finite = xp.isfinite(boxes).all(axis=0)
-    if xp is torch or not finite.all():
-        boxes = xp.where(finite, boxes, 0.0)
-    given = _flipped(boxes.reshape(2, ndim, -1), 1)  # array order, as all in a plan
-    broken = (given[1] <= given[0]).any(axis=0)
-    if xp is torch or broken.any():
-        given = xp.where(given[1] < given[0], given[0], given)
-
-    scale, shift, first, last, range_low, range_high = placement
-    inner = xp.minimum(xp.maximum(given, first), last)
+    scale, shift, first, last, range_low, range_high = placement_of(plan, output, layer, columns.dtype)
+    inner = torch.minimum(torch.maximum(given, first), last)
     mapped = scale * inner + shift
-    if xp is torch or (scale < 0).any():
-        mapped = xp.stack([xp.minimum(mapped[0], mapped[1]), xp.maximum(mapped[0], mapped[1])])
-    whole = (mapped[1] - mapped[0]).prod(axis=0)
-    cut = xp.minimum(xp.maximum(mapped, range_low), range_high)
+    mapped = torch.stack([torch.minimum(mapped[0], mapped[1]), torch.maximum(mapped[0], mapped[1])])
+    whole = (mapped[1] - mapped[0]).prod(dim=0)
+    cut = torch.minimum(torch.maximum(mapped, range_low), range_high)
 
-    seen = seen_within(cut)
-    unmoved = ((scale == 1) & (shift == 0) & (cut == mapped)).reshape(2 * ndim, -1).all(axis=0)
+    seen = seen_within(plan, cut, output, layer) if covered else seen_whole(cut)
+    unmoved = ((scale == 1) & (shift == 0) & (cut == mapped)).reshape(2 * ndim, -1).all(dim=0)
     shows = seen.area > 0
-    tight = xp.stack([xp.maximum(seen.low, cut[0]), xp.minimum(seen.high, cut[1])])
+    tight = torch.stack([torch.maximum(seen.low, cut[0]), torch.minimum(seen.high, cut[1])])
     return Measured(
         visible=seen.area,
         whole=whole,
-        boxes=_flipped(xp.where(shows, tight, 0.0), 1).reshape(2 * ndim, -1).T,
-        mapped=_flipped(mapped, 1).reshape(2 * ndim, -1).T,
+        boxes=torch.where(shows, tight, 0.0).flip(1).reshape(2 * ndim, -1).T,
+        mapped=mapped.flip(1).reshape(2 * ndim, -1).T,
         untouched=unmoved & ~seen.hidden & shows & finite & ~broken,
         broken=broken,
         outside=(whole == 0) & ~broken,
         finite=finite,
     )
-
-
-def _flipped(column: Column, axis: int = 0) -> Column:
-    """In the other order along an axis."""
-    return column.flip(axis) if isinstance(column, Tensor) else column[(slice(None),) * axis + (slice(None, None, -1),)]
 
 
 def to_xyxy(boxes: Tensor, where: str = "boxes", ndim: int = 2) -> Shaped[Tensor, "n ends"]:

@@ -1,25 +1,21 @@
-"""What of boxes a plan shows: the definition, in numpy on the host and in torch on a device.
+"""What of boxes a plan shows: the definition, in torch.
 
 The compiled library (``instances.c``) does the same on the host, where it is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cutmix_dense.arrays.host import Column, as_tensor, module_of
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import cells_of, shows_in
 
-__all__ = ["Seen", "measure_of", "seen_whole"]
+__all__ = ["Seen", "seen_whole", "seen_within"]
 
 _PAIRS = 2**20
 """So many pairs of a box and a cell are looked at together on the host, which takes some 100 MB."""
@@ -28,47 +24,48 @@ _PAIRS = 2**20
 class Seen(NamedTuple):
     """What is owned within intervals: area, whether some part is not, and the outer edges of the lines that show."""
 
-    area: Float[Column, " n"]
-    hidden: Bool[Column, " n"]
-    low: Float[Column, "d n"]
-    high: Float[Column, "d n"]
+    area: Float[Tensor, " n"]
+    hidden: Bool[Tensor, " n"]
+    low: Float[Tensor, "d n"]
+    high: Float[Tensor, "d n"]
 
 
-def measure_of(plan: MixPlan, output: Column, layer: Column) -> Callable[[Column], Seen]:
-    """What measures boxes, given as intervals (2, D, n) of the canvas, lows then highs, under a plan.
+def seen_within(
+    plan: MixPlan, cut: Float[Tensor, "2 d n"], output: Int[Tensor, " n"], layer: Int[Tensor, " n"]
+) -> Seen:
+    """What a plan shows of boxes, given as intervals of the canvas, lows then highs.
 
     Args:
         plan: who owns each output pixel.
+        cut: the intervals.
         output: the output that each box is considered in.
         layer: the layer of that output that each box is part of.
     """
     if plan.free_form:
-        return partial(_seen_by_sums, plan, output=output, layer=layer)
-    return partial(_seen_by_cells, plan, output=output, layer=layer)
+        return _seen_by_sums(plan, cut, output, layer)
+    most = max(1, _PAIRS // max(plan.owner.shape[1:]) ** plan.ndim)
+    if cut.device.type != "cpu" or len(output) <= most:
+        return _seen_by_cells(plan, cut, output, layer)
+    parts = zip(cut.split(most, dim=2), output.split(most), layer.split(most))
+    return Seen(*(torch.cat(columns, dim=-1) for columns in zip(*(_seen_by_cells(plan, *part) for part in parts))))
 
 
-def seen_whole(xp: Any, cut: Column) -> Seen:
+def seen_whole(cut: Float[Tensor, "2 d n"]) -> Seen:
     """As if nothing covered anything."""
     low, high = cut
-    area = (high - low).prod(axis=0)
-    return Seen(area, xp.zeros_like(area, dtype=xp.bool_ if xp is np else xp.bool), low, high)
+    area = (high - low).prod(dim=0)
+    return Seen(area, torch.zeros_like(area, dtype=torch.bool), low, high)
 
 
-def _seen_by_cells(plan: MixPlan, cut: Column, *, output: Column, layer: Column) -> Seen:
-    """The closed form, over the cells of the grid; on the host some boxes after others, on a device all at once."""
-    xp = module_of(cut)
-    most = max(1, _PAIRS // max(plan.owner.shape[1:]) ** plan.ndim)
-    if xp is np and len(output) > most:
-        parts = [slice(start, start + most) for start in range(0, len(output), most)]
-        seen = [_seen_by_cells(plan, cut[..., part], output=output[part], layer=layer[part]) for part in parts]
-        return Seen(*(np.concatenate(columns, axis=-1) for columns in zip(*seen)))
+def _seen_by_cells(plan: MixPlan, cut: Tensor, output: Tensor, layer: Tensor) -> Seen:
+    """The closed form, over the cells of the grid."""
     owned, edges = cells_of(plan, output, layer, cut.dtype)
     axes = range(len(edges))
     low, high = edges[:, :-1], edges[:, 1:]
-    lengths = xp.minimum(cut[1][:, None], high) - xp.maximum(cut[0][:, None], low)
+    lengths = torch.minimum(cut[1][:, None], high) - torch.maximum(cut[0][:, None], low)
     meets = lengths > 0
-    area: Column = 1.0
-    touched: Column = True
+    area: Any = 1.0
+    touched: Any = True
     for axis in axes:
         shape = [lengths.shape[1] if other == axis else 1 for other in axes]
         area, touched = area * lengths[axis].reshape(*shape, -1), touched & meets[axis].reshape(*shape, -1)
@@ -79,21 +76,19 @@ def _seen_by_cells(plan: MixPlan, cut: Column, *, output: Column, layer: Column)
         for other in reversed(axes):
             line = line if other == axis else line.any(axis=other)
         lines.append(line)
-    shows = xp.stack(lines)
-    flat = (lengths.shape[1] ** len(edges), -1)
+    shows = torch.stack(lines)
+    areas = (area * shown).flatten(0, -2)
     return Seen(
-        area=(area * shown).reshape(flat).sum(axis=0),
-        hidden=(shown != touched).reshape(flat).any(axis=0),
-        low=xp.amin(xp.where(shows, low, xp.inf), axis=1),
-        high=xp.amax(xp.where(shows, high, -xp.inf), axis=1),
+        # on the host one after another, as the library adds: the same bits
+        area=areas.cumsum(dim=0)[-1] if areas.device.type == "cpu" else areas.sum(dim=0),
+        hidden=(shown != touched).flatten(0, -2).any(dim=0),
+        low=torch.where(shows, low, torch.inf).amin(dim=1),
+        high=torch.where(shows, high, -torch.inf).amax(dim=1),
     )
 
 
-def _seen_by_sums(plan: MixPlan, cut: Column, *, output: Column, layer: Column) -> Seen:
+def _seen_by_sums(plan: MixPlan, cut: Tensor, output: Tensor, layer: Tensor) -> Seen:
     """The same from summed-area tables: no tensor of boxes × pixels, and on a device nothing to wait for."""
-    if isinstance(cut, np.ndarray):
-        tensors = _seen_by_sums(plan, as_tensor(cut), output=as_tensor(output), layer=as_tensor(layer))
-        return Seen(*(tensor.numpy() for tensor in tensors))
     ndim = plan.ndim
     low, high = cut[0].T, cut[1].T
     which = output * plan.layers + layer
@@ -135,7 +130,7 @@ def _seen_by_sums(plan: MixPlan, cut: Column, *, output: Column, layer: Column) 
         lines.append((((per_line > 0) & within).T, edges[:, None]))
     pixels = (last - first).prod(dim=1)
     area = torch.where(count > 0, area.clamp(min=0), 0)  # what is left of a difference is no area
-    return Seen(area, count < pixels, *_outer(torch, lines))
+    return Seen(area, count < pixels, *_outer(lines))
 
 
 def _interpolated(sums: Tensor, which: Tensor, point: list[Tensor]) -> Tensor:
@@ -151,8 +146,8 @@ def _interpolated(sums: Tensor, which: Tensor, point: list[Tensor]) -> Tensor:
     return total
 
 
-def _outer(xp: Any, lines: list[tuple[Column, Column]]) -> tuple[Float[Column, "d n"], Float[Column, "d n"]]:
+def _outer(lines: list[tuple[Tensor, Tensor]]) -> tuple[Float[Tensor, "d n"], Float[Tensor, "d n"]]:
     """Per axis, the first low edge and the last high edge of the lines that show."""
-    low = [xp.amin(xp.where(line, edges[:-1], xp.inf), axis=0) for line, edges in lines]
-    high = [xp.amax(xp.where(line, edges[1:], -xp.inf), axis=0) for line, edges in lines]
-    return xp.stack(low), xp.stack(high)
+    low = [torch.where(line, edges[:-1], torch.inf).amin(dim=0) for line, edges in lines]
+    high = [torch.where(line, edges[1:], -torch.inf).amax(dim=0) for line, edges in lines]
+    return torch.stack(low), torch.stack(high)

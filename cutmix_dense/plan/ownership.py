@@ -114,29 +114,17 @@ def shows_in(plan: PlanFields, output: Int[Tensor, " n"], layer: Int[Tensor, " n
 
 
 def cells_of(
-    plan: PlanFields, output: Int[Column, " n"], layer: Int[Column, " n"], dtype: Any
-) -> tuple[Bool[Column, "*g n"], Float[Column, "d _edges n"]]:
+    plan: PlanFields, output: Int[Tensor, " n"], layer: Int[Tensor, " n"], dtype: torch.dtype
+) -> tuple[Bool[Tensor, "*g n"], Float[Tensor, "d _edges n"]]:
     """Cells that n layers show in, and the edges of the cells; axes with fewer cells are padded with empty ones.
 
     Args:
         plan: on the device of the columns.
-        output: output of each layer: an array on the host, or a tensor. The result has the same type.
+        output: output of each layer.
         layer: index of each layer within its output.
-        dtype: of the edges; arrays are always float64.
+        dtype: of the edges.
     """
     grid, most = plan.owner.shape[1:], max(plan.owner.shape[1:])
-    if isinstance(output, np.ndarray):
-        owner, edges = plan.owner.numpy(), [edge.numpy() for edge in plan.edges]
-        if min(grid) < most:
-            owner = np.pad(owner, [(0, 0), *((0, most - cells) for cells in grid)])
-            edges = [np.pad(edge, ((0, 0), (0, most + 1 - edge.shape[1])), "edge") for edge in edges]
-        table = np.array([edge.T for edge in edges], dtype=np.float64)
-        if plan.weight is None:
-            cells = owner.reshape(len(owner), -1).T
-            shows = np.take(cells, output, axis=1) == layer.astype(owner.dtype)
-        else:
-            shows = (plan.weight.detach().numpy()[output, layer] > 0)[None].repeat(most**plan.ndim, axis=0)
-        return shows.reshape(*(most,) * plan.ndim, -1), np.take(table, output, axis=2)
     shows = shows_in(plan, output, layer)
     stacked = [edge.T for edge in plan.edges]
     if min(grid) < most:

@@ -17,7 +17,7 @@ needs_library = pytest.mark.skipif(native.library is None, reason="the compiled 
 
 
 def reference(monkeypatch, boxes, plan, output, layer, **how):
-    """What numpy tells, without the library."""
+    """What torch tells, without the library."""
     with monkeypatch.context() as patch:
         patch.setattr(native, "library", None)
         return visible_boxes(boxes, plan, output, layer, **how)
