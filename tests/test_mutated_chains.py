@@ -222,7 +222,7 @@ OPTIONS: dict[str, Mutation] = {
     ),
     "RandomMix, one within another": Mutation(
         "transforms.randommix:RandomMix.set_progress",
-        'cast("MixTransform", transform).set_progress(step)',
+        "stage.set_progress(step)",
         "pass",
         f"{WINDOWS}:test_one_within_another",
     ),

@@ -19,7 +19,6 @@ from cutmix_dense.functional.padded import is_padded, mixed_padded
 from cutmix_dense.functional.pixels import default_fill
 from cutmix_dense.functional.semantic import has_pair
 from cutmix_dense.functional.wrapping import as_plain, rewrap
-from cutmix_dense.randomness import call_generator
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.box_format import output_sizes
@@ -114,6 +113,10 @@ class Affine(MixTransform):
         """No other image is needed."""
         return 0
 
+    @property
+    def bank(self) -> None:
+        """No other image is needed, whatever the pairing."""
+
     def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
         """Check the images and targets of a call; ``outputs`` can't leave any out, since nobody is a partner."""
         pool = super().pool_of(images, targets, sizes, outputs)
@@ -142,41 +145,11 @@ class Affine(MixTransform):
             anchor=self.anchor,
         )
 
-    def make_plan(  # type: ignore[override]
-        self,
-        images: Images,
-        targets: Any = None,
-        *,
-        sizes: Any = None,
-        generator: torch.Generator | None = None,
-        outputs: int | None = None,
-        p: Any = None,
-    ) -> AffinePlan:
-        """Draw a map per image without applying it; arguments as for the call."""
-        pool = self.pool_of(images, targets, sizes, outputs)
-        return self.draw_plan(pool if p is None else pool.with_p(p), call_generator(generator))
-
     def apply_plan(  # type: ignore[override]
         self, plan: AffinePlan, images: Images, targets: Any = None, *, sizes: Any = None, **options: Any
     ) -> Any:
         """Move by given maps; nothing is drawn. Arguments and result as for the call, always with targets."""
         return self.mix_pool(plan, self.pool_of(images, targets, sizes), **options)
-
-    def mix_batch(  # type: ignore[override]
-        self,
-        images: Images,
-        targets: Any,
-        sizes: Any,
-        generator: torch.Generator | None,
-        *,
-        outputs: int | None = None,
-        p: Any = None,
-        **settings: Any,
-    ) -> tuple[tuple[Any, ...], AffinePlan]:
-        """The call for images and targets that were read: the result, and the maps behind it."""
-        pool = self.pool_of(images, targets, sizes, outputs)
-        plan = self.draw_plan(pool if p is None else pool.with_p(p), call_generator(generator))
-        return self.mix_pool(plan, pool, **settings), plan
 
     def mix_pool(
         self,

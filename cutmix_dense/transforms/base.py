@@ -317,27 +317,26 @@ class MixTransform(NamedSettings, DrawsPartners, TellsItsRank, v2.Transform, ABC
             raise ValueError("outputs can't be used with a bank, which holds the partners")
         if self.banked and inplace:
             raise ValueError("inplace can't be used with a bank, whose images are no part of the batch")
-        generator, own = call_generator(generator), self.pool_of(images, targets, sizes, outputs)
-        with samples_named(len(own)) if isinstance(self.pairing, SampleBank) else nullcontext():
+        generator, own, bank = call_generator(generator), self.pool_of(images, targets, sizes, outputs), self.bank
+        with nullcontext() if bank is None else samples_named(len(own)):
             pool, mixed = self.joined(own, sizes, generator) if self.banked else (own, own)
             plan = untraced(self.draw_plan, pool if p is None else pool.with_p(p), generator)
             result = self.mix_pool(plan, mixed, inplace=inplace, **settings)
-        if isinstance(self.pairing, SampleBank):  # which stores boxes in pixels
-            self.pairing.push(images, own.targets, sizes, self.semantic_keys, own.ndim)
+        if bank is not None:  # which stores boxes in pixels
+            bank.push(images, own.targets, sizes, self.semantic_keys, own.ndim)
         elif not self.banked:
             self._warn_of_one(pool, plan)
         return result, plan
 
     def get_extra_state(self) -> dict[str, Any]:
         """State for checkpoints: the bank's samples, and whether mixing is closed (1: by hand, 2: by a schedule)."""
-        bank = self.pairing.state_dict() if isinstance(self.pairing, SampleBank) else None
-        return {"closed": self._switch.get(), "bank": bank}
+        return {"closed": self._switch.get(), "bank": None if self.bank is None else self.bank.state_dict()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore the result of ``get_extra_state``."""
         self._switch.set(state["closed"])
-        if isinstance(self.pairing, SampleBank) and state["bank"] is not None:
-            self.pairing.load_state_dict(state["bank"])
+        if self.bank is not None and state["bank"] is not None:
+            self.bank.load_state_dict(state["bank"])
 
     def extra_repr(self) -> str:
         """The method's own settings, and the common ones that differ from their defaults."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
-from torchvision.transforms import v2
 
 from cutmix_dense.arrays.compiling import untraced
 from cutmix_dense.functional.affine import AffinePlan
@@ -16,18 +15,17 @@ from cutmix_dense.functional.fields import BEFORE
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms.affine import Affine
-from cutmix_dense.transforms.bank import SampleBank
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.forms import read_form
 from cutmix_dense.transforms.instance_bank import bank_of
-from cutmix_dense.transforms.pool import Images, Pool
-from cutmix_dense.transforms.randommix import check_transforms
+from cutmix_dense.transforms.pool import Images
+from cutmix_dense.transforms.several import SeveralMixes
 from cutmix_dense.transforms.without_panoptic import refuse_panoptic
 
 __all__ = ["Chain"]
 
 
-class Chain(MixTransform):
+class Chain(SeveralMixes):
     """Mix a batch by several transforms behind each other, as recipes do: a mosaic, an affine map, a blend.
 
     Each transform mixes what the one before it made, with its own settings and its own plan. An ``Affine`` moves only
@@ -57,27 +55,8 @@ class Chain(MixTransform):
     """
 
     def __init__(self, transforms: Sequence[MixTransform]) -> None:
-        v2.Transform.__init__(self)  # the settings are those of the transforms
-        check_transforms(transforms)
+        super().__init__(transforms)
         refuse_shared_banks(transforms)
-        self.transforms = torch.nn.ModuleList(transforms)
-        self.layout = self.members[0].layout
-        self.labels_getter = self.members[0].labels_getter
-
-    @property
-    def stages(self) -> list[MixTransform]:
-        """The transforms, in their order."""
-        return [cast("MixTransform", transform) for transform in self.transforms]
-
-    @property
-    def members(self) -> list[MixTransform]:
-        """All transforms, those of a ``RandomMix`` included."""
-        return [member for stage in self.stages for member in stage.members]
-
-    @property
-    def partners(self) -> int:
-        """Largest number of other images that one of the transforms mixes an image with."""
-        return max(stage.partners for stage in self.stages)
 
     @property
     def size(self) -> tuple[int, int] | None:  # type: ignore[override]
@@ -169,11 +148,6 @@ class Chain(MixTransform):
             sizes = valid_sizes(images, plan)
         return (images, targets), plan
 
-    def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
-        """Check the images and targets of a call, as the first transform reads them."""
-        refuse_panoptic(self, targets)
-        return self.members[0].pool_of(images, targets, sizes, outputs)
-
     def draw_plan(self, *args: Any, **options: Any) -> NoReturn:
         """Raise ValueError: a chain has a plan per transform, each drawn when the one before it has mixed."""
         raise ValueError("a Chain has no plan of its own, but one per transform: call it, or one of its transforms")
@@ -210,10 +184,9 @@ def refuse_shared_banks(stages: Sequence[MixTransform]) -> None:
     places: dict[int, int] = {}
     for place, stage in enumerate(stages):
         for member in stage.members:
-            uses = isinstance(member.pairing, SampleBank) and not isinstance(member, Affine)  # which takes no partner
-            if uses and places.setdefault(id(member.pairing), place) != place:
+            if member.bank is not None and places.setdefault(id(member.bank), place) != place:
                 raise ValueError(
-                    f"pairing of two transforms of a Chain is the same {member.pairing!r}, which would hold images "
+                    f"pairing of two transforms of a Chain is the same {member.bank!r}, which would hold images "
                     f"that the first has mixed: give {type(member).__name__} a SampleBank of its own"
                 )
 

@@ -93,14 +93,19 @@ class DrawsPartners:
         """Say which step of the training begins, counted from 0; nothing, but for a schedule (``RandomMix``)."""
 
     @property
+    def bank(self) -> SampleBank | None:
+        """The bank that partners come from."""
+        return self.pairing if isinstance(self.pairing, SampleBank) else None
+
+    @property
     def banked(self) -> bool:
-        """Whether partners come from a bank."""
-        return isinstance(self.pairing, SampleBank)
+        """Whether what is mixed in comes from a bank."""
+        return self.bank is not None
 
     def joined(self, own: Pool, sizes: Any, generator: torch.Generator) -> tuple[Pool, Pool]:
         """The batch with the partners that a bank holds for it: the pool to draw a plan for, and that to mix."""
-        assert isinstance(self.pairing, SampleBank)
-        both = self.pairing.join(own.images, own.targets, sizes, self.semantic_keys, own.ndim)
+        assert self.bank is not None
+        both = self.bank.join(own.images, own.targets, sizes, self.semantic_keys, own.ndim)
         pool = Pool.of(both.images, both.targets, both.sizes, len(own), self.layout)
         larger = isinstance(both.images, Tensor) and pool.frame != own.frame and self.size is None
         shown = own.frame if larger else None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torchvision.transforms import v2
 
 from cutmix_dense.arrays.compiling import untraced
 from cutmix_dense.checks import finite, listed, whole
@@ -17,15 +16,16 @@ from cutmix_dense.switch import SharedNumber, Switch
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.mixup import MixUp
 from cutmix_dense.transforms.pool import Images, Pool
+from cutmix_dense.transforms.several import SeveralMixes
 from cutmix_dense.transforms.without_panoptic import refuse_panoptic
 
-__all__ = ["RandomMix", "check_transforms"]
+__all__ = ["RandomMix"]
 
 Window = tuple[int | None, int | None]
 """(start, stop): a transform may be drawn in steps start <= step < stop of a training; None: no limit."""
 
 
-class RandomMix(MixTransform):
+class RandomMix(SeveralMixes):
     """Draw one of several transforms for each batch, by weight, each within its own window of steps.
 
     Each transform keeps its own settings; ``RandomMix`` has none. If one of them is a ``MixUp``, it sets
@@ -72,8 +72,7 @@ class RandomMix(MixTransform):
         windows: Iterable[Iterable[Any] | None] | None = None,
         idle: float = 0.0,
     ) -> None:
-        v2.Transform.__init__(self)  # the settings are those of the transforms
-        check_transforms(transforms)
+        super().__init__(transforms)
         count = len(transforms)
         weights = [1.0] * count if weights is None else listed(weights, "weights", "a list of numbers or None")
         if len(weights) != count or not all(finite(w) and w >= 0 for w in weights) or sum(weights) <= 0:
@@ -85,8 +84,6 @@ class RandomMix(MixTransform):
         if close_last > (total or 0):
             remedy = ": give total, the length of the training" if total is None else ""
             raise ValueError(f"close_last must be at most total = {total}, got {close_last}{remedy}")
-        self.transforms = torch.nn.ModuleList(transforms)
-        self.layout = self.members[0].layout
         self.weights = [float(weight) for weight in weights]
         self.idle = float(idle)
         self.total = total
@@ -100,27 +97,15 @@ class RandomMix(MixTransform):
                 member.instance_weights = True
 
     @property
-    def members(self) -> list[MixTransform]:
-        """All transforms, those of a nested ``RandomMix`` included."""
-        given = [cast("MixTransform", transform) for transform in self.transforms]
-        return [member for transform in given for member in transform.members]
-
-    @property
-    def partners(self) -> int:
-        """Largest number of other images that an output is mixed with."""
-        return max(member.partners for member in self.members)
-
-    @property
     def mixes_panoptic(self) -> bool:  # type: ignore[override]
         """Whether all transforms that may be drawn can mix panoptic maps."""
-        given = [cast("MixTransform", transform) for transform in self.transforms]
-        return all(transform.mixes_panoptic for transform, weight in zip(given, self.weights) if weight > 0)
+        return all(stage.mixes_panoptic for stage, weight in zip(self.stages, self.weights) if weight > 0)
 
     @property
     def scheduled(self) -> bool:
         """Whether ``set_progress`` matters: mixing closes for the last steps, or there are windows."""
         own = self.close_last > 0 or self.windows is not None
-        return own or any(cast("MixTransform", transform).scheduled for transform in self.transforms)
+        return own or any(stage.scheduled for stage in self.stages)
 
     def set_progress(self, step: int) -> None:
         """Set the current step, counted from 0, here and in the workers of a loader.
@@ -128,8 +113,8 @@ class RandomMix(MixTransform):
         The last ``close_last`` of ``total`` steps don't mix; in other steps, transforms with an open window do.
         """
         self._reach(step)
-        for transform in self.transforms:
-            cast("MixTransform", transform).set_progress(step)
+        for stage in self.stages:
+            stage.set_progress(step)
 
     def _reach(self, step: int) -> None:
         """Take a step, and whether mixing is over by then."""
@@ -139,14 +124,14 @@ class RandomMix(MixTransform):
     @property
     def closed(self) -> bool:
         """Whether mixing is closed for all transforms, or over by ``close_last``."""
-        return bool(self._over) or all(cast("MixTransform", transform).closed for transform in self.transforms)
+        return bool(self._over) or all(stage.closed for stage in self.stages)
 
     def close(self, closed: bool = True, *, by_schedule: bool = False) -> None:
         """Stop mixing, or start again, in every copy; see ``MixTransform.close``."""
         if not (closed or by_schedule):
             self._over.set(False)
-        for transform in self.transforms:
-            cast("MixTransform", transform).close(closed, by_schedule=by_schedule)
+        for stage in self.stages:
+            stage.close(closed, by_schedule=by_schedule)
 
     def _open(self) -> list[float]:
         """Weights of the transforms: 0 for those whose window is closed."""
@@ -162,12 +147,12 @@ class RandomMix(MixTransform):
         weights = [*(self.weights if none else weights), *([self.idle] if self.idle else [])]
         index = int(torch.multinomial(torch.tensor(weights, dtype=torch.float64, device="cpu"), 1, generator=generator))
         idle, index = none or index == len(self.weights) or bool(self._over), index % len(self.weights)
-        member = cast("MixTransform", self.transforms[index]).choose(generator)
+        member = self.stages[index].choose(generator)
         return member.unmixed() if idle else member
 
     def unmixed(self) -> MixTransform:
         """A copy of the first transform that mixes nothing."""
-        return cast("MixTransform", self.transforms[0]).unmixed()
+        return self.stages[0].unmixed()
 
     def forward(self, *inputs: Any, generator: torch.Generator | None = None, **options: Any) -> Any:
         """Mix a batch by one of the transforms; arguments and result are its own."""
@@ -183,11 +168,6 @@ class RandomMix(MixTransform):
         generator = call_generator(generator)
         member: MixTransform = untraced(self.choose, generator)
         return member.mix_batch(images, targets, sizes, generator, **settings)
-
-    def pool_of(self, images: Images, targets: Any = None, sizes: Any = None, outputs: int | None = None) -> Pool:
-        """Check the images and targets of a call, as the first transform reads them."""
-        refuse_panoptic(self, targets)
-        return self.members[0].pool_of(images, targets, sizes, outputs)
 
     def draw_plan(self, pool: Pool, generator: torch.Generator) -> MixPlan:
         """Draw one of the transforms, and its plan."""
@@ -282,15 +262,3 @@ def _pair(window: Any) -> Window:
     if start == -1 or (start is not None and stop is not None and start > stop):
         raise ValueError(f"windows must be (start, stop), steps with 0 <= start <= stop or None, got {window!r}")
     return start, stop
-
-
-def check_transforms(transforms: Any) -> None:
-    """Raise TypeError unless these are mixing transforms, at least one; ValueError if they read a batch differently."""
-    several = isinstance(transforms, (Sequence, torch.nn.ModuleList)) and len(transforms) > 0
-    if not several or not all(isinstance(transform, MixTransform) for transform in transforms):
-        raise TypeError(f"transforms must be a list of mixing transforms, at least one, got {transforms!r}")
-    members = [member for transform in transforms for member in transform.members]
-    for name in ("layout", "box_format", "normalized", "labels_getter"):
-        found = list(dict.fromkeys(getattr(member, name) for member in members))
-        if len(found) > 1:
-            raise ValueError(f"transforms must be of one {name}, got {found}: give the same to all")
