@@ -77,7 +77,11 @@ MEASUREMENTS: dict[str, Mutation] = {
         {"dtype": torch.int16},
     ),
     "boxes of masks": Mutation(
-        "masks:boxes_of_masks", ".flip(1).mT", ".mT", f"{MASKS}:test_windows_round_masks", {"shape": (5, 13, 70)}
+        "masks:boxes_of_masks",
+        "reversed(range(1, masks.ndim))",
+        "range(1, masks.ndim)",
+        f"{MASKS}:test_windows_round_masks",
+        {"shape": (5, 13, 70)},
     ),
     "boxes of masks, stacks": Mutation(
         "masks:boxes_of_masks",

@@ -290,10 +290,6 @@ def boxes_of_masks(masks: Shaped[Tensor, "n *size"]) -> Float[Tensor, "n ends"]:
     if suits_windows([masks]):
         windows = windows_of(masks)[..., ::-1].reshape(len(masks), 2 * (masks.ndim - 1))
         return torch.from_numpy(windows.astype(np.float64))
-    if in_numpy(masks) and masks.dtype != torch.bfloat16:
-        none = [slice(0, 0)] * (masks.ndim - 1)
-        ends = [[(side.start, side.stop) for side in filled(mask) or none] for mask in masks.numpy()]
-        return torch.tensor(ends, dtype=torch.float64, device=HOST).reshape(-1, masks.ndim - 1, 2).flip(1).mT.flatten(1)
     inside = _ones(masks)
     lows, highs = [], []
     for axis in reversed(range(1, masks.ndim)):  # x first

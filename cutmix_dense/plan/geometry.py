@@ -33,15 +33,7 @@ def pixel_ranges(plan: PlanFields) -> tuple[Int[Tensor, "b s d"], Int[Tensor, "b
         absent = (plan.source < 0)[..., None]
         return ranges_of(torch, plan.scale, plan.shift, plan.extent, plan.canvas[:, None], absent)
     source, scale, shift, extent, canvas = plan.facts
-    if not plan.unscaled:
-        low, high = ranges_of(np, scale, shift, extent, canvas[:, None], (source < 0)[..., None])
-        return torch.from_numpy(low), torch.from_numpy(high)
-    offset = shift.astype(np.int64)  # whole pixels
-    low = np.minimum(np.maximum(extent[..., : plan.ndim] + offset, 0), canvas[:, None])
-    high = np.minimum(np.maximum(extent[..., plan.ndim :] + offset, 0), canvas[:, None])
-    missing = source < 0
-    if missing.any():
-        high[missing] = low[missing]
+    low, high = ranges_of(np, scale, shift, extent, canvas[:, None], (source < 0)[..., None])
     return torch.from_numpy(low), torch.from_numpy(high)
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, TypeVar
 
-import torch
 from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
 
-__all__ = ["Memo", "Once", "Remembers"]
+__all__ = ["Memo", "Once"]
 
 Found = TypeVar("Found")
 
@@ -51,19 +50,6 @@ class Memo:
             return None
 
 
-@runtime_checkable
-class Remembers(Protocol):
-    """What ``Once`` needs of a plan."""
-
-    @property
-    def memo(self) -> Memo:
-        """The cache."""
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the plan."""
-
-
 class Once(Generic[Found]):
     """A function of a plan whose result is cached with the plan.
 
@@ -83,22 +69,22 @@ class Once(Generic[Found]):
         self._find = find
         functools.update_wrapper(self, find)
 
-    def __call__(self, plan: Remembers) -> Found:
+    def __call__(self, plan: Any) -> Found:
         """The result for a plan, cached."""
         if is_compiling():
             return self._find(plan)
-        cached = plan.memo.get(self)
+        cached: tuple[Found] | None = plan.memo.get(self)
         if cached is not None:
             return cached[0]
         value = self._find(plan)
         plan.memo.put(self, value)
         return value
 
-    def put(self, plan: Remembers, value: Found) -> None:
+    def put(self, plan: Any, value: Found) -> None:
         """Cache a result that is known without calling the function."""
         if not is_compiling():
             plan.memo.put(self, value)
 
-    def known(self, plan: Remembers) -> tuple[Found] | None:
+    def known(self, plan: Any) -> tuple[Found] | None:
         """The result in a tuple if it is cached, else None."""
         return None if is_compiling() else plan.memo.get(self)
