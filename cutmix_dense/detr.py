@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import ModuleList
 from torchvision import tv_tensors
 
-from cutmix_dense.functional.boxes import exact_dtype
+from cutmix_dense.arrays.dtypes import exact_dtype
 from cutmix_dense.normalized import LARGEST_SHARE, plain_boxes, refuse_integers, refuse_pixels, size_like
 from cutmix_dense.randomness import call_generator
 from cutmix_dense.transforms import Chain, MixTransform, RandomMix

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-__all__ = ["LARGEST_SHARE", "plain_boxes", "refuse_integers", "refuse_pixels", "size_like"]
-
 LARGEST_SHARE = 2.0
 """No coordinate of a normalised box is nearly as large; one of pixels nearly always is."""
 

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-__all__ = ["draw_in_windows"]
-
 
 def draw_in_windows(
     polygons: Sequence[Sequence[Any]],

@@ -19,8 +19,6 @@ from cutmix_dense.checks import share, whole
 from cutmix_dense.setting_names import name_hint
 from cutmix_dense.transforms import Affine, Chain, CopyPaste, MixTransform, MixUp, Mosaic, RandomMix, SampleBank
 
-__all__ = ["RECIPES", "dense_o2o", "lightly", "yolo26", "yolox"]
-
 Size = Literal["n", "s", "m", "l", "x"]
 """Size of a model."""
 

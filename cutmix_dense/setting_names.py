@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection
 
-__all__ = ["name_hint", "peer_hint"]
-
 
 def name_hint(name: str, known: Collection[str]) -> str:
     """What to say of an unknown setting.

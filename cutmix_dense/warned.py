@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["MixWarning", "reworded", "warn_caller"]
-
 _PASSED = ("albumentations", "cutmix_dense", "torch", "torchvision")
 """Packages whose frames lie between a warning and the caller: modules and pipelines call each other."""
 

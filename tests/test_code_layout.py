@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,13 @@ def files(part: str) -> list[Path]:
 def test_arrows_run_one_way(part):
     for path in files(part):
         assert imported(path) <= MAY_IMPORT[part], path.name
+
+
+def test_underscored_names_stay_in_their_module():
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cutmix_dense"):
+                assert not [alias.name for alias in node.names if re.match("_[^_]", alias.name)], path.name
 
 
 def test_every_part_is_listed():

@@ -30,7 +30,7 @@ from snippets import (
 from torchvision import tv_tensors
 
 import cutmix_dense as cd
-from cutmix_dense.cli.common import family
+from cutmix_dense.cli.specs import family
 from tools import docs_photos, docs_pictures
 
 DOCS = sorted((ROOT / "docs").rglob("*.md"))

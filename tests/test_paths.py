@@ -17,7 +17,7 @@ import cutmix_dense as cd
 from cutmix_dense import functional as F
 from cutmix_dense import regions
 from cutmix_dense.build import from_config
-from cutmix_dense.cli.common import SpecError, build_transform
+from cutmix_dense.cli.specs import SpecError, build_transform
 from cutmix_dense.semi import Cutout
 
 SIZE = (60, 90)

@@ -13,7 +13,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from cutmix_dense.cli.common import build_transform
+from cutmix_dense.cli.specs import build_transform
 from cutmix_dense.data.mixed_sample import open_complete
 from cutmix_dense.visualization import Drawing, contact_sheet, draw_sample, to_pil
 

@@ -24,7 +24,7 @@ import torch
 from PIL.Image import Image
 
 import cutmix_dense as cd
-from cutmix_dense.cli.common import build_transform, family
+from cutmix_dense.cli.specs import build_transform, family
 from cutmix_dense.data import DenseDataset, open_dataset
 from cutmix_dense.data.demo import make_demo_set
 from cutmix_dense.data.mixed_sample import mix_sample, open_complete

@@ -20,8 +20,6 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms import CarveMix, ClassMix, CopyPaste, MixTransform, MixUp
 from cutmix_dense.transforms.fit import PartnerFit, draw_fitted
 
-__all__ = ["Demands", "mix"]
-
 _MEASURED = ("area", "iscrowd", "visibility", "weight")
 """Label fields of boxes that the core knows by name: it reads and rewrites their numbers."""
 

@@ -18,8 +18,6 @@ from cutmix_dense.albumentations.transforms import MixTransform
 from cutmix_dense.build import from_config
 from cutmix_dense.transforms.cutout_sheets import area_of, joined
 
-__all__ = ["CopyPaste"]
-
 _COUNTS = {"iscrowd": 0, "visibility": 1.0, "weight": 1.0}
 """Label fields that the core knows, and what a cut-out has there."""
 

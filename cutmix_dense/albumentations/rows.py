@@ -11,8 +11,6 @@ import numpy as np
 from albumentations.core.keypoints_utils import convert_keypoints_to_albumentations
 from jaxtyping import Float, Shaped
 
-__all__ = ["WIDTHS", "Rows", "pixel_boxes", "read_rows"]
-
 WIDTHS = {"bboxes": 4, "keypoints": 5}
 """Number of columns before those of labels."""
 _BOXES = ("albumentations", "coco", "pascal_voc", "yolo")

@@ -14,8 +14,6 @@ from torch import Tensor
 from cutmix_dense.albumentations.rows import WIDTHS, Rows, read_rows
 from cutmix_dense.arrays import to_tensor
 
-__all__ = ["KINDS", "Layout", "Plane", "Samples"]
-
 _IMAGES = {"image": 0, "images": 1, "volume": 1, "volumes": 2}
 """Kinds of pictures, and how many axes stand before theirs; one plan serves all slices."""
 _MAPS = {"mask": 0, "mask3d": 1, "masks3d": 2, "maps": 1}

@@ -23,24 +23,6 @@ from cutmix_dense.transforms.chain import refuse_affine, refuse_chain
 from cutmix_dense.transforms.fit import PartnerFit, check_partner_fit
 from cutmix_dense.warned import warn_caller
 
-__all__ = [
-    "RICAP",
-    "CarveMix",
-    "ClassMix",
-    "CowMix",
-    "CutMix",
-    "FMix",
-    "GridMix",
-    "MixTransform",
-    "MixUp",
-    "Mosaic",
-    "RandomMix",
-    "ResizeMix",
-    "SaliencyMix",
-    "StripeMix",
-    "close",
-]
-
 _Targets = A.core.type_definitions.Targets
 _MEANINGLESS = {
     "pairing": "the partners come with the call",

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Shaped, UInt8
 
-__all__ = ["Block", "as_bytes", "block_of", "filled", "joined", "overlap", "spatial"]
-
 Block = tuple[slice, ...]
 """A block of pixels, one slice per axis."""
 

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from cutmix_dense.arrays.dtypes import full_precision
 
-__all__ = ["gaussian_blur"]
-
 
 def gaussian_blur(values: Float[Tensor, "n *size"], sigma: float) -> Float[Tensor, "n *size"]:
     """Blur each of n fields by a Gaussian cut off at three sigma; the border is repeated.

@@ -9,8 +9,6 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
-__all__ = ["along", "everywhere", "within"]
-
 
 def along(values: Shaped[Any, "*lead n"], axis: int, ndim: int) -> Shaped[Any, "*lead *ones"]:
     """Values along one spatial axis, a tensor or array, broadcast over all ``ndim``: (…, n) to (…, 1, n, 1)."""

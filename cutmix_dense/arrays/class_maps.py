@@ -13,8 +13,6 @@ from torch import Tensor
 from cutmix_dense import native
 from cutmix_dense.native.threads import split
 
-__all__ = ["ReadableMaps"]
-
 _seen = native.declare("cutmix_dense_seen", "pqqpqq")
 _mark = native.declare("cutmix_dense_mark", "ppqppqq")
 

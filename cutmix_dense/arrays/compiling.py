@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["is_compiling", "untraced"]
-
 _SAID_BY_COMPILER = hasattr(torch.compiler, "is_compiling")
 _SAID_AT_ONCE = hasattr(torch.compiler, "is_dynamo_compiling") and hasattr(torch.compiler, "_is_compiling_flag")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Int
 
-__all__ = ["components"]
-
 
 def components(mask: Bool[np.ndarray, "*size"]) -> Int[np.ndarray, "*size"]:
     """Number the connected parts of a mask from 1; 0 outside. Pixels connect along edges, not at corners.

@@ -9,8 +9,6 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-__all__ = ["WIDE_UNSIGNED", "as_signed", "counted_in", "exact_dtype", "full_precision", "limits_of"]
-
 _SIGNED = {
     getattr(torch, f"uint{bits}"): getattr(torch, f"int{bits}")
     for bits in (16, 32, 64)

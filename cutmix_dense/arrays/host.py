@@ -16,20 +16,6 @@ from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
 
-__all__ = [
-    "HOST",
-    "Column",
-    "as_column",
-    "as_tensor",
-    "fetched",
-    "in_numpy",
-    "looked_up",
-    "module_of",
-    "pick",
-    "sent",
-    "tensor_of",
-]
-
 HOST = torch.device("cpu")
 
 _FEW = 2**16

@@ -7,8 +7,6 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-__all__ = ["to_array", "to_tensor"]
-
 
 def to_tensor(array: Shaped[np.ndarray, "h w *c"]) -> Shaped[Tensor, "*c h w"]:
     """A numpy image as a tensor (C, H, W) that shares its memory; mirrored and read-only views are copied.

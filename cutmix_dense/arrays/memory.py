@@ -8,8 +8,6 @@ from torch import Tensor
 from cutmix_dense import native
 from cutmix_dense.arrays.compiling import is_compiling
 
-__all__ = ["in_large_pages"]
-
 _advise = native.declare("cutmix_dense_in_large_pages", "qq")
 
 _LARGE = 2**22

@@ -14,8 +14,6 @@ from cutmix_dense import native
 from cutmix_dense.arrays.host import Column, as_column, in_numpy
 from cutmix_dense.native.threads import split
 
-__all__ = ["shrunk_grey"]
-
 _resample = native.declare("cutmix_dense_resample", "p", "q")
 
 _FLOAT32, _ANTIALIAS = native.ELEMENTS.index("float32"), native.INTERPOLATIONS["antialias"]

@@ -9,8 +9,6 @@ from jaxtyping import Float, Float32
 
 from cutmix_dense import native
 
-__all__ = ["lying_between", "mean_and_spread"]
-
 _moments = native.declare("cutmix_dense_moments", "pppp")
 _between = native.declare("cutmix_dense_between", "pqddpp", "q")
 

@@ -19,20 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutmix_dense.cli.common import (
-    UserError,
-    add_dataset_arguments,
-    add_transform_argument,
-    add_verbosity,
-    counted,
-    family,
-    grouped,
-    open_from,
-    positive,
-    reporting_errors,
-    transform_for,
-)
-from cutmix_dense.cli.errors import parser_of
+from cutmix_dense.cli.common import add_dataset_arguments, counted, grouped, open_from, positive
+from cutmix_dense.cli.errors import UserError, add_verbosity, parser_of, reporting_errors
+from cutmix_dense.cli.specs import add_transform_argument, family, transform_for
 from cutmix_dense.data import DatasetError, DenseDataset, SampleError
 
 if TYPE_CHECKING:  # they load torch, which an unknown folder and --help don't need

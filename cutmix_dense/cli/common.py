@@ -9,45 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cutmix_dense.cli.errors import UserError, add_verbosity, as_typed, reporting_errors
+from cutmix_dense.cli.errors import UserError, as_typed
 from cutmix_dense.cli.specs import (
-    SpecError,
-    add_transform_argument,
-    build_transform,
     check_words,
-    family,
-    method_names,
-    parse_transform,
-    transform_for,
 )
 from cutmix_dense.data import DenseDataset
 from cutmix_dense.data.errors import kind_of
 from cutmix_dense.data.pictures import Pixels
 from cutmix_dense.data.readers.layouts import READERS, default_split, from_root, layout_of, open_complete, reader_of
-
-__all__ = [
-    "SpecError",
-    "UserError",
-    "add_dataset_arguments",
-    "add_transform_argument",
-    "add_verbosity",
-    "as_typed",
-    "build_transform",
-    "check_words",
-    "cores",
-    "counted",
-    "family",
-    "given_options",
-    "grouped",
-    "method_names",
-    "open_from",
-    "option_names",
-    "parse_transform",
-    "positive",
-    "reporting_errors",
-    "transform_for",
-    "within",
-]
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:

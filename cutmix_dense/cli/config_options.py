@@ -16,8 +16,6 @@ from cutmix_dense.cli.errors import UserError
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-__all__ = ["check_words", "merge_options", "read_value", "typed_options"]
-
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _CONTAINER = re.compile(r"dict\s*\(|[(\[{]")
 _NOTHING = object()

@@ -15,9 +15,10 @@ from cutmix_dense.cli.common import cores
 from cutmix_dense.cli.errors import UserError
 from cutmix_dense.cli.specs import family
 from cutmix_dense.data import DatasetError, DenseDataset
+from cutmix_dense.data.copy_report import CopyReport
 from cutmix_dense.data.demo import CITYSCAPES_NAMES, make_demo_set
 from cutmix_dense.data.demo.shapes import CLASSES as SHAPES
-from cutmix_dense.data.mixed_copy import CopyReport, mix_dataset
+from cutmix_dense.data.mixed_copy import mix_dataset
 from cutmix_dense.data.mixed_sample import MixedSample, mix_sample, open_complete
 from cutmix_dense.visualization import (
     Drawing,
@@ -29,8 +30,6 @@ from cutmix_dense.visualization import (
     to_pil,
 )
 from cutmix_dense.visualization.family import family_rows
-
-__all__ = ["LAYOUTS", "Page", "run"]
 
 LAYOUTS = ("coco", "voc", "cityscapes")
 

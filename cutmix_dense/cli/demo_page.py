@@ -15,19 +15,6 @@ from cutmix_dense.visualization import class_colors, source_letters
 if TYPE_CHECKING:
     from cutmix_dense.data.mixed_sample import MixedSample
 
-__all__ = [
-    "InstanceRow",
-    "Picture",
-    "Sample",
-    "Section",
-    "Tally",
-    "explain",
-    "instance_rows",
-    "instance_table",
-    "outcome_of",
-    "render",
-]
-
 REASONS = {
     "covered": "wholly covered by the region",
     "low visibility": "too little of it is visible",

@@ -17,9 +17,6 @@ from cutmix_dense.data.errors import DatasetError, DataWarning, MixError
 from cutmix_dense.data.readers.layouts import READERS
 from cutmix_dense.warned import MixWarning
 
-__all__ = ["UserError", "add_verbosity", "as_typed", "parser_of", "reporting_errors"]
-
-
 _SETTINGS = ("boxes", "interpolation")
 """Settings of transforms that messages of the package advise."""
 

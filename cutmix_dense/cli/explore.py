@@ -18,15 +18,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cutmix_dense.cli.common import (
-    UserError,
-    add_dataset_arguments,
-    add_verbosity,
-    open_from,
-    positive,
-    reporting_errors,
-)
-from cutmix_dense.cli.errors import parser_of
+from cutmix_dense.cli.common import add_dataset_arguments, open_from, positive
+from cutmix_dense.cli.errors import UserError, add_verbosity, parser_of, reporting_errors
 from cutmix_dense.extras import require
 
 

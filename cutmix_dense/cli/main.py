@@ -13,8 +13,6 @@ from importlib import import_module
 
 import cutmix_dense
 
-__all__ = ["COMMANDS", "main"]
-
 COMMANDS = {
     "demo": "draw a small data set, mix it, and write a page that shows what happened",
     "browse": "draw samples of a data set, before and after a mix",

@@ -25,21 +25,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cutmix_dense.cli.common import (
-    UserError,
-    add_dataset_arguments,
-    add_transform_argument,
-    add_verbosity,
-    cores,
-    counted,
-    grouped,
-    open_from,
-    option_names,
-    positive,
-    reporting_errors,
-    transform_for,
-)
-from cutmix_dense.cli.errors import parser_of
+from cutmix_dense.cli.common import add_dataset_arguments, cores, counted, grouped, open_from, option_names, positive
+from cutmix_dense.cli.errors import UserError, add_verbosity, parser_of, reporting_errors
+from cutmix_dense.cli.specs import add_transform_argument, transform_for
 from cutmix_dense.data.copy_folder import check_output
 from cutmix_dense.data.errors import DatasetError, kind_of
 from cutmix_dense.data.readers.layouts import READERS
@@ -47,7 +35,7 @@ from cutmix_dense.data.splits import check_split_name
 
 if TYPE_CHECKING:  # the report loads torch, which --help doesn't need
     from cutmix_dense.data import DenseDataset
-    from cutmix_dense.data.mixed_copy import CopyReport
+    from cutmix_dense.data.copy_report import CopyReport
 
 
 def parser() -> argparse.ArgumentParser:

@@ -13,8 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Sketch", "sketches_of_parts", "sketches_of_transforms"]
-
 _PACKAGE = "cutmix_dense"
 _ROOT = Path(__file__).parents[1]
 _PARTS = {

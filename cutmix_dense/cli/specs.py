@@ -32,18 +32,6 @@ if TYPE_CHECKING:
     from cutmix_dense.data import DenseDataset
     from cutmix_dense.transforms.layout import Layout
 
-__all__ = [
-    "SpecError",
-    "add_transform_argument",
-    "build_transform",
-    "check_words",
-    "family",
-    "method_names",
-    "parse_transform",
-    "transform_for",
-]
-
-
 _BANK = ".pt"
 """End of the name of a file with a bank of cut-outs."""
 

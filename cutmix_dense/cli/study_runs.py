@@ -27,8 +27,6 @@ from cutmix_dense.study.settings import Study, StudyError, load_study
 from cutmix_dense.study.summary import write_summary
 from cutmix_dense.study.tables import collect
 
-__all__ = ["TRAIN", "Watch", "open_folder", "run", "show_status", "summarize", "tell_report"]
-
 TRAIN = (sys.executable, str(Path(__file__).resolve().with_name("train.py")))
 """The program that trains a run, by its path: a run's process needs no installed package."""
 

@@ -110,7 +110,7 @@ def read_config(args: argparse.Namespace) -> Config:
     import torch
     from mmengine.config import Config
 
-    from cutmix_dense.training.checkpoints import allow_checkpoints
+    from cutmix_dense.training import allow_checkpoints
     from cutmix_dense.training.config_keys import check_key
 
     cfg = Config.fromfile(args.config)

@@ -8,16 +8,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-__all__ = [
-    "DOTA_CLASSES",
-    "RAW_CLASSES",  # noqa: F822
-    "TRAIN_CLASSES",  # noqa: F822
-    "VOC_CLASSES",
-    "countable_ids",
-    "id_to_train_id",
-    "train_id_to_id",
-]
-
 # The official order; with the background before them, the numbers are those of SegmentationClass.
 VOC_CLASSES: tuple[str, ...] = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),

@@ -20,17 +20,6 @@ from cutmix_dense.data.files import read_lines
 from cutmix_dense.data.maps import check_lossless, check_sides, map_as_shown
 from cutmix_dense.data.pictures import opened
 
-__all__ = [
-    "Color",
-    "ColorTable",
-    "color_ids",
-    "colors_in",
-    "csv_rows",
-    "read_color_classes",
-    "read_color_table",
-    "read_labelmap",
-]
-
 Color = tuple[int, int, int]
 """Red, green, blue in 0 … 255."""
 

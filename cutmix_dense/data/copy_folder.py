@@ -9,8 +9,6 @@ from pathlib import Path
 from cutmix_dense.data.errors import DatasetError, SampleError
 from cutmix_dense.data.readers.base import DenseDataset
 
-__all__ = ["check_output"]
-
 
 def check_output(root: Path, dataset: DenseDataset) -> None:
     """DatasetError for a folder that touches the dataset or holds something else than mixed copies.

@@ -13,8 +13,6 @@ from filelock import FileLock, Timeout
 
 from cutmix_dense.data.errors import DatasetError
 
-__all__ = ["only_writer", "remove_ended"]
-
 
 @contextmanager
 def only_writer(root: Path, split: str) -> Iterator[None]:

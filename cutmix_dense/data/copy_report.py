@@ -13,8 +13,6 @@ from cutmix_dense.data.copy_work import Job
 from cutmix_dense.data.errors import DatasetError
 from cutmix_dense.data.outcomes import named
 
-__all__ = ["CopyReport", "summary"]
-
 
 @dataclass(frozen=True)
 class CopyReport:

@@ -18,8 +18,6 @@ from cutmix_dense.data.files import write_atomic
 from cutmix_dense.data.mixed_sample import name_of
 from cutmix_dense.data.readers import DenseDataset
 
-__all__ = ["begin", "copy_parameters"]
-
 _OF_OTHERS = frozenset({"dataset", "layout", "split", "images"})
 """Parameters whose change means that other files are copied, whether any has changed or not."""
 

@@ -24,8 +24,6 @@ from cutmix_dense.data.pictures import picture_tags, tiff_bands
 from cutmix_dense.data.readers import DenseDataset
 from cutmix_dense.data.writers import Writer
 
-__all__ = ["Job", "Work", "indented_json", "read_record"]
-
 _BLAME = ("file", "reason")
 """What a record says of a file that is to blame."""
 

@@ -7,8 +7,6 @@ from typing import Any
 from cutmix_dense.data.readers import DenseDataset
 from cutmix_dense.transforms.instance_bank import InstanceBank, bank_of
 
-__all__ = ["banks_of", "check_banks"]
-
 
 def banks_of(transform: Any) -> list[InstanceBank]:
     """The banks that a transform, or one of several, pastes from."""

@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["STATED", "finite_fields", "still_true"]
-
 STATED = "_stated"
 """Key of an instance's `details` under which its layout keeps what it measures, word for word: true of an instance that
 a mix left as it was, and written back for that alone."""

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from PIL import Image
 
-__all__ = ["MEND", "DataWarning", "DatasetError", "MixError", "SampleError", "blaming", "kind_of"]
-
 _FILE = r"\.(?:jpe?g|jfif|png|bmp|tiff?|webp|gif|json|jsonl|xml|txt|csv|ya?ml|npy|nii(?:\.gz)?)"
 _OWN_WORDS = (
     (re.compile(r"(?<!\w)('[^']*'|\"[^\"]*\")(?!\w)"), "''"),

@@ -7,8 +7,6 @@ from typing import Any
 
 from cutmix_dense.extras import require
 
-__all__ = ["coco_masks", "opencv", "tiff"]
-
 
 @lru_cache(maxsize=1)
 def coco_masks() -> Any:

@@ -11,8 +11,6 @@ from typing import Any
 
 from cutmix_dense.data.errors import DatasetError
 
-__all__ = ["dump_json", "inside", "read_lines", "walked", "write_atomic"]
-
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `content` to a temporary neighbour of `path` and rename it: readers see the old file or the new one."""

@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["KINDS", "Found", "Kind", "kinds_of"]
-
 
 class Found(NamedTuple):
     """Files of one kind in a folder.

@@ -21,8 +21,6 @@ from cutmix_dense.data.files import read_lines
 from cutmix_dense.data.maps import check_fits, is_lossy, read_indices
 from cutmix_dense.data.pictures import opened
 
-__all__ = ["CAMVID_CLASSES", "CAMVID_FRAME", "ClassTables", "MapForm", "find_form", "find_tables", "read_class_names"]
-
 IGNORE = 255
 """The id of a pixel without a class, in targets."""
 

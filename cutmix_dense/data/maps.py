@@ -23,20 +23,6 @@ from cutmix_dense.data.pictures import (
 )
 from cutmix_dense.data.stored_numbers import jpeg2000, stored_numbers
 
-__all__ = [
-    "check_fits",
-    "check_lossless",
-    "check_sides",
-    "encode_color_ids",
-    "encode_indices",
-    "is_lossy",
-    "map_as_shown",
-    "read_color_ids",
-    "read_indices",
-    "size_in_common",
-    "voc_palette",
-]
-
 _TINGE = 32
 """So far apart the bands of a grey map may be after lossy storage."""
 

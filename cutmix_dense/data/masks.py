@@ -11,21 +11,6 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from cutmix_dense.data.extras import coco_masks, opencv
 
-__all__ = [
-    "box_of_segmentation",
-    "boxes_from_masks",
-    "check_room",
-    "check_segmentation",
-    "decode_segmentation",
-    "encode_rle",
-    "encode_segmentation",
-    "odd_parts",
-    "outline",
-    "polygon_area",
-    "stated_segmentation",
-    "tight_area",
-]
-
 _FAR = 100
 """A polygon's coordinates may lie so many sides of the image away."""
 _LONGEST = 2**22

@@ -37,12 +37,6 @@ from cutmix_dense.data.readers.layouts import reader_of
 from cutmix_dense.data.writers import Writer
 from cutmix_dense.extras import require
 
-__all__ = [
-    "CopyReport",
-    "MixError",
-    "mix_dataset",
-]
-
 
 def mix_dataset(
     dataset: DenseDataset,

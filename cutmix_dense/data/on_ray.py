@@ -27,8 +27,6 @@ from cutmix_dense.data.copy_work import Job, Work
 from cutmix_dense.data.errors import DatasetError, MixError
 from cutmix_dense.extras import require
 
-__all__ = ["do_on_ray"]
-
 BLOCKS_PER_WORKER = 50
 """Jobs are handed out in blocks, at least so many for a worker: the last blocks end together, and progress shows."""
 

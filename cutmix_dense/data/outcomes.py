@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["LEFT_OUT", "named", "without_repeats"]
-
 LEFT_OUT = "left out"
 """The outcome of a partner's instance that isn't in the part of the partner that is pasted."""
 

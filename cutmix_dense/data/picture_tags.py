@@ -6,8 +6,6 @@ import struct
 import zlib
 from typing import Any, NamedTuple
 
-__all__ = ["GEO_TAGS", "PictureTags", "png_with_profile"]
-
 GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113, 50844)
 """TIFF tags of places: scale, tie points, transformation, keys, GDAL's metadata and value of no data, RPC."""
 

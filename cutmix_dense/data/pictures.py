@@ -22,26 +22,6 @@ from cutmix_dense.data.picture_tags import GEO_TAGS, PictureTags, png_with_profi
 from cutmix_dense.data.stored_numbers import jpeg2000, stored_numbers
 from cutmix_dense.extras import require
 
-__all__ = [
-    "PICTURE_SUFFIXES",
-    "PictureHeader",
-    "PictureInfo",
-    "Pixels",
-    "TiffBands",
-    "check_pixels",
-    "decode_picture",
-    "encode_picture",
-    "opened",
-    "orientation_of",
-    "picture_header",
-    "picture_size",
-    "picture_tags",
-    "read_picture",
-    "suffix_for",
-    "tiff_bands",
-    "turned",
-]
-
 Pixels = Literal["auto", "rgb", "stored"]
 """How pictures are read.
 

@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["coco_lists", "json_fault", "largest"]
-
 _LISTS = ("images", "annotations", "categories")
 _OTHERS = (b'"segments_info"', b'"videos"')
 

@@ -7,8 +7,6 @@ import unicodedata
 from collections.abc import Collection
 from urllib.parse import unquote
 
-__all__ = ["Folders", "Names"]
-
 
 class Names:
     """Names that are there, found by others that differ in capitals, in how accents are encoded, or as in addresses.

@@ -6,8 +6,6 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["SPLITS", "check_split_name", "folders_in", "names_of_split", "words_of"]
-
 SPLITS = frozenset({"train", "val", "test"})
 """What splits are usually called, by `words_of`."""
 

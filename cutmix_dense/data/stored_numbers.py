@@ -12,8 +12,6 @@ from jaxtyping import Shaped
 from cutmix_dense.data.masks import check_room
 from cutmix_dense.extras import require
 
-__all__ = ["Jpeg2000", "jpeg2000", "stored_numbers"]
-
 _SPACE = rb"(?:[ \t\r\n\v\f]|#[^\n]*\n)+"
 _NETPBM = re.compile(rb"P([2356])" + rb"".join(_SPACE + rb"(\d+)" for _ in range(3)) + rb"[ \t\r\n\v\f]")
 _JPEG2000 = b"\xff\x4f\xff\x51"

@@ -15,8 +15,6 @@ from cutmix_dense.data.foreign import Found, kinds_of
 from cutmix_dense.data.pictures import PICTURE_SUFFIXES
 from cutmix_dense.data.sniff import coco_lists, json_fault, largest
 
-__all__ = ["advice"]
-
 _DEEP, _MANY = 4, 20_000
 """Folders are looked through so deep, and files counted up to so many."""
 

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-__all__ = ["sample_tensors"]
-
 _MAPS = frozenset({"masks", "panoptic", "semantic"})
 
 

@@ -11,8 +11,6 @@ from mmengine.evaluator import BaseMetric
 
 from cutmix_dense.evaluation.samples import image_id
 
-__all__ = ["ImageMetric"]
-
 
 class ImageMetric(BaseMetric):
     """A metric of a whole dataset, put together from one result per image.

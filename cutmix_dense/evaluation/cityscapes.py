@@ -15,8 +15,6 @@ from cutmix_dense.evaluation.samples import in_range, read, semantic_maps
 from cutmix_dense.extras import require
 from cutmix_dense.mmengine.scope import METRICS
 
-__all__ = ["CityscapesMetric"]
-
 
 @METRICS.register_module()
 class CityscapesMetric(ImageMetric):

@@ -13,8 +13,6 @@ from cutmix_dense.evaluation.base import ImageMetric
 from cutmix_dense.evaluation.samples import in_range, read
 from cutmix_dense.mmengine.scope import METRICS
 
-__all__ = ["Accuracy"]
-
 
 @METRICS.register_module()
 class Accuracy(ImageMetric):

@@ -16,8 +16,6 @@ from cutmix_dense.evaluation.samples import Arrays, first_label, instances, read
 from cutmix_dense.extras import require
 from cutmix_dense.mmengine.scope import METRICS
 
-__all__ = ["CocoMetric"]
-
 _IOU_TYPES = ("bbox", "segm")
 _BACKENDS = ("auto", "pycocotools", "faster_coco_eval")
 _STATS = ("AP", "AP50", "AP75", "AP_s", "AP_m", "AP_l")  # the first six that both libraries summarize

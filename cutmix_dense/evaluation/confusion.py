@@ -10,8 +10,6 @@ import torch
 from jaxtyping import Int
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-__all__ = ["Counts", "confusion", "total"]
-
 Counts = tuple[Any, Any]
 """Positions above zero in the flattened matrix, and the pixels counted there."""
 

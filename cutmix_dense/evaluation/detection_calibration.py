@@ -15,8 +15,6 @@ from cutmix_dense.evaluation.reliability import as_confidence, binned, calibrati
 from cutmix_dense.evaluation.samples import Arrays, first_label, instances, read
 from cutmix_dense.mmengine.scope import METRICS
 
-__all__ = ["DetectionCalibration", "assign"]
-
 
 @METRICS.register_module()
 class DetectionCalibration(ImageMetric):

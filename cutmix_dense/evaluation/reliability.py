@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Num
 
-__all__ = ["SURE_BINS", "as_confidence", "auroc", "binned", "calibration_error", "uncertainty_bin"]
-
 _ROUNDING = 1e-6
 """How far above 1 or below 0 a confidence may lie by rounding."""
 

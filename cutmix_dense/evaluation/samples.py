@@ -11,8 +11,6 @@ from torchvision import tv_tensors
 
 from cutmix_dense.data.masks import encode_rle
 
-__all__ = ["first_label", "image_id", "in_range", "instances", "read", "run_lengths", "semantic_maps"]
-
 Arrays = dict[str, Any]
 
 

@@ -11,8 +11,6 @@ from cutmix_dense.evaluation.confusion import Counts, confusion, total
 from cutmix_dense.evaluation.samples import in_range, semantic_maps
 from cutmix_dense.mmengine.scope import METRICS
 
-__all__ = ["IoUMetric"]
-
 
 @METRICS.register_module()
 class IoUMetric(ImageMetric):

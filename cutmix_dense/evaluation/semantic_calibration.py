@@ -19,8 +19,6 @@ from cutmix_dense.evaluation.reliability import (
 from cutmix_dense.evaluation.samples import in_range, read, semantic_maps
 from cutmix_dense.mmengine.scope import METRICS
 
-__all__ = ["SemanticCalibration"]
-
 Tallies = tuple[Float[np.ndarray, "3 m"], Any]
 """The reliability table, and (bin of uncertainty, wrong pixels, right pixels) of the bins that have any."""
 

@@ -14,8 +14,6 @@ from cutmix_dense.evaluation.base import ImageMetric
 from cutmix_dense.evaluation.samples import Arrays, first_label, instances, read
 from cutmix_dense.mmengine.scope import METRICS
 
-__all__ = ["VocMetric", "average_precision", "match"]
-
 _MODES = ("area", "11points")
 
 

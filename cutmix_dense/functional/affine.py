@@ -14,9 +14,9 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tvf
 
-from cutmix_dense.arrays.dtypes import full_precision
+from cutmix_dense.arrays.dtypes import exact_dtype, full_precision
 from cutmix_dense.arrays.host import sent
-from cutmix_dense.functional.boxes import exact_dtype, from_xyxy, to_xyxy
+from cutmix_dense.functional.boxes import from_xyxy, to_xyxy
 from cutmix_dense.functional.fields import IGNORED, SEMANTIC_KEYS, are_dicts, is_map
 from cutmix_dense.functional.rules import TargetRules
 from cutmix_dense.functional.scaling import scaled_numbers
@@ -24,8 +24,6 @@ from cutmix_dense.functional.segments import PANOPTIC_KEYS
 from cutmix_dense.functional.semantic import holds, no_ignored
 from cutmix_dense.functional.wrapping import as_plain, rewrap
 from cutmix_dense.plan import MixPlan
-
-__all__ = ["AffinePlan", "Anchor", "laid_out", "move_map", "move_pixels", "move_rows"]
 
 Anchor = Literal["center", "corner"]
 """Which point of an image the map turns and scales round; it lies on the same point of the canvas before the shift."""

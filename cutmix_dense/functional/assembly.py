@@ -25,8 +25,6 @@ from cutmix_dense.functional.wrapping import as_plain, rewrap
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import instance_weights, weighs
 
-__all__ = ["assemble"]
-
 
 def assemble(
     table: FieldTable, judged: Judged, chosen: Int[np.ndarray, " k"], rules: TargetRules

@@ -21,8 +21,6 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import placement_of
 from cutmix_dense.plan.ownership import beneath, opaque
 
-__all__ = ["exact_dtype", "from_xyxy", "to_xyxy", "visible_boxes"]
-
 
 def visible_boxes(
     boxes: Float[Column, "n ends"],

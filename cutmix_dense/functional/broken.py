@@ -10,8 +10,6 @@ from jaxtyping import Bool, Float, Int
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.warned import warn_caller
 
-__all__ = ["REMEDY", "GivenBoxes", "check_boxes", "check_keypoints", "sizes_of"]
-
 _FEWEST = 4
 """Fewer boxes are no evidence: two bad ones in a batch may be bad luck. From here on, all must be bad."""
 

@@ -23,8 +23,6 @@ from cutmix_dense.kernels.table import sent_beside
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.moving import sent_beside_plan
 
-__all__ = ["CutStack", "cut_at_once", "layers_of", "union_at_once"]
-
 _TOGETHER = 16
 """Bytes that the kernel moves at once, where all masks begin at multiples of so many."""
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Int
 
-__all__ = ["Entries"]
-
 
 @dataclass(frozen=True)
 class Entries:

@@ -11,26 +11,6 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-__all__ = [
-    "BEFORE",
-    "COORDINATES",
-    "FIELDS",
-    "IGNORED",
-    "IMAGE_KEYS",
-    "INSTANCE_KEYS",
-    "LABEL_KEYS",
-    "RAW_ANNOTATIONS",
-    "SEMANTIC_KEYS",
-    "STATED",
-    "Field",
-    "Scaling",
-    "are_dicts",
-    "check_instance_keys",
-    "count_instances",
-    "is_annotations",
-    "is_map",
-]
-
 Scaling = Literal["unchanged", "length", "area", "inverse"]
 """How a number of an instance changes when its image is scaled by (sx, sy).
 

@@ -13,8 +13,6 @@ from cutmix_dense.checks import finite
 from cutmix_dense.functional.measured import Measured
 from cutmix_dense.functional.report import Reason
 
-__all__ = ["CORNERS", "RULES", "FilterRule", "OcclusionRule"]
-
 
 def _pair(value: float | tuple[float, float], name: str) -> tuple[float, float]:
     """A threshold as (base, pasted)."""

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.dtypes import exact_dtype
 from cutmix_dense.arrays.host import HOST, as_tensor, sent
 from cutmix_dense.functional.assembly import assemble
-from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.entries import Entries
 from cutmix_dense.functional.fields import IGNORED, STATED
 from cutmix_dense.functional.measuring import judge_instances
@@ -25,8 +25,6 @@ from cutmix_dense.functional.semantic import mix_maps
 from cutmix_dense.functional.transfer import fetch_rows, send_rows
 from cutmix_dense.functional.verdict import ASIDE, DROPPED, Verdict, outcomes_of, report_of
 from cutmix_dense.plan import MixPlan
-
-__all__ = ["mix_instances", "mixed_instances", "object_pixels"]
 
 Target = dict[str, Any]
 

@@ -13,8 +13,6 @@ from cutmix_dense.arrays.host import sent
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import shows_at
 
-__all__ = ["FlipPairs", "mix_keypoints", "mix_points", "mix_poses", "swap_pairs"]
-
 FlipPairs = Sequence[Sequence[int]] | Integer[np.ndarray, "_pairs 2"]
 """(left, right) indices of the keypoints that swap in a mirrored image, such as left and right elbow."""
 

@@ -12,8 +12,6 @@ from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import sent, tensor_of
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["mix_labels"]
-
 
 def mix_labels(
     labels: Tensor,

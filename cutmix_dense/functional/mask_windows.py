@@ -15,8 +15,6 @@ from cutmix_dense.arrays.host import in_numpy
 from cutmix_dense.kernels.native_instances import CutMasks, Stacks
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["StackMasks", "cut_windows", "put_masks", "suits_windows"]
-
 
 def suits_windows(stacks: Sequence[Shaped[Tensor, "_n *_size"]]) -> bool:
     """Whether the compiled library looks at masks: it is there, they lie on the host, of two or three axes."""

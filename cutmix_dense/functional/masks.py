@@ -25,8 +25,6 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import copies_of
 from cutmix_dense.plan.ownership import beneath, opaque, shared_weights
 
-__all__ = ["LayerMasks", "MixedMasks", "boxes_of_masks", "mark_masks", "mask_sizes", "mix_masks"]
-
 
 class MixedMasks(NamedTuple):
     """The masks of one layer of one output, on the canvas; ``mask_windows.StackMasks`` is the same on the host.

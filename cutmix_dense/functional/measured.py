@@ -11,8 +11,6 @@ from jaxtyping import Bool, Float, Int
 from cutmix_dense.arrays.host import Column, as_column
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["Measured", "base_apart", "identity_of"]
-
 
 class Measured(NamedTuple):
     """One row per instance: arrays on the host, tensors on a device.

@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from cutmix_dense.arrays.blocks import Block
+from cutmix_dense.arrays.dtypes import exact_dtype
 from cutmix_dense.arrays.host import HOST, Column, as_column, as_tensor, sent
-from cutmix_dense.functional.boxes import exact_dtype, visible_boxes
+from cutmix_dense.functional.boxes import visible_boxes
 from cutmix_dense.functional.broken import GivenBoxes, check_boxes, check_keypoints, sizes_of
 from cutmix_dense.functional.cut_stack import layers_of
 from cutmix_dense.functional.entries import Entries
@@ -30,8 +31,6 @@ from cutmix_dense.functional.wrapping import as_plain
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.moving import outline_of
 from cutmix_dense.plan.ownership import carried_by
-
-__all__ = ["Judged", "judge_instances"]
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,6 @@ from cutmix_dense.kernels.device import serves
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import carried_by, instance_weights, weighs
 
-__all__ = ["is_padded", "mix_padded", "mixed_padded"]
-
 _KEPT, _ROTATED = int(Reason.KEPT), frozenset(COLUMNS.values())
 _SCALED = ("length", "area", "inverse")
 """What makes numbers of instances change with their size."""

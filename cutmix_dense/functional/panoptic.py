@@ -14,8 +14,6 @@ from cutmix_dense.functional.segment_pool import MixedPanoptic, SegmentPool
 from cutmix_dense.functional.segments import MAP_KEY, PANOPTIC_KEYS, Part, part_of
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["MixedPanoptic", "SegmentPool", "mix_panoptic", "take_panoptic"]
-
 
 @takes_rules
 def mix_panoptic(

@@ -18,8 +18,6 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import pixel_ranges
 from cutmix_dense.plan.ownership import beneath, owner_map
 
-__all__ = ["Parts", "split_parts"]
-
 Masks = dict[tuple[int, int], LayerMasks]
 
 

@@ -10,8 +10,6 @@ from torch import Tensor
 from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["check_inplace", "check_out", "check_pool"]
-
 
 def check_pool(tensors: Sequence[Tensor], plan: MixPlan, together: bool) -> None:
     """Raise ValueError unless images agree in dtype, device and channels, and are large enough for a plan.

@@ -15,12 +15,11 @@ from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.arrays.host import HOST, sent, tensor_of
 from cutmix_dense.functional.pixel_checks import check_inplace, check_out, check_pool
 from cutmix_dense.functional.wrapping import are_tensors, as_plain, channels_like, rewrap
-from cutmix_dense.kernels import Interpolation, joined_launches, mix_batch, mix_list
+from cutmix_dense.kernels import Interpolation as Interpolation
+from cutmix_dense.kernels import joined_launches, mix_batch, mix_list
 from cutmix_dense.kernels.device import serves
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import weighs
-
-__all__ = ["Interpolation", "default_fill", "few_launches", "mix_images", "mix_pixels"]
 
 Pool = TypeVar("Pool", bound="Tensor | list[Tensor] | tuple[Tensor, ...]")
 

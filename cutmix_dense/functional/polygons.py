@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
-__all__ = ["clipped_areas", "clipped_points", "signed_areas", "smallest_rectangles"]
-
 Array = np.ndarray
 
 GRID = 2.0**24

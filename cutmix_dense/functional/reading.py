@@ -33,8 +33,6 @@ from cutmix_dense.functional.semantic import refuse_pair
 from cutmix_dense.functional.table import FieldTable
 from cutmix_dense.functional.wrapping import as_plain, numpy_remedy
 
-__all__ = ["FieldTable", "read_fields", "row_keys"]
-
 _dtype = attrgetter("dtype")
 
 

@@ -11,8 +11,6 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["MixReport", "Outcome", "Reason"]
-
 
 class Reason(IntEnum):
     """Why an instance was filtered; ``KEPT`` if it wasn't.

@@ -27,16 +27,6 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import placement_of
 from cutmix_dense.plan.ownership import beneath, opaque, shows_in
 
-__all__ = [
-    "COLUMNS",
-    "as_rotated",
-    "bounds_of",
-    "refitted_to_masks",
-    "rotated_format",
-    "rotated_like",
-    "visible_rotated",
-]
-
 COLUMNS = {"XYWHR": 5, "CXCYWHR": 5, "XYXYXYXY": 8}
 """Numbers per box of torchvision's rotated formats; by name, since older versions lack them."""
 

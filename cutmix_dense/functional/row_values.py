@@ -13,8 +13,6 @@ from cutmix_dense.functional.fields import FIELDS, STATED
 from cutmix_dense.functional.table import boxes_like
 from cutmix_dense.functional.wrapping import as_plain, numpy_remedy
 
-__all__ = ["check_rows_alike", "rows_joined", "rows_of_key", "shape_of"]
-
 _GEOMETRIC = tuple(
     getattr(tv_tensors, name) for name in ("BoundingBoxes", "Mask", "KeyPoints") if hasattr(tv_tensors, name)
 )

@@ -15,18 +15,6 @@ from cutmix_dense.functional.fields import FIELDS, Scaling, check_instance_keys
 from cutmix_dense.functional.filters import RULES, FilterRule
 from cutmix_dense.functional.keypoints import FlipPairs
 
-__all__ = [
-    "Boxes",
-    "BoxesFrom",
-    "OnFiltered",
-    "Rotated",
-    "SoftSemantic",
-    "Split",
-    "TargetRules",
-    "rules_of",
-    "takes_rules",
-]
-
 OnFiltered = Literal["drop", "ignore", "crowd"]
 """What happens to instances that fail but still show: dropped, moved to ``target["ignored"]``, or kept as a crowd."""
 

@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-__all__ = ["scaled_numbers"]
-
 
 def scaled_numbers(
     rows: Shaped[Tensor, "n ..."],

@@ -15,8 +15,6 @@ from torch import Tensor
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import cells_of, shows_in
 
-__all__ = ["Seen", "seen_whole", "seen_within"]
-
 _PAIRS = 2**20
 """So many pairs of a box and a cell are looked at together on the host, which takes some 100 MB."""
 

@@ -11,8 +11,6 @@ from jaxtyping import Bool, Int
 
 from cutmix_dense.functional.entries import Entries
 
-__all__ = ["grouped", "new_ids"]
-
 Groups = dict[Hashable, list[int]]
 """The entries of each segment of an output, in their order: several for stuff, which is merged."""
 

@@ -28,8 +28,6 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import copies_of
 from cutmix_dense.plan.ownership import carried_by, of_ids
 
-__all__ = ["MixedPanoptic", "SegmentPool"]
-
 
 class MixedPanoptic(NamedTuple):
     """Panoptic maps after a mix.

@@ -16,21 +16,6 @@ from cutmix_dense.arrays.broadcast import everywhere
 from cutmix_dense.arrays.host import HOST, sent
 from cutmix_dense.functional.wrapping import as_plain
 
-__all__ = [
-    "INFO_KEY",
-    "MAP_KEY",
-    "PANOPTIC_KEYS",
-    "Info",
-    "Part",
-    "category_map",
-    "coded",
-    "has_segments",
-    "has_segments_only",
-    "panoptic_targets",
-    "part_of",
-    "segments_as_instances",
-]
-
 MAP_KEY, INFO_KEY = "panoptic", "segments_info"
 PANOPTIC_KEYS = (MAP_KEY, INFO_KEY)
 """Keys of a panoptic map in a target: ids (H, W), 0 is void, and a dict for each segment."""

@@ -18,8 +18,6 @@ from cutmix_dense.functional.rules import SoftSemantic
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import of_ids, shared_weights
 
-__all__ = ["SemanticPair", "mix_maps", "mix_semantic", "mix_semantic_pair", "mix_semantic_soft"]
-
 Maps = TypeVar("Maps", bound="Tensor | list[Tensor]")
 
 

@@ -14,8 +14,6 @@ from cutmix_dense.functional.boxes import from_xyxy, to_xyxy
 from cutmix_dense.functional.rotated import COLUMNS, as_rotated, rotated_format
 from cutmix_dense.functional.wrapping import as_plain
 
-__all__ = ["FieldTable", "boxes_like"]
-
 
 @dataclass
 class FieldTable:

@@ -28,8 +28,6 @@ from cutmix_dense.kernels import sent_with_plan
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.moving import outline_of
 
-__all__ = ["HostRows", "bring_rows", "fetch_rows", "rows_of", "send_rows"]
-
 HostRows = dict[str, Any]
 """Where the rows of one call's targets are kept that were brought to the host to draw by; its mix works on them, too.
 

@@ -19,8 +19,6 @@ from cutmix_dense.functional.report import MixReport, Outcome, Reason
 from cutmix_dense.functional.rules import OnFiltered
 from cutmix_dense.kernels.native_instances import judge_rows
 
-__all__ = ["ASIDE", "DROPPED", "Verdict", "fetched_verdict", "judge", "outcomes_of", "report_of"]
-
 _KEPT, _SHRUNK, DROPPED, ASIDE = (int(outcome) for outcome in Outcome)
 """Outcomes as plain numbers: a member takes two calls to give its value."""
 

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-__all__ = ["are_tensors", "as_plain", "channels_like", "numpy_remedy", "rewrap"]
-
 
 def are_tensors(values: Iterable[Any]) -> bool:
     """Whether all values are tensors, of any class."""

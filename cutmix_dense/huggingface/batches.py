@@ -18,8 +18,6 @@ from cutmix_dense.transforms import MixTransform, MixUp, SampleBank
 from cutmix_dense.transforms.chain import refuse_affine, refuse_chain
 from cutmix_dense.warned import reworded
 
-__all__ = ["Stuff", "check_options", "mix_batch"]
-
 Stuff = Sequence[int] | Literal["all"]
 """Class ids of stuff, of which an image has one segment each."""
 

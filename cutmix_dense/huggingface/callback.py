@@ -11,8 +11,6 @@ from cutmix_dense.huggingface.batches import Stuff, check_options
 from cutmix_dense.huggingface.collator import MixCollator
 from cutmix_dense.transforms import MixTransform
 
-__all__ = ["MixCallback"]
-
 TrainerCallback: Any = require("transformers", "huggingface").TrainerCallback
 
 

@@ -11,8 +11,6 @@ from cutmix_dense.huggingface.batches import Stuff, check_options, mix_batch
 from cutmix_dense.switch import Switch
 from cutmix_dense.transforms import MixTransform
 
-__all__ = ["MixCollator"]
-
 
 class MixCollator:
     """Collates as ``collate_fn`` does, and mixes the batch: for the training loader of a loop of your own.

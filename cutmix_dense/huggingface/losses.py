@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["soft_cross_entropy"]
-
 
 def soft_cross_entropy(outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
     """The mean cross entropy of an image classifier: ``Trainer(compute_loss_func=soft_cross_entropy)``.

@@ -12,8 +12,6 @@ from cutmix_dense.kernels.device import MOST, current, serves
 from cutmix_dense.kernels.table import table_of, table_on
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["mix_blend", "suits_blend"]
-
 _DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32)
 _MOST_LAYERS = 4
 _BYTES, _WARPS = 32, 4

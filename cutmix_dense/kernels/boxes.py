@@ -14,8 +14,6 @@ from cutmix_dense.kernels.table import table_of, table_on
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import weighs
 
-__all__ = ["MixedBoxes", "Thresholds", "mix_boxes", "suits_boxes"]
-
 _BLOCK = 128
 
 

@@ -13,8 +13,6 @@ from torch import Tensor
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["MOST", "current", "serves", "suits_fused"]
-
 # Triton is looked for, not imported. The kernels need its third version, which came with torch 2.4 and its operators.
 _HAS_TRITON = importlib.util.find_spec("triton") is not None and hasattr(torch.library, "custom_op")
 MOST = 2**31 - 2**16

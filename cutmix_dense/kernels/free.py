@@ -12,8 +12,6 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.fields import facts_of
 from cutmix_dense.plan.memo import Once
 
-__all__ = ["mix_free", "suits_free"]
-
 _MOST_LAYERS = 4
 _OWNERS = {1: torch.int32, 2: torch.int16}
 """How the owners of a word's pixels are read, by the bytes of a pixel."""

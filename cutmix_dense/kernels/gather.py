@@ -16,8 +16,6 @@ from cutmix_dense.kernels.resample import Interpolation, in_dtype, round_into, t
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import inside_of, keeps_padding
 
-__all__ = ["blend_gather", "mix_gather"]
-
 
 def mix_gather(pool: Tensor, plan: MixPlan, fill: Tensor | None, interpolation: Interpolation = "nearest") -> Tensor:
     """The mixed outputs (B, …, *frame) of a pool (P, …, *size).

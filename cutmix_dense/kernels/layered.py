@@ -16,8 +16,6 @@ from cutmix_dense.kernels.layers import background, lay_background, read, window
 from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["mix_layered"]
-
 
 def mix_layered(
     pool: Tensor | Sequence[Tensor],

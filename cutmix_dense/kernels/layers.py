@@ -14,8 +14,6 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import keeps_padding
 from cutmix_dense.plan.memo import Once
 
-__all__ = ["background", "blank", "empty_batch", "lay_background", "read", "windows"]
-
 
 def blank(like: Tensor, shape: Sequence[int]) -> Tensor:
     """An empty tensor in the memory order of ``like``: images that lie channels behind come out so."""

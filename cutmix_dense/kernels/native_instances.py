@@ -14,8 +14,6 @@ from torch import Tensor
 from cutmix_dense import native
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["CutMasks", "Stacks", "address_of", "judge_rows", "measure_boxes", "windows_of"]
-
 _measure_boxes = native.declare("cutmix_dense_measure_boxes", "pqpppqpp", "q")
 _judge = native.declare("cutmix_dense_judge", "pqqpqpppp")
 _windows = native.declare("cutmix_dense_windows", "pqpp", "q")

@@ -23,8 +23,6 @@ from cutmix_dense.native.threads import split
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import pixel_ranges
 
-__all__ = ["mix_native", "suits_native"]
-
 _mix = native.declare("cutmix_dense_mix", "pqq", "q")
 _moved = native.declare("cutmix_dense_moved", "pp", "q")
 _swap = native.declare("cutmix_dense_swap", "pqq", "q")

@@ -17,20 +17,6 @@ from cutmix_dense.kernels.device import MOST, current, serves
 from cutmix_dense.kernels.table import PlanTable, sent_beside, table_of, table_on
 from cutmix_dense.plan import MixPlan
 
-__all__ = [
-    "VECTORS",
-    "Planes",
-    "exchange",
-    "group_of",
-    "joined_launches",
-    "mix_patches",
-    "patches_for",
-    "pattern",
-    "planes_of",
-    "sent_with_plan",
-    "words_of",
-]
-
 VECTORS, _WARPS = 128, 4
 """Vectors, one per thread, and warps of a block."""
 

@@ -13,8 +13,6 @@ from torch import Tensor
 from cutmix_dense.arrays.dtypes import as_signed, counted_in, limits_of
 from cutmix_dense.arrays.host import in_numpy
 
-__all__ = ["Interpolation", "in_dtype", "resample", "round_into", "triangle_weights"]
-
 Interpolation = Literal["nearest", "bilinear", "antialias"]
 """How a scaled layer is read: the nearest pixel, two taps per axis, or a triangle filter as wide as a shrunk pixel."""
 

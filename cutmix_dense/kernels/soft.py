@@ -19,8 +19,6 @@ from cutmix_dense.kernels.resample import Interpolation, round_into
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import shared_weights
 
-__all__ = ["mix_soft"]
-
 Places = list[tuple[int, Block]]
 """Layers with the block of the canvas that each reaches."""
 

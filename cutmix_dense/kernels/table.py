@@ -22,20 +22,6 @@ from cutmix_dense.plan.geometry import keeps_padding, pixel_ranges
 from cutmix_dense.plan.memo import Once
 from cutmix_dense.plan.moving import PerStream
 
-__all__ = [
-    "EXTENT",
-    "FIRST_LAYER",
-    "LAYER",
-    "LOW",
-    "MOVE",
-    "SCALE",
-    "SHARE",
-    "PlanTable",
-    "sent_beside",
-    "table_of",
-    "table_on",
-]
-
 FIRST_LAYER = 3
 """A row: what lies under its cells (index of an image, -1 for fill), height and width of the canvas, then the layers,
 the edges of rows and of columns, and the owners of the cells."""

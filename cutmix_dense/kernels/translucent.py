@@ -15,8 +15,6 @@ from cutmix_dense.kernels.resample import Interpolation, round_into
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import opaque
 
-__all__ = ["blend_below", "blended"]
-
 
 def blend_below(
     mixed: Tensor | Sequence[Tensor], pool: Tensor | Sequence[Tensor], plan: MixPlan, interpolation: Interpolation

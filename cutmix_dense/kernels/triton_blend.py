@@ -9,8 +9,6 @@ import triton.language as tl  # type: ignore[import-untyped]
 
 from cutmix_dense.kernels.table import FIRST_LAYER, LAYER, SHARE
 
-__all__ = ["blend_kernel"]
-
 _FIRST, _LAYER, _SHARE = tl.constexpr(FIRST_LAYER), tl.constexpr(LAYER), tl.constexpr(SHARE)
 
 

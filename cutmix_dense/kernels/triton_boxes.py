@@ -9,8 +9,6 @@ import triton.language as tl  # type: ignore[import-untyped]
 
 from cutmix_dense.kernels.table import EXTENT, FIRST_LAYER, LAYER, LOW, SCALE
 
-__all__ = ["boxes_kernel"]
-
 _FIRST, _LAYER, _LOW = tl.constexpr(FIRST_LAYER), tl.constexpr(LAYER), tl.constexpr(LOW)
 _SCALE, _EXTENT = tl.constexpr(SCALE), tl.constexpr(EXTENT)
 

@@ -7,8 +7,6 @@ only by vectors that show some of it.
 import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 
-__all__ = ["free_kernel"]
-
 
 @triton.jit
 def free_kernel(

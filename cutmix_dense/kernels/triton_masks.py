@@ -19,8 +19,6 @@ from cutmix_dense.kernels.device import current
 from cutmix_dense.kernels.triton_plan import cells_of, position_of, reach_of, source_pixels
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["CutMasks", "cut_masks", "cut_rows", "unite_rows"]
-
 _TILE_HEIGHT, _TILE_WIDTH = 8, 128
 _UNITED = 1024
 """Pixels of a program that joins masks."""

@@ -20,8 +20,6 @@ from cutmix_dense.kernels.resample import Interpolation
 from cutmix_dense.kernels.triton_plan import cells_of, position_of, reach_of, source_pixels
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["mix_fused"]
-
 _TILE_WIDTH = 128
 _TILE_BYTES = 2048
 """Per program and channel: 128 threads that move 16 bytes each."""

@@ -10,8 +10,6 @@ import triton.language as tl  # type: ignore[import-untyped]
 
 from cutmix_dense.kernels.table import FIRST_LAYER, LAYER, LOW, MOVE
 
-__all__ = ["exchange_kernel", "patches_kernel"]
-
 _FIRST, _LAYER = tl.constexpr(FIRST_LAYER), tl.constexpr(LAYER)
 _MOVE, _LOW = tl.constexpr(MOVE), tl.constexpr(LOW)
 

@@ -8,8 +8,6 @@ may put a border one pixel off.
 import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 
-__all__ = ["cells_of", "position_of", "reach_of", "source_pixels"]
-
 
 @triton.jit
 def cells_of(pixels, edges, cells, FREE_FORM: tl.constexpr):

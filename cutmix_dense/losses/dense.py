@@ -21,8 +21,6 @@ from cutmix_dense.losses.instances import Labels
 from cutmix_dense.losses.matching import LEFT_OUT, match_boxes, match_labels, weights_of
 from cutmix_dense.losses.swapped import WeighsModel, summed
 
-__all__ = ["WeighsFCOS", "WeighsRetinaNet"]
-
 _BY_BOX: dict[str, Any] = {
     "ciou": complete_box_iou_loss,
     "diou": distance_box_iou_loss,

@@ -22,8 +22,6 @@ from cutmix_dense.losses.instances import By, Mixed, Normalize, Weighing
 from cutmix_dense.losses.swapped import WeighsModel, stock_class, swap
 from cutmix_dense.losses.two_stage import WeighsHeads, WeighsProposals
 
-__all__ = ["weigh_losses"]
-
 _Model = TypeVar("_Model", bound=nn.Module)
 
 

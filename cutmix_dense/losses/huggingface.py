@@ -12,8 +12,6 @@ from cutmix_dense.losses.instances import Weighing
 from cutmix_dense.losses.real_time import Criterion, RealTimeLoss
 from cutmix_dense.losses.set_loss import Classification, SetLoss, weighted_set_loss
 
-__all__ = ["KINDS", "REAL_TIME", "DetrLoss", "weigh_detr"]
-
 KINDS: dict[str, Classification] = {
     "ForObjectDetection": "softmax",
     "DeformableDetrForObjectDetection": "focal",

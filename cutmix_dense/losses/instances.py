@@ -12,8 +12,6 @@ from torch import Tensor
 
 from cutmix_dense.functional.fields import IGNORED, STATED
 
-__all__ = ["By", "Labels", "Mixed", "Normalize", "Weighing", "instance_weights", "label_sets", "prepared"]
-
 By = str | Sequence[str] | Callable[[Mapping[str, Any]], Tensor]
 """Where the weights are: a key of the targets, several whose product counts, or a function of a target."""
 Normalize = Literal["count", "weight"]

@@ -12,8 +12,6 @@ from torchvision.ops import box_area, box_iou
 
 from cutmix_dense.losses.instances import Labels
 
-__all__ = ["BACKGROUND", "LEFT_OUT", "match_boxes", "match_labels", "weights_of"]
-
 BACKGROUND, LEFT_OUT = -1, -2
 """Indices of anchors without an instance, as torchvision's ``Matcher`` gives them."""
 

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from cutmix_dense.extras import require
 
-__all__ = ["Pairs", "match_queries", "pair_weights", "query_weights", "weighted_matching_cost"]
-
 Pairs = Sequence[tuple[Int[Tensor, " m"], Int[Tensor, " m"]]]
 """Per image, queries and the instances they are matched to, as the matchers of the DETR family return them."""
 

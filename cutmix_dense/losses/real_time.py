@@ -25,8 +25,6 @@ from cutmix_dense.losses.set_loss import (
     sigmoid_terms,
 )
 
-__all__ = ["Criterion", "RealTimeLoss"]
-
 _TEMPERATURE = 5
 """Of D-FINE's distillation, ``T`` of ``DFineLoss.loss_local``."""
 

@@ -16,18 +16,6 @@ from cutmix_dense.functional.fields import IGNORED
 from cutmix_dense.losses.instances import By, Normalize, Weighing, instance_weights
 from cutmix_dense.losses.queries import Pairs, match_queries, pair_weights, query_weights
 
-__all__ = [
-    "Classification",
-    "Read",
-    "SetLoss",
-    "corners",
-    "match_targets",
-    "paired",
-    "read_target",
-    "sigmoid_terms",
-    "weighted_set_loss",
-]
-
 Classification = Literal["softmax", "focal", "varifocal", "matchability"]
 """The class term: DETR's, with a class of no object behind the others; Deformable DETR's and DINO's; RT-DETR's; DEIM's.
 """

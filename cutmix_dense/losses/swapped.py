@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from cutmix_dense.losses.instances import Labels, Weighing, label_sets, prepared
 
-__all__ = ["Swapped", "Weighs", "WeighsModel", "stock_class", "summed", "swap"]
-
 _MADE: dict[tuple[type, type], type] = {}
 
 

@@ -16,8 +16,6 @@ from cutmix_dense.losses.instances import Labels
 from cutmix_dense.losses.matching import LEFT_OUT, match_boxes, match_labels, weights_of
 from cutmix_dense.losses.swapped import Weighs, summed
 
-__all__ = ["WeighsHeads", "WeighsProposals"]
-
 _BETA = 1 / 9
 """Where the box losses of torchvision's R-CNNs turn from squared to linear."""
 

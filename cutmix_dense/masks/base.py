@@ -12,8 +12,6 @@ from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST
 
-__all__ = ["MapMask", "MaskSampler", "NoiseDraws"]
-
 
 class NoiseDraws(NamedTuple):
     """Random numbers of noise masks.

@@ -21,8 +21,6 @@ from cutmix_dense.masks.base import MapMask
 from cutmix_dense.native.threads import split
 from cutmix_dense.regions import uniform
 
-__all__ = ["CarveMask", "ClassMask"]
-
 
 @dataclass(frozen=True)
 class ClassMask(MapMask):

@@ -21,8 +21,6 @@ from cutmix_dense.native.threads import split
 from cutmix_dense.noise import Band, bands_of_blur, bands_of_decay, falling_amplitude, field_of, passed_by_blur
 from cutmix_dense.regions import beta, uniform
 
-__all__ = ["CowMask", "FourierMask"]
-
 _MOST_SIGMA = 1024
 
 

@@ -39,8 +39,6 @@ from cutmix_dense.transforms import Chain as CoreChain
 from cutmix_dense.transforms import MixTransform
 from cutmix_dense.transforms.chain import mixed_by, renamed, told_apart
 
-__all__ = ["BatchMix"]
-
 
 class BatchMix(nn.Module, Closable):
     """A method of ``cutmix_dense`` as one of a data preprocessor's ``batch_augments``.

@@ -12,8 +12,6 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.utils import digit_version as version
 
-__all__ = ["allow_checkpoints"]
-
 
 def allow_checkpoints() -> None:
     """Let torch's safe loader (``weights_only``, the default from 2.6 on) read what MMEngine's checkpoints hold.

@@ -6,8 +6,6 @@ from abc import abstractmethod
 
 from cutmix_dense.transforms import MixTransform
 
-__all__ = ["Closable"]
-
 
 class Closable:
     """Holds a mix; ``CloseMixHook`` and ``MixScheduleHook`` find such modules in a model, and reach the mix by them."""

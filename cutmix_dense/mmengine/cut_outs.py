@@ -10,8 +10,6 @@ from torch import Tensor
 from cutmix_dense.transforms import MixTransform
 from cutmix_dense.transforms.instance_bank import bank_of
 
-__all__ = ["check_resumed", "fit_banks", "refuse_elements"]
-
 _KEY = "cutmix_dense_cut_outs"
 """Name in the message hub, which MMEngine's checkpoints hold."""
 

@@ -15,8 +15,6 @@ from cutmix_dense.mmengine.rows import name_of
 from cutmix_dense.mmengine.structures import as_tensor, padded_masks
 from cutmix_dense.transforms import MixTransform, MixUp
 
-__all__ = ["IGNORED", "INSTANCES", "MIXED_ELEMENTS", "check_elements", "fields_of", "maps_of", "size_of"]
-
 INSTANCES = ("gt_instances", "gt_instance_labels")
 """Elements with a row per instance; MMPose has both, and both of the same instances."""
 

@@ -10,17 +10,6 @@ from torch import Tensor
 
 from cutmix_dense.functional.fields import COORDINATES
 
-__all__ = [
-    "IMAGE_KEYS",
-    "check_image_keys",
-    "check_instance_keys",
-    "check_key_list",
-    "check_same_keys",
-    "check_texts",
-    "holds_arrays",
-    "reason_against",
-]
-
 _CAPTION = (
     "ties the words of one caption to the objects of one image, and a mix shows objects of several images: put the mix "
     "before RandomSamplingNegPos and LoadTextAnnotations where all samples share one list of classes, and train on "

@@ -14,8 +14,6 @@ from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.mmengine.replaced import SampleMixes, kept_mixes
 from cutmix_dense.mmengine.scope import HOOKS
 
-__all__ = ["CloseMixHook", "made_ahead", "mixes_in_model"]
-
 
 @HOOKS.register_module()
 class CloseMixHook(Hook):

@@ -9,8 +9,6 @@ from cutmix_dense.mmengine.batch import BatchMix
 from cutmix_dense.mmengine.sample import SampleMix
 from cutmix_dense.mmengine.scope import MODELS, TRANSFORMS
 
-__all__ = ["PREFIX", "is_batch_mix", "is_sample_mix", "type_of"]
-
 PREFIX = "cutmix_dense."
 
 

@@ -12,8 +12,6 @@ from torch import nn
 from cutmix_dense.extras import require
 from cutmix_dense.mmengine.scope import MODELS
 
-__all__ = ["DetDataPreprocessor", "SegDataPreProcessor"]
-
 _MADE_FROM = {
     "MixingDetDataPreprocessor": ("mmdet.models", "DetDataPreprocessor"),
     "MixingSegDataPreProcessor": ("mmseg.models", "SegDataPreProcessor"),

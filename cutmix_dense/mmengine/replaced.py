@@ -10,8 +10,6 @@ from cutmix_dense.mmengine.naming import PREFIX, is_sample_mix, type_of
 from cutmix_dense.mmengine.sample import SampleMix
 from cutmix_dense.transforms import MixTransform
 
-__all__ = ["KeptMix", "SampleMixes", "find_mixes", "kept_mixes", "parts_of"]
-
 
 class SampleMixes:
     """Every method that a training mixes samples by, asked for anew at each step, since hooks replace pipelines.

@@ -11,18 +11,6 @@ from torch import Tensor
 from cutmix_dense.mmengine.fields import IMAGE_KEYS, check_same_keys, check_texts, holds_arrays, reason_against
 from cutmix_dense.transforms import MixTransform, MixUp
 
-__all__ = [
-    "CLASS_MAPS",
-    "FLAGS",
-    "MIXED_KEYS",
-    "VALUE_MAPS",
-    "check_pose_method",
-    "check_results",
-    "check_value_map",
-    "flip_pairs_of",
-    "instance_columns",
-]
-
 FLAGS = "gt_ignore_flags"
 """Key that marks instances to be ignored."""
 

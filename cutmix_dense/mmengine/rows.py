@@ -13,8 +13,6 @@ from cutmix_dense.arrays.host import sent
 from cutmix_dense.functional.fields import STATED
 from cutmix_dense.mmengine.structures import as_boxes, as_masks, as_tensor, masks_like, rows_of, stated_masks
 
-__all__ = ["EXTRA_KEYS", "as_ignored", "name_of", "read_rows", "split_rows", "written_rows"]
-
 _NAMES = {
     "areas": "area",
     "bbox": "boxes",

@@ -54,8 +54,6 @@ except ImportError:  # MMEngine alone: nothing asks for that
         return method
 
 
-__all__ = ["SampleMix"]
-
 _BATCH = (
     "mixes batches, not the samples of a pipeline: write it into augments_before_normalize=[…] of "
     "cutmix_dense.DetDataPreprocessor or batch_augments=[…] of cutmix_dense.SegDataPreProcessor, in "

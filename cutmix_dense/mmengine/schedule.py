@@ -12,8 +12,6 @@ from cutmix_dense.mmengine.naming import PREFIX
 from cutmix_dense.mmengine.replaced import SampleMixes, find_mixes, kept_mixes
 from cutmix_dense.mmengine.scope import HOOKS
 
-__all__ = ["MixScheduleHook", "scheduled_names"]
-
 
 @HOOKS.register_module()
 class MixScheduleHook(Hook):

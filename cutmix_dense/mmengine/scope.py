@@ -11,20 +11,6 @@ from mmengine.registry import Registry
 from cutmix_dense.build import from_config, known_transforms
 from cutmix_dense.transforms import MixTransform, MixUp, SampleBank
 
-__all__ = [
-    "DATASETS",
-    "DATA_SAMPLERS",
-    "HOOKS",
-    "METRICS",
-    "MODELS",
-    "TRANSFORMS",
-    "WITHOUT_FORM",
-    "build",
-    "refuse_blends",
-    "refuse_names",
-    "register_family",
-]
-
 _SCOPE = "cutmix_dense"
 _PLACE = ["cutmix_dense.mmengine"]
 _RUNS = ["cutmix_dense.training", "cutmix_dense.evaluation"]

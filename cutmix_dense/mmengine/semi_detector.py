@@ -14,8 +14,6 @@ from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.mmengine.scope import MODELS
 from cutmix_dense.transforms import MixTransform
 
-__all__ = ["SemiMixDetector"]
-
 
 def __getattr__(name: str) -> Any:
     if name != "MixingSemiBaseDetector":

@@ -8,8 +8,6 @@ from typing import Any
 
 from cutmix_dense.transforms import MixTransform
 
-__all__ = ["check_settings"]
-
 _BOXES = "boxes are xyxy in pixels here, or a BaseBoxes, which knows its own format"
 _LABELS = "labels of whole images aren't mixed here"
 _BLENDS = "maps of class ids are never blended here"

@@ -13,14 +13,12 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torchvision import tv_tensors
 
+from cutmix_dense.arrays.dtypes import exact_dtype
 from cutmix_dense.functional import MixReport
-from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.report import Outcome
 from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.polygon_bitmaps import draw_in_windows
-
-__all__ = ["as_boxes", "as_masks", "as_tensor", "boxes_like", "masks_like", "padded_masks", "rows_of", "stated_masks"]
 
 _ROTATED = {"rbox": "CXCYWHR", "qbox": "XYXYXYXY"}
 """MMRotate's box types, by the names that it registers them under, and the torchvision formats that hold the same."""

@@ -23,8 +23,6 @@ from cutmix_dense.mmengine.schedule import MixScheduleHook, scheduled_names
 from cutmix_dense.mmengine.scope import HOOKS, MODELS, TRANSFORMS
 from cutmix_dense.transforms import MixTransform
 
-__all__ = ["CheckMixHook", "UnusedSettingsError", "check_runners"]
-
 _READ_BY_RUNNER = set(inspect.signature(Runner.__init__).parameters)
 """The top keys of a config that mean something; all others are variables, which MMEngine keeps but never reads."""
 _HOOKS = {"CloseMixHook": "close_mix", "MixScheduleHook": "mix_schedule", "WeighLossesHook": "weigh_losses"}

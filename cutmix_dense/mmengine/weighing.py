@@ -28,8 +28,6 @@ from cutmix_dense.mmengine.weighing_heads import (
     WeighsTerm,
 )
 
-__all__ = ["Ignored", "WeighLossesHook", "weigh_detector"]
-
 Ignored = Literal["left_out", "assigner"]
 """What becomes of ``ignored_instances``; see ``weigh_detector``."""
 

@@ -20,23 +20,6 @@ from cutmix_dense.losses.instances import instance_weights
 from cutmix_dense.losses.swapped import Swapped, Weighs
 from cutmix_dense.mmengine.structures import padded_masks
 
-__all__ = [
-    "BOX_TERMS",
-    "WEIGHTS",
-    "NotesAssignment",
-    "NotesSampling",
-    "WeighsAnchors",
-    "WeighsBoxHead",
-    "WeighsDetector",
-    "WeighsMaskHead",
-    "WeighsMaskTerm",
-    "WeighsPoints",
-    "WeighsPositives",
-    "WeighsPriors",
-    "WeighsQueries",
-    "WeighsTerm",
-]
-
 WEIGHTS = "loss_weights"
 """Field of ``gt_instances`` that the heads read."""
 BOX_TERMS = ("loss_bbox", "loss_dfl", "loss_centerness")

@@ -15,8 +15,6 @@ import sys
 import sysconfig
 from pathlib import Path
 
-__all__ = ["LIBRARY", "build", "digest"]
-
 HERE = Path(__file__).resolve().parent
 
 LIBRARY = HERE / ("cutmix_dense_native" + {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so"))

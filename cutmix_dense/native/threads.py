@@ -11,8 +11,6 @@ from itertools import pairwise
 import torch
 from torch.utils.data import get_worker_info
 
-__all__ = ["split"]
-
 _SHARE = 2**20
 """Bytes; a thread isn't woken for fewer."""
 

@@ -15,8 +15,6 @@ from cutmix_dense.plan.fields import PlanFacts, PlanFields
 from cutmix_dense.plan.geometry import pixel_ranges
 from cutmix_dense.plan.ownership import opaque, owned_pixels
 
-__all__ = ["check_shapes", "check_values", "is_unscaled"]
-
 _FARTHEST = 2**23
 """Pixels; up to here float32 holds half-integers, the centres of pixels."""
 

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from cutmix_dense.plan.memo import Memo, Once
 
-__all__ = ["PlanFacts", "PlanFields", "facts_of"]
-
 
 class PlanFacts(NamedTuple):
     """The small fields of a plan as numpy arrays; ``MixPlan`` documents them."""

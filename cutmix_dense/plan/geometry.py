@@ -14,17 +14,6 @@ from cutmix_dense.arrays.host import Column
 from cutmix_dense.plan.fields import PlanFields
 from cutmix_dense.plan.memo import Once
 
-__all__ = [
-    "copies_of",
-    "covers_frame",
-    "inside_of",
-    "keeps_padding",
-    "pixel_ranges",
-    "placement_of",
-    "ranges_of",
-    "source_pixels",
-]
-
 
 @Once
 def pixel_ranges(plan: PlanFields) -> tuple[Int[Tensor, "b s d"], Int[Tensor, "b s d"]]:

@@ -13,8 +13,6 @@ from cutmix_dense.plan.geometry import source_pixels
 from cutmix_dense.plan.makers import PlanMakers
 from cutmix_dense.plan.ownership import owner_map
 
-__all__ = ["inverted"]
-
 Plan = TypeVar("Plan", bound=PlanMakers)
 
 

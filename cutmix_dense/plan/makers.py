@@ -17,8 +17,6 @@ from cutmix_dense.plan.moving import outline_of, to_device
 from cutmix_dense.plan.ownership import has_fill
 from cutmix_dense.plan.rectangles import cover, paint
 
-__all__ = ["PlanMakers"]
-
 Plan = TypeVar("Plan", bound="PlanMakers")
 
 

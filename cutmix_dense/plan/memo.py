@@ -11,8 +11,6 @@ from torch import Tensor
 
 from cutmix_dense.arrays.compiling import is_compiling
 
-__all__ = ["Memo", "Once"]
-
 Found = TypeVar("Found")
 
 _version = attrgetter("_version")

@@ -17,8 +17,6 @@ from cutmix_dense.plan.fields import PlanFacts, PlanFields, facts_of
 from cutmix_dense.plan.memo import Once
 from cutmix_dense.plan.ownership import has_fill
 
-__all__ = ["PerStream", "outline_of", "sent_beside_plan", "to_device"]
-
 Plan = TypeVar("Plan", bound=PlanFields)
 Sent = TypeVar("Sent")
 

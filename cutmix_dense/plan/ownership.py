@@ -18,24 +18,6 @@ from cutmix_dense.plan.fields import PlanFields
 from cutmix_dense.plan.geometry import covers_frame, inside_of, pixel_ranges
 from cutmix_dense.plan.memo import Once
 
-__all__ = [
-    "base_alone",
-    "beneath",
-    "carried_by",
-    "cell_at",
-    "cells_of",
-    "has_fill",
-    "instance_weights",
-    "of_ids",
-    "opaque",
-    "owned_pixels",
-    "owner_map",
-    "shared_weights",
-    "shows_at",
-    "shows_in",
-    "weighs",
-]
-
 Plan = TypeVar("Plan", bound=PlanFields)
 
 

@@ -18,8 +18,6 @@ from cutmix_dense.plan.makers import PlanMakers
 from cutmix_dense.plan.moving import to_device
 from cutmix_dense.plan.strided import strided
 
-__all__ = ["MixPlan"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MixPlan(PlanMakers):

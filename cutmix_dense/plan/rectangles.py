@@ -13,8 +13,6 @@ from torch import Tensor
 from cutmix_dense.arrays.broadcast import along, everywhere
 from cutmix_dense.arrays.host import sent
 
-__all__ = ["Grid", "cover", "paint"]
-
 Mode = Literal["union", "xor"]
 
 

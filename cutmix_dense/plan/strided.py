@@ -10,8 +10,6 @@ from torch import Tensor
 
 from cutmix_dense.plan.makers import PlanMakers
 
-__all__ = ["strided"]
-
 Plan = TypeVar("Plan", bound=PlanMakers)
 
 

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST, Column
 
-__all__ = ["ObjectBoxes", "RegionSampler", "beta", "box_around", "uniform"]
-
 
 class ObjectBoxes(NamedTuple):
     """Object boxes of a batch, padded to the largest count, for samplers that look at objects.

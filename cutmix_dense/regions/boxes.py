@@ -14,8 +14,6 @@ from cutmix_dense.arrays.host import sent
 from cutmix_dense.checks import interval, positive
 from cutmix_dense.regions.base import ObjectBoxes, RegionSampler, beta, box_around, uniform
 
-__all__ = ["AreaBox", "BetaBox"]
-
 
 @dataclass(frozen=True)
 class BetaBox(RegionSampler):

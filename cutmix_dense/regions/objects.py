@@ -14,8 +14,6 @@ from cutmix_dense.regions.base import ObjectBoxes, RegionSampler, uniform
 from cutmix_dense.regions.boxes import AreaBox
 from cutmix_dense.regions.several import MultiBox
 
-__all__ = ["ObjectBox"]
-
 
 @dataclass(frozen=True)
 class ObjectBox(RegionSampler):

@@ -13,8 +13,6 @@ from cutmix_dense.regions.base import ObjectBoxes, RegionSampler, uniform
 from cutmix_dense.regions.boxes import AreaBox
 from cutmix_dense.regions.several import MultiBox
 
-__all__ = ["PathBox"]
-
 
 @dataclass(frozen=True)
 class PathBox(RegionSampler):

@@ -13,8 +13,6 @@ from cutmix_dense.checks import finite
 from cutmix_dense.regions.base import ObjectBoxes, RegionSampler, uniform
 from cutmix_dense.regions.boxes import AreaBox
 
-__all__ = ["MultiBox", "SideBox"]
-
 
 @dataclass(frozen=True)
 class SideBox(RegionSampler):

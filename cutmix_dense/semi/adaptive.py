@@ -17,8 +17,6 @@ from cutmix_dense.semi.pseudo_labels import PseudoLabels, as_pseudo, check_class
 from cutmix_dense.semi.step import MixedConsistency
 from cutmix_dense.transforms import CutMix, MixTransform
 
-__all__ = ["adaptive_consistency", "agreement", "certainty"]
-
 
 def certainty(pseudo: PseudoLabels) -> Float[Tensor, " b"]:
     """How sure the teacher is of each image, in [0, 1]: the mean of (1 − entropy / log K) · confidence.

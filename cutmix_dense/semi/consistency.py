@@ -12,8 +12,6 @@ from torch import Tensor
 
 from cutmix_dense.semi.pseudo_labels import PseudoLabels, check_classes
 
-__all__ = ["Consistency", "Denominator", "Distance", "Threshold"]
-
 Distance = Literal["cross_entropy", "squared", "soft_cross_entropy"]
 """How student and teacher are compared at a pixel; see ``Consistency``."""
 Threshold = Literal["pixel", "batch"]

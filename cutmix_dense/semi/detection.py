@@ -14,8 +14,6 @@ from cutmix_dense.semi.pseudo_boxes import pseudo_boxes
 from cutmix_dense.transforms import MixTransform
 from cutmix_dense.transforms.chain import refuse_affine, refuse_chain
 
-__all__ = ["DetectionView", "MakesViews", "MixedDetection", "mixed_detection"]
-
 Images = Tensor | list[Tensor]
 """A batch (B, C, H, W), or a list of (C, Hi, Wi)."""
 

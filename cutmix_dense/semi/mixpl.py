@@ -17,8 +17,6 @@ from cutmix_dense.semi.detection import DetectionView, Images
 from cutmix_dense.transforms import Cutout, MixUp, Mosaic, SampleBank
 from cutmix_dense.warned import warn_caller
 
-__all__ = ["MixPL"]
-
 _TILES = 4
 """Images of a mosaic."""
 

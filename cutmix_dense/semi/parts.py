@@ -15,8 +15,6 @@ from cutmix_dense.semi.pseudo_labels import PseudoLabels, mix_pseudo, pseudo_lab
 from cutmix_dense.transforms import MixTransform, SampleBank
 from cutmix_dense.transforms.chain import refuse_affine, refuse_chain
 
-__all__ = ["Chance", "MixedPool", "Model", "check_strong", "chosen", "first", "logits_of", "mixed_pool", "taught"]
-
 Model = Callable[[Tensor], Any]
 """From images to logits (B, K, H, W) of the images' size, or to a dict with them as ``"out"``, as in torchvision."""
 

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from cutmix_dense.functional.fields import IGNORED
 
-__all__ = ["pseudo_boxes"]
-
 _ROWS = ("boxes", "labels", "scores", "masks", "keypoints")
 """What is taken of detections."""
 

@@ -14,8 +14,6 @@ from cutmix_dense.arrays.broadcast import within
 from cutmix_dense.functional import mix_pixels, mix_semantic
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["PseudoLabels", "given_labels", "mix_pseudo", "pseudo_labels"]
-
 
 @dataclass(frozen=True, eq=False)
 class PseudoLabels:

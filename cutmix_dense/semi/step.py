@@ -14,8 +14,6 @@ from cutmix_dense.semi.parts import Chance, Model, check_strong, chosen, first, 
 from cutmix_dense.semi.pseudo_labels import PseudoLabels, as_pseudo, check_ids, joined
 from cutmix_dense.transforms import MixTransform
 
-__all__ = ["MixedConsistency", "mixed_consistency"]
-
 
 class MixedConsistency(NamedTuple):
     """The result of ``mixed_consistency``.

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-__all__ = ["Buffers", "MeanTeacher"]
-
 Buffers = Literal["average", "copy"]
 """How the teacher follows the student's buffers (statistics of batch normalisation)."""
 

@@ -20,8 +20,6 @@ from cutmix_dense.transforms import MixTransform
 from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.pool import Pool
 
-__all__ = ["TileSwap", "unmixed_features"]
-
 
 class TileSwap(MixTransform):
     """Exchange tiles between the images of a group: every tile keeps its place and goes to one image of the group.

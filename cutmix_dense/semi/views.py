@@ -15,8 +15,6 @@ from cutmix_dense.semi.parts import Chance, Model, check_strong, chosen, logits_
 from cutmix_dense.semi.step import MixedConsistency
 from cutmix_dense.transforms import MixTransform
 
-__all__ = ["MixedViews", "complementary_dropout", "mixed_views"]
-
 Features = TypeVar("Features", Tensor, list[Tensor], tuple[Tensor, ...])
 
 

@@ -11,8 +11,6 @@ from typing import Any
 
 from cutmix_dense.extras import require
 
-__all__ = ["refuse_early_stop"]
-
 
 def refuse_early_stop(config: Any) -> None:
     """Raise ValueError, with its place, for a hook that ends trainings before their last step.

@@ -8,8 +8,6 @@ from cutmix_dense.study.plan import Plan
 from cutmix_dense.study.statistics import Difference, holm, paired_difference, seeds_needed, spread
 from cutmix_dense.study.tables import Finished
 
-__all__ = ["ERROR_RATE", "Decision", "decisions", "pilot_seeds", "seeds_to_run"]
-
 ERROR_RATE = 0.05
 """Error rate of all primary comparisons together."""
 

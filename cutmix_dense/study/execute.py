@@ -18,8 +18,6 @@ from cutmix_dense.study.logs import read_log
 from cutmix_dense.study.processes import Processes, Stopped
 from cutmix_dense.study.settings import StudyError
 
-__all__ = ["Commands", "Progress", "run_all"]
-
 _TAIL = 30
 _ERROR = re.compile(r"[\w.-]+: error: |[\w.]*(?:Error|Exception|Interrupt)\b(?:: |$)")
 """How a line begins in which a command or a traceback says what went wrong."""

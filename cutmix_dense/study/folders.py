@@ -15,8 +15,6 @@ from cutmix_dense.data.files import dump_json, write_atomic
 from cutmix_dense.study.published import Published
 from cutmix_dense.study.settings import Study, StudyError, config_hash
 
-__all__ = ["UNTRAINED", "Run", "StudyFolder"]
-
 UNTRAINED = "untrained"
 """Name of the run that only measures: the baseline's model with seed 0 before training."""
 

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from cutmix_dense.study.statistics import Difference, Spread
 from cutmix_dense.study.tables import Finished
 
-__all__ = ["called", "image", "interval", "mean", "table", "told"]
-
 
 def called(finished: Finished, name: str) -> str:
     """A variant's name as tables say it."""

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Curve", "read_log"]
-
 Curve = list[tuple[int, float]]
 """(step, value) in the order of steps."""
 

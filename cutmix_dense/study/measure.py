@@ -26,9 +26,8 @@ from cutmix_dense.data.files import dump_json, write_atomic
 from cutmix_dense.study.occlusion import Occlusion
 from cutmix_dense.study.pictures import PREDICTIONS, plain_tensors
 from cutmix_dense.study.shifts import Shift
-from cutmix_dense.training.checkpoints import allow_checkpoints, finite, newest_checkpoint
-
-__all__ = ["ConditionHook", "KeepHook", "measure"]
+from cutmix_dense.training import allow_checkpoints
+from cutmix_dense.training.checkpoints import finite, newest_checkpoint
 
 _PACKAGES = ("cutmix_dense", "torch", "torchvision", "mmengine", "numpy", "pycocotools", "torchmetrics")
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from cutmix_dense.study.settings import Study, StudyError
 
-__all__ = ["check_names"]
-
 
 def check_names(study: Study, measured: Mapping[str, Any]) -> None:
     """Refuse names of metrics that nothing measures, before hours of training lead to a table without them.

@@ -19,8 +19,6 @@ from cutmix_dense import functional
 from cutmix_dense.functional.fields import IMAGE_KEYS
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["Occlusion", "OcclusionKind"]
-
 OcclusionKind = Literal["centre", "boundary"]
 """``"centre"``: a centred box is filled; ``"boundary"``: everything but a centred box is."""
 

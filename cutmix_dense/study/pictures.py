@@ -12,8 +12,6 @@ from torchvision.transforms.v2 import functional as tvf
 
 from cutmix_dense.study.tables import Finished
 
-__all__ = ["PICTURE", "draw_pictures"]
-
 PICTURE = "predictions.png"
 PREDICTIONS = "predictions.pt"
 """File in a run's folder with the kept images, targets and predictions."""

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-__all__ = ["Plan", "plan_from"]
-
 
 @dataclass(frozen=True)
 class Plan:

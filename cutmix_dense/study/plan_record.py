@@ -11,8 +11,6 @@ from typing import Any
 from cutmix_dense.data.files import dump_json, write_atomic
 from cutmix_dense.study.folders import StudyFolder
 
-__all__ = ["adopt_plans", "read_plans", "record_plan"]
-
 
 def record_plan(folder: StudyFolder, today: datetime.date | None = None) -> None:
     """Write the study's plan with the day into ``plan.json``, or add it there if it has changed since.

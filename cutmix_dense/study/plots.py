@@ -12,8 +12,6 @@ from cutmix_dense.extras import require
 from cutmix_dense.study.decision import decisions
 from cutmix_dense.study.tables import Finished, Pick
 
-__all__ = ["PLOTS", "draw_forest"]
-
 # Okabe and Ito's palette, which the colour-blind can tell apart; black is the baseline's
 _COLORS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7A5195")
 _MARKERS = "osD^vPX*"

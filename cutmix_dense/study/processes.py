@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Outcome", "Processes", "Stopped"]
-
 _GRACE = 10.0
 
 

@@ -13,8 +13,6 @@ from cutmix_dense.data.files import dump_json, write_atomic
 from cutmix_dense.study.occlusion import OcclusionKind
 from cutmix_dense.study.settings import StudyError
 
-__all__ = ["RESULTS", "RUNS", "Published", "read_published", "six_digits", "write_runs"]
-
 RESULTS, RUNS = "results.csv", "runs.json"
 """File names in a published report: every metric of every run, and all else that a report needs of them."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-__all__ = ["Better", "reliability_from"]
-
 Better = Literal["lower", "higher"]
 """Whether lower or higher values of a metric are better."""
 

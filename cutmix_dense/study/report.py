@@ -17,8 +17,6 @@ from cutmix_dense.study.report_plan import plan_lines, primary_rows, sentence
 from cutmix_dense.study.report_shifts import reliability_lines, shift_lines
 from cutmix_dense.study.tables import Finished, results_csv, seconds_per_step, summary_csv
 
-__all__ = ["markdown", "write_report"]
-
 _ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -9,8 +9,6 @@ from cutmix_dense.study.decision import Decision, decisions, pilot_seeds, seeds_
 from cutmix_dense.study.plan import Plan
 from cutmix_dense.study.tables import Finished
 
-__all__ = ["plan_lines", "primary_rows", "sentence"]
-
 
 def plan_lines(finished: Finished, records: Sequence[Mapping[str, Any]]) -> list[str]:
     """The section that states the plan; empty for a study without one.

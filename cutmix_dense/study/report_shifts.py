@@ -5,8 +5,6 @@ from __future__ import annotations
 from cutmix_dense.study.forms import called, interval, mean, table
 from cutmix_dense.study.tables import Finished, Pick
 
-__all__ = ["reliability_lines", "shift_lines"]
-
 _UNITS = {"blur": " px"}
 _BETTER = {"lower": "↓", "higher": "↑"}
 

@@ -17,8 +17,6 @@ from cutmix_dense.study.plan import Plan, plan_from
 from cutmix_dense.study.reliability import Better, reliability_from
 from cutmix_dense.study.shifts import Shift, shifts_from
 
-__all__ = ["Measuring", "Study", "StudyError", "Variant", "load_study"]
-
 _ROOT_KEYS = frozenset({"data_root", "root"})
 
 

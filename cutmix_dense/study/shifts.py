@@ -19,8 +19,6 @@ from torchvision.transforms.v2 import functional as tvf
 
 from cutmix_dense.randomness import generator_from
 
-__all__ = ["Shift", "ShiftKind", "shifts_from"]
-
 ShiftKind = Literal["fog", "noise", "blur"]
 """``"fog"``: white, in clouds; ``"noise"``: Gaussian, of every pixel and channel; ``"blur"``: Gaussian."""
 

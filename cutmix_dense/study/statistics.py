@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from cutmix_dense.extras import require
 
-__all__ = ["Difference", "Spread", "holm", "paired_difference", "seeds_needed", "spread"]
-
 _BOOTSTRAP_SEEDS = 5
 """Fewer differences than these get no bootstrap interval: there are too few different samples of them."""
 _MOST_SEEDS = 1000

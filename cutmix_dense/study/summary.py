@@ -11,8 +11,6 @@ from cutmix_dense.study.plots import draw_forest
 from cutmix_dense.study.report_plan import sentence
 from cutmix_dense.study.tables import Finished
 
-__all__ = ["FOREST", "summary_page", "write_summary"]
-
 FOREST = "forest.png"
 """File name of the plot."""
 

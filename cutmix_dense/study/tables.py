@@ -13,8 +13,6 @@ from cutmix_dense.study.published import six_digits
 from cutmix_dense.study.settings import Study
 from cutmix_dense.study.statistics import Difference, Spread, paired_difference, spread
 
-__all__ = ["Finished", "Pick", "collect", "results_csv", "seconds_per_step", "summary_csv"]
-
 COUNTS = 3.0
 """Least ratio of the baseline's metric to the untrained model's for a table to count."""
 

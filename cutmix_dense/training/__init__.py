@@ -15,11 +15,11 @@ from cutmix_dense.extras import require
 
 require("mmengine", "train")
 
+from cutmix_dense.mmengine.checkpoints import allow_checkpoints  # noqa: E402
 from cutmix_dense.mmengine.unused import check_runners  # noqa: E402
 from cutmix_dense.training.checkpoints import (  # noqa: E402
     MetricsFileHook,
     ValidateOnResumeHook,
-    allow_checkpoints,
     newest_checkpoint,
 )
 from cutmix_dense.training.classifier import Classifier  # noqa: E402

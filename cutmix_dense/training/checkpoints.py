@@ -21,22 +21,8 @@ from mmengine.runner import IterBasedTrainLoop
 from torch import Tensor, nn
 
 from cutmix_dense.data.files import dump_json, write_atomic
-from cutmix_dense.mmengine.checkpoints import allow_checkpoints
 from cutmix_dense.mmengine.scope import HOOKS
 from cutmix_dense.training.errors import BrokenCheckpointError, TrainingError
-
-__all__ = [
-    "MetricsFileHook",
-    "ValidateOnResumeHook",
-    "WholeCheckpointHook",
-    "allow_checkpoints",
-    "check_fit",
-    "checkpoints_in",
-    "finite",
-    "newest_checkpoint",
-    "read_checkpoint",
-    "read_metrics",
-]
 
 _NAME = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
 

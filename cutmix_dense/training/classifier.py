@@ -14,8 +14,6 @@ from torchvision.models import get_model
 from cutmix_dense.mmengine.scope import MODELS
 from cutmix_dense.training.preprocessor import data_sample
 
-__all__ = ["Classifier"]
-
 
 @MODELS.register_module()
 class Classifier(BaseModel):

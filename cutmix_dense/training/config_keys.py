@@ -8,8 +8,6 @@ from typing import Any
 
 from mmengine.runner import Runner
 
-__all__ = ["check_key"]
-
 _READ_FROM_CONFIG = {
     "activation_checkpointing",
     "compile",

@@ -23,8 +23,6 @@ from cutmix_dense.training.seeding import random_state
 from cutmix_dense.training.standin import CLASSES as SHAPES
 from cutmix_dense.training.standin import draw_shape
 
-__all__ = ["ClassificationDataset", "DenseTrainingDataset", "TrainingDataset", "collate"]
-
 FUNCTIONS = Registry(
     "function", parent=mmengine_registry.FUNCTIONS, scope="cutmix_dense", locations=["cutmix_dense.training"]
 )

@@ -27,8 +27,6 @@ from cutmix_dense.training.names import check_name
 from cutmix_dense.training.preprocessor import data_sample
 from cutmix_dense.training.query_detector import small_rtdetr
 
-__all__ = ["Detector", "maskrcnn_mobile", "small_fcos", "small_maskrcnn", "training_targets", "weighed_targets"]
-
 
 class _SmallBackbone(nn.Module):
     """A thin convolutional pyramid, finest level first.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["BrokenCheckpointError", "EmptySubsetError", "TrainingError"]
-
 
 class EmptySubsetError(ValueError):
     """``limit``, ``fraction``, ``subset`` and ``complement`` leave no sample of a dataset.

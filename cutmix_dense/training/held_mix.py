@@ -9,8 +9,6 @@ from cutmix_dense.mmengine.closing import Closable
 from cutmix_dense.transforms import MixTransform
 from cutmix_dense.warned import reworded
 
-__all__ = ["HoldsMix"]
-
 
 class HoldsMix(Closable):
     """Holds a mixing transform, or None, outside of the modules: MMEngine broadcasts a state of tensors only."""

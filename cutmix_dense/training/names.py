@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-__all__ = ["check_name"]
-
 
 def check_name(name: str, known: Sequence[str]) -> None:
     """Raise ValueError, with the nearest names, for a network that isn't known.

@@ -14,8 +14,6 @@ from cutmix_dense.data.pictures import PICTURE_SUFFIXES, read_picture
 from cutmix_dense.mmengine.scope import DATASETS
 from cutmix_dense.training.data import TrainingDataset
 
-__all__ = ["PictureDataset"]
-
 
 @DATASETS.register_module()
 class PictureDataset(TrainingDataset):

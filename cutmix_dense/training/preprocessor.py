@@ -16,8 +16,6 @@ from cutmix_dense.training.held_mix import HoldsMix
 from cutmix_dense.training.sample_transforms import build_transforms
 from cutmix_dense.transforms import SampleBank
 
-__all__ = ["MixPreprocessor", "data_sample"]
-
 
 @MODELS.register_module()
 class MixPreprocessor(BaseDataPreprocessor, HoldsMix):

@@ -13,8 +13,6 @@ from torchvision.ops import box_convert, clip_boxes_to_image
 from cutmix_dense.checks import whole
 from cutmix_dense.extras import require
 
-__all__ = ["QueryDetector", "small_rtdetr"]
-
 _STRIDE = 32
 """Pixels per step of the coarsest features, which divides the sides of a batch."""
 

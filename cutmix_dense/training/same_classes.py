@@ -14,8 +14,6 @@ from cutmix_dense.training.detector import Detector
 from cutmix_dense.training.errors import TrainingError
 from cutmix_dense.training.segmenter import Segmenter
 
-__all__ = ["CheckClassesHook"]
-
 _REMEDY = "state the same names in the same order, as classes of datasets of boxes or keep_classes of segmentation"
 
 

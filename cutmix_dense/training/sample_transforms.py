@@ -14,8 +14,6 @@ from torchvision.transforms import v2
 from cutmix_dense.functional.boxes import to_xyxy
 from cutmix_dense.functional.fields import INSTANCE_KEYS
 
-__all__ = ["build_transforms", "check_rows", "rows_beside_boxes", "with_fill"]
-
 Sample = dict[str, Any]
 """``{"image": …, "target": {…}}``."""
 

@@ -16,8 +16,6 @@ from torch.utils.data import Sampler
 from cutmix_dense.mmengine.scope import DATA_SAMPLERS, HOOKS
 from cutmix_dense.randomness import generator_from, seed_from
 
-__all__ = ["EpochSampler", "SeedHook", "random_state", "seed_everything"]
-
 
 def seed_everything(*parts: int | str) -> None:
     """Seed torch (all devices), numpy and random by a hash of ``parts``."""

@@ -19,8 +19,6 @@ from cutmix_dense.mmengine.scope import MODELS
 from cutmix_dense.training.names import check_name
 from cutmix_dense.training.preprocessor import data_sample
 
-__all__ = ["Segmenter", "SmallUNet", "scores_of", "semantic_loss"]
-
 
 class SmallUNet(nn.Module):
     """A U-Net (Ronneberger 2015) of a few thin levels, with batch norm.

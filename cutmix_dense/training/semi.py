@@ -20,9 +20,7 @@ from cutmix_dense.training.preprocessor import MixPreprocessor
 from cutmix_dense.training.sample_transforms import build_transforms
 from cutmix_dense.training.seeding import random_state
 from cutmix_dense.training.segmenter import Segmenter, scores_of
-from cutmix_dense.training.taught import Evaluated, MeanTeacherHook, TaughtModel
-
-__all__ = ["MeanTeacherHook", "SemiDataset", "SemiPreprocessor", "SemiSegmenter", "collate_semi"]
+from cutmix_dense.training.taught import Evaluated, TaughtModel
 
 
 @DATASETS.register_module()

@@ -16,8 +16,6 @@ from cutmix_dense.semi import MixPL, mixed_detection
 from cutmix_dense.training.detector import Detector
 from cutmix_dense.training.taught import Evaluated, TaughtModel
 
-__all__ = ["SemiDetector"]
-
 
 @MODELS.register_module()
 class SemiDetector(TaughtModel):

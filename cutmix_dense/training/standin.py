@@ -8,8 +8,6 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-__all__ = ["CLASSES", "draw_shape"]
-
 CLASSES = ("disk", "square", "triangle", "cross", "ring", "rows", "columns", "diagonals", "checks", "dots")
 
 

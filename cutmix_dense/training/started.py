@@ -12,8 +12,6 @@ from mmengine.runner import Runner
 from cutmix_dense.training.checkpoints import read_checkpoint
 from cutmix_dense.training.errors import TrainingError
 
-__all__ = ["work_with"]
-
 Found = TypeVar("Found")
 
 _PACKAGE = Path(__file__).parents[1]

@@ -13,8 +13,6 @@ from cutmix_dense.mmengine.scope import HOOKS
 from cutmix_dense.semi import MeanTeacher
 from cutmix_dense.training.held_mix import HoldsMix
 
-__all__ = ["Evaluated", "MeanTeacherHook", "TaughtModel"]
-
 Evaluated = Literal["teacher", "student"]
 """Who predicts."""
 

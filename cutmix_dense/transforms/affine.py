@@ -28,8 +28,6 @@ from cutmix_dense.transforms.layout import Layout, has_frames
 from cutmix_dense.transforms.pool import Images, Pool
 from cutmix_dense.transforms.targets import TargetMixer
 
-__all__ = ["Affine"]
-
 
 class Affine(MixTransform):
     """Turn, scale, shear and shift every image with its boxes, masks, keypoints and maps of class ids.

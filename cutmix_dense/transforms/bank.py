@@ -21,8 +21,6 @@ from cutmix_dense.functional.wrapping import channels_like, rewrap
 from cutmix_dense.transforms.framing import PER_PIXEL, cropped, enlarged, is_per_pixel, maps_enlarged
 from cutmix_dense.warned import reworded, warn_caller
 
-__all__ = ["Joined", "SampleBank", "samples_named"]
-
 
 class Joined(NamedTuple):
     """A batch followed by the samples of a bank.

@@ -34,8 +34,6 @@ from cutmix_dense.transforms.settings import NamedSettings, key_names
 from cutmix_dense.transforms.targets import LabelsBy, MixedTargets, TargetMixer
 from cutmix_dense.transforms.without_panoptic import refuse_panoptic
 
-__all__ = ["MixTransform"]
-
 _Images = TypeVar("_Images", bound=Images)
 
 

@@ -13,12 +13,10 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from cutmix_dense.arrays.compiling import is_compiling
+from cutmix_dense.arrays.dtypes import exact_dtype
 from cutmix_dense.arrays.host import tensor_of
-from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.fields import IGNORED, are_dicts
 from cutmix_dense.functional.padded import is_padded
-
-__all__ = ["BoxForm", "BoxFormat", "Normalized", "output_sizes"]
 
 BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 """Corners, corner and size, or centre and size."""

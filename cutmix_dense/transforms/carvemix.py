@@ -10,8 +10,6 @@ from cutmix_dense.masks import CarveMask
 from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.maskmix import MaskTransform
 
-__all__ = ["CarveMix"]
-
 
 class CarveMix(MaskTransform):
     """Paste a lesion of the partner, its mask grown or shrunk by a drawn signed distance.

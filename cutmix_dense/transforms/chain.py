@@ -22,8 +22,6 @@ from cutmix_dense.transforms.pool import Images
 from cutmix_dense.transforms.several import SeveralMixes
 from cutmix_dense.transforms.without_panoptic import refuse_panoptic
 
-__all__ = ["Chain"]
-
 
 class Chain(SeveralMixes):
     """Mix a batch by several transforms behind each other, as recipes do: a mosaic, an affine map, a blend.

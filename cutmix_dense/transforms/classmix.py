@@ -8,8 +8,6 @@ from cutmix_dense.masks import ClassMask
 from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.maskmix import MaskTransform
 
-__all__ = ["ClassMix"]
-
 
 class ClassMix(MaskTransform):
     """Paste the pixels of half of the partner's classes, drawn for each image.

@@ -12,8 +12,6 @@ from torchvision import tv_tensors
 
 from cutmix_dense.arrays.host import tensor_of
 
-__all__ = ["collate", "collated"]
-
 
 def collate(samples: Sequence[Sequence[Any]]) -> tuple[Tensor | list[Tensor], Any]:
     """Collate (image, target) pairs: tensors of equal size are stacked, others become a list.

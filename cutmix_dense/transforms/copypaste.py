@@ -28,8 +28,6 @@ from cutmix_dense.transforms.placing import Place
 from cutmix_dense.transforms.pool import Pool
 from cutmix_dense.warned import warn_caller
 
-__all__ = ["CopyPaste"]
-
 _INSTANCES = {"boxes", "masks"}
 """The keys of a target that say that it has instances."""
 

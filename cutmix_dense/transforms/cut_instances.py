@@ -21,8 +21,6 @@ from cutmix_dense.functional.row_values import rows_of_key
 from cutmix_dense.functional.wrapping import numpy_remedy
 from cutmix_dense.warned import reworded
 
-__all__ = ["Cutter"]
-
 _RECENT = 32
 """Images whose boxes tell together whether boxes are broken as a whole, wherever calls begin and end."""
 

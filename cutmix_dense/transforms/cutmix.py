@@ -16,8 +16,6 @@ from cutmix_dense.transforms.pool import Pool
 
 _beta_box = lru_cache(BetaBox)
 
-__all__ = ["CutMix"]
-
 
 class CutMix(MixTransform):
     """Replace a region of each image, and its annotations, by the same region of the partner.

@@ -12,8 +12,6 @@ from cutmix_dense.regions import AreaBox, RegionSampler, uniform
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.pool import Pool
 
-__all__ = ["Cutout"]
-
 
 class Cutout(MixTransform):
     """Erase a region of every image: its pixels become ``fill``, and no label counts there.

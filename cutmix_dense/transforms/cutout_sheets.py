@@ -20,8 +20,6 @@ from cutmix_dense.functional.pixels import mix_images
 from cutmix_dense.functional.wrapping import rewrap
 from cutmix_dense.plan import MixPlan
 
-__all__ = ["BankedBatch", "Sheet", "area_of", "completed", "fitted", "joined", "sheets", "wanted_keys"]
-
 
 class BankedBatch(NamedTuple):
     """A batch followed by pictures of cut-outs.

@@ -21,8 +21,6 @@ from cutmix_dense.transforms.layout import Layout, has_frames
 from cutmix_dense.transforms.pool import Pool
 from cutmix_dense.warned import warn_caller
 
-__all__ = ["DrawsPartners"]
-
 Transform = TypeVar("Transform", bound="DrawsPartners")
 
 

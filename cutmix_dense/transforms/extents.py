@@ -17,8 +17,6 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.pool import Pool
 from cutmix_dense.warned import warn_caller
 
-__all__ = ["check_drawn_for", "check_extents", "check_size"]
-
 _ROUNDING = 2
 """Pixels by which a stated canvas may differ: torchvision rounds those of rotated images otherwise than the images."""
 

@@ -21,8 +21,6 @@ from cutmix_dense.transforms.mosaic import Mosaic
 from cutmix_dense.transforms.pool import Pool
 from cutmix_dense.transforms.resizemix import ResizeMix
 
-__all__ = ["PartnerFit", "check_partner_fit", "draw_fitted"]
-
 PartnerFit = Literal["resize", "crop", "random_crop"]
 """How a partner of another size is fitted to the base.
 

@@ -17,8 +17,6 @@ from cutmix_dense.functional.segments import PANOPTIC_KEYS
 from cutmix_dense.transforms.collate import collate, collated
 from cutmix_dense.transforms.layout import Layout, shape_of
 
-__all__ = ["Form", "LabelsGetter", "read_form"]
-
 LabelsGetter = Callable[[Any], Any] | Literal["default"] | None
 """How image-level labels are found, as in v2.CutMix."""
 

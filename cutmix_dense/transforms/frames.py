@@ -13,8 +13,6 @@ from cutmix_dense.functional.fields import are_dicts
 from cutmix_dense.functional.padded import is_padded
 from cutmix_dense.warned import reworded
 
-__all__ = ["are_frames", "detection_targets", "frames_named", "has_padded"]
-
 _INDEX = re.compile(r"\btargets\[(\d+)\]")
 
 

@@ -15,8 +15,6 @@ from cutmix_dense.functional.padded import is_padded
 from cutmix_dense.functional.segments import MAP_KEY
 from cutmix_dense.functional.wrapping import rewrap
 
-__all__ = ["PER_PIXEL", "cropped", "enlarged", "is_per_pixel", "maps_cropped", "maps_enlarged"]
-
 PER_PIXEL = frozenset({"masks", MAP_KEY, *SEMANTIC_KEYS})
 """Keys of an image's target that hold a value per pixel."""
 

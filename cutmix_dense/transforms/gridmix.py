@@ -17,8 +17,6 @@ from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.pool import Pool
 
-__all__ = ["GridMix", "StripeMix"]
-
 
 class GridMix(MixTransform):
     """Show the partner through a regular grid of windows, within a rectangle of the image.

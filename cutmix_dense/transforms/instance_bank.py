@@ -25,8 +25,6 @@ from cutmix_dense.transforms.cutout_sheets import BankedBatch, completed, fitted
 from cutmix_dense.transforms.pasted import with_tensors
 from cutmix_dense.warned import warn_caller
 
-__all__ = ["InstanceBank", "bank_of"]
-
 _MISSING: Any = object()
 """Stands for what isn't there."""
 

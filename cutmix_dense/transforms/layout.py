@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-__all__ = ["LAYOUTS", "Layout", "has_frames", "hint_of_axes", "shape_of", "spatial_axes"]
-
 Layout = Literal["BCHW", "BTCHW", "BCDHW"]
 """Axes of a batch of images, of clips of T frames (plans have two axes), or of volumes (plans have three)."""
 

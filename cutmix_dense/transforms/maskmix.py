@@ -14,8 +14,6 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.pool import Pool
 
-__all__ = ["CowMix", "FMix", "MaskMix", "MaskTransform"]
-
 
 class MaskTransform(MixTransform):
     """Base of the methods that cut along a free-form mask; boxes need masks, or ``boxes="estimate"``."""

@@ -12,8 +12,6 @@ from cutmix_dense.regions import beta, uniform
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.pool import Pool
 
-__all__ = ["MixUp"]
-
 
 class MixUp(MixTransform):
     """Blend two images by weight; instances of both stay, each with its image's ``weight``.

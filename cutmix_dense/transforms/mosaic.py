@@ -16,8 +16,6 @@ from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.pool import Pool
 
-__all__ = ["Mosaic"]
-
 _MOST_CELLS = 1024
 """Largest number of cells; every output shows an image in each."""
 

@@ -23,8 +23,6 @@ from cutmix_dense.transforms.pasted import by_masks, moved, paint, rectangles_of
 from cutmix_dense.transforms.placing import Chosen, Place, Placing, layered_plan, paste_order
 from cutmix_dense.transforms.pool import Pool
 
-__all__ = ["SOURCES", "DrawsPasted", "Source"]
-
 SOURCES = ("partner", "self", "batch")
 
 Source = Literal["partner", "self", "batch"] | InstanceBank

@@ -7,8 +7,6 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-__all__ = ["Number", "checked_number", "most_of", "wanted_of"]
-
 Number = Literal["random", "all"] | int | float | tuple[int, int]
 """What ``CopyPaste(instances=…)`` takes."""
 

@@ -13,8 +13,6 @@ from torch import Tensor
 from cutmix_dense.arrays.host import HOST
 from cutmix_dense.checks import finite, listed, whole
 
-__all__ = ["CLASS_RULES", "SIZES", "balanced", "class_weights", "looked_up_weights", "size_bounds", "weight_table"]
-
 SIZES = {"small": 0.0, "medium": 32.0, "large": 96.0}
 """COCO's sizes, by the side of a square of the same area from which they begin, pixels."""
 

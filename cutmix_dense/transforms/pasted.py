@@ -22,8 +22,6 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.geometry import ranges_of
 from cutmix_dense.transforms.pool import Pool
 
-__all__ = ["by_masks", "check_rows", "may_be_pasted", "moved", "paint", "rectangles_of", "unstated", "with_tensors"]
-
 
 def with_tensors(targets: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     """Targets with tensors for the lists of numbers that a mix reads, as torchvision's datasets give ``iscrowd``."""

@@ -20,8 +20,6 @@ from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.pasted import unstated
 from cutmix_dense.transforms.pool import Pool
 
-__all__ = ["TRIES", "Chosen", "Place", "Placed", "Placing", "layered_plan", "paste_order"]
-
 Place = Literal["same", "random", "grid"]
 
 TRIES = 10

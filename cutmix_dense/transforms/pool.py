@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
+from cutmix_dense.arrays.dtypes import exact_dtype
 from cutmix_dense.arrays.host import HOST, fetched, sent, tensor_of
-from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.fields import SEMANTIC_KEYS, is_map
 from cutmix_dense.functional.masks import boxes_of_masks
 from cutmix_dense.functional.rotated import bounds_of
@@ -30,8 +30,6 @@ from cutmix_dense.regions import ObjectBoxes
 from cutmix_dense.transforms.box_format import BoxForm
 from cutmix_dense.transforms.frames import detection_targets, frames_named
 from cutmix_dense.transforms.layout import Layout, has_frames, hint_of_axes, shape_of, spatial_axes
-
-__all__ = ["Images", "Pool"]
 
 Images = Tensor | list[Tensor] | tuple[Tensor, ...]
 """A batch (B, C, H, W) or a list of (C, Hi, Wi); clips and volumes have the axes of their ``Layout``."""

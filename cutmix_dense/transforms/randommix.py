@@ -19,8 +19,6 @@ from cutmix_dense.transforms.pool import Images, Pool
 from cutmix_dense.transforms.several import SeveralMixes
 from cutmix_dense.transforms.without_panoptic import refuse_panoptic
 
-__all__ = ["RandomMix"]
-
 Window = tuple[int | None, int | None]
 """(start, stop): a transform may be drawn in steps start <= step < stop of a training; None: no limit."""
 

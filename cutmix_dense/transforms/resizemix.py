@@ -13,8 +13,6 @@ from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.pool import Pool
 
-__all__ = ["ResizeMix"]
-
 
 class ResizeMix(MixTransform):
     """Resize the whole partner into a region, so that none of its objects is cut.

@@ -14,8 +14,6 @@ from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.pool import Pool
 
-__all__ = ["RICAP"]
-
 
 class RICAP(MixTransform):
     """Join four images at a drawn point; each fills its corner with a random, unscaled crop.

@@ -15,8 +15,6 @@ from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.layout import Layout
 from cutmix_dense.transforms.pool import Pool
 
-__all__ = ["SaliencyMix"]
-
 
 class SaliencyMix(MixTransform):
     """CutMix with the region round the partner's most salient pixel.

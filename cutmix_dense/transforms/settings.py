@@ -8,8 +8,6 @@ from typing import Any
 
 from cutmix_dense.setting_names import name_hint
 
-__all__ = ["NamedSettings", "key_names"]
-
 
 class _Signature:
     """``__signature__`` of a class: its own settings, then those that ``**common`` passes to its bases."""

@@ -12,8 +12,6 @@ from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.pool import Images, Pool
 from cutmix_dense.transforms.without_panoptic import refuse_panoptic
 
-__all__ = ["SeveralMixes"]
-
 
 class SeveralMixes(MixTransform):
     """Base of the transforms that hold others, whose settings apply: it has none.

@@ -19,8 +19,6 @@ from cutmix_dense.transforms.frames import detection_targets
 from cutmix_dense.transforms.pool import Pool
 from cutmix_dense.transforms.without_panoptic import refuse_panoptic
 
-__all__ = ["SingleMix", "mix_single"]
-
 
 @dataclass(frozen=True)
 class SingleMix:

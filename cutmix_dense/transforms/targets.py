@@ -45,8 +45,6 @@ from cutmix_dense.transforms.tracks import KEY, check_tracks, separate_tracks
 LabelsBy = Literal["pixels", "objects"]
 """Whether image-level labels count by all pixels of a source, or by those of its visible objects."""
 
-__all__ = ["MixedTargets", "TargetMixer"]
-
 _IDS = {
     f"targets[{key!r}]"
     for key in ("mask", "label", "labels", "seg", "segmentation", "target", "annotation", "depth", "disparity")

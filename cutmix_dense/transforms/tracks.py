@@ -16,8 +16,6 @@ from cutmix_dense.functional import MixReport
 from cutmix_dense.functional.fields import IGNORED
 from cutmix_dense.functional.report import Outcome
 
-__all__ = ["KEY", "check_tracks", "separate_tracks"]
-
 KEY = "track_id"
 
 _ALLOWED = "whole numbers or text, or in a list None (no track), one per instance"

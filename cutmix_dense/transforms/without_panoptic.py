@@ -7,8 +7,6 @@ from typing import Any
 
 from cutmix_dense.functional.segments import MAP_KEY, PANOPTIC_KEYS
 
-__all__ = ["refuse_panoptic"]
-
 
 def refuse_panoptic(mix: Any, given: Any) -> None:
     """Raise ValueError for panoptic maps, if a method, or one that it may draw, can't mix them.

@@ -19,8 +19,6 @@ from cutmix_dense.ultralytics.masks import ReducedMasks
 from cutmix_dense.ultralytics.rows import KeptRows, Rows
 from cutmix_dense.warned import warn_caller
 
-__all__ = ["mix_batch"]
-
 _STAYS = frozenset({"im_file", "mask_file", "mode", "ori_shape", "ratio_pad", "rect_shape", "resized_shape"})
 """Keys of the image, which stay the base's."""
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from cutmix_dense.transforms import MixTransform
 
-__all__ = ["close_with_mosaic"]
-
 
 def close_with_mosaic(mix: MixTransform) -> Callable[[Any], None]:
     """A callback for ``on_train_epoch_start`` that closes a mix for the last ``close_mosaic`` epochs.

@@ -14,8 +14,6 @@ from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import weighs
 from cutmix_dense.ultralytics.rows import KeptRows, Rows
 
-__all__ = ["ReducedMasks"]
-
 
 @dataclass(frozen=True)
 class ReducedMasks:

@@ -12,12 +12,10 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torchvision import tv_tensors
 
+from cutmix_dense.arrays.dtypes import exact_dtype
 from cutmix_dense.functional import MixReport
-from cutmix_dense.functional.boxes import exact_dtype
 from cutmix_dense.functional.report import Outcome
 from cutmix_dense.transforms.box_format import BoxForm
-
-__all__ = ["KeptRows", "Rows"]
 
 _NAMES = {"bboxes": "boxes", "cls": "labels", "keypoints": "keypoints"}
 """What the core calls the columns of a batch."""

@@ -22,8 +22,6 @@ from cutmix_dense.visualization.colors import Color
 from cutmix_dense.visualization.pictures import line_width_for
 from cutmix_dense.visualization.text import Rect, rect_area
 
-__all__ = ["FAR", "Outline", "draw_outlines", "outline_of_mask", "outlines_of"]
-
 _DARK: Color = (12, 14, 18)
 
 FAR = 1e7

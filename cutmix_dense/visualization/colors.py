@@ -8,20 +8,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "GREY_INK",
-    "HATCHED",
-    "IGNORED",
-    "INK",
-    "PAPER",
-    "Color",
-    "class_colors",
-    "color_at",
-    "lab",
-    "line_color_for",
-    "text_color_on",
-]
-
 Color = tuple[int, int, int]
 
 # Far apart from each other on photographs, light enough for lines on dark ground. Index 0 is most often "background".

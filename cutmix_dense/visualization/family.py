@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from cutmix_dense.data.mixed_sample import MixedSample
     from cutmix_dense.transforms import MixTransform
 
-__all__ = ["FamilySheet", "family_rows"]
-
 _SAMPLES = {"BCHW": "images", "BTCHW": "clips", "BCDHW": "volumes"}
 
 

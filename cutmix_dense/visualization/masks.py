@@ -11,8 +11,6 @@ from torch import Tensor
 from cutmix_dense.visualization.colors import Color
 from cutmix_dense.visualization.pictures import grow_mask, line_width_for, picture_size
 
-__all__ = ["draw_masks"]
-
 
 def draw_masks(
     pixels: UInt8[Tensor, "3 h w"], masks: Sequence[tuple[Bool[Tensor, "h w"], Color]], alpha: float

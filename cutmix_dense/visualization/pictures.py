@@ -14,19 +14,6 @@ from torchvision.transforms.v2 import functional as tvf
 if TYPE_CHECKING:
     pass
 
-__all__ = [
-    "Size",
-    "as_rgb",
-    "grow_mask",
-    "line_width_for",
-    "picture_size",
-    "resize_image",
-    "resize_nearest",
-    "size_to_draw",
-    "to_pil",
-]
-
-
 _OVERSHOOT = 0.1
 """Bicubic resizing leaves [0, 1] by less; it is clipped."""
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import weighs
 
-__all__ = ["draw_outline", "draw_region", "owners_of", "partner_sources", "shown_pixels", "source_letters"]
-
 
 def draw_region(
     image: UInt8[Tensor, "3 h w"], plan: MixPlan, index: int, *, width: int | None = None

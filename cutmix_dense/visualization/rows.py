@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from cutmix_dense.data.mixed_sample import MixedSample
     from cutmix_dense.plan import MixPlan
 
-__all__ = ["caption_of", "mix_row", "sample_rows"]
-
 
 def mix_row(
     images: Sequence[Tensor],

@@ -40,8 +40,6 @@ from cutmix_dense.visualization.text import (
 if TYPE_CHECKING:
     pass
 
-__all__ = ["draw_sample", "maps_of"]
-
 
 def draw_sample(
     image: Tensor,

@@ -15,8 +15,6 @@ from cutmix_dense.visualization.pictures import as_rgb
 from cutmix_dense.visualization.samples import maps_of
 from cutmix_dense.visualization.text import font_for_texts, load_font, measure_text, shorten, spell_out, wrap_text
 
-__all__ = ["Drawing", "contact_sheet", "draw_legend", "present_classes"]
-
 
 @dataclass(frozen=True)
 class Drawing:

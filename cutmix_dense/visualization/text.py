@@ -12,18 +12,6 @@ from PIL import ImageFont
 if TYPE_CHECKING:
     pass
 
-__all__ = [
-    "Rect",
-    "font_for_texts",
-    "load_font",
-    "measure_text",
-    "place_labels",
-    "rect_area",
-    "shorten",
-    "spell_out",
-    "wrap_text",
-]
-
 
 @lru_cache(maxsize=64)
 def load_font(size: int, path: str | None = None) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

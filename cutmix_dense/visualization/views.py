@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from cutmix_dense.data.mixed_sample import MixedSample
     from cutmix_dense.plan import MixPlan
 
-__all__ = ["View", "viewable", "views_of"]
-
 
 @dataclass(frozen=True)
 class View:

@@ -20,13 +20,8 @@ from cutmix_dense.mmengine.scope import MODELS
 from cutmix_dense.semi import Consistency, Cutout
 from cutmix_dense.training import MixPreprocessor, TrainingDataset, TrainingError
 from cutmix_dense.training.checkpoints import check_fit
-from cutmix_dense.training.semi import (
-    MeanTeacherHook,
-    SemiDataset,
-    SemiPreprocessor,
-    SemiSegmenter,
-    collate_semi,
-)
+from cutmix_dense.training.semi import SemiDataset, SemiPreprocessor, SemiSegmenter, collate_semi
+from cutmix_dense.training.taught import MeanTeacherHook
 
 FLIP = [{"type": "RandomHorizontalFlip", "p": 0.5}]
 CUTMIX = {"type": "CutMix", "p": 1.0, "region": {"type": "AreaBox.french"}}

@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 import cutmix_dense as cd
 from cutmix_dense.build import known_transforms
 from cutmix_dense.cli import browse
-from cutmix_dense.cli.common import build_transform, family
+from cutmix_dense.cli.specs import build_transform, family
 from cutmix_dense.data.demo import make_demo_set
 from cutmix_dense.data.mixed_sample import mix_sample, open_complete
 from cutmix_dense.visualization.family import family_rows

@@ -14,18 +14,10 @@ import cutmix_dense as cd
 from cutmix_dense.build import known_parts, known_transforms
 from cutmix_dense.cli import browse, study
 from cutmix_dense.cli import main as program
-from cutmix_dense.cli.common import (
-    SpecError,
-    as_typed,
-    build_transform,
-    check_words,
-    counted,
-    grouped,
-    method_names,
-    parse_transform,
-    reporting_errors,
-)
+from cutmix_dense.cli.common import counted, grouped
+from cutmix_dense.cli.errors import as_typed, reporting_errors
 from cutmix_dense.cli.sketches import sketches_of_parts, sketches_of_transforms
+from cutmix_dense.cli.specs import SpecError, build_transform, check_words, method_names, parse_transform
 from cutmix_dense.data.errors import DataWarning, kind_of
 
 ROOT = Path(__file__).resolve().parents[2]

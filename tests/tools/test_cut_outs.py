@@ -14,7 +14,7 @@ from PIL import Image
 import cutmix_dense as cd
 from cutmix_dense.cli import bank as bank_tool
 from cutmix_dense.cli import browse, mix
-from cutmix_dense.cli.common import SpecError, build_transform, transform_for
+from cutmix_dense.cli.specs import SpecError, build_transform, transform_for
 from cutmix_dense.data import DatasetError
 from cutmix_dense.data.mixed_copy import mix_dataset
 from cutmix_dense.data.mixed_sample import mix_sample, open_complete

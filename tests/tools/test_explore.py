@@ -18,11 +18,12 @@ from PIL import Image
 
 import cutmix_dense as cd
 from cutmix_dense.build import from_config, known_parts, known_transforms
-from cutmix_dense.cli.common import UserError, build_transform, family, open_from
+from cutmix_dense.cli.common import open_from
+from cutmix_dense.cli.errors import UserError
 from cutmix_dense.cli.exploring import sources
 from cutmix_dense.cli.exploring.drawing import LAYERS, look
 from cutmix_dense.cli.exploring.parameters import COMMON, LEFT_OUT, combine, common_of, config_of, methods, own_of
-from cutmix_dense.cli.specs import _arguments
+from cutmix_dense.cli.specs import _arguments, build_transform, family
 from cutmix_dense.data import DatasetError, SampleError
 from cutmix_dense.data.readers import LAYOUTS
 from cutmix_dense.regions import RegionSampler

@@ -11,9 +11,9 @@ import torch
 
 from cutmix_dense.build import from_config
 from cutmix_dense.cli import browse
-from cutmix_dense.cli.common import build_transform
 from cutmix_dense.cli.exploring import code
 from cutmix_dense.cli.exploring.parameters import methods
+from cutmix_dense.cli.specs import build_transform
 
 CASES = {
     **{name: {"type": name, "p": 1.0} for name in methods()},

@@ -16,7 +16,8 @@ import pytest
 
 import cutmix_dense as cd
 from cutmix_dense.cli import mix as tool
-from cutmix_dense.data.mixed_copy import MixError, mix_dataset
+from cutmix_dense.data.errors import MixError
+from cutmix_dense.data.mixed_copy import mix_dataset
 from cutmix_dense.data.mixed_sample import open_complete
 
 LAYOUTS = ("coco", "voc", "cityscapes")

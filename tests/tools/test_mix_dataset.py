@@ -20,7 +20,7 @@ from PIL import Image
 
 import cutmix_dense as cd
 from cutmix_dense.cli import mix as tool
-from cutmix_dense.cli.common import build_transform
+from cutmix_dense.cli.specs import build_transform
 from cutmix_dense.data import DatasetError, SampleError, open_dataset
 from cutmix_dense.data.errors import MixError
 from cutmix_dense.data.mixed_copy import mix_dataset

@@ -17,7 +17,8 @@ import cutmix_dense as cd
 from cutmix_dense.cli import mix as tool
 from cutmix_dense.data import DatasetError, on_ray
 from cutmix_dense.data.copy_work import Work
-from cutmix_dense.data.mixed_copy import MixError, mix_dataset
+from cutmix_dense.data.errors import MixError
+from cutmix_dense.data.mixed_copy import mix_dataset
 from cutmix_dense.data.mixed_sample import open_complete
 from cutmix_dense.data.writers import CocoWriter
 

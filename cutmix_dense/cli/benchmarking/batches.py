@@ -13,9 +13,7 @@ from cutmix_dense.cli.benchmarking import peers
 from cutmix_dense.cli.benchmarking.results import FLOOR, Progress, Result, Settings, timed
 from cutmix_dense.cli.benchmarking.samples import Batch, make_batches, nbytes
 from cutmix_dense.cli.benchmarking.timing import Contender, Timing
-from cutmix_dense.cli.common import family
-
-__all__ = ["BATCH_JOBS", "batch_contenders", "batch_job", "padded_targets", "sync_job"]
+from cutmix_dense.cli.specs import family
 
 MASK_FLOOR = "copy_ of the images and clone of the masks"
 BATCH_JOBS = {

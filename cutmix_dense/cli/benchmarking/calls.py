@@ -6,8 +6,6 @@ import gc
 import sys
 from collections.abc import Callable
 
-__all__ = ["count_calls"]
-
 
 def count_calls(work: Callable[[], object], warmup: int = 3) -> int:
     """Calls of one run of ``work``, of its own and of all that it calls in this thread; no garbage is collected in it.

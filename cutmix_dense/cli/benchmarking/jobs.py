@@ -14,8 +14,6 @@ from cutmix_dense.cli.benchmarking.loader import loader_job
 from cutmix_dense.cli.benchmarking.per_sample import sample_job
 from cutmix_dense.cli.benchmarking.results import Progress, Result, Settings
 
-__all__ = ["JOBS", "run_jobs"]
-
 JOBS: dict[str, Callable[[str, Settings, Progress | None], Iterator[Result]]] = {
     **dict.fromkeys(BATCH_JOBS, batch_job),
     "sample": sample_job,

@@ -19,8 +19,6 @@ from cutmix_dense.cli.benchmarking.results import Progress, Result, Settings, ti
 from cutmix_dense.cli.benchmarking.samples import draw_boxes
 from cutmix_dense.cli.benchmarking.timing import Contender
 
-__all__ = ["loader_job", "share_of_loading"]
-
 Sample = dict[str, Any]
 _PLAIN, _EMPTY = "without a mix", "empty A.Compose per sample"
 _WORKERS = (0, 1)

@@ -13,8 +13,6 @@ import torch
 
 from cutmix_dense import backends
 
-__all__ = ["PACKAGES", "describe", "last_level_cache"]
-
 PACKAGES = (
     "torch",
     "torchvision",

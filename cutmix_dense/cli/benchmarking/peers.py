@@ -17,19 +17,6 @@ import torch
 from cutmix_dense.cli.benchmarking.samples import Batch
 from cutmix_dense.cli.benchmarking.timing import Contender
 
-__all__ = [
-    "albumentations_mosaic",
-    "albumentations_pipeline",
-    "albumentations_sample",
-    "albumentations_samples",
-    "batch_peers",
-    "mmdet_results",
-    "mmdet_samples",
-    "partners",
-    "quiet",
-    "ultralytics_samples",
-]
-
 Call = Callable[[Any], Any]
 
 

@@ -13,8 +13,6 @@ from cutmix_dense.cli.benchmarking.results import FLOOR, Progress, Result, Setti
 from cutmix_dense.cli.benchmarking.samples import make_samples
 from cutmix_dense.cli.benchmarking.timing import Contender
 
-__all__ = ["sample_job"]
-
 
 def _ours_albumentations(name: str, samples: Sequence[dict[str, Any]]) -> Contender:
     def make() -> Callable[[int], Any]:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 
 from cutmix_dense.cli.benchmarking.results import Result, Settings
 
-__all__ = ["TIMES_THE_COPY", "Check", "checks_of", "on_threads"]
-
 
 @dataclass(frozen=True)
 class Check:

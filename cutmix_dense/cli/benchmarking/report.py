@@ -15,8 +15,6 @@ from cutmix_dense.cli.benchmarking.promises import Check, checks_of, on_threads
 from cutmix_dense.cli.benchmarking.results import Result, Settings
 from cutmix_dense.cli.benchmarking.timing import Timing
 
-__all__ = ["page", "write"]
-
 _BATCHES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("CutMix", "images", "CutMix, out=", ("torchvision v2.CutMix", "MONAI CutMix", "kornia RandomCutMixV2")),
     ("CutMix in place", "images", "CutMix, in place (swap)", ()),

@@ -10,8 +10,6 @@ import torch
 from cutmix_dense.cli.benchmarking.machine import last_level_cache
 from cutmix_dense.cli.benchmarking.timing import Contender, Timing, busy_core, interleave, threads
 
-__all__ = ["FLOOR", "Progress", "Result", "Settings", "timed"]
-
 FLOOR = "floor: copy_ of the images"
 Progress = Callable[[str, int, int], None]
 

@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Batch", "make_batches", "make_samples", "nbytes"]
-
 _CLASSES = 19
 
 

@@ -22,8 +22,6 @@ from cutmix_dense.cli.benchmarking.samples import make_batches
 from cutmix_dense.cli.benchmarking.timing import Contender, Timing, interleave, threads
 from cutmix_dense.functional.masks import boxes_of_masks, mix_masks
 
-__all__ = ["main", "measure"]
-
 Array = np.ndarray
 Crops = list[tuple[tuple[slice, slice], Array]]
 """Per mask the window round it, and its pixels there."""

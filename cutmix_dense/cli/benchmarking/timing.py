@@ -20,8 +20,6 @@ import torch
 
 from cutmix_dense.cli.benchmarking.calls import count_calls
 
-__all__ = ["Contender", "Timing", "busy_core", "interleave", "threads"]
-
 
 @dataclass
 class Contender:

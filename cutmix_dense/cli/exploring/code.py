@@ -16,8 +16,6 @@ from typing import Any
 from cutmix_dense.build import known_parts
 from cutmix_dense.cli.exploring.parameters import common_of, own_of
 
-__all__ = ["Snippet", "albumentations_code", "command_line", "mmengine_code", "torch_code"]
-
 _LINE = 88
 """What is longer is broken, an argument on each line."""
 

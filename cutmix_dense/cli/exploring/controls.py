@@ -11,8 +11,6 @@ import gradio as gr
 
 from cutmix_dense.cli.exploring.parameters import Parameter, combine, own_of, summary_of
 
-__all__ = ["Field", "fields_for", "settings_from"]
-
 
 @dataclass(frozen=True)
 class Field:

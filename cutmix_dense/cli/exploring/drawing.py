@@ -30,8 +30,6 @@ from cutmix_dense.visualization import (
 from cutmix_dense.visualization.regions import owners_of
 from cutmix_dense.visualization.views import viewable
 
-__all__ = ["LAYERS", "Look", "look"]
-
 LAYERS = ("boxes", "names", "masks", "semantic map")
 """What can be drawn over the pictures."""
 

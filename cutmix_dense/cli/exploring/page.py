@@ -32,8 +32,6 @@ from cutmix_dense.cli.exploring.sources import (  # noqa: E402
 )
 from cutmix_dense.cli.exploring.style import CSS, theme  # noqa: E402
 
-__all__ = ["TITLE", "Explorer"]
-
 TITLE = "Explore mixing augmentations"
 
 _FOLDER, _OWN = "A folder with a data set …", "My own pictures …"

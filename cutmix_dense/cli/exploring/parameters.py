@@ -24,8 +24,6 @@ from cutmix_dense.functional.filters import RULES
 from cutmix_dense.functional.rules import TargetRules
 from cutmix_dense.regions import MultiBox, RegionSampler
 
-__all__ = ["COMMON", "LEFT_OUT", "Parameter", "combine", "common_of", "config_of", "methods", "own_of", "summary_of"]
-
 Kind = Literal["number", "pair", "switch", "choice", "words", "part"]
 
 COMMON = "common"

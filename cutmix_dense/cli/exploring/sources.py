@@ -13,24 +13,13 @@ from typing import Any
 
 from PIL import ExifTags, Image, ImageOps
 
-from cutmix_dense.cli.common import UserError, add_dataset_arguments, given_options, open_from
+from cutmix_dense.cli.common import add_dataset_arguments, given_options, open_from
+from cutmix_dense.cli.errors import UserError
 from cutmix_dense.data import DatasetError, DenseDataset, open_dataset
 from cutmix_dense.data.demo import make_demo_set
 from cutmix_dense.data.errors import SampleError, blaming
 from cutmix_dense.data.readers.coco_files import read_coco_json
 from cutmix_dense.data.readers.layouts import READERS
-
-__all__ = [
-    "DEMO_LAYOUTS",
-    "DEMO_START",
-    "FAILURES",
-    "Shelf",
-    "key_of",
-    "open_chosen",
-    "open_demo",
-    "open_folder",
-    "shown",
-]
 
 DEMO_LAYOUTS = {"voc": "PASCAL VOC", "coco": "COCO", "cityscapes": "Cityscapes"}
 """The layouts of the demo set; the first has boxes, masks and maps, so that every method works on it."""

@@ -6,8 +6,6 @@ from typing import Any
 
 import gradio as gr
 
-__all__ = ["CSS", "theme"]
-
 _ACCENT = gr.themes.Color(
     c50="#eef6f7",
     c100="#d6eaed",

@@ -13,8 +13,6 @@ from cutmix_dense.data.demo.aerial_things import FLAT, Placed, cast_shadow, pain
 from cutmix_dense.data.demo.textures import blend, colour, edge, fraction, noise
 from cutmix_dense.data.extras import opencv
 
-__all__ = ["Aerial", "draw_aerial"]
-
 Plane = Float[np.ndarray, "h w"]
 Picture = Float[np.ndarray, "3 h w"]
 

@@ -11,8 +11,6 @@ from jaxtyping import Float
 
 from cutmix_dense.data.demo.textures import blend, colour, edge
 
-__all__ = ["FLAT", "Placed", "cast_shadow", "paint_thing"]
-
 Plane = Float[np.ndarray, "h w"]
 Picture = Float[np.ndarray, "3 h w"]
 

@@ -10,8 +10,6 @@ from jaxtyping import Float, UInt8
 
 from cutmix_dense.data.demo.textures import blend, colour, edge, fraction, noise
 
-__all__ = ["STUFF", "paint_background"]
-
 Picture = Float[np.ndarray, "3 h w"]
 Regions = UInt8[np.ndarray, "h w"]
 Colours = list[np.ndarray]

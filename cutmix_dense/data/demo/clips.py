@@ -13,8 +13,6 @@ from cutmix_dense.data.demo.scenes import Thing, develop, lay_things, light_from
 from cutmix_dense.data.demo.shapes import CLASSES
 from cutmix_dense.data.demo.textures import PALETTES, colour, noise
 
-__all__ = ["Clip", "draw_clip"]
-
 
 @dataclass(frozen=True)
 class Clip:

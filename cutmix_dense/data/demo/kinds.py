@@ -20,8 +20,6 @@ from cutmix_dense.data.masks import boxes_from_masks, encode_rle
 from cutmix_dense.data.pictures import encode_picture
 from cutmix_dense.extras import require
 
-__all__ = ["KINDS", "Kind"]
-
 _FRAMES = 8
 
 

@@ -14,8 +14,6 @@ from cutmix_dense.data.demo.shapes import CLASSES, distance
 from cutmix_dense.data.demo.textures import PALETTES, blend, colour, edge, noise, pattern
 from cutmix_dense.data.extras import opencv
 
-__all__ = ["Scene", "Thing", "develop", "draw_scene", "lay_things", "light_from"]
-
 _DIFFICULT_SHARE = 0.4  # less of a thing to be seen makes it difficult …
 _DIFFICULT_PIXELS = 24  # … and so do so few pixels
 

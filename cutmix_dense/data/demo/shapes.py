@@ -8,8 +8,6 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["CLASSES", "distance"]
-
 Plane = Float[np.ndarray, "h w"]
 
 

@@ -9,8 +9,6 @@ from jaxtyping import Float
 
 from cutmix_dense.data.extras import opencv
 
-__all__ = ["PALETTES", "blend", "colour", "edge", "fraction", "noise", "pattern"]
-
 Plane = Float[np.ndarray, "h w"]
 
 # (quiet colours of the surroundings, from light to dark; lively colours of the objects)

@@ -9,8 +9,6 @@ from jaxtyping import Float, Int16, UInt8
 
 from cutmix_dense.extras import require
 
-__all__ = ["LABELS", "Volume", "draw_volume"]
-
 LABELS = ("background", "organ", "lesion")
 
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from cutmix_dense.data.writers.base import Writer
     from cutmix_dense.transforms.layout import Layout
 
-__all__ = ["DenseDataset", "broken_boxes", "finite", "inside_folder", "instance_target", "needed_folder"]
-
 _LARGEST = 1e18  # of a coordinate: the area of a box between two of them is finite in float32
 _MOST_NOTES = 10_000
 

@@ -11,8 +11,6 @@ from cutmix_dense.data.errors import DatasetError
 from cutmix_dense.data.masks import box_of_segmentation, stated_segmentation
 from cutmix_dense.data.readers.base import finite
 
-__all__ = ["BOX_FORMATS", "StatedBox", "check_format", "check_sides_and_corners", "corners_of"]
-
 BOX_FORMATS = ("xywh", "xyxy", "cxcywh", "relative_xywh", "relative_xyxy", "relative_cxcywh")
 """What a box's four numbers are: Hugging Face's own is COCO's xywh in pixels; relative ones count in image sides."""
 

@@ -21,8 +21,6 @@ from cutmix_dense.data.pictures import PICTURE_SUFFIXES, PictureInfo
 from cutmix_dense.data.readers.base import DenseDataset, instance_target
 from cutmix_dense.data.writers.cityscapes import CityscapesWriter
 
-__all__ = ["CityscapesDataset"]
-
 _IMAGE = re.compile(r"(.+)_leftImg8bit\.\w+")
 _MAP = re.compile(r"(.+)_gt(?:Fine|Coarse)_(labelIds|labelTrainIds|instanceIds)\.png")
 _IGNORE = 255

@@ -38,8 +38,6 @@ from cutmix_dense.data.readers.coco_files import (
 from cutmix_dense.data.readers.picture_files import NamedFiles, find_images
 from cutmix_dense.data.writers.coco import CocoWriter
 
-__all__ = ["CocoDataset", "flip_pairs_of"]
-
 _MEASURED = ("bbox", "area", "segmentation", "keypoints", "num_keypoints", "iscrowd")
 _KNOWN = frozenset({*_MEASURED, "id", "image_id", "category_id"})
 _CHECKED = 50

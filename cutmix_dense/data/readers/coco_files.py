@@ -16,20 +16,6 @@ from cutmix_dense.data.pictures import PictureInfo
 from cutmix_dense.data.sniff import coco_lists, largest
 from cutmix_dense.data.splits import names_of_split
 
-__all__ = [
-    "categories_named",
-    "categories_of",
-    "check_in_pixels",
-    "find_annotations",
-    "header_of",
-    "picture_of",
-    "read_coco_json",
-    "read_json",
-    "splits_of",
-    "stated_size",
-    "whole_number",
-]
-
 _UNIT = 1.01
 """The largest number of a box that is a share; some are rounded beyond 1."""
 _LOOKED_AT = 50

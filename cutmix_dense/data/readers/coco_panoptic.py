@@ -25,8 +25,6 @@ from cutmix_dense.data.readers.coco_files import (
 from cutmix_dense.data.readers.picture_files import NamedFiles, find_images
 from cutmix_dense.data.writers.coco_panoptic import OF_ANNOTATION, CocoPanopticWriter
 
-__all__ = ["CocoPanopticDataset"]
-
 _OF_ITSELF = frozenset({"id", "image_id", "file_name", "segments_info"})
 
 

@@ -21,8 +21,6 @@ from cutmix_dense.extras import require
 if TYPE_CHECKING:
     from cutmix_dense.transforms.layout import Layout
 
-__all__ = ["DecathlonDataset"]
-
 _SECTIONS = {"train": "training", "val": "validation"}
 _OF_SPLITS = frozenset({"training", "validation", "test", "numTraining", "numTest", "labels"})
 _MOST_VOXELS = 2**30

@@ -16,8 +16,6 @@ from cutmix_dense.data.pictures import PICTURE_SUFFIXES, PictureInfo
 from cutmix_dense.data.readers.base import DenseDataset, finite, instance_target, needed_folder
 from cutmix_dense.data.writers.dota import DotaWriter
 
-__all__ = ["DotaDataset"]
-
 
 class DotaDataset(DenseDataset):
     """Aerial images with rotated boxes from a folder with DOTA's layout.

@@ -17,8 +17,6 @@ from cutmix_dense.data.readers.base import DenseDataset
 from cutmix_dense.data.readers.box_formats import StatedBox, check_format
 from cutmix_dense.data.readers.hf_rows import OWN, Objects, check_boxes, find_columns, items_of
 
-__all__ = ["HuggingFaceDataset"]
-
 _CHECKED = 32
 
 

@@ -31,8 +31,6 @@ from cutmix_dense.data.readers.hf_rows import (
 from cutmix_dense.data.readers.picture_files import NamedFiles
 from cutmix_dense.data.splits import folders_in
 
-__all__ = ["HuggingFaceFolder"]
-
 _TABLES = ("metadata.jsonl", "metadata.csv")
 _SPLITS = ("train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation")
 """Folders by which Hugging Face tells the splits of one table."""

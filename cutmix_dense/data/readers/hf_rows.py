@@ -13,8 +13,6 @@ from cutmix_dense.data.masks import box_of_segmentation, check_room, decode_segm
 from cutmix_dense.data.readers.base import finite, instance_target
 from cutmix_dense.data.readers.box_formats import StatedBox, check_sides_and_corners, corners_of
 
-__all__ = ["OWN", "Columns", "Objects", "check_boxes", "find_columns"]
-
 OWN = frozenset({"file_name", "height", "id", "image_id", "width"})
 """Keys of an image and of its objects that each layout makes anew."""
 

@@ -27,8 +27,6 @@ from cutmix_dense.data.readers.mask_folders import (
 )
 from cutmix_dense.data.writers.image_masks import ImageMasksWriter
 
-__all__ = ["ImageMasksDataset"]
-
 
 class ImageMasksDataset(DenseDataset):
     """Pictures, and for each a mask of the same name that says the class of every pixel.

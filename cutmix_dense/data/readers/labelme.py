@@ -25,8 +25,6 @@ from cutmix_dense.data.readers.coco_files import read_json
 from cutmix_dense.data.splits import folders_in
 from cutmix_dense.data.writers.labelme import LabelMeWriter
 
-__all__ = ["LabelMeDataset"]
-
 _ALL = "all"
 """The name of the split where there are no folders of splits."""
 

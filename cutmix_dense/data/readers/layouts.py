@@ -25,19 +25,6 @@ from cutmix_dense.data.readers.yolo import YoloDataset
 from cutmix_dense.data.readers.youtube_vis import YouTubeVisDataset
 from cutmix_dense.data.survey import advice
 
-__all__ = [
-    "LAYOUTS",
-    "READERS",
-    "default_split",
-    "find_layouts",
-    "from_root",
-    "layout_of",
-    "list_splits",
-    "open_complete",
-    "open_dataset",
-    "reader_of",
-]
-
 READERS: dict[str, type[DenseDataset]] = {
     reader.layout: reader
     for reader in (

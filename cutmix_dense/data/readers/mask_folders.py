@@ -14,8 +14,6 @@ from cutmix_dense.data.errors import DatasetError
 from cutmix_dense.data.files import read_lines, walked
 from cutmix_dense.data.pictures import PICTURE_SUFFIXES
 
-__all__ = ["ALL", "Pair", "Place", "find_lists", "find_places", "folder_inside", "listed_pairs", "pair_up"]
-
 ALL = "all"
 """The name of the split where nothing tells splits apart."""
 

@@ -17,8 +17,6 @@ from cutmix_dense.data.pictures import PICTURE_SUFFIXES
 from cutmix_dense.data.readers.coco_files import splits_of
 from cutmix_dense.data.splits import SPLITS, folders_in, names_of_split, words_of
 
-__all__ = ["NamedFiles", "find_images", "located"]
-
 _FOLDERS = ("images", "data", "img", "imgs", "JPEGImages", "default")
 _SAMPLED = 20
 """So many pictures are looked for in each folder that may be theirs."""

@@ -44,8 +44,6 @@ from cutmix_dense.data.readers.voc_objects import (
 from cutmix_dense.data.spelling import Names
 from cutmix_dense.data.writers.voc import VocWriter
 
-__all__ = ["VocDataset"]
-
 _TASKS = ("detection", "segmentation", "instances", "all")
 
 

@@ -21,24 +21,6 @@ from cutmix_dense.data.pictures import PICTURE_SUFFIXES
 from cutmix_dense.data.spelling import Names
 from cutmix_dense.data.splits import names_of_split
 
-__all__ = [
-    "ClassTable",
-    "VocFolders",
-    "class_table",
-    "classes_in",
-    "find_folders",
-    "has_polygons",
-    "list_file",
-    "map_folder",
-    "names_in",
-    "parse_xml",
-    "read_list",
-    "stems_of",
-    "voc_folder",
-    "voc_folders",
-    "xmls_of",
-]
-
 _MOST_ENTRIES = 20_000
 """So many entries of a folder are looked at before it counts as one without the files that are looked for."""
 _MOST_LOOKED_AT = 200_000

@@ -14,8 +14,6 @@ from cutmix_dense.data.errors import SampleError, blaming
 from cutmix_dense.data.masks import boxes_from_masks, check_room
 from cutmix_dense.data.readers.base import finite
 
-__all__ = ["Row", "masks_alone", "match_masks", "picture_details", "plain", "rows_of", "stated_size"]
-
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _KNOWN = frozenset({"name", "bndbox", "difficult", "polygon", "deleted"})
 _OF_PICTURE = frozenset({"filename", "path", "folder", "size", "imagesize", "object", "segmented"})

@@ -30,8 +30,6 @@ from cutmix_dense.data.readers.yolo_labels import LabelPaths, label_lines
 from cutmix_dense.data.splits import names_of_split
 from cutmix_dense.data.writers.yolo import YoloWriter
 
-__all__ = ["YoloDataset"]
-
 _TASKS = ("detect", "segment", "pose", "obb")
 _SAMPLED = 500
 """So many label files, evenly spread over the split, say which task a set is for."""

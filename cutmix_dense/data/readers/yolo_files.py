@@ -19,22 +19,6 @@ from cutmix_dense.data.spelling import Folders
 from cutmix_dense.data.splits import folders_in, names_of_split
 from cutmix_dense.extras import require
 
-__all__ = [
-    "IMAGE_FOLDERS",
-    "LABEL_FOLDERS",
-    "NAME_LISTS",
-    "Description",
-    "called",
-    "class_names",
-    "describe",
-    "first_foreign",
-    "images_of",
-    "kind_of_text",
-    "parsed_yaml",
-    "short_names",
-    "split_words",
-]
-
 _USUAL = ("train", "val", "valid", "validation", "test")
 _OWN = frozenset(
     {"backup", "channels", "classes", "download", "eval", "flip_idx", "kpt_names", "kpt_shape", "names", "nc"}

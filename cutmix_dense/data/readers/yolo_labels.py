@@ -12,8 +12,6 @@ from cutmix_dense.data.readers.yolo_files import IMAGE_FOLDERS, LABEL_FOLDERS, N
 from cutmix_dense.data.spelling import Names
 from cutmix_dense.data.splits import folders_in
 
-__all__ = ["LabelPaths", "label_lines"]
-
 _LOOKS = 50
 """So many text files without a picture are looked into to tell whether they are label files."""
 

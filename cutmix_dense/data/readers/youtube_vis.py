@@ -33,8 +33,6 @@ from cutmix_dense.data.writers.youtube_vis import YouTubeVisWriter
 if TYPE_CHECKING:
     from cutmix_dense.transforms.layout import Layout
 
-__all__ = ["YouTubeVisDataset", "even_frames"]
-
 _OF_VIDEO = frozenset({"id", "file_names", "width", "height", "length"})
 _OF_TRACK = frozenset(
     {"id", "video_id", "category_id", "iscrowd", "segmentations", "bboxes", "areas", "width", "height", "length"}

@@ -26,8 +26,6 @@ from cutmix_dense.data.splits import check_split_name
 if TYPE_CHECKING:
     from cutmix_dense.data.readers.base import DenseDataset
 
-__all__ = ["REDRAWN", "Sample", "Writer"]
-
 _NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 """Control characters, halves of surrogate pairs and what is no character: UTF-8 or XML can't hold them."""
 

@@ -17,8 +17,6 @@ from cutmix_dense.data.writers.base import Sample, Writer
 if TYPE_CHECKING:
     from cutmix_dense.data.readers.base import DenseDataset
 
-__all__ = ["CocoLayout", "CocoWriter"]
-
 
 class CocoLayout(Writer):
     """What all kinds of COCO annotations share: the images, their entries, and the categories' ids.

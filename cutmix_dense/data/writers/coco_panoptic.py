@@ -17,8 +17,6 @@ from cutmix_dense.data.writers.coco import CocoLayout
 if TYPE_CHECKING:
     from cutmix_dense.data.readers.base import DenseDataset
 
-__all__ = ["OF_ANNOTATION", "CocoPanopticWriter"]
-
 OF_ANNOTATION = "_annotation"
 """Key of a picture's details under which the reader gives what the file says of the picture's annotation."""
 

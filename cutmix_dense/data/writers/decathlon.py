@@ -20,8 +20,6 @@ from cutmix_dense.extras import require
 if TYPE_CHECKING:
     from cutmix_dense.data.readers.base import DenseDataset
 
-__all__ = ["DecathlonWriter"]
-
 _SECTIONS = {"train": "training", "val": "validation"}
 
 

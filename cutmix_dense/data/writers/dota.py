@@ -19,8 +19,6 @@ from cutmix_dense.data.writers.base import Sample, Writer
 if TYPE_CHECKING:
     from cutmix_dense.data.readers.base import DenseDataset
 
-__all__ = ["DotaWriter"]
-
 _HEADER = ("imagesource", "gsd")
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["box_in_picture", "is_in_picture", "rotated_in_picture"]
-
 _MOVED = 0.01
 """Pixels; edges that move by less are rounded, not clipped."""
 

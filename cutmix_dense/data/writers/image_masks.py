@@ -18,8 +18,6 @@ from cutmix_dense.data.writers.base import Sample, Writer
 if TYPE_CHECKING:
     from cutmix_dense.data.readers.base import DenseDataset
 
-__all__ = ["ImageMasksWriter"]
-
 
 class ImageMasksWriter(Writer):
     """Writes pictures and maps of the same name; splits of one root share the names of classes.

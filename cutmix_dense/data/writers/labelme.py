@@ -19,8 +19,6 @@ from cutmix_dense.data.writers.base import REDRAWN, Sample, Writer
 if TYPE_CHECKING:
     from cutmix_dense.data.readers.base import DenseDataset
 
-__all__ = ["LabelMeWriter"]
-
 _MARKS = ("__ignore__", "_background_")
 _TOP: dict[str, Any] = {
     **dict.fromkeys(("shapes", "imagePath", "imageData", "imageHeight", "imageWidth"), ()),

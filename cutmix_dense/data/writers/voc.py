@@ -25,8 +25,6 @@ from cutmix_dense.data.writers.base import Sample, Writer
 if TYPE_CHECKING:
     from cutmix_dense.data.readers.base import DenseDataset
 
-__all__ = ["VocWriter"]
-
 _MOST_OBJECTS, _MOST_CLASSES = 254, 254
 _TRUE = ("1", "true", "yes")
 _TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*$")

@@ -23,8 +23,6 @@ from cutmix_dense.data.writers.edges import box_in_picture, is_in_picture, rotat
 if TYPE_CHECKING:
     from cutmix_dense.data.readers.base import DenseDataset
 
-__all__ = ["YoloWriter", "one_polygon"]
-
 _ORDER = ("train", "val", "valid", "test")
 _USUAL = re.compile(r"(train|val)(?:20\d\d)?|valid(?:ation)?")
 _NOT_SHOWN = "boxes without area in the picture, left out"

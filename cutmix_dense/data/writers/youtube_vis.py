@@ -18,8 +18,6 @@ from cutmix_dense.data.writers.base import Sample, Writer
 if TYPE_CHECKING:
     from cutmix_dense.data.readers.base import DenseDataset
 
-__all__ = ["YouTubeVisWriter"]
-
 
 class YouTubeVisWriter(Writer):
     """Writes a split of clips, a folder of frames each.
