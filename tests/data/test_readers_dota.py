@@ -14,6 +14,7 @@ from torchvision import tv_tensors
 
 import cutmix_dense as cd
 from cutmix_dense.data import DatasetError, SampleError, find_layouts, list_splits, open_dataset
+from cutmix_dense.data.class_tables import DOTA_CLASSES
 from cutmix_dense.data.errors import DataWarning
 from cutmix_dense.data.mixed_sample import mix_sample, open_complete
 from cutmix_dense.functional.polygons import clipped_areas
@@ -81,10 +82,42 @@ def test_a_complete_set_has_the_classes_that_were_named(make_aerial):
 
 def test_classes_are_numbered_alike_in_all_splits(make_aerial):
     root = make_aerial(P3=f"{DIAMOND} windmill 0")
-    assert open_dataset(root).classes == open_dataset(root, split="val").classes
-    assert open_dataset(root).classes == ("background", "plane", "ship", "windmill")
+    with pytest.warns(DataWarning, match=r"P3\.txt: 'windmill' is not among DOTA's class names, so the labels are not"):
+        dataset = open_dataset(root)
+    with pytest.warns(DataWarning, match="they count the 3 names that occur, sorted"):
+        assert dataset.classes == open_dataset(root, split="val").classes
+    assert dataset.classes == ("background", "plane", "ship", "windmill")
     given = open_dataset(root, "dota", classes=["ship", "plane"])
     assert given[0][1]["labels"].tolist() == [1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{DIAMOND} small vehicle 0",  # a space in the name
+        "30 10 50 30 30 50 10 tree 0",  # seven coordinates
+        "30 10 50 30 30 50 10 30 7 tree 0",  # nine
+        "30 10 50 30 30 50 10 30 7 tree",
+        f"{DIAMOND} 0",  # no name
+        f"{DIAMOND} tree maybe",
+        "30 10 50 30 30 50 10 nan tree 0",
+    ],
+)
+def test_a_line_that_cannot_be_read_names_no_class(make_aerial, recwarn, line):
+    dataset = open_dataset(make_aerial(P2=f"{DIAMOND} plane 0\n{line}\n"))
+    assert dataset.classes == ("background", *DOTA_CLASSES)
+    assert not recwarn.list
+    with pytest.warns(DataWarning, match=r"P2\.txt: line 2: .*; it is left out"):
+        assert dataset[1][1]["labels"].tolist() == [1]
+
+
+def test_names_of_one_s_own(make_aerial, recwarn):
+    own = f"{DIAMOND} tree 0\n{DIAMOND} house 1\n{DIAMOND} tree"
+    dataset = open_dataset(make_aerial(P1=own, P2=own, P3=own))
+    assert dataset.classes == ("background", "house", "tree")
+    numbers = f"{DIAMOND} 7 0\n{DIAMOND} 12 1"
+    assert open_dataset(make_aerial(P1=numbers, P2=numbers, P3=numbers)).classes == ("background", "12", "7")
+    assert not recwarn.list
 
 
 def test_mixed_boxes_keep_the_visible_share_of_their_polygon(make_aerial):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,7 +32,8 @@ class DotaDataset(DenseDataset):
         images: image folder, if it is not `<split>/images`.
         annotations: folder of the text files, if it is not `<split>/labelTxt`.
         classes: names of the classes from 1 on. Default: those of `classes.txt` in the folder, one a line; else the
-            official ones if no other name occurs; else the names that occur, sorted.
+            official ones if no other name occurs; else the names that occur, sorted, which is noted where most of
+            them are official. Names count in lines that can be read.
         common: `pixels` and `details`; see `DenseDataset`.
 
     Raises:
@@ -73,7 +75,8 @@ class DotaDataset(DenseDataset):
         elif stated.is_file():
             names = [line.strip() for line in read_lines(stated) if line.strip()]
         else:
-            names = _names_in(self._texts.parent.parent, self._texts)
+            names, strays = _names_in(self._texts.parent.parent, self._texts)
+            self._note_strays(names, strays)
         self.classes = ("background", *(names[1:] if names[:1] == ["background"] else names))
         if len(set(self.classes)) < len(self.classes):
             raise DatasetError(f"{self._texts}: class names must differ, got {list(self.classes[1:])}")
@@ -131,12 +134,22 @@ class DotaDataset(DenseDataset):
 
     def _row(self, words: list[str]) -> tuple[list[float], int, int]:
         """Corners, label and how difficult; ValueError for a line that makes no sense."""
-        if not 9 <= len(words) <= 10:
-            raise ValueError(f"must be eight coordinates, a class and difficult, got {' '.join(words)[:80]!r}")
-        corners = [finite(word) for word in words[:8]]
-        if words[8] not in self._labels:
-            raise ValueError(f"class {words[8]!r} is not among {self.classes[1:]}; classes= can name more")
-        return corners, self._labels[words[8]], int(words[9]) if len(words) == 10 else 0
+        corners, name, level = _parsed(words)
+        if name not in self._labels:
+            raise ValueError(f"class {name!r} is not among {self.classes[1:]}; classes= can name more")
+        return corners, self._labels[name], level
+
+    def _note_strays(self, names: Sequence[str], strays: dict[str, Path]) -> None:
+        """Say which few names keep a set of DOTA's own classes from DOTA's own numbers."""
+        own = sum(name in DOTA_CLASSES for name in names)
+        if 0 < len(strays) <= own:
+            told = ", ".join(map(repr, strays))
+            self.note(
+                next(iter(strays.values())),
+                f"{told} {'is' if len(strays) == 1 else 'are'} not among DOTA's class names, so the labels are not "
+                f"DOTA's: they count the {len(names)} names that occur, sorted. Correct the names, or state them with "
+                "classes= or in a classes.txt",
+            )
 
 
 def _details(difficult: int, line: str) -> dict[str, Any]:
@@ -155,12 +168,38 @@ def _objects(path: Path) -> list[tuple[int, str]]:
     return [(number, line) for number, line in lines if line and ":" not in line.split()[0]]
 
 
-def _names_in(root: Path, folder: Path) -> list[str]:
-    """Class names of all splits, so that each numbers them alike; the official ones where no other occurs."""
-    found: set[str] = set()
+def _parsed(words: list[str]) -> tuple[list[float], str, int]:
+    """Corners, class and how difficult; ValueError for words that are no object."""
+    if not 9 <= len(words) <= 10:
+        raise ValueError(f"must be eight coordinates, a class and difficult, got {' '.join(words)[:80]!r}")
+    return [finite(word) for word in words[:8]], words[8], int(words[9]) if len(words) == 10 else 0
+
+
+def _names_in(root: Path, folder: Path) -> tuple[list[str], dict[str, Path]]:
+    """Class names of all splits, so that each numbers them alike, and those that aren't DOTA's, each with a file.
+
+    They are the official ones where no other occurs. A line counts if it can be read. Where some names are words, a
+    number in a name's place is none: the line lacks its class.
+    """
+    found: dict[str, Path] = {}
     for path in sorted({*root.glob("*/labelTxt/*.txt"), *folder.glob("*.txt")}):
         try:
-            found.update(line.split()[8] for _, line in _objects(path) if len(line.split()) > 8)
+            lines = _objects(path)
         except SampleError:
             continue  # reported when that sample is read
-    return list(DOTA_CLASSES) if found.issubset(DOTA_CLASSES) else sorted(found)
+        for _, line in lines:
+            words = line.split()
+            if len(words) > 8 and words[8] not in found:
+                with suppress(ValueError):  # so is a line that makes no sense
+                    found[_parsed(words)[1]] = path
+    named = {name: path for name, path in found.items() if not _is_number(name)} or found
+    strays = {name: path for name, path in named.items() if name not in DOTA_CLASSES}
+    return sorted(named) if strays else list(DOTA_CLASSES), strays
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
