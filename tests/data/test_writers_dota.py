@@ -191,6 +191,27 @@ def test_rotated_boxes_in_other_layouts(aerial, tmp_path):
     assert content["images"][0]["gsd"] == "0.146343590643"
 
 
+@pytest.mark.parametrize(
+    ("layout", "lost"),
+    [
+        ("coco", {}),
+        ("labelme", {}),
+        ("yolo", {"difficult": 2}),
+        ("voc", {"levels of difficult (above 1, written as 1)": 1}),
+    ],
+)
+def test_levels_of_difficult_in_other_layouts(aerial, tmp_path, layout, lost):
+    report = mix_dataset(open_complete(aerial), tmp_path / "copy", cd.CutMix(p=0.0), to=layout)
+    assert {name: count for name, count in report.not_kept.items() if "difficult" in name} == lost
+    if layout == "coco":
+        table = json.loads((tmp_path / "copy" / "annotations" / "instances_train.json").read_text())
+        assert [each.get("difficult") for each in table["annotations"]] == [None, 1, 2, None, None]
+    if layout == "labelme":
+        shapes = json.loads((tmp_path / "copy" / "train" / "P0001-mix0.json").read_text())["shapes"]
+        assert [shape.get("difficult") for shape in shapes] == [None, None, 2]
+        assert [shape["flags"].get("difficult") for shape in shapes] == [None, True, True]
+
+
 def test_the_demo_set(tmp_path):
     root = make_demo_set(tmp_path / "demo", kinds=("aerial",), seed=2) / "dota"
     mix_dataset(open_complete(root), tmp_path / "copy", cd.CutMix(p=0.0))

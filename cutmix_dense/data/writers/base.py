@@ -46,7 +46,7 @@ class Sample:
         labels: by `classes`.
         iscrowd: 1 for a crowd.
         area: pixels.
-        difficult: VOC's flag.
+        difficult: VOC's flag; `level` tells DOTA's levels of it.
         masks: by instance.
         has_mask: which rows of the masks are stated; all True where the target doesn't say.
         semantic: class ids.
@@ -84,6 +84,11 @@ class Sample:
     def size(self) -> tuple[int, int]:
         """(H, W)."""
         return self.image.shape[0], self.image.shape[1]
+
+    def level(self, i: int) -> int:
+        """How difficult an instance that is difficult is: 1, or the level above it that its details state."""
+        stated = self.details[i].get("difficult")
+        return stated if isinstance(stated, int) and stated > 1 else 1
 
     def object_map(self) -> Int[np.ndarray, "h w"]:
         """Which instance each pixel shows, -1 for none; where masks overlap, the smaller one lies on top."""

@@ -160,7 +160,7 @@ class CocoWriter(CocoLayout):
             if sample.weight is not None:
                 annotation["weight"] = round(float(sample.weight[i]), 6)
             if sample.difficult[i]:
-                annotation["difficult"] = 1
+                annotation["difficult"] = sample.level(i)
             details = {
                 key: value
                 for key, value in sample.details[i].items()

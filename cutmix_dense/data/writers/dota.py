@@ -76,8 +76,7 @@ class DotaWriter(Writer):
         return {f"{self.split}/labelTxt/{key}.txt": text, name: content}, None
 
     def _object(self, sample: Sample, i: int, label: int) -> str:
-        details = sample.details[i]
-        stated = details.get(STATED)
+        stated = sample.details[i].get(STATED)
         if isinstance(stated, str) and stated:
             return _line(stated)
         if sample.corners is None:
@@ -85,9 +84,7 @@ class DotaWriter(Writer):
             corners = [x1, y1, x2, y1, x2, y2, x1, y2]
         else:
             corners = sample.corners[i].tolist()
-        level = details.get("difficult")
-        hard = int(bool(sample.difficult[i]) or bool(sample.iscrowd[i]))
-        hard = level if hard and isinstance(level, int) and not isinstance(level, bool) else hard
+        hard = sample.level(i) if sample.difficult[i] or sample.iscrowd[i] else 0
         return f"{' '.join(map(_number, corners))} {self._words[label]} {hard}"
 
     def _count_lost(self, sample: Sample) -> None:

@@ -212,6 +212,7 @@ class VocWriter(Writer):
             truncated=int(cut),
             difficult=int(bool(sample.difficult[i]) or bool(sample.iscrowd[i])),
         )
+        sample.lost["levels of difficult (above 1, written as 1)"] += bool(sample.difficult[i]) and sample.level(i) > 1
         sample.lost["fractions of pixels in boxes (rounded outwards)"] += any(edge % 1 for edge in (x1, y1, x2, y2))
         corners = {"xmin": math.floor(x1) + 1, "ymin": math.floor(y1) + 1, "xmax": math.ceil(x2), "ymax": math.ceil(y2)}
         _texts(ElementTree.SubElement(node, "bndbox"), **corners)

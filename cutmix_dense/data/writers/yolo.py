@@ -170,7 +170,7 @@ class YoloWriter(Writer):
         # shares of a picture of another size would be false
         words = stated.get("line") if list(stated.get("size", ())) == list(sample.size) else None
         for name in details:
-            if not (name == "score" and words):
+            if not ((name == "score" and words) or (name == "difficult" and sample.difficult[i])):
                 sample.lost[name] += 1
         return None if words is None else [str(word) for word in words]
 
