@@ -108,6 +108,33 @@ def test_an_unmixed_copy_is_annotation_for_annotation_the_source(clips, tmp_path
 NONE = [None, [], [[]], {}]
 
 
+def test_a_track_that_no_frame_shows_is_named(clips, tmp_path):
+    content = read_json(clips)
+    empty = {"size": list(SIZE), "counts": [SIZE[0] * SIZE[1]]}
+    content["annotations"][0] |= {"segmentations": [None] * 5, "bboxes": [None] * 5}
+    content["annotations"][3] |= {"segmentations": [empty] * 3, "bboxes": [[0, 0, 0, 0]] * 3}
+    content["annotations"][5] |= {"id": 31, "segmentations": [None] * 5, "bboxes": [None] * 5}  # as the one before it
+    content["annotations"] = [each for each in content["annotations"] if each["id"] != 21]  # video 2 has nothing else
+    (clips / "train" / "instances.json").write_text(json.dumps(content))
+    report = mix_dataset(open_complete(clips), tmp_path / "copy", cd.CutMix(p=0.0))
+    assert report.written == 3
+    reasons = [
+        f"annotation {track} of video {video} is left out: no frame has a mask or a box of it"
+        for track, video in ((11, 1), (22, 2), (31, 3))
+    ]
+    assert report.notes == [{"file": "train/instances.json", "reason": reason} for reason in reasons]
+    assert [each["video_id"] for each in read_json(tmp_path / "copy")["annotations"]] == [1, 3]
+
+
+def test_a_track_between_the_frames_that_are_read_is_not_noted(clips):
+    content = read_json(clips)
+    content["annotations"][0]["segmentations"][1:] = content["annotations"][0]["bboxes"][1:] = [None] * 4
+    (clips / "train" / "instances.json").write_text(json.dumps(content))
+    dataset = open_dataset(clips, frames=1)
+    assert len(dataset[0][1][0]["labels"]) == 1
+    assert not dataset.notes
+
+
 def without_masks(clips, where, none=None):
     """Take masks out of the file: of (track, frame), or of all frames of (track, None)."""
     path = clips / "train" / "instances.json"

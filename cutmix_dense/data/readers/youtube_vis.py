@@ -51,7 +51,8 @@ class YouTubeVisDataset(DenseDataset):
     in which the file gives it a mask or a box. `classes[0]` is "background"; `category_ids[label]` is the file's id.
 
     A track, or a frame of one, that makes no sense is left out and noted, unless nothing else of its clip is left; a
-    mask that makes none beside a box costs itself alone. Ids of tracks that are texts count as the integers they mean,
+    mask that makes none beside a box costs itself alone. A track with neither mask nor box in any frame is noted where
+    all frames are read. Ids of tracks that are texts count as the integers they mean,
     else they are numbered.
 
     Args:
@@ -164,6 +165,7 @@ class YouTubeVisDataset(DenseDataset):
         pictures: list[np.ndarray] = []
         targets = []
         tracks, wrong = self._readable(video)
+        told: set[int] = set()
         for frame in chosen:
             path = self._frame_path(index, frame)
             picture = self.read_image(path)
@@ -175,18 +177,27 @@ class YouTubeVisDataset(DenseDataset):
                 check_room("channels and masks", (3 + len(self._tracks[video["id"]])) * count, size)
             pictures.append(picture)
             rows: list[_Row] = []
-            for annotation in tracks:
+            for number, annotation in enumerate(tracks):
                 name = f"annotation {annotation['id']} of {path.parent.name}, frame {frame}"
                 try:
                     row = self._row(annotation, frame, size)
                 except (ValueError, TypeError, OverflowError) as error:
                     wrong.append(f"{name} is left out: {error}")
-                else:
-                    rows += [] if row is None else [row]
-                    wrong += [] if row is None else [f"{name}: {reason}" for reason in row.odd]
+                    told.add(number)
+                    continue
+                if row is not None:
+                    rows.append(row)
+                    wrong += [f"{name}: {reason}" for reason in row.odd]
+                    told.add(number)
             targets.append(rows)
         if wrong and not any(targets):
             raise SampleError(self._frame_path(index, chosen[0]), f"{wrong[0]} (in {self.annotations})")
+        if len(set(chosen)) == len(video["file_names"]):
+            wrong += [
+                f"annotation {annotation['id']} of video {video['id']} is left out: no frame has a mask or a box of it"
+                for number, annotation in enumerate(tracks)
+                if number not in told
+            ]
         for reason in wrong:
             self.note(self.annotations, reason)
         some_without = self._some_without or (
