@@ -5,10 +5,12 @@ A converter is named for a kind where it gave the right names, counts and coordi
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,16 +117,41 @@ def _dota(found: Found) -> str:
     return f"they are read from SPLIT/labelTxt/ beside SPLIT/images/; or name both: {flags}"
 
 
-_BY_HAND = (
-    "no converter that we tried reads them right; write a COCO JSON of them (images, annotations with bbox "
-    "[x, y, width, height], categories) and name it with --annotations"
-)
+def _youtube_vis(found: Found) -> str:
+    """The flags that read it; a file lists its videos or their tracks first."""
+    name = re.search(r'"file_names"\s*:\s*\[\s*("(?:[^"\\]|\\.)*")', found.text)
+    frame = ""
+    with suppress(ValueError):  # an escape that is none
+        frame = json.loads(name[1], strict=False) if name else ""
+    folder = _folder_with(found, frame)
+    table = found.file.relative_to(found.root)
+    flags = _typed("--layout", "youtube_vis", "--annotations", table, "--images", folder or "FOLDER")
+    return f"it is read with {flags}" + ("" if folder else f", FOLDER being the one that holds {frame or 'the videos'}")
+
+
+def _folder_with(found: Found, name: str) -> str:
+    """The folder, as it is typed behind --images, from which a file's name leads to it; "" where none is found."""
+    near = [] if found.pictures is None else [found.pictures, *found.pictures.parents]
+    below = sorted(Path(entry) for entry in os.scandir(found.root) if entry.is_dir())
+    places = [found.root, *(place for place in near if place.is_relative_to(found.root)), *below]
+    places += [place / "JPEGImages" for place in below]
+    found_in = (place for place in places if name and (place / name).is_file())
+    return next((place.relative_to(found.root).as_posix() for place in found_in), "")
+
+
+WANTED = "a COCO JSON of them (images, annotations with bbox [x, y, width, height], categories)"
+"""What is read of files of any kind."""
+
+_BY_HAND = f"no converter that we tried reads them right; write {WANTED} and name it with --annotations"
 _BY_HAND_TURNED = "write DOTA's text files of them, x1 y1 x2 y2 x3 y3 x4 y4 class difficult, into SPLIT/labelTxt/"
 
 _YOLO_PLACES = "they are read with pictures in images/, texts in labels/ and the names of the classes in a data.yaml"
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _KITTI_LINE = rf"(?m)^([^\W\d][^\n]*?)(?: {_NUMBER}){{14,15}}\s*$"
+
+_FRAMES = r'"file_names"\s*:\s*\[\s*"'
+_OF_TRACKS = "(?:video_id|bboxes|areas|counts)"  # a split without public annotations has none of these
 
 KINDS: tuple[Kind, ...] = (
     Kind(
@@ -188,6 +215,19 @@ KINDS: tuple[Kind, ...] = (
         "MMTracking's CocoVID, a JSON of frames",
         "as YouTube-VIS (videos with file_names, segmentations by frame) it would be read as clips; without its "
         '"videos" as COCO images',
+    ),
+    Kind(
+        (".json",),
+        rf'{_FRAMES}.*"{_OF_TRACKS}"|"{_OF_TRACKS}".*{_FRAMES}',
+        "YouTube-VIS's JSON of videos, as OVIS has it, too",
+        _youtube_vis,
+    ),
+    Kind(
+        (".odgt",),
+        r'"gtboxes"\s*:',
+        "CrowdHuman's JSON lines",
+        f"write {WANTED}: fbox as bbox, and iscrowd 1 where the tag is mask or extra says ignore 1; then name it with "
+        "--annotations",
     ),
     Kind(
         (".csv",),

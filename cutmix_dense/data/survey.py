@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cutmix_dense.data.files import walked
-from cutmix_dense.data.foreign import Found, kinds_of
+from cutmix_dense.data.foreign import WANTED, Found, kinds_of
 from cutmix_dense.data.pictures import PICTURE_SUFFIXES
 from cutmix_dense.data.sniff import coco_lists, json_fault, largest
 
@@ -74,7 +74,7 @@ def advice(root: Path, below: Mapping[str, str]) -> str:
     lines += (
         _of_coco(root, [path for path, fault in tables.items() if not fault], pictures)
         or _of_other(root, files, pictures)
-        or ([] if broken else _of_pictures(root, pictures))
+        or ([] if broken else _of_pictures(root, pictures, alone=len(files) == len(pictures)))
     )
     return "; ".join(lines)
 
@@ -114,17 +114,19 @@ def _of_other(root: Path, files: list[_File], pictures: list[_File]) -> list[str
     return list(told.values())[:_TOLD]
 
 
-def _of_pictures(root: Path, pictures: list[_File]) -> list[str]:
-    """Where pictures lie, and what it takes to read them where some of them are maps."""
+def _of_pictures(root: Path, pictures: list[_File], alone: bool) -> list[str]:
+    """Where pictures lie, alone or beside files of no known kind, and what it takes to read them."""
     places = Counter(file.place for file in pictures).most_common(4)
     if not places:
         return []
     listed = ", ".join(f"{os.path.relpath(place, root)}/ ({count})" for place, count in places)
     if len(places) == 1:
-        return [
-            f"pictures are in {listed}, and nothing says what is on them: put the annotations beside them, or name "
-            "them with --layout LAYOUT --annotations PATH"
-        ]
+        told = (
+            "nothing says what is on them: put the annotations beside them"
+            if alone
+            else f"no other file is of a known kind: write {WANTED}"
+        )
+        return [f"pictures are in {listed}, and {told}, or name them with --layout LAYOUT --annotations PATH"]
     flags = "--layout image_masks --images FOLDER --annotations FOLDER"
     return [f"pictures are in {listed}; if one of these holds maps of class ids with the names of the others: {flags}"]
 

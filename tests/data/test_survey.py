@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -93,6 +94,12 @@ def put(root: Path, name: str, content: object) -> Path:
             "0 50 50 30.5 30\n",
             "YOLO's text files in pixels: YOLO's coordinates are shares of the image's width and height, so divide",
         ),
+        (
+            "annotation_train.odgt",
+            '{"ID": "273271,c9", "gtboxes": [{"tag": "person", "fbox": [1, 1, 9, 9], "extra": {"occ": 1}}]}\n',
+            "CrowdHuman's JSON lines: write a COCO JSON of them (images, annotations with bbox [x, y, width, height], "
+            "categories): fbox as bbox, and iscrowd 1 where the tag is mask or extra says ignore 1; then name it",
+        ),
         ("metadata.jsonl", {"file_name": "a.jpg", "text": "a cat"}, 'rows of detection have "objects"'),
         ("a.parquet", "PAR1", "give the split to HuggingFaceDataset"),
         ("a.tfrecord", "", f"TFRecords: {BY_HAND}"),
@@ -123,6 +130,39 @@ def test_kitti_names_classes_and_folders(tmp_path):
         f"--output-format coco --output-file '{root}/annotations.json'`"
     ) in told(root)
     assert "--annotations annotations.json --images training/image_2" in told(root)
+
+
+CLIPS = {
+    "videos": [{"id": 1, "width": 60, "height": 40, "length": 1, "file_names": ["v\u00fc 1/0.jpg"]}],
+    "categories": [{"id": 1, "name": "cat"}],
+    "annotations": [{"id": 1, "video_id": 1, "category_id": 1, "segmentations": [None], "bboxes": [[1, 1, 9, 9]]}],
+}
+
+
+@pytest.mark.parametrize("folder", ["train", ".", "frames/JPEGImages", "deep/down"])
+def test_videos_name_flags_that_read_them(tmp_path, folder):
+    put(tmp_path, "annotations_train.json", CLIPS)
+    put(tmp_path, "annotations_test.json", {**CLIPS, "annotations": None})  # as OVIS has it; no reader takes it
+    save_image(tmp_path / folder / "v\u00fc 1" / "0.jpg")
+    found = re.search(
+        r"annotations_train\.json looks like YouTube-VIS's JSON .*?: it is read with (.*)", told(tmp_path)
+    )
+    assert found is not None
+    words = shlex.split(found[1])
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    dataset = open_dataset(
+        tmp_path,
+        given.pop("--layout"),
+        annotations=tmp_path / given.pop("--annotations"),
+        images=tmp_path / given.pop("--images"),
+    )
+    assert len(dataset[0][1][0]["boxes"]) == 1
+    assert not given
+
+
+def test_videos_whose_frames_lie_elsewhere(tmp_path):
+    put(tmp_path, "annotations_train.json", CLIPS)
+    assert told(tmp_path).endswith("--images FOLDER, FOLDER being the one that holds v\u00fc 1/0.jpg")
 
 
 def test_lists_of_coco_name_the_flags(tmp_path):
@@ -194,6 +234,11 @@ def test_pictures_alone(tmp_path):
         "pictures are in a/ (2), and nothing says what is on them: put the annotations beside them, or name them with "
         "--layout LAYOUT --annotations PATH"
     )
+    put(tmp_path, "notes.odd", "1 2 3")
+    assert (
+        "pictures are in a/ (2), and no other file is of a known kind: write a COCO JSON of them (images, annotations "
+        "with bbox [x, y, width, height], categories), or name them with --layout LAYOUT"
+    ) in told(tmp_path)
     save_image(tmp_path / "b" / "x.png")
     assert "pictures are in a/ (2), b/ (1); if one of these holds maps" in told(tmp_path)
 
