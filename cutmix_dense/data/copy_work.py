@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
+from cutmix_dense.data.addresses import without_addresses
 from cutmix_dense.data.details import STATED, still_true
 from cutmix_dense.data.errors import DatasetError, DataWarning, MixError, SampleError
 from cutmix_dense.data.files import write_atomic
@@ -123,10 +124,13 @@ class Work:
             target = frames[0]
             self._check_map(target)
         try:
-            picture = self.dataset.picture(job.index)
             path = self.dataset.image_path(job.index)
             tags = picture_tags(path)
-            picture = picture._replace(bands=tiff_bands(path), tags=tags.of_mix() if record.get("mixed") else tags)
+            picture = self.dataset.picture(job.index)
+            if record.get("mixed"):
+                kept, tags = picture.address if self.writer.renames_addresses else "", tags.of_mix()
+                picture = picture._replace(details=without_addresses(picture.details, kept, lost))
+            picture = picture._replace(bands=tiff_bands(path), tags=tags)
             lost.update(self.writer.add(job.key, image, target, picture))
         except ValueError as error:  # more objects than the layout can number, for one
             raise SampleError(self.dataset.image_path(job.index), f"cannot be written: {error}") from error

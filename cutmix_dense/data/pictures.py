@@ -65,12 +65,14 @@ class PictureInfo(NamedTuple):
         details: what else the layout says of the picture, by its own keys: a licence, a date.
         bands: of a TIFF file, what `tiff_bands` says.
         tags: what `picture_tags` says of the file.
+        address: key of the detail that names the picture, too, as LVIS' `coco_url`; "" where there is none.
     """
 
     name: str
     details: Mapping[str, Any] = {}
     bands: TiffBands | None = None
     tags: PictureTags = PictureTags()
+    address: str = ""
 
 
 class PictureHeader(NamedTuple):

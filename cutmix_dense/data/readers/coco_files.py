@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from cutmix_dense.data.addresses import address_of, name_in
 from cutmix_dense.data.details import finite_fields
 from cutmix_dense.data.errors import DatasetError, DataWarning, SampleError, blaming
 from cutmix_dense.data.pictures import PictureInfo
@@ -69,7 +70,8 @@ def read_coco_json(
         raise DatasetError(f"{path}: not COCO {kind}, no list named {', '.join(map(repr, missing))}")
     for entry in content[items] if items == "images" else ():
         if isinstance(entry, dict) and not entry.get("file_name"):
-            _name_by_url(entry)
+            address = address_of(entry)  # LVIS names images by it alone; those of its val lie in two folders
+            entry.update({"file_name": name_in(entry[address])} if address else {})
     for key, fields in needed.items():
         for i, entry in enumerate(content[key]):
             lacking = [field for field in fields if not isinstance(entry, dict) or field not in entry]
@@ -266,14 +268,6 @@ def _different(categories: list[dict[str, Any]], path: Path) -> list[dict[str, A
     return list(found.values())
 
 
-def _name_by_url(entry: dict[str, Any]) -> None:
-    """LVIS names images by their address alone; those of its val lie in val2017 and in train2017."""
-    for key in ("coco_url", "url", "flickr_url"):
-        if isinstance(entry.get(key), str) and entry[key]:
-            entry["file_name"] = "/".join(entry[key].partition("?")[0].rsplit("/", 2)[-2:])
-            return
-
-
 def _some(values: Iterable[Any]) -> str:
     listed = [repr(value) for value in values]
     return ", ".join(listed[:5]) + (" …" if len(listed) > 5 else "")
@@ -314,10 +308,13 @@ def check_in_pixels(boxes: Iterable[Any], path: Path) -> None:
 
 
 def picture_of(entry: Mapping[str, Any], name: str | None = None) -> PictureInfo:
-    """What an image's entry says besides its id and size."""
+    """What an image's entry says besides its id and size, and the address in it that has its file name."""
     own = ("id", "file_name", "width", "height", "segments_info")
     details = {key: value for key, value in entry.items() if key not in own}
-    return PictureInfo(name or PurePosixPath(str(entry["file_name"]).replace("\\", "/")).name, details)
+    address = address_of(entry)
+    names = bool(address) and name_in(entry[address]) == entry["file_name"]
+    name = name or PurePosixPath(str(entry["file_name"]).replace("\\", "/")).name
+    return PictureInfo(name, details, address=address if names else "")
 
 
 def find_annotations(root: Path, split: str, kind: str = "instances") -> Path:

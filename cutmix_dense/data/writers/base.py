@@ -123,6 +123,9 @@ class Writer(ABC):
     holds_weights: ClassVar[bool] = False
     """Whether instances of the layout have a place for `weight`; else those below 1 are counted as lost."""
 
+    renames_addresses: ClassVar[bool] = False
+    """Whether the address that names a picture becomes one of its file in the copy; else mixed pictures have none."""
+
     formats: ClassVar[tuple[str, ...] | None] = None
     """Endings of picture files that the layout's users read; None: all that are written."""
 

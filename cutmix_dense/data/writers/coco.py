@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cutmix_dense.data.addresses import renamed
 from cutmix_dense.data.details import STATED, finite_fields
 from cutmix_dense.data.files import dump_json, write_atomic
 from cutmix_dense.data.masks import encode_segmentation
+from cutmix_dense.data.pictures import PictureInfo
 from cutmix_dense.data.writers.base import Sample, Writer
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 class CocoLayout(Writer):
     """What all kinds of COCO annotations share: the images, their entries, and the categories' ids.
 
-    Image ids count from 1 in the order of `finish`.
+    Image ids count from 1 in the order of `finish`. An address that names its picture, as LVIS' `coco_url`, ends with
+    folder and name of the file in the copy, which LVIS' readers open.
 
     Args:
         root: the folder of the dataset.
@@ -36,6 +39,8 @@ class CocoLayout(Writer):
     Raises:
         ValueError: another format, or another number of ids than of classes.
     """
+
+    renames_addresses = True
 
     def __init__(
         self,
@@ -63,8 +68,10 @@ class CocoLayout(Writer):
         path, content = self.picture_file(self.split, key, sample, f".{self.image_format}")
         height, width = sample.size
         entry = {"file_name": path.removeprefix(f"{self.split}/"), "width": width, "height": height}
-        further = {} if sample.picture is None else sample.picture.details
-        details = {key: value for key, value in further.items() if key not in entry and key != "id"}
+        picture = PictureInfo("") if sample.picture is None else sample.picture
+        details = {key: value for key, value in picture.details.items() if key not in entry and key != "id"}
+        if picture.address in details:
+            details[picture.address] = renamed(details[picture.address], path)
         return {path: content}, {**entry, **finite_fields(details, sample.lost)}
 
     def category_of(self, label: int, **more: Any) -> dict[str, Any]:
