@@ -21,7 +21,7 @@ from cutmix_dense.data.errors import DatasetError, DataWarning, MixError, Sample
 from cutmix_dense.data.files import write_atomic
 from cutmix_dense.data.mixed_sample import MixedSample, mix_sample, name_of, relative_path
 from cutmix_dense.data.outcomes import named, without_repeats
-from cutmix_dense.data.pictures import picture_tags, tiff_bands
+from cutmix_dense.data.pictures import PictureInfo, picture_tags, tiff_bands
 from cutmix_dense.data.readers import DenseDataset
 from cutmix_dense.data.writers import Writer
 
@@ -86,6 +86,7 @@ class Work:
 
     def _make(self, job: Job, record: dict[str, Any]) -> None:
         lost: Counter[str] = Counter()
+        made: MixedSample | None = None
         image, target = self.dataset[job.index]
         parts = target if isinstance(target, list) else [target]
         unchanged = [[True] * len(part.get("details", ())) for part in parts]
@@ -126,16 +127,23 @@ class Work:
         try:
             path = self.dataset.image_path(job.index)
             tags = picture_tags(path)
-            picture = self.dataset.picture(job.index)
-            if record.get("mixed"):
-                kept, tags = picture.address if self.writer.renames_addresses else "", tags.of_mix()
-                picture = picture._replace(details=without_addresses(picture.details, kept, lost))
+            if made is not None and made.mixed:
+                picture, tags = self._picture_of(made, frames, lost), tags.of_mix()
+            else:
+                picture = self.dataset.picture(job.index)
             picture = picture._replace(bands=tiff_bands(path), tags=tags)
             lost.update(self.writer.add(job.key, image, target, picture))
         except ValueError as error:  # more objects than the layout can number, for one
             raise SampleError(self.dataset.image_path(job.index), f"cannot be written: {error}") from error
         if lost:
             record["not_kept"] = dict(sorted(lost.items()))
+
+    def _picture_of(self, made: MixedSample, frames: list[dict[str, Any]], lost: Counter[str]) -> PictureInfo:
+        """What is still true of the base's picture where others show in it."""
+        sources = [(made.indices[place], _labels(made.targets[place])) for place in made.shown]
+        picture = self.dataset.picture_of_mix(sources, _labels(frames), lost)
+        kept = picture.address if self.writer.renames_addresses else ""
+        return picture._replace(details=without_addresses(picture.details, kept, lost))
 
     def _check_map(self, target: dict[str, Any]) -> None:
         semantic = target.get("semantic")
@@ -163,6 +171,12 @@ def read_record(path: Path, key: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{path}: broken ({error}); remove it, and its sample is made again") from error
     return record
+
+
+def _labels(target: Any) -> list[int]:
+    """The labels of a target's instances, or of all frames of a clip, each once."""
+    frames = target if isinstance(target, list) else [target]
+    return sorted({int(label) for frame in frames for label in frame.get("labels", ())})
 
 
 def _with_ignored(target: dict[str, Any]) -> dict[str, Any]:

@@ -125,6 +125,13 @@ class MixedSample:
         return bool(self.plan.share()[0, 0] < 1)
 
     @property
+    def shown(self) -> list[int]:
+        """Places in `indices` of the base and of the partners that show."""
+        frames = self.plan.frames
+        seen = set((self.plan.source[self.plan.owned_pixels() > 0] // frames).tolist())
+        return [place for place in range(len(self.indices)) if place == 0 or place in seen]
+
+    @property
     def cut_outs(self) -> int:
         """How many images of the pool are cut-outs of a bank, not pictures of the dataset."""
         return len(self.images) - len(self.indices)

@@ -1,4 +1,4 @@
-"""What a copy says of its pictures: no field leads to another picture."""
+"""What a copy says of its pictures: no field leads to another picture, and LVIS' fields hold for all that shows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from cutmix_dense.data import open_dataset
 from cutmix_dense.data.addresses import name_in, renamed, without_addresses
 from cutmix_dense.data.demo import make_demo_set
 from cutmix_dense.data.mixed_copy import mix_dataset
-from cutmix_dense.data.mixed_sample import open_complete
+from cutmix_dense.data.mixed_sample import mix_sample, open_complete
+from cutmix_dense.data.readers.lvis import looked_for
 
 from .conftest import save_image
 from .test_readers_coco_panoptic import make_panoptic  # noqa: F401
@@ -129,6 +130,45 @@ def test_panoptic_pictures(make_panoptic, tmp_path_factory):  # noqa: F811
         table = json.loads((copies / f"copy{p}" / "annotations" / "panoptic_train.json").read_text())
         stated = [] if p else [image["coco_url"] for image in content["images"]]
         assert sorted(image["coco_url"] for image in table["images"] if "coco_url" in image) == stated
+
+
+@pytest.mark.parametrize("transform", [cd.CutMix(p=1.0), cd.Mosaic(p=1.0), cd.MixUp(p=1.0), cd.CopyPaste(p=1.0)])
+def test_absent_classes_are_absent_from_all_that_shows(lvis, tmp_path, transform):
+    source = json.loads((lvis / "annotations" / "lvis_v1_train.json").read_text())
+    stated = {image["id"]: image for image in source["images"]}
+    dataset = open_complete(lvis)
+    report = mix_dataset(dataset, tmp_path / "copy", transform, copies=4, seed=2)
+    content = read(tmp_path / "copy")
+    went = 0
+    for number, image in enumerate(content["images"]):
+        copy, index = divmod(number, 4)
+        made = mix_sample(dataset, transform, index, copy=copy, seed=2)
+        seen = made.plan.source[made.plan.owned_pixels() > 0].tolist()
+        entries = [stated[made.indices[place] + 1] for place in sorted({0, *seen})]
+        shown = {each["category_id"] for each in content["annotations"] if each["image_id"] == image["id"]}
+        absent = set.intersection(*(set(entry["neg_category_ids"]) for entry in entries)) - shown
+        assert set(image["neg_category_ids"]) == absent
+        partial = set(image["not_exhaustive_category_ids"])
+        assert partial.isdisjoint(absent)
+        assert partial >= {3} & {entry["id"] for entry in entries}
+        for label in shown:  # class k is looked for in picture k, and where it is absent
+            known = all(label == entry["id"] != 3 or label in entry["neg_category_ids"] for entry in entries)
+            assert (label in partial) != known
+        went += len(set(entries[0]["neg_category_ids"]) - absent)
+    assert went > 0
+    assert report.not_kept["neg_category_ids that a mix may show"] == went
+
+
+def test_looked_for():
+    lost = Counter()
+    base, other = {"neg_category_ids": [7, 8, 9], "not_exhaustive_category_ids": [1]}, {"neg_category_ids": [9, 8, 2]}
+    fields = looked_for([base, other], [[1, 2], [7]], [1, 2, 9], lost)
+    assert fields == {"neg_category_ids": [8], "not_exhaustive_category_ids": [1]}
+    assert lost == {"neg_category_ids that a mix may show": 2}
+    assert looked_for([{}, {}], [[1], [2]], [1], lost) == {}
+    assert looked_for([{}, other], [[1], [2]], [1, 2], lost) == {"not_exhaustive_category_ids": [1, 2]}
+    odd = {"neg_category_ids": None, "not_exhaustive_category_ids": [[1], 5]}
+    assert looked_for([odd], [[1]], [1], lost) == {"neg_category_ids": [], "not_exhaustive_category_ids": [5]}
 
 
 def test_addresses():

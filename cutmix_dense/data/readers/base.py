@@ -5,7 +5,8 @@ from __future__ import annotations
 import operator
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -117,6 +118,18 @@ class DenseDataset(ABC):
     def picture(self, index: int) -> PictureInfo:
         """What a copy keeps of sample `index`'s picture besides its pixels; by default its file name."""
         return PictureInfo(self.image_path(index).name)
+
+    def picture_of_mix(
+        self, sources: Sequence[tuple[int, Collection[int]]], labels: Collection[int], lost: Counter[str]
+    ) -> PictureInfo:
+        """What a copy keeps of a picture in which others show; by default what it keeps of the base's.
+
+        Args:
+            sources: index and labels of each picture that shows, the base first.
+            labels: of the instances that show.
+            lost: counts what is no longer true and left out, by name.
+        """
+        return self.picture(sources[0][0])
 
     @abstractmethod
     def _load(self, index: int) -> tuple[np.ndarray, Any]:

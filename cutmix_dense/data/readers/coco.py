@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +36,7 @@ from cutmix_dense.data.readers.coco_files import (
     splits_of,
     stated_size,
 )
+from cutmix_dense.data.readers.lvis import looked_for
 from cutmix_dense.data.readers.picture_files import NamedFiles, find_images
 from cutmix_dense.data.writers.coco import CocoWriter
 
@@ -160,6 +162,15 @@ class CocoDataset(DenseDataset):
     def picture(self, index: int) -> PictureInfo:
         """Name, sub-folders included, and further fields of the image's entry in the file."""
         return picture_of(self._images[index], self.image_path(index).relative_to(self._folder).as_posix())
+
+    def picture_of_mix(
+        self, sources: Sequence[tuple[int, Collection[int]]], labels: Collection[int], lost: Counter[str]
+    ) -> PictureInfo:
+        """The base's fields, those of LVIS as they hold for all pictures that show."""
+        picture = super().picture_of_mix(sources, labels, lost)
+        ids = [[self.category_ids[label] for label in each] for each in (labels, *(found for _, found in sources))]
+        fields = looked_for([self._images[index] for index, _ in sources], ids[1:], ids[0], lost)
+        return picture._replace(details={**picture.details, **fields})
 
     def _load(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:
         entry, path = self._images[index], self.image_path(index)
