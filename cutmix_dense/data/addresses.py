@@ -9,8 +9,6 @@ from typing import Any
 
 from cutmix_dense.data.pictures import PICTURE_SUFFIXES
 
-__all__ = ["address_of", "name_in", "renamed", "without_addresses"]
-
 _ADDRESSES = ("coco_url", "url", "flickr_url")
 """COCO's own, the one that names the picture first."""
 

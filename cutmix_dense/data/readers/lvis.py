@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-__all__ = ["looked_for"]
-
 _ABSENT, _PARTIAL = "neg_category_ids", "not_exhaustive_category_ids"
 
 
