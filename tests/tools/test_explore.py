@@ -197,6 +197,9 @@ def test_real_sets_are_shown(real, name, layout, split):
         ("{demo}/voc", None, "tset", "train"),
         ("{demo}", None, None, "none of the known layouts"),
         ("--help", None, None, "no such folder"),
+        ("{demo}/voc", None, "--help", "--split --help: .* has train, val"),
+        ("{demo}/voc", None, "--", "--split --: .* has train, val"),
+        ("{demo}/voc", None, "-h --split train", "has train, val"),
     ],
 )
 def test_a_folder_that_cannot_be_opened(demo, folder, layout, split, message):

@@ -115,10 +115,10 @@ def open_folder(root: str, layout: str | None = None, split: str | None = None) 
     folder = Path(root.strip()).expanduser()
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    words = [*(("--layout", layout) if layout else ()), *(("--split", split.strip()) if split else ())]
     parser = argparse.ArgumentParser()
-    add_dataset_arguments(parser)
-    arguments = parser.parse_args([*words, "--", str(folder)])
+    add_dataset_arguments(parser, needed=False)
+    arguments = parser.parse_args([])  # what was typed is set, never parsed: argparse ends the process over a mistake
+    arguments.root, arguments.layout, arguments.split = str(folder), layout or None, (split or "").strip() or None
     return shown(open_from(arguments, {"label_ids": "train"}))
 
 
