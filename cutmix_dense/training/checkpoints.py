@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import zipfile
 from collections import OrderedDict
@@ -46,7 +47,7 @@ def read_checkpoint(path: str | Path, *, resume: bool = False) -> Mapping[str, A
         Traceback (most recent call last):
         cutmix_dense.training.errors.TrainingError: epoch_1.pth: no such checkpoint
     """
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))  # ~ of an unknown user stays as it is
     if not file.is_file():
         raise TrainingError(f"{path}: no such checkpoint")
     whole = zipfile.is_zipfile(file)  # else cut off, or of a torch before 1.6, whose files can't be mapped

@@ -197,6 +197,7 @@ def test_real_sets_are_shown(real, name, layout, split):
         ("{demo}/voc", None, "tset", "train"),
         ("{demo}", None, None, "none of the known layouts"),
         ("--help", None, None, "no such folder"),
+        ("~no-such-user", None, None, "~no-such-user: no such folder"),
         ("{demo}/voc", None, "--help", "--split --help: .* has train, val"),
         ("{demo}/voc", None, "--", "--split --: .* has train, val"),
         ("{demo}/voc", None, "-h --split train", "has train, val"),

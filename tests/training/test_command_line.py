@@ -247,6 +247,8 @@ def test_a_checkpoint_that_isnt_there_is_told(tiny, tmp_path, capsys):
     for main, words in starts(tiny, tmp_path / "none.pth"):
         told = refused_start(main, words, tmp_path / "run", capsys)
         assert told.endswith(f"error: {tmp_path / 'none.pth'}: no such checkpoint")
+    unknown = refused(train.main, [tiny, "--work-dir", tmp_path / "run", "--resume", "~no-such-user/a.pth"], capsys)
+    assert "error: ~no-such-user/a.pth: no such checkpoint" in unknown
 
 
 @pytest.mark.skipif(

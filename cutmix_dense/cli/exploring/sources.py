@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -112,7 +113,7 @@ def open_folder(root: str, layout: str | None = None, split: str | None = None) 
     """
     if not root.strip():
         raise UserError("type the folder of a data set first")
-    folder = Path(root.strip()).expanduser()
+    folder = Path(os.path.expanduser(root.strip()))  # ~ of an unknown user stays as it is
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     parser = argparse.ArgumentParser()
