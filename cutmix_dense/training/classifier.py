@@ -50,10 +50,12 @@ class Classifier(BaseModel):
             self.network.conv1 = nn.Conv2d(3, self.network.conv1.out_channels, 3, padding=1, bias=False)
             self.network.maxpool = nn.Identity()
 
-    def forward(self, images: Any, targets: list[dict[str, Any]] | None = None, mode: str = "tensor") -> Any:
+    def forward(
+        self, images: Any, targets: list[dict[str, Any]] | None = None, mode: str = "tensor", **others: Any
+    ) -> Any:
         """Logits (``"tensor"``), a dict of losses (``"loss"``) or data samples (``"predict"``).
 
-        Labels are classes or, as a mix leaves them, probabilities (K,).
+        Labels are classes or, as a mix leaves them, probabilities (K,). What else a batch holds isn't read.
         """
         if not isinstance(images, Tensor):
             raise ValueError("images must be of one size: give MixPreprocessor(size=...) or crop in the dataset")

@@ -219,8 +219,13 @@ class Detector(BaseModel):
         if weighing is not None:
             weigh_losses(self.network, **weighing)
 
-    def forward(self, images: Any, targets: list[dict[str, Any]] | None = None, mode: str = "tensor") -> Any:
-        """A dict of losses (``"loss"``), data samples (``"predict"``) or torchvision's detections (``"tensor"``)."""
+    def forward(
+        self, images: Any, targets: list[dict[str, Any]] | None = None, mode: str = "tensor", **others: Any
+    ) -> Any:
+        """A dict of losses (``"loss"``), data samples (``"predict"``) or torchvision's detections (``"tensor"``).
+
+        What else a batch holds isn't read.
+        """
         images = [image.as_subclass(Tensor) for image in images]
         if mode == "loss":
             weighing = getattr(self.network, "weighing", None)

@@ -116,8 +116,13 @@ class Segmenter(BaseModel):
         weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
         self.register_buffer("class_weight", weight, persistent=False)
 
-    def forward(self, images: Any, targets: list[dict[str, Any]] | None = None, mode: str = "tensor") -> Any:
-        """Logits (``"tensor"``), a dict of losses (``"loss"``) or data samples (``"predict"``)."""
+    def forward(
+        self, images: Any, targets: list[dict[str, Any]] | None = None, mode: str = "tensor", **others: Any
+    ) -> Any:
+        """Logits (``"tensor"``), a dict of losses (``"loss"``) or data samples (``"predict"``).
+
+        What else a batch holds isn't read.
+        """
         if not isinstance(images, Tensor):
             raise ValueError("images must be of one size: give MixPreprocessor(size=...) or crop in the dataset")
         if mode == "predict":

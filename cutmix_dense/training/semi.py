@@ -142,7 +142,7 @@ class SemiPreprocessor(MixPreprocessor):
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """As the base's, with ``"unlabelled"`` (N, 3, H, W) if the batch has any, and ``"strong"``, a list of views."""
-        batch = super().forward({key: data[key] for key in ("images", "targets")}, training)
+        batch = super().forward({key: value for key, value in data.items() if key != "unlabelled"}, training)
         if not training or not data.get("unlabelled"):
             return batch
         batch["unlabelled"] = self._alone(data["unlabelled"])
@@ -213,6 +213,7 @@ class SemiSegmenter(TaughtModel):
         unlabelled: Tensor | None = None,
         strong: list[Tensor] | None = None,
         mode: str = "tensor",
+        **others: Any,
     ) -> Any:
         """As ``Segmenter``; ``unlabelled`` (N, 3, H, W) and its strong views count in the mode "loss" alone."""
         if mode != "loss":

@@ -110,6 +110,7 @@ class SemiDetector(TaughtModel):
         unlabelled: Tensor | None = None,
         strong: list[Tensor] | None = None,
         mode: str = "tensor",
+        **others: Any,
     ) -> Any:
         """As ``Detector``; ``unlabelled`` (N, 3, H, W) and its first strong view count in the mode "loss" alone."""
         if mode != "loss":

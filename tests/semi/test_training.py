@@ -95,7 +95,15 @@ def test_the_preprocessor_mixes_labelled_images_alone():
     torch.manual_seed(0)
     ours = SemiPreprocessor(**options)(batch, True)
     torch.manual_seed(0)
-    theirs = MixPreprocessor(**options)(batch, True)
+    labelled = {key: batch[key] for key in ("images", "targets")}
+    theirs = MixPreprocessor(**options)(labelled, True)
+    with pytest.raises(TypeError, match="unlabelled must be maps beside the targets"):
+        MixPreprocessor(**options)(batch, True)
+    torch.manual_seed(0)
+    depth = torch.stack([image[0] for image in batch["images"]]).float()
+    beside = SemiPreprocessor(**options)({**batch, "depth": depth}, True)
+    assert beside["depth"].shape == (3, 6, 8)
+    assert torch.equal(beside["images"], ours["images"])
     assert torch.equal(ours["images"], theirs["images"])
     plain = MixPreprocessor(size=(6, 8))({"images": batch["unlabelled"], "targets": [{}] * 6}, False)
     assert torch.equal(ours["unlabelled"], plain["images"])
