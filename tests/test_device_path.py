@@ -190,6 +190,9 @@ OPTIONS = {  # transform, images, targets, arguments of the call, waits
         {},
         0,
     ),
+    "short axis": (cut, IMAGES[:, :, :2], KINDS["semantic"][:, :2], {}, 0),
+    "short axis, saliency": (lambda: cd.SaliencyMix(p=1.0), IMAGES[:, :, :3], KINDS["semantic"][:, :3], {}, 0),
+    "slab": (lambda: cut(layout="BCDHW"), VOLUMES[:, :, :2], VOLUMES[:, 0, :2].long(), {}, 0),
     "half precision": (cut, IMAGES.half(), KINDS["instances"], {}, 1),
 }
 

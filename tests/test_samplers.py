@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from cutmix_dense import CutMix, pairing, regions
+from cutmix_dense import CutMix, SaliencyMix, pairing, regions
 
 SIGMAS = 4.5  # chance differences allowed, in standard errors; every seed is fixed
 
@@ -79,10 +79,14 @@ def inside(boxes: np.ndarray, size: tuple[int, int]) -> bool:
 
 
 def clipped_length(side: int, half: np.ndarray) -> np.ndarray:
-    """Mean length along one axis of [c − half, c + half] clipped to the image, over whole-pixel centres c."""
+    """Mean length along one axis of [c − half, c + half] clipped to the image, over whole-pixel centres c.
+
+    ``half`` is rounded down, but sides shorter than 4 pixels keep a pixel of what isn't empty.
+    """
     centres = np.arange(side)
     table = np.array([(np.minimum(centres + h, side) - np.maximum(centres - h, 0)).mean() for h in range(side + 1)])
-    return table[half]
+    length = table[half.astype(int)]
+    return np.maximum(length, half > 0) if side < 4 else length
 
 
 def beta_box_area(size: tuple[int, int], alpha: float) -> float:
@@ -90,7 +94,7 @@ def beta_box_area(size: tuple[int, int], alpha: float) -> float:
     grid = (np.arange(200_000) + 0.5) / 200_000
     cut = grid if alpha == 1.0 else np.random.default_rng(7).beta(alpha, alpha, 400_000)
     half = 0.5 * np.sqrt(cut)
-    lengths = [clipped_length(side, (half * side).astype(int)) for side in size]
+    lengths = [clipped_length(side, half * side) for side in size]
     return float((lengths[0] * lengths[1]).mean() / (size[0] * size[1]))
 
 
@@ -113,7 +117,7 @@ def test_beta_box_expectation_is_the_known_one():
 
 
 @pytest.mark.parametrize("alpha", [1.0, 0.3, 3.0])
-@pytest.mark.parametrize("size", [(32, 32), (96, 160), (300, 130)])
+@pytest.mark.parametrize("size", [(32, 32), (96, 160), (300, 130), (1, 64), (2, 50), (40, 3)])
 def test_beta_box_mean_area(alpha: float, size: tuple[int, int]):
     check_beta_area(regions.BetaBox(alpha=alpha), alpha, size)
 
@@ -133,6 +137,39 @@ def test_beta_box_lambda_has_mean_one_half_but_the_area_has_not():
     size = (200, 300)
     area = shares(sampler.place(torch.from_numpy(draws), torch.tensor([size]).expand(40_000, 2)).numpy()[:, 0], size)
     assert area.mean() < 0.33
+
+
+@pytest.mark.parametrize("size", [(1, 64), (2, 64), (64, 3), (3, 3), (1, 1), (1, 32, 40), (2, 32, 40), (32, 3, 40)])
+@pytest.mark.parametrize("method", [CutMix, SaliencyMix])
+def test_short_axes_are_cut_too(method: Any, size: tuple[int, ...]):
+    """Samples are mixed, in the picture as in its map."""
+    if len(size) == 3 and method is SaliencyMix:
+        pytest.skip("SaliencyMix mixes no volumes")
+    layout = "BCDHW" if len(size) == 3 else "BCHW"
+    codes = torch.arange(64.0).reshape(64, 1, *(1,) * len(size)).expand(64, 2, *size)
+    mix = method(p=1.0, layout=layout)
+    images, maps = mix(codes, codes[:, 0].long(), generator=torch.Generator().manual_seed(2))
+    assert (images != codes).flatten(1).any(dim=1).sum() >= 63  # p = 1; a side of a long axis may still be rounded off
+    assert torch.equal(images, maps[:, None].expand_as(images).float())
+
+
+def test_only_axes_shorter_than_four_keep_a_pixel():
+    draws = torch.tensor([[0.9, 0.5, 0.5, 0.5], [1.0, 0.5, 0.5, 0.5]], dtype=torch.float64)
+    sizes = torch.tensor([[2, 4], [2, 4]])
+    assert regions.BetaBox().place(draws, sizes).tolist() == [[[1, 2, 2, 2]], [[1, 2, 1, 2]]]
+    assert regions.BetaBox().place(draws, sizes.fill_(3)).tolist() == [[[1, 1, 2, 2]], [[1, 1, 1, 1]]]
+
+
+def test_the_sides_are_the_same_for_arrays_and_tensors():
+    side, sizes = torch.rand(500, 1, dtype=torch.float64), torch.randint(0, 9, (500, 3))
+    centre = (torch.rand(500, 3) * sizes).long()
+    there = regions.box_around(centre, side, sizes)
+    assert torch.equal(regions.box_around(centre.numpy(), side.numpy(), sizes.numpy()), there)
+    low, high = there[:, 0].chunk(2, dim=1)
+    assert (low >= 0).all()
+    assert (low <= high).all()
+    assert (high <= sizes).all()
+    assert ((high > low) | (sizes > 3) | (sizes == 0)).all()
 
 
 @pytest.mark.parametrize("size", [(64, 96), (150, 70)])

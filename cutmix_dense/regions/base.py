@@ -12,6 +12,9 @@ from torch import Tensor
 
 from cutmix_dense.arrays.host import HOST, Column
 
+_SHORT = 4
+"""Axes of fewer pixels keep a pixel of every cut: of the sides of 1 and 2, rounding would leave none at all."""
+
 
 class ObjectBoxes(NamedTuple):
     """Object boxes of a batch, padded to the largest count, for samplers that look at objects.
@@ -112,18 +115,32 @@ def beta(
     return torch._sample_dirichlet(concentration, generator=generator)[:, :1]
 
 
+def reach(side: Float[Column, "b 1"], sizes: Int[Column, "b d"]) -> tuple[Int[Column, "b d"], Int[Column, "b d"]]:
+    """How many pixels of a rectangle of sides ``side · sizes`` lie before its centre, and how many from there on.
+
+    Half the side each, rounded down as in CutMix's official code. Deviation: along an axis shorter than 4 pixels, a
+    side that only rounding made empty is one pixel.
+
+    Example:
+        >>> reach(torch.tensor([[0.5]]), torch.tensor([[2, 3, 4, 12]]))
+        (tensor([[0, 0, 1, 3]]), tensor([[1, 1, 1, 3]]))
+    """
+    exact = 0.5 * side * sizes
+    half = exact.long() if isinstance(exact, Tensor) else exact.astype(np.int64)
+    return half, half + ((sizes < _SHORT) & (exact > 0) & (exact < 1))
+
+
 def box_around(
     centre: Int[Column, "b d"], side: Float[Column, "b 1"], sizes: Int[Column, "b d"]
 ) -> Int[Tensor, "b 1 ends"]:
-    """A rectangle of sides ``side · sizes`` round each centre, clipped at the border as in CutMix's official code.
+    """A rectangle of sides ``side · sizes`` round each centre, as far as ``reach`` says, clipped at the border.
 
     Example:
         >>> box_around(torch.tensor([[2, 1]]), torch.tensor([[0.5]]), torch.tensor([[8, 12]])).tolist()
         [[[0, 0, 4, 4]]]
     """
     xp: Any = np if isinstance(centre, np.ndarray) else torch
-    half = 0.5 * side * sizes
-    half = half.long() if xp is torch else half.astype(np.int64)
-    low, high = xp.maximum(centre - half, 0 * half), xp.minimum(centre + half, sizes)
+    before, behind = reach(side, sizes)
+    low, high = xp.maximum(centre - before, 0 * before), xp.minimum(centre + behind, sizes)
     ends = xp.concatenate([low, high], axis=1)[:, None]
     return torch.from_numpy(ends) if xp is np else ends

@@ -21,7 +21,8 @@ class BetaBox(RegionSampler):
 
     For volumes, the sides are the cube root of 1−λ, so the share of voxels is 1−λ before clipping. Clipping reduces it:
     for α = 1 the mean area is about 0.32, not 0.5, and corners are covered far less often than the centre. Equal λ and
-    centre give the same box as ``torchvision.transforms.v2.CutMix``.
+    centre give the same box as ``torchvision.transforms.v2.CutMix``. Deviation: along an axis of 1 to 3 pixels, such as
+    the slices of a thin slab, the paper's rounding leaves many boxes, or all, without a pixel; ours have at least one.
 
     Args:
         alpha: parameter of the Beta distribution, > 0.

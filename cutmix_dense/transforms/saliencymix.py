@@ -10,6 +10,7 @@ from cutmix_dense.arrays.host import sent
 from cutmix_dense.checks import positive
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.regions import beta
+from cutmix_dense.regions.base import reach
 from cutmix_dense.saliency import saliency_peaks
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.layout import Layout
@@ -23,7 +24,7 @@ class SaliencyMix(MixTransform):
     uses the peak of one image for the whole batch; here each partner has its own.
 
     Args:
-        alpha: λ ~ Beta(α, α), > 0; sides √(1−λ) of the image's, clipped at the border.
+        alpha: λ ~ Beta(α, α), > 0; sides √(1−λ) of the image's, rounded as ``BetaBox`` does, clipped at the border.
         p: probability that an image is mixed, per sample.
         common: arguments of ``MixTransform``.
 
@@ -55,8 +56,8 @@ class SaliencyMix(MixTransform):
         peaks = saliency_peaks(valid)
         shared = pool.shared(source)
         # ``box_around``, but what doesn't hang on the peaks is found on the host, and sent at once
-        half = (0.5 * side * shared).long()
-        numbers = torch.stack([shared - 1, -half, half, shared, shared], dim=1)
+        before, behind = reach(side, shared)
+        numbers = torch.stack([shared - 1, -before, behind, shared, shared], dim=1)
         there = sent(numbers, peaks.device)
         centre = torch.minimum(peaks[sent(source[:, 1].clamp(min=0), peaks.device)], there[:, 0])
         rectangles = torch.minimum(centre[:, None] + there[:, 1:3], there[:, 3:]).reshape(len(source), 1, -1)

@@ -79,7 +79,12 @@ def test_equal_lambda_and_centre_give_the_equal_box(height, width, monkeypatch):
     clipped = (theirs[:, :2] == 0).any(dim=1) | (theirs[:, 2] == width) | (theirs[:, 3] == height)
     assert clipped.any()
     assert (~clipped).any() or height == 1
-    assert torch.equal(ours, theirs[:, [1, 0, 3, 2]])
+    theirs = theirs[:, [1, 0, 3, 2]]
+    low, high = theirs[:, :2], theirs[:, 2:]
+    # the stated deviation: of an axis of 1 to 3 pixels the centre's pixel stays, unless nothing was cut
+    empty = (low == high) & (sizes < 4) & (torch.tensor(cases)[:, :1] < 1)
+    assert torch.equal(ours, torch.cat([low, high + empty], dim=1))
+    assert empty.any() or height > 3
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.uint8])
