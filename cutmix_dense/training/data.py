@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.datasets import CIFAR10
 
-from cutmix_dense.data import DatasetError, find_layouts, open_dataset
+from cutmix_dense.data import DatasetError, DenseDataset, find_layouts, open_dataset
 from cutmix_dense.mmengine.scope import DATASETS
 from cutmix_dense.randomness import generator_from
 from cutmix_dense.training.errors import EmptySubsetError
@@ -117,12 +117,12 @@ class TrainingDataset(Dataset[dict[str, Any]]):
 
 @DATASETS.register_module()
 class DenseTrainingDataset(TrainingDataset):
-    """A split in COCO, VOC or Cityscapes layout, for one task.
+    """A split of pictures, for one task.
 
     Args:
         root: the dataset's folder, see ``datasets/README.md``.
         split: its name.
-        layout: "coco", "voc" or "cityscapes"; found out if not given.
+        layout: one of pictures, such as "coco", "voc", "yolo" or "cityscapes"; found out if not given.
         task: "detection" (boxes), "instances" (boxes and masks) or "segmentation" (semantic maps): targets hold what
             the task needs, and ``image_id``.
         images: image folder, where it isn't the layout's.
@@ -133,7 +133,7 @@ class DenseTrainingDataset(TrainingDataset):
         options: see ``TrainingDataset``.
 
     Raises:
-        DatasetError: what the reader says; a task that the annotations don't serve.
+        DatasetError: what the reader says; clips or volumes; rotated boxes; a task that the annotations don't serve.
         ValueError: an argument out of its range.
     """
 
@@ -160,11 +160,7 @@ class DenseTrainingDataset(TrainingDataset):
             where["task"] = task  # the other readers give all they have
         self.reader = open_dataset(root, layout, split, pixels="rgb", **where)
         self.task = task
-        if (task == "segmentation" and not self.reader.has_semantic) or (
-            task == "instances" and not self.reader.has_masks
-        ):
-            kind = "semantic maps" if task == "segmentation" else "instance masks"
-            raise DatasetError(f"{root}: the split {split!r} has no {kind}, which task={task!r} needs")
+        _check_serves(self.reader, task)
         names = self.reader.classes
         self._to_kept = None
         if keep_classes is not None:
@@ -172,6 +168,8 @@ class DenseTrainingDataset(TrainingDataset):
             names = tuple(keep_classes)
         map_fill = 255 if task == "segmentation" else 0
         super().__init__(len(self.reader), names, transforms=with_fill(transforms, map_fill), **options)
+        if task != "segmentation":
+            _check_upright(self.reader, self.indices[0])
 
     def read(self, index: int) -> tuple[tv_tensors.Image, dict[str, Any]]:
         """Image and target ``index`` of the split, with the task's keys."""
@@ -238,6 +236,38 @@ class ClassificationDataset(TrainingDataset):
         else:
             image, label = torch.from_numpy(self.source.data[index]).permute(2, 0, 1), self.source.targets[index]
         return tv_tensors.Image(image.contiguous()), {"image_id": index, "label": torch.tensor(label)}
+
+
+_NEEDS = {
+    "detection": ("has_instances", "boxes"),
+    "instances": ("has_masks", "instance masks"),
+    "segmentation": ("has_semantic", "semantic maps"),
+}
+"""Which attribute of a reader says whether it serves a task, and what it has then."""
+
+
+def _check_serves(reader: DenseDataset, task: str) -> None:
+    """Refuse a split of something else than pictures, or without what a task needs."""
+    if reader.mix_layout != "BCHW":
+        kind = "clips" if reader.mix_layout == "BTCHW" else "volumes"
+        raise DatasetError(
+            f"{reader.root}: samples of the layout {reader.layout!r} are {kind}, DenseTrainingDataset reads single "
+            f"pictures: train on {kind} in a loop of your own, which mixes them with layout={reader.mix_layout!r}"
+        )
+    attribute, kind = _NEEDS[task]
+    if not getattr(reader, attribute):
+        raise DatasetError(f"{reader.root}: the split {reader.split!r} has no {kind}, which task={task!r} needs")
+
+
+def _check_upright(reader: DenseDataset, index: int) -> None:
+    """Refuse rotated boxes, which all samples of a split have or none."""
+    columns = reader[index][1]["boxes"].shape[-1]
+    if columns != 4:
+        raise DatasetError(
+            f"{reader.root}: boxes of the split {reader.split!r} are rotated ({columns} numbers each), detectors learn "
+            f"upright ones: cutmix-dense mix {reader.root} COPY --layout {reader.layout} --split {reader.split} --to "
+            "coco --transform CutMix p=0 makes a copy that has the upright boxes round them"
+        )
 
 
 def _class_table(names: Sequence[str], kept: Sequence[str]) -> torch.Tensor:

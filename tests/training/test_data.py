@@ -7,7 +7,9 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from cutmix_dense.cli.main import main
 from cutmix_dense.data import DatasetError, open_dataset
+from cutmix_dense.data.demo import make_demo_set
 from cutmix_dense.training import ClassificationDataset, DenseTrainingDataset, PictureDataset, collate
 from cutmix_dense.training.sample_transforms import build_transforms
 from cutmix_dense.training.standin import CLASSES
@@ -40,6 +42,42 @@ def test_a_task_without_its_annotations_is_refused(demo):
         DenseTrainingDataset(str(demo / "coco"), "train", task="segmentation")
     with pytest.raises(ValueError, match="task must be one of"):
         DenseTrainingDataset(str(demo / "coco"), "train", task="panoptic")
+
+
+@pytest.mark.parametrize("layout_given", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "layout", "tasks", "words"),
+    [
+        ("clips", "youtube_vis", ("detection", "instances"), "are clips, .* mixes them with layout='BTCHW'"),
+        ("volumes", "decathlon", ("detection", "segmentation"), "are volumes, .* mixes them with layout='BCDHW'"),
+        ("aerial", "dota", ("detection",), r"boxes of the split 'train' are rotated \(8 numbers each\).* --to coco "),
+    ],
+)
+def test_what_no_model_here_learns_is_refused_before_the_training(
+    tmp_path_factory, kind, layout, tasks, words, layout_given
+):
+    if kind == "volumes":
+        pytest.importorskip("nibabel")
+        pytest.importorskip("scipy")
+    root = make_demo_set(tmp_path_factory.getbasetemp() / f"demo-{kind}", kinds=(kind,), seed=4) / layout
+    for task in tasks:
+        with pytest.raises(DatasetError, match=words):
+            DenseTrainingDataset(str(root), layout=layout if layout_given else None, task=task)
+
+
+def test_the_copy_that_is_advised_for_rotated_boxes_is_read(tmp_path_factory, tmp_path):
+    root = make_demo_set(tmp_path_factory.getbasetemp() / "demo-aerial", kinds=("aerial",), seed=4) / "dota"
+    with pytest.raises(DatasetError) as told:
+        DenseTrainingDataset(str(root))
+    words = str(told.value).partition("cutmix-dense ")[2].partition(" makes a copy")[0]
+    assert main([str(tmp_path / "copy") if word == "COPY" else word for word in words.split()]) == 0
+    upright = DenseTrainingDataset(str(tmp_path / "copy"))[0]["target"]["boxes"]
+    corners = open_dataset(root)[0][1]["boxes"].as_subclass(torch.Tensor).reshape(-1, 4, 2)
+    limits = torch.tensor(upright.canvas_size[::-1])
+    whole = ((corners >= 0) & (corners <= limits)).flatten(1).all(dim=1)  # others are cut off at the border
+    assert whole.sum() > 3
+    around = torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1)
+    torch.testing.assert_close(upright.as_subclass(torch.Tensor)[whole], around[whole])
 
 
 def test_subsets_are_nested_seeded_and_have_complements(demo):
