@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cutmix_dense.cli.config_options import merge_options, typed_options
 from cutmix_dense.cli.errors import UserError, add_verbosity, parser_of, reporting_errors
@@ -28,6 +28,7 @@ _LOOPS = {
     "test": ("test_dataloader", "test_cfg", "test_evaluator"),
 }
 """What a config must have for a loop."""
+_AMP = "AmpOptimWrapper"
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
@@ -58,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         if args.amp:
             _use_amp(cfg)
+        _check_amp(cfg, "--amp" if args.amp else "optim_wrapper.type=AmpOptimWrapper")
         if args.auto_scale_lr:
             if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
                 raise UserError("--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config")
@@ -191,15 +193,37 @@ def leave_group() -> None:
 
 
 def _use_amp(cfg: Config) -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        raise UserError("--amp needs a CUDA device, which MMEngine's AmpOptimWrapper asks for; there is none")
     wrapper = cfg.optim_wrapper.get("type", "OptimWrapper")
-    if wrapper not in ("OptimWrapper", "AmpOptimWrapper"):
+    if _name(wrapper) not in ("OptimWrapper", _AMP):
         raise UserError(f"--amp can't be used with the optimizer wrapper {wrapper}")
-    cfg.optim_wrapper.type = "AmpOptimWrapper"
+    cfg.optim_wrapper.type = _AMP
     cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+
+
+def _check_amp(cfg: Config, setting: str) -> None:
+    """Refuse mixed precision where MMEngine has none.
+
+    Args:
+        cfg: the config.
+        setting: what asked for it, for the message.
+
+    Raises:
+        UserError: there is no device for it.
+    """
+    if _name(cfg.optim_wrapper.get("type")) != _AMP:
+        return
+    from mmengine.device import is_cuda_available, is_mlu_available, is_musa_available, is_npu_available
+
+    if not (is_cuda_available() or is_npu_available() or is_mlu_available() or is_musa_available()):
+        raise UserError(
+            f"{setting} needs a CUDA device, which MMEngine's AmpOptimWrapper asks for; there is none: leave it out to "
+            "train in full precision"
+        )
+
+
+def _name(kind: Any) -> str:
+    """The name of a type in a config: text with or without a scope, or the class itself."""
+    return (kind if isinstance(kind, str) else getattr(kind, "__name__", "")).rpartition(".")[2]
 
 
 if __name__ == "__main__":

@@ -52,7 +52,13 @@ def test_an_option_that_nothing_reads_is_refused(tiny, tmp_path, capsys, option,
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_amp_without_a_gpu_is_refused(tiny, tmp_path, capsys):
-    assert "--amp needs a CUDA device" in refused(train.main, [tiny, "--work-dir", tmp_path, "--amp"], capsys)
+    words = [tiny, "--work-dir", tmp_path]
+    assert "--amp needs a CUDA device" in refused(train.main, [*words, "--amp"], capsys)
+    for given in ("AmpOptimWrapper", "mmengine.AmpOptimWrapper"):
+        typed = ["--cfg-options", f"optim_wrapper.type={given}", "optim_wrapper.dtype=bfloat16"]
+        told = refused(train.main, [*words, *typed], capsys)
+        assert "error: optim_wrapper.type=AmpOptimWrapper needs a CUDA device" in told
+        assert told.count("\n") == 1
 
 
 @pytest.mark.parametrize("task", ["detection", "classification"])
