@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -360,6 +361,31 @@ def test_what_clips_refuse():
         cd.RandomMix([mix, cd.CutMix()])
     with pytest.raises(ValueError, match="layout must be one of"):
         cd.CutMix(layout="BCTHW")
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("method", [cd.CutMix, cd.Affine])
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [
+        ([[*frames(2), None], frames()], "[0][2] must be a dict, got None: {} is a frame without objects"),
+        ([frames(), [None] * FRAMES], "[1][0] must be a dict, got None: {} is a frame without objects"),
+        ([frames(), [*frames(2), 3]], "[1][2] must be a dict, got int"),
+        ([frames(), None], "[1] must be a list with a dict per frame, got None"),
+        ([frames()[0], frames()], "[0] must be a list with a dict per frame, got dict"),
+        ([frames(), []], "[1] must be a list with a dict per frame, got an empty one"),
+    ],
+)
+def test_a_frame_without_a_dict_is_named(targets, words, method, named):
+    where = "targets['objects']" if named else "targets"
+    with pytest.raises(TypeError, match=f"^{re.escape(where + words)}$"):
+        method(layout="BTCHW")(torch.zeros(2, FRAMES, 1, 7, 12), {"objects": targets} if named else targets)
+
+
+def test_lists_of_lists_beside_the_frames_stay_the_images():
+    clips, told = torch.zeros(2, FRAMES, 1, 7, 12), [[None, {"taken": 1}], [None]]
+    mixed = cd.CutMix(layout="BTCHW", image_keys=["told"])(clips, {"objects": [frames(), frames()], "told": told})[1]
+    assert mixed["told"] == told
 
 
 CLIP_FRAMES = {

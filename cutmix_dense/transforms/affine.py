@@ -23,7 +23,7 @@ from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.box_format import output_sizes
 from cutmix_dense.transforms.extents import check_extents, check_size
-from cutmix_dense.transforms.frames import are_frames, frames_named
+from cutmix_dense.transforms.frames import are_frames, check_frames, frames_named
 from cutmix_dense.transforms.layout import Layout, has_frames
 from cutmix_dense.transforms.pool import Images, Pool
 from cutmix_dense.transforms.targets import TargetMixer
@@ -223,6 +223,8 @@ class Affine(MixTransform):
         several = isinstance(value, (list, tuple)) or (isinstance(value, Tensor) and value.ndim > 0)
         if several and len(value) != len(pool):
             raise ValueError(f"{name} must have one entry per image ({len(pool)}), got {len(value)}")
+        if has_frames(self.layout):
+            check_frames(value, name)
         if has_frames(self.layout) and are_frames(value):
             for number, clip in enumerate(value):
                 if len(clip) != pool.frames:

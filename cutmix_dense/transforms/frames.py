@@ -43,6 +43,31 @@ def are_frames(targets: Any) -> bool:
     )
 
 
+def check_frames(targets: Any, name: str = "targets") -> None:
+    """Refuse lists of frames of which one, or a whole clip, isn't what ``are_frames`` needs.
+
+    Raises:
+        TypeError: a clip that is no list of dicts; names the frame.
+    """
+    if not isinstance(targets, (list, tuple)):
+        return
+    inner = [frame for clip in targets if isinstance(clip, (list, tuple)) for frame in clip]
+    if not any(frame is None or isinstance(frame, Mapping) for frame in inner):
+        return  # something else than frames: probabilities, maps
+    for index, clip in enumerate(targets):
+        if not isinstance(clip, (list, tuple)) or not clip:
+            got = "an empty one" if isinstance(clip, (list, tuple)) else _named_type(clip)
+            raise TypeError(f"{name}[{index}] must be a list with a dict per frame, got {got}")
+        for time, frame in enumerate(clip):
+            if not isinstance(frame, Mapping):
+                remedy = ": {} is a frame without objects" if frame is None else ""
+                raise TypeError(f"{name}[{index}][{time}] must be a dict, got {_named_type(frame)}{remedy}")
+
+
+def _named_type(value: Any) -> str:
+    return "None" if value is None else type(value).__name__
+
+
 def frames_named(place: int | Callable[[int], tuple[int, int]], name: str = "targets") -> AbstractContextManager[None]:
     """A block whose messages say ``targets[clip][frame]``, where the frames of clips are read as one list.
 

@@ -28,7 +28,7 @@ from cutmix_dense.functional.transfer import HostRows
 from cutmix_dense.functional.wrapping import are_tensors, as_plain, numpy_remedy
 from cutmix_dense.regions import ObjectBoxes
 from cutmix_dense.transforms.box_format import BoxForm
-from cutmix_dense.transforms.frames import detection_targets, frames_named
+from cutmix_dense.transforms.frames import check_frames, detection_targets, frames_named
 from cutmix_dense.transforms.layout import Layout, has_frames, hint_of_axes, shape_of, spatial_axes
 
 Images = Tensor | list[Tensor] | tuple[Tensor, ...]
@@ -104,7 +104,7 @@ class Pool:
             box_form: format of plain boxes in the targets; None: xyxy in pixels.
 
         Raises:
-            TypeError: an image isn't a tensor.
+            TypeError: an image isn't a tensor; of clips, a frame's target isn't a dict.
             ValueError: the input is a single image, an empty batch, images without pixels or with channels last, or
                 clips of different lengths, or ``sizes`` or ``outputs`` don't fit.
         """
@@ -154,6 +154,8 @@ class Pool:
             )
         outputs = count if outputs is None else int(outputs)
         frames = int(images[0].shape[0]) if clips else 1
+        if clips:
+            check_frames(targets)
         if sizes is None:
             return cls(own, frame, targets, images, outputs, layout, frames)._with_boxes(box_form)
         if not isinstance(images, Tensor):

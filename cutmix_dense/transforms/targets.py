@@ -38,7 +38,7 @@ from cutmix_dense.functional.wrapping import numpy_remedy
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import weighs
 from cutmix_dense.transforms.extents import check_extents, check_size
-from cutmix_dense.transforms.frames import are_frames, detection_targets, frames_named
+from cutmix_dense.transforms.frames import are_frames, check_frames, detection_targets, frames_named
 from cutmix_dense.transforms.pool import Pool
 from cutmix_dense.transforms.tracks import KEY, check_tracks, separate_tracks
 
@@ -175,6 +175,8 @@ class TargetMixer:
                 "targets['pixel_mask'] says which part of a padded image is picture: give that as sizes=, and name the "
                 "key in image_keys"
             )
+        if pool.clips:
+            check_frames(value, f"targets[{key!r}]")
         flat = isinstance(value, Tensor) and value.ndim <= 2
         rows = isinstance(value, (list, tuple)) and not (pool.clips and are_frames(value))
         numbers = rows and not all(
