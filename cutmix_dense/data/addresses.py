@@ -12,6 +12,9 @@ from cutmix_dense.data.pictures import PICTURE_SUFFIXES
 _ADDRESSES = ("coco_url", "url", "flickr_url")
 """COCO's own, the one that names the picture first."""
 
+_GONE = object()
+"""Stands for a text that is left out."""
+
 
 def address_of(entry: Mapping[str, Any]) -> str:
     """The key of the address that names a picture where no file name does; "" where there is none."""
@@ -29,26 +32,35 @@ def renamed(address: str, path: str) -> str:
     return address if name_in(address) == wanted else "/".join([*address.partition("?")[0].rsplit("/", 2)[:-2], wanted])
 
 
-def without_addresses(details: Mapping[str, Any], kept: str, lost: Counter[str], path: str = "") -> dict[str, Any]:
+def without_addresses(details: Mapping[str, Any], kept: str, lost: Counter[str]) -> dict[str, Any]:
     """What is said of a picture without the texts that lead to a picture file: they would show it unmixed.
 
     Args:
-        details: parsed JSON; dicts in it lose such texts alone.
-        kept: a key that stays.
+        details: parsed JSON. Of its own fields the addresses of COCO go, and all texts in it that end like the name of
+            a picture file, in dicts and lists, too.
+        kept: a key that stays. So do a clip's ``file_names``.
         lost: counts what is left out, by name.
-        path: of the details, before their names.
     """
     left: dict[str, Any] = {}
     for key, value in details.items():
-        if isinstance(value, dict):
-            left[key] = without_addresses(value, "", lost, f"{path}{key}.")
-        elif key == kept or not isinstance(value, str) or not value or not _leads(key, value):
+        if key in (kept, "file_names"):
             left[key] = value
-        else:
-            lost[f"{path}{key} of mixed pictures"] += 1
+        elif key in _ADDRESSES and isinstance(value, str) and value:
+            lost[f"{key} of mixed pictures"] += 1
+        elif (rest := _without_files(value, key, lost)) is not _GONE:
+            left[key] = rest
     return left
 
 
-def _leads(key: str, text: str) -> bool:
-    file = text.partition("?")[0].partition("#")[0]
-    return key in _ADDRESSES or file.lower().endswith(tuple(PICTURE_SUFFIXES))
+def _without_files(value: Any, name: str, lost: Counter[str]) -> Any:
+    """A value without the names of picture files in it; ``_GONE`` if it is one."""
+    if isinstance(value, dict):
+        parts = ((key, _without_files(part, f"{name}.{key}", lost)) for key, part in value.items())
+        return {key: part for key, part in parts if part is not _GONE}
+    if isinstance(value, list):
+        return [part for each in value if (part := _without_files(each, name, lost)) is not _GONE]
+    file = value.partition("?")[0].partition("#")[0] if isinstance(value, str) else ""
+    if not file.lower().endswith(tuple(PICTURE_SUFFIXES)):
+        return value
+    lost[f"{name} of mixed pictures"] += 1
+    return _GONE

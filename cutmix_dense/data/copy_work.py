@@ -140,7 +140,11 @@ class Work:
 
     def _picture_of(self, made: MixedSample, frames: list[dict[str, Any]], lost: Counter[str]) -> PictureInfo:
         """What is still true of the base's picture where others show in it."""
-        sources = [(made.indices[place], _labels(made.targets[place])) for place in made.shown]
+        sources: list[tuple[int | None, Collection[int]]] = [
+            (made.indices[place], _labels(made.targets[place])) for place in made.shown
+        ]
+        if made.cut_outs:  # which come from pictures that the data set needn't have
+            sources.append((None, ()))
         picture = self.dataset.picture_of_mix(sources, _labels(frames), lost)
         kept = picture.address if self.writer.renames_addresses else ""
         return picture._replace(details=without_addresses(picture.details, kept, lost))

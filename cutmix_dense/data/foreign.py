@@ -121,7 +121,7 @@ def _youtube_vis(found: Found) -> str:
     """The flags that read it; a file lists its videos or their tracks first."""
     name = re.search(r'"file_names"\s*:\s*\[\s*("(?:[^"\\]|\\.)*")', found.text)
     frame = ""
-    with suppress(ValueError):  # an escape that is none
+    with suppress(ValueError):  # an invalid escape
         frame = json.loads(name[1], strict=False) if name else ""
     folder = _folder_with(found, frame)
     table = found.file.relative_to(found.root)
@@ -139,7 +139,7 @@ def _folder_with(found: Found, name: str) -> str:
     return next((place.relative_to(found.root).as_posix() for place in found_in), "")
 
 
-WANTED = "a COCO JSON of them (images, annotations with bbox [x, y, width, height], categories)"
+WANTED = "a COCO JSON (images, annotations with bbox [x, y, width, height], categories)"
 """What is read of files of any kind."""
 
 _BY_HAND = f"no converter that we tried reads them right; write {WANTED} and name it with --annotations"

@@ -124,7 +124,7 @@ def _of_pictures(root: Path, pictures: list[_File], alone: bool) -> list[str]:
         told = (
             "nothing says what is on them: put the annotations beside them"
             if alone
-            else f"no other file is of a known kind: write {WANTED}"
+            else f"no other file is of a known kind: write the annotations as {WANTED}"
         )
         return [f"pictures are in {listed}, and {told}, or name them with --layout LAYOUT --annotations PATH"]
     flags = "--layout image_masks --images FOLDER --annotations FOLDER"

@@ -55,7 +55,7 @@ def visible_boxes(
     if native.library is not None:
         return Measured(*measure_boxes(boxes, plan, output, layer, covered))
     with torch.no_grad():
-        tensors = _visible(as_tensor(boxes), plan, as_tensor(output), as_tensor(layer), covered)
+        tensors = _visible(torch.from_numpy(np.array(boxes)), plan, as_tensor(output), as_tensor(layer), covered)
     return Measured(*map(np.asarray, tensors))
 
 

@@ -42,7 +42,7 @@ def seen_within(
     if plan.free_form:
         return _seen_by_sums(plan, cut, output, layer)
     most = max(1, _PAIRS // max(plan.owner.shape[1:]) ** plan.ndim)
-    if cut.device.type != "cpu" or len(output) <= most:
+    if cut.device.type != "cpu" or is_compiling() or len(output) <= most:
         return _seen_by_cells(plan, cut, output, layer)
     parts = zip(cut.split(most, dim=2), output.split(most), layer.split(most))
     return Seen(*(torch.cat(columns, dim=-1) for columns in zip(*(_seen_by_cells(plan, *part) for part in parts))))

@@ -94,9 +94,9 @@ def _missing(*_: Any) -> Any:
 def backends() -> Backend:
     """The backend that mixes tensors on the host, and why: the compiled library or the reference in torch.
 
-    ``CUTMIX_DENSE_BACKEND=native`` or ``reference`` in the environment forces either. Both give the same mixes, but for
-    the rounding of filtered pixels and of a cow mask's threshold, which may move a pixel of its border. Tensors on a
-    device and those that need a gradient don't use the library.
+    ``CUTMIX_DENSE_BACKEND=native`` or ``reference`` in the environment forces either. Both give the same mixes
+    but for rounding: a filtered pixel may differ by one level, and a pixel at the border of a cow mask may fall to the
+    other side. Tensors on a device and those that need a gradient don't use the library.
 
     Example:
         >>> import cutmix_dense as cd

@@ -161,13 +161,13 @@ def _owned_pixels(plan: PlanFields) -> Float[Tensor, "b s"]:
     if host:  # numpy is cheaper for a few cells
         fields = map(Tensor.numpy, fields)
     low, high, owner, *edges = fields
+    xp, space = np if host else torch, tuple(range(1, plan.ndim + 1))
     owned = [
-        (_layer_cells(np if host else torch, edges, low[:, layer], high[:, layer]) * (owner == layer))
-        .reshape(len(plan), -1)
-        .sum(1)
+        (_layer_cells(xp, edges, low[:, layer], high[:, layer]) * (owner == layer)).sum(space)
         for layer in range(plan.layers)
     ]
-    return torch.from_numpy(np.array(owned, dtype=np.float64).T) if host else torch.stack(owned, dim=1).double()
+    pixels = xp.stack(owned, 1)
+    return torch.from_numpy(pixels.astype(np.float64)) if host else pixels.double()
 
 
 @Once

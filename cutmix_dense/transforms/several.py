@@ -14,7 +14,7 @@ from cutmix_dense.transforms.without_panoptic import refuse_panoptic
 
 
 class SeveralMixes(MixTransform):
-    """Base of the transforms that hold others, whose settings apply: it has none.
+    """Base of the transforms that hold others and have no settings of their own.
 
     Args:
         transforms: mixing transforms that read a batch alike.

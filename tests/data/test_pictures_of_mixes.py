@@ -167,6 +167,9 @@ def test_looked_for():
     assert lost == {"neg_category_ids that a mix may show": 2}
     assert looked_for([{}, {}], [[1], [2]], [1], lost) == {}
     assert looked_for([{}, other], [[1], [2]], [1, 2], lost) == {"not_exhaustive_category_ids": [1, 2]}
+    cut_outs = {}  # of pictures that nobody knows
+    fields = looked_for([base, cut_outs], [[1, 2], []], [2], Counter())
+    assert fields == {"neg_category_ids": [], "not_exhaustive_category_ids": [1, 2]}
     odd = {"neg_category_ids": None, "not_exhaustive_category_ids": [[1], 5]}
     assert looked_for([odd], [[1]], [1], lost) == {"neg_category_ids": [], "not_exhaustive_category_ids": [5]}
 
@@ -182,9 +185,12 @@ def test_addresses():
         "path": "/x/1.TIFF#here",
         "license": "https://creativecommons.org/licenses/by/4.0/",
         "size": 3,
-        "inner": {"photo": "a.png?key=1", "text": "png"},
+        "inner": {"photo": "a.png?key=1", "text": "png", "url": "https://creativecommons.org/licenses/by/4.0/"},
+        "more": [{"url": "http://x/1.jpg"}, "b.jpg", "words", 5],
+        "file_names": ["1.jpg"],
     }
-    kept = {"url": "", "flickr_url": None, "license": details["license"], "size": 3, "inner": {"text": "png"}}
+    kept = {key: details[key] for key in ("url", "flickr_url", "license", "size", "file_names")}
+    kept |= {"inner": {"text": "png", "url": details["license"]}, "more": [{}, "words", 5]}
     assert without_addresses(details, "", lost) == kept
-    assert lost == {f"{key} of mixed pictures": 1 for key in ("coco_url", "path", "inner.photo")}
+    assert lost == {f"{key} of mixed pictures": 1 for key in ("coco_url", "path", "inner.photo", "more.url", "more")}
     assert without_addresses(details, "coco_url", lost) == {"coco_url": "a", **kept}

@@ -120,16 +120,19 @@ class DenseDataset(ABC):
         return PictureInfo(self.image_path(index).name)
 
     def picture_of_mix(
-        self, sources: Sequence[tuple[int, Collection[int]]], labels: Collection[int], lost: Counter[str]
+        self, sources: Sequence[tuple[int | None, Collection[int]]], labels: Collection[int], lost: Counter[str]
     ) -> PictureInfo:
         """What a copy keeps of a picture in which others show; by default what it keeps of the base's.
 
         Args:
-            sources: index and labels of each picture that shows, the base first.
+            sources: index and labels of each picture that shows, the base first; None and no labels for those that lie
+                elsewhere, as the cut-outs of a bank may.
             labels: of the instances that show.
             lost: counts what is no longer true and left out, by name.
         """
-        return self.picture(sources[0][0])
+        base = sources[0][0]
+        assert base is not None
+        return self.picture(base)
 
     @abstractmethod
     def _load(self, index: int) -> tuple[np.ndarray, Any]:

@@ -164,12 +164,13 @@ class CocoDataset(DenseDataset):
         return picture_of(self._images[index], self.image_path(index).relative_to(self._folder).as_posix())
 
     def picture_of_mix(
-        self, sources: Sequence[tuple[int, Collection[int]]], labels: Collection[int], lost: Counter[str]
+        self, sources: Sequence[tuple[int | None, Collection[int]]], labels: Collection[int], lost: Counter[str]
     ) -> PictureInfo:
         """The base's fields, those of LVIS as they hold for all pictures that show."""
         picture = super().picture_of_mix(sources, labels, lost)
         ids = [[self.category_ids[label] for label in each] for each in (labels, *(found for _, found in sources))]
-        fields = looked_for([self._images[index] for index, _ in sources], ids[1:], ids[0], lost)
+        entries = [{} if index is None else self._images[index] for index, _ in sources]
+        fields = looked_for(entries, ids[1:], ids[0], lost)
         return picture._replace(details={**picture.details, **fields})
 
     def _load(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:

@@ -179,7 +179,7 @@ def _names_in(root: Path, folder: Path) -> tuple[list[str], dict[str, Path]]:
     """Class names of all splits, so that each numbers them alike, and those that aren't DOTA's, each with a file.
 
     They are the official ones where no other occurs. A line counts if it can be read. Where some names are words, a
-    number in a name's place is none: the line lacks its class.
+    number in a name's place isn't a name: that line has no class.
     """
     found: dict[str, Path] = {}
     for path in sorted({*root.glob("*/labelTxt/*.txt"), *folder.glob("*.txt")}):
@@ -190,7 +190,7 @@ def _names_in(root: Path, folder: Path) -> tuple[list[str], dict[str, Path]]:
         for _, line in lines:
             words = line.split()
             if len(words) > 8 and words[8] not in found:
-                with suppress(ValueError):  # so is a line that makes no sense
+                with suppress(ValueError):  # reported when that sample is read
                     found[_parsed(words)[1]] = path
     named = {name: path for name, path in found.items() if not _is_number(name)} or found
     strays = {name: path for name, path in named.items() if name not in DOTA_CLASSES}

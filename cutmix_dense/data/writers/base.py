@@ -86,7 +86,7 @@ class Sample:
         return self.image.shape[0], self.image.shape[1]
 
     def level(self, i: int) -> int:
-        """How difficult an instance that is difficult is: 1, or the level above it that its details state."""
+        """Level of a difficult instance: the one that its details state if it is above 1, else 1."""
         stated = self.details[i].get("difficult")
         return stated if isinstance(stated, int) and stated > 1 else 1
 
