@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from cutmix_dense.training.checkpoints import read_checkpoint
 from cutmix_dense.training.errors import TrainingError
@@ -31,9 +31,21 @@ class _StartHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         self.begun = True
+        _tell_open_windows(runner)
 
     def before_test(self, runner: Any) -> None:
         self.begun = True
+
+
+def _tell_open_windows(runner: Any) -> None:
+    """Warn where an epoch ends between two steps of the optimizer: checkpoints hold no gradients."""
+    counts, loop = getattr(runner.optim_wrapper, "_accumulative_counts", 1), runner.train_loop
+    if not isinstance(loop, EpochBasedTrainLoop) or len(loop.dataloader) % counts == 0:
+        return
+    runner.logger.warning(
+        f"an epoch has {len(loop.dataloader)} iterations, which accumulative_counts={counts} doesn't divide: a resumed "
+        "training lacks the gradients since the last step, so it isn't bit for bit the uninterrupted one"
+    )
 
 
 def work_with(cfg: Any, work: Callable[[Runner], Found]) -> Found:

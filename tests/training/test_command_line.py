@@ -249,6 +249,16 @@ def test_what_is_no_whole_checkpoint_is_told_with_its_name(tiny, state, tmp_path
         assert f"error: {file} can't be read as a checkpoint (" in told
 
 
+@pytest.mark.parametrize(("counts", "told"), [(2, True), (3, False), (1, False)])
+def test_an_epoch_that_ends_between_two_steps_is_told(tiny, tmp_path, counts, told):
+    """The epochs of the tiny config have three iterations."""
+    own = f"experiment_name=counts{counts}"  # MMEngine's loggers are found again by name and second
+    options = ["train_cfg.max_epochs=1", f"optim_wrapper.accumulative_counts={counts}", own]
+    assert train.main([str(tiny), "--work-dir", str(tmp_path), "--cfg-options", *options]) == 0
+    (log,) = tmp_path.rglob("2*.log")
+    assert ("3 iterations, which accumulative_counts=2 doesn't divide" in log.read_text()) == told
+
+
 def test_a_checkpoint_that_isnt_there_is_told(tiny, tmp_path, capsys):
     for main, words in starts(tiny, tmp_path / "none.pth"):
         told = refused_start(main, words, tmp_path / "run", capsys)
