@@ -399,3 +399,17 @@ def test_plans_without_a_way_back(mix, reason):
     plan = mix.make_plan(torch.rand(3, 3, 20, 30), generator=torch.Generator().manual_seed(1))
     with pytest.raises(ValueError, match=reason):
         plan.inverse()
+
+
+def test_a_plan_without_outputs_owns_nothing():
+    none = torch.zeros((0, 2), dtype=torch.int64)
+    plan = MixPlan.from_rectangles(none, torch.zeros((0, 1, 4), dtype=torch.int64), torch.tensor([[8, 8]]))
+    assert plan.share().shape == plan.owned_pixels().shape == (0, 2)
+    assert not plan.has_fill()
+
+
+def test_owned_pixels_are_contiguous():
+    plan = MixPlan.from_rectangles(
+        torch.tensor([[0, 1], [1, 0]]), torch.tensor([[[0, 0, 4, 4]]] * 2), torch.tensor([[8, 8], [8, 8]])
+    )
+    assert plan.share().view(-1).tolist() == [0.75, 0.25, 0.75, 0.25]

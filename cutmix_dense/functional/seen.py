@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cutmix_dense.arrays.compiling import is_compiling
 from cutmix_dense.plan import MixPlan
 from cutmix_dense.plan.ownership import cells_of, shows_in
 

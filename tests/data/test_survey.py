@@ -25,7 +25,7 @@ VOTT = {"assets": {"k": {"asset": {"name": "a.jpg"}, "regions": [{"boundingBox":
 DATUMARO = {"items": [{"id": "a", "annotations": [{"id": 0, "type": "bbox"}]}], "categories": {"label": {}}}
 STUDIO = [{"id": 1, "annotations": [{"result": [{"from_name": "label", "type": "rectanglelabels"}]}]}]
 OBJECTS = "<objects><object><points><point>0,0</point></points></object></objects>"
-BY_HAND = "no converter that we tried reads them right; write a COCO JSON of them"
+BY_HAND = "no converter that we tried reads them right; write a COCO JSON"
 
 
 def told(root: Path) -> str:
@@ -97,7 +97,7 @@ def put(root: Path, name: str, content: object) -> Path:
         (
             "annotation_train.odgt",
             '{"ID": "273271,c9", "gtboxes": [{"tag": "person", "fbox": [1, 1, 9, 9], "extra": {"occ": 1}}]}\n',
-            "CrowdHuman's JSON lines: write a COCO JSON of them (images, annotations with bbox [x, y, width, height], "
+            "CrowdHuman's JSON lines: write a COCO JSON (images, annotations with bbox [x, y, width, height], "
             "categories): fbox as bbox, and iscrowd 1 where the tag is mask or extra says ignore 1; then name it",
         ),
         ("metadata.jsonl", {"file_name": "a.jpg", "text": "a cat"}, 'rows of detection have "objects"'),
@@ -236,8 +236,8 @@ def test_pictures_alone(tmp_path):
     )
     put(tmp_path, "notes.odd", "1 2 3")
     assert (
-        "pictures are in a/ (2), and no other file is of a known kind: write a COCO JSON of them (images, annotations "
-        "with bbox [x, y, width, height], categories), or name them with --layout LAYOUT"
+        "pictures are in a/ (2), and no other file is of a known kind: write the annotations as a COCO JSON "
+        "(images, annotations with bbox [x, y, width, height], categories), or name them with --layout LAYOUT"
     ) in told(tmp_path)
     save_image(tmp_path / "b" / "x.png")
     assert "pictures are in a/ (2), b/ (1); if one of these holds maps" in told(tmp_path)
