@@ -159,8 +159,9 @@ def test_arrows_run_one_way(part):
 def test_underscored_names_stay_in_their_module():
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cutmix_dense"):
-                assert not [alias.name for alias in node.names if re.match("_[^_]", alias.name)], path.name
+            if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("cutmix_dense")):
+                foreign = [alias.name for alias in node.names if re.match("_[^_]", alias.name)]
+                assert not foreign, f"{path.relative_to(PACKAGE)} imports {foreign} of {node.module}"
 
 
 def test_every_part_is_listed():
