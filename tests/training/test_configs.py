@@ -36,7 +36,7 @@ def on_demo(cfg, name, demo):
     settings = cfg.train_dataloader.dataset
     if "classification" in name:
         return DATASETS.build({**settings, "root": str(demo / "none"), "stand_in_size": 20})
-    layout = LAYOUTS.get(name.split("_")[1].removesuffix(".py"), "coco")
+    layout = LAYOUTS.get(name.split("_")[1].removesuffix(".py").partition("-")[0], "coco")
     settings = {**settings, "root": str(demo / layout), "split": "train"}
     return DATASETS.build(settings)
 
