@@ -115,18 +115,20 @@ def beta(
     return torch._sample_dirichlet(concentration, generator=generator)[:, :1]
 
 
-def reach(side: Float[Column, "b 1"], sizes: Int[Column, "b d"]) -> tuple[Int[Column, "b d"], Int[Column, "b d"]]:
+def reach(
+    xp: Any, side: Float[Column, "b 1"], sizes: Int[Column, "b d"]
+) -> tuple[Int[Column, "b d"], Int[Column, "b d"]]:
     """How many pixels of a rectangle of sides ``side · sizes`` lie before its centre, and how many from there on.
 
     Half the side each, rounded down as in CutMix's official code. Deviation: along an axis shorter than 4 pixels, a
-    side that only rounding made empty is one pixel.
+    side that only rounding made empty is one pixel. Arrays if ``xp`` is numpy, tensors if it is torch.
 
     Example:
-        >>> reach(torch.tensor([[0.5]]), torch.tensor([[2, 3, 4, 12]]))
+        >>> reach(torch, torch.tensor([[0.5]]), torch.tensor([[2, 3, 4, 12]]))
         (tensor([[0, 0, 1, 3]]), tensor([[1, 1, 1, 3]]))
     """
     exact = 0.5 * side * sizes
-    half = exact.long() if isinstance(exact, Tensor) else exact.astype(np.int64)
+    half = exact.long() if xp is torch else exact.astype(np.int64)
     return half, half + ((sizes < _SHORT) & (exact > 0) & (exact < 1))
 
 
@@ -140,7 +142,7 @@ def box_around(
         [[[0, 0, 4, 4]]]
     """
     xp: Any = np if isinstance(centre, np.ndarray) else torch
-    before, behind = reach(side, sizes)
+    before, behind = reach(xp, side, sizes)
     low, high = xp.maximum(centre - before, 0 * before), xp.minimum(centre + behind, sizes)
     ends = xp.concatenate([low, high], axis=1)[:, None]
     return torch.from_numpy(ends) if xp is np else ends

@@ -56,7 +56,7 @@ class SaliencyMix(MixTransform):
         peaks = saliency_peaks(valid)
         shared = pool.shared(source)
         # ``box_around``, but what doesn't hang on the peaks is found on the host, and sent at once
-        before, behind = reach(side, shared)
+        before, behind = reach(torch, side, shared)
         numbers = torch.stack([shared - 1, -before, behind, shared, shared], dim=1)
         there = sent(numbers, peaks.device)
         centre = torch.minimum(peaks[sent(source[:, 1].clamp(min=0), peaks.device)], there[:, 0])
