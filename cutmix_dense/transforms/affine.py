@@ -19,6 +19,7 @@ from cutmix_dense.functional.padded import is_padded, mixed_padded
 from cutmix_dense.functional.pixels import default_fill
 from cutmix_dense.functional.semantic import has_pair
 from cutmix_dense.functional.wrapping import as_plain, rewrap
+from cutmix_dense.randomness import call_generator
 from cutmix_dense.regions import uniform
 from cutmix_dense.transforms.base import MixTransform
 from cutmix_dense.transforms.box_format import output_sizes
@@ -143,11 +144,41 @@ class Affine(MixTransform):
             anchor=self.anchor,
         )
 
+    def make_plan(  # type: ignore[override]
+        self,
+        images: Images,
+        targets: Any = None,
+        *,
+        sizes: Any = None,
+        generator: torch.Generator | None = None,
+        outputs: int | None = None,
+        p: Any = None,
+    ) -> AffinePlan:
+        """Draw a map per image without applying it; arguments as for the call."""
+        pool = self.pool_of(images, targets, sizes, outputs)
+        return self.draw_plan(pool if p is None else pool.with_p(p), call_generator(generator))
+
     def apply_plan(  # type: ignore[override]
         self, plan: AffinePlan, images: Images, targets: Any = None, *, sizes: Any = None, **options: Any
     ) -> Any:
         """Move by given maps; nothing is drawn. Arguments and result as for the call, always with targets."""
         return self.mix_pool(plan, self.pool_of(images, targets, sizes), **options)
+
+    def mix_batch(  # type: ignore[override]
+        self,
+        images: Images,
+        targets: Any,
+        sizes: Any,
+        generator: torch.Generator | None,
+        *,
+        outputs: int | None = None,
+        p: Any = None,
+        **settings: Any,
+    ) -> tuple[tuple[Any, ...], AffinePlan]:
+        """The call for images and targets that were read: the result, and the maps behind it."""
+        pool = self.pool_of(images, targets, sizes, outputs)
+        plan = self.draw_plan(pool if p is None else pool.with_p(p), call_generator(generator))
+        return self.mix_pool(plan, pool, **settings), plan
 
     def mix_pool(
         self,
