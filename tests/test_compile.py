@@ -10,6 +10,9 @@ from torch._dynamo.utils import counters
 from torch.utils._pytree import tree_leaves
 
 import cutmix_dense as cd
+from cutmix_dense.functional.boxes import visible_boxes
+
+TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 
 
 @pytest.mark.parametrize(("pairing", "dtype"), [("roll", torch.uint8), ("swap", torch.float32)])
@@ -209,3 +212,18 @@ def test_filtered_pictures_compile_into_one_graph(plan, dtype, interpolation):
     within = {torch.float16: 1e-3, torch.float32: 5e-6, torch.float64: 1e-6}.get(dtype, 1)
     torch.testing.assert_close(found.double(), expected.double(), rtol=0, atol=within)
     assert (found != images).any(), "something was mixed"
+
+
+@pytest.mark.skipif(TORCH < (2, 6), reason="older versions of torch don't trace nonzero")
+def test_rows_of_unknown_number_are_traced_in_one_graph():
+    plan = cd.MixPlan.from_rectangles(
+        torch.tensor([[0, 1]]), torch.tensor([[[0, 0, 4, 4]]]), torch.tensor([[8, 8], [8, 8]])
+    )
+    boxes = torch.tensor([[0.0, 0.0, 6.0, 6.0], [1.0, 1.0, 0.0, 0.0]])
+
+    def measure(given):
+        rows = (given[:, 2] > given[:, 0]).nonzero()[:, 0]
+        return visible_boxes(given[rows], plan, torch.zeros_like(rows), torch.zeros_like(rows)).visible
+
+    traced = torch.compile(measure, fullgraph=True, dynamic=True, backend="eager")
+    assert torch.equal(traced(boxes), measure(boxes))

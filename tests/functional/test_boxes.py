@@ -13,8 +13,6 @@ from cutmix_dense import MixPlan, native
 from cutmix_dense.functional import seen as module
 from cutmix_dense.functional.boxes import visible_boxes
 
-TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
-
 needs_library = pytest.mark.skipif(native.library is None, reason="the compiled library isn't there")
 
 
@@ -207,18 +205,3 @@ def test_hundreds_of_pasted_boxes_cost_what_they_cover(generator):
                 min(y1, y[rows][-1] + 1),
             ]
             assert box.tolist() == pytest.approx(tight, abs=1e-3)
-
-
-@pytest.mark.skipif(TORCH < (2, 6), reason="older versions of torch don't trace nonzero")
-def test_rows_of_unknown_number_are_traced_in_one_graph():
-    plan = cd.MixPlan.from_rectangles(
-        torch.tensor([[0, 1]]), torch.tensor([[[0, 0, 4, 4]]]), torch.tensor([[8, 8], [8, 8]])
-    )
-    boxes = torch.tensor([[0.0, 0.0, 6.0, 6.0], [1.0, 1.0, 0.0, 0.0]])
-
-    def measure(given):
-        rows = (given[:, 2] > given[:, 0]).nonzero()[:, 0]
-        return visible_boxes(given[rows], plan, torch.zeros_like(rows), torch.zeros_like(rows)).visible
-
-    traced = torch.compile(measure, fullgraph=True, dynamic=True, backend="eager")
-    assert torch.equal(traced(boxes), measure(boxes))
