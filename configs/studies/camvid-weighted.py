@@ -1,8 +1,7 @@
 # Does mixing help a small segmenter that learns all eleven classes? Whole frames, rare classes weighed in the loss.
+_base_ = "camvid-segmentation.py"
+
 title = "Mixing for semantic segmentation on CamVid, all classes learned"
-metric = "semantic/mIoU"
-per_class = "semantic/IoU/"
-baseline = "baseline"
 config = "../segmentation/unet-small_camvid-weighted_baseline.py"
 seeds = tuple(range(10))
 plan = dict(
@@ -12,23 +11,19 @@ plan = dict(
     note="One run of the baseline, with seed 0, was seen before: 55.4 mIoU. In `camvid-segmentation`, at half the "
     "resolution and without weights, the differences of three seeds had deviations of 0.8 to 2.1 points.",
 )
-data_keys = ("train_dataloader.dataset.root", "val_dataloader.dataset.root", "test_dataloader.dataset.root")
 _mix = "model.data_preprocessor.mix"
 variants = dict(
+    _delete_=True,
     baseline=dict(note="flips only"),
     cutmix=dict(note="`CutMix(p=0.5)`", options={_mix: dict(type="CutMix", p=0.5)}),
     classmix=dict(note="`ClassMix(p=0.5)`", options={_mix: dict(type="ClassMix", p=0.5)}),
 )
 options = {
+    "_delete_": True,
     "model.confidence": True,
     "val_evaluator": [dict(type="cutmix_dense.IoUMetric"), dict(type="cutmix_dense.SemanticCalibration")],
 }
 budget = "20 epochs of 367 frames (46 batches of 8) at 320 × 240, a small U-Net from random weights"
-robustness = dict(centre=(0.1, 0.3, 0.5), boundary=(0.1, 0.3, 0.5))
-reliability = {"calibration/ECE": "lower", "calibration/AUROC": "higher"}
-shifts = dict(fog=(0.3, 0.6), noise=(0.1, 0.2), blur=(2, 4))
-pictures = dict(count=4)
-publish_pixels = False  # CC BY-NC: measured with, shown nowhere
 notes = (
     "Video frames of driving scenes, 11 classes; `datasets/prepare_camvid.py` lays them out. Training frames resemble "
     "each other, so the set is smaller than its number says.",
